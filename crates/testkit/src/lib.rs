@@ -1,0 +1,1 @@
+//! Servers, faults and claims for the tests of Arbiter.
