@@ -1,1 +1,3 @@
 //! A distributed lock.
+
+mod store;

@@ -1,0 +1,117 @@
+//! The holder's side of a hold: when to renew it, and when it is lost.
+//!
+//! Times are counted on the holder's own clock, as the time since some fixed moment of it.
+//! A deadline counts from when the last confirmed request was *sent*: whatever the network
+//! did to the reply, the store ends the hold no earlier.
+
+use std::time::Duration;
+
+/// When to renew a hold, and when it may no longer be believed.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use arbiter_lock_core::{Lease, Next};
+/// let s = Duration::from_secs;
+/// let mut lease = Lease::new(s(0), s(30), s(1), Some(s(10)));
+/// assert_eq!(lease.next(s(5)), Next::Sleep { until: s(10) });
+/// assert_eq!(lease.next(s(10)), Next::Renew);
+/// lease.confirm(s(10), s(30), Some(s(10)));
+/// assert_eq!(lease.end(), s(39));
+/// assert_eq!(lease.next(s(39)), Next::Lost);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lease {
+    deadline: Duration,
+    margin: Duration,
+    renewal: Option<Duration>,
+}
+
+/// What a [`Lease`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing before that moment.
+    Sleep {
+        /// When to ask again.
+        until: Duration,
+    },
+    /// A renewal is due.
+    Renew,
+    /// The hold may no longer be ours.
+    Lost,
+}
+
+impl Lease {
+    /// A hold whose request was sent at `sent` and which the store set a life of `life` for.
+    /// It is given up `margin` before its deadline; the first renewal is due `renew_after`
+    /// the sending, or never.
+    #[must_use]
+    pub fn new(
+        sent: Duration,
+        life: Duration,
+        margin: Duration,
+        renew_after: Option<Duration>,
+    ) -> Self {
+        Self {
+            deadline: sent.saturating_add(life),
+            margin,
+            renewal: renew_after.map(|d| sent.saturating_add(d)),
+        }
+    }
+
+    /// The default margin: a fiftieth of the lease, from 2 ms to 500 ms.
+    #[must_use]
+    pub fn default_margin(lease: Duration) -> Duration {
+        (lease / 50).clamp(Duration::from_millis(2), Duration::from_millis(500))
+    }
+
+    /// When the store ends the hold, at the earliest.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// When the holder gives the hold up for lost: the margin before the deadline.
+    #[must_use]
+    pub fn end(&self) -> Duration {
+        self.deadline.saturating_sub(self.margin)
+    }
+
+    /// When a renewal is due, if ever.
+    #[must_use]
+    pub fn renewal(&self) -> Option<Duration> {
+        self.renewal
+    }
+
+    /// What is to be done at `now`.
+    #[must_use]
+    pub fn next(&self, now: Duration) -> Next {
+        if self.end() <= now {
+            return Next::Lost;
+        }
+        match self.renewal {
+            Some(due) if due <= now => Next::Renew,
+            Some(due) => Next::Sleep {
+                until: due.min(self.end()),
+            },
+            None => Next::Sleep { until: self.end() },
+        }
+    }
+
+    /// A renewal that was sent at `sent` set a life of `life`; the next is due `renew_after`
+    /// that sending, or never. A deadline never moves back.
+    pub fn confirm(&mut self, sent: Duration, life: Duration, renew_after: Option<Duration>) {
+        self.deadline = self.deadline.max(sent.saturating_add(life));
+        self.renewal = renew_after.map(|d| sent.saturating_add(d));
+    }
+
+    /// A renewal was tried and its outcome is unknown: the next is due at `again`.
+    pub fn postpone(&mut self, again: Duration) {
+        self.renewal = self.renewal.map(|_| again);
+    }
+
+    /// No renewal is due any more; the hold lasts until its deadline.
+    pub fn stop_renewing(&mut self) {
+        self.renewal = None;
+    }
+}

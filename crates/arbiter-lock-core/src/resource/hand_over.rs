@@ -1,0 +1,131 @@
+//! Free with a queue: the first live waiter is granted, and so on until one cannot be.
+
+use super::answer::Grant;
+use super::holds::Hold;
+use super::queue::Waiter;
+use super::{Moment, Resource};
+
+/// How many waiters one step grants or passes over at the most.
+pub const MAX_STEPS: usize = 32;
+
+/// How long a grant to one who has queued stands before its claim, in milliseconds.
+const FIRST_LIFE_MS: u64 = 2_000;
+
+/// The first life of a hold with that lease, in milliseconds.
+#[must_use]
+pub const fn first_life_ms(lease_ms: u64) -> u64 {
+    if lease_ms < FIRST_LIFE_MS {
+        lease_ms
+    } else {
+        FIRST_LIFE_MS
+    }
+}
+
+/// Who makes the step, when it can be granted by it.
+pub(super) struct Caller<'a> {
+    pub(super) id: &'a str,
+    /// Whether it came with a place, or had one.
+    pub(super) has_queued: bool,
+}
+
+/// What a hand-over did.
+#[derive(Default)]
+pub(super) struct Handed {
+    /// The caller's own grant: its fence and life in milliseconds.
+    pub(super) mine: Option<(u64, u64)>,
+    pub(super) granted: Vec<Grant>,
+    pub(super) again: bool,
+}
+
+/// What is to be done with the waiter at the head.
+enum Head {
+    Nobody,
+    Stays,
+    PassedOver(Waiter),
+    Granted(Waiter),
+}
+
+impl Resource {
+    /// Grants from the head of the queue for as long as that is possible. `reach` says whether
+    /// anybody listens on a channel; the caller is not asked, since its reply carries its grant.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Moment,
+        caller: Option<&Caller<'_>>,
+        reach: impl Fn(&str) -> bool,
+    ) -> Handed {
+        let mut handed = Handed::default();
+        for _ in 0..MAX_STEPS {
+            match self.head(now, caller, &reach) {
+                Head::Nobody | Head::Stays => return handed,
+                Head::PassedOver(waiter) => self.queue.pass_over(&waiter),
+                Head::Granted(waiter) => self.grant_head(now, waiter, caller, &mut handed),
+            }
+        }
+        handed.again = matches!(
+            self.head(now, caller, &reach),
+            Head::PassedOver(_) | Head::Granted(_)
+        );
+        handed
+    }
+
+    fn head(&self, now: Moment, caller: Option<&Caller<'_>>, reach: impl Fn(&str) -> bool) -> Head {
+        let Some(waiter) = self.queue.waiting().next() else {
+            return Head::Nobody;
+        };
+        let is_caller = caller.is_some_and(|caller| caller.id == &*waiter.request.id);
+        if !(self.holds.is_free() || self.holds.is_shared()) {
+            Head::Stays
+        } else if !self.queue.is_live(waiter, now) && !is_caller {
+            Head::PassedOver(waiter.clone())
+        } else if !self.holds.admits(waiter.request.mode) {
+            Head::Stays
+        } else if !is_caller && !reach(&waiter.request.channel) {
+            Head::PassedOver(waiter.clone())
+        } else {
+            Head::Granted(waiter.clone())
+        }
+    }
+
+    fn grant_head(
+        &mut self,
+        now: Moment,
+        waiter: Waiter,
+        caller: Option<&Caller<'_>>,
+        handed: &mut Handed,
+    ) {
+        let request = &waiter.request;
+        let caller = caller.filter(|caller| caller.id == &*request.id);
+        let has_queued = caller.is_none_or(|caller| caller.has_queued);
+        self.queue.leave(&request.id);
+        if has_queued {
+            self.queue.mark(&request.id, now);
+        }
+        self.queue.note_grant(now);
+        let life_ms = if has_queued {
+            first_life_ms(request.lease_ms)
+        } else {
+            request.lease_ms
+        };
+        let fence = self.hold(now, request, life_ms);
+        if caller.is_some() {
+            handed.mine = Some((fence, life_ms));
+        } else {
+            handed.granted.push(Grant {
+                request: request.id.clone(),
+                channel: request.channel.clone(),
+                fence,
+                life_ms,
+                at: now,
+            });
+        }
+    }
+
+    /// Draws a fence and writes the hold.
+    pub(super) fn hold(&mut self, now: Moment, request: &super::Request, life_ms: u64) -> u64 {
+        let fence = self.last_fence.draw(now);
+        self.holds
+            .add(Hold::new(request, fence, now, life_ms), request.mode);
+        fence
+    }
+}

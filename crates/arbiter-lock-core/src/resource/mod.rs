@@ -1,0 +1,78 @@
+//! One resource: who holds it, who waits for it, and the steps that change that.
+//!
+//! A waiter is **live** that has looked within the last 2.5 s, and since the last grant that
+//! lapsed. After every step but `renew`, `inspect` and the foreign ones, no live waiter that
+//! could be granted is left waiting, unless the step answers `again`.
+
+mod answer;
+mod fence;
+mod foreign;
+mod hand_over;
+mod holds;
+mod queue;
+mod request;
+mod status;
+mod steps;
+
+pub use answer::{Acquired, Answer, Broken, Ended, Grant, HolderView, Refusal, Renewed, Tried};
+pub use hand_over::{MAX_STEPS, first_life_ms};
+pub use request::{Mode, Request};
+pub use status::{Status, WaiterView};
+
+use crate::Moment;
+use fence::LastFence;
+use holds::Holds;
+use queue::Queue;
+
+/// How often a waiter looks, in milliseconds, at the least often.
+pub const LOOK_INTERVAL_MS: u64 = 1_000;
+
+/// A leased, weighted, first-come-first-served resource with exclusive and shared holds.
+///
+/// # Examples
+/// ```
+/// use arbiter_lock_core::{Acquired, Ended, Mode, Moment, Request, Resource};
+///
+/// let request = |id: &str| Request {
+///     id: id.into(),
+///     mode: Mode::Exclusive,
+///     lease_ms: 30_000,
+///     channel: id.into(),
+///     label: "".into(),
+/// };
+/// let everyone_listens = |_: &str| true;
+/// let mut resource = Resource::default();
+/// let now = Moment::from_micros(1_000_000);
+///
+/// let first = resource.acquire(now, &request("a"), None, everyone_listens);
+/// assert!(matches!(first.reply, Acquired::Granted { life_ms: 30_000, .. }));
+/// let second = resource.acquire(now, &request("b"), None, everyone_listens);
+/// assert!(matches!(second.reply, Acquired::Queued { place: 1, .. }));
+///
+/// let release = resource.end(now, "a", false, everyone_listens);
+/// assert_eq!(release.reply, Ended::Released);
+/// assert_eq!(&*release.granted[0].request, "b");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    holds: Holds,
+    queue: Queue,
+    last_fence: LastFence,
+}
+
+impl Resource {
+    /// Ends what time has ended. Every step begins with it.
+    fn settle(&mut self, now: Moment) {
+        self.queue.expire(now);
+        if self.holds.lapse(now) {
+            self.queue.grant_lapsed();
+        }
+    }
+
+    /// Whether nothing is held or remembered, so that the value can be dropped.
+    pub fn is_forgotten(&mut self, now: Moment) -> bool {
+        self.settle(now);
+        self.queue.prune(now);
+        self.holds.is_free() && !self.queue.exists() && self.last_fence.is_forgotten(now)
+    }
+}

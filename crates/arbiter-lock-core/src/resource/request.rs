@@ -1,0 +1,43 @@
+//! What a step is asked for.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+/// One attempt to hold a resource. Its id is drawn before anything is sent, is the `owner`
+/// of the hold that it may become, and is the only identity there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The request id.
+    pub id: Arc<str>,
+    /// How it wants to hold.
+    pub mode: Mode,
+    /// The lease, in milliseconds: how long the hold lasts without renewal.
+    pub lease_ms: u64,
+    /// The channel on which the waiter hears of a grant.
+    pub channel: Arc<str>,
+    /// Who asks, for people who look.
+    pub label: Arc<str>,
+}
+
+/// How a request wants to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Alone.
+    Exclusive,
+    /// With other shared holds, with a weight and perhaps under a limit.
+    Shared {
+        /// How much of the limit it takes.
+        weight: NonZeroU32,
+        /// The most that all shared holds may weigh together; all must state the same.
+        limit: Option<NonZeroU32>,
+    },
+}
+
+impl Mode {
+    pub(super) fn weight(self) -> u32 {
+        match self {
+            Self::Exclusive => 0,
+            Self::Shared { weight, .. } => weight.get(),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The steps: `acquire`, `try_acquire`, `renew`, `end`, `break_hold` and `inspect`.
+
+use std::num::NonZeroU32;
+
+use super::answer::{Acquired, Answer, Broken, Ended, Refusal, Renewed, Tried};
+use super::hand_over::{Caller, Handed, first_life_ms};
+use super::queue::Waiter;
+use super::status::{Status, WaiterView};
+use super::{Mode, Moment, Request, Resource};
+
+impl Resource {
+    /// Grants the request, or queues it; repeated, it says that the waiter lives (a *look*).
+    ///
+    /// `ticket` is the one that an earlier answer gave, so that a place survives a lost queue.
+    /// `reach` says whether anybody listens on a channel.
+    pub fn acquire(
+        &mut self,
+        now: Moment,
+        request: &Request,
+        ticket: Option<u64>,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Acquired> {
+        self.settle(now);
+        self.queue.prune(now);
+        let id = &*request.id;
+        if self.queue.is_ended(id) {
+            return Answer::only(Acquired::Ended);
+        }
+        let has_queued = ticket.is_some() || self.queue.holds_place(id) || self.queue.is_marked(id);
+        let life_ms = if has_queued {
+            first_life_ms(request.lease_ms)
+        } else {
+            request.lease_ms
+        };
+        if let Some((fence, life_ms)) = self.repeat(now, id, life_ms) {
+            return Answer::only(Acquired::Granted { fence, life_ms });
+        }
+        if let Some(refusal) = self.refusal(request) {
+            return Answer::only(Acquired::Refused(refusal));
+        }
+        if !self.queue.exists() && self.holds.admits(request.mode) {
+            let fence = self.hold(now, request, life_ms);
+            if has_queued {
+                self.queue.mark(&request.id, now);
+                self.queue.note_grant(now);
+            }
+            return Answer::only(Acquired::Granted { fence, life_ms });
+        }
+        let ticket = self.queue.look(request, ticket, now);
+        let handed = self.hand_over(now, Some(&Caller { id, has_queued }), reach);
+        self.acquired(now, ticket, handed)
+    }
+
+    fn acquired(&self, now: Moment, ticket: u64, handed: Handed) -> Answer<Acquired> {
+        let reply = match handed.mine {
+            Some((fence, life_ms)) => Acquired::Granted { fence, life_ms },
+            None => Acquired::Queued {
+                ticket,
+                place: self.queue.place(ticket),
+                holder: self.holds.view(now),
+            },
+        };
+        Answer {
+            reply,
+            granted: handed.granted,
+            again: handed.again,
+        }
+    }
+
+    /// Grants the request if that is possible at once and nobody live comes first. It leaves
+    /// no trace otherwise, and never barges.
+    pub fn try_acquire(
+        &mut self,
+        now: Moment,
+        request: &Request,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Tried> {
+        self.settle(now);
+        self.queue.prune(now);
+        if self.queue.is_ended(&request.id) {
+            return Answer::only(Tried::Ended);
+        }
+        if let Some((fence, life_ms)) = self.repeat(now, &request.id, request.lease_ms) {
+            return Answer::only(Tried::Granted { fence, life_ms });
+        }
+        if let Some(refusal) = self.refusal(request) {
+            return Answer::only(Tried::Refused(refusal));
+        }
+        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let reply =
+            if !again && self.queue.waiting().next().is_none() && self.holds.admits(request.mode) {
+                if self.queue.exists() {
+                    self.queue.note_grant(now);
+                }
+                let fence = self.hold(now, request, request.lease_ms);
+                Tried::Granted {
+                    fence,
+                    life_ms: request.lease_ms,
+                }
+            } else {
+                Tried::Busy {
+                    holder: self.holds.view(now),
+                    waiting: self.queue.waiting().count() as u64,
+                }
+            };
+        Answer {
+            reply,
+            granted,
+            again,
+        }
+    }
+
+    /// The request's own hold, found again by a repeated step: its fence and its life.
+    fn repeat(&mut self, now: Moment, id: &str, life_ms: u64) -> Option<(u64, u64)> {
+        let hold = self.holds.find(|hold| &*hold.owner == id)?;
+        let fence = hold.fence?;
+        Some((fence, hold.prolong(now, life_ms)))
+    }
+
+    fn refusal(&self, request: &Request) -> Option<Refusal> {
+        let Mode::Shared { weight, limit } = request.mode else {
+            return None;
+        };
+        match self.limit_in_force() {
+            Some(stored) if stored != limit => Some(Refusal::LimitDiffers {
+                limit: stored.map(NonZeroU32::get),
+            }),
+            _ => limit
+                .filter(|limit| *limit < weight)
+                .map(|limit| Refusal::AboveLimit { limit: limit.get() }),
+        }
+    }
+
+    /// Prolongs the hold that has this owner *and* this fence. It never creates one, never
+    /// shortens one, and hands nothing over.
+    pub fn renew(&mut self, now: Moment, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
+        self.settle(now);
+        let found = self
+            .holds
+            .find(|hold| &*hold.owner == owner && hold.fence == Some(fence));
+        match found {
+            None => Renewed::NotYours,
+            Some(hold) if hold.stopping => Renewed::Stopping {
+                life_ms: hold.remaining_ms(now).unwrap_or(lease_ms),
+            },
+            Some(hold) => Renewed::Renewed {
+                life_ms: hold.prolong(now, lease_ms),
+            },
+        }
+    }
+
+    /// Releases or abandons: frees what the request holds, or leaves the queue, and hands
+    /// over. With `tombstone`, an acquire of this request that arrives late is answered
+    /// *ended*.
+    pub fn end(
+        &mut self,
+        now: Moment,
+        id: &str,
+        tombstone: bool,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Ended> {
+        self.settle(now);
+        let held = self
+            .holds
+            .find(|hold| &*hold.owner == id && hold.fence.is_some())
+            .is_some();
+        if held {
+            self.holds.remove(id);
+        }
+        if held && self.holds.is_free() {
+            self.queue.grant_ended();
+        }
+        let waited = self.queue.leave(id);
+        if tombstone {
+            self.queue.bury(id, now);
+        }
+        let reply = match (held, waited) {
+            (true, _) => Ended::Released,
+            (false, true) => Ended::Left,
+            (false, false) => Ended::NotYours,
+        };
+        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        Answer {
+            reply,
+            granted,
+            again,
+        }
+    }
+
+    /// An operator's break of the hold with that fence: at once, or by asking the holder to
+    /// stop and prolonging the hold no more.
+    pub fn break_hold(
+        &mut self,
+        now: Moment,
+        fence: u64,
+        at_once: bool,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Broken> {
+        self.settle(now);
+        let Some(hold) = self.holds.find(|hold| hold.fence == Some(fence)) else {
+            return Answer::only(Broken::NotHeld {
+                status: self.inspect(now),
+            });
+        };
+        if !at_once {
+            hold.stopping = true;
+            let remaining_ms = hold.remaining_ms(now);
+            return Answer::only(Broken::Asked { remaining_ms });
+        }
+        let owner = hold.owner.clone();
+        self.holds.remove(&owner);
+        if self.holds.is_free() {
+            self.queue.grant_ended();
+        }
+        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        Answer {
+            reply: Broken::Freed,
+            granted,
+            again,
+        }
+    }
+
+    /// What can be seen, without changing anything.
+    #[must_use]
+    pub fn inspect(&self, now: Moment) -> Status {
+        let remembered = !self.queue.has_expired(now);
+        let waiting = || self.queue.waiting().filter(|_| remembered);
+        let view = |w: &Waiter| WaiterView {
+            ticket: w.ticket,
+            label: w.request.label.clone(),
+        };
+        Status {
+            holder: self.holds.view(now),
+            waiting: waiting().count() as u64,
+            waiters: waiting().take(Status::MOST_WAITERS).map(view).collect(),
+        }
+    }
+
+    /// The limit that the shared holds and waiters have stated; none where there are none.
+    fn limit_in_force(&self) -> Option<Option<NonZeroU32>> {
+        self.holds.limit().or_else(|| {
+            self.queue.waiting().find_map(|w| match w.request.mode {
+                Mode::Exclusive => None,
+                Mode::Shared { limit, .. } => Some(limit),
+            })
+        })
+    }
+}
