@@ -118,7 +118,10 @@ pub enum Renewed {
         life_ms: u64,
     },
     /// There is no such hold.
-    NotYours,
+    NotYours {
+        /// Whether somebody else holds instead.
+        taken: bool,
+    },
 }
 
 /// The reply to `end`.
