@@ -1,3 +1,69 @@
-//! A distributed lock.
+//! A distributed lock on the Redis or Valkey that you already run: fenced, first come first
+//! served, and its holder is told of a loss before anyone else is granted.
+//!
+//! ```
+//! use std::time::Duration;
+//! use arbiter_lock::Client;
+//!
+//! # async fn write(fence: u64) {}
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), arbiter_lock::Error> {
+//! # let client = Client::in_memory();
+//! # if false {
+//! let client = Client::connect("redis://127.0.0.1:6379").await?;
+//! # }
+//! let lock = client.lock("my-lock").wait_timeout(Duration::from_secs(5));
+//!
+//! let guard = lock.acquire().await?; // an error tells who holds it, for how long, your place
+//! write(guard.fence()).await;        // the resource refuses an older fence
+//! guard.release().await?;            // or drop it
+//! # Ok(()) }
+//! ```
+//!
+//! # What it promises, and what it cannot
+//!
+//! Believed holds of one lock never overlap, as long as the server keeps its data and its clock
+//! runs forward at a normal rate. Every grant carries a [fencing token](Hold::fence) greater than
+//! every earlier one. A holder that can no longer be sure is told by [`Hold::lost`] before anyone
+//! else is granted. Waiters are granted in order of arrival. However a future, a guard or a
+//! process ends, no lock outlives one lease.
+//!
+//! It cannot stop a process that is paused between its last check and its write from writing
+//! late. Only the resource can, by refusing an old fence.
+//!
+//! # Features
+//! - `redis` (default): stores on a Redis or Valkey server.
+//! - `tls`: `rediss://` URLs.
+//! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 
+mod builder;
+mod client;
+mod clock;
+mod error;
+mod event;
+mod guard;
+mod hold;
+mod keeper;
+mod label;
+mod lock;
+mod options;
+mod service;
+mod session;
+mod status;
 mod store;
+#[cfg(feature = "testing")]
+mod testing;
+mod waiting;
+
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use error::{Contended, Error, Invalid, Loss, Refused, RefusedKind, Unavailable};
+pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
+pub use guard::Guard;
+pub use hold::{Hold, Lost, LostReason};
+pub use label::Label;
+pub use lock::{Asked, Lock};
+pub use session::Session;
+pub use status::{Holder, Status, Waiter};
+#[cfg(feature = "testing")]
+pub use testing::Testing;

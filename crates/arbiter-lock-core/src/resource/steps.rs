@@ -139,7 +139,9 @@ impl Resource {
             .holds
             .find(|hold| &*hold.owner == owner && hold.fence == Some(fence));
         match found {
-            None => Renewed::NotYours { taken: !self.holds.is_free() },
+            None => Renewed::NotYours {
+                taken: !self.holds.is_free(),
+            },
             Some(hold) if hold.stopping => Renewed::Stopping {
                 life_ms: hold.remaining_ms(now).unwrap_or(lease_ms),
             },

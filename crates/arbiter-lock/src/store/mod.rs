@@ -1,14 +1,25 @@
 //! What keeps the truth: carries a step to it, brings its reply, delivers grants.
 //!
-//! A store decides nothing about time or order that the core has a rule for.
+//! A store decides nothing about time or order that the core has a rule for. Each runtime that
+//! uses a client has a [`Link`] of its own, with its channel and its registry of waiters.
 
 mod failure;
+mod link;
+pub(crate) mod memory;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
+mod registry;
 
-pub(crate) use failure::{Failure, FailureKind};
+use std::fmt;
+use std::sync::Arc;
 
 use arbiter_lock_core::Moment;
+
+pub(crate) use failure::{Failure, FailureKind};
+pub(crate) use link::{Link, Renewal};
+pub(crate) use registry::{Push, Registry, Slot, Woken};
+
+use crate::keeper::Order;
 
 /// What a store said to a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,4 +29,47 @@ pub(crate) struct Said<T> {
     pub(crate) at: Moment,
     /// There is more to hand over: repeat the step at once.
     pub(crate) again: bool,
+}
+
+/// A store, before anybody is connected to it.
+#[derive(Clone)]
+pub(crate) enum Store {
+    Memory(Arc<memory::World>),
+    #[cfg(feature = "redis")]
+    Redis(Arc<redis::Server>),
+}
+
+impl Store {
+    /// A link for the runtime in which it will be used.
+    pub(crate) fn link(&self) -> Link {
+        Link::new(self)
+    }
+
+    /// The memory store that it is, if it is one.
+    pub(crate) fn world(&self) -> Option<&memory::World> {
+        match self {
+            Self::Memory(world) => Some(world),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => None,
+        }
+    }
+
+    /// Ends a request without waiting for anything, where the store can.
+    pub(crate) fn end_at_once(&self, order: &Order) -> bool {
+        match self {
+            Self::Memory(world) => world.end_at_once(order),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(_) => f.write_str("memory:"),
+            #[cfg(feature = "redis")]
+            Self::Redis(server) => server.fmt(f),
+        }
+    }
 }

@@ -1,0 +1,220 @@
+//! The settings of a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::{Client, Inner};
+use crate::clock::Clock;
+use crate::error::{Error, Invalid};
+use crate::event::{Logger, TracingLogger};
+use crate::options::{Options, Patience};
+use crate::store::Store;
+use crate::store::memory::World;
+#[cfg(feature = "redis")]
+use crate::store::redis::Server;
+
+/// Settings of a [`Client`] of your own.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use arbiter_lock::{Client, NoopLogger};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), arbiter_lock::Error> {
+/// let client = Client::builder()
+///     .store("memory:")
+///     .logger(NoopLogger)
+///     .default_lease_time(Duration::from_secs(10))
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    store: Option<String>,
+    logger: Arc<dyn Logger>,
+    store_timeout: Duration,
+    defaults: Options,
+    server: ServerSettings,
+}
+
+/// What concerns stores that are servers.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerSettings {
+    pub(crate) key_prefix: String,
+    pub(crate) command_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            key_prefix: "arbiter:".to_owned(),
+            command_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// For how long a store may be silent before a wait without limit ends.
+const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            store: None,
+            logger: Arc::new(TracingLogger),
+            store_timeout: STORE_TIMEOUT,
+            defaults: Options::default(),
+            server: ServerSettings::default(),
+        }
+    }
+}
+
+impl ClientBuilder {
+    pub(crate) fn from_env() -> Result<Self, Error> {
+        let mut builder = Self::default();
+        if let Ok(prefix) = std::env::var("ARBITER_KEY_PREFIX") {
+            builder = builder.key_prefix(&prefix);
+        }
+        match (
+            std::env::var("ARBITER_STORE"),
+            std::env::var("ARBITER_STORE_FILE"),
+        ) {
+            (Ok(url), _) => Ok(builder.store(&url)),
+            (Err(_), Ok(path)) => match std::fs::read_to_string(&path) {
+                Ok(url) => Ok(builder.store(url.trim())),
+                Err(e) => Err(Invalid::error(
+                    "store",
+                    format!("cannot read the store's URL from {path}: {e}"),
+                )),
+            },
+            (Err(_), Err(_)) => Err(no_store()),
+        }
+    }
+
+    pub(crate) fn in_memory() -> Client {
+        let builder = Self::default();
+        let world = Arc::new(World::new());
+        let clock = world.clock();
+        let inner = Inner::new(
+            Store::Memory(world),
+            clock,
+            builder.logger,
+            builder.store_timeout,
+            builder.defaults,
+        );
+        Client { inner }
+    }
+
+    /// The store's URL: see [`Client::connect`].
+    pub fn store(mut self, url: &str) -> Self {
+        self.store = Some(url.to_owned());
+        self
+    }
+
+    /// Where events go: `tracing` by default.
+    pub fn logger(mut self, logger: impl Logger) -> Self {
+        self.logger = Arc::new(logger);
+        self
+    }
+
+    /// For how long a store may be silent before an acquire without a time limit ends: 30 s by
+    /// default.
+    pub fn store_timeout(mut self, limit: Duration) -> Self {
+        self.store_timeout = limit;
+        self
+    }
+
+    /// The lease of the locks of this client, unless they say otherwise: 30 s by default.
+    pub fn default_lease_time(mut self, lease: Duration) -> Self {
+        self.defaults.lease = lease;
+        self
+    }
+
+    /// How long the locks of this client wait, unless they say otherwise: for ever by default.
+    pub fn default_wait_timeout(mut self, limit: Duration) -> Self {
+        self.defaults.patience = Patience::AtMost(limit);
+        self
+    }
+
+    /// Whether the locks of this client are renewed by themselves, unless they say otherwise:
+    /// they are by default.
+    pub fn default_watchdog(mut self, on: bool) -> Self {
+        self.defaults.watchdog = on;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let url = self.store.as_deref().ok_or_else(no_store)?;
+        let (store, clock) = match url.strip_prefix("memory:") {
+            Some("") => of_world(Arc::new(World::new())),
+            Some(name) => of_world(World::shared(name)),
+            #[cfg(feature = "redis")]
+            None => (
+                Store::Redis(Arc::new(Server::new(url, self.server)?)),
+                Clock::Boot,
+            ),
+            #[cfg(not(feature = "redis"))]
+            None => {
+                return Err(Invalid::error(
+                    "store",
+                    "only memory: is understood without the feature `redis`",
+                ));
+            }
+        };
+        let inner = Inner::new(store, clock, self.logger, self.store_timeout, self.defaults);
+        let probed = inner.clone();
+        inner.run(async move { probed.probe().await }).await??;
+        Ok(Client { inner })
+    }
+}
+
+fn of_world(world: Arc<World>) -> (Store, Clock) {
+    let clock = world.clock();
+    (Store::Memory(world), clock)
+}
+
+fn no_store() -> Error {
+    Invalid::error(
+        "store",
+        "no store is named: set ARBITER_STORE to its URL, such as redis://127.0.0.1:6379",
+    )
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("ClientBuilder")
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientBuilder {
+    /// The prefix of keys on a Redis server: `arbiter:` by default, as with the Go library.
+    pub fn key_prefix(mut self, prefix: &str) -> Self {
+        self.server.key_prefix = prefix.to_owned();
+        self
+    }
+
+    /// How long one command may take before its outcome counts as unknown: 1 s by default.
+    pub fn command_timeout(mut self, limit: Duration) -> Self {
+        self.server.command_timeout = limit;
+        self
+    }
+
+    /// How long connecting may take: 5 s by default.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.server.connect_timeout = limit;
+        self
+    }
+}

@@ -1,0 +1,295 @@
+//! The client: one store, its links, its keeper.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Id};
+use tokio::sync::watch;
+
+use crate::builder::ClientBuilder;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::event::{Event, Logger};
+use crate::hold::LostReason;
+use crate::keeper::Keeper;
+use crate::label::Label;
+use crate::lock::Lock;
+use crate::options::Options;
+use crate::service::Service;
+use crate::session::Session;
+use crate::store::{Link, Store};
+
+/// A client of one store. Cheap to clone; all clones are one client.
+///
+/// On a Redis server it keeps one connection for each tokio runtime that uses it, and one more
+/// on a thread of its own, the keeper, which renews what is held and ends what was dropped: a
+/// caller that blocks its executor or drops its runtime neither loses nor leaks a lock. A
+/// caller without a tokio runtime is served by one more thread. A tokio runtime that uses a
+/// client has to have its time and I/O drivers enabled.
+///
+/// When the last handle (client, lock or guard) is dropped, it waits up to 250 ms for releases
+/// that were posted; [`Guard::release`](crate::Guard::release) and [`Client::shutdown`] are the
+/// certain ways.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), arbiter_lock::Error> {
+/// let client = arbiter_lock::Client::in_memory();
+/// let guard = client.lock("my-lock").acquire().await?;
+/// println!("fence {}", guard.fence());
+/// guard.release().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles of a client share.
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) keeper: Keeper,
+    pub(crate) store_timeout: Duration,
+    pub(crate) defaults: Options,
+    label: Label,
+    label_line: Arc<str>,
+    links: Mutex<HashMap<Id, Arc<Link>>>,
+    /// Becomes true when the client is shut down; ends with the client.
+    closing: watch::Sender<bool>,
+    service: OnceLock<std::io::Result<Service>>,
+}
+
+impl Client {
+    /// Connects to the store of that URL: `redis://[user[:password]@]host[:port][/db]`,
+    /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`, `memory:`, which is
+    /// private to this client, or `memory:NAME`, which all clients of the process share.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that is not understood, [`Error::Unavailable`] if the server
+    /// does not answer within 5 s, [`Error::Refused`] if it denies access or is too old.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder().store(url).connect().await
+    }
+
+    /// Connects to the store that the environment names: `ARBITER_STORE` holds its URL, or
+    /// `ARBITER_STORE_FILE` the path of a file that holds it; `ARBITER_KEY_PREFIX` the prefix of
+    /// keys.
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; [`Error::Invalid`] too if the environment names no store.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn from_env() -> Result<Self, Error> {
+        ClientBuilder::from_env()?.connect().await
+    }
+
+    /// A client of a memory store of its own, for tests and programs of a single process. Its
+    /// time is that of the tokio runtime, which tests can pause.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        ClientBuilder::in_memory()
+    }
+
+    /// Builds a client with settings of your own.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A lock on the resource of that name. No I/O; bad input surfaces at first use.
+    #[must_use]
+    pub fn lock(&self, name: &str) -> Lock {
+        Lock::new(self.inner.clone(), name)
+    }
+
+    /// A session: its acquisitions are one logical owner, so that they may be nested.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::new(self.inner.clone())
+    }
+
+    /// Ends when the client begins to shut down: the time to stop work and release.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and made anew at any time.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closing = self.inner.closing.subscribe();
+        async move {
+            // The client is gone: that is as closed as can be.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
+    }
+
+    /// Shuts down: nothing is granted any more, [`Client::closing`] ends, waiters get
+    /// [`Error::Closed`]. It returns as soon as everything has been released, at the latest after
+    /// `limit`; what is held even then is lost with [`LostReason::Shutdown`] and is left to its
+    /// lease. The number of those is returned.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the client shut down, and the holds as they are.
+    pub async fn shutdown(&self, limit: Duration) -> usize {
+        self.inner.closing.send_replace(true);
+        let inner = self.inner.clone();
+        let quiet = async move {
+            while inner.keeper.is_busy() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let inner = self.inner.clone();
+        // At the limit, whatever has not been released is declared lost.
+        let quiet = self
+            .inner
+            .run(async move { tokio::time::timeout(limit, quiet).await });
+        if let Ok(Ok(())) = quiet.await {
+            return 0;
+        }
+        inner.keeper.give_all_up(LostReason::Shutdown)
+    }
+
+    #[cfg(feature = "testing")]
+    /// What tests of your own loss paths need; for a memory store.
+    #[must_use]
+    pub fn testing(&self) -> crate::testing::Testing {
+        crate::testing::Testing::new(self.inner.clone())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("store", &self.inner.store.to_string())
+            .finish()
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(
+        store: Store,
+        clock: Clock,
+        logger: Arc<dyn Logger>,
+        store_timeout: Duration,
+        defaults: Options,
+    ) -> Arc<Self> {
+        let label = Label::of_this_process();
+        Arc::new(Self {
+            keeper: Keeper::new(store.clone(), clock.clone(), logger.clone()),
+            store,
+            clock,
+            logger,
+            store_timeout,
+            defaults,
+            label_line: label.to_line().into(),
+            label,
+            links: Mutex::default(),
+            closing: watch::Sender::new(false),
+            service: OnceLock::new(),
+        })
+    }
+
+    /// The label of a request with those options.
+    pub(crate) fn label_line(&self, options: &Options) -> Result<Arc<str>, Error> {
+        if options.note.is_empty() {
+            return Ok(self.label_line.clone());
+        }
+        Ok(self
+            .label
+            .clone()
+            .with_note(&options.note)?
+            .to_line()
+            .into())
+    }
+
+    /// Connects, so that what is wrong surfaces now.
+    pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), Error> {
+        let probed = self.link().probe().await;
+        probed.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if *self.closing.borrow() {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Ends when the client is shut down.
+    pub(crate) async fn closing(&self) {
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
+    }
+
+    pub(crate) fn log(&self, event: &Event<'_>) {
+        self.logger.log(event);
+    }
+
+    /// Runs a future where there is a tokio runtime: here, or else on the client's own thread.
+    ///
+    /// The outer error is that there is no such thread to be had.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        match Handle::try_current() {
+            Ok(_) => Ok(work.await),
+            Err(_) => self.service()?.run(work).await,
+        }
+    }
+
+    /// The client's own runtime, for callers without one.
+    pub(crate) fn service(&self) -> Result<&Service, Error> {
+        let service = self.service.get_or_init(Service::start);
+        service
+            .as_ref()
+            .map_err(|e| Service::error(e, &self.store.to_string()))
+    }
+
+    /// The link of the runtime that this is called in.
+    pub(crate) fn link(self: &Arc<Self>) -> Arc<Link> {
+        let runtime = Handle::current();
+        let id = runtime.id();
+        if let Some(link) = self.links().get(&id) {
+            return link.clone();
+        }
+        let link = Arc::new(self.store.link());
+        let link = self.links().entry(id).or_insert(link).clone();
+        // When the runtime ends, it drops this task, and with it the link.
+        let ended = EndOfRuntime {
+            inner: Arc::downgrade(self),
+            id,
+        };
+        let mut alive = self.closing.subscribe();
+        runtime.spawn(async move {
+            let _ended = ended;
+            while alive.changed().await.is_ok() {}
+        });
+        link
+    }
+
+    fn links(&self) -> MutexGuard<'_, HashMap<Id, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets the link of a runtime when that ends.
+struct EndOfRuntime {
+    inner: Weak<Inner>,
+    id: Id,
+}
+
+impl Drop for EndOfRuntime {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            let link = inner.links().remove(&self.id);
+            drop(link);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The local clock: the only place that reads time.
+//!
+//! It counts suspend, so that a computer that slept knows what its leases lost. The memory
+//! store's clients use the runtime's clock, which tests can pause.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A clock whose moments are the time since some fixed moment of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    /// The time since boot, suspend included.
+    Boot,
+    /// The tokio runtime's clock, since that moment.
+    Runtime(Instant),
+}
+
+impl Clock {
+    pub(crate) fn runtime() -> Self {
+        Self::Runtime(Instant::now())
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        match self {
+            Self::Boot => since_boot(),
+            Self::Runtime(start) => Instant::now().saturating_duration_since(*start),
+        }
+    }
+
+    /// The longest sleep after which to look at the clock again: timers do not count suspend.
+    pub(crate) fn longest_sleep(&self) -> Duration {
+        match self {
+            Self::Boot => Duration::from_secs(1),
+            Self::Runtime(_) => Duration::from_secs(86_400),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn since_boot() -> Duration {
+    read(rustix::time::ClockId::Boottime)
+}
+
+// On Apple's systems the monotonic clock is the continuous one.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn since_boot() -> Duration {
+    read(rustix::time::ClockId::Monotonic)
+}
+
+fn read(clock: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanos)
+}

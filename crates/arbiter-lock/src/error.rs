@@ -1,0 +1,263 @@
+//! What can go wrong, named by what the caller can do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::hold::LostReason;
+use crate::status::Holder;
+use crate::store::{Failure, FailureKind};
+
+/// Why an operation did not do what was asked.
+///
+/// "Somebody else has it" ([`Error::Contended`]), "the server did not answer"
+/// ([`Error::Unavailable`]) and "you lost it" ([`Error::Lost`]) are three different answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else holds, and the wait is over. Try again later.
+    #[doc(alias = "ErrLockTimeout")]
+    Contended(Box<Contended>),
+    /// The hold was lost: the work was not protected to its end.
+    #[doc(alias = "ErrLockNotHeld")]
+    Lost(Box<Loss>),
+    /// The store did not do it in time: it is down, silent, busy, full, read-only. Whatever
+    /// the step may have left is undone in the background.
+    Unavailable(Box<Unavailable>),
+    /// The store will not do it however often it is asked: somebody's data stands under the
+    /// key, the password or the rights do not suffice, the server is too old.
+    Refused(Box<Refused>),
+    /// Something that was given is out of its range; nothing was sent.
+    Invalid(Box<Invalid>),
+    /// The client was shut down.
+    Closed,
+}
+
+/// Who holds what was asked for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Contended {
+    /// The resource.
+    pub name: String,
+    /// Who holds it, when last seen; nobody where it was just being handed to another.
+    pub holder: Option<Holder>,
+    /// The place in the queue, from 1, when last seen; none for one who only tried.
+    pub place: Option<u64>,
+    /// How long the caller waited.
+    pub waited: Duration,
+}
+
+/// A hold that was lost.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Loss {
+    /// The resource.
+    pub name: String,
+    /// Why.
+    pub reason: LostReason,
+}
+
+/// A store that did not do it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Unavailable {
+    /// The resource.
+    pub name: String,
+    /// The store, without secrets.
+    pub store: String,
+    failure: Failure,
+}
+
+/// A store that will not do it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The resource.
+    pub name: String,
+    /// The store, without secrets.
+    pub store: String,
+    /// Why.
+    pub kind: RefusedKind,
+    failure: Failure,
+}
+
+/// Why a store will not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusedKind {
+    /// The key holds somebody's data, which is never touched.
+    WrongType,
+    /// The password is wrong or missing, or the user lacks a right.
+    Denied,
+    /// The server lacks what the protocol needs, or does not speak it.
+    Unsupported,
+}
+
+/// What was out of its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Invalid {
+    /// What it is: `name`, `lease_time`, …
+    pub what: &'static str,
+    /// What is wrong with it, with the range.
+    pub message: String,
+}
+
+impl Error {
+    /// The resource in question, where there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Contended(e) => Some(&e.name),
+            Self::Lost(e) => Some(&e.name),
+            Self::Unavailable(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
+            Self::Refused(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
+            Self::Invalid(_) | Self::Closed => None,
+        }
+    }
+
+    /// Whether somebody else has it.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        matches!(self, Self::Contended(_))
+    }
+
+    /// Whether the hold was lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+
+    /// Whether the store did not do it in time.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    pub(crate) fn lost(name: &str, reason: LostReason) -> Self {
+        Self::Lost(Box::new(Loss {
+            name: name.to_owned(),
+            reason,
+        }))
+    }
+
+    /// The error that a failure of the store is to the caller.
+    pub(crate) fn of_store(name: &str, store: &str, failure: Failure) -> Self {
+        let (name, store) = (name.to_owned(), store.to_owned());
+        let kind = match failure.kind {
+            FailureKind::WrongType => RefusedKind::WrongType,
+            FailureKind::Denied => RefusedKind::Denied,
+            FailureKind::Unsupported | FailureKind::Malformed => RefusedKind::Unsupported,
+            FailureKind::Unreachable
+            | FailureKind::Silent
+            | FailureKind::Loading
+            | FailureKind::ReadOnly
+            | FailureKind::Full
+            | FailureKind::NoReplicas
+            | FailureKind::Other => {
+                return Self::Unavailable(Box::new(Unavailable {
+                    name,
+                    store,
+                    failure,
+                }));
+            }
+        };
+        Self::Refused(Box::new(Refused {
+            name,
+            store,
+            kind,
+            failure,
+        }))
+    }
+}
+
+impl Invalid {
+    pub(crate) fn error(what: &'static str, message: impl Into<String>) -> Error {
+        Error::Invalid(Box::new(Self {
+            what,
+            message: message.into(),
+        }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contended(e) => e.fmt(f),
+            Self::Lost(e) => write!(f, "lost the lock '{}': {}", e.name.escape_debug(), e.reason),
+            Self::Unavailable(e) => write_store(f, &e.name, &e.store, &e.failure),
+            Self::Refused(e) => write_store(f, &e.name, &e.store, &e.failure),
+            Self::Invalid(e) => f.write_str(&e.message),
+            Self::Closed => f.write_str("the client was shut down"),
+        }
+    }
+}
+
+fn write_store(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    store: &str,
+    failure: &Failure,
+) -> fmt::Result {
+    if !name.is_empty() {
+        write!(f, "lock '{}': ", name.escape_debug())?;
+    }
+    write!(f, "the store {store} {failure}")
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(e) => Some(&e.failure),
+            Self::Refused(e) => Some(&e.failure),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Contended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lock '{}' is held", self.name.escape_debug())?;
+        if let Some(holder) = &self.holder {
+            write!(f, " by {holder}")?;
+        }
+        match self.place {
+            Some(place) => write!(f, "; your place in the queue was {place}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.fence.is_none() {
+            write!(
+                f,
+                "a client that tells nothing of itself (owner {})",
+                self.owner.escape_debug()
+            )?;
+        } else {
+            self.label.fmt(f)?;
+        }
+        if let Some(held) = self.held {
+            write!(f, ", for {}", Seconds(held))?;
+        }
+        match self.remaining {
+            Some(left) => write!(f, ", {} left of its lease", Seconds(left)),
+            None => f.write_str(", without end"),
+        }
+    }
+}
+
+/// A duration for people: whole seconds from ten on, milliseconds below.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0..10 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            s @ 10..120 => write!(f, "{s} s"),
+            s @ 120..7_200 => write!(f, "{} min", s / 60),
+            s => write!(f, "{} h", s / 3_600),
+        }
+    }
+}

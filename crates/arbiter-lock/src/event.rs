@@ -1,0 +1,210 @@
+//! What the library tells of its work. `tracing` by default, or a [`Logger`] of your own.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Contended;
+use crate::hold::LostReason;
+
+/// How much an [`Event`] matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Of use to one who looks for a fault.
+    Debug,
+    /// Worth a line.
+    Info,
+    /// Something to look into.
+    Warn,
+    /// Work was left unprotected, or something was left behind.
+    Error,
+}
+
+/// Something that happened. Its `Display` is a message for people.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A request was granted.
+    Acquired {
+        /// The resource.
+        name: &'a str,
+        /// The fencing token.
+        fence: u64,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// A request waits: at first, and when its holder or its place has changed.
+    Waiting(&'a Contended),
+    /// A request waits for a hold of its own client. A lock is not re-entrant unless it is
+    /// taken through a session: a nested acquire waits for itself.
+    WaitsForOwnClient {
+        /// The resource.
+        name: &'a str,
+    },
+    /// A hold was released.
+    Released {
+        /// The resource.
+        name: &'a str,
+        /// The fencing token.
+        fence: u64,
+    },
+    /// A hold was renewed.
+    Renewed {
+        /// The resource.
+        name: &'a str,
+        /// The fencing token.
+        fence: u64,
+    },
+    /// A renewal has no known outcome, and is tried again until the deadline.
+    RenewalFailed {
+        /// The resource.
+        name: &'a str,
+        /// The fencing token.
+        fence: u64,
+        /// Why.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
+    /// A hold was lost.
+    Lost {
+        /// The resource.
+        name: &'a str,
+        /// The fencing token.
+        fence: u64,
+        /// Why.
+        reason: LostReason,
+    },
+    /// What a request left on the store could not be undone within its lease and a minute;
+    /// it lapses by itself.
+    LeftBehind {
+        /// The resource.
+        name: &'a str,
+        /// Why.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
+    /// Something about a connection to the store.
+    Connection {
+        /// What.
+        message: &'a str,
+    },
+}
+
+impl Event<'_> {
+    /// How much it matters.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Acquired { .. } | Self::Released { .. } | Self::Renewed { .. } => Level::Debug,
+            Self::Waiting(_) => Level::Info,
+            Self::WaitsForOwnClient { .. }
+            | Self::RenewalFailed { .. }
+            | Self::Connection { .. } => Level::Warn,
+            Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
+        }
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquired {
+                name,
+                fence,
+                waited,
+            } => {
+                write!(
+                    f,
+                    "acquired '{}' with fence {fence} after {waited:?}",
+                    name.escape_debug()
+                )
+            }
+            Self::Waiting(contended) => write!(f, "waiting: {contended}"),
+            Self::WaitsForOwnClient { name } => write!(
+                f,
+                "waiting for '{}', which this very client holds: nested locking needs a session",
+                name.escape_debug()
+            ),
+            Self::Released { name, fence } => {
+                write!(f, "released '{}' with fence {fence}", name.escape_debug())
+            }
+            Self::Renewed { name, fence } => {
+                write!(f, "renewed '{}' with fence {fence}", name.escape_debug())
+            }
+            Self::RenewalFailed { name, fence, cause } => write!(
+                f,
+                "a renewal of '{}' with fence {fence} has no known outcome and is tried again: the store {cause}",
+                name.escape_debug()
+            ),
+            Self::Lost {
+                name,
+                fence,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "lost '{}' with fence {fence}: {reason}",
+                    name.escape_debug()
+                )
+            }
+            Self::LeftBehind { name, cause } => write!(
+                f,
+                "left '{}' to lapse by itself, since the store {cause}",
+                name.escape_debug()
+            ),
+            Self::Connection { message } => f.write_str(message),
+        }
+    }
+}
+
+/// Where events go. Any `Fn(&Event<'_>)` is one, too.
+///
+/// It is called from the middle of the library's work, on the caller's threads and on the
+/// keeper's: it must not block.
+///
+/// # Examples
+/// ```
+/// use arbiter_lock::{Client, Event, Level};
+///
+/// # async fn example() -> Result<(), arbiter_lock::Error> {
+/// let client = Client::builder()
+///     .store("memory:")
+///     .logger(|event: &Event<'_>| {
+///         if Level::Warn <= event.level() {
+///             eprintln!("{event}");
+///         }
+///     })
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub trait Logger: Send + Sync + 'static {
+    /// Takes note of an event.
+    fn log(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Logger for F {
+    fn log(&self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// A [`Logger`] that drops every event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoopLogger;
+
+impl Logger for NoopLogger {
+    fn log(&self, _: &Event<'_>) {}
+}
+
+/// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingLogger;
+
+impl Logger for TracingLogger {
+    fn log(&self, event: &Event<'_>) {
+        match event.level() {
+            Level::Debug => tracing::debug!(target: "arbiter_lock", "{event}"),
+            Level::Info => tracing::info!(target: "arbiter_lock", "{event}"),
+            Level::Warn => tracing::warn!(target: "arbiter_lock", "{event}"),
+            Level::Error => tracing::error!(target: "arbiter_lock", "{event}"),
+        }
+    }
+}

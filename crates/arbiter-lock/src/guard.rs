@@ -1,0 +1,227 @@
+//! The guard of a hold: released, or dropped, the resource is free.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Ended, Renewed};
+
+use crate::client::Inner;
+use crate::error::Error;
+use crate::event::Event;
+use crate::hold::{Hold, HoldState, LostReason};
+use crate::keeper::Order;
+use crate::store::{Renewal, Said};
+
+/// Holds a resource until it is released or dropped, or the hold is lost.
+///
+/// It derefs to [`Hold`], the view that can be handed around. Dropping it only posts the
+/// release to the keeper: it never blocks and never panics, in any thread. With the server
+/// reachable the resource is free within a second; otherwise its lease ends it.
+#[must_use = "a guard that is dropped at once protects nothing"]
+pub struct Guard {
+    hold: Hold,
+    grip: Arc<Grip>,
+}
+
+/// What ends a hold when it goes: a plain guard has its own, the guards of a session share one.
+pub(crate) struct Grip {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) state: Arc<HoldState>,
+    /// Whether somebody else sees to its end.
+    is_ended: bool,
+}
+
+impl Guard {
+    pub(crate) fn new(grip: Arc<Grip>) -> Self {
+        Self {
+            hold: Hold {
+                state: grip.state.clone(),
+            },
+            grip,
+        }
+    }
+
+    /// The view of the hold, to be cloned.
+    #[must_use]
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// Prolongs the hold by its lease, counted from now.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the hold is over; [`Error::Unavailable`] or [`Error::Refused`] if the
+    /// store did not do it: the hold lasts at least as long as [`Hold::remaining`] says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the store may have prolonged the hold, which is counted only when it is next
+    /// renewed. Nothing is left behind.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let grip = self.grip.clone();
+        self.grip
+            .inner
+            .run(async move { grip.refresh().await })
+            .await?
+    }
+
+    /// As [`Guard::refresh`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Guard::refresh`].
+    pub fn blocking_refresh(&self) -> Result<(), Error> {
+        let grip = self.grip.clone();
+        self.grip
+            .inner
+            .service()?
+            .block_on(async move { grip.refresh().await })?
+    }
+
+    /// Releases the resource, and hands it to the next in order. Of the guards of a session
+    /// the last one does; the others answer at once.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the hold was over before: the work was not protected to its end.
+    /// [`Error::Unavailable`] or [`Error::Refused`] if the store did not answer in time: the
+    /// keeper goes on, and at the latest the lease ends the hold.
+    ///
+    /// # Cancel safety
+    /// Dropped, the keeper finishes the release, as with a dropped guard; the caller does not
+    /// hear whether the work was protected to its end.
+    pub async fn release(self) -> Result<(), Error> {
+        let inner = self.grip.inner.clone();
+        inner.run(self.released()).await?
+    }
+
+    /// As [`Guard::release`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Guard::release`].
+    pub fn blocking_release(self) -> Result<(), Error> {
+        let inner = self.grip.inner.clone();
+        inner.service()?.block_on(self.released())?
+    }
+
+    async fn released(self) -> Result<(), Error> {
+        let state = self.grip.state.clone();
+        match Arc::into_inner(self.grip) {
+            Some(grip) => grip.release().await,
+            None => match state.over() {
+                Some(reason) => Err(Error::lost(state.name.as_str(), reason)),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+impl Deref for Guard {
+    type Target = Hold;
+
+    fn deref(&self) -> &Hold {
+        &self.hold
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Guard").field(&self.hold).finish()
+    }
+}
+
+impl Grip {
+    pub(crate) fn new(inner: Arc<Inner>, state: Arc<HoldState>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            state,
+            is_ended: false,
+        })
+    }
+
+    async fn refresh(&self) -> Result<(), Error> {
+        let state = &self.state;
+        let lost = |reason| Err(Error::lost(state.name.as_str(), reason));
+        if let Some(reason) = state.over() {
+            return lost(reason);
+        }
+        let sent = self.inner.clock.now();
+        let mut answers = self
+            .inner
+            .link()
+            .renew(&[Renewal::of(state)], Duration::MAX)
+            .await;
+        let answer = answers.as_mut().map(|answers| answers.pop().transpose());
+        match answer {
+            Ok(Ok(Some(Renewed::Renewed { life_ms }))) => {
+                state.confirm(sent, Duration::from_millis(life_ms));
+                self.inner.keeper.reschedule(state);
+                state.over().map_or(Ok(()), lost)
+            }
+            Ok(Ok(Some(other))) => lost(state.give_up(LostReason::of(other))),
+            Ok(Ok(None)) => Ok(()),
+            Ok(Err(failure)) => Err(self.store_error(failure)),
+            Err(failure) => Err(self.store_error(failure.clone())),
+        }
+    }
+
+    fn store_error(&self, failure: crate::store::Failure) -> Error {
+        Error::of_store(
+            self.state.name.as_str(),
+            &self.inner.store.to_string(),
+            failure,
+        )
+    }
+
+    /// Ends the belief; answers why it was over before, if it was.
+    fn let_go(&self) -> Option<LostReason> {
+        self.inner.keeper.forget(&self.state);
+        Some(self.state.give_up(LostReason::Released))
+            .filter(|reason| *reason != LostReason::Released)
+    }
+
+    fn order(&self) -> Order {
+        Order {
+            name: self.state.name.clone(),
+            request: self.state.request.clone(),
+            tombstone: self.state.tombstone,
+        }
+    }
+
+    /// Sends the end once. Whatever happens on the way, the drop of `self` has the keeper go on.
+    async fn release(mut self) -> Result<(), Error> {
+        let name = self.state.name.clone();
+        if let Some(reason) = self.let_go() {
+            return Err(Error::lost(name.as_str(), reason));
+        }
+        let Order {
+            request, tombstone, ..
+        } = self.order();
+        let end = self
+            .inner
+            .link()
+            .end(&name, &request, tombstone, Duration::MAX)
+            .await;
+        let Said { reply, again, .. } = end.map_err(|failure| self.store_error(failure))?;
+        self.is_ended = !again;
+        match reply {
+            Ended::Released => {
+                let fence = self.state.fence;
+                self.inner.log(&Event::Released {
+                    name: name.as_str(),
+                    fence,
+                });
+                Ok(())
+            }
+            Ended::Left | Ended::NotYours => Err(Error::lost(name.as_str(), LostReason::Deleted)),
+        }
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.let_go();
+            self.inner.keeper.post(self.order());
+        }
+    }
+}

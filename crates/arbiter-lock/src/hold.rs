@@ -1,0 +1,352 @@
+//! A hold as its holder sees it: believed until its deadline less the margin, and told when not.
+//!
+//! Lost is final. Every look at a hold reads the clock, so that a process that was stopped past
+//! its deadline finds out at its first look, and nothing has to be awake for it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use arbiter_lock_core::{Lease, Next, Renewed, Request};
+
+use crate::clock::Clock;
+use crate::options::Options;
+
+/// Why a hold is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// Its lease ran out without renewal: the watchdog is off, or the computer slept.
+    Expired,
+    /// Somebody else holds: it was taken from outside.
+    Taken,
+    /// It was deleted from outside: by an operator, a flush, an eviction.
+    Deleted,
+    /// Its lease ran out while the store did not answer the renewals.
+    Unreachable,
+    /// It reached its [`max_hold`](crate::Lock::max_hold).
+    MaxHold,
+    /// The client was shut down.
+    Shutdown,
+    /// An operator asked the holder to stop. Nobody else is granted before the holder has
+    /// released, or its lease has run out.
+    Revoked,
+    /// It was released: nothing was lost.
+    Released,
+}
+
+impl LostReason {
+    /// Why a hold is lost that was not renewed.
+    pub(crate) fn of(answer: Renewed) -> Self {
+        match answer {
+            Renewed::Stopping { .. } => Self::Revoked,
+            Renewed::NotYours { taken: true } => Self::Taken,
+            Renewed::NotYours { taken: false } | Renewed::Renewed { .. } => Self::Deleted,
+        }
+    }
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "its lease ran out without renewal",
+            Self::Taken => "somebody else took it from outside",
+            Self::Deleted => "it was deleted from outside",
+            Self::Unreachable => "its lease ran out while the store did not answer",
+            Self::MaxHold => "it was held for as long as it may be",
+            Self::Shutdown => "the client was shut down",
+            Self::Revoked => "an operator asked to stop",
+            Self::Released => "it was released",
+        })
+    }
+}
+
+/// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
+///
+/// The hold ends when its [`Guard`](crate::Guard) is released or dropped, whoever still has
+/// a view of it.
+#[derive(Clone)]
+pub struct Hold {
+    pub(crate) state: Arc<HoldState>,
+}
+
+impl Hold {
+    /// The name of the resource.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.state.name.as_str()
+    }
+
+    /// The owner that stands in the store: the id of this very request.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.state.request.id
+    }
+
+    /// The fencing token: below 2^53, and greater than that of every earlier hold of this name.
+    /// Hand it to the resource with each write, and let the resource refuse an older one.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.state.fence
+    }
+
+    /// Whether the hold may be believed at this moment, by the local clock.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.state.over().is_none()
+    }
+
+    /// For how long the hold may be believed if nothing more is heard from the store; zero
+    /// when it is over. The watchdog prolongs it again and again.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.state.remaining()
+    }
+
+    /// Ends when the hold is over, with the reason; [`LostReason::Released`] is among them.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and made anew at any time; no loss is missed.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        Lost {
+            state: self.state.clone(),
+            seat: None,
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold")
+            .field("name", &self.name())
+            .field("owner", &self.owner())
+            .field("fence", &self.fence())
+            .field("over", &self.state.over())
+            .finish()
+    }
+}
+
+/// A future that ends when a hold is over: see [`Hold::lost`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Lost {
+    state: Arc<HoldState>,
+    /// Where its waker stands.
+    seat: Option<u64>,
+}
+
+impl Future for Lost {
+    type Output = LostReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LostReason> {
+        let state = self.state.clone();
+        match state.poll_over(&mut self.seat, cx.waker()) {
+            Some(reason) => Poll::Ready(reason),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Clone for Lost {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            seat: None,
+        }
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            self.state.life().wakers.retain(|(other, _)| *other != seat);
+        }
+    }
+}
+
+impl fmt::Debug for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lost")
+            .field("name", &self.state.name.as_str())
+            .finish()
+    }
+}
+
+/// What the guard, the keeper and all views of one hold share.
+pub(crate) struct HoldState {
+    pub(crate) name: arbiter_lock_core::Name,
+    pub(crate) request: Arc<Request>,
+    pub(crate) fence: u64,
+    /// Whether its end has to leave a tombstone: an acquire of it was never answered.
+    pub(crate) tombstone: bool,
+    pub(crate) options: Arc<Options>,
+    clock: Clock,
+    life: Mutex<Life>,
+}
+
+struct Life {
+    lease: Lease,
+    /// When `max_hold` ends it.
+    latest_end: Duration,
+    over: Option<LostReason>,
+    /// Whether the last renewal has no known outcome.
+    unanswered: bool,
+    wakers: Vec<(u64, Waker)>,
+    next_seat: u64,
+}
+
+/// What a grant is believed by: when its life began at the earliest, and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Belief {
+    pub(crate) fence: u64,
+    pub(crate) base: Duration,
+    pub(crate) life: Duration,
+}
+
+impl HoldState {
+    pub(crate) fn new(
+        name: arbiter_lock_core::Name,
+        request: Arc<Request>,
+        belief: Belief,
+        tombstone: bool,
+        options: Arc<Options>,
+        clock: Clock,
+    ) -> Self {
+        let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
+        let renew_after = claim_due.or(options.renew_after());
+        let lease = Lease::new(belief.base, belief.life, options.margin(), renew_after);
+        let latest_end = options
+            .max_hold
+            .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
+        Self {
+            name,
+            request,
+            fence: belief.fence,
+            tombstone,
+            options,
+            clock,
+            life: Mutex::new(Life {
+                lease,
+                latest_end,
+                over: None,
+                unanswered: false,
+                wakers: Vec::new(),
+                next_seat: 0,
+            }),
+        }
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the hold is over, if it is; whoever finds out tells everybody.
+    pub(crate) fn over(&self) -> Option<LostReason> {
+        self.end_if(|life, now| life.ended_by(now))
+    }
+
+    /// Ends the belief, unless it is over already; answers why it is over.
+    pub(crate) fn give_up(&self, reason: LostReason) -> LostReason {
+        self.end_if(|life, now| life.ended_by(now).or(Some(reason)))
+            .unwrap_or(reason)
+    }
+
+    fn end_if(&self, decide: impl Fn(&Life, Duration) -> Option<LostReason>) -> Option<LostReason> {
+        let mut life = self.life();
+        if life.over.is_none() {
+            life.over = decide(&life, self.clock.now());
+            if life.over.is_some() {
+                let wakers = std::mem::take(&mut life.wakers);
+                drop(life);
+                wakers.into_iter().for_each(|(_, waker)| waker.wake());
+                return self.life().over;
+            }
+        }
+        life.over
+    }
+
+    fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
+        if let Some(reason) = self.over() {
+            return Some(reason);
+        }
+        let mut life = self.life();
+        let number = seat.unwrap_or(life.next_seat);
+        if seat.is_none() {
+            life.next_seat += 1;
+            *seat = Some(number);
+        }
+        match life.wakers.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, known)) => known.clone_from(waker),
+            None => life.wakers.push((number, waker.clone())),
+        }
+        life.over
+    }
+
+    fn remaining(&self) -> Duration {
+        match self.over() {
+            Some(_) => Duration::ZERO,
+            None => self.life().end_of_belief().saturating_sub(self.clock.now()),
+        }
+    }
+
+    /// What the keeper has to do for it.
+    pub(crate) fn next(&self, now: Duration) -> Next {
+        match self.over() {
+            Some(_) => Next::Lost,
+            None => self.life().next(now),
+        }
+    }
+
+    /// When the belief ends if nothing more is heard.
+    pub(crate) fn end_of_belief(&self) -> Duration {
+        self.life().end_of_belief()
+    }
+
+    /// A renewal that was sent at `sent` set a life of `life`.
+    pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
+        if self.over().is_some() {
+            return; // lost is final
+        }
+        let renew_after = self.options.renew_after();
+        let mut state = self.life();
+        state.unanswered = false;
+        state.lease.confirm(sent, life, renew_after);
+    }
+
+    /// A renewal has no known outcome; it is due again at `again`.
+    pub(crate) fn postpone(&self, again: Duration) {
+        let mut life = self.life();
+        life.unanswered = true;
+        life.lease.postpone(again);
+    }
+}
+
+impl Life {
+    fn end_of_belief(&self) -> Duration {
+        self.lease.end().min(self.latest_end)
+    }
+
+    fn ended_by(&self, now: Duration) -> Option<LostReason> {
+        if self.latest_end <= now && self.latest_end < self.lease.end() {
+            return Some(LostReason::MaxHold);
+        }
+        let reason = if self.unanswered {
+            LostReason::Unreachable
+        } else {
+            LostReason::Expired
+        };
+        (self.lease.end() <= now).then_some(reason)
+    }
+
+    fn next(&self, now: Duration) -> Next {
+        match self.lease.next(now) {
+            _ if self.ended_by(now).is_some() => Next::Lost,
+            Next::Sleep { until } => Next::Sleep {
+                until: until.min(self.latest_end),
+            },
+            next => next,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Renews what is held and finishes what was dropped, apart from the caller's runtime: a caller
+//! that blocks its executor or drops its runtime neither loses nor leaks a lock.
+//!
+//! The keeper never claims a place and never looks.
+
+mod finish;
+mod table;
+mod task;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+pub(crate) use finish::Order;
+use table::Table;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::event::Logger;
+use crate::hold::{HoldState, LostReason};
+use crate::store::{Failure, FailureKind, Store};
+
+/// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
+/// for that a quarter of a second at the most.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+}
+
+/// What the callers and the keeper's task share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) logger: Arc<dyn Logger>,
+    table: Mutex<Table>,
+    nudge: Notify,
+    /// Signalled when nothing posted is unfinished.
+    finished: Condvar,
+}
+
+const LINGER: Duration = Duration::from_millis(250);
+
+impl Keeper {
+    pub(crate) fn new(store: Store, clock: Clock, logger: Arc<dyn Logger>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                clock,
+                logger,
+                table: Mutex::new(Table::default()),
+                nudge: Notify::new(),
+                finished: Condvar::new(),
+            }),
+        }
+    }
+
+    /// Renews the hold from now on, and finds out when it is lost.
+    pub(crate) fn watch(&self, hold: Arc<HoldState>) -> Result<(), Error> {
+        self.ensure_running().map_err(|e| {
+            let failure =
+                Failure::before_sending(FailureKind::Other, format!("no keeper thread: {e}"));
+            Error::of_store(hold.name.as_str(), &self.shared.store.to_string(), failure)
+        })?;
+        if self.shared.table().add(hold, self.shared.clock.now()) {
+            self.shared.nudge.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Renews the hold no more.
+    pub(crate) fn forget(&self, hold: &HoldState) {
+        self.shared.table().remove(&hold.request.id);
+    }
+
+    /// Whether this client believes in a hold of that owner.
+    pub(crate) fn holds(&self, owner: &str) -> bool {
+        self.shared.table().contains(owner)
+    }
+
+    /// Looks at the hold anew, after a renewal that the keeper did not make.
+    pub(crate) fn reschedule(&self, hold: &HoldState) {
+        self.shared
+            .table()
+            .reschedule(hold, self.shared.clock.now());
+    }
+
+    /// Whether anything is held, or an end that was posted is unfinished.
+    pub(crate) fn is_busy(&self) -> bool {
+        let table = self.shared.table();
+        table.has_orders() || table.has_holds()
+    }
+
+    /// Declares all holds lost and renews them no more; answers how many there were.
+    pub(crate) fn give_all_up(&self, reason: LostReason) -> usize {
+        let all = self.all();
+        for hold in &all {
+            hold.give_up(reason);
+            self.shared.tell_lost(hold);
+            self.forget(hold);
+        }
+        all.len()
+    }
+
+    /// All holds of this client.
+    pub(crate) fn all(&self) -> Vec<Arc<HoldState>> {
+        self.shared.table().all()
+    }
+
+    /// Ends a request, sooner or later. Never blocks, never panics.
+    pub(crate) fn post(&self, order: Order) {
+        if self.shared.store.end_at_once(&order) {
+            return;
+        }
+        self.shared.table().post(order);
+        // Without a keeper the lease ends it.
+        if self.ensure_running().is_ok() {
+            self.shared.nudge.notify_one();
+        }
+    }
+
+    /// The memory store's keeper runs on the caller's runtime, and so on its clock; every other
+    /// has a thread of its own.
+    fn ensure_running(&self) -> std::io::Result<()> {
+        if !self.shared.table().start() {
+            return Ok(());
+        }
+        let running = task::Running(self.shared.clone());
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.shared.store.world().is_some() => {
+                runtime.spawn(task::keep(running));
+                Ok(())
+            }
+            _ => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                std::thread::Builder::new()
+                    .name("arbiter-keeper".into())
+                    .spawn(move || runtime.block_on(task::keep(running)))
+                    .map(drop)
+            }
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let mut table = self.shared.table();
+        table.close();
+        self.shared.nudge.notify_one();
+        if self.shared.store.world().is_some() {
+            return;
+        }
+        let wait = self
+            .shared
+            .finished
+            .wait_timeout_while(table, LINGER, |table| table.has_orders());
+        drop(wait);
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

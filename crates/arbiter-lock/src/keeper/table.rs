@@ -1,0 +1,213 @@
+//! What the keeper has to do, and when: pure bookkeeping under one mutex.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::Next;
+
+use super::Order;
+use crate::hold::HoldState;
+
+/// How many holds one call renews at the most.
+pub(super) const BATCH: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Table {
+    holds: HashMap<u64, Entry>,
+    by_owner: HashMap<Arc<str>, u64>,
+    /// When to look at which hold.
+    due: BTreeSet<(Duration, u64)>,
+    /// Whose renewal is due, by what is left of its life.
+    ready: BTreeSet<(Duration, u64)>,
+    orders: Vec<Order>,
+    /// Orders that have been taken and are not finished.
+    unfinished: usize,
+    /// When the task wakes up next by itself.
+    planned: Duration,
+    next_number: u64,
+    is_running: bool,
+    is_closed: bool,
+}
+
+struct Entry {
+    hold: Arc<HoldState>,
+    due: Duration,
+    /// Its key among those whose renewal is due.
+    ready: Option<Duration>,
+}
+
+/// What the task has to do now.
+pub(super) struct Plan {
+    /// Holds to renew in one call.
+    pub(super) batch: Vec<Arc<HoldState>>,
+    /// Holds that were found lost.
+    pub(super) lost: Vec<Arc<HoldState>>,
+    pub(super) orders: Vec<Order>,
+    /// When there is something to do again.
+    pub(super) wake: Option<Duration>,
+    /// Nothing is left to do, nor will be.
+    pub(super) is_over: bool,
+}
+
+impl Table {
+    /// Adds a hold; answers whether the task has to wake up earlier for it.
+    pub(super) fn add(&mut self, hold: Arc<HoldState>, now: Duration) -> bool {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.by_owner.insert(hold.request.id.clone(), number);
+        let due = due_of(&hold, now);
+        self.due.insert((due, number));
+        self.holds.insert(
+            number,
+            Entry {
+                hold,
+                due,
+                ready: None,
+            },
+        );
+        due < self.planned
+    }
+
+    pub(super) fn remove(&mut self, owner: &str) {
+        if let Some(number) = self.by_owner.remove(owner) {
+            if let Some(entry) = self.holds.remove(&number) {
+                self.due.remove(&(entry.due, number));
+                if let Some(ready) = entry.ready {
+                    self.ready.remove(&(ready, number));
+                }
+            }
+        }
+    }
+
+    pub(super) fn contains(&self, owner: &str) -> bool {
+        self.by_owner.contains_key(owner)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<HoldState>> {
+        self.holds
+            .values()
+            .map(|entry| entry.hold.clone())
+            .collect()
+    }
+
+    pub(super) fn post(&mut self, order: Order) {
+        self.orders.push(order);
+    }
+
+    pub(super) fn has_holds(&self) -> bool {
+        !self.holds.is_empty()
+    }
+
+    pub(super) fn has_orders(&self) -> bool {
+        !self.orders.is_empty() || 0 < self.unfinished
+    }
+
+    /// An order that was taken is finished, or is left to whoever runs next.
+    pub(super) fn finished(&mut self, left: Option<Order>) {
+        self.unfinished -= 1;
+        self.orders.extend(left);
+    }
+
+    /// Notes that a task runs; answers whether none did, so that the caller starts it.
+    pub(super) fn start(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_running, true)
+    }
+
+    /// The task is gone.
+    pub(super) fn stopped(&mut self) {
+        self.is_running = false;
+        self.planned = Duration::ZERO;
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// What is to be done now. `can_renew`: no renewal is in flight.
+    pub(super) fn plan(&mut self, now: Duration, can_renew: bool) -> Plan {
+        let lost = self.sort_due(now);
+        let batch = if can_renew {
+            self.take_batch()
+        } else {
+            Vec::new()
+        };
+        let orders = std::mem::take(&mut self.orders);
+        self.unfinished += orders.len();
+        let wake = self.due.first().map(|(due, _)| *due);
+        self.planned = wake.unwrap_or(Duration::MAX);
+        let is_over = self.is_closed && self.holds.is_empty() && !self.has_orders();
+        Plan {
+            batch,
+            lost,
+            orders,
+            wake,
+            is_over,
+        }
+    }
+
+    /// Makes ready what is due for renewal, and takes out what is lost.
+    fn sort_due(&mut self, now: Duration) -> Vec<Arc<HoldState>> {
+        let mut lost = Vec::new();
+        while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.remove(&(due, number));
+            let Some(entry) = self.holds.get_mut(&number) else {
+                continue;
+            };
+            match entry.hold.next(now) {
+                Next::Lost => {
+                    let hold = entry.hold.clone();
+                    lost.push(hold.clone());
+                    self.remove(&hold.request.id);
+                    continue;
+                }
+                Next::Renew => {
+                    entry.due = entry
+                        .hold
+                        .end_of_belief()
+                        .max(now + Duration::from_millis(1));
+                    entry.ready = Some(entry.due);
+                    self.ready.insert((entry.due, number));
+                }
+                Next::Sleep { until } => entry.due = until,
+            }
+            self.due.insert((entry.due, number));
+        }
+        lost
+    }
+
+    /// The holds to renew next: those with the least remaining life.
+    fn take_batch(&mut self) -> Vec<Arc<HoldState>> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            let Some((_, number)) = self.ready.pop_first() else {
+                break;
+            };
+            if let Some(entry) = self.holds.get_mut(&number) {
+                entry.ready = None;
+                batch.push(entry.hold.clone());
+            }
+        }
+        batch
+    }
+
+    /// Looks at the hold anew, after a renewal of it.
+    pub(super) fn reschedule(&mut self, hold: &HoldState, now: Duration) {
+        let Some(&number) = self.by_owner.get(&hold.request.id) else {
+            return;
+        };
+        let Some(entry) = self.holds.get_mut(&number) else {
+            return;
+        };
+        self.due.remove(&(entry.due, number));
+        entry.due = due_of(hold, now);
+        self.due.insert((entry.due, number));
+    }
+}
+
+fn due_of(hold: &HoldState, now: Duration) -> Duration {
+    match hold.next(now) {
+        Next::Sleep { until } => until,
+        Next::Renew | Next::Lost => now,
+    }
+}

@@ -1,0 +1,150 @@
+//! Who holds or waits, for people who look: host, process, program and a note.
+
+use std::fmt;
+
+use crate::error::{Error, Invalid};
+
+/// Who holds or waits. What is not known is `None`: a foreign client tells nothing of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Label {
+    /// The host's name.
+    pub host: Option<String>,
+    /// The process id on that host.
+    pub pid: Option<u32>,
+    /// The name of the program.
+    pub program: Option<String>,
+    /// What the holder says of itself, by [`Lock::label`](crate::Lock::label).
+    pub note: Option<String>,
+}
+
+impl Label {
+    /// The most bytes that a note may have.
+    pub const MAX_NOTE_BYTES: usize = 256;
+
+    /// The label of this process.
+    pub(crate) fn of_this_process() -> Self {
+        let program = std::env::args_os()
+            .next()
+            .map(std::path::PathBuf::from)
+            .and_then(|path| path.file_name().map(|n| n.to_string_lossy().into_owned()));
+        Self {
+            host: Some(
+                rustix::system::uname()
+                    .nodename()
+                    .to_string_lossy()
+                    .into_owned(),
+            ),
+            pid: Some(std::process::id()),
+            program,
+            note: None,
+        }
+    }
+
+    pub(crate) fn with_note(mut self, note: &str) -> Result<Self, Error> {
+        if Self::MAX_NOTE_BYTES < note.len() {
+            return Err(Invalid::error(
+                "label",
+                format!(
+                    "a label has at most {} bytes, and this one has {}",
+                    Self::MAX_NOTE_BYTES,
+                    note.len()
+                ),
+            ));
+        }
+        self.note = Some(note.to_owned()).filter(|note| !note.is_empty());
+        Ok(self)
+    }
+
+    /// One line, `host pid program note`; a word that is not known is `-`.
+    pub(crate) fn to_line(&self) -> String {
+        let word = |text: Option<&str>| match text {
+            Some(text) if !text.is_empty() => text
+                .chars()
+                .map(|c| {
+                    if c.is_whitespace() || c.is_control() {
+                        '_'
+                    } else {
+                        c
+                    }
+                })
+                .take(128)
+                .collect(),
+            _ => "-".to_owned(),
+        };
+        let pid = self.pid.map(|pid| pid.to_string());
+        format!(
+            "{} {} {} {}",
+            word(self.host.as_deref()),
+            word(pid.as_deref()),
+            word(self.program.as_deref()),
+            self.note.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// Reads what [`Label::to_line`] wrote; of anything else it keeps what it can.
+    pub(crate) fn from_line(line: &str) -> Self {
+        let mut words = line.splitn(4, ' ');
+        let mut word = || {
+            words
+                .next()
+                .filter(|word| !word.is_empty() && *word != "-")
+                .map(str::to_owned)
+        };
+        Self {
+            host: word(),
+            pid: word().and_then(|pid| pid.parse().ok()),
+            program: word(),
+            note: words
+                .next()
+                .filter(|note| !note.is_empty())
+                .map(str::to_owned),
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.program.as_deref().unwrap_or("unknown program");
+        f.write_str(program)?;
+        if let Some(pid) = self.pid {
+            write!(f, " (pid {pid})")?;
+        }
+        if let Some(host) = &self.host {
+            write!(f, " on {host}")?;
+        }
+        match &self.note {
+            Some(note) => write!(f, ": {}", note.escape_debug()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Label;
+
+    #[test]
+    fn a_label_survives_the_store_with_its_note_as_it_was() {
+        let label = Label {
+            host: Some("web 1".into()),
+            pid: Some(7),
+            program: None,
+            note: Some("two words\nand a line".into()),
+        };
+        let read = Label::from_line(&label.to_line());
+        assert_eq!(
+            read,
+            Label {
+                host: Some("web_1".into()),
+                ..label
+            }
+        );
+    }
+
+    #[test]
+    fn a_foreign_label_is_read_for_what_it_has() {
+        assert_eq!(Label::from_line(""), Label::default());
+        assert_eq!(Label::from_line("h x").host.as_deref(), Some("h"));
+    }
+}

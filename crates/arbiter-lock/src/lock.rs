@@ -1,0 +1,353 @@
+//! The lock: a handle and its options in one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Broken, Name, NameError};
+
+use crate::client::Inner;
+use crate::error::{Error, Invalid};
+use crate::guard::{Grip, Guard};
+use crate::hold::Hold;
+use crate::options::{Options, Patience};
+use crate::session::Nest;
+use crate::status::Status;
+use crate::store::Said;
+use crate::waiting::{self, News};
+
+/// A lock on one resource. Cheap to clone; each acquisition excludes every other, those of
+/// the same handle too. Re-entry is asked for, by a [`Session`](crate::Session).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), arbiter_lock::Error> {
+/// let client = arbiter_lock::Client::in_memory();
+/// let lock = client.lock("report").wait_timeout(Duration::from_secs(5));
+///
+/// let guard = lock.acquire().await?;
+/// assert!(lock.try_acquire().await?.is_none());
+/// guard.release().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a lock does nothing until it is acquired"]
+pub struct Lock {
+    inner: Arc<Inner>,
+    name: Result<Name, NameError>,
+    options: Arc<Options>,
+    nest: Option<Arc<Nest>>,
+}
+
+/// What came of [`Lock::ask_to_stop`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// The holder will be told at its next renewal, and its hold is prolonged no more: it ends
+    /// when the holder releases, or after this time; `None` where somebody made it immortal.
+    Told {
+        /// How long the hold lasts yet, at the most.
+        remaining: Option<Duration>,
+    },
+    /// No hold has that fence.
+    NotHeld(Status),
+}
+
+impl Lock {
+    pub(crate) fn new(inner: Arc<Inner>, name: &str) -> Self {
+        let options = Arc::new(inner.defaults.clone());
+        Self {
+            inner,
+            name: Name::new(name),
+            options,
+            nest: None,
+        }
+    }
+
+    pub(crate) fn of_session(inner: Arc<Inner>, name: &str, nest: Arc<Nest>) -> Self {
+        Self {
+            nest: Some(nest),
+            ..Self::new(inner, name)
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(Arc::make_mut(&mut self.options));
+        self
+    }
+
+    /// Waits behind others for that long at the most, at a resolution of a millisecond; with
+    /// zero it tries once.
+    pub fn wait_timeout(self, limit: Duration) -> Self {
+        self.with(|options| options.patience = Patience::AtMost(limit))
+    }
+
+    /// Waits behind others for as long as it takes, the default. A store that is silent for
+    /// 30 s ends the wait all the same.
+    pub fn wait_forever(self) -> Self {
+        self.with(|options| options.patience = Patience::Forever)
+    }
+
+    /// How long the hold lasts without renewal: from 100 ms to 365 days, in whole milliseconds,
+    /// 30 s by default.
+    pub fn lease_time(self, lease: Duration) -> Self {
+        let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.with(|options| options.lease = Duration::from_millis(whole))
+    }
+
+    /// Whether the hold is renewed by itself for as long as it is held, as it is by default.
+    pub fn watchdog(self, on: bool) -> Self {
+        self.with(|options| options.watchdog = on)
+    }
+
+    /// How often the hold is renewed: from 1 ms to half the lease, a third of it by default.
+    pub fn watchdog_interval(self, interval: Duration) -> Self {
+        self.with(|options| options.interval = Some(interval))
+    }
+
+    /// How long before its deadline a hold is given up for lost: from 1 ms to half the lease.
+    /// By default a fiftieth of the lease, from 2 ms to 500 ms. It is the time to stop work, and
+    /// what the server's clock may run faster than the local one within a lease.
+    pub fn lost_margin(self, margin: Duration) -> Self {
+        self.with(|options| options.margin = Some(margin))
+    }
+
+    /// How long the hold may last with all renewals; then it is lost with
+    /// [`LostReason::MaxHold`](crate::LostReason::MaxHold). More than zero; no limit by default.
+    pub fn max_hold(self, limit: Duration) -> Self {
+        self.with(|options| options.max_hold = Some(limit))
+    }
+
+    /// A note for people who look at who holds or waits: at most 256 bytes.
+    pub fn label(self, note: &str) -> Self {
+        self.with(|options| options.note = note.to_owned())
+    }
+
+    /// The name of the resource, as it was given and where it is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().ok().map(Name::as_str)
+    }
+
+    /// Acquires the lock, in order of arrival.
+    ///
+    /// # Errors
+    /// - [`Error::Contended`] after [`Lock::wait_timeout`]: somebody else holds it; it says who,
+    ///   since when, and the place in the queue.
+    /// - [`Error::Unavailable`] if the store did not answer: within the time to wait, or, without
+    ///   such a limit, for 30 s on end.
+    /// - [`Error::Refused`], [`Error::Invalid`], [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the queue: the keeper undoes whatever the store may have done, within a
+    /// second where the store is reachable, else at the latest within a lease. The caller loses
+    /// its place. A future that is not polled does not wait: it is passed over.
+    #[doc(alias = "Lock")]
+    pub async fn acquire(&self) -> Result<Guard, Error> {
+        self.inner.run(self.acquiring()?).await?
+    }
+
+    /// Acquires the lock if that is possible at once, and nobody waits for it.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`], but for [`Error::Contended`]: that is `None`.
+    ///
+    /// # Cancel safety
+    /// As [`Lock::acquire`].
+    #[doc(alias = "TryLock")]
+    pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
+        let trying = self
+            .clone()
+            .with(|options| options.patience = Patience::Try);
+        none_if_contended(trying.acquire().await)
+    }
+
+    /// As [`Lock::acquire`], for callers that may block: it is run by a thread of the client.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn blocking_acquire(&self) -> Result<Guard, Error> {
+        self.inner.service()?.block_on(self.acquiring()?)?
+    }
+
+    /// As [`Lock::try_acquire`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Lock::try_acquire`].
+    pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
+        let trying = self
+            .clone()
+            .with(|options| options.patience = Patience::Try);
+        none_if_contended(trying.blocking_acquire())
+    }
+
+    fn acquiring(
+        &self,
+    ) -> Result<impl Future<Output = Result<Guard, Error>> + Send + 'static, Error> {
+        let Self {
+            inner,
+            options,
+            nest,
+            ..
+        } = self.clone();
+        let name = self.checked_name()?;
+        Ok(async move {
+            match nest {
+                Some(nest) => nest.acquire(inner, name, options).await.map(Guard::new),
+                None => {
+                    let hold =
+                        waiting::acquire(inner.clone(), name, options, News::default()).await?;
+                    Ok(Guard::new(Grip::new(inner, hold)))
+                }
+            }
+        })
+    }
+
+    /// Runs the work while holding the lock. The work is dropped as soon as the hold is lost.
+    /// Work that has finished while it held is `Ok`, even if the release then fails: the
+    /// keeper goes on with it.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`], and [`Error::Lost`] if the hold was lost before the work finished.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the lock.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let fence = client.lock("report").run(|hold| async move { hold.fence() }).await?;
+    /// assert!(0 < fence);
+    /// # Ok(()) }
+    /// ```
+    pub async fn run<F, W>(&self, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        let guard = self.acquire().await?;
+        let done = tokio::select! {
+            biased;
+            reason = guard.lost() => return Err(Error::lost(guard.name(), reason)),
+            done = work(guard.hold().clone()) => done,
+        };
+        if let Some(reason) = guard.state.over() {
+            return Err(Error::lost(guard.name(), reason));
+        }
+        // The keeper goes on where this fails.
+        let _ = guard.release().await;
+        Ok(done)
+    }
+
+    /// Says who holds the resource and who waits, without changing anything.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing.
+    pub async fn inspect(&self) -> Result<Status, Error> {
+        self.inner.run(self.inspecting()?).await?
+    }
+
+    /// As [`Lock::inspect`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Lock::inspect`].
+    pub fn blocking_inspect(&self) -> Result<Status, Error> {
+        self.inner.service()?.block_on(self.inspecting()?)?
+    }
+
+    fn inspecting(
+        &self,
+    ) -> Result<impl Future<Output = Result<Status, Error>> + Send + 'static, Error> {
+        let inner = self.inner.clone();
+        let name = self.checked_name()?;
+        Ok(async move {
+            let said = inner.link().inspect(&name, Duration::MAX).await;
+            let Said { reply, at, .. } =
+                said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
+            Ok(Status::new(&reply, at))
+        })
+    }
+
+    /// For operators: asks the holder with that fence to stop. It is told at its next renewal
+    /// ([`LostReason::Revoked`](crate::LostReason::Revoked)), and its hold is prolonged no more.
+    /// Nobody else is granted before it has released, or its lease has run out.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
+    ///
+    /// # Cancel safety
+    /// Dropped, the holder may have been asked all the same.
+    pub async fn ask_to_stop(&self, fence: u64) -> Result<Asked, Error> {
+        self.break_hold(fence, false).await
+    }
+
+    /// For operators: ends the hold with that fence at once, and hands over. The holder is told
+    /// at its next renewal, perhaps after somebody else was granted: whatever it writes until then
+    /// only the fence can stop. Whether there was such a hold is answered.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
+    ///
+    /// # Cancel safety
+    /// Dropped, the hold may have been ended all the same.
+    pub async fn break_now(&self, fence: u64) -> Result<bool, Error> {
+        Ok(!matches!(
+            self.break_hold(fence, true).await?,
+            Asked::NotHeld(_)
+        ))
+    }
+
+    async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Asked, Error> {
+        let inner = self.inner.clone();
+        let name = self.checked_name()?;
+        let breaking = async move {
+            let said = inner
+                .link()
+                .break_hold(&name, fence, at_once, Duration::MAX)
+                .await;
+            let Said { reply, at, .. } =
+                said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
+            Ok(match reply {
+                Broken::Freed => Asked::Told {
+                    remaining: Some(Duration::ZERO),
+                },
+                Broken::Asked { remaining_ms } => Asked::Told {
+                    remaining: remaining_ms.map(Duration::from_millis),
+                },
+                Broken::NotHeld { status } => Asked::NotHeld(Status::new(&status, at)),
+            })
+        };
+        self.inner.run(breaking).await?
+    }
+
+    fn checked_name(&self) -> Result<Name, Error> {
+        self.name
+            .clone()
+            .map_err(|e| Invalid::error("name", e.to_string()))
+    }
+}
+
+fn none_if_contended(result: Result<Guard, Error>) -> Result<Option<Guard>, Error> {
+    match result {
+        Ok(guard) => Ok(Some(guard)),
+        Err(Error::Contended(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("name", &self.name())
+            .field("options", &self.options)
+            .finish()
+    }
+}

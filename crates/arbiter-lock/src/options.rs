@@ -1,0 +1,116 @@
+//! How a lock is asked for: checked when it is used, before anything is sent.
+
+use std::time::Duration;
+
+use arbiter_lock_core::{Lease, first_life_ms};
+
+use crate::error::{Error, Invalid};
+
+/// How long to wait behind others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// One try.
+    Try,
+    AtMost(Duration),
+    Forever,
+}
+
+/// The options of a lock.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) patience: Patience,
+    pub(crate) lease: Duration,
+    pub(crate) watchdog: bool,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) margin: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) note: String,
+}
+
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            patience: Patience::Forever,
+            lease: Duration::from_secs(30),
+            watchdog: true,
+            interval: None,
+            margin: None,
+            max_hold: None,
+            note: String::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The lease in whole milliseconds, as the store counts it.
+    pub(crate) fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn margin(&self) -> Duration {
+        self.margin
+            .unwrap_or_else(|| Lease::default_margin(self.lease))
+    }
+
+    /// How long after a renewal was sent the next one is due; never, without the watchdog.
+    pub(crate) fn renew_after(&self) -> Option<Duration> {
+        self.watchdog
+            .then(|| self.interval.unwrap_or(self.lease / 3))
+    }
+
+    /// The first life of a grant to one who has queued.
+    pub(crate) fn first_life(&self) -> Duration {
+        Duration::from_millis(first_life_ms(self.lease_ms()))
+    }
+
+    /// Whether the margin leaves so little of a first life that the claim has to come first.
+    pub(crate) fn claims_first(&self) -> bool {
+        self.first_life() < self.margin() * 2
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let Self {
+            lease,
+            interval,
+            margin,
+            max_hold,
+            ..
+        } = self;
+        if *lease < SHORTEST_LEASE || LONGEST_LEASE < *lease {
+            return Err(Invalid::error(
+                "lease_time",
+                format!("a lease lasts from 100 ms to 365 days, and this one {lease:?}"),
+            ));
+        }
+        if interval.is_some_and(|d| d < Duration::from_millis(1) || *lease / 2 < d) {
+            return Err(Invalid::error(
+                "watchdog_interval",
+                format!(
+                    "the watchdog renews at an interval from 1 ms to half the lease, {:?} here, and this one is {:?}",
+                    *lease / 2,
+                    interval.unwrap_or_default(),
+                ),
+            ));
+        }
+        if margin.is_some_and(|d| d < Duration::from_millis(1) || *lease / 2 < d) {
+            return Err(Invalid::error(
+                "lost_margin",
+                format!(
+                    "the margin for a loss lasts from 1 ms to half the lease, {:?} here, and this one {:?}",
+                    *lease / 2,
+                    margin.unwrap_or_default(),
+                ),
+            ));
+        }
+        if *max_hold == Some(Duration::ZERO) {
+            return Err(Invalid::error(
+                "max_hold",
+                "a hold lasts longer than no time at all: max_hold is 0",
+            ));
+        }
+        Ok(())
+    }
+}

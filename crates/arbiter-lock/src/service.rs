@@ -1,0 +1,75 @@
+//! A thread with a runtime of its own, for callers that have none.
+
+use std::io;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::store::{Failure, FailureKind};
+
+/// The thread ends when this is dropped.
+pub(crate) struct Service {
+    runtime: Handle,
+    _alive: oneshot::Sender<()>,
+}
+
+/// Aborts a task when its waiter goes away.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Service {
+    pub(crate) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (alive, ended) = oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("arbiter-service".into())
+            .spawn(move || {
+                // It only ever ends by the sender's drop.
+                let _ = runtime.block_on(ended);
+            })?;
+        Ok(Self {
+            runtime: handle,
+            _alive: alive,
+        })
+    }
+
+    pub(crate) fn error(e: &io::Error, store: &str) -> Error {
+        let failure =
+            Failure::before_sending(FailureKind::Other, format!("no service thread: {e}"));
+        Error::of_store("", store, failure)
+    }
+
+    /// Runs the work on the thread, for a caller of another executor.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut task = AbortOnDrop(self.runtime.spawn(work));
+        match (&mut task.0).await {
+            Ok(done) => Ok(done),
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(_) => Err(Error::Closed),
+        }
+    }
+
+    /// Runs the work on the thread, for a caller that blocks.
+    pub(crate) fn block_on<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (done, result) = std::sync::mpsc::sync_channel(1);
+        self.runtime.spawn(async move {
+            // A caller that is gone needs no answer.
+            let _ = done.send(work.await);
+        });
+        result.recv().map_err(|_| Error::Closed)
+    }
+}

@@ -1,0 +1,145 @@
+//! One runtime's way to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Acquired, Broken, Ended, Name, Renewed, Request, Status, Tried};
+
+use super::{Failure, Registry, Said, Store, memory};
+use crate::hold::HoldState;
+
+/// One runtime's way to the store: every step is sent once, is answered or fails within its
+/// limit and the store's own, and is never sent again by the link itself.
+pub(crate) struct Link {
+    registry: Arc<Registry>,
+    channel: Arc<str>,
+    way: Way,
+}
+
+enum Way {
+    Memory(memory::Way),
+    #[cfg(feature = "redis")]
+    Redis(super::redis::Way),
+}
+
+/// A hold to renew: its owner, fence and lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewal<'a> {
+    pub(crate) name: &'a Name,
+    pub(crate) owner: &'a str,
+    pub(crate) fence: u64,
+    pub(crate) lease_ms: u64,
+}
+
+impl<'a> Renewal<'a> {
+    pub(crate) fn of(hold: &'a HoldState) -> Self {
+        Self {
+            name: &hold.name,
+            owner: &hold.request.id,
+            fence: hold.fence,
+            lease_ms: hold.request.lease_ms,
+        }
+    }
+}
+
+/// Calls the same step of whichever store it is.
+macro_rules! on {
+    ($link:expr, $way:ident => $call:expr) => {
+        match &$link.way {
+            Way::Memory($way) => $call.await,
+            #[cfg(feature = "redis")]
+            Way::Redis($way) => $call.await,
+        }
+    };
+}
+
+impl Link {
+    pub(super) fn new(store: &Store) -> Self {
+        let registry = Arc::new(Registry::default());
+        let channel: Arc<str> = format!("arbiter.wake:{:032x}", rand::random::<u128>()).into();
+        let way = match store {
+            Store::Memory(world) => Way::Memory(world.way(channel.clone(), &registry)),
+            #[cfg(feature = "redis")]
+            Store::Redis(server) => Way::Redis(server.way(channel.clone(), &registry)),
+        };
+        Self {
+            registry,
+            channel,
+            way,
+        }
+    }
+
+    /// Who waits on this link.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The channel on which its waiters hear of grants.
+    pub(crate) fn channel(&self) -> &Arc<str> {
+        &self.channel
+    }
+
+    /// Makes sure that the store is there and can do what is needed.
+    pub(crate) async fn probe(&self) -> Result<(), Failure> {
+        match &self.way {
+            Way::Memory(_) => Ok(()),
+            #[cfg(feature = "redis")]
+            Way::Redis(way) => way.probe().await,
+        }
+    }
+
+    pub(crate) async fn acquire(
+        &self,
+        name: &Name,
+        request: &Request,
+        ticket: Option<u64>,
+        limit: Duration,
+    ) -> Result<Said<Acquired>, Failure> {
+        on!(self, way => way.acquire(name, request, ticket, limit))
+    }
+
+    pub(crate) async fn try_acquire(
+        &self,
+        name: &Name,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Said<Tried>, Failure> {
+        on!(self, way => way.try_acquire(name, request, limit))
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        renewals: &[Renewal<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
+        on!(self, way => way.renew(renewals, limit))
+    }
+
+    pub(crate) async fn end(
+        &self,
+        name: &Name,
+        request: &Request,
+        tombstone: bool,
+        limit: Duration,
+    ) -> Result<Said<Ended>, Failure> {
+        on!(self, way => way.end(name, request, tombstone, limit))
+    }
+
+    pub(crate) async fn break_hold(
+        &self,
+        name: &Name,
+        fence: u64,
+        at_once: bool,
+        limit: Duration,
+    ) -> Result<Said<Broken>, Failure> {
+        on!(self, way => way.break_hold(name, fence, at_once, limit))
+    }
+
+    pub(crate) async fn inspect(
+        &self,
+        name: &Name,
+        limit: Duration,
+    ) -> Result<Said<Status>, Failure> {
+        on!(self, way => way.inspect(name, limit))
+    }
+}

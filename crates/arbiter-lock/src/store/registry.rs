@@ -1,0 +1,114 @@
+//! Who of one runtime waits for a grant: registered before anything is sent, since a grant can
+//! overtake the reply of the very step that queued its request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arbiter_lock_core::Moment;
+use tokio::sync::Notify;
+
+/// A grant that arrived as a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Push {
+    pub(crate) request: Arc<str>,
+    pub(crate) fence: u64,
+    pub(crate) life_ms: u64,
+    pub(crate) at: Moment,
+}
+
+/// The waiters of one runtime.
+#[derive(Default)]
+pub(crate) struct Registry {
+    slots: Mutex<HashMap<Arc<str>, Arc<Slot>>>,
+}
+
+/// Where one waiter hears of its grant, and of reasons to look again.
+#[derive(Default)]
+pub(crate) struct Slot {
+    push: Mutex<Option<Push>>,
+    bell: Notify,
+}
+
+/// What woke a waiter.
+#[derive(Debug)]
+pub(crate) enum Woken {
+    Granted(Push),
+    LookAgain,
+}
+
+impl Registry {
+    pub(crate) fn register(&self, request: Arc<str>) -> Arc<Slot> {
+        self.slots().entry(request).or_default().clone()
+    }
+
+    pub(crate) fn remove(&self, request: &str) {
+        self.slots().remove(request);
+    }
+
+    /// Hands a grant to its waiter. Nobody waits for it any more: dropped, since a request that
+    /// was given up is ended anyway.
+    pub(crate) fn deliver(&self, push: Push) {
+        let slot = self.slots().get(&push.request).cloned();
+        if let Some(slot) = slot {
+            slot.put(push);
+        }
+    }
+
+    /// Messages may have been missed: everybody looks again.
+    #[cfg(feature = "redis")]
+    pub(crate) fn look_again(&self) {
+        let slots: Vec<_> = self.slots().values().cloned().collect();
+        slots.iter().for_each(|slot| slot.bell.notify_one());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots().len()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Keeps the newest grant.
+    fn put(&self, push: Push) {
+        let mut kept = self.push.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_none_or(|old| old.fence < push.fence) {
+            *kept = Some(push);
+        }
+        drop(kept);
+        self.bell.notify_one();
+    }
+
+    /// Waits for a grant, or for a reason to look again.
+    ///
+    /// Cancel safe: what woke nobody is kept for the next call.
+    pub(crate) async fn woken(&self) -> Woken {
+        if let Some(push) = self.take() {
+            return Woken::Granted(push);
+        }
+        self.bell.notified().await;
+        self.take().map_or(Woken::LookAgain, Woken::Granted)
+    }
+
+    /// Waits for a grant.
+    ///
+    /// Cancel safe, as [`Slot::woken`] is.
+    pub(crate) async fn granted(&self) -> Push {
+        loop {
+            if let Woken::Granted(push) = self.woken().await {
+                return push;
+            }
+        }
+    }
+
+    /// The grant that has arrived, if one has.
+    fn take(&self) -> Option<Push> {
+        self.push
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}

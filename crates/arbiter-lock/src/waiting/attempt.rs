@@ -1,0 +1,203 @@
+//! One request on its way: whatever becomes of the future that carries it, it is ended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arbiter_lock_core::{Mode, Name, Request};
+
+use crate::client::Inner;
+use crate::clock::Clock;
+use crate::error::{Contended, Error};
+use crate::event::Event;
+use crate::hold::{Belief, HoldState};
+use crate::keeper::Order;
+use crate::options::Options;
+use crate::status::Holder;
+use crate::store::{Failure, Link, Said, Slot};
+
+/// Who stands in the way of a request, for those who share it.
+#[derive(Clone, Default)]
+pub(crate) struct News(Arc<Mutex<Option<Contended>>>);
+
+impl News {
+    fn put(&self, contended: Contended) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(contended);
+    }
+
+    pub(crate) fn latest(&self) -> Option<Contended> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A request, from before its first sending until it holds or is ended. Dropped on the way,
+/// it is posted to the keeper to be ended.
+pub(super) struct Attempt {
+    inner: Arc<Inner>,
+    pub(super) link: Arc<Link>,
+    pub(super) name: Name,
+    pub(super) request: Arc<Request>,
+    pub(super) options: Arc<Options>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) clock: Clock,
+    pub(super) begun: Duration,
+    news: News,
+    /// Sendings that were not answered.
+    unanswered: usize,
+    /// Whether there may be something on the store to end.
+    to_end: bool,
+}
+
+impl Attempt {
+    /// Draws the request id and registers the waiter, before anything is sent.
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        name: Name,
+        options: Arc<Options>,
+        news: News,
+    ) -> Result<Self, Error> {
+        options.check()?;
+        inner.check_open()?;
+        let link = inner.link();
+        let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
+        let request = Arc::new(Request {
+            id: id.clone(),
+            mode: Mode::Exclusive,
+            lease_ms: options.lease_ms(),
+            channel: link.channel().clone(),
+            label: inner.label_line(&options)?,
+        });
+        Ok(Self {
+            slot: link.registry().register(id),
+            link,
+            name,
+            request,
+            options,
+            clock: inner.clock.clone(),
+            begun: inner.clock.now(),
+            inner,
+            news,
+            unanswered: 0,
+            to_end: false,
+        })
+    }
+
+    /// Notes that an acquire is about to be sent, and when.
+    pub(super) fn send(&mut self) -> Duration {
+        self.unanswered += 1;
+        self.to_end = true;
+        self.clock.now()
+    }
+
+    /// Notes what became of the sending.
+    pub(super) fn answered<T>(
+        &mut self,
+        step: Result<Said<T>, Failure>,
+    ) -> Result<Said<T>, Failure> {
+        if step
+            .as_ref()
+            .map_or_else(|failure| !failure.may_have_run, |_| true)
+        {
+            self.unanswered -= 1;
+        }
+        step
+    }
+
+    /// All sendings were answered *busy*: the store knows nothing of this request.
+    pub(super) fn nothing_to_end(&mut self) {
+        self.to_end = 0 < self.unanswered;
+    }
+
+    /// Whether the grant is young enough. The age of one that has to be claimed first is
+    /// checked without the margin.
+    pub(super) fn believes(&self, grant: Belief) -> bool {
+        let margin = if self.has_to_claim(grant) {
+            Duration::ZERO
+        } else {
+            self.options.margin()
+        };
+        let end = grant.base.saturating_add(grant.life).saturating_sub(margin);
+        self.clock.now() < end
+    }
+
+    /// Whether the grant stands for a first life too short to work in.
+    pub(super) fn has_to_claim(&self, grant: Belief) -> bool {
+        grant.life < self.options.lease && self.options.claims_first()
+    }
+
+    /// The hold that the request has become.
+    pub(super) fn into_hold(mut self, belief: Belief) -> Result<Arc<HoldState>, Error> {
+        let hold = Arc::new(HoldState::new(
+            self.name.clone(),
+            self.request.clone(),
+            belief,
+            0 < self.unanswered,
+            self.options.clone(),
+            self.clock.clone(),
+        ));
+        self.inner.keeper.watch(hold.clone())?;
+        self.to_end = false;
+        self.log(&Event::Acquired {
+            name: self.name.as_str(),
+            fence: belief.fence,
+            waited: self.clock.now().saturating_sub(self.begun),
+        });
+        Ok(hold)
+    }
+
+    pub(super) fn log(&self, event: &Event<'_>) {
+        self.inner.logger.log(event);
+    }
+
+    /// Whether that owner is a hold of this very client.
+    pub(super) fn is_own(&self, owner: &str) -> bool {
+        self.inner.keeper.holds(owner)
+    }
+
+    pub(super) fn store_timeout(&self) -> Duration {
+        self.inner.store_timeout
+    }
+
+    /// Ends when the client is shut down.
+    pub(super) async fn closing(&self) {
+        self.inner.closing().await;
+    }
+
+    pub(super) fn tell_waiting(&self, holder: Option<Holder>, place: u64) {
+        let contended = self.contention(holder, Some(place));
+        self.log(&Event::Waiting(&contended));
+        self.news.put(contended);
+    }
+
+    pub(super) fn contended(&self, holder: Option<Holder>, place: Option<u64>) -> Error {
+        Error::Contended(Box::new(self.contention(holder, place)))
+    }
+
+    fn contention(&self, holder: Option<Holder>, place: Option<u64>) -> Contended {
+        Contended {
+            name: self.name.as_str().to_owned(),
+            holder,
+            place,
+            waited: self.clock.now().saturating_sub(self.begun),
+        }
+    }
+
+    pub(super) fn store_error(&self, failure: Failure) -> Error {
+        Error::of_store(self.name.as_str(), &self.inner.store.to_string(), failure)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.link.registry().remove(&self.request.id);
+        if self.to_end {
+            self.inner.keeper.post(Order {
+                name: self.name.clone(),
+                request: self.request.clone(),
+                tombstone: 0 < self.unanswered,
+            });
+        }
+    }
+}

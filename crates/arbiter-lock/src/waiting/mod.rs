@@ -1,0 +1,352 @@
+//! From a request to a hold: acquire, look again, hear of a grant, and leave nothing behind.
+//!
+//! Looks are made by the acquiring future's own poll and by nothing else: who is not being
+//! polled is not waiting. Whatever is given up is ended by the keeper.
+
+mod age;
+mod attempt;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{
+    Acquired, Backoff, HolderView, LOOK_INTERVAL_MS, Moment, Name, Renewed, Tried,
+};
+
+use age::GrantAge;
+use attempt::Attempt;
+pub(crate) use attempt::News;
+
+use crate::client::Inner;
+use crate::error::Error;
+use crate::event::Event;
+use crate::hold::{Belief, HoldState};
+use crate::options::{Options, Patience};
+use crate::status::Holder;
+use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
+
+/// How often the head of the queue looks while the holder is foreign: a foreign release
+/// announces nothing.
+const FOREIGN_LOOK: Duration = Duration::from_millis(50);
+
+/// Acquires with the patience of the options.
+pub(crate) async fn acquire(
+    inner: Arc<Inner>,
+    name: Name,
+    options: Arc<Options>,
+    news: News,
+) -> Result<Arc<HoldState>, Error> {
+    let patience = options.patience;
+    let attempt = Attempt::new(inner, name, options, news)?;
+    match patience {
+        Patience::Try | Patience::AtMost(Duration::ZERO) => try_once(attempt).await,
+        Patience::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
+        Patience::Forever => Waiting::new(attempt, None).wait().await,
+    }
+}
+
+/// One try: it waits for nobody, and for the store no longer than one command may take.
+async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
+    loop {
+        let sent = attempt.send();
+        let step = attempt
+            .link
+            .try_acquire(&attempt.name, &attempt.request, Duration::MAX)
+            .await;
+        let said = attempt
+            .answered(step)
+            .map_err(|failure| attempt.store_error(failure))?;
+        let Said { reply, at, again } = said;
+        match reply {
+            Tried::Granted { fence, life_ms } => {
+                let belief = Belief {
+                    fence,
+                    base: sent,
+                    life: Duration::from_millis(life_ms),
+                };
+                if attempt.believes(belief) {
+                    return attempt.into_hold(belief);
+                }
+                return Err(attempt.store_error(too_late()));
+            }
+            Tried::Busy { .. } if again => {}
+            Tried::Busy { holder, .. } => {
+                attempt.nothing_to_end();
+                let holder = holder.map(|view| Holder::new(&view, at));
+                return Err(attempt.contended(holder, None));
+            }
+            Tried::Ended | Tried::Refused(_) => return Err(attempt.store_error(out_of_protocol())),
+        }
+    }
+}
+
+fn too_late() -> Failure {
+    Failure::unknown(
+        FailureKind::Silent,
+        "its grant came too late to be believed",
+    )
+}
+
+fn out_of_protocol() -> Failure {
+    Failure::unknown(
+        FailureKind::Malformed,
+        "this request was refused or ended by somebody else",
+    )
+}
+
+/// An acquire that may have to wait.
+struct Waiting {
+    attempt: Attempt,
+    /// When the wait is over, on the local clock.
+    end: Option<Duration>,
+    ticket: Option<u64>,
+    age: GrantAge,
+    /// Who stood in the way when last seen, and the place in the queue.
+    seen: Option<(Option<Holder>, u64)>,
+    /// Since when the store has not answered, and how it failed last.
+    silence: Option<(Duration, Failure)>,
+    backoff: Backoff,
+    /// Whether the caller was told that it waits for its own client.
+    warned: bool,
+}
+
+/// What comes next.
+enum Next {
+    /// The request was granted, if that is to be believed.
+    Granted(Belief),
+    /// Look, after that time and unless something happens first.
+    Look(Duration),
+    /// The wait is over.
+    Over,
+}
+
+impl Waiting {
+    fn new(attempt: Attempt, limit: Option<Duration>) -> Self {
+        let begun = attempt.begun;
+        let longest = Duration::from_millis(LOOK_INTERVAL_MS);
+        Self {
+            end: limit.and_then(|limit| begun.checked_add(limit)),
+            age: GrantAge::new(begun),
+            attempt,
+            ticket: None,
+            seen: None,
+            silence: None,
+            backoff: Backoff::new(Duration::from_millis(10), longest),
+            warned: false,
+        }
+    }
+
+    async fn wait(mut self) -> Result<Arc<HoldState>, Error> {
+        let mut next = self.look().await?;
+        loop {
+            next = match next {
+                Next::Granted(belief) => match self.claim(belief).await {
+                    Some(belief) => return self.attempt.into_hold(belief),
+                    // Too old to be believed: a look finds it again, or queues anew.
+                    None => self.listen(Duration::ZERO).await?,
+                },
+                Next::Look(pause) => self.listen(pause).await?,
+                Next::Over => return Err(self.over()),
+            };
+        }
+    }
+
+    /// Waits for a grant, or for the time of the next look, and looks.
+    async fn listen(&mut self, pause: Duration) -> Result<Next, Error> {
+        let clock = &self.attempt.clock;
+        let left = self
+            .end
+            .map_or(Duration::MAX, |end| end.saturating_sub(clock.now()));
+        if left.is_zero() {
+            return Ok(Next::Over);
+        }
+        if !pause.is_zero() {
+            let woken = tokio::select! {
+                biased;
+                woken = self.attempt.slot.woken() => Some(woken),
+                () = self.attempt.closing() => return Err(Error::Closed),
+                () = tokio::time::sleep(pause.min(left)) => None,
+            };
+            if let Some(Woken::Granted(push)) = woken {
+                return Ok(Next::Granted(
+                    self.age.of_push(&push, self.attempt.clock.now()),
+                ));
+            }
+            if left <= pause && woken.is_none() {
+                return Ok(Next::Over);
+            }
+        }
+        self.look().await
+    }
+
+    /// Sends one acquire and waits for its answer; a grant that is pushed meanwhile counts too.
+    async fn look(&mut self) -> Result<Next, Error> {
+        let sent = self.attempt.send();
+        let left = self.end.map(|end| end.saturating_sub(sent));
+        let Attempt {
+            link,
+            name,
+            request,
+            slot,
+            ..
+        } = &self.attempt;
+        let step = tokio::select! {
+            biased;
+            step = link.acquire(name, request, self.ticket, left.unwrap_or(Duration::MAX)) => step,
+            push = slot.granted() => {
+                return Ok(Next::Granted(self.age.of_push(&push, self.attempt.clock.now())));
+            }
+            () = sleep_or_never(left) => return Ok(Next::Over),
+        };
+        match self.attempt.answered(step) {
+            Ok(said) => self.answered(sent, said),
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    fn answered(&mut self, sent: Duration, said: Said<Acquired>) -> Result<Next, Error> {
+        self.silence = None;
+        self.backoff.reset();
+        match said.reply {
+            Acquired::Granted { fence, life_ms } => {
+                let life = Duration::from_millis(life_ms);
+                Ok(Next::Granted(Belief {
+                    fence,
+                    base: sent,
+                    life,
+                }))
+            }
+            Acquired::Queued {
+                ticket,
+                place,
+                holder,
+            } => {
+                self.ticket = Some(ticket);
+                self.age.saw(sent, said.at, self.attempt.clock.now());
+                let pause = self.pause(place, holder.as_ref());
+                self.stands_behind(holder, place, said.at);
+                Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
+            }
+            Acquired::Ended | Acquired::Refused(_) => {
+                Err(self.attempt.store_error(out_of_protocol()))
+            }
+        }
+    }
+
+    /// How long until the next look.
+    fn pause(&self, place: u64, holder: Option<&HolderView>) -> Duration {
+        let longest =
+            Duration::from_millis(LOOK_INTERVAL_MS).min(self.attempt.options.first_life() / 2);
+        let jittered = longest.mul_f64(0.75 + 0.25 * rand::random::<f64>());
+        let (1, Some(holder)) = (place, holder) else {
+            return jittered;
+        };
+        // A life lasts to the end of its last millisecond.
+        let lapse = holder
+            .remaining_ms
+            .map_or(jittered, |ms| Duration::from_millis(ms + 1));
+        let foreign = if holder.fence.is_none() {
+            FOREIGN_LOOK
+        } else {
+            jittered
+        };
+        jittered.min(lapse).min(foreign)
+    }
+
+    /// Remembers who stands in the way, and tells when that has changed.
+    fn stands_behind(&mut self, holder: Option<HolderView>, place: u64, at: Moment) {
+        let owner = holder.as_ref().map(|view| view.owner.clone());
+        let known = self
+            .seen
+            .as_ref()
+            .map(|(holder, place)| (holder.as_ref().map(|holder| holder.owner.as_str()), *place));
+        let is_news = known != Some((owner.as_deref(), place));
+        self.seen = Some((holder.map(|view| Holder::new(&view, at)), place));
+        if is_news {
+            let holder = self.seen.as_ref().and_then(|(holder, _)| holder.clone());
+            self.attempt.tell_waiting(holder, place);
+        }
+        if !self.warned && owner.is_some_and(|owner| self.attempt.is_own(&owner)) {
+            self.warned = true;
+            let name = self.attempt.name.as_str();
+            self.attempt.log(&Event::WaitsForOwnClient { name });
+        }
+    }
+
+    /// The store did not answer: that passes, or it is the answer.
+    fn failed(&mut self, failure: Failure) -> Result<Next, Error> {
+        if !failure.is_transient() {
+            return Err(self.attempt.store_error(failure));
+        }
+        let now = self.attempt.clock.now();
+        let since = self.silence.as_ref().map_or(now, |(since, _)| *since);
+        self.silence = Some((since, failure.clone()));
+        if self.end.is_none() && self.attempt.store_timeout() <= now.saturating_sub(since) {
+            return Err(self.attempt.store_error(failure));
+        }
+        Ok(Next::Look(self.backoff.next(rand::random())))
+    }
+
+    /// What the caller is told when its wait is over.
+    fn over(self) -> Error {
+        match (self.silence, self.seen) {
+            (Some((_, failure)), _) => self.attempt.store_error(failure),
+            (None, Some((holder, place))) => self.attempt.contended(holder, Some(place)),
+            (None, None) => {
+                let failure =
+                    Failure::unknown(FailureKind::Silent, "no answer within the time to wait");
+                self.attempt.store_error(failure)
+            }
+        }
+    }
+
+    /// What of the grant is to be believed. Where the margin leaves too little of a first life,
+    /// the grant is claimed first, and only the claim is believed.
+    async fn claim(&mut self, grant: Belief) -> Option<Belief> {
+        if !self.attempt.believes(grant) {
+            return None;
+        }
+        if !self.attempt.has_to_claim(grant) {
+            return Some(grant);
+        }
+        let deadline = grant.base + grant.life;
+        let deadline = self.end.map_or(deadline, |end| end.min(deadline));
+        loop {
+            let sent = self.attempt.clock.now();
+            let left = deadline.checked_sub(sent).filter(|left| !left.is_zero())?;
+            let Attempt {
+                link,
+                name,
+                request,
+                ..
+            } = &self.attempt;
+            let (owner, lease_ms) = (&*request.id, request.lease_ms);
+            let renewal = Renewal {
+                name,
+                owner,
+                fence: grant.fence,
+                lease_ms,
+            };
+            match link.renew(&[renewal], left).await.as_deref() {
+                Ok([Ok(Renewed::Renewed { life_ms })]) => {
+                    let life = Duration::from_millis(*life_ms);
+                    let claimed = Belief {
+                        base: sent,
+                        life,
+                        ..grant
+                    };
+                    return self.attempt.believes(claimed).then_some(claimed);
+                }
+                Ok([Ok(_)]) => return None,
+                _ => tokio::time::sleep(self.backoff.next(rand::random()).min(left)).await,
+            }
+        }
+    }
+}
+
+async fn sleep_or_never(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,3 @@
+//! The lock, by its claims.
+
+mod memory;
