@@ -100,13 +100,11 @@ impl Client {
     }
 
     /// Builds a client with settings of your own.
-    #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
     /// A lock on the resource of that name. No I/O; bad input surfaces at first use.
-    #[must_use]
     pub fn lock(&self, name: &str) -> Lock {
         Lock::new(self.inner.clone(), name)
     }

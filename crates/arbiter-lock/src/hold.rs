@@ -109,7 +109,6 @@ impl Hold {
     ///
     /// # Cancel safety
     /// It can be dropped and made anew at any time; no loss is missed.
-    #[must_use]
     pub fn lost(&self) -> Lost {
         Lost {
             state: self.state.clone(),

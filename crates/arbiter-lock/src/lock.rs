@@ -53,7 +53,7 @@ pub enum Asked {
         remaining: Option<Duration>,
     },
     /// No hold has that fence.
-    NotHeld(Status),
+    NotHeld,
 }
 
 impl Lock {
@@ -286,7 +286,12 @@ impl Lock {
     /// # Cancel safety
     /// Dropped, the holder may have been asked all the same.
     pub async fn ask_to_stop(&self, fence: u64) -> Result<Asked, Error> {
-        self.break_hold(fence, false).await
+        Ok(match self.break_hold(fence, false).await? {
+            Broken::Asked { remaining_ms } => Asked::Told {
+                remaining: remaining_ms.map(Duration::from_millis),
+            },
+            Broken::Freed | Broken::NotHeld => Asked::NotHeld,
+        })
     }
 
     /// For operators: ends the hold with that fence at once, and hands over. The holder is told
@@ -299,13 +304,10 @@ impl Lock {
     /// # Cancel safety
     /// Dropped, the hold may have been ended all the same.
     pub async fn break_now(&self, fence: u64) -> Result<bool, Error> {
-        Ok(!matches!(
-            self.break_hold(fence, true).await?,
-            Asked::NotHeld(_)
-        ))
+        Ok(self.break_hold(fence, true).await? == Broken::Freed)
     }
 
-    async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Asked, Error> {
+    async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Broken, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let breaking = async move {
@@ -313,17 +315,8 @@ impl Lock {
                 .link()
                 .break_hold(&name, fence, at_once, Duration::MAX)
                 .await;
-            let Said { reply, at, .. } =
-                said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
-            Ok(match reply {
-                Broken::Freed => Asked::Told {
-                    remaining: Some(Duration::ZERO),
-                },
-                Broken::Asked { remaining_ms } => Asked::Told {
-                    remaining: remaining_ms.map(Duration::from_millis),
-                },
-                Broken::NotHeld { status } => Asked::NotHeld(Status::new(&status, at)),
-            })
+            said.map(|said| said.reply)
+                .map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))
         };
         self.inner.run(breaking).await?
     }

@@ -129,10 +129,10 @@ impl Nest {
         if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
             return Way::Alone;
         }
-        if let Some((shared, news)) = &entry.pending {
-            if let Some(shared) = shared.upgrade().filter(|shared| shared.peek().is_none()) {
-                return Way::Wait(shared, news.clone());
-            }
+        if let Some((shared, news)) = &entry.pending
+            && let Some(shared) = shared.upgrade().filter(|shared| shared.peek().is_none())
+        {
+            return Way::Wait(shared, news.clone());
         }
         let news = News::default();
         let shared = self

@@ -1,1 +1,28 @@
 //! Servers, faults and claims for the tests of Arbiter.
+//!
+//! Everything listens on loopback, on ports that the system gives, and ends with the value that
+//! started it.
+
+mod find;
+mod names;
+mod resp;
+mod server;
+
+pub use find::{Flavour, flavours, server_binary};
+pub use names::unique_name;
+pub use resp::Reply;
+pub use server::{Server, ServerBuilder};
+
+use std::time::{Duration, Instant};
+
+/// Waits until the condition holds, at most for `limit`, and answers whether it did.
+pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while !condition() {
+        if limit < begun.elapsed() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}

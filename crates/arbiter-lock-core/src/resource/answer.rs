@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Moment, Status};
+use super::Moment;
 
 /// What a step did: its reply, everyone else whom it granted, and whether there is more to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +146,7 @@ pub enum Broken {
         remaining_ms: Option<u64>,
     },
     /// No hold has that fence.
-    NotHeld {
-        /// What stands instead.
-        status: Status,
-    },
+    NotHeld,
 }
 
 /// A holder, as others see it.

@@ -200,9 +200,7 @@ impl Resource {
     ) -> Answer<Broken> {
         self.settle(now);
         let Some(hold) = self.holds.find(|hold| hold.fence == Some(fence)) else {
-            return Answer::only(Broken::NotHeld {
-                status: self.inspect(now),
-            });
+            return Answer::only(Broken::NotHeld);
         };
         if !at_once {
             hold.stopping = true;

@@ -70,12 +70,12 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, owner: &str) {
-        if let Some(number) = self.by_owner.remove(owner) {
-            if let Some(entry) = self.holds.remove(&number) {
-                self.due.remove(&(entry.due, number));
-                if let Some(ready) = entry.ready {
-                    self.ready.remove(&(ready, number));
-                }
+        if let Some(number) = self.by_owner.remove(owner)
+            && let Some(entry) = self.holds.remove(&number)
+        {
+            self.due.remove(&(entry.due, number));
+            if let Some(ready) = entry.ready {
+                self.ready.remove(&(ready, number));
             }
         }
     }

@@ -36,7 +36,7 @@ struct Batch {
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.0;
-    let link = Arc::new(shared.store.link());
+    let link = Arc::new(shared.store.deaf_link());
     let mut ends = JoinSet::new();
     let mut renewal: Option<InFlight> = None;
     loop {

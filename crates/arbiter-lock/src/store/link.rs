@@ -69,6 +69,19 @@ impl Link {
         }
     }
 
+    /// A link for one who never waits.
+    pub(super) fn deaf(store: &Store) -> Self {
+        match store {
+            Store::Memory(_) => Self::new(store),
+            #[cfg(feature = "redis")]
+            Store::Redis(server) => Self {
+                registry: Arc::default(),
+                channel: "".into(),
+                way: Way::Redis(server.deaf_way()),
+            },
+        }
+    }
+
     /// Who waits on this link.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry

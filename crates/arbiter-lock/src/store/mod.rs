@@ -45,6 +45,11 @@ impl Store {
         Link::new(self)
     }
 
+    /// A link for one who never waits.
+    pub(crate) fn deaf_link(&self) -> Link {
+        Link::deaf(self)
+    }
+
     /// The memory store that it is, if it is one.
     pub(crate) fn world(&self) -> Option<&memory::World> {
         match self {

@@ -61,11 +61,6 @@ impl Registry {
         slots.iter().for_each(|slot| slot.bell.notify_one());
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.slots().len()
-    }
-
     fn slots(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,3 +1,5 @@
 //! The lock, by its claims.
 
+mod cancel;
 mod memory;
+mod redis;

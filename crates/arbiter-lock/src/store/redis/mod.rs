@@ -1,1 +1,68 @@
 //! The Redis store: scripts that do the core's steps on the server.
+
+mod answer;
+mod connection;
+mod dial;
+mod driver;
+mod failure;
+mod keys;
+mod script;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
+mod way;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::builder::ServerSettings;
+use crate::error::Error;
+use crate::store::Registry;
+use connection::{Connection, Ears, Limits};
+use target::Target;
+pub(crate) use way::Way;
+
+/// A server, before anybody is connected to it.
+pub(crate) struct Server {
+    target: Arc<Target>,
+    key_prefix: Arc<str>,
+    limits: Limits,
+}
+
+impl Server {
+    pub(crate) fn new(url: &str, settings: ServerSettings) -> Result<Self, Error> {
+        Ok(Self {
+            target: Arc::new(Target::parse(url)?),
+            key_prefix: settings.key_prefix.into(),
+            limits: Limits {
+                command: settings.command_timeout,
+                connect: settings.connect_timeout,
+            },
+        })
+    }
+
+    /// A way for the runtime in which it will be used, with its channel.
+    pub(super) fn way(&self, channel: Arc<str>, registry: &Arc<Registry>) -> Way {
+        let ears = Ears {
+            channel,
+            registry: Arc::downgrade(registry),
+        };
+        self.way_with(Some(ears))
+    }
+
+    /// A way that hears no grants: for one who never waits.
+    pub(super) fn deaf_way(&self) -> Way {
+        self.way_with(None)
+    }
+
+    fn way_with(&self, ears: Option<Ears>) -> Way {
+        let connection = Connection::new(self.target.clone(), self.limits, ears);
+        Way::new(connection, self.key_prefix.clone())
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)
+    }
+}

@@ -1,0 +1,152 @@
+//! Reads what a script answered: a word first, then fields. A server that lies costs an error.
+
+use redis::Value;
+
+use crate::store::{Failure, FailureKind};
+
+/// The fields of an answer that have not been read yet.
+pub(super) struct Answer(std::vec::IntoIter<Value>);
+
+/// Numbers that a double holds exactly.
+const END_OF_NUMBERS: u64 = 1 << 53;
+
+pub(super) fn malformed(what: &str) -> Failure {
+    let shown: String = what.chars().take(80).collect();
+    Failure::unknown(
+        FailureKind::Malformed,
+        format!("unexpected answer {shown:?}"),
+    )
+}
+
+impl Answer {
+    /// An answer that is a list, or a line of words.
+    pub(super) fn new(value: Value) -> Result<Self, Failure> {
+        if let Value::Array(fields) = value {
+            return Ok(Self(fields.into_iter()));
+        }
+        let line = text_of(value)?;
+        let words: Vec<_> = line
+            .split(' ')
+            .map(|word| Value::SimpleString(word.to_owned()))
+            .collect();
+        Ok(Self(words.into_iter()))
+    }
+
+    /// The items of a list.
+    pub(super) fn list(value: Value) -> Result<Vec<Value>, Failure> {
+        match value {
+            Value::Array(items) => Ok(items),
+            _ => Err(malformed("no list")),
+        }
+    }
+
+    /// The word at the beginning; `foreign-data` is an error whatever was asked.
+    pub(super) fn word(&mut self) -> Result<String, Failure> {
+        match self.text()? {
+            word if word == "foreign-data" => Err(Failure::before_sending(
+                FailureKind::WrongType,
+                "a hash without the field 'owner'",
+            )),
+            word => Ok(word),
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, Failure> {
+        text_of(self.0.next().ok_or_else(|| malformed("too few fields"))?)
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, Failure> {
+        self.optional_number()?
+            .ok_or_else(|| malformed("no number"))
+    }
+
+    /// A number, or an empty string.
+    pub(super) fn optional_number(&mut self) -> Result<Option<u64>, Failure> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let number = text.parse().ok().filter(|number| *number < END_OF_NUMBERS);
+        number.map(Some).ok_or_else(|| malformed(&text))
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, Failure> {
+        Ok(0 < self.number()?)
+    }
+
+    /// A life in ms: none where there is nobody, none within where it has no end.
+    pub(super) fn life(&mut self) -> Result<Option<Option<u64>>, Failure> {
+        match self.text()?.as_str() {
+            "-2" => Ok(None),
+            "-1" => Ok(Some(None)),
+            life => life
+                .parse()
+                .map(|life| Some(Some(life)))
+                .map_err(|_| malformed(life)),
+        }
+    }
+
+    /// What is left, as one line.
+    pub(super) fn rest(self) -> String {
+        let words: Vec<_> = self.0.filter_map(|field| text_of(field).ok()).collect();
+        words.join(" ")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+}
+
+fn text_of(value: Value) -> Result<String, Failure> {
+    match value {
+        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::SimpleString(text) => Ok(text),
+        Value::Int(number) => Ok(number.to_string()),
+        _ => Err(malformed("a field of another type")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script;
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn an_answer_out_of_the_protocol_is_an_error_and_never_a_panic() {
+        let odd = [
+            Value::Nil,
+            Value::Int(-1),
+            Value::Array(vec![]),
+            Value::Array(vec![text("granted")]),
+            Value::Array(vec![text("queued"), Value::Int(-5)]),
+            Value::Array(vec![Value::Array(vec![])]),
+            Value::Double(1.0),
+            text("granted 1 9007199254740992 5"),
+            text("granted x y z"),
+            text(""),
+            text("released"),
+            Value::Okay,
+        ];
+        for value in odd {
+            assert!(script::acquired(value.clone()).is_err(), "{value:?}");
+            assert!(script::tried(value.clone()).is_err(), "{value:?}");
+            assert!(script::ended(value.clone()).is_err(), "{value:?}");
+            assert!(script::broken(value.clone()).is_err(), "{value:?}");
+            assert!(script::inspected(value.clone()).is_err(), "{value:?}");
+            assert!(script::renewed(value.clone(), 9).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_no_grant_is_dropped() {
+        for payload in ["", "x", "x 1 2", "x 1 2 y", "x -1 2 3"] {
+            assert_eq!(script::push(payload.as_bytes()), None, "{payload}");
+        }
+        assert_eq!(script::push(&[0xff, 0xfe]), None);
+        assert!(script::push(b"id 5 2000 1700000000000000").is_some());
+    }
+}

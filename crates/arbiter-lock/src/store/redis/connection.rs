@@ -1,0 +1,275 @@
+//! One runtime's connection: dialled when it is needed, watched, and dialled anew when it has
+//! gone silent.
+//!
+//! A step is never sent again by itself, but for the one case in which it certainly did not
+//! run: the server did not know the script.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arbiter_lock_core::Backoff;
+use redis::{Cmd, PushInfo, PushKind, Value};
+
+use super::dial::{Line, dial};
+use super::failure::failure_of;
+use super::script::{self, Call};
+use super::target::Target;
+use crate::store::{Failure, FailureKind, Registry};
+
+/// How many steps in a row may go unanswered before the connection is dialled anew.
+const MOST_UNANSWERED: u32 = 3;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) command: Duration,
+    pub(super) connect: Duration,
+}
+
+/// A connection of the runtime that uses it.
+pub(super) struct Connection(Arc<Shared>);
+
+struct Shared {
+    target: Arc<Target>,
+    limits: Limits,
+    ears: Option<Ears>,
+    state: Mutex<State>,
+    /// Held by whoever dials.
+    dialling: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Where messages go.
+pub(super) struct Ears {
+    pub(super) channel: Arc<str>,
+    pub(super) registry: Weak<Registry>,
+}
+
+struct State {
+    up: Option<Arc<Up>>,
+    /// Why the last dialling failed, and until when it is not repeated.
+    down: Option<(Failure, Instant)>,
+    backoff: Backoff,
+}
+
+struct Up {
+    line: Line,
+    unanswered: AtomicU32,
+}
+
+impl State {
+    /// The connection, or why there was none a moment ago.
+    fn known(&self) -> Option<Result<Arc<Up>, Failure>> {
+        let down = self
+            .down
+            .as_ref()
+            .filter(|(_, until)| Instant::now() < *until);
+        let up = self.up.as_ref().map(|up| Ok(up.clone()));
+        up.or(down.map(|(failure, _)| Err(failure.clone())))
+    }
+}
+
+impl Connection {
+    /// No I/O yet. With ears, the connection subscribes to their channel.
+    pub(super) fn new(target: Arc<Target>, limits: Limits, ears: Option<Ears>) -> Self {
+        Self(Arc::new(Shared {
+            target,
+            limits,
+            ears,
+            state: Mutex::new(State {
+                up: None,
+                down: None,
+                backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
+            }),
+            dialling: Arc::default(),
+        }))
+    }
+
+    /// Connects, if that has not happened yet, within the limit of connecting.
+    pub(super) async fn connect(&self) -> Result<(), Failure> {
+        self.up(self.0.limits.connect).await.map(drop)
+    }
+
+    /// Sends a step and waits for its answer within `limit` and the limit of a command.
+    pub(super) async fn call(&self, call: &Call<'_>, limit: Duration) -> Result<Value, Failure> {
+        let limit = limit.min(self.0.limits.command);
+        let begun = Instant::now();
+        let up = self.up(limit).await?;
+        let left = limit.saturating_sub(begun.elapsed());
+        match self.send(&up, &call.by_hash(), left).await {
+            Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
+                let left = limit.saturating_sub(begun.elapsed());
+                self.send(&up, &call.by_source(), left).await
+            }
+            result => result,
+        }
+    }
+
+    /// Sends one command, once.
+    async fn send(&self, up: &Arc<Up>, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
+        let mut connection = up.line.connection.clone();
+        let answer = tokio::time::timeout(limit, connection.send_packed_command(cmd)).await;
+        let answer = match answer {
+            Ok(answer) => answer.and_then(Value::extract_error),
+            Err(_) => {
+                if MOST_UNANSWERED <= up.unanswered.fetch_add(1, Ordering::Relaxed) + 1 {
+                    self.0.retire(up);
+                }
+                let detail = format!("no answer within {limit:?}");
+                return Err(Failure::unknown(FailureKind::Silent, detail));
+            }
+        };
+        if answer.as_ref().is_err_and(|e| e.code().is_none()) {
+            self.0.retire(up);
+        } else {
+            up.unanswered.store(0, Ordering::Relaxed);
+        }
+        answer.map_err(|e| failure_of(&e))
+    }
+
+    /// The connection, dialled if need be. The dialling goes on if the caller goes away.
+    async fn up(&self, limit: Duration) -> Result<Arc<Up>, Failure> {
+        if let Some(up) = &self.0.state().up {
+            return Ok(up.clone());
+        }
+        let dialled = tokio::time::timeout(limit, self.0.clone().dial_or_join()).await;
+        dialled.unwrap_or_else(|_| {
+            let down = self.0.state().down.clone();
+            Err(down.map_or_else(
+                || {
+                    Failure::before_sending(
+                        FailureKind::Silent,
+                        format!("no connection within {limit:?}"),
+                    )
+                },
+                |(failure, _)| failure,
+            ))
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The line's own messages hold the shared part weakly, so this closes it.
+        let up = self.0.state().up.take();
+        drop(up);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the connection; the next step dials anew.
+    fn retire(&self, up: &Arc<Up>) {
+        let mut state = self.state();
+        if state
+            .up
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, up))
+        {
+            let retired = state.up.take();
+            drop(state);
+            drop(retired);
+        }
+    }
+
+    /// Waits for whoever dials, or dials.
+    async fn dial_or_join(self: Arc<Self>) -> Result<Arc<Up>, Failure> {
+        let gate = self.dialling.clone().lock_owned().await;
+        if let Some(known) = self.state().known() {
+            return known;
+        }
+        let dialled = tokio::spawn(async move {
+            let dialled = self.dial().await;
+            drop(gate);
+            dialled
+        });
+        dialled.await.unwrap_or_else(|_| {
+            Err(Failure::before_sending(
+                FailureKind::Unreachable,
+                "the runtime has ended",
+            ))
+        })
+    }
+
+    async fn dial(self: &Arc<Self>) -> Result<Arc<Up>, Failure> {
+        let dialled = self.dial_and_subscribe().await;
+        let mut state = self.state();
+        match dialled {
+            Ok(line) => {
+                let up = Arc::new(Up {
+                    line,
+                    unanswered: AtomicU32::new(0),
+                });
+                state.down = None;
+                state.backoff.reset();
+                state.up = Some(up.clone());
+                Ok(up)
+            }
+            Err(failure) => {
+                let pause = state.backoff.next(rand::random());
+                state.down = Some((failure.clone(), Instant::now() + pause));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<Line, Failure> {
+        let shared = Arc::downgrade(self);
+        let on_push = move |push| {
+            if let Some(shared) = shared.upgrade() {
+                shared.hear(push);
+            }
+        };
+        let mut line = dial(&self.target, self.limits.connect, on_push).await?;
+        if let Some(ears) = &self.ears {
+            let subscribed = line.connection.subscribe(&*ears.channel);
+            match tokio::time::timeout(self.limits.command, subscribed).await {
+                Ok(Ok(())) => {}
+                // Deaf, but not mute: its waiters look.
+                Ok(Err(e)) if e.code() == Some("NOPERM") => {}
+                Ok(Err(e)) => {
+                    return Err(Failure {
+                        may_have_run: false,
+                        ..failure_of(&e)
+                    });
+                }
+                Err(_) => {
+                    return Err(Failure::before_sending(
+                        FailureKind::Silent,
+                        "no answer to SUBSCRIBE",
+                    ));
+                }
+            }
+        }
+        Ok(line)
+    }
+
+    /// Takes a message of the server's, or word that the connection is gone.
+    fn hear(&self, push: PushInfo) {
+        let registry = self.ears.as_ref().and_then(|ears| ears.registry.upgrade());
+        match (push.kind, push.data.as_slice()) {
+            (PushKind::Message, [_, Value::BulkString(payload)]) => {
+                if let (Some(registry), Some(push)) = (registry, script::push(payload)) {
+                    registry.deliver(push);
+                }
+            }
+            (PushKind::Subscribe, _) => {
+                if let Some(registry) = registry {
+                    registry.look_again();
+                }
+            }
+            // Dialled anew by the looks that this rings for.
+            (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
+                let retired = self.state().up.take();
+                drop(retired);
+                if let Some(registry) = registry {
+                    registry.look_again();
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What an error of the client library or of the server means.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::store::{Failure, FailureKind};
+
+/// What the error means, and whether the step may have been executed all the same.
+pub(super) fn failure_of(e: &RedisError) -> Failure {
+    match e.code() {
+        Some(code) => of_server(code, e),
+        None => match e.kind() {
+            ErrorKind::AuthenticationFailed => refused(FailureKind::Denied, e),
+            ErrorKind::RESP3NotSupported => refused(FailureKind::Unsupported, e),
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+                Failure::unknown(FailureKind::Malformed, e.to_string())
+            }
+            _ => Failure::unknown(FailureKind::Unreachable, e.to_string()),
+        },
+    }
+}
+
+/// An error that the server answered: the scripts check before they write, so a step that is
+/// refused has done nothing. What we do not know may have come from the middle of a script.
+fn of_server(code: &str, e: &RedisError) -> Failure {
+    let kind = match code {
+        "BUSY" | "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => FailureKind::Loading,
+        "READONLY" => FailureKind::ReadOnly,
+        "OOM" | "MISCONF" => FailureKind::Full,
+        "NOREPLICAS" => FailureKind::NoReplicas,
+        "WRONGTYPE" => FailureKind::WrongType,
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => FailureKind::Denied,
+        "NOPROTO" => FailureKind::Unsupported,
+        _ if is_unknown_command(e) => FailureKind::Unsupported,
+        _ => return Failure::unknown(FailureKind::Other, text(e)),
+    };
+    refused(kind, e)
+}
+
+fn is_unknown_command(e: &RedisError) -> bool {
+    let detail = e.detail().unwrap_or_default();
+    detail.contains("unknown command")
+        || detail.contains("Write commands not allowed after non deterministic")
+}
+
+fn refused(kind: FailureKind, e: &RedisError) -> Failure {
+    Failure::before_sending(kind, text(e))
+}
+
+/// What the server said, in at most 200 characters.
+fn text(e: &RedisError) -> String {
+    let said = match (e.code(), e.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => e.to_string(),
+    };
+    said.chars().take(200).collect()
+}

@@ -1,0 +1,133 @@
+//! The keys of a name. Nobody else builds one, and none is ever parsed.
+
+/// The keys of one name: the hash that the Go library shares, and its companions, which lie in
+/// the same hash slot and cannot collide with any name's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Keys {
+    pub(super) lock: String,
+    pub(super) last_fence: String,
+    pub(super) queue: String,
+}
+
+/// What every companion's name begins with, and no lock's.
+const COMPANION: &str = "arbiter.";
+const SLOTS: u16 = 16_384;
+
+impl Keys {
+    /// The keys of `prefix` and `name`; none for a key that looks like a companion.
+    pub(super) fn new(prefix: &str, name: &str) -> Option<Self> {
+        let lock = format!("{prefix}{name}");
+        if lock.starts_with(COMPANION) {
+            return None;
+        }
+        let companion = |kind: &str| companion(kind, &lock);
+        Some(Self {
+            last_fence: companion("last"),
+            queue: companion("queue"),
+            lock,
+        })
+    }
+}
+
+/// A companion of a lock's key, in its slot: class 1 where the key has a hash tag of its own,
+/// class 2 where the key can be one, class 3 where a tag has to be found.
+fn companion(kind: &str, lock: &str) -> String {
+    if tag(lock.as_bytes()).is_some() {
+        return format!("{COMPANION}{kind}1:{lock}");
+    }
+    if !lock.contains('}') {
+        return format!("{COMPANION}{kind}2:{{{lock}}}");
+    }
+    let slot = slot(lock.as_bytes());
+    // Every slot is met by some number of at most six digits.
+    let number = (0_u32..).find(|n| slot_of_tag(n.to_string().as_bytes()) == slot);
+    format!(
+        "{COMPANION}{kind}3:{{{}}}{lock}",
+        number.unwrap_or_default()
+    )
+}
+
+/// The part of a key that decides its slot: between the first `{` and the next `}`, if that is
+/// not empty.
+fn tag(key: &[u8]) -> Option<&[u8]> {
+    let open = key.iter().position(|b| *b == b'{')?;
+    let rest = &key[open + 1..];
+    let close = rest.iter().position(|b| *b == b'}')?;
+    (0 < close).then(|| &rest[..close])
+}
+
+/// The slot of a key on a cluster.
+fn slot(key: &[u8]) -> u16 {
+    slot_of_tag(tag(key).unwrap_or(key))
+}
+
+/// CRC-16/XMODEM modulo the number of slots, as the cluster specification has it.
+fn slot_of_tag(tag: &[u8]) -> u16 {
+    let crc = tag.iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            let shifted = crc << 1;
+            if crc & 0x8000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x1021
+            }
+        })
+    });
+    crc % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const NASTY: [&str; 14] = [
+        "plain", "a{b}c", "a}b", "{}", "}{", "{}x", "{{b}}", "a{b", "}", "{a}", "a{}{b}c", "ünï",
+        "\n", "2:{x}",
+    ];
+
+    #[test]
+    fn the_slot_is_that_of_the_cluster_specification() {
+        assert_eq!(slot_of_tag(b"123456789"), 0x31C3);
+        assert_eq!(slot(b"{user1000}.following"), slot(b"user1000"));
+        assert_eq!(slot(b"foo{}{bar}"), slot_of_tag(b"foo{}{bar}"));
+    }
+
+    #[test]
+    fn companions_share_the_slot_of_their_lock() {
+        for name in NASTY {
+            for prefix in ["arbiter:", "", "{t}:", "}"] {
+                let keys = Keys::new(prefix, name).unwrap();
+                for companion in [&keys.last_fence, &keys.queue] {
+                    assert_eq!(
+                        slot(companion.as_bytes()),
+                        slot(keys.lock.as_bytes()),
+                        "{companion:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_locks_share_a_key() {
+        let mut locks: HashSet<String> = HashSet::new();
+        let mut all = HashSet::new();
+        for prefix in ["arbiter:", "", "1:", "{", "}"] {
+            for name in NASTY {
+                let keys = Keys::new(prefix, name).unwrap();
+                if locks.insert(keys.lock.clone()) {
+                    assert!(all.insert(keys.lock.clone()), "{keys:?}");
+                    assert!(all.insert(keys.last_fence.clone()), "{keys:?}");
+                    assert!(all.insert(keys.queue.clone()), "{keys:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_looks_like_a_companion_is_refused() {
+        assert_eq!(Keys::new("", "arbiter.queue2:{x}"), None);
+        assert_eq!(Keys::new("arbiter", ".x"), None);
+    }
+}

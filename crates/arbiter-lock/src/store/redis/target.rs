@@ -1,0 +1,202 @@
+//! Where a Redis or Valkey server is, and as whom to go there: read from a store's URL.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::error::{Error, Invalid};
+
+/// Where a server is, and as whom to go there. Its `Display` has no secrets.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) place: Place,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16 },
+    Unix(String),
+}
+
+const DEFAULT_PORT: u16 = 6379;
+const UNDERSTOOD: &str =
+    "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, memory:";
+
+impl Target {
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        let url = Url::parse(text)
+            .map_err(|e| invalid(format!("is not understood ({e}); {UNDERSTOOD} are")))?;
+        let place = match url.scheme() {
+            "redis" | "valkey" => {
+                let (host, port) = host_and_port(&url)?;
+                Place::Tcp { host, port }
+            }
+            "rediss" | "valkeys" if cfg!(feature = "tls") => {
+                let (host, port) = host_and_port(&url)?;
+                Place::Tls { host, port }
+            }
+            "rediss" | "valkeys" => {
+                return Err(invalid("needs TLS, which is in the feature `tls`"));
+            }
+            "redis+unix" | "unix" => Place::Unix(decoded(url.path())?),
+            scheme @ ("redis+sentinel" | "redis+cluster" | "file") => {
+                return Err(invalid(format!(
+                    "is of a kind that is not offered yet: {scheme}:"
+                )));
+            }
+            scheme => {
+                return Err(invalid(format!(
+                    "begins with {scheme}:, and {UNDERSTOOD} are understood"
+                )));
+            }
+        };
+        let of_query = |key: &str| {
+            url.query_pairs()
+                .find(|(k, _)| k == key)
+                .map(|(_, v)| v.into_owned())
+        };
+        let (username, password) = match (url.username(), url.password()) {
+            ("", None) => (of_query("user"), of_query("pass")),
+            (user, password) => (
+                Some(decoded(user)?).filter(|user| !user.is_empty()),
+                password.map(decoded).transpose()?,
+            ),
+        };
+        let database = match &place {
+            Place::Unix(_) => of_query("db"),
+            _ => Some(url.path().trim_matches('/').to_owned()),
+        };
+        let database = match database.as_deref() {
+            None | Some("") => 0,
+            Some(number) => number
+                .parse()
+                .ok()
+                .filter(|number| 0 <= *number)
+                .ok_or_else(|| {
+                    invalid(format!("names the database {number:?}, which is no number"))
+                })?,
+        };
+        Ok(Self {
+            place,
+            username,
+            password,
+            database,
+        })
+    }
+}
+
+fn invalid(message: impl fmt::Display) -> Error {
+    Invalid::error("store", format!("the store's URL {message}"))
+}
+
+fn host_and_port(url: &Url) -> Result<(String, u16), Error> {
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| invalid("names no host"))?;
+    let host = decoded(host.trim_start_matches('[').trim_end_matches(']'))?;
+    Ok((host, url.port().unwrap_or(DEFAULT_PORT)))
+}
+
+fn decoded(text: &str) -> Result<String, Error> {
+    let bytes = percent_decode_str(text).decode_utf8();
+    bytes
+        .map(|text| text.into_owned())
+        .map_err(|_| invalid("has an escape that is no UTF-8"))
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Tcp { host, port } => write!(f, "redis://{}:{port}", Host(host))?,
+            Place::Tls { host, port } => write!(f, "rediss://{}:{port}", Host(host))?,
+            Place::Unix(path) => write!(f, "redis+unix://{path}")?,
+        }
+        match (self.database, &self.place) {
+            (0, _) => Ok(()),
+            (db, Place::Unix(_)) => write!(f, "?db={db}"),
+            (db, _) => write!(f, "/{db}"),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+struct Host<'a>(&'a str);
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') {
+            write!(f, "[{}]", self.0)
+        } else {
+            f.write_str(self.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_read_with_its_credentials_and_shown_without() {
+        let target = Target::parse("redis://us%40er:p%2Fw@[::1]:7000/3").unwrap();
+        assert_eq!(
+            target.place,
+            Place::Tcp {
+                host: "::1".into(),
+                port: 7000
+            }
+        );
+        assert_eq!(target.username.as_deref(), Some("us@er"));
+        assert_eq!(target.password.as_deref(), Some("p/w"));
+        assert_eq!(target.to_string(), "redis://[::1]:7000/3");
+        assert_eq!(format!("{target:?}"), "redis://[::1]:7000/3");
+    }
+
+    #[test]
+    fn a_password_alone_has_no_user() {
+        let target = Target::parse("redis://:secret@h").unwrap();
+        assert_eq!(
+            (target.username, target.password),
+            (None, Some("secret".into()))
+        );
+    }
+
+    #[test]
+    fn a_socket_is_named_by_its_path() {
+        let target = Target::parse("redis+unix:///run/a%20b.sock?db=2&user=u&pass=p").unwrap();
+        assert_eq!(target.place, Place::Unix("/run/a b.sock".into()));
+        assert_eq!(
+            (target.database, target.password.as_deref()),
+            (2, Some("p"))
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_without_the_password() {
+        for url in [
+            "",
+            "redis",
+            "http://:secret@h",
+            "redis://:secret@h/x",
+            "redis://:secret@",
+            "file:///x",
+            "redis+cluster://h",
+            "redis://:secret@h:99999",
+        ] {
+            let error = Target::parse(url).unwrap_err().to_string();
+            assert!(
+                error.contains("URL") && !error.contains("secret"),
+                "{url}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! TLS to a server, by the system's roots or by a certificate authority of one's own.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::store::{Failure, FailureKind};
+
+/// Makes the stream secure, or says why the server is not to be trusted.
+pub(super) async fn secure(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| {
+        failure(
+            FailureKind::Unsupported,
+            format!("{host} is no name for TLS: {e}"),
+        )
+    })?;
+    let connector = TlsConnector::from(Arc::new(config()?));
+    connector
+        .connect(name, stream)
+        .await
+        .map_err(|e| failure(FailureKind::Unreachable, format!("TLS: {e}")))
+}
+
+/// The system's roots; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+fn config() -> Result<ClientConfig, Failure> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let detail = "TLS: no certificate authority is known; SSL_CERT_FILE can name one";
+        return Err(failure(FailureKind::Unsupported, detail.to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| failure(FailureKind::Unsupported, format!("TLS: {e}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn failure(kind: FailureKind, detail: String) -> Failure {
+    Failure::before_sending(kind, detail)
+}

@@ -1,0 +1,121 @@
+//! One runtime's way to a server: the steps as calls of scripts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Acquired, Broken, Ended, Name, Renewed, Request, Status, Tried};
+
+use super::connection::Connection;
+use super::keys::Keys;
+use super::script;
+use crate::store::{Failure, FailureKind, Renewal, Said};
+
+/// One runtime's way to a server.
+pub(crate) struct Way {
+    connection: Connection,
+    key_prefix: Arc<str>,
+}
+
+impl Way {
+    pub(super) fn new(connection: Connection, key_prefix: Arc<str>) -> Self {
+        Self {
+            connection,
+            key_prefix,
+        }
+    }
+
+    fn keys(&self, name: &Name) -> Result<Keys, Failure> {
+        Keys::new(&self.key_prefix, name.as_str()).ok_or_else(|| {
+            Failure::before_sending(
+                FailureKind::Unsupported,
+                "does not take keys that begin with 'arbiter.': they are kept for companions",
+            )
+        })
+    }
+
+    /// Connects, and finds out whether the server can do what the scripts need.
+    pub(crate) async fn probe(&self) -> Result<(), Failure> {
+        self.connection.connect().await?;
+        let answer = self.connection.call(&script::probe(), Duration::MAX).await;
+        answer.map(drop)
+    }
+
+    pub(crate) async fn acquire(
+        &self,
+        name: &Name,
+        request: &Request,
+        ticket: Option<u64>,
+        limit: Duration,
+    ) -> Result<Said<Acquired>, Failure> {
+        let keys = self.keys(name)?;
+        script::acquired(
+            self.connection
+                .call(&script::acquire(&keys, request, ticket), limit)
+                .await?,
+        )
+    }
+
+    pub(crate) async fn try_acquire(
+        &self,
+        name: &Name,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Said<Tried>, Failure> {
+        let keys = self.keys(name)?;
+        script::tried(
+            self.connection
+                .call(&script::try_acquire(&keys, request), limit)
+                .await?,
+        )
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        renewals: &[Renewal<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
+        let keys = renewals.iter().map(|renewal| self.keys(renewal.name));
+        let keys: Vec<Keys> = keys.collect::<Result<_, _>>()?;
+        let call = script::renew(&keys, renewals);
+        script::renewed(self.connection.call(&call, limit).await?, renewals.len())
+    }
+
+    pub(crate) async fn end(
+        &self,
+        name: &Name,
+        request: &Request,
+        tombstone: bool,
+        limit: Duration,
+    ) -> Result<Said<Ended>, Failure> {
+        let keys = self.keys(name)?;
+        script::ended(
+            self.connection
+                .call(&script::end(&keys, request, tombstone), limit)
+                .await?,
+        )
+    }
+
+    pub(crate) async fn break_hold(
+        &self,
+        name: &Name,
+        fence: u64,
+        at_once: bool,
+        limit: Duration,
+    ) -> Result<Said<Broken>, Failure> {
+        let keys = self.keys(name)?;
+        script::broken(
+            self.connection
+                .call(&script::break_hold(&keys, fence, at_once), limit)
+                .await?,
+        )
+    }
+
+    pub(crate) async fn inspect(
+        &self,
+        name: &Name,
+        limit: Duration,
+    ) -> Result<Said<Status>, Failure> {
+        let keys = self.keys(name)?;
+        script::inspected(self.connection.call(&script::inspect(&keys), limit).await?)
+    }
+}

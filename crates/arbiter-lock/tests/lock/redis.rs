@@ -1,0 +1,51 @@
+//! The lock on a real server.
+
+use std::time::Duration;
+
+use arbiter_lock::Client;
+use testkit::{Server, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[tokio::test]
+async fn a_lock_is_taken_and_freed_and_leaves_only_its_last_fence() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    let first = client.lock(&name).acquire().await.unwrap();
+    assert!(client.lock(&name).try_acquire().await.unwrap().is_none());
+    let fence = first.fence();
+    first.release().await.unwrap();
+    let second = client.lock(&name).acquire().await.unwrap();
+    assert!(fence < second.fence());
+    second.release().await.unwrap();
+    let keys = server.keys();
+    assert!(
+        keys.len() == 1 && keys[0].starts_with("arbiter.last"),
+        "{keys:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    let guard = client.lock(&name).acquire().await.unwrap();
+    let waiter = tokio::spawn({
+        let lock = client.lock(&name);
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(50)).await;
+    assert_eq!(client.lock(&name).inspect().await.unwrap().waiting, 1);
+    guard.release().await.unwrap();
+    let guard = tokio::time::timeout(ms(500), waiter)
+        .await
+        .unwrap()
+        .unwrap();
+    tokio::time::sleep(ms(2_500)).await;
+    assert!(guard.is_held(), "the first life was claimed");
+    guard.release().await.unwrap();
+}

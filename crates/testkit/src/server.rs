@@ -1,0 +1,239 @@
+//! A real server process, on loopback, that ends with its value.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::find::server_binary;
+use crate::names::unique_name;
+use crate::resp::{Client, Reply};
+
+/// A real Redis or Valkey server of a test's own.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+    builder: ServerBuilder,
+}
+
+/// How to start a [`Server`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it starts"]
+pub struct ServerBuilder {
+    binary: Option<PathBuf>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+impl ServerBuilder {
+    /// Another server than the usual one.
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_owned());
+        self
+    }
+
+    /// One more argument of the command line.
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// A variable of the server's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not within 20 s.
+    pub fn start(self) -> Server {
+        let begun = Instant::now();
+        loop {
+            let port = free_port();
+            let folder = std::env::temp_dir().join(format!("arbiter-{}", unique_name()));
+            std::fs::create_dir_all(&folder).expect("a folder for the server");
+            let child = self.spawn(port, &folder);
+            let mut server = Server {
+                child,
+                port,
+                folder,
+                builder: self.clone(),
+            };
+            if server.wait_until_up() {
+                return server;
+            }
+            assert!(
+                begun.elapsed() < START_LIMIT,
+                "the server does not start: {self:?}"
+            );
+        }
+    }
+
+    fn spawn(&self, port: u16, folder: &Path) -> Child {
+        let binary = self.binary.clone().unwrap_or_else(server_binary);
+        Command::new(&binary)
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ])
+            .args([
+                "--appendonly",
+                "no",
+                "--unixsocket",
+                "server.sock",
+                "--daemonize",
+                "no",
+            ])
+            .args(["--dir", "."])
+            .args(&self.args)
+            .envs(self.env.iter().cloned())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary.display()))
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port on loopback");
+    listener.local_addr().expect("its address").port()
+}
+
+impl Server {
+    /// Starts a server with nothing special about it.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// A server with settings of its own.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// Its URL, over TCP.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its URL, over a Unix socket.
+    #[must_use]
+    pub fn unix_url(&self) -> String {
+        format!("redis+unix://{}", self.folder.join("server.sock").display())
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder it runs in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Sends a command and waits for its answer, on a connection of its own.
+    ///
+    /// # Panics
+    /// If there is no answer within 5 s.
+    pub fn call(&self, args: &[&str]) -> Reply {
+        let bytes: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+        self.call_bytes(&bytes)
+    }
+
+    /// As [`Server::call`], of arguments that need not be text.
+    ///
+    /// # Panics
+    /// If there is no answer within 5 s.
+    pub fn call_bytes(&self, args: &[&[u8]]) -> Reply {
+        let client = Client::connect(self.port, Duration::from_secs(5));
+        client
+            .and_then(|mut client| client.call(args))
+            .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
+    }
+
+    /// All keys, in order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys = self.call(&["KEYS", "*"]).texts();
+        keys.sort();
+        keys
+    }
+
+    /// Stops it as by Ctrl-Z: sockets stay open, nothing is answered.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Continues it.
+    pub fn cont(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Starts it anew on the same port, empty.
+    ///
+    /// # Panics
+    /// If it does not start within 20 s.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = self.builder.spawn(self.port, &self.folder);
+        assert!(self.wait_until_up(), "the server does not start again");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // A process that has gone needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits for an answer of any kind: one that asks for a password is up, too.
+    fn wait_until_up(&mut self) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < START_LIMIT {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return false; // somebody else took the port
+            }
+            let client = Client::connect(self.port, Duration::from_secs(1));
+            if client
+                .and_then(|mut client| client.call(&[b"PING"]))
+                .is_ok()
+            {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
