@@ -108,7 +108,7 @@ impl Lock {
         self.with(|options| options.interval = Some(interval))
     }
 
-    /// How long before its deadline a hold is given up for lost: from 1 ms to half the lease.
+    /// How long before its deadline a hold is given up for lost: from 2 ms to half the lease.
     /// By default a fiftieth of the lease, from 2 ms to 500 ms. It is the time to stop work, and
     /// what the server's clock may run faster than the local one within a lease.
     pub fn lost_margin(self, margin: Duration) -> Self {

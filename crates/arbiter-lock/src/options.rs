@@ -28,6 +28,8 @@ pub(crate) struct Options {
 }
 
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+/// A server may end a life within its last millisecond.
+const SHORTEST_MARGIN: Duration = Duration::from_millis(2);
 const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
 
 impl Default for Options {
@@ -95,11 +97,11 @@ impl Options {
                 ),
             ));
         }
-        if margin.is_some_and(|d| d < Duration::from_millis(1) || *lease / 2 < d) {
+        if margin.is_some_and(|d| d < SHORTEST_MARGIN || *lease / 2 < d) {
             return Err(Invalid::error(
                 "lost_margin",
                 format!(
-                    "the margin for a loss lasts from 1 ms to half the lease, {:?} here, and this one {:?}",
+                    "the margin for a loss lasts from 2 ms to half the lease, {:?} here, and this one {:?}",
                     *lease / 2,
                     margin.unwrap_or_default(),
                 ),

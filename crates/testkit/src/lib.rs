@@ -3,11 +3,13 @@
 //! Everything listens on loopback, on ports that the system gives, and ends with the value that
 //! started it.
 
+mod clock;
 mod find;
 mod names;
 mod resp;
 mod server;
 
+pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use names::unique_name;
 pub use resp::Reply;

@@ -8,6 +8,8 @@ mod failure;
 mod keys;
 mod script;
 mod target;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod way;

@@ -1,0 +1,278 @@
+//! The core and a server side by side: both are fed the same step at the same frozen time.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arbiter_lock_core::{
+    Acquired, Answer, Broken, Ended, Grant, Mode, Moment, Name, Renewed, Request, Resource, Status,
+    Tried,
+};
+use redis::{PushKind, Value};
+use testkit::{Server, ServerBuilder, ServerClock};
+
+use super::super::dial::{Line, dial};
+use super::super::keys::Keys;
+use super::super::script::{self, Call};
+use super::super::target::Target;
+use crate::store::{Push, Renewal, Said};
+
+/// Channels on which somebody listens; on any other, nobody does.
+pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
+
+pub(super) fn listens(channel: &str) -> bool {
+    LISTENED.contains(&channel)
+}
+
+pub(super) struct Rig {
+    pub(super) core: Resource,
+    pub(super) server: Server,
+    pub(super) keys: Keys,
+    name: Name,
+    clock: ServerClock,
+    line: Line,
+    pushed: Arc<Mutex<Vec<Push>>>,
+    now: u64,
+    /// Redis 8 ends a life with the beginning of its last millisecond, every other server with
+    /// its end.
+    pub(super) ends_lives_early: bool,
+}
+
+impl Rig {
+    pub(super) async fn new(server: ServerBuilder) -> Self {
+        let clock = ServerClock::new();
+        let now = 1_790_000_000_123_456;
+        clock.freeze_at(now as i64);
+        let server = clock.rule(server).start();
+        let pushed = Arc::new(Mutex::new(Vec::new()));
+        let heard = pushed.clone();
+        let target = Target::parse(&server.url()).unwrap();
+        let on_push = move |push: redis::PushInfo| {
+            if let (PushKind::Message, [_, Value::BulkString(payload)]) =
+                (push.kind, push.data.as_slice())
+            {
+                heard.lock().unwrap().push(script::push(payload).unwrap());
+            }
+        };
+        let mut line = dial(&target, Duration::from_secs(5), on_push)
+            .await
+            .unwrap();
+        line.connection.subscribe(&LISTENED[..]).await.unwrap();
+        server.call(&["SET", "probe", "", "PX", "5"]);
+        clock.freeze_at(now as i64 + 5_000);
+        let ends_lives_early = server.call(&["EXISTS", "probe"]).int() == Some(0);
+        server.call(&["DEL", "probe"]);
+        clock.freeze_at(now as i64);
+        Self {
+            ends_lives_early,
+            core: Resource::default(),
+            keys: Keys::new("arbiter:", "name").unwrap(),
+            name: Name::new("name").unwrap(),
+            server,
+            clock,
+            line,
+            pushed,
+            now,
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment::from_micros(self.now)
+    }
+
+    pub(super) fn advance(&mut self, micros: i64) {
+        if micros < 0 {
+            self.end_what_is_over();
+        }
+        self.now = self.now.strict_add_signed(micros);
+        self.clock.freeze_at(self.now as i64);
+    }
+
+    /// A server ends a life when it meets the key; when the clock steps back, both have to have
+    /// met it before.
+    fn end_what_is_over(&mut self) {
+        self.core.renew(Moment::from_micros(self.now), "", 0, 1);
+        self.server
+            .call(&["EXISTS", &self.keys.lock, &self.keys.queue]);
+        if self.server.call(&["EXISTS", &self.keys.last_fence]).int() == Some(0) {
+            self.core.last_fence_lost();
+        }
+    }
+
+    pub(super) fn connection(&self) -> redis::aio::MultiplexedConnection {
+        self.line.connection.clone()
+    }
+
+    pub(super) async fn send(&self, call: &Call<'_>) -> Value {
+        let mut connection = self.line.connection.clone();
+        connection
+            .send_packed_command(&call.by_source())
+            .await
+            .unwrap()
+            .extract_error()
+            .unwrap()
+    }
+
+    /// Compares an answer of the server's with the core's, and the grants that each told of.
+    fn compare<T: PartialEq + Debug>(
+        &self,
+        core: Answer<T>,
+        server: Said<T>,
+    ) -> (T, Vec<Grant>, bool) {
+        assert_eq!(server.reply, core.reply);
+        assert_eq!(
+            (server.at, server.again),
+            (self.now(), core.again),
+            "{:?}",
+            core.reply
+        );
+        let pushed = std::mem::take(&mut *self.pushed.lock().unwrap());
+        let told: Vec<_> = core
+            .granted
+            .iter()
+            .map(|g| Push {
+                request: g.request.clone(),
+                fence: g.fence,
+                life_ms: g.life_ms,
+                at: g.at,
+            })
+            .collect();
+        assert_eq!(pushed, told);
+        (core.reply, core.granted, core.again)
+    }
+
+    pub(super) async fn acquire(
+        &mut self,
+        request: &Request,
+        ticket: Option<u64>,
+    ) -> (Acquired, Vec<Grant>, bool) {
+        let value = self
+            .send(&script::acquire(&self.keys, request, ticket))
+            .await;
+        let core = self.core.acquire(self.now(), request, ticket, listens);
+        self.compare(core, script::acquired(value).unwrap())
+    }
+
+    pub(super) async fn try_acquire(&mut self, request: &Request) -> (Tried, Vec<Grant>, bool) {
+        let value = self.send(&script::try_acquire(&self.keys, request)).await;
+        let core = self.core.try_acquire(self.now(), request, listens);
+        self.compare(core, script::tried(value).unwrap())
+    }
+
+    pub(super) async fn renew(&mut self, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
+        let renewal = Renewal {
+            name: &self.name,
+            owner,
+            fence,
+            lease_ms,
+        };
+        let value = self
+            .send(&script::renew(std::slice::from_ref(&self.keys), &[renewal]))
+            .await;
+        let answer = script::renewed(value, 1).unwrap().remove(0).unwrap();
+        assert_eq!(
+            answer,
+            self.core
+                .renew(Moment::from_micros(self.now), owner, fence, lease_ms)
+        );
+        answer
+    }
+
+    pub(super) async fn end(
+        &mut self,
+        request: &Request,
+        tombstone: bool,
+    ) -> (Ended, Vec<Grant>, bool) {
+        let value = self
+            .send(&script::end(&self.keys, request, tombstone))
+            .await;
+        let core = self.core.end(self.now(), &request.id, tombstone, listens);
+        self.compare(core, script::ended(value).unwrap())
+    }
+
+    pub(super) async fn break_hold(
+        &mut self,
+        fence: u64,
+        at_once: bool,
+    ) -> (Broken, Vec<Grant>, bool) {
+        let value = self
+            .send(&script::break_hold(&self.keys, fence, at_once))
+            .await;
+        let core = self.core.break_hold(self.now(), fence, at_once, listens);
+        self.compare(core, script::broken(value).unwrap())
+    }
+
+    pub(super) async fn inspect(&self) -> Status {
+        let said = script::inspected(self.send(&script::inspect(&self.keys)).await).unwrap();
+        assert_eq!(said.reply, self.core.inspect(self.now()));
+        said.reply
+    }
+
+    /// A foreign client takes the lock, as the Go library writes it; without end for `None`.
+    pub(super) fn seize(&mut self, owner: &str, life_ms: Option<u64>) {
+        self.server.call(&["DEL", &self.keys.lock]);
+        self.server.call(&["HSET", &self.keys.lock, "owner", owner]);
+        if let Some(life) = life_ms {
+            self.server
+                .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]);
+        }
+        self.core.seized(self.now(), owner, life_ms);
+    }
+
+    pub(super) fn vanish(&mut self) {
+        self.server.call(&["DEL", &self.keys.lock]);
+        self.core.vanished(self.now());
+    }
+
+    pub(super) fn change_life(&mut self, life_ms: Option<u64>) {
+        match life_ms {
+            Some(life) => self
+                .server
+                .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]),
+            None => self.server.call(&["PERSIST", &self.keys.lock]),
+        };
+        self.core.life_changed(self.now(), life_ms);
+    }
+
+    pub(super) fn lose_queue(&mut self) {
+        self.server.call(&["DEL", &self.keys.queue]);
+        self.core.queue_lost();
+    }
+
+    pub(super) fn lose_last_fence(&mut self) {
+        self.server.call(&["DEL", &self.keys.last_fence]);
+        self.core.last_fence_lost();
+    }
+
+    /// What stands under the keys, with what is left of their lives.
+    pub(super) fn dump(&self) -> Vec<String> {
+        let Keys {
+            lock,
+            last_fence,
+            queue,
+        } = &self.keys;
+        let mut hash = self.server.call(&["HGETALL", lock]).texts();
+        hash.sort();
+        let mut zset = self
+            .server
+            .call(&["ZRANGE", queue, "0", "-1", "WITHSCORES"])
+            .texts();
+        zset.sort();
+        let mut all = vec![hash.join(" "), zset.join(" ")];
+        all.extend(self.server.call(&["GET", last_fence]).text());
+        for key in [lock, last_fence, queue] {
+            all.extend(self.server.call(&["PTTL", key]).text());
+        }
+        all
+    }
+}
+
+pub(super) fn request(id: &str, channel: &str, lease_ms: u64) -> Request {
+    Request {
+        id: id.into(),
+        mode: Mode::Exclusive,
+        lease_ms,
+        channel: channel.into(),
+        label: format!("host 1 program note of {id}").into(),
+    }
+}

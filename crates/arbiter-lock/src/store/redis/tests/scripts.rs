@@ -1,0 +1,199 @@
+//! Each script on its own: twice with the same arguments, at the memory limit, over somebody's
+//! data.
+
+use arbiter_lock_core::{Acquired, Ended, Request, Tried};
+use redis::Value;
+use testkit::Server;
+
+use super::super::failure::failure_of;
+use super::super::script::{self, Call};
+use super::rig::{Rig, request};
+use crate::store::{FailureKind, Said};
+
+impl Rig {
+    async fn try_send(&self, call: &Call<'_>) -> Result<Value, FailureKind> {
+        let mut connection = self.connection();
+        let answer = connection.send_packed_command(&call.by_source()).await;
+        answer
+            .and_then(Value::extract_error)
+            .map_err(|e| failure_of(&e).kind)
+    }
+}
+
+/// Sends a step twice and demands the same state; the first reply and the second.
+async fn twice(rig: &Rig, call: &Call<'_>) -> (Value, Value) {
+    let first = rig.send(call).await;
+    let state = rig.dump();
+    let second = rig.send(call).await;
+    assert_eq!(rig.dump(), state);
+    (first, second)
+}
+
+fn fence_of(value: Value) -> u64 {
+    match script::acquired(value).unwrap().reply {
+        Acquired::Granted { fence, .. } => fence,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_step_run_twice_leaves_what_it_left_once() {
+    let rig = Rig::new(Server::builder()).await;
+    let keys = rig.keys.clone();
+    let (holder, waiter): (Request, Request) =
+        (request("h", "c0", 5_000), request("w", "c0", 5_000));
+
+    let (first, second) = twice(&rig, &script::acquire(&keys, &holder, None)).await;
+    let fence = fence_of(first);
+    assert_eq!(fence_of(second), fence);
+    let (first, second) = twice(&rig, &script::acquire(&keys, &waiter, None)).await;
+    assert_eq!(first, second);
+    let trier = request("t", "c0", 5_000);
+    let (first, second) = twice(&rig, &script::try_acquire(&keys, &trier)).await;
+    assert_eq!(first, second);
+    twice(&rig, &script::inspect(&keys)).await;
+    twice(&rig, &script::break_hold(&keys, fence, false)).await;
+
+    // The release hands over; run again it finds the waiter's hold, and leaves it alone.
+    let (first, second) = twice(&rig, &script::end(&keys, &holder, false)).await;
+    assert_eq!(script::ended(first).unwrap().reply, Ended::Released);
+    assert_eq!(script::ended(second).unwrap().reply, Ended::NotYours);
+    let (first, second) = twice(&rig, &script::acquire(&keys, &waiter, Some(5))).await;
+    assert_eq!(first, second);
+    twice(&rig, &script::end(&keys, &waiter, true)).await;
+    let (first, _) = twice(&rig, &script::acquire(&keys, &waiter, None)).await;
+    assert_eq!(script::acquired(first).unwrap().reply, Acquired::Ended);
+}
+
+#[tokio::test]
+async fn somebodys_data_under_the_key_is_an_error_and_is_never_touched() {
+    let rig = Rig::new(Server::builder()).await;
+    let keys = rig.keys.clone();
+    let request = request("r", "c0", 5_000);
+    let lock = keys.lock.as_str();
+    let data: [&[&str]; 4] = [
+        &["SET", lock, "a string"],
+        &["RPUSH", lock, "a", "list"],
+        &["HSET", lock, "somebody", "else"],
+        &["ZADD", lock, "1", "member"],
+    ];
+    for command in data {
+        rig.server.call(&["DEL", lock]);
+        rig.server.call(command);
+        let before = rig.server.call(&["DUMP", lock]);
+        for call in [
+            script::acquire(&keys, &request, None),
+            script::try_acquire(&keys, &request),
+        ] {
+            let failed = match rig.try_send(&call).await {
+                Err(kind) => kind,
+                Ok(value) => script::acquired(value).unwrap_err().kind,
+            };
+            assert_eq!(failed, FailureKind::WrongType, "{command:?}");
+        }
+        let _ = rig.try_send(&script::end(&keys, &request, true)).await;
+        let _ = rig.try_send(&script::break_hold(&keys, 5, true)).await;
+        let _ = rig.try_send(&script::inspect(&keys)).await;
+        assert_eq!(rig.server.call(&["DUMP", lock]), before, "{command:?}");
+        rig.server.call(&["DEL", keys.queue.as_str()]);
+    }
+}
+
+#[tokio::test]
+async fn at_the_memory_limit_a_release_frees_and_hands_over_and_a_new_hold_changes_nothing() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let keys = rig.keys.clone();
+    let (holder, waiter) = (request("h", "c0", 5_000), request("w", "c0", 5_000));
+    rig.acquire(&holder, None).await;
+    rig.acquire(&waiter, None).await;
+    rig.server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    rig.acquire(&waiter, Some(1)).await; // a look is no growth
+    let (reply, granted, _) = rig.end(&holder, false).await;
+    assert_eq!((reply, granted.len()), (Ended::Released, 1));
+    let fence = granted[0].fence;
+    rig.renew("w", fence, 5_000).await;
+    assert_eq!(rig.end(&waiter, false).await.0, Ended::Released);
+
+    let state = rig.dump();
+    for call in [
+        script::acquire(&keys, &holder, None),
+        script::try_acquire(&keys, &holder),
+    ] {
+        assert_eq!(rig.try_send(&call).await.unwrap_err(), FailureKind::Full);
+    }
+    assert_eq!(rig.dump(), state);
+}
+
+#[tokio::test]
+async fn without_the_right_to_publish_a_release_still_frees_and_grants() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (holder, waiter) = (request("h", "c0", 5_000), request("w", "c0", 5_000));
+    rig.acquire(&holder, None).await;
+    rig.acquire(&waiter, None).await;
+    rig.server
+        .call(&["ACL", "SETUSER", "default", "-publish", "-pubsub"]);
+    let value = rig.send(&script::end(&rig.keys, &holder, false)).await;
+    assert_eq!(script::ended(value).unwrap().reply, Ended::Released);
+    let held = rig.server.call(&["HGET", &rig.keys.lock, "owner"]).text();
+    assert_eq!(held.as_deref(), Some("w"));
+}
+
+#[tokio::test]
+async fn an_enormous_lease_makes_no_immortal_key_and_a_short_one_does_not_delete() {
+    let mut rig = Rig::new(Server::builder()).await;
+    for lease_ms in [100, 365 * 86_400 * 1_000] {
+        let request = request(&format!("r{lease_ms}"), "c0", lease_ms);
+        let (reply, ..) = rig.try_acquire(&request).await;
+        assert!(matches!(reply, Tried::Granted { life_ms, .. } if life_ms == lease_ms));
+        let life = rig.server.call(&["PTTL", &rig.keys.lock]).int().unwrap();
+        assert_eq!(life, lease_ms as i64);
+        rig.end(&request, false).await;
+    }
+}
+
+#[tokio::test]
+async fn every_key_of_ours_has_a_life_at_every_moment() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (holder, waiter) = (request("h", "c0", 5_000), request("w", "deaf", 5_000));
+    rig.acquire(&holder, None).await;
+    rig.acquire(&waiter, None).await;
+    rig.end(&holder, true).await;
+    rig.acquire(&waiter, Some(1)).await;
+    for key in rig.server.keys() {
+        let life = rig.server.call(&["PTTL", &key]).int().unwrap();
+        assert!(0 < life && life <= 61_000, "{key}: {life}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_renewals_survives_a_bad_key() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (reply, ..) = rig.acquire(&request("h", "c0", 5_000), None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    let mut bad = rig.keys.clone();
+    bad.lock = "arbiter:bad".into();
+    rig.server.call(&["SET", "arbiter:bad", "a string"]);
+    let name = arbiter_lock_core::Name::new("name").unwrap();
+    let renewal = crate::store::Renewal {
+        name: &name,
+        owner: "h",
+        fence,
+        lease_ms: 5_000,
+    };
+    let keys = [bad, rig.keys.clone()];
+    let answers = script::renewed(
+        rig.send(&script::renew(&keys, &[renewal, renewal])).await,
+        2,
+    )
+    .unwrap();
+    assert_eq!(
+        answers[0].as_ref().unwrap_err().kind,
+        FailureKind::WrongType
+    );
+    assert!(answers[1].is_ok());
+    let Said { reply: status, .. } =
+        script::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
+    assert!(status.holder.is_some());
+}

@@ -1,0 +1,96 @@
+//! A server's wall clock in the test's hand: a preload library reads it from a small file.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::names::unique_name;
+use crate::server::ServerBuilder;
+
+/// The wall clock of a server that was started with it.
+#[derive(Debug)]
+pub struct ServerClock {
+    cell: File,
+    path: PathBuf,
+}
+
+impl Default for ServerClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServerClock {
+    /// A clock that shows the real time.
+    ///
+    /// # Panics
+    /// If no file can be made for it.
+    #[must_use]
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("arbiter-clock-{}", unique_name()));
+        let cell = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(true)
+            .open(&path);
+        let clock = Self {
+            cell: cell.expect("a file for the clock"),
+            path,
+        };
+        clock.write(0, 0);
+        clock
+    }
+
+    /// Has a server run by this clock.
+    pub fn rule(&self, server: ServerBuilder) -> ServerBuilder {
+        server
+            .env("LD_PRELOAD", &shim().display().to_string())
+            .env("ARBITER_TEST_CLOCK", &self.path.display().to_string())
+    }
+
+    /// Stands still at that many microseconds since the epoch.
+    pub fn freeze_at(&self, micros: i64) {
+        self.write(1, micros);
+    }
+
+    /// Goes with the real time, that many microseconds ahead of it.
+    pub fn run_ahead(&self, micros: i64) {
+        self.write(0, micros);
+    }
+
+    fn write(&self, mode: i64, value: i64) {
+        // The value first: a clock that changes its mode shows no time it was never set to.
+        self.cell
+            .write_all_at(&value.to_ne_bytes(), 8)
+            .expect("the clock's file");
+        self.cell
+            .write_all_at(&mode.to_ne_bytes(), 0)
+            .expect("the clock's file");
+    }
+}
+
+impl Drop for ServerClock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The preload library, built once in a process by the compiler that also links Rust programs.
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/clock.c");
+        let library = std::env::temp_dir().join(format!("arbiter-clock-{}.so", unique_name()));
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(&source)
+            .status()
+            .expect("a C compiler, which Rust links with");
+        assert!(status.success(), "the clock's library does not compile");
+        library
+    })
+}
