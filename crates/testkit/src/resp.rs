@@ -16,7 +16,7 @@ pub enum Reply {
     /// `$…`; none for a null.
     Bulk(Option<Vec<u8>>),
     /// `*…`
-    Array(Vec<Reply>),
+    Array(Vec<Self>),
 }
 
 impl Reply {

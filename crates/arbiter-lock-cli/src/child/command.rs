@@ -1,0 +1,39 @@
+//! Finds the command before anybody queues for it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::exit::Exit;
+use crate::output;
+
+/// Whether the command can be executed; the answer of a shell where it cannot.
+pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
+    let shown = command.to_string_lossy();
+    let candidates = candidates(command);
+    if candidates.iter().any(|path| is_executable(path)) {
+        return Ok(());
+    }
+    if let Some(path) = candidates.iter().find(|path| path.exists()) {
+        output::say(&format!("cannot execute {}", path.display()));
+        return Err(Exit::CannotExecute);
+    }
+    output::say(&format!("no such command: {shown}"));
+    Err(Exit::NotFound)
+}
+
+fn candidates(command: &OsStr) -> Vec<PathBuf> {
+    let path = Path::new(command);
+    if path.components().count() != 1 || command.is_empty() {
+        return vec![path.to_owned()];
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(path))
+        .collect()
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}

@@ -1,0 +1,10 @@
+//! The command that runs under the lock, as a process group that never outlives it unseen.
+
+mod command;
+mod process;
+pub(crate) mod shim;
+mod terminal;
+pub(crate) mod watcher;
+
+pub(crate) use command::find;
+pub(crate) use process::{Child, Ended};

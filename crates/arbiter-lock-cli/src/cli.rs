@@ -1,0 +1,178 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs a command under a distributed lock, on the Redis or Valkey that you already run.
+#[derive(Debug, Parser)]
+#[command(
+    name = "arbiter",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which store.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// The store: redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// A file that holds the store's URL (or ARBITER_STORE_FILE); keeps a password out of sight
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) store_file: Option<std::path::PathBuf>,
+    /// What the keys begin with (or ARBITER_KEY_PREFIX) [default: arbiter:]
+    #[arg(long, global = true, value_name = "PREFIX")]
+    pub(crate) key_prefix: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a command while holding the lock NAME
+    Run(RunArgs),
+    /// Shows who holds the lock NAME, and who waits
+    Status(StatusArgs),
+    /// Ends somebody else's hold of the lock NAME
+    Break(BreakArgs),
+}
+
+/// `arbiter run`.
+#[derive(Debug, Args)]
+#[command(override_usage = "arbiter run [OPTIONS] NAME -- COMMAND [ARGUMENT]...")]
+pub(crate) struct RunArgs {
+    /// Do not wait: if somebody else has the lock, skip the command
+    #[arg(short, long, conflicts_with = "wait")]
+    pub(crate) no_wait: bool,
+    /// Wait for the lock that long at the most (1500ms, 30s, 5m; a bare number is seconds)
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) wait: Option<Duration>,
+    /// The status if somebody else has the lock
+    #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
+    pub(crate) conflict_exit_code: u8,
+    /// How long the lock outlives a crash: 100ms to 365 days
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+    pub(crate) lease: Duration,
+    /// From TERM to KILL when the lock is lost [default: 5s, or a third of the lease]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) grace: Option<Duration>,
+    /// End the command after that long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_hold: Option<Duration>,
+    /// A note for people who look at who holds the lock
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) label: String,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell of everything that happens to the lock
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// The lock's name
+    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    pub(crate) names: Vec<String>,
+    /// The command and its arguments, after `--`; never a shell, unless you name one
+    #[arg(last = true, required = true, value_name = "COMMAND", num_args = 1..)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `arbiter status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// One JSON object
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) json: bool,
+    /// Print nothing: status 0 if the lock is free, 75 if it is held
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Go on, and print again whenever something has changed
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) watch: bool,
+    /// The lock's name
+    pub(crate) name: String,
+}
+
+/// `arbiter break`.
+#[derive(Debug, Args)]
+pub(crate) struct BreakArgs {
+    /// The fencing token of the hold to end, as `arbiter status` shows it
+    #[arg(long, value_name = "F")]
+    pub(crate) fence: u64,
+    /// Do not wait for the holder to stop: it is told only at its next renewal, perhaps after
+    /// somebody else was granted the lock
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// The lock's name
+    pub(crate) name: String,
+}
+
+/// Reads `1500ms`, `30s`, `5m`, `1h`, `7d`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = &text[..text.len() - unit.len()];
+    let millis = match unit {
+        "ms" => 1.0,
+        "" | "s" => 1_000.0,
+        "m" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => {
+            return Err(format!(
+                "{unit:?} is no unit of time: ms, s, m, h and d are"
+            ));
+        }
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "write it like 1500ms, 30s or 5m".to_owned())?;
+    Duration::try_from_secs_f64(number * millis / 1_000.0)
+        .map_err(|_| "that is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_units_and_bare_numbers_are_seconds() {
+        let read = [
+            ("1500ms", 1_500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2", 2_000),
+            ("0.5", 500),
+            ("0", 0),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ];
+        for (text, millis) in read {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "-1",
+            "1 s",
+            "1x",
+            "1e5",
+            "1.2.3",
+            "99999999999999999999d",
+            "٣",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

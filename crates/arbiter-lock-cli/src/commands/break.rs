@@ -1,0 +1,81 @@
+//! `arbiter break`: ends somebody else's hold.
+
+use std::time::Duration;
+
+use arbiter_lock::{Asked, Lock, NoopLogger};
+
+use crate::cli::{BreakArgs, StoreArgs};
+use crate::exit::Exit;
+use crate::output::{self, seconds};
+use crate::store;
+
+const INTERVAL: Duration = Duration::from_millis(250);
+
+pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
+    let client = match store::connect(store, NoopLogger).await {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let lock = client.lock(&args.name);
+    if args.now {
+        return match lock.break_now(args.fence).await {
+            Ok(true) => {
+                output::say(
+                    "ended; its holder is told at its next renewal, and only the fence stops it until then",
+                );
+                Exit::Success
+            }
+            Ok(false) => not_held(&lock, &args).await,
+            Err(error) => store::fail(&error),
+        };
+    }
+    match lock.ask_to_stop(args.fence).await {
+        Ok(Asked::Told {
+            remaining: Some(remaining),
+        }) => {
+            output::say(&format!(
+                "asked the holder to stop: it is told at its next renewal, and its hold ends in {} at the latest",
+                seconds(remaining)
+            ));
+            wait_until_gone(&lock, &args).await
+        }
+        Ok(Asked::NotHeld) => not_held(&lock, &args).await,
+        Ok(_) => {
+            output::say("somebody made this hold last without end: --now ends it");
+            Exit::Contended
+        }
+        Err(error) => store::fail(&error),
+    }
+}
+
+/// Waits until the hold has gone: by its holder, or at its deadline.
+async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Exit {
+    loop {
+        match lock.inspect().await {
+            Ok(status) => {
+                if status.holder.and_then(|holder| holder.fence) != Some(args.fence) {
+                    return Exit::Success;
+                }
+            }
+            Err(error) => return store::fail(&error),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn not_held(lock: &Lock, args: &BreakArgs) -> Exit {
+    let instead = match lock.inspect().await.map(|status| status.holder) {
+        Ok(Some(holder)) => match holder.fence {
+            Some(fence) => format!("the holder's is {fence}: {holder}"),
+            None => format!("the holder has none: {holder}"),
+        },
+        Ok(None) => "it is free".to_owned(),
+        Err(error) => return store::fail(&error),
+    };
+    output::say(&format!(
+        "'{}' is not held with fence {}; {instead}",
+        args.name.escape_debug(),
+        args.fence
+    ));
+    Exit::Contended
+}

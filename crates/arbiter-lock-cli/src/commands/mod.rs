@@ -1,0 +1,5 @@
+//! One file for each command.
+
+pub(crate) mod r#break;
+pub(crate) mod run;
+pub(crate) mod status;
