@@ -6,12 +6,14 @@
 mod clock;
 mod find;
 mod names;
+mod puppet;
 mod resp;
 mod server;
 
 pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use names::unique_name;
+pub use puppet::Puppet;
 pub use resp::Reply;
 pub use server::{Server, ServerBuilder};
 

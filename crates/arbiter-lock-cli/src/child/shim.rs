@@ -30,7 +30,8 @@ pub(super) fn own_program() -> Command {
 pub(super) fn command(takes_terminal: bool, command: &[OsString]) -> Command {
     let mut shim = own_program();
     shim.arg(WORD).arg(Pid::this().to_string());
-    shim.arg(if takes_terminal { "terminal" } else { "-" }).args(command);
+    shim.arg(if takes_terminal { "terminal" } else { "-" })
+        .args(command);
     shim
 }
 

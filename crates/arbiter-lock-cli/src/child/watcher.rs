@@ -23,9 +23,15 @@ impl Watcher {
     /// In a group of its own, so that what is meant for the command does not reach it.
     pub(super) fn start() -> std::io::Result<Self> {
         let mut watcher = own_program();
-        watcher.arg(WORD).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        watcher
+            .arg(WORD)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0);
         let stdin = watcher.spawn()?.stdin.take();
-        stdin.map(Self).ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
+        stdin
+            .map(Self)
+            .ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
     }
 
     /// Names the group to watch.

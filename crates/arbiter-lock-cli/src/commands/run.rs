@@ -100,7 +100,9 @@ fn note(args: &RunArgs) -> String {
         return args.label.clone();
     }
     let command = args.command.first().map(std::path::Path::new);
-    let name = command.and_then(|path| path.file_name()).unwrap_or_default();
+    let name = command
+        .and_then(|path| path.file_name())
+        .unwrap_or_default();
     name.to_string_lossy().chars().take(64).collect()
 }
 

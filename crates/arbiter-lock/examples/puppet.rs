@@ -1,0 +1,84 @@
+//! A process on strings: it does what it is told on stdin, and tells what came of it. Tests stop
+//! and kill it. Usage: `puppet URL NAME LEASE_MS`.
+//!
+//! - `hold`: acquires, and says `held FENCE`
+//! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
+//! - `look`: says `is_held … lost …`, each as first seen
+//! - `release`: says `released`, or `lost REASON`
+//! - `end`: drops everything and returns from `main`
+
+use std::io::BufRead as _;
+use std::time::Duration;
+
+use arbiter_lock::{Client, Error, Guard, Lock};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let mut args = std::env::args().skip(1);
+    let mut arg = || args.next().unwrap_or_default();
+    let client = Client::connect(&arg()).await?;
+    let lock = client
+        .lock(&arg())
+        .lease_time(Duration::from_millis(arg().parse().unwrap_or(30_000)));
+    let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    println!("ready");
+    let mut guard = None;
+    while let Some(line) = told.recv().await {
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("hold", _) => guard = Some(hold(&lock).await?),
+            ("queue", n) => (0..n.parse().unwrap_or(1)).for_each(|_| queue(lock.clone())),
+            ("look", _) => look(guard.as_ref()),
+            ("release", _) => release(guard.take()).await,
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+async fn hold(lock: &Lock) -> Result<Guard, Error> {
+    let guard = lock.acquire().await?;
+    println!("held {}", guard.fence());
+    Ok(guard)
+}
+
+fn queue(lock: Lock) {
+    tokio::spawn(async move {
+        let Ok(guard) = lock.acquire().await else {
+            return;
+        };
+        println!("held {}", guard.fence());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(guard);
+    });
+}
+
+fn look(guard: Option<&Guard>) {
+    let Some(guard) = guard else {
+        return println!("no guard");
+    };
+    let is_held = guard.is_held();
+    let mut lost = std::pin::pin!(guard.lost());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    println!(
+        "is_held {is_held} lost {:?}",
+        lost.as_mut().poll(&mut context)
+    );
+}
+
+async fn release(guard: Option<Guard>) {
+    let Some(guard) = guard else {
+        return println!("no guard");
+    };
+    match guard.release().await {
+        Ok(()) => println!("released"),
+        Err(Error::Lost(loss)) => println!("lost {:?}", loss.reason),
+        Err(error) => println!("{error}"),
+    }
+}

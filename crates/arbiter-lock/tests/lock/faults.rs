@@ -1,0 +1,422 @@
+//! The server's bad days: a typed answer in time, nothing half done.
+
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Error, Guard, LostReason, RefusedKind};
+use testkit::{Server, eventually, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn key(name: &str) -> String {
+    format!("arbiter:{name}")
+}
+
+async fn held(server: &Server) -> (Client, String, Guard) {
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    let guard = client
+        .lock(&name)
+        .lease_time(ms(1_500))
+        .acquire()
+        .await
+        .unwrap();
+    (client, name, guard)
+}
+
+#[tokio::test]
+async fn an_uncontended_cycle_is_two_commands() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let lock = client.lock(&unique_name());
+    lock.acquire().await.unwrap().release().await.unwrap();
+    let before = commands(&server);
+    for _ in 0..100 {
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
+    assert_eq!(commands(&server) - before, 200);
+}
+
+/// Commands that clients sent, the asking ones left out.
+fn commands(server: &Server) -> u64 {
+    let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
+    let calls = |line: &str| {
+        let (_, rest) = line.strip_prefix("cmdstat_eval")?.split_once("calls=")?;
+        rest.split(',').next()?.parse::<u64>().ok()
+    };
+    stats.lines().filter_map(calls).sum()
+}
+
+#[tokio::test]
+async fn an_acquire_that_reaches_the_server_after_its_abandonment_leaves_nothing() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    server.call(&["CLIENT", "PAUSE", "1200", "WRITE"]);
+    let begun = Instant::now();
+    let error = client
+        .lock(&name)
+        .wait_timeout(ms(200))
+        .acquire()
+        .await
+        .unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(begun.elapsed() < ms(700));
+    tokio::time::sleep(ms(2_200)).await;
+    assert_eq!(server.call(&["EXISTS", &key(&name)]).int(), Some(0));
+    assert!(client.lock(&name).try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_silent_server_ends_every_wait_in_time_and_is_found_again() {
+    let server = Server::start();
+    let client = Client::builder()
+        .store(&server.url())
+        .command_timeout(ms(300))
+        .connect()
+        .await
+        .unwrap();
+    let name = unique_name();
+    client
+        .lock(&name)
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    server.stop();
+    let begun = Instant::now();
+    let error = client.lock(&name).try_acquire().await.unwrap_err();
+    assert!(
+        error.is_unavailable() && begun.elapsed() < ms(1_500),
+        "{error}"
+    );
+    let begun = Instant::now();
+    let error = client
+        .lock(&name)
+        .wait_timeout(ms(700))
+        .acquire()
+        .await
+        .unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(
+        ms(650) < begun.elapsed() && begun.elapsed() < ms(1_400),
+        "{:?}",
+        begun.elapsed()
+    );
+    let error = client.lock(&name).inspect().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    server.cont();
+    let guard = client
+        .lock(&name)
+        .wait_timeout(ms(5_000))
+        .acquire()
+        .await
+        .unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_holder_of_a_silent_server_is_told_before_its_deadline() {
+    let server = Server::start();
+    let (_client, _, guard) = held(&server).await;
+    server.stop();
+    let left = guard.remaining();
+    let begun = Instant::now();
+    assert_eq!(guard.lost().await, LostReason::Unreachable);
+    assert!(begun.elapsed() <= left + ms(100));
+    server.cont();
+    assert!(matches!(guard.release().await, Err(Error::Lost(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_an_answer_and_not_a_wait() {
+    let mut server = Server::start();
+    let (client, name, guard) = held(&server).await;
+    let url = server.url();
+    server.kill();
+    let begun = Instant::now();
+    assert!(
+        client
+            .lock(&name)
+            .try_acquire()
+            .await
+            .unwrap_err()
+            .is_unavailable()
+    );
+    assert!(Client::connect(&url).await.unwrap_err().is_unavailable());
+    assert!(begun.elapsed() < ms(2_000));
+    assert_eq!(guard.lost().await, LostReason::Unreachable);
+}
+
+#[tokio::test]
+async fn a_holder_whose_key_was_deleted_or_taken_is_told_at_its_next_renewal() {
+    let server = Server::start();
+    let (_client, name, guard) = held(&server).await;
+    server.call(&["DEL", &key(&name)]);
+    assert_eq!(
+        tokio::time::timeout(ms(1_400), guard.lost()).await,
+        Ok(LostReason::Deleted)
+    );
+    let (_client, name, guard) = held(&server).await;
+    server.call(&["HSET", &key(&name), "owner", "somebody"]);
+    assert_eq!(
+        tokio::time::timeout(ms(1_400), guard.lost()).await,
+        Ok(LostReason::Taken)
+    );
+    drop(guard);
+    tokio::time::sleep(ms(200)).await;
+    assert_eq!(
+        server
+            .call(&["HGET", &key(&name), "owner"])
+            .text()
+            .as_deref(),
+        Some("somebody")
+    );
+}
+
+#[tokio::test]
+async fn a_restarted_server_grants_again_with_a_greater_fence_and_waiters_survive_it() {
+    let mut server = Server::start();
+    let (client, name, guard) = held(&server).await;
+    let fence = guard.fence();
+    let waiter = tokio::spawn({
+        let lock = client.lock(&name);
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(200)).await;
+    server.restart();
+    let next = tokio::time::timeout(ms(5_000), waiter)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(fence < next.fence());
+    assert_ne!(guard.lost().await, LostReason::Released);
+    next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn cut_connections_and_flushed_scripts_are_survived_by_holder_and_waiter() {
+    let server = Server::start();
+    let (client, name, guard) = held(&server).await;
+    let other = Client::connect(&server.url()).await.unwrap();
+    let waiter = tokio::spawn({
+        let lock = other.lock(&name);
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(200)).await;
+    for _ in 0..8 {
+        server.call(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        server.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        server.call(&["SCRIPT", "FLUSH"]);
+        tokio::time::sleep(ms(250)).await;
+    }
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+    let next = tokio::time::timeout(ms(1_500), waiter)
+        .await
+        .expect("it is granted")
+        .unwrap();
+    next.release().await.unwrap();
+    drop(client);
+}
+
+#[tokio::test]
+async fn what_is_refused_says_why_and_touches_nothing() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let kind = |error: Error| match error {
+        Error::Refused(refused) => refused.kind,
+        other => panic!("{other}"),
+    };
+    for (n, data) in [
+        &["SET", "string"][..],
+        &["RPUSH", "list"],
+        &["HSET", "field", "value"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{}-{n}", unique_name());
+        let key = key(&name);
+        let mut command = vec![data[0], key.as_str()];
+        command.extend(&data[1..]);
+        server.call(&command);
+        let before = server.call(&["DUMP", &key]);
+        let lock = client.lock(&name).wait_timeout(ms(500));
+        assert_eq!(
+            kind(lock.acquire().await.unwrap_err()),
+            RefusedKind::WrongType
+        );
+        assert_eq!(
+            kind(lock.try_acquire().await.unwrap_err()),
+            RefusedKind::WrongType
+        );
+        assert_eq!(
+            kind(lock.inspect().await.unwrap_err()),
+            RefusedKind::WrongType
+        );
+        tokio::time::sleep(ms(50)).await;
+        assert_eq!(server.call(&["DUMP", &key]), before);
+    }
+    let reserved = Client::builder()
+        .store(&server.url())
+        .key_prefix("arbiter.")
+        .connect()
+        .await
+        .unwrap();
+    assert_eq!(
+        kind(reserved.lock("x").acquire().await.unwrap_err()),
+        RefusedKind::Unsupported
+    );
+    server.call(&[
+        "ACL",
+        "SETUSER",
+        "u",
+        "on",
+        ">secret",
+        "+@all",
+        "~arbiter*",
+        "&*",
+    ]);
+    let url = server.url().replace("redis://", "redis://u:wrong@");
+    let error = Client::connect(&url).await.unwrap_err();
+    assert!(
+        !error.to_string().contains("wrong@") && !format!("{error:?}").contains(":wrong"),
+        "{error}"
+    );
+    assert_eq!(kind(error), RefusedKind::Denied);
+    let url = server.url().replace("redis://", "redis://u:secret@") + "/3";
+    let client = Client::connect(&url).await.unwrap();
+    client
+        .lock("mine")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    server.call(&["ACL", "SETUSER", "u", "-evalsha", "-eval"]);
+    assert_eq!(
+        kind(client.lock("mine").acquire().await.unwrap_err()),
+        RefusedKind::Denied
+    );
+}
+
+#[tokio::test]
+async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_heal() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    let lock = client.lock(&name).wait_timeout(ms(300));
+    lock.acquire().await.unwrap().release().await.unwrap();
+    let moods: [(&[&str], &[&str]); 3] = [
+        (
+            &["REPLICAOF", "127.0.0.1", "1"],
+            &["REPLICAOF", "NO", "ONE"],
+        ),
+        (
+            &["CONFIG", "SET", "maxmemory", "1"],
+            &["CONFIG", "SET", "maxmemory", "0"],
+        ),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+    ];
+    for (spoil, heal) in moods {
+        server.call(spoil);
+        let begun = Instant::now();
+        let error = lock.acquire().await.unwrap_err();
+        assert!(
+            error.is_unavailable() && begun.elapsed() < ms(1_000),
+            "{spoil:?}: {error}"
+        );
+        let healing = tokio::spawn({
+            let lock = client.lock(&name).wait_timeout(ms(5_000));
+            async move { lock.acquire().await }
+        });
+        tokio::time::sleep(ms(100)).await;
+        server.call(heal);
+        healing.await.unwrap().unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_as_well() {
+    let server = Server::start();
+    let client = Client::connect(&server.unix_url()).await.unwrap();
+    client
+        .lock("l")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+}
+
+#[test]
+fn a_blocked_executor_does_not_lose_the_lock() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (_client, _, guard) = held(&server).await;
+        std::thread::sleep(ms(3_000));
+        assert!(guard.is_held());
+        guard.release().await.unwrap();
+    });
+}
+
+#[test]
+fn a_dropped_runtime_neither_loses_nor_leaks_the_lock() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, name, guard) = runtime.block_on(held(&server));
+    drop(runtime);
+    std::thread::sleep(ms(2_000));
+    assert!(guard.is_held());
+    drop(guard);
+    assert!(eventually(ms(1_000), || server
+        .call(&["EXISTS", &key(&name)])
+        .int()
+        == Some(0)));
+    let again = client.lock(&name).blocking_acquire().unwrap();
+    again.blocking_release().unwrap();
+}
+
+#[test]
+fn a_client_that_is_gone_leaves_no_connection() {
+    let server = Server::start();
+    let connections = || {
+        server
+            .call(&["CLIENT", "LIST"])
+            .text()
+            .unwrap()
+            .lines()
+            .count()
+    };
+    let before = connections();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for _ in 0..5 {
+        runtime.block_on(async {
+            let (_client, _, guard) = held(&server).await;
+            drop(guard);
+        });
+    }
+    // Only a runtime that runs gets to close what was dropped on it.
+    runtime.block_on(async { tokio::time::sleep(ms(20)).await });
+    assert!(
+        eventually(ms(2_000), || connections() <= before),
+        "{} {before}",
+        connections()
+    );
+}

@@ -1,0 +1,189 @@
+//! Processes that are stopped and killed.
+
+use std::time::{Duration, Instant};
+
+use arbiter_lock::Client;
+use testkit::{Puppet, Server, eventually, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn puppet(server: &Server, name: &str, lease_ms: u64) -> Puppet {
+    let puppet = Puppet::example("puppet", &[&server.url(), name, &lease_ms.to_string()]);
+    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
+    puppet
+}
+
+fn fence(line: Option<String>) -> u64 {
+    let line = line.expect("a word from the puppet");
+    line.strip_prefix("held ")
+        .and_then(|fence| fence.parse().ok())
+        .expect(&line)
+}
+
+#[test]
+fn a_killed_holder_is_followed_by_exactly_one_waiter_within_a_lease_and_a_second() {
+    let (server, name) = (Server::start(), unique_name());
+    let mut holder = puppet(&server, &name, 1_000);
+    holder.tell("hold");
+    let first = fence(holder.hear(ms(5_000)));
+    let mut waiters = [puppet(&server, &name, 5_000), puppet(&server, &name, 5_000)];
+    for waiter in &mut waiters {
+        waiter.tell("hold");
+    }
+    assert!(eventually(ms(5_000), || waiting(&server, &name) == 2));
+    holder.kill();
+    let killed = Instant::now();
+    assert!(eventually(ms(4_000), || owner(&server, &name)
+        .is_some_and(|f| f != first)));
+    let second = loop {
+        let heard = waiters
+            .iter()
+            .filter_map(|waiter| waiter.hear(ms(100)))
+            .next();
+        if let Some(line) = heard {
+            break fence(Some(line));
+        }
+        assert!(killed.elapsed() < ms(2_000) * 2, "nobody followed");
+    };
+    assert!(first < second);
+    std::thread::sleep(ms(500));
+    assert!(
+        waiters.iter().all(|waiter| waiter.hear(ms(1)).is_none()),
+        "two followed"
+    );
+}
+
+#[test]
+fn a_holder_stopped_past_its_lease_knows_at_its_first_look_and_changes_nothing() {
+    let (server, name) = (Server::start(), unique_name());
+    let mut holder = puppet(&server, &name, 500);
+    holder.tell("hold");
+    let first = fence(holder.hear(ms(5_000)));
+    holder.stop();
+    holder.tell("look");
+    holder.tell("release");
+    let mut next = puppet(&server, &name, 30_000);
+    next.tell("hold");
+    let second = fence(next.hear(ms(5_000)));
+    assert!(first < second);
+    holder.cont();
+    let look = holder.hear(ms(5_000)).unwrap();
+    assert!(look.starts_with("is_held false lost Ready("), "{look}");
+    let release = holder.hear(ms(5_000)).unwrap();
+    assert!(release.starts_with("lost "), "{release}");
+    std::thread::sleep(ms(300));
+    assert_eq!(
+        owner(&server, &name),
+        Some(second),
+        "the next one still holds"
+    );
+    next.tell("look");
+    assert_eq!(
+        next.hear(ms(5_000)).as_deref(),
+        Some("is_held true lost Pending")
+    );
+}
+
+#[test]
+fn a_stopped_head_of_the_queue_delays_the_next_by_three_seconds_at_most_and_never_believes() {
+    let (server, name) = (Server::start(), unique_name());
+    let mut holder = puppet(&server, &name, 30_000);
+    holder.tell("hold");
+    fence(holder.hear(ms(5_000)));
+    let mut head = puppet(&server, &name, 30_000);
+    head.tell("hold");
+    assert!(eventually(ms(5_000), || waiting(&server, &name) == 1));
+    let mut next = puppet(&server, &name, 30_000);
+    next.tell("hold");
+    assert!(eventually(ms(5_000), || waiting(&server, &name) == 2));
+    head.stop();
+    holder.tell("release");
+    assert_eq!(holder.hear(ms(5_000)).as_deref(), Some("released"));
+    let second = fence(next.hear(ms(3_000)));
+    head.cont();
+    assert_eq!(
+        head.hear(ms(1_500)),
+        None,
+        "the head believes a grant that lapsed"
+    );
+    next.tell("release");
+    assert_eq!(next.hear(ms(5_000)).as_deref(), Some("released"));
+    assert!(
+        second < fence(head.hear(ms(3_000))),
+        "it comes to its turn later"
+    );
+}
+
+#[test]
+fn fifty_stopped_waiters_and_an_unpolled_one_cost_the_next_five_seconds_together() {
+    let (server, name) = (Server::start(), unique_name());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&server.url()).await.unwrap();
+        let guard = client.lock(&name).acquire().await.unwrap();
+        let lock = client.lock(&name);
+        let mut unpolled = Box::pin(lock.acquire());
+        let polled = tokio::time::timeout(ms(50), &mut unpolled).await;
+        assert!(polled.is_err());
+        let mut stopped = puppet(&server, &name, 30_000);
+        stopped.tell("queue 50");
+        let deadline = Instant::now() + ms(5_000);
+        while client.lock(&name).inspect().await.unwrap().waiting < 51 {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(ms(20)).await;
+        }
+        let live = tokio::spawn({
+            let lock = client.lock(&name);
+            async move { lock.acquire().await.unwrap() }
+        });
+        tokio::time::sleep(ms(100)).await;
+        stopped.stop();
+        guard.release().await.unwrap();
+        let guard = tokio::time::timeout(ms(5_000), live)
+            .await
+            .expect("within 5 s")
+            .unwrap();
+        guard.release().await.unwrap();
+        drop(unpolled);
+    });
+}
+
+#[test]
+fn a_program_that_drops_its_guard_and_returns_from_main_leaves_nothing() {
+    let (server, name) = (Server::start(), unique_name());
+    let mut program = puppet(&server, &name, 30_000);
+    program.tell("hold");
+    fence(program.hear(ms(5_000)));
+    program.tell("end");
+    assert!(program.wait());
+    assert!(eventually(ms(1_000), || owner(&server, &name).is_none()));
+    assert!(
+        server
+            .keys()
+            .iter()
+            .all(|key| key.starts_with("arbiter.last")),
+        "{:?}",
+        server.keys()
+    );
+}
+
+fn owner(server: &Server, name: &str) -> Option<u64> {
+    server
+        .call(&["HGET", &format!("arbiter:{name}"), "fence"])
+        .text()?
+        .parse()
+        .ok()
+}
+
+fn waiting(server: &Server, name: &str) -> i64 {
+    let queue = format!("arbiter.queue2:{{arbiter:{name}}}");
+    server
+        .call(&["ZCOUNT", &queue, "(0", "+inf"])
+        .int()
+        .unwrap_or(0)
+}

@@ -1,0 +1,99 @@
+//! A process on strings: told by lines on its stdin, telling by lines on its stdout.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process that a test tells what to do; killed with its value.
+#[derive(Debug)]
+pub struct Puppet {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Puppet {
+    /// Starts an example program of the workspace, which `cargo test` builds.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn example(name: &str, args: &[&str]) -> Self {
+        let program = examples().join(name);
+        let mut child = Command::new(&program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
+        let stdout = child.stdout.take().expect("its stdout is a pipe");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Tells it something.
+    pub fn tell(&mut self, line: &str) {
+        if let Some(stdin) = &mut self.child.stdin {
+            // One that is dead hears nothing.
+            let _ = writeln!(stdin, "{line}");
+        }
+    }
+
+    /// What it says next, within the limit.
+    pub fn hear(&self, limit: Duration) -> Option<String> {
+        self.lines.recv_timeout(limit).ok()
+    }
+
+    /// Stops it as by Ctrl-Z.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Continues it.
+    pub fn cont(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end; answers whether it was a success.
+    pub fn wait(&mut self) -> bool {
+        self.child.wait().is_ok_and(|status| status.success())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Examples lie beside the folder of the test's own program.
+fn examples() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own program");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("the profile's folder");
+    profile.join("examples")
+}
