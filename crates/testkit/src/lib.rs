@@ -5,6 +5,7 @@
 
 mod clock;
 mod find;
+mod go;
 mod names;
 mod puppet;
 mod resp;
@@ -12,6 +13,7 @@ mod server;
 
 pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};
+pub use go::GoLock;
 pub use names::unique_name;
 pub use puppet::Puppet;
 pub use resp::Reply;

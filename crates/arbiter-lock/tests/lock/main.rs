@@ -2,6 +2,7 @@
 
 mod cancel;
 mod faults;
+mod go;
 mod memory;
 mod processes;
 mod redis;

@@ -1,0 +1,170 @@
+//! The Go library's clients and ours on the same key: they exclude each other.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::Client;
+use testkit::{GoLock, Server, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Who is inside: one at a time, or the test fails.
+#[derive(Default)]
+struct Section {
+    taken: AtomicBool,
+    entries: AtomicUsize,
+}
+
+impl Section {
+    fn enter(&self) {
+        assert!(
+            !self.taken.swap(true, Ordering::SeqCst),
+            "two holders at once"
+        );
+        self.entries.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave(&self) {
+        assert!(
+            self.taken.swap(false, Ordering::SeqCst),
+            "somebody else left for us"
+        );
+    }
+}
+
+/// A runtime of our own for a thread that takes the lock again and again; the longest wait.
+fn ours(
+    server: &Server,
+    name: &str,
+    section: &Section,
+    shares: &AtomicUsize,
+    until: impl Fn() -> bool,
+) -> Duration {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&server.url()).await.unwrap();
+        let lock = client.lock(name);
+        let mut longest = Duration::ZERO;
+        while until() {
+            let begun = Instant::now();
+            let guard = lock.acquire().await.unwrap();
+            longest = longest.max(begun.elapsed());
+            section.enter();
+            tokio::time::sleep(ms(1)).await;
+            section.leave();
+            guard.release().await.unwrap();
+            shares.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(ms(2)).await;
+        }
+        longest
+    })
+}
+
+fn theirs(
+    server: &Server,
+    name: &str,
+    section: &Section,
+    shares: &AtomicUsize,
+    until: impl Fn() -> bool,
+) {
+    let lock = GoLock::new(server, name, ms(5_000));
+    while until() {
+        if lock.lock(ms(300)) {
+            section.enter();
+            std::thread::sleep(ms(1));
+            section.leave();
+            assert!(lock.unlock());
+            shares.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[test]
+fn one_of_ours_and_one_of_theirs_exclude_each_other_for_thousands_of_cycles() {
+    let (server, name, section) = (Server::start(), unique_name(), Section::default());
+    let (us, them) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let begun = Instant::now();
+    let more = || {
+        us.load(Ordering::SeqCst) + them.load(Ordering::SeqCst) < 4_000
+            && begun.elapsed() < ms(60_000)
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| theirs(&server, &name, &section, &them, more));
+        ours(&server, &name, &section, &us, more);
+    });
+    println!("ours {us:?}, theirs {them:?}");
+    assert!(2_000 < section.entries.load(Ordering::SeqCst));
+    assert!(0 < them.load(Ordering::SeqCst) && 0 < us.load(Ordering::SeqCst));
+}
+
+#[test]
+fn three_pollers_and_three_of_ours_never_overlap_and_ours_wait_no_longer_than_five_seconds() {
+    let (server, name, section) = (Server::start(), unique_name(), Section::default());
+    let (us, them) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let begun = Instant::now();
+    let more = || begun.elapsed() < ms(60_000);
+    let longest = std::thread::scope(|threads| {
+        let ours: Vec<_> = (0..3)
+            .map(|_| threads.spawn(|| ours(&server, &name, &section, &us, more)))
+            .collect();
+        for _ in 0..3 {
+            threads.spawn(|| theirs(&server, &name, &section, &them, more));
+        }
+        ours.into_iter()
+            .map(|thread| thread.join().unwrap())
+            .max()
+            .unwrap()
+    });
+    println!("ours {us:?}, theirs {them:?}, our longest wait {longest:?}");
+    assert!(longest <= ms(5_000), "{longest:?}");
+}
+
+#[tokio::test]
+async fn a_go_release_that_announces_nothing_wakes_ours_within_a_second() {
+    let (server, name) = (Server::start(), unique_name());
+    let client = Client::connect(&server.url()).await.unwrap();
+    let go = GoLock::new(&server, &name, ms(30_000));
+    assert!(go.try_lock());
+    let status = client.lock(&name).inspect().await.unwrap();
+    assert_eq!(status.holder.unwrap().fence, None);
+    assert!(client.lock(&name).try_acquire().await.unwrap().is_none());
+    let waiter = tokio::spawn({
+        let lock = client.lock(&name);
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(1_300)).await;
+    assert!(go.refresh() && go.unlock());
+    let guard = tokio::time::timeout(ms(1_000), waiter)
+        .await
+        .expect("within a second")
+        .unwrap();
+    assert!(!go.try_lock());
+    guard.release().await.unwrap();
+    assert!(go.try_lock());
+    assert!(!GoLock::new(&server, &name, ms(1)).unlock());
+}
+
+#[tokio::test]
+async fn a_go_lease_that_lapses_frees_for_ours() {
+    let (server, name) = (Server::start(), unique_name());
+    let client = Client::connect(&server.url()).await.unwrap();
+    assert!(GoLock::new(&server, &name, ms(700)).try_lock());
+    let begun = Instant::now();
+    let guard = client
+        .lock(&name)
+        .wait_timeout(ms(5_000))
+        .acquire()
+        .await
+        .unwrap();
+    assert!(
+        ms(600) < begun.elapsed() && begun.elapsed() < ms(1_700),
+        "{:?}",
+        begun.elapsed()
+    );
+    guard.release().await.unwrap();
+}

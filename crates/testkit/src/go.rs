@@ -1,0 +1,76 @@
+//! A stand-in for the Go library: its three operations as plain scripts on the field `owner`,
+//! and its polling at a fixed interval.
+
+use std::time::{Duration, Instant};
+
+use crate::names::unique_name;
+use crate::server::Server;
+
+/// How often the Go library tries.
+const POLL: Duration = Duration::from_millis(100);
+
+const TRY: &str = "if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then \
+    redis.call('HSET', KEYS[1], 'owner', ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end return 0";
+const UNLOCK: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const REFRESH: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
+
+/// A lock object of the Go library, as it behaves on the wire.
+#[derive(Debug)]
+pub struct GoLock<'a> {
+    server: &'a Server,
+    key: String,
+    owner: String,
+    lease: Duration,
+}
+
+impl<'a> GoLock<'a> {
+    /// A lock object with an owner of its own.
+    #[must_use]
+    pub fn new(server: &'a Server, name: &str, lease: Duration) -> Self {
+        Self {
+            server,
+            key: format!("arbiter:{name}"),
+            owner: unique_name(),
+            lease,
+        }
+    }
+
+    /// Its `TryLock`.
+    #[must_use]
+    pub fn try_lock(&self) -> bool {
+        self.eval(TRY)
+    }
+
+    /// Its `Lock`, with a wait timeout.
+    #[must_use]
+    pub fn lock(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        while !self.try_lock() {
+            if limit < begun.elapsed() {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+
+    /// Its `Unlock`.
+    #[must_use]
+    pub fn unlock(&self) -> bool {
+        self.eval(UNLOCK)
+    }
+
+    /// Its `Refresh`.
+    #[must_use]
+    pub fn refresh(&self) -> bool {
+        self.eval(REFRESH)
+    }
+
+    fn eval(&self, script: &str) -> bool {
+        let lease = self.lease.as_millis().to_string();
+        self.server
+            .call(&["EVAL", script, "1", &self.key, &self.owner, &lease])
+            .int()
+            == Some(1)
+    }
+}
