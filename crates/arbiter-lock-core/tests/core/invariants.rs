@@ -1,0 +1,282 @@
+//! Random steps against simple statements of what must hold.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use arbiter_lock_core::{Acquired, Ended, Grant, Mode, Moment, Request, Resource, Tried};
+use proptest::prelude::*;
+
+/// Requests that wait; as many more only ever try.
+const WAITERS: usize = 5;
+const IDS: usize = 2 * WAITERS;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Acquire(usize, bool),
+    Try(usize),
+    Renew(usize),
+    End(usize, bool),
+    Break(bool),
+    Pass(u64),
+    Back(u64),
+    Seize,
+    Vanish,
+    LoseQueue,
+    LoseFence,
+}
+
+fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => (0..WAITERS, any::<bool>()).prop_map(|(id, with)| Step::Acquire(id, with)),
+        3 => (WAITERS..IDS).prop_map(Step::Try),
+        4 => (0..IDS).prop_map(Step::Renew),
+        7 => (0..IDS, any::<bool>()).prop_map(|(id, bury)| Step::End(id, bury)),
+        1 => any::<bool>().prop_map(Step::Break),
+        8 => prop_oneof![0..2_000_u64, 0..3_000_000_u64, Just(61_000_000)].prop_map(Step::Pass),
+        1 => (0..2_000_000_u64).prop_map(if may_lose_fences { Step::Pass } else { Step::Back }),
+        1 => Just(Step::Seize),
+        1 => Just(Step::Vanish),
+        1 => Just(Step::LoseQueue),
+        1 => Just(if may_lose_fences { Step::LoseFence } else { Step::Vanish }),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// What one who looks from outside knows.
+struct Observer {
+    resource: Resource,
+    now: u64,
+    /// Time that has passed, steps of the clock back not counted.
+    passed: u64,
+    requests: Vec<Request>,
+    tickets: Vec<Option<u64>>,
+    fences: Vec<u64>,
+    /// Requests that were ended with a tombstone, and when.
+    buried: Vec<Option<u64>>,
+    was_buried: [bool; IDS],
+    last_fence: u64,
+}
+
+impl Observer {
+    fn new(modes: &[Mode]) -> Self {
+        let request = |n: usize| Request {
+            id: format!("r{n}").into(),
+            mode: modes[n % modes.len()],
+            lease_ms: [300, 1_500, 5_000][n % 3],
+            channel: format!("c{n}").into(),
+            label: "".into(),
+        };
+        Self {
+            resource: Resource::default(),
+            now: 1_000_000_000_000,
+            passed: 0,
+            requests: (0..IDS).map(request).collect(),
+            tickets: vec![None; IDS],
+            fences: vec![0; IDS],
+            buried: vec![None; IDS],
+            was_buried: [false; IDS],
+            last_fence: 0,
+        }
+    }
+
+    fn at(&self) -> Moment {
+        Moment::from_micros(self.now)
+    }
+
+    fn granted(&mut self, id: usize, fence: u64, is_new: bool) {
+        assert!(self.buried[id].is_none(), "a dead request holds");
+        if is_new {
+            assert!(self.last_fence < fence, "fences rise");
+            self.last_fence = fence;
+        }
+        self.fences[id] = fence;
+    }
+
+    /// Takes note of what a step granted to others, and to its caller if it did.
+    fn pushed(&mut self, granted: &[Grant], caller: Option<(usize, u64)>) {
+        let before = |grant: &&Grant| caller.is_none_or(|(_, fence)| grant.fence < fence);
+        let (earlier, later): (Vec<_>, Vec<_>) = granted.iter().partition(before);
+        self.others(&earlier);
+        if let Some((id, fence)) = caller {
+            self.granted(id, fence, self.fences[id] != fence);
+        }
+        self.others(&later);
+    }
+
+    fn others(&mut self, granted: &[&Grant]) {
+        for grant in granted {
+            let id = self
+                .requests
+                .iter()
+                .position(|request| request.id == grant.request)
+                .unwrap();
+            self.granted(id, grant.fence, true);
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let at = self.at();
+        match step {
+            Step::Acquire(id, with_ticket) => {
+                let request = self.requests[*id].clone();
+                let ticket = self.tickets[*id].filter(|_| *with_ticket);
+                let answer = self.resource.acquire(at, &request, ticket, |_| true);
+                let mine = match answer.reply {
+                    Acquired::Granted { fence, .. } => Some((*id, fence)),
+                    _ => None,
+                };
+                self.pushed(&answer.granted, mine);
+                // One that is ended or refused hands nothing over.
+                let hands_over = !matches!(answer.reply, Acquired::Ended | Acquired::Refused(_));
+                match answer.reply {
+                    Acquired::Granted { .. } => {}
+                    Acquired::Queued { ticket, .. } => self.tickets[*id] = Some(ticket),
+                    Acquired::Ended => assert!(self.was_buried[*id]),
+                    Acquired::Refused(_) => {}
+                }
+                self.nobody_is_left_waiting(answer.again || !hands_over);
+            }
+            Step::Try(id) => {
+                let request = self.requests[*id].clone();
+                let answer = self.resource.try_acquire(at, &request, |_| true);
+                let mine = match answer.reply {
+                    Tried::Granted { fence, .. } => Some((*id, fence)),
+                    _ => None,
+                };
+                self.pushed(&answer.granted, mine);
+                let hands_over = !matches!(answer.reply, Tried::Ended | Tried::Refused(_));
+                self.nobody_is_left_waiting(answer.again || !hands_over);
+            }
+            Step::Renew(id) => {
+                let held = self.resource.inspect(at).holder;
+                let request = &self.requests[*id];
+                let _ = self
+                    .resource
+                    .renew(at, &request.id, self.fences[*id], request.lease_ms);
+                let after = self.resource.inspect(at).holder;
+                assert_eq!(
+                    held.map(|h| h.owner),
+                    after.map(|h| h.owner),
+                    "a renewal creates nothing"
+                );
+            }
+            Step::End(id, bury) => {
+                let request = self.requests[*id].id.clone();
+                let answer = self.resource.end(at, &request, *bury, |_| true);
+                let state = format!("{:?}", self.resource);
+                let again = self.resource.clone().end(at, &request, *bury, |_| true);
+                assert!(again.granted.is_empty() || answer.again);
+                if *bury {
+                    self.buried[*id] = Some(self.passed);
+                    self.was_buried[*id] = true;
+                }
+                assert_ne!(again.reply, Ended::Released, "a release happens once");
+                assert_eq!(state, format!("{:?}", self.resource));
+                self.pushed(&answer.granted, None);
+                self.nobody_is_left_waiting(answer.again);
+            }
+            Step::Break(at_once) => {
+                let fence = self
+                    .resource
+                    .inspect(at)
+                    .holder
+                    .and_then(|holder| holder.fence)
+                    .unwrap_or(1);
+                let answer = self.resource.break_hold(at, fence, *at_once, |_| true);
+                self.pushed(&answer.granted, None);
+            }
+            Step::Pass(micros) => {
+                self.now += micros;
+                // Remembered for a minute, and not beyond, whatever the clock does then.
+                self.passed += micros;
+                let now = self.passed;
+                self.buried
+                    .iter_mut()
+                    .for_each(|at| *at = at.filter(|at| now <= *at + 60_000_000));
+            }
+            Step::Back(micros) => self.now -= micros,
+            Step::Seize => self.resource.seized(at, "foreign", Some(700)),
+            Step::Vanish => self.resource.vanished(at),
+            Step::LoseQueue => {
+                self.resource.queue_lost();
+                self.buried = vec![None; IDS];
+            }
+            Step::LoseFence => self.resource.last_fence_lost(),
+        }
+    }
+
+    /// After a step that hands over, a free resource has no live waiter: whoever waits in an
+    /// empty room would be granted by its own look at once, and was passed over.
+    fn nobody_is_left_waiting(&self, again: bool) {
+        let status = self.resource.inspect(self.at());
+        assert!(
+            again || status.holder.is_some() || status.waiting == 0,
+            "{status:?}"
+        );
+    }
+}
+
+fn exclusive() -> Vec<Mode> {
+    vec![Mode::Exclusive]
+}
+
+fn mixed() -> Vec<Mode> {
+    let shared = |weight| Mode::Shared {
+        weight: NonZeroU32::new(weight).unwrap(),
+        limit: NonZeroU32::new(3),
+    };
+    vec![shared(1), shared(2), Mode::Exclusive, shared(3)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn exclusive_requests_keep_order_fence_and_tombstone_and_lose_no_wake_up(steps in steps(false)) {
+        let mut observer = Observer::new(&exclusive());
+        steps.iter().for_each(|step| observer.step(step));
+    }
+
+    #[test]
+    fn a_lost_last_fence_does_no_harm_while_the_clock_runs_on(steps in steps(true)) {
+        let mut observer = Observer::new(&exclusive());
+        for step in &steps {
+            observer.step(step);
+            observer.now += 1; // two grants within a microsecond need the last fence
+        }
+    }
+
+    #[test]
+    fn mixed_modes_keep_their_limits(steps in steps(false)) {
+        let mut observer = Observer::new(&mixed());
+        steps.iter().for_each(|step| observer.step(step));
+    }
+
+    #[test]
+    fn first_come_is_first_served(ends in prop::collection::vec(0..5_u64, 10)) {
+        let mut resource = Resource::default();
+        let mut now = 5_000_000_000;
+        let request = |n: usize| Request {
+            id: format!("{}", (n * 7) % 10).into(), // no order of names
+            mode: Mode::Exclusive, lease_ms: 60_000, channel: "c".into(), label: "".into(),
+        };
+        for n in 0..10 {
+            let _ = resource.acquire(Moment::from_micros(now), &request(n), None, |_| true);
+            now += ends[n] * 1_000;
+        }
+        for n in 0..9 {
+            let end = resource.end(Moment::from_micros(now), &request(n).id, false, |_| true);
+            prop_assert_eq!(&end.granted[0].request, &request(n + 1).id);
+        }
+    }
+
+    #[test]
+    fn everything_is_forgotten_a_minute_after_the_last_lease(steps in steps(false)) {
+        let mut observer = Observer::new(&mixed());
+        steps.iter().for_each(|step| observer.step(step));
+        observer.now += 130_000_000;
+        prop_assert!(observer.resource.is_forgotten(observer.at()));
+        let ids: BTreeSet<_> = observer.requests.iter().map(|request| &request.id).collect();
+        prop_assert_eq!(ids.len(), IDS);
+    }
+}

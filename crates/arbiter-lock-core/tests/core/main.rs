@@ -1,0 +1,7 @@
+//! The rules, by their claims.
+
+mod claims;
+mod invariants;
+mod lease;
+mod shared;
+mod world;

@@ -1,0 +1,88 @@
+//! A resource with a clock in the test's hand.
+
+use arbiter_lock_core::{Acquired, Answer, Ended, Grant, Mode, Moment, Request, Resource, Tried};
+
+pub const SECOND: u64 = 1_000_000;
+
+pub struct World {
+    pub resource: Resource,
+    pub now: u64,
+    /// Channels on which nobody listens.
+    pub deaf: Vec<String>,
+}
+
+pub fn request(id: &str, lease_ms: u64) -> Request {
+    Request {
+        id: id.into(),
+        mode: Mode::Exclusive,
+        lease_ms,
+        channel: format!("channel of {id}").into(),
+        label: "".into(),
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            resource: Resource::default(),
+            now: 1_000_000 * SECOND,
+            deaf: Vec::new(),
+        }
+    }
+
+    pub fn now(&self) -> Moment {
+        Moment::from_micros(self.now)
+    }
+
+    pub fn pass(&mut self, micros: u64) {
+        self.now += micros;
+    }
+
+    pub fn acquire(&mut self, request: &Request, ticket: Option<u64>) -> Answer<Acquired> {
+        let deaf = &self.deaf;
+        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        self.resource
+            .acquire(Moment::from_micros(self.now), request, ticket, listens)
+    }
+
+    pub fn try_acquire(&mut self, request: &Request) -> Answer<Tried> {
+        let deaf = &self.deaf;
+        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        self.resource
+            .try_acquire(Moment::from_micros(self.now), request, listens)
+    }
+
+    pub fn end(&mut self, id: &str, tombstone: bool) -> Answer<Ended> {
+        let deaf = &self.deaf;
+        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        self.resource
+            .end(Moment::from_micros(self.now), id, tombstone, listens)
+    }
+
+    /// Acquires at once, or fails the test.
+    pub fn hold(&mut self, request: &Request) -> u64 {
+        match self.acquire(request, None).reply {
+            Acquired::Granted { fence, .. } => fence,
+            other => panic!("{} is not granted: {other:?}", request.id),
+        }
+    }
+
+    /// Queues, or fails the test; answers ticket and place.
+    pub fn queue(&mut self, request: &Request, ticket: Option<u64>) -> (u64, u64) {
+        match self.acquire(request, ticket).reply {
+            Acquired::Queued { ticket, place, .. } => (ticket, place),
+            other => panic!("{} is not queued: {other:?}", request.id),
+        }
+    }
+
+    pub fn holder(&self) -> Option<String> {
+        self.resource
+            .inspect(self.now())
+            .holder
+            .map(|holder| holder.owner.to_string())
+    }
+}
+
+pub fn ids(granted: &[Grant]) -> Vec<&str> {
+    granted.iter().map(|grant| &*grant.request).collect()
+}
