@@ -302,7 +302,7 @@ fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
             1 => world.pass(SECOND),
             2 => world.resource.vanished(world.now()),
             _ => {
-                world.end(&format!("r{n}"), false);
+                drop(world.end(&format!("r{n}"), false));
                 world.now -= 3 * SECOND;
             }
         }
@@ -313,11 +313,11 @@ fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
 fn a_fence_ahead_of_the_clock_is_remembered_until_the_clock_has_caught_up() {
     let mut world = World::new();
     let first = world.hold(&request("a", 100));
-    world.end("a", false);
+    drop(world.end("a", false));
     world.now -= 59 * SECOND;
     let second = world.hold(&request("b", 100));
     assert_eq!(second, first + 1);
-    world.end("b", false);
+    drop(world.end("b", false));
     world.pass(59 * SECOND + 59 * SECOND);
     assert!(second < world.hold(&request("c", 100)));
 }

@@ -260,9 +260,9 @@ proptest! {
             id: format!("{}", (n * 7) % 10).into(), // no order of names
             mode: Mode::Exclusive, lease_ms: 60_000, channel: "c".into(), label: "".into(),
         };
-        for n in 0..10 {
+        for (n, pause) in ends.iter().enumerate() {
             let _ = resource.acquire(Moment::from_micros(now), &request(n), None, |_| true);
-            now += ends[n] * 1_000;
+            now += pause * 1_000;
         }
         for n in 0..9 {
             let end = resource.end(Moment::from_micros(now), &request(n).id, false, |_| true);

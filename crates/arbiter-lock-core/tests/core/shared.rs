@@ -84,7 +84,7 @@ fn more_than_the_limit_and_another_limit_are_refused_at_once() {
         differs,
         Acquired::Refused(Refusal::LimitDiffers { limit: Some(3) })
     );
-    world.end("b", false);
+    drop(world.end("b", false));
     world.hold(&permits("d", 1, Some(5)));
 }
 

@@ -2,16 +2,16 @@
 
 use arbiter_lock_core::{Acquired, Answer, Ended, Grant, Mode, Moment, Request, Resource, Tried};
 
-pub const SECOND: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000;
 
-pub struct World {
-    pub resource: Resource,
-    pub now: u64,
+pub(crate) struct World {
+    pub(crate) resource: Resource,
+    pub(crate) now: u64,
     /// Channels on which nobody listens.
-    pub deaf: Vec<String>,
+    pub(crate) deaf: Vec<String>,
 }
 
-pub fn request(id: &str, lease_ms: u64) -> Request {
+pub(crate) fn request(id: &str, lease_ms: u64) -> Request {
     Request {
         id: id.into(),
         mode: Mode::Exclusive,
@@ -22,7 +22,7 @@ pub fn request(id: &str, lease_ms: u64) -> Request {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             resource: Resource::default(),
             now: 1_000_000 * SECOND,
@@ -30,29 +30,29 @@ impl World {
         }
     }
 
-    pub fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         Moment::from_micros(self.now)
     }
 
-    pub fn pass(&mut self, micros: u64) {
+    pub(crate) fn pass(&mut self, micros: u64) {
         self.now += micros;
     }
 
-    pub fn acquire(&mut self, request: &Request, ticket: Option<u64>) -> Answer<Acquired> {
+    pub(crate) fn acquire(&mut self, request: &Request, ticket: Option<u64>) -> Answer<Acquired> {
         let deaf = &self.deaf;
         let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
         self.resource
             .acquire(Moment::from_micros(self.now), request, ticket, listens)
     }
 
-    pub fn try_acquire(&mut self, request: &Request) -> Answer<Tried> {
+    pub(crate) fn try_acquire(&mut self, request: &Request) -> Answer<Tried> {
         let deaf = &self.deaf;
         let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
         self.resource
             .try_acquire(Moment::from_micros(self.now), request, listens)
     }
 
-    pub fn end(&mut self, id: &str, tombstone: bool) -> Answer<Ended> {
+    pub(crate) fn end(&mut self, id: &str, tombstone: bool) -> Answer<Ended> {
         let deaf = &self.deaf;
         let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
         self.resource
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Acquires at once, or fails the test.
-    pub fn hold(&mut self, request: &Request) -> u64 {
+    pub(crate) fn hold(&mut self, request: &Request) -> u64 {
         match self.acquire(request, None).reply {
             Acquired::Granted { fence, .. } => fence,
             other => panic!("{} is not granted: {other:?}", request.id),
@@ -68,14 +68,14 @@ impl World {
     }
 
     /// Queues, or fails the test; answers ticket and place.
-    pub fn queue(&mut self, request: &Request, ticket: Option<u64>) -> (u64, u64) {
+    pub(crate) fn queue(&mut self, request: &Request, ticket: Option<u64>) -> (u64, u64) {
         match self.acquire(request, ticket).reply {
             Acquired::Queued { ticket, place, .. } => (ticket, place),
             other => panic!("{} is not queued: {other:?}", request.id),
         }
     }
 
-    pub fn holder(&self) -> Option<String> {
+    pub(crate) fn holder(&self) -> Option<String> {
         self.resource
             .inspect(self.now())
             .holder
@@ -83,6 +83,6 @@ impl World {
     }
 }
 
-pub fn ids(granted: &[Grant]) -> Vec<&str> {
+pub(crate) fn ids(granted: &[Grant]) -> Vec<&str> {
     granted.iter().map(|grant| &*grant.request).collect()
 }

@@ -1,0 +1,272 @@
+//! What people type and read.
+
+use testkit::{Server, eventually, unique_name};
+
+use crate::rig::{
+    arbiter, bare, end, fresh_file, is_held, ms, output, signal, start, status_of, wait_for,
+};
+
+#[test]
+fn without_a_store_nothing_is_guessed_and_the_line_says_how_to_name_one() {
+    let (status, stdout, stderr) = output(bare(&["run", "n", "--", "true"]));
+    assert_eq!((status, stdout.as_str()), (64, ""));
+    assert!(
+        stderr.contains("--store redis://") && stderr.contains("ARBITER_STORE"),
+        "{stderr}"
+    );
+    let (status, _, stderr) = output(bare(&["--store", "memory:", "run", "n", "--", "true"]));
+    assert!(
+        status == 64 && stderr.contains("excludes nobody"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_command_without_dashes_is_answered_with_the_corrected_line() {
+    let (status, _, stderr) = output(bare(&["run", "-n", "job", "sh", "-c", "echo hi"]));
+    assert_eq!(status, 64);
+    assert!(
+        stderr.contains("arbiter run -n job -- sh -c 'echo hi'"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_status_64_and_help_is_none() {
+    let wrong: [&[&str]; 8] = [
+        &[],
+        &["bogus"],
+        &["run"],
+        &["run", "n", "--"],
+        &["run", "--wait", "5 parsecs", "n", "--", "true"],
+        &[
+            "run",
+            "--lease",
+            "10ms",
+            "--store",
+            "redis://127.0.0.1:1",
+            "n",
+            "--",
+            "true",
+        ],
+        &[
+            "run",
+            "--lease",
+            "2s",
+            "--grace",
+            "2s",
+            "--store",
+            "redis://127.0.0.1:1",
+            "n",
+            "--",
+            "true",
+        ],
+        &["status", "--store", "http://x", "n"],
+    ];
+    for args in wrong {
+        let (status, stdout, stderr) = output(bare(args));
+        assert!(stdout.is_empty() && !stderr.is_empty(), "{args:?}");
+        let connects_first = args.contains(&"10ms");
+        assert!(
+            status == 64 || connects_first,
+            "{args:?}: {status} {stderr}"
+        );
+    }
+    let (status, stdout, _) = output(bare(&["run", "--help"]));
+    assert!(status == 0 && stdout.contains("--conflict-exit-code"));
+    assert_eq!(output(bare(&["--version"])).0, 0);
+}
+
+#[test]
+fn an_out_of_range_lease_or_name_is_status_64_with_the_range() {
+    let server = Server::start();
+    let (status, _, stderr) = output(arbiter(
+        &server,
+        &["run", "--lease", "10ms", "--grace", "0", "n", "--", "true"],
+    ));
+    assert!(status == 64 && stderr.contains("100 ms"), "{stderr}");
+    let (status, _, stderr) = output(arbiter(&server, &["run", &"x".repeat(513), "--", "true"]));
+    assert!(status == 64 && stderr.contains("512"), "{stderr}");
+    let (status, ..) = output(arbiter(&server, &["run", "a", "b", "--", "true"]));
+    assert_eq!(status, 64);
+    assert_eq!(status_of(&server, &["run", "a", "a", "--", "true"]), 0);
+}
+
+#[test]
+fn a_password_is_hinted_at_and_never_printed() {
+    let server = Server::start();
+    server.call(&["CONFIG", "SET", "requirepass", "hunter2"]);
+    let url = server.url().replace("redis://", "redis://:wrong-secret@");
+    let (status, _, stderr) = output(bare(&["--store", &url, "status", "n"]));
+    assert_eq!(status, 77, "{stderr}");
+    assert!(
+        stderr.contains("hint") && !stderr.contains("wrong-secret"),
+        "{stderr}"
+    );
+    let file = fresh_file();
+    std::fs::write(
+        &file,
+        server.url().replace("redis://", "redis://:hunter2@") + "\n",
+    )
+    .unwrap();
+    let (status, stdout, stderr) = output(bare(&[
+        "--store-file",
+        file.to_str().unwrap(),
+        "status",
+        "n",
+    ]));
+    assert_eq!(
+        (status, stdout.as_str(), stderr.as_str()),
+        (0, "n: free\n", "")
+    );
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_store_that_cannot_serve_is_69_and_somebodys_data_is_65() {
+    let mut server = Server::start();
+    server.call(&["SET", "arbiter:n", "somebody's"]);
+    assert_eq!(status_of(&server, &["run", "n", "--", "true"]), 65);
+    assert_eq!(status_of(&server, &["status", "n"]), 65);
+    assert_eq!(
+        server.call(&["GET", "arbiter:n"]).text().as_deref(),
+        Some("somebody's")
+    );
+    let url = server.url();
+    server.kill();
+    let (status, _, stderr) = output(bare(&["--store", &url, "run", "n", "--", "true"]));
+    assert!(
+        status == 69 && stderr.contains("cannot be reached"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn status_shows_who_holds_and_who_waits_to_people_and_to_programs() {
+    let (server, name) = (Server::start(), unique_name());
+    let (status, stdout, _) = output(arbiter(&server, &["status", "--json", &name]));
+    assert_eq!(status, 0);
+    assert!(
+        stdout.contains("\"held\":false") && stdout.contains("\"holder\":null"),
+        "{stdout}"
+    );
+    assert_eq!(
+        output(arbiter(&server, &["status", "--check", &name])),
+        (0, String::new(), String::new())
+    );
+    let holder = start(arbiter(
+        &server,
+        &["run", "--label", "the nightly", &name, "--", "sleep", "60"],
+    ));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let waiter = start(arbiter(&server, &["run", &name, "--", "true"]));
+    assert!(eventually(ms(5_000), || output(arbiter(
+        &server,
+        &["status", "--json", &name]
+    ))
+    .1
+    .contains("\"waiting\":1")));
+    assert_eq!(
+        output(arbiter(&server, &["status", "--check", &name])),
+        (75, String::new(), String::new())
+    );
+    let (_, text, _) = output(arbiter(&server, &["status", &name]));
+    let pid = holder.id().to_string();
+    assert!(
+        text.contains("the nightly") && text.contains(&pid) && text.contains("waiting: 1"),
+        "{text}"
+    );
+    let (_, json, _) = output(arbiter(&server, &["status", "--json", &name]));
+    for field in [
+        "\"owner\":\"",
+        "\"fence\":",
+        "\"held_ms\":",
+        "\"remaining_ms\":",
+        "\"note\":\"the nightly\"",
+        "\"place\":1",
+    ] {
+        assert!(json.contains(field), "{field}: {json}");
+    }
+    signal(&holder, "TERM");
+    assert_eq!(end(waiter).0, Some(0));
+    end(holder);
+}
+
+#[test]
+fn a_skip_says_who_holds_and_quiet_says_nothing() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let (status, stdout, stderr) =
+        output(arbiter(&server, &["run", "-n", &name, "--", "echo", "no"]));
+    assert_eq!(
+        (status, stdout.as_str(), stderr.lines().count()),
+        (75, "", 1)
+    );
+    assert!(
+        stderr.contains(&holder.id().to_string()) && stderr.contains("arbiter status"),
+        "{stderr}"
+    );
+    let quiet = output(arbiter(
+        &server,
+        &["run", "-n", "-q", "-E", "0", &name, "--", "echo", "no"],
+    ));
+    assert_eq!(quiet, (0, String::new(), String::new()));
+    let (status, _, stderr) = output(arbiter(
+        &server,
+        &["run", "-w", "1200ms", &name, "--", "true"],
+    ));
+    assert!(
+        status == 75 && stderr.contains("waiting, place 1"),
+        "{stderr}"
+    );
+    signal(&holder, "TERM");
+    end(holder);
+}
+
+#[test]
+fn break_asks_the_holder_to_stop_and_frees_when_it_has() {
+    let (server, name) = (Server::start(), unique_name());
+    let file = fresh_file();
+    let script = format!(
+        "trap 'echo stopped > {}; exit 0' TERM; while :; do sleep 0.1; done",
+        file.display()
+    );
+    let holder = start(arbiter(
+        &server,
+        &["run", "--lease", "3s", &name, "--", "sh", "-c", &script],
+    ));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let fence = server
+        .call(&["HGET", &format!("arbiter:{name}"), "fence"])
+        .text()
+        .unwrap();
+    assert_eq!(status_of(&server, &["break", "--fence", "5", &name]), 75);
+    assert!(is_held(&server, &name));
+    assert_eq!(status_of(&server, &["break", "--fence", &fence, &name]), 0);
+    wait_for(&file);
+    assert!(!is_held(&server, &name));
+    assert_eq!(end(holder).0, Some(79));
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn break_now_frees_at_once_and_the_holder_is_killed_at_its_next_renewal() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(
+        &server,
+        &["run", "--lease", "1500ms", &name, "--", "sleep", "60"],
+    ));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let fence = server
+        .call(&["HGET", &format!("arbiter:{name}"), "fence"])
+        .text()
+        .unwrap();
+    assert_eq!(
+        status_of(&server, &["break", "--now", "--fence", &fence, &name]),
+        0
+    );
+    assert!(!is_held(&server, &name));
+    let (status, _, stderr) = end(holder);
+    assert_eq!(status, Some(79), "{stderr}");
+}

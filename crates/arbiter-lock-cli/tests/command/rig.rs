@@ -1,0 +1,93 @@
+//! Starts `arbiter` and looks at what it does.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use testkit::{Server, eventually, unique_name};
+
+pub(crate) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) fn arbiter(server: &Server, args: &[&str]) -> Command {
+    let mut command = bare(args);
+    command.env("ARBITER_STORE", server.url());
+    command
+}
+
+/// Without a store.
+pub(crate) fn bare(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_arbiter"));
+    command.args(args).stdin(Stdio::null());
+    for name in ["ARBITER_STORE", "ARBITER_STORE_FILE", "ARBITER_KEY_PREFIX"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub(crate) fn output(mut command: Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+pub(crate) fn status_of(server: &Server, args: &[&str]) -> i32 {
+    output(arbiter(server, args)).0
+}
+
+/// Starts it in the background, its words kept.
+pub(crate) fn start(mut command: Command) -> Child {
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+pub(crate) fn end(child: Child) -> (Option<i32>, Option<i32>, String) {
+    use std::os::unix::process::ExitStatusExt as _;
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), output.status.signal(), stderr)
+}
+
+pub(crate) fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// A file that does not exist yet.
+pub(crate) fn fresh_file() -> PathBuf {
+    std::env::temp_dir().join(unique_name())
+}
+
+pub(crate) fn wait_for(path: &std::path::Path) {
+    assert!(
+        eventually(ms(5_000), || path.exists()),
+        "{} never appears",
+        path.display()
+    );
+}
+
+pub(crate) fn is_held(server: &Server, name: &str) -> bool {
+    server.call(&["EXISTS", &format!("arbiter:{name}")]).int() == Some(1)
+}
+
+/// Whether a process still runs; one that only waits to be reaped does not.
+pub(crate) fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}

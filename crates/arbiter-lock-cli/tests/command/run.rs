@@ -1,0 +1,191 @@
+//! A command under a lock: its status, its environment, and that it is alone.
+
+use testkit::{Server, eventually, unique_name};
+
+use crate::rig::{
+    arbiter, bare, end, fresh_file, is_held, ms, output, runs, start, status_of, wait_for,
+};
+
+#[test]
+fn the_status_is_the_commands_own() {
+    let (server, name) = (Server::start(), unique_name());
+    let run =
+        |command: &[&str]| status_of(&server, &[&["run", name.as_str(), "--"], command].concat());
+    assert_eq!(run(&["true"]), 0);
+    assert_eq!(run(&["sh", "-c", "exit 7"]), 7);
+    assert_eq!(run(&["sh", "-c", "kill -9 $$"]), 137);
+    assert!(!is_held(&server, &name));
+}
+
+#[test]
+fn a_command_that_is_not_there_is_found_out_before_anybody_queues() {
+    let port_of_nobody = "redis://127.0.0.1:1";
+    let run = |command: &str| {
+        output(bare(&[
+            "--store",
+            port_of_nobody,
+            "run",
+            "n",
+            "--",
+            command,
+        ]))
+        .0
+    };
+    assert_eq!(run("no-such-command"), 127);
+    assert_eq!(run("./no/such/file"), 127);
+    assert_eq!(run("/etc/passwd"), 126);
+    assert_eq!(run("/"), 126);
+    assert_eq!(run(""), 127);
+}
+
+#[test]
+fn the_command_sees_its_name_owner_and_fence_and_run_writes_nothing_of_its_own() {
+    let (server, name) = (Server::start(), unique_name());
+    let script = "echo $ARBITER_NAME $ARBITER_OWNER $ARBITER_FENCE";
+    let (status, stdout, stderr) =
+        output(arbiter(&server, &["run", &name, "--", "sh", "-c", script]));
+    let words: Vec<_> = stdout.split_whitespace().collect();
+    assert_eq!(
+        (status, words.len(), words[0], stderr.as_str()),
+        (0, 3, name.as_str(), "")
+    );
+    assert_eq!(words[1].len(), 32);
+    assert!(0 < words[2].parse::<u64>().unwrap());
+}
+
+#[test]
+fn ten_processes_that_each_add_one_ten_times_make_a_hundred_with_rising_fences() {
+    let (server, name) = (Server::start(), unique_name());
+    let (number, fences) = (fresh_file(), fresh_file());
+    std::fs::write(&number, "0").unwrap();
+    let script = format!(
+        "n=$(cat {0}); echo $((n+1)) > {0}; echo $ARBITER_FENCE >> {1}",
+        number.display(),
+        fences.display()
+    );
+    std::thread::scope(|threads| {
+        for _ in 0..10 {
+            threads.spawn(|| {
+                for _ in 0..10 {
+                    assert_eq!(
+                        status_of(&server, &["run", "-q", &name, "--", "sh", "-c", &script]),
+                        0
+                    );
+                }
+            });
+        }
+    });
+    assert_eq!(std::fs::read_to_string(&number).unwrap().trim(), "100");
+    let fences: Vec<u64> = std::fs::read_to_string(&fences)
+        .unwrap()
+        .lines()
+        .map(|l| l.parse().unwrap())
+        .collect();
+    assert!(
+        fences.len() == 100 && fences.windows(2).all(|pair| pair[0] < pair[1]),
+        "{fences:?}"
+    );
+}
+
+#[test]
+fn a_killed_arbiter_takes_the_whole_group_along_before_the_next_command_starts() {
+    let (server, name) = (Server::start(), unique_name());
+    let pids = fresh_file();
+    let script = format!("sleep 300 & echo $! $$ > {}; wait", pids.display());
+    let mut holder = start(arbiter(
+        &server,
+        &["run", "--lease", "1500ms", &name, "--", "sh", "-c", &script],
+    ));
+    wait_for(&pids);
+    assert!(eventually(ms(2_000), || std::fs::read_to_string(&pids)
+        .unwrap()
+        .ends_with('\n')));
+    let pids = std::fs::read_to_string(&pids).unwrap();
+    let pids: Vec<_> = pids.split_whitespace().collect();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let check = format!(
+        "for p in {}; do grep -q '^State:.[^Z]' /proc/$p/status 2>/dev/null && exit 9; done; exit 0",
+        pids.join(" ")
+    );
+    assert_eq!(
+        status_of(
+            &server,
+            &["run", "-w", "3s", &name, "--", "sh", "-c", &check]
+        ),
+        0
+    );
+    assert!(pids.iter().all(|pid| !runs(pid)));
+}
+
+#[test]
+fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends() {
+    let (server, name) = (Server::start(), unique_name());
+    let pid_file = fresh_file();
+    let script = format!(
+        "trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        pid_file.display()
+    );
+    let run = [
+        "run", "--lease", "2s", "--grace", "400ms", &name, "--", "sh", "-c", &script,
+    ];
+    let holder = start(arbiter(&server, &run));
+    wait_for(&pid_file);
+    server.stop();
+    let begun = std::time::Instant::now();
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    assert!(
+        eventually(ms(2_000), || !runs(&pid)),
+        "it outlives its lease"
+    );
+    assert!(begun.elapsed() <= ms(2_050));
+    let (status, _, stderr) = end(holder);
+    assert_eq!(status, Some(79), "{stderr}");
+    server.cont();
+}
+
+#[test]
+fn a_hold_taken_from_outside_kills_at_once_and_answers_79() {
+    let (server, name) = (Server::start(), unique_name());
+    let run = [
+        "run",
+        "--lease",
+        "1s",
+        &name,
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; sleep 60; exit 0",
+    ];
+    let holder = start(arbiter(&server, &run));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    server.call(&["HSET", &format!("arbiter:{name}"), "owner", "somebody"]);
+    let (status, _, stderr) = end(holder);
+    assert_eq!(status, Some(79), "{stderr}");
+    assert!(stderr.contains("somebody else took it"), "{stderr}");
+}
+
+#[test]
+fn max_hold_ends_the_command_with_124() {
+    let (server, name) = (Server::start(), unique_name());
+    let begun = std::time::Instant::now();
+    assert_eq!(
+        status_of(
+            &server,
+            &["run", "--max-hold", "500ms", &name, "--", "sleep", "60"]
+        ),
+        124
+    );
+    assert!(begun.elapsed() < ms(5_000));
+    assert!(!is_held(&server, &name));
+}
+
+#[test]
+fn a_lock_outlives_its_lease_while_the_command_runs() {
+    let (server, name) = (Server::start(), unique_name());
+    let (status, _, stderr) = output(arbiter(
+        &server,
+        &["run", "--lease", "500ms", &name, "--", "sleep", "2"],
+    ));
+    assert_eq!((status, stderr.as_str()), (0, ""));
+}
