@@ -10,6 +10,7 @@ mod names;
 mod puppet;
 mod resp;
 mod server;
+mod tls;
 
 pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};

@@ -16,6 +16,7 @@ use crate::resp::{Client, Reply};
 pub struct Server {
     child: Child,
     port: u16,
+    tls_port: Option<u16>,
     folder: PathBuf,
     builder: ServerBuilder,
 }
@@ -27,6 +28,7 @@ pub struct ServerBuilder {
     binary: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    tls: bool,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -50,6 +52,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Speaks TLS on [`Server::tls_url`] too, with a certificate of its own for 127.0.0.1.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
@@ -60,10 +68,15 @@ impl ServerBuilder {
             let port = free_port();
             let folder = std::env::temp_dir().join(format!("arbiter-{}", unique_name()));
             std::fs::create_dir_all(&folder).expect("a folder for the server");
-            let child = self.spawn(port, &folder);
+            let tls_port = self.tls.then(free_port);
+            if self.tls {
+                crate::tls::write_certificate(&folder);
+            }
+            let child = self.spawn(port, tls_port, &folder);
             let mut server = Server {
                 child,
                 port,
+                tls_port,
                 folder,
                 builder: self.clone(),
             };
@@ -77,8 +90,23 @@ impl ServerBuilder {
         }
     }
 
-    fn spawn(&self, port: u16, folder: &Path) -> Child {
+    fn spawn(&self, port: u16, tls_port: Option<u16>, folder: &Path) -> Child {
         let binary = self.binary.clone().unwrap_or_else(server_binary);
+        let tls = tls_port.map_or(Vec::new(), |port| {
+            let (certificate, key) = (crate::tls::CERTIFICATE, crate::tls::KEY);
+            let port = port.to_string();
+            [
+                ["--tls-port", &port],
+                ["--tls-cert-file", certificate],
+                ["--tls-key-file", key],
+                ["--tls-ca-cert-file", certificate],
+                ["--tls-auth-clients", "no"],
+            ]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+        });
         Command::new(&binary)
             .args([
                 "--port",
@@ -97,6 +125,7 @@ impl ServerBuilder {
                 "no",
             ])
             .args(["--dir", "."])
+            .args(tls)
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .current_dir(folder)
@@ -135,6 +164,24 @@ impl Server {
     #[must_use]
     pub fn unix_url(&self) -> String {
         format!("redis+unix://{}", self.folder.join("server.sock").display())
+    }
+
+    /// Its URL, over TLS.
+    ///
+    /// # Panics
+    /// If it was not started with TLS.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!(
+            "rediss://127.0.0.1:{}",
+            self.tls_port.expect("a server with TLS")
+        )
+    }
+
+    /// The file with the certificate to trust.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join(crate::tls::CERTIFICATE)
     }
 
     /// Its port.
@@ -199,7 +246,7 @@ impl Server {
     /// If it does not start within 20 s.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = self.builder.spawn(self.port, &self.folder);
+        self.child = self.builder.spawn(self.port, self.tls_port, &self.folder);
         assert!(self.wait_until_up(), "the server does not start again");
     }
 

@@ -270,3 +270,23 @@ fn break_now_frees_at_once_and_the_holder_is_killed_at_its_next_renewal() {
     let (status, _, stderr) = end(holder);
     assert_eq!(status, Some(79), "{stderr}");
 }
+
+#[test]
+fn tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other() {
+    let server = Server::builder().tls().start();
+    let trusting = |certificate: &std::path::Path| {
+        let mut command = bare(&["--store", &server.tls_url(), "run", "n", "--", "echo", "hi"]);
+        command
+            .env("SSL_CERT_FILE", certificate)
+            .env_remove("SSL_CERT_DIR");
+        output(command)
+    };
+    let (status, stdout, stderr) = trusting(&server.certificate());
+    assert_eq!((status, stdout.as_str(), stderr.as_str()), (0, "hi\n", ""));
+    let other = Server::builder().tls().start();
+    let (status, stdout, stderr) = trusting(&other.certificate());
+    assert_eq!((status, stdout.as_str()), (69, ""));
+    assert!(stderr.contains("TLS"), "{stderr}");
+    let (status, _, stderr) = trusting(std::path::Path::new("/dev/null"));
+    assert!(status == 69 && stderr.contains("SSL_CERT_FILE"), "{stderr}");
+}

@@ -420,3 +420,51 @@ fn a_client_that_is_gone_leaves_no_connection() {
         connections()
     );
 }
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_lists_suffice() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md"))
+        .unwrap();
+    let line = page
+        .split("ACL SETUSER")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let words = line.replace('\\', " ");
+    let mut command = vec!["ACL", "SETUSER"];
+    command.extend(words.split_whitespace());
+    let server = Server::start();
+    assert_eq!(
+        server.call(&command).text().as_deref(),
+        Some("OK"),
+        "{command:?}"
+    );
+    let url = server.url().replace("redis://", "redis://arbiter:secret@");
+    let client = Client::connect(&url).await.unwrap();
+    let name = unique_name();
+    let guard = client
+        .lock(&name)
+        .lease_time(ms(900))
+        .acquire()
+        .await
+        .unwrap();
+    let waiter = tokio::spawn({
+        let lock = client.lock(&name);
+        async move { lock.acquire().await }
+    });
+    tokio::time::sleep(ms(1_200)).await;
+    guard.refresh().await.unwrap();
+    let status = client.lock(&name).inspect().await.unwrap();
+    assert_eq!(status.waiting, 1);
+    client.lock(&name).ask_to_stop(guard.fence()).await.unwrap();
+    assert_eq!(guard.lost().await, LostReason::Revoked);
+    drop(guard);
+    let next = tokio::time::timeout(ms(500), waiter)
+        .await
+        .expect("it is pushed")
+        .unwrap()
+        .unwrap();
+    assert!(client.lock(&name).break_now(next.fence()).await.unwrap());
+}
