@@ -7,3 +7,4 @@ mod go;
 mod memory;
 mod processes;
 mod redis;
+mod stress;

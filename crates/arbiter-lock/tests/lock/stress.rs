@@ -1,0 +1,141 @@
+//! Many tasks on few names while everything goes wrong: beliefs never overlap, fences rise, and
+//! in the end nothing is left.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Hold, Lock, NoopLogger};
+use rand::RngExt as _;
+use testkit::{Server, eventually};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// The last who believed, and its fence.
+#[derive(Default)]
+struct Register {
+    last: Mutex<Option<Hold>>,
+    grants: AtomicUsize,
+}
+
+impl Register {
+    /// Notes a new belief; nobody of before may believe at this very moment.
+    fn enter(&self, hold: &Hold) {
+        let mut last = self.last.lock().unwrap();
+        if let Some(before) = last.as_ref() {
+            assert!(
+                before.fence() < hold.fence(),
+                "{} after {}",
+                hold.fence(),
+                before.fence()
+            );
+            assert!(
+                !(hold.is_held() && before.is_held()),
+                "two believe at once: {before:?} {hold:?}"
+            );
+        }
+        *last = Some(hold.clone());
+        self.grants.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn pause(most_ms: u64) -> Duration {
+    ms(dice(most_ms + 1))
+}
+
+fn dice(sides: u64) -> u64 {
+    rand::rng().random_range(0..sides)
+}
+
+/// Takes and leaves the lock in every way there is.
+async fn worker(lock: Lock, register: Arc<Register>, end: Instant) {
+    while Instant::now() < end {
+        let acquired = tokio::time::timeout(pause(600), lock.acquire()).await;
+        let Ok(Ok(guard)) = acquired else {
+            tokio::time::sleep(pause(5)).await;
+            continue;
+        };
+        register.enter(guard.hold());
+        tokio::select! {
+            () = tokio::time::sleep(pause(30)) => {}
+            _ = guard.lost() => {}
+        }
+        match dice(4) {
+            0 => drop(guard),
+            1 => drop(tokio::time::timeout(pause(1), guard.release()).await),
+            // Whether it was lost is what the register is for.
+            _ => drop(guard.release().await),
+        }
+    }
+}
+
+#[test]
+fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
+    let server = Server::start();
+    let end = Instant::now() + ms(10_000);
+    let registers: Vec<Arc<Register>> = (0..3).map(|_| Arc::default()).collect();
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let client = loop {
+                        let builder = Client::builder().store(&server.url()).logger(NoopLogger);
+                        if let Ok(client) = builder.command_timeout(ms(250)).connect().await {
+                            break client;
+                        }
+                    };
+                    let mut workers = tokio::task::JoinSet::new();
+                    for n in 0..9_usize {
+                        let register = registers[n % 3].clone();
+                        let lock = client
+                            .lock(&format!("stress-{}", n % 3))
+                            .lease_time(ms(400));
+                        workers.spawn(worker(lock, register, end));
+                    }
+                    workers.join_all().await;
+                    client.shutdown(ms(2_000)).await;
+                });
+            });
+        }
+        threads.spawn(|| {
+            while Instant::now() < end {
+                match dice(8) {
+                    0 => {
+                        server.stop();
+                        std::thread::sleep(pause(500));
+                        server.cont();
+                    }
+                    1 => drop(server.call(&["SCRIPT", "FLUSH"])),
+                    2 => drop(server.call(&["CLIENT", "PAUSE", "150", "WRITE"])),
+                    3 => drop(server.call(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+                    4 => drop(server.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])),
+                    _ => std::thread::sleep(pause(400)),
+                }
+            }
+        });
+    });
+    let grants: usize = registers
+        .iter()
+        .map(|r| r.grants.load(Ordering::Relaxed))
+        .sum();
+    println!("{grants} grants");
+    assert!(300 < grants);
+    let locks = || {
+        server
+            .keys()
+            .into_iter()
+            .filter(|key| key.starts_with("arbiter:"))
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        eventually(ms(1_500), || locks().is_empty()),
+        "{:?}",
+        locks()
+    );
+}
