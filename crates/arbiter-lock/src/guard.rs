@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::hold::{Hold, HoldState, LostReason};
 use crate::keeper::Order;
-use crate::store::{Renewal, Said};
+use crate::store::{Renewal, SaidEnded};
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
 ///
@@ -201,7 +201,7 @@ impl Grip {
             .link()
             .end(&name, &request, tombstone, Duration::MAX)
             .await;
-        let Said { reply, again, .. } = end.map_err(|failure| self.store_error(failure))?;
+        let SaidEnded { reply, again } = end.map_err(|failure| self.store_error(failure))?;
         self.is_ended = !again;
         match reply {
             Ended::Released => {

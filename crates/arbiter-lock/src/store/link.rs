@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Broken, Ended, Name, Renewed, Request, Status, Tried};
+use arbiter_lock_core::{Acquired, Broken, Name, Renewed, Request, Status, Tried};
 
-use super::{Failure, Registry, Said, Store, memory};
+use super::{Failure, Registry, Said, SaidEnded, Store, memory};
 use crate::hold::HoldState;
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
@@ -134,7 +134,7 @@ impl Link {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<Said<Ended>, Failure> {
+    ) -> Result<SaidEnded, Failure> {
         on!(self, way => way.end(name, request, tombstone, limit))
     }
 

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Ended, Grant, Moment, Name, Renewed, Request, Resource, Status, Tried,
+    Acquired, Answer, Broken, Grant, Moment, Name, Renewed, Request, Resource, Status, Tried,
 };
 
 use tokio::sync::watch;
 
-use super::{Failure, FailureKind, Push, Registry, Renewal, Said};
+use super::{Failure, FailureKind, Push, Registry, Renewal, Said, SaidEnded};
 use crate::clock::Clock;
 use crate::keeper::Order;
 
@@ -161,10 +161,12 @@ impl World {
         Said { reply, at, again }
     }
 
-    fn end(&self, name: &Name, request: &Request, tombstone: bool) -> Said<Ended> {
-        self.told(self.step(name, |resource, now| {
+    fn end(&self, name: &Name, request: &Request, tombstone: bool) -> SaidEnded {
+        let ended = self.step(name, |resource, now| {
             resource.end(now, &request.id, tombstone, |channel| self.listens(channel))
-        }))
+        });
+        let Said { reply, again, .. } = self.told(ended);
+        SaidEnded { reply, again }
     }
 }
 
@@ -278,7 +280,7 @@ impl Way {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<Said<Ended>, Failure> {
+    ) -> Result<SaidEnded, Failure> {
         self.carry(limit, |world| world.end(name, request, tombstone))
             .await
     }

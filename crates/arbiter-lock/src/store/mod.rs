@@ -13,7 +13,7 @@ mod registry;
 use std::fmt;
 use std::sync::Arc;
 
-use arbiter_lock_core::Moment;
+use arbiter_lock_core::{Ended, Moment};
 
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use link::{Link, Renewal};
@@ -27,6 +27,14 @@ pub(crate) struct Said<T> {
     pub(crate) reply: T,
     /// The store's time of the step.
     pub(crate) at: Moment,
+    /// There is more to hand over: repeat the step at once.
+    pub(crate) again: bool,
+}
+
+/// What a store said to an end. The shortest way of it tells no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SaidEnded {
+    pub(crate) reply: Ended,
     /// There is more to hand over: repeat the step at once.
     pub(crate) again: bool,
 }

@@ -128,7 +128,6 @@ mod tests {
             text("granted 1 9007199254740992 5"),
             text("granted x y z"),
             text(""),
-            text("released"),
             Value::Okay,
         ];
         for value in odd {

@@ -9,7 +9,7 @@ use redis::{Cmd, Value};
 
 use super::answer::{Answer, malformed};
 use super::keys::Keys;
-use crate::store::{Failure, FailureKind, Push, Renewal, Said};
+use crate::store::{Failure, FailureKind, Push, Renewal, Said, SaidEnded};
 
 /// A script's source and its hash, by which the server knows it.
 pub(super) struct Script {
@@ -37,9 +37,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE = "lua/queue.lua" "lua/acquire.lua";
-    END = "lua/queue.lua" "lua/end.lua";
-    BREAK = "lua/queue.lua" "lua/break.lua";
+    ACQUIRE = "lua/lock.lua" "lua/hold.lua" "lua/acquire_free.lua" "lua/queue.lua" "lua/acquire.lua";
+    END = "lua/lock.lua" "lua/end_alone.lua" "lua/hold.lua" "lua/queue.lua" "lua/end.lua";
+    BREAK = "lua/lock.lua" "lua/hold.lua" "lua/queue.lua" "lua/break.lua";
     RENEW = "lua/renew.lua";
     INSPECT = "lua/inspect.lua";
     PROBE = "lua/probe.lua";
@@ -221,7 +221,8 @@ pub(super) fn tried(value: Value) -> Result<Said<Tried>, Failure> {
     Ok(Said { reply, at, again })
 }
 
-pub(super) fn ended(value: Value) -> Result<Said<Ended>, Failure> {
+/// Reads the answer to an end; the short one tells no time and has no more to do.
+pub(super) fn ended(value: Value) -> Result<SaidEnded, Failure> {
     let mut answer = Answer::new(value)?;
     let reply = match answer.word()?.as_str() {
         "released" => Ended::Released,
@@ -229,10 +230,15 @@ pub(super) fn ended(value: Value) -> Result<Said<Ended>, Failure> {
         "not-yours" => Ended::NotYours,
         other => return Err(malformed(other)),
     };
-    let at = Moment::from_micros(answer.number()?);
-    Ok(Said {
+    if answer.is_empty() {
+        return Ok(SaidEnded {
+            reply,
+            again: false,
+        });
+    }
+    answer.number()?; // the server's time
+    Ok(SaidEnded {
         reply,
-        at,
         again: answer.flag()?,
     })
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Broken, Ended, Name, Renewed, Request, Status, Tried};
+use arbiter_lock_core::{Acquired, Broken, Name, Renewed, Request, Status, Tried};
 
 use super::connection::Connection;
 use super::keys::Keys;
 use super::script;
-use crate::store::{Failure, FailureKind, Renewal, Said};
+use crate::store::{Failure, FailureKind, Renewal, Said, SaidEnded};
 
 /// One runtime's way to a server.
 pub(crate) struct Way {
@@ -86,7 +86,7 @@ impl Way {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<Said<Ended>, Failure> {
+    ) -> Result<SaidEnded, Failure> {
         let keys = self.keys(name)?;
         script::ended(
             self.connection

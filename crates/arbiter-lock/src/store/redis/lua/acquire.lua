@@ -7,12 +7,6 @@
 --          {'busy', now µs, waiting, again, owner, fence, since µs, life ms, label}
 --          {'ended', now µs}, {'foreign-data'}
 -- A life of -1 has no end, of -2 is nobody's.
-local mode, ticket, id, lease, channel, label = unpack(ARGV)
-local held = call('HMGET', lock, 'owner', 'fence', 'since', 'label')
-local is_free = not held[1]
-if is_free and call('EXISTS', lock, queue) == 0 and ticket == '' then
-  return 'granted ' .. now_text .. ' ' .. hold(id, lease, lease, label) .. ' ' .. lease
-end
 if is_free and call('EXISTS', lock) == 1 then
   return {'foreign-data'}
 end

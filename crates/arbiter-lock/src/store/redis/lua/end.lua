@@ -2,15 +2,8 @@
 --
 -- KEYS     lock, last fence, queue
 -- ARGV     request id, lease in ms, channel, label, '1' to leave a tombstone or ''
--- Returns  {'released' or 'left' or 'not-yours', now µs, again}
+-- Returns  'released', or {'released' or 'left' or 'not-yours', now µs, again}
 -- Deletes before it writes: at the memory limit a first write would be refused.
-local id, lease, channel, label, tombstone = unpack(ARGV)
-local held = call('HMGET', lock, 'owner', 'fence')
-local is_mine = held[1] == id and held[2]
-local has_queue = call('EXISTS', queue) == 1
-if is_mine then
-  call('DEL', lock)
-end
 local waited, again = false, false
 if has_queue then
   local body = id .. ' ' .. lease .. ' ' .. channel .. ' ' .. label

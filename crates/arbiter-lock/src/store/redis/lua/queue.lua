@@ -1,4 +1,4 @@
--- Stands before acquire, end and break: the time, the hold, the queue and the hand-over.
+-- The queue and the hand-over, for acquire, end and break.
 --
 -- KEYS[1]  the hash of the lock; KEYS[2] the last fence; KEYS[3] the queue, a sorted set:
 --   w<body> ticket        a waiter; its body is "id lease_ms channel label"
@@ -8,29 +8,6 @@
 --   t<id>   -microseconds a request that was ended with an acquire unanswered
 --   g       -microseconds the latest grant, unless its holder has ended it
 --   f       -microseconds the floor: who has not looked since is not live
-local call = redis.call
-local lock, last, queue = KEYS[1], KEYS[2], KEYS[3]
-local clock = call('TIME')
-local now_text = clock[1] .. string.sub('00000' .. clock[2], -6)
-local now = tonumber(now_text)
-
-local function text(number)
-  return string.format('%.0f', number)
-end
-
--- Writes the hold and answers its fence: the time, or one more than the last.
-local function hold(id, lease, life, label)
-  local fence, memory = now_text, 60000
-  local before = tonumber(call('GET', last) or 0)
-  if now <= before then
-    fence = text(before + 1)
-    memory = memory + math.ceil((before + 1 - now) / 1000)
-  end
-  call('SET', last, fence, 'PX', memory)
-  call('HSET', lock, 'owner', id, 'fence', fence, 'since', now_text, 'lease', lease, 'label', label)
-  call('PEXPIRE', lock, life)
-  return fence
-end
 
 -- Forgets what has not been touched for a minute.
 local function prune()

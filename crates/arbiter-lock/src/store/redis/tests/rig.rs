@@ -15,7 +15,7 @@ use super::super::dial::{Line, dial};
 use super::super::keys::Keys;
 use super::super::script::{self, Call};
 use super::super::target::Target;
-use crate::store::{Push, Renewal, Said};
+use crate::store::{Push, Renewal, Said, SaidEnded};
 
 /// Channels on which somebody listens; on any other, nobody does.
 pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
@@ -187,7 +187,15 @@ impl Rig {
             .send(&script::end(&self.keys, request, tombstone))
             .await;
         let core = self.core.end(self.now(), &request.id, tombstone, listens);
-        self.compare(core, script::ended(value).unwrap())
+        let SaidEnded { reply, again } = script::ended(value).unwrap();
+        self.compare(
+            core,
+            Said {
+                reply,
+                at: self.now(),
+                again,
+            },
+        )
     }
 
     pub(super) async fn break_hold(
