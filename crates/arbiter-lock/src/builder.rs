@@ -40,11 +40,15 @@ pub struct ClientBuilder {
 }
 
 /// What concerns stores that are servers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ServerSettings {
     pub(crate) key_prefix: String,
     pub(crate) command_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    /// The only certificate authorities to trust, in PEM; else the system's.
+    pub(crate) authorities: Option<Vec<u8>>,
 }
 
 impl Default for ServerSettings {
@@ -53,6 +57,9 @@ impl Default for ServerSettings {
             key_prefix: "arbiter:".to_owned(),
             command_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
+            username: None,
+            password: None,
+            authorities: None,
         }
     }
 }
@@ -215,6 +222,20 @@ impl ClientBuilder {
     /// How long connecting may take: 5 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.server.connect_timeout = limit;
+        self
+    }
+
+    /// As whom to log in; what the URL says counts less.
+    pub fn credentials(mut self, username: &str, password: &str) -> Self {
+        self.server.username = Some(username.to_owned()).filter(|name| !name.is_empty());
+        self.server.password = Some(password.to_owned());
+        self
+    }
+
+    /// The only certificate authorities to trust, in PEM, with `rediss://` URLs; without, those
+    /// of the system, or of `SSL_CERT_FILE`.
+    pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
+        self.server.authorities = Some(pem.to_owned());
         self
     }
 }

@@ -67,3 +67,8 @@ pub use session::Session;
 pub use status::{Holder, Status, Waiter};
 #[cfg(feature = "testing")]
 pub use testing::Testing;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -468,3 +468,32 @@ async fn the_rights_that_the_documentation_lists_suffice() {
         .unwrap();
     assert!(client.lock(&name).break_now(next.fence()).await.unwrap());
 }
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
+    let server = Server::builder().tls().start();
+    server.call(&["ACL", "SETUSER", "u", "on", ">secret", "+@all", "~*", "&*"]);
+    let connect = |password: &'static str, pem: Vec<u8>| {
+        let builder = Client::builder().store(&server.tls_url());
+        builder
+            .credentials("u", password)
+            .certificate_authorities(&pem)
+            .connect()
+    };
+    let trusted = std::fs::read(server.certificate()).unwrap();
+    let client = connect("secret", trusted.clone()).await.unwrap();
+    client
+        .lock("l")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    assert!(matches!(
+        connect("wrong", trusted).await,
+        Err(Error::Refused(_))
+    ));
+    assert!(connect("secret", b"no certificate".to_vec()).await.is_err());
+}

@@ -5,6 +5,7 @@ mod cancel;
 mod faults;
 mod go;
 mod memory;
+mod options;
 mod processes;
 mod redis;
 mod stress;

@@ -33,8 +33,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(url: &str, settings: ServerSettings) -> Result<Self, Error> {
+        let mut target = Target::parse(url)?;
+        if settings.password.is_some() {
+            target.username = settings.username;
+            target.password = settings.password;
+        }
+        target.authorities = settings.authorities;
         Ok(Self {
-            target: Arc::new(Target::parse(url)?),
+            target: Arc::new(target),
             key_prefix: settings.key_prefix.into(),
             limits: Limits {
                 command: settings.command_timeout,
