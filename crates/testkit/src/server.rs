@@ -1,6 +1,8 @@
 //! A real server process, on loopback, that ends with its value.
 
+use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,14 +1,21 @@
-//! The proxy itself: it listens, opens a line for each client, and is told what to break.
+//! A proxy before a server, which reads what passes and breaks it as told.
+
+mod frame;
+mod gate;
+mod line;
+mod rule;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use super::line::Line;
-use super::rule::{Fault, Rule};
-use super::traffic::{Pushes, Switch, Traffic};
 use crate::server::Server;
+use line::Line;
+pub use rule::{Fault, Rule};
+use traffic::Switch;
+pub use traffic::{Pushes, Traffic};
 
 /// A proxy before a [`Server`], on loopback and on threads of its own, so that a test whose
 /// runtime is blocked does not freeze it. It reads RESP over plain TCP, and RESP3 where there are
