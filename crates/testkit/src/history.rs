@@ -64,8 +64,7 @@ impl History {
     #[must_use]
     pub fn now_ns() -> u64 {
         let now = clock_gettime(ClockId::Monotonic);
-        u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec))
-            .unwrap_or(0)
+        u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)).unwrap_or(0)
     }
 
     /// A belief begins now: to be called once the acquire has answered.
@@ -99,39 +98,35 @@ impl History {
     /// If the file cannot be read, or a line of it is none of ours.
     pub fn beliefs(&self) -> io::Result<Vec<Belief>> {
         let text = std::fs::read_to_string(&self.path)?;
-        let mut beliefs: BTreeMap<(String, u64, String), Belief> = BTreeMap::new();
-        let mut ends = Vec::new();
+        let mut beliefs = Vec::new();
+        let mut ends: BTreeMap<_, u64> = BTreeMap::new();
         for line in text.lines() {
             let odd = || io::Error::new(io::ErrorKind::InvalidData, line.to_owned());
             let words: Vec<&str> = line.split('\t').collect();
             let [edge, name, owner, fence, at] = words[..] else {
                 return Err(odd());
             };
-            let fence = fence.parse().map_err(|_| odd())?;
-            let at = at.parse().map_err(|_| odd())?;
-            let key = (name.to_owned(), fence, owner.to_owned());
+            let fence: u64 = fence.parse().map_err(|_| odd())?;
+            let at_ns = at.parse().map_err(|_| odd())?;
             match edge {
-                "begin" => {
-                    let belief = Belief {
-                        name: name.to_owned(),
-                        owner: owner.to_owned(),
-                        fence,
-                        begin_ns: at,
-                        end_ns: None,
-                    };
-                    beliefs.entry(key).or_insert(belief);
+                "begin" => beliefs.push(Belief {
+                    name: name.to_owned(),
+                    owner: owner.to_owned(),
+                    fence,
+                    begin_ns: at_ns,
+                    end_ns: None,
+                }),
+                "end" => {
+                    let end = ends.entry((name, owner, fence)).or_insert(at_ns);
+                    *end = at_ns.min(*end);
                 }
-                "end" => ends.push((key, at)),
                 _ => return Err(odd()),
             }
         }
-        // Another process may have written the end before the begin.
-        for (key, at) in ends {
-            if let Some(belief) = beliefs.get_mut(&key) {
-                belief.end_ns = Some(belief.end_ns.map_or(at, |end| end.min(at)));
-            }
+        for belief in &mut beliefs {
+            let key = (&*belief.name, &*belief.owner, belief.fence);
+            belief.end_ns = ends.get(&key).copied();
         }
-        let mut beliefs: Vec<_> = beliefs.into_values().collect();
         beliefs.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
         Ok(beliefs)
     }
@@ -143,23 +138,23 @@ impl History {
     ///
     /// # Panics
     /// If the file cannot be read.
-    pub fn check(&self) -> Result<Summary, Violation> {
+    pub fn check(&self) -> Result<Summary, Box<Violation>> {
         let beliefs = self.beliefs().expect("the history's file");
         // Of all before, the one that ended last: who overlaps with any overlaps with that one.
         let mut longest: Option<&Belief> = None;
         let mut before: Option<&Belief> = None;
         for belief in &beliefs {
             let of_name = |other: &&Belief| other.name == belief.name;
-            if let Some(other) = before.filter(of_name) {
-                if belief.fence <= other.fence {
-                    return Err(Violation::Fence(other.clone(), belief.clone()));
-                }
+            if let Some(other) = before.filter(of_name)
+                && belief.fence <= other.fence
+            {
+                return Err(Violation::Fence(other.clone(), belief.clone()).into());
             }
             longest = longest.filter(of_name);
-            if let Some(other) = longest {
-                if other.end_ns.is_some_and(|end| belief.begin_ns < end) {
-                    return Err(Violation::Overlap(other.clone(), belief.clone()));
-                }
+            if let Some(other) = longest
+                && other.end_ns.is_some_and(|end| belief.begin_ns < end)
+            {
+                return Err(Violation::Overlap(other.clone(), belief.clone()).into());
             }
             if longest.and_then(|other| other.end_ns) <= belief.end_ns {
                 longest = Some(belief);

@@ -52,7 +52,11 @@ enum Fate {
 }
 
 impl Line {
-    pub(super) fn open(client: TcpStream, port: u16, switch: &Arc<Switch>) -> io::Result<Arc<Self>> {
+    pub(super) fn open(
+        client: TcpStream,
+        port: u16,
+        switch: &Arc<Switch>,
+    ) -> io::Result<Arc<Self>> {
         let server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_nodelay(true)?;
         client.set_nodelay(true)?;

@@ -30,8 +30,10 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub struct Rule(Arc<Inner>);
 
+type Predicate = Box<dyn Fn(&[Vec<u8>]) -> bool + Send + Sync>;
+
 struct Inner {
-    matches: Box<dyn Fn(&[Vec<u8>]) -> bool + Send + Sync>,
+    matches: Predicate,
     /// The match that it acts on; none for each.
     nth: Option<u64>,
     fault: Fault,
