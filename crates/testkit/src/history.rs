@@ -140,26 +140,17 @@ impl History {
     /// If the file cannot be read.
     pub fn check(&self) -> Result<Summary, Box<Violation>> {
         let beliefs = self.beliefs().expect("the history's file");
-        // Of all before, the one that ended last: who overlaps with any overlaps with that one.
-        let mut longest: Option<&Belief> = None;
-        let mut before: Option<&Belief> = None;
-        for belief in &beliefs {
-            let of_name = |other: &&Belief| other.name == belief.name;
-            if let Some(other) = before.filter(of_name)
-                && belief.fence <= other.fence
-            {
-                return Err(Violation::Fence(other.clone(), belief.clone()).into());
+        for pair in beliefs.windows(2) {
+            let [first, second] = pair else { continue };
+            if first.name != second.name {
+                continue;
             }
-            longest = longest.filter(of_name);
-            if let Some(other) = longest
-                && other.end_ns.is_some_and(|end| belief.begin_ns < end)
-            {
-                return Err(Violation::Overlap(other.clone(), belief.clone()).into());
+            if second.fence <= first.fence {
+                return Err(Violation::Fence(first.clone(), second.clone()).into());
             }
-            if longest.and_then(|other| other.end_ns) <= belief.end_ns {
-                longest = Some(belief);
+            if first.end_ns.is_some_and(|end| second.begin_ns < end) {
+                return Err(Violation::Overlap(first.clone(), second.clone()).into());
             }
-            before = Some(belief);
         }
         Ok(Summary {
             beliefs: beliefs.len(),

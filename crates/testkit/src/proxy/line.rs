@@ -37,8 +37,7 @@ struct Lost {
 #[derive(Debug)]
 struct Expected {
     fate: Fate,
-    /// Frames that make it up: one, but for a subscription to several channels.
-    frames: usize,
+    /// Whether pushes confirm it, of which the first counts, in place of a reply.
     subscribes: bool,
 }
 
@@ -138,12 +137,7 @@ impl Line {
         let name = request.args.first().map(Vec::as_slice).unwrap_or_default();
         let name = String::from_utf8_lossy(name).to_uppercase();
         let subscribes = name.ends_with("SUBSCRIBE");
-        let channels = request.args.len().saturating_sub(1).max(1);
-        let expected = Expected {
-            fate,
-            frames: if subscribes { channels } else { 1 },
-            subscribes,
-        };
+        let expected = Expected { fate, subscribes };
         self.lock_expected().push_back(expected);
         switch.count(name);
         (&self.server).write_all(&request.bytes)
@@ -175,7 +169,7 @@ impl Line {
     }
 
     fn carry_reply(&self, frame: &[u8], is_push: bool) -> io::Result<()> {
-        match self.fate_of(frame, is_push) {
+        match self.next_fate(is_push) {
             Fate::Pass => self.deliver(frame),
             Fate::Swallow => Ok(()),
             Fate::Delay(by) => {
@@ -190,21 +184,16 @@ impl Line {
         }
     }
 
-    fn fate_of(&self, frame: &[u8], is_push: bool) -> Fate {
+    fn next_fate(&self, is_push: bool) -> Fate {
         let mut expected = self.lock_expected();
-        let Some(front) = expected.front_mut() else {
-            return Fate::Pass; // a push that nobody asked for
-        };
-        if is_push && !front.subscribes {
-            return Fate::Pass;
+        match expected.front() {
+            Some(front) if !is_push || front.subscribes => {
+                let fate = front.fate;
+                expected.pop_front();
+                fate
+            }
+            _ => Fate::Pass, // a push that nobody asked for, or a further confirmation
         }
-        if 1 < front.frames && frame.first() != Some(&b'-') {
-            front.frames -= 1;
-            return Fate::Pass;
-        }
-        let fate = front.fate;
-        expected.pop_front();
-        fate
     }
 
     /// Delivers pushes when their time has come.

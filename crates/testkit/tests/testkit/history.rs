@@ -41,7 +41,7 @@ fn holds_one_after_the_other_with_rising_fences_are_right() {
 }
 
 #[test]
-fn an_overlap_is_found_even_behind_a_short_belief() {
+fn an_overlap_is_found_and_the_earliest_end_counts() {
     let scratch = Scratch::new();
     let history = scratch.history();
     let long = History::now_ns() + 60_000_000_000;
@@ -54,7 +54,7 @@ fn an_overlap_is_found_even_behind_a_short_belief() {
         panic!("{violation}");
     };
     assert_eq!((first.owner, second.owner), ("long".into(), "short".into()));
-    // The earliest end counts: the long one was killed before the short one began.
+    // The long one was killed before the short one began.
     history.end_at("a", "long", 1, second.begin_ns - 1).unwrap();
     let summary = history.check().unwrap();
     assert_eq!(
