@@ -4,6 +4,7 @@
 mod cancel;
 mod faults;
 mod go;
+mod matrix;
 mod memory;
 mod options;
 mod processes;
