@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::error::{Error, Invalid};
 use crate::event::{Logger, TracingLogger};
 use crate::options::{Options, Patience};
-use crate::store::Store;
 use crate::store::memory::World;
 #[cfg(feature = "redis")]
 use crate::store::redis::Server;
+use crate::store::{ServerSettings, Store};
 
 /// Settings of a [`Client`] of your own.
 ///
@@ -37,31 +37,6 @@ pub struct ClientBuilder {
     store_timeout: Duration,
     defaults: Options,
     server: ServerSettings,
-}
-
-/// What concerns stores that are servers.
-#[derive(Clone)]
-pub(crate) struct ServerSettings {
-    pub(crate) key_prefix: String,
-    pub(crate) command_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
-    /// The only certificate authorities to trust, in PEM; else the system's.
-    pub(crate) authorities: Option<Vec<u8>>,
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self {
-            key_prefix: "arbiter:".to_owned(),
-            command_timeout: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(5),
-            username: None,
-            password: None,
-            authorities: None,
-        }
-    }
 }
 
 /// For how long a store may be silent before a wait without limit ends.

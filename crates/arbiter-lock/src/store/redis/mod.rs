@@ -17,9 +17,8 @@ mod way;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::builder::ServerSettings;
 use crate::error::Error;
-use crate::store::Registry;
+use crate::store::{Registry, ServerSettings};
 use connection::{Connection, Ears, Limits};
 use target::Target;
 pub(crate) use way::Way;
