@@ -12,8 +12,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::hold::{Hold, HoldState};
 use crate::lost_reason::LostReason;
-use crate::store::Order;
-use crate::store::SaidEnded;
+use crate::store::{Order, SaidEnded};
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
 ///
