@@ -38,6 +38,22 @@ async fn an_uncontended_cycle_is_two_commands() {
     assert_eq!(commands(&server) - before, 200);
 }
 
+#[tokio::test]
+async fn a_busy_try_is_one_command_and_leaves_nothing_to_end() {
+    let server = Server::start();
+    let (client, name, _guard) = held(&server).await;
+    let lock = client.lock(&name);
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    tokio::time::sleep(ms(100)).await;
+    let before = commands(&server);
+    for _ in 0..20 {
+        assert!(lock.try_acquire().await.unwrap().is_none());
+    }
+    tokio::time::sleep(ms(100)).await;
+    let renewals = 1;
+    assert!(commands(&server) - before <= 20 + renewals);
+}
+
 /// Commands that clients sent, the asking ones left out.
 fn commands(server: &Server) -> u64 {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
