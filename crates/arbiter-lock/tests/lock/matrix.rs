@@ -268,3 +268,18 @@ async fn lost_and_late_messages_cost_a_look_and_no_more() {
         rig.is_clean(Fault::LoseReply).await;
     }
 }
+
+#[tokio::test]
+async fn a_lease_shorter_than_the_way_to_the_server_is_an_answer_and_no_endless_loop() {
+    let rig = Rig::new().await;
+    rig.proxy.each(Fault::DelayReply(ms(150)), is_acquire);
+    let lock = rig.client.lock(&rig.name).lease_time(ms(100));
+    let error = tokio::time::timeout(ms(10_000), lock.acquire())
+        .await
+        .expect("an end")
+        .unwrap_err();
+    assert!(
+        error.is_unavailable() && error.to_string().contains("too short"),
+        "{error}"
+    );
+}
