@@ -513,3 +513,24 @@ async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
     ));
     assert!(connect("secret", b"no certificate".to_vec()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_through_it() {
+    let server = Server::start();
+    let (client, name, guard) = held(&server).await;
+    server.call(&["CONFIG", "SET", "busy-reply-threshold", "50"]);
+    std::thread::scope(|threads| {
+        threads.spawn(|| server.call(&["EVAL", "while true do end", "0"]));
+        std::thread::sleep(ms(200));
+        let lock = client.lock("other").wait_timeout(ms(300));
+        let error = lock.blocking_acquire().unwrap_err();
+        assert!(
+            error.is_unavailable() && error.to_string().contains("busy"),
+            "{error}"
+        );
+        server.call(&["SCRIPT", "KILL"]);
+    });
+    tokio::time::sleep(ms(1_500)).await;
+    assert!(guard.is_held(), "it lost {name}");
+    guard.release().await.unwrap();
+}

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Guard, NoopLogger};
-use testkit::{Fault, Proxy, Pushes, Server, eventually_async, unique_name};
+use testkit::{Fault, Proxy, Pushes, Server, Traffic, eventually_async, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -282,4 +282,26 @@ async fn a_lease_shorter_than_the_way_to_the_server_is_an_answer_and_no_endless_
         error.is_unavailable() && error.to_string().contains("too short"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_open_and_says_nothing_is_replaced() {
+    let rig = Rig::new().await;
+    let guard = rig
+        .client
+        .lock(&rig.name)
+        .lease_time(ms(6_000))
+        .acquire()
+        .await
+        .unwrap();
+    rig.proxy.set_traffic(Traffic::Silent);
+    let lock = rig.client.lock("other").wait_timeout(ms(1_500));
+    assert!(lock.acquire().await.unwrap_err().is_unavailable());
+    // Whatever was open stays silent for ever; only a new connection helps.
+    rig.proxy.set_traffic(Traffic::Flowing);
+    let lock = lock.wait_timeout(ms(3_000));
+    lock.acquire().await.unwrap().release().await.unwrap();
+    tokio::time::sleep(ms(4_000)).await;
+    assert!(guard.is_held(), "the keeper's connection was replaced too");
+    guard.release().await.unwrap();
 }
