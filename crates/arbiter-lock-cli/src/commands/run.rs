@@ -1,13 +1,15 @@
 //! `arbiter run`: a command under a lock.
 
+mod deadline;
 mod interrupts;
+mod work;
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Contended, Error, Event, Guard, Lock, Logger, LostReason};
+use arbiter_lock::{Client, Contended, Error, Event, Guard, Lock, Logger};
 use tokio::sync::watch;
 
-use crate::child::{Child, Ended, find};
+use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
 use crate::exit::Exit;
 use crate::output::{self, Narrator};
@@ -16,8 +18,8 @@ use interrupts::Interrupts;
 
 /// How long somebody waits before he is told for whom.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to linger to undo what was left.
-const LINGER: Duration = Duration::from_millis(750);
+/// How long to linger to undo what was left, after a release that may have taken [`work::RELEASE`].
+const LINGER: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
     match try_run(&args, store).await {
@@ -38,7 +40,7 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let lock = lock(&client, name, args, grace);
     let exit = tokio::select! {
         guard = acquire(&lock, args, told) => match guard {
-            Ok(guard) => run_under(guard, args, grace, &mut interrupts).await,
+            Ok(guard) => work::work(guard, args, grace, &mut interrupts).await,
             Err(exit) => exit,
         },
         signal = interrupts.next() => Exit::DieOf(signal),
@@ -146,86 +148,6 @@ async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
             return std::future::pending().await;
         }
         tokio::time::sleep(PATIENCE).await;
-    }
-}
-
-/// Runs the command while the guard holds, and sees to it that it has ended before the lock
-/// can be anybody else's.
-async fn run_under(
-    guard: Guard,
-    args: &RunArgs,
-    grace: Duration,
-    interrupts: &mut Interrupts,
-) -> Exit {
-    let env = [
-        ("ARBITER_NAME", guard.name().to_owned()),
-        ("ARBITER_OWNER", guard.owner().to_owned()),
-        ("ARBITER_FENCE", guard.fence().to_string()),
-    ];
-    let mut child = match Child::start(&args.command, &env) {
-        Ok(child) => child,
-        Err(error) => {
-            output::say(&format!("cannot start a process: {error}"));
-            return Exit::Os;
-        }
-    };
-    let mut interrupted = None;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = child.ended() => break Ok(ended),
-            reason = guard.lost() => break Err(reason),
-            signal = interrupts.next() => {
-                child.signal(signal);
-                interrupted = Some(signal);
-            }
-        }
-    };
-    match ended {
-        Err(reason) => {
-            stop(&mut child, reason, grace).await;
-            lost(guard.name(), reason)
-        }
-        Ok(ended) => released(guard, ended, interrupted).await,
-    }
-}
-
-/// Stops the command: at once where somebody else may hold already, else with time to end.
-async fn stop(child: &mut Child, reason: LostReason, grace: Duration) {
-    if !matches!(reason, LostReason::Taken | LostReason::Deleted) {
-        child.terminate();
-        if tokio::time::timeout(grace, child.ended()).await.is_ok() {
-            child.kill(); // what is left of its group
-            return;
-        }
-    }
-    child.kill();
-    child.ended().await;
-}
-
-fn lost(name: &str, reason: LostReason) -> Exit {
-    output::say(&format!(
-        "lost '{}' while the command ran, and stopped it: {reason}",
-        name.escape_debug()
-    ));
-    if reason == LostReason::MaxHold {
-        Exit::MaxHold
-    } else {
-        Exit::Lost
-    }
-}
-
-async fn released(guard: Guard, ended: Ended, interrupted: Option<i32>) -> Exit {
-    let exit = interrupted.map_or(ended.exit(), Exit::DieOf);
-    let name = guard.name().to_owned();
-    match guard.release().await {
-        Ok(()) => exit,
-        Err(Error::Lost(loss)) => lost(&name, loss.reason),
-        // The lock goes by its lease; the command has run under it to its end.
-        Err(error) => {
-            output::say(&format!("could not release, the lease will: {error}"));
-            exit
-        }
     }
 }
 
