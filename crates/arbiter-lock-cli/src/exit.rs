@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Unavailable,
     /// A fault of ours.
     Software,
-    /// No process can be started.
+    /// The system refuses: no process can be started, nothing can be written.
     Os,
     /// Somebody else has it.
     Contended,
@@ -77,9 +77,12 @@ impl Exit {
 
     /// Ends the process: by the signal that it was sent, where it can die of one.
     pub(crate) fn leave(self) -> ExitCode {
-        if let Self::DieOf(signal) = self {
-            // As process 1 it cannot die of a signal, and ends with the status instead.
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        match self {
+            // Process 1 cannot die of a signal, and ends with the status instead.
+            Self::DieOf(signal) if std::process::id() != 1 => {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            _ => {}
         }
         self.into()
     }

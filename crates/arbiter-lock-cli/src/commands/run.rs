@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::output::{self, Narrator};
+use crate::output::{self, Narrator, typed};
 use crate::store;
 use interrupts::Interrupts;
 
@@ -29,6 +29,7 @@ pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
 
 async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let name = one_name(&args.names)?;
+    store::check_name(name)?;
     let grace = grace(args)?;
     find(args.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::bug(&e))?;
@@ -39,7 +40,7 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     };
     let lock = lock(&client, name, args, grace);
     let exit = tokio::select! {
-        guard = acquire(&lock, args, told) => match guard {
+        guard = acquire(&lock, args, store, told) => match guard {
             Ok(guard) => work::work(guard, args, grace, &mut interrupts).await,
             Err(exit) => exit,
         },
@@ -66,8 +67,10 @@ fn grace(args: &RunArgs) -> Result<Duration, Exit> {
         .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
     if longest < grace {
         output::say(&format!(
-            "a grace of {grace:?} leaves too little of a lease of {:?}: at the most {longest:?}, or a longer --lease",
-            args.lease
+            "a grace of {} leaves too little of a lease of {}: --grace {} at the most, or a longer --lease",
+            typed(grace),
+            typed(args.lease),
+            typed(longest)
         ));
         return Err(Exit::Usage);
     }
@@ -112,18 +115,19 @@ fn note(args: &RunArgs) -> String {
 async fn acquire(
     lock: &Lock,
     args: &RunArgs,
+    store: &StoreArgs,
     mut told: watch::Receiver<Option<Contended>>,
 ) -> Result<Guard, Exit> {
     let acquiring = lock.acquire();
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = tell_after_a_while(&mut told), if !args.quiet => unreachable!("it tells for ever"),
+        () = tell_after_a_while(&mut told, store), if !args.quiet => unreachable!("it tells for ever"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
             if !args.quiet {
-                output::say(&format!("skipped: {}", output::held(&contended)));
+                output::say(&format!("skipped: {}", output::held(&contended, store)));
             }
             Exit::Status(args.conflict_exit_code)
         }
@@ -132,7 +136,7 @@ async fn acquire(
 }
 
 /// Tells for whom the waiter waits, and again when another holds.
-async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
+async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
     let owner =
         |contended: &Contended| contended.holder.as_ref().map(|holder| holder.owner.clone());
     tokio::time::sleep(PATIENCE).await;
@@ -142,7 +146,7 @@ async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
         if let Some(contended) = news.filter(|contended| known.as_ref() != Some(&owner(contended)))
         {
             known = Some(owner(&contended));
-            output::say(&output::waiting(&contended));
+            output::say(&output::waiting(&contended, store));
         }
         if told.changed().await.is_err() {
             return std::future::pending().await;
@@ -153,9 +157,9 @@ async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
 
 fn narrator(args: &RunArgs) -> Narrator {
     match (args.quiet, args.verbose) {
-        (true, _) => Narrator::errors(),
+        (true, _) => Narrator::nothing(),
         (_, true) => Narrator::everything(),
-        _ => Narrator::warnings(),
+        _ => Narrator::left_behind(),
     }
 }
 
