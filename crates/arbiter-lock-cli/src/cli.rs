@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::output::quoted;
+use crate::store::secret;
+
 /// Runs a command under a distributed lock, on the Redis or Valkey that you already run.
 #[derive(Debug, Parser)]
 #[command(
@@ -27,11 +30,30 @@ pub(crate) struct StoreArgs {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// A file that holds the store's URL (or ARBITER_STORE_FILE); keeps a password out of sight
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "store")]
     pub(crate) store_file: Option<std::path::PathBuf>,
     /// What the keys begin with (or ARBITER_KEY_PREFIX) [default: arbiter:]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) key_prefix: Option<String>,
+}
+
+impl StoreArgs {
+    /// The same flags, to be typed again; without a password, which stands elsewhere then.
+    pub(crate) fn again(&self) -> String {
+        let file = self.store_file.as_ref().map(|path| path.to_string_lossy());
+        let flags = [
+            (
+                "--store",
+                self.store.as_deref().filter(|url| secret(url).is_none()),
+            ),
+            ("--store-file", file.as_deref()),
+            ("--key-prefix", self.key_prefix.as_deref()),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(value?))))
+            .collect()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,13 +80,13 @@ pub(crate) struct RunArgs {
     #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
     /// How long the lock outlives a crash: 100ms to 365 days
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s")]
     pub(crate) lease: Duration,
     /// From TERM to KILL when the lock is lost [default: 5s, or a third of the lease]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) grace: Option<Duration>,
     /// End the command after that long
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) max_hold: Option<Duration>,
     /// A note for people who look at who holds the lock
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -123,17 +145,31 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000.0,
         "h" => 3_600_000.0,
         "d" => 86_400_000.0,
-        _ => {
-            return Err(format!(
-                "{unit:?} is no unit of time: ms, s, m, h and d are"
-            ));
-        }
+        // What was typed may be a secret at the wrong place.
+        _ => return Err("the units of time are ms, s, m, h and d".to_owned()),
     };
     let number: f64 = number
         .parse()
         .map_err(|_| "write it like 1500ms, 30s or 5m".to_owned())?;
     Duration::try_from_secs_f64(number * millis / 1_000.0)
         .map_err(|_| "that is too long".to_owned())
+}
+
+/// A lease, checked before anything is sent.
+fn lease(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(100)..=Duration::from_secs(365 * 86_400);
+    let lease = duration(text)?;
+    if range.contains(&lease) {
+        return Ok(lease);
+    }
+    Err("a lease lasts from 100 ms to 365 days".to_owned())
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it has to be more than 0".to_owned()),
+        time => Ok(time),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ mod cli;
 mod commands;
 mod exit;
 mod output;
+mod signals;
 mod store;
+mod usage;
 
 use clap::Parser;
 
@@ -18,16 +20,22 @@ fn main() -> std::process::ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return output::usage(&error).into(),
+        Err(error) => return usage::usage(&error).into(),
     };
+    // What a panic has said is enough.
+    std::panic::catch_unwind(|| block_on(cli))
+        .unwrap_or(Exit::Software)
+        .leave()
+}
+
+fn block_on(cli: Cli) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let exit = match runtime {
+    match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => output::bug(&error),
-    };
-    exit.leave()
+    }
 }
 
 async fn run(cli: Cli) -> Exit {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Contended, Event, Level, Logger};
 
+use crate::cli::StoreArgs;
 use crate::exit::Exit;
 
 /// Says something to people; every line says who speaks.
@@ -22,74 +23,8 @@ pub(crate) fn bug(error: &dyn Display) -> Exit {
     Exit::Software
 }
 
-/// Says what is wrong with the command line; help and version are no errors.
-pub(crate) fn usage(error: &clap::Error) -> Exit {
-    if !error.use_stderr() {
-        // A closed pipe is nobody's fault.
-        let _ = error.print();
-        return Exit::Success;
-    }
-    let args: Vec<_> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
-    match corrected(&args) {
-        Some(line) => say(&format!(
-            "the command to run stands behind --, like this:\n  {line}"
-        )),
-        None => {
-            let _ = error.print();
-        }
-    }
-    Exit::Usage
-}
-
-/// `run NAME COMMAND` without `--`, as it has to be written.
-fn corrected(args: &[String]) -> Option<String> {
-    let run = args.iter().position(|arg| arg == "run")?;
-    if args
-        .iter()
-        .any(|arg| arg == "--" || arg == "-h" || arg == "--help")
-    {
-        return None;
-    }
-    let takes_value = |arg: &str| {
-        const LONG: [&str; 9] = [
-            "--wait",
-            "--conflict-exit-code",
-            "--lease",
-            "--grace",
-            "--max-hold",
-            "--label",
-            "--store",
-            "--store-file",
-            "--key-prefix",
-        ];
-        LONG.contains(&arg) || arg == "-w" || arg == "-E"
-    };
-    let mut name = run + 1;
-    while let Some(arg) = args.get(name).filter(|arg| arg.starts_with('-')) {
-        name += if takes_value(arg) { 2 } else { 1 };
-    }
-    let (head, command) = args.split_at_checked(name + 1)?;
-    if command.is_empty() {
-        return None;
-    }
-    let quote = |words: &[String]| {
-        words
-            .iter()
-            .map(|word| quoted(word))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    Some(format!(
-        "arbiter {} -- {}",
-        quote(&head[1..]),
-        quote(command)
-    ))
-}
-
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -98,21 +33,24 @@ fn quoted(word: &str) -> String {
 }
 
 /// What a waiter is told.
-pub(crate) fn waiting(contended: &Contended) -> String {
+pub(crate) fn waiting(contended: &Contended, store: &StoreArgs) -> String {
     let place = contended
         .place
         .map_or(String::new(), |place| format!(", place {place}"));
-    format!("waiting{place}: {}", held(contended))
+    format!("waiting{place}: {}", held(contended, store))
 }
 
 /// Who stands in the way, and what to type next.
-pub(crate) fn held(contended: &Contended) -> String {
+pub(crate) fn held(contended: &Contended, store: &StoreArgs) -> String {
     let holder = contended
         .holder
         .as_ref()
         .map_or(String::new(), |holder| format!(" by {holder}"));
     let name = quoted(&contended.name);
-    format!("{name} is held{holder}; see: arbiter status {name}")
+    format!(
+        "{name} is held{holder}; see: arbiter status{} {name}",
+        store.again()
+    )
 }
 
 /// A duration for people.
@@ -125,7 +63,15 @@ pub(crate) fn seconds(time: Duration) -> String {
     }
 }
 
-/// Tells of events: all of them, or what is worth a warning, or nothing.
+/// A duration as it is typed, no longer than it is.
+pub(crate) fn typed(time: Duration) -> String {
+    match time.as_millis() {
+        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+/// Tells of events: all of them, or what was left behind, or nothing.
 pub(crate) struct Narrator {
     least: Option<Level>,
 }
@@ -137,11 +83,11 @@ impl Narrator {
         }
     }
 
-    pub(crate) const fn errors() -> Self {
+    pub(crate) const fn nothing() -> Self {
         Self { least: None }
     }
 
-    pub(crate) const fn warnings() -> Self {
+    pub(crate) const fn left_behind() -> Self {
         Self {
             least: Some(Level::Error),
         }
@@ -163,26 +109,28 @@ impl Logger for Narrator {
 mod tests {
     use super::*;
 
-    fn of(line: &str) -> Option<String> {
-        corrected(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    #[test]
+    fn a_duration_is_shown_as_it_is_typed() {
+        for (ms, shown) in [
+            (960, "960ms"),
+            (30_000, "30s"),
+            (1_500, "1500ms"),
+            (0, "0s"),
+        ] {
+            assert_eq!(typed(Duration::from_millis(ms)), shown);
+        }
+        assert_eq!(typed(Duration::from_nanos(666_666_666)), "666ms");
     }
 
     #[test]
-    fn a_command_without_the_dashes_is_shown_with_them() {
-        assert_eq!(
-            of("arbiter run n echo hi").as_deref(),
-            Some("arbiter run n -- echo hi")
-        );
-        assert_eq!(
-            of("arbiter run -n -w 5s n sh -c x").as_deref(),
-            Some("arbiter run -n -w 5s n -- sh -c x")
-        );
-        assert_eq!(
-            of("arbiter --store u run n a;b").as_deref(),
-            Some("arbiter --store u run n -- 'a;b'")
-        );
-        assert_eq!(of("arbiter run n"), None);
-        assert_eq!(of("arbiter run -- echo"), None);
-        assert_eq!(of("arbiter status a b"), None);
+    fn words_are_quoted_as_a_shell_takes_them() {
+        for (word, shown) in [
+            ("a-b/c", "a-b/c"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
     }
 }

@@ -1,10 +1,15 @@
 //! Which store the user means, and a client of it.
 
+use std::env::VarError;
+
 use arbiter_lock::{Client, Error, Logger};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
+
+/// The longest name, in bytes.
+const LONGEST_NAME: usize = 512;
 
 /// Connects to the store that the flags or the environment name; it never guesses one.
 pub(crate) async fn connect(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
@@ -14,14 +19,26 @@ pub(crate) async fn connect(args: &StoreArgs, logger: impl Logger) -> Result<Cli
         return Err(Exit::Usage);
     }
     let mut builder = Client::builder().store(&url).logger(logger);
-    let prefix = args
-        .key_prefix
-        .clone()
-        .or_else(|| std::env::var("ARBITER_KEY_PREFIX").ok());
+    let prefix = match &args.key_prefix {
+        Some(prefix) => Some(prefix.clone()),
+        None => variable("ARBITER_KEY_PREFIX")?,
+    };
     if let Some(prefix) = prefix {
         builder = builder.key_prefix(&prefix);
     }
     builder.connect().await.map_err(|error| fail(&error))
+}
+
+/// Refuses a name that no lock can have, whether the store answers or not.
+pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
+    if (1..=LONGEST_NAME).contains(&name.len()) {
+        return Ok(());
+    }
+    output::say(&format!(
+        "a name has from 1 to {LONGEST_NAME} bytes, and this one {}",
+        name.len()
+    ));
+    Err(Exit::Usage)
 }
 
 /// Says what went wrong, and what it is to the caller.
@@ -30,9 +47,31 @@ pub(crate) fn fail(error: &Error) -> Exit {
     Exit::of(error)
 }
 
+/// The password in a URL: between the user and the last `@`, or a parameter.
+pub(crate) fn secret(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let user_info = rest.rsplit_once('@').map_or("", |(info, _)| info);
+    let password = user_info.split_once(':').map(|(_, password)| password);
+    let parameter = || {
+        let (_, value) = rest.split_once("pass=")?;
+        value.split('&').next()
+    };
+    password
+        .or_else(parameter)
+        .filter(|secret| !secret.is_empty())
+}
+
+/// The text of the command line without its password.
+pub(crate) fn without_secret(arg: &str) -> String {
+    match secret(arg) {
+        Some(secret) => arg.replace(secret, "***"),
+        None => arg.to_owned(),
+    }
+}
+
 fn url(args: &StoreArgs) -> Result<String, Exit> {
     if let Some(url) = &args.store {
-        if has_password(url) {
+        if secret(url).is_some() {
             output::say(
                 "hint: a password on the command line is seen by everybody who lists processes; \
                  ARBITER_STORE or --store-file hides it",
@@ -43,40 +82,64 @@ fn url(args: &StoreArgs) -> Result<String, Exit> {
     if let Some(path) = &args.store_file {
         return read(path);
     }
-    if let Some(url) = std::env::var("ARBITER_STORE")
-        .ok()
-        .filter(|url| !url.is_empty())
-    {
+    if let Some(url) = variable("ARBITER_STORE")? {
         return Ok(url);
     }
-    if let Some(path) = std::env::var_os("ARBITER_STORE_FILE") {
-        return read(path.as_ref());
-    }
-    output::say(
-        "no store is named, and arbiter guesses none\n\
-         name one: --store redis://127.0.0.1:6379, or ARBITER_STORE in the environment",
-    );
-    Err(Exit::Usage)
-}
-
-fn read(path: &std::path::Path) -> Result<String, Exit> {
-    match std::fs::read_to_string(path) {
-        Ok(url) => Ok(url.trim().to_owned()),
-        Err(error) => {
-            output::say(&format!(
-                "cannot read the store's URL from {}: {error}",
-                path.display()
-            ));
+    match std::env::var_os("ARBITER_STORE_FILE").filter(|path| !path.is_empty()) {
+        Some(path) => read(path.as_ref()),
+        None => {
+            output::say(
+                "no store is named, and arbiter guesses none\n\
+                 name one: --store redis://127.0.0.1:6379, or ARBITER_STORE in the environment",
+            );
             Err(Exit::Usage)
         }
     }
 }
 
-fn has_password(url: &str) -> bool {
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    let credentials = authority
-        .rsplit_once('@')
-        .map_or("", |(credentials, _)| credentials);
-    credentials.contains(':') || url.contains("pass=")
+/// A variable; an empty one is none.
+fn variable(name: &str) -> Result<Option<String>, Exit> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            output::say(&format!("{name} in the environment is not UTF-8"));
+            Err(Exit::Usage)
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<String, Exit> {
+    let shown = path.display();
+    let said = match std::fs::read_to_string(path) {
+        Ok(url) if url.trim().is_empty() => {
+            format!("{shown} is empty, and should hold the store's URL")
+        }
+        Ok(url) => return Ok(url.trim().to_owned()),
+        Err(error) => format!("cannot read the store's URL from {shown}: {error}"),
+    };
+    output::say(&said);
+    Err(Exit::Usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_url_is_found_wherever_it_may_stand() {
+        let known = [
+            ("redis://:pw@h", Some("pw")),
+            ("--store=redis://u:p/w@h:1/0", Some("p/w")),
+            ("redis+unix:///s?db=1&pass=pw&x=y", Some("pw")),
+            ("redis://u@h:6379/0", None),
+            ("redis://h:6379", None),
+            ("redis://:@h", None),
+            ("a:b@c", None),
+        ];
+        for (url, password) in known {
+            assert_eq!(secret(url), password, "{url}");
+        }
+        assert_eq!(without_secret("redis://u:pw@h"), "redis://u:***@h");
+    }
 }

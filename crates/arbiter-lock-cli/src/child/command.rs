@@ -25,10 +25,11 @@ pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
 
 fn candidates(command: &OsStr) -> Vec<PathBuf> {
     let path = Path::new(command);
-    if path.components().count() != 1 || command.is_empty() {
+    if command.as_encoded_bytes().contains(&b'/') || command.is_empty() {
         return vec![path.to_owned()];
     }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
+    // The system's default is what the command would be looked for in.
+    let folders = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     std::env::split_paths(&folders)
         .map(|folder| folder.join(path))
         .collect()

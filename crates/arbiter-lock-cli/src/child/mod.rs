@@ -1,10 +1,11 @@
 //! The command that runs under the lock, as a process group that never outlives it unseen.
 
 mod command;
+mod job;
 mod process;
 pub(crate) mod shim;
 mod terminal;
 pub(crate) mod watcher;
 
 pub(crate) use command::find;
-pub(crate) use process::{Child, Ended};
+pub(crate) use process::{Change, Child, Ended};

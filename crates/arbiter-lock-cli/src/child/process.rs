@@ -2,17 +2,22 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgrp};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-use super::shim;
 use super::terminal::Terminal;
 use super::watcher::Watcher;
+use super::{job, shim};
 use crate::exit::Exit;
+use crate::signals::Listener;
+
+/// How often to look whether the rest of a group has ended: nobody is told of that.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A running command, the leader of a process group of its own.
 pub(crate) struct Child {
@@ -20,6 +25,17 @@ pub(crate) struct Child {
     watcher: Watcher,
     terminal: Option<Terminal>,
     changes: Stream,
+    /// Ctrl-Z while arbiter has the terminal, and not the command.
+    suspend: Listener,
+    ended: Option<Ended>,
+}
+
+/// What became of the command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Ended(Ended),
+    /// It was stopped from the terminal.
+    Suspended(Signal),
 }
 
 /// How the command ended.
@@ -27,6 +43,8 @@ pub(crate) struct Child {
 pub(crate) enum Ended {
     Exited(i32),
     Died(i32),
+    /// It died of Ctrl-C, which was meant for arbiter's group as well.
+    Interrupted,
 }
 
 impl Ended {
@@ -35,6 +53,7 @@ impl Ended {
             Self::Exited(0) => Exit::Success,
             Self::Exited(status) => Exit::Status((status & 0xff) as u8),
             Self::Died(signal) => Exit::ChildDied(signal),
+            Self::Interrupted => Exit::DieOf(Signal::SIGINT as i32),
         }
     }
 }
@@ -44,8 +63,13 @@ impl Child {
     /// does: the death signal follows the thread.
     pub(crate) fn start(command: &[OsString], env: &[(&str, String)]) -> std::io::Result<Self> {
         let changes = signal(SignalKind::child())?;
-        let terminal = Terminal::open().filter(Terminal::is_ours);
-        let mut shim = shim::command(terminal.is_some(), command);
+        let terminal = Terminal::open();
+        let suspend = match &terminal {
+            Some(_) => Listener::new(Signal::SIGTSTP as i32)?,
+            None => Listener::deaf(),
+        };
+        let in_front = terminal.as_ref().is_some_and(Terminal::goes_to_the_command);
+        let mut shim = shim::command(in_front, command);
         shim.process_group(0)
             .envs(env.iter().map(|(name, value)| (name, value)));
         let mut watcher = Watcher::start()?;
@@ -61,6 +85,8 @@ impl Child {
             watcher,
             terminal,
             changes,
+            suspend,
+            ended: None,
         })
     }
 
@@ -81,57 +107,131 @@ impl Child {
         self.signal(Signal::SIGKILL as i32);
     }
 
-    /// Waits until the command has ended. As process 1, it reaps orphans on the way.
+    /// Waits until the command has ended or was suspended. As process 1, it reaps orphans on the
+    /// way.
     ///
     /// Cancel safe: an end that was not answered is answered by the next call.
+    pub(crate) async fn changed(&mut self) -> Change {
+        loop {
+            if let Some(change) = self.reap() {
+                return change;
+            }
+            tokio::select! {
+                _ = self.changes.recv() => {}
+                () = self.suspend.heard() => self.signal(Signal::SIGTSTP as i32),
+            }
+        }
+    }
+
+    /// Waits until the command has ended.
+    ///
+    /// Cancel safe, as [`Self::changed`].
     pub(crate) async fn ended(&mut self) -> Ended {
         loop {
-            match self.reap() {
-                Some(ended) => return ended,
-                None => {
-                    self.changes.recv().await;
-                }
+            if let Change::Ended(ended) = self.changed().await {
+                return ended;
             }
         }
     }
 
-    fn reap(&mut self) -> Option<Ended> {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-        loop {
-            match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, status)) if pid == self.group => {
-                    return Some(self.gone(Ended::Exited(status)));
-                }
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.group => {
-                    return Some(self.gone(Ended::Died(signal as i32)));
-                }
-                Ok(WaitStatus::Stopped(pid, _)) if pid == self.group => self.stop_too(),
-                Ok(WaitStatus::StillAlive) => return None,
-                Err(Errno::ECHILD) => return Some(self.gone(Ended::Died(Signal::SIGKILL as i32))),
-                Ok(_) | Err(_) => {}
-            }
+    /// Waits until nobody is left of its group.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn all_ended(&mut self) {
+        self.ended().await;
+        while killpg(self.group, None).is_ok() {
+            tokio::time::sleep(LOOK).await;
+            while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+                && status != WaitStatus::StillAlive
+            {}
         }
     }
 
-    fn gone(&mut self, ended: Ended) -> Ended {
-        self.watcher.done();
-        if let Some(terminal) = &self.terminal {
-            terminal.take();
-        }
-        ended
-    }
-
-    /// The command was stopped, as by Ctrl-Z: arbiter stops with it, and continues it when it is
-    /// continued itself. Meanwhile nothing is renewed.
-    fn stop_too(&self) {
+    /// Stops arbiter as the command was, until somebody continues it. Meanwhile nothing is
+    /// renewed: see whether the lock is still held before [`Self::resume`].
+    pub(crate) fn stop_too(&self, signal: Signal) -> Resume {
         let Some(terminal) = &self.terminal else {
-            return; // whoever stopped it will continue it
+            return Resume::Later; // whoever stopped it will continue it
         };
-        terminal.take();
-        let _ = kill(Pid::this(), Signal::SIGSTOP);
-        if terminal.is_ours() {
+        let asks = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
+        if asks && terminal.is_ours() {
+            return Resume::InFront;
+        }
+        terminal.take_back(self.group);
+        match job::stop() {
+            false if asks => Resume::Later, // it would only ask again
+            _ if asks || terminal.goes_to_the_command() => Resume::InFront,
+            _ => Resume::Behind,
+        }
+    }
+
+    /// Continues the command.
+    pub(crate) fn resume(&self, how: Resume) {
+        if let (Resume::InFront, Some(terminal)) = (how, &self.terminal)
+            && terminal.is_ours()
+        {
             terminal.give(self.group);
         }
-        self.signal(Signal::SIGCONT as i32);
+        if how != Resume::Later {
+            self.signal(Signal::SIGCONT as i32);
+        }
     }
+
+    /// The watcher need not watch any more: what the command has left behind may go on.
+    pub(crate) fn let_go(mut self) {
+        self.watcher.done();
+    }
+
+    fn reap(&mut self) -> Option<Change> {
+        if let Some(ended) = self.ended {
+            return Some(Change::Ended(ended));
+        }
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+        loop {
+            let ended = match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, status)) if pid == self.group => Ended::Exited(status),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.group => {
+                    Ended::Died(signal as i32)
+                }
+                Ok(WaitStatus::Stopped(pid, signal))
+                    if pid == self.group && signal != Signal::SIGSTOP =>
+                {
+                    return Some(Change::Suspended(signal));
+                }
+                Ok(WaitStatus::StillAlive) => return None,
+                Err(Errno::ECHILD) => Ended::Died(Signal::SIGKILL as i32),
+                Ok(_) | Err(_) => continue,
+            };
+            let ended = self.settle(ended);
+            self.ended = Some(ended);
+            return Some(Change::Ended(ended));
+        }
+    }
+
+    /// Takes the terminal back. A Ctrl-C that the command died of is handed on to arbiter's
+    /// group: a script around arbiter would otherwise go on with its next line.
+    fn settle(&self, ended: Ended) -> Ended {
+        let had_it = self
+            .terminal
+            .as_ref()
+            .is_some_and(|terminal| terminal.take_back(self.group));
+        match ended {
+            Ended::Died(signal) if had_it && signal == Signal::SIGINT as i32 => {
+                let _ = killpg(getpgrp(), Signal::SIGINT);
+                Ended::Interrupted
+            }
+            ended => ended,
+        }
+    }
+}
+
+/// How a suspended command goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// With the terminal, if arbiter has it.
+    InFront,
+    /// In the background.
+    Behind,
+    /// Not by arbiter.
+    Later,
 }

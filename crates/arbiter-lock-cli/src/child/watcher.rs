@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Stdio};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 use super::shim::own_program;
@@ -51,6 +51,8 @@ pub(crate) fn watch() -> Option<Exit> {
     if std::env::args_os().nth(1)? != WORD {
         return None;
     }
+    // What is sent to all that arbiter started, as systemd does, must not end it before arbiter.
+    let _ = SigSet::all().thread_block();
     let mut stdin = std::io::stdin().lock();
     let mut group = [0; 4];
     if stdin.read_exact(&mut group).is_ok() && stdin.read_exact(&mut [0]).is_err() {

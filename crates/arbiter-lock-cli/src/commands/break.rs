@@ -12,6 +12,9 @@ use crate::store;
 const INTERVAL: Duration = Duration::from_millis(250);
 
 pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
+    if let Err(exit) = store::check_name(&args.name) {
+        return exit;
+    }
     let client = match store::connect(store, NoopLogger).await {
         Ok(client) => client,
         Err(exit) => return exit,

@@ -1,23 +1,25 @@
 //! `arbiter run`: a command under a lock.
 
+mod deadline;
 mod interrupts;
+mod work;
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Contended, Error, Event, Guard, Lock, Logger, LostReason};
+use arbiter_lock::{Client, Contended, Error, Event, Guard, Lock, Logger};
 use tokio::sync::watch;
 
-use crate::child::{Child, Ended, find};
+use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::output::{self, Narrator};
+use crate::output::{self, Narrator, typed};
 use crate::store;
 use interrupts::Interrupts;
 
 /// How long somebody waits before he is told for whom.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to linger to undo what was left.
-const LINGER: Duration = Duration::from_millis(750);
+/// How long to linger to undo what was left, after a release that may have taken [`work::RELEASE`].
+const LINGER: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
     match try_run(&args, store).await {
@@ -27,6 +29,7 @@ pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
 
 async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let name = one_name(&args.names)?;
+    store::check_name(name)?;
     let grace = grace(args)?;
     find(args.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::bug(&e))?;
@@ -37,8 +40,8 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     };
     let lock = lock(&client, name, args, grace);
     let exit = tokio::select! {
-        guard = acquire(&lock, args, told) => match guard {
-            Ok(guard) => run_under(guard, args, grace, &mut interrupts).await,
+        guard = acquire(&lock, args, store, told) => match guard {
+            Ok(guard) => work::work(guard, args, grace, &mut interrupts).await,
             Err(exit) => exit,
         },
         signal = interrupts.next() => Exit::DieOf(signal),
@@ -64,8 +67,10 @@ fn grace(args: &RunArgs) -> Result<Duration, Exit> {
         .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
     if longest < grace {
         output::say(&format!(
-            "a grace of {grace:?} leaves too little of a lease of {:?}: at the most {longest:?}, or a longer --lease",
-            args.lease
+            "a grace of {} leaves too little of a lease of {}: --grace {} at the most, or a longer --lease",
+            typed(grace),
+            typed(args.lease),
+            typed(longest)
         ));
         return Err(Exit::Usage);
     }
@@ -110,18 +115,19 @@ fn note(args: &RunArgs) -> String {
 async fn acquire(
     lock: &Lock,
     args: &RunArgs,
+    store: &StoreArgs,
     mut told: watch::Receiver<Option<Contended>>,
 ) -> Result<Guard, Exit> {
     let acquiring = lock.acquire();
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = tell_after_a_while(&mut told), if !args.quiet => unreachable!("it tells for ever"),
+        () = tell_after_a_while(&mut told, store), if !args.quiet => unreachable!("it tells for ever"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
             if !args.quiet {
-                output::say(&format!("skipped: {}", output::held(&contended)));
+                output::say(&format!("skipped: {}", output::held(&contended, store)));
             }
             Exit::Status(args.conflict_exit_code)
         }
@@ -130,7 +136,7 @@ async fn acquire(
 }
 
 /// Tells for whom the waiter waits, and again when another holds.
-async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
+async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
     let owner =
         |contended: &Contended| contended.holder.as_ref().map(|holder| holder.owner.clone());
     tokio::time::sleep(PATIENCE).await;
@@ -140,7 +146,7 @@ async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
         if let Some(contended) = news.filter(|contended| known.as_ref() != Some(&owner(contended)))
         {
             known = Some(owner(&contended));
-            output::say(&output::waiting(&contended));
+            output::say(&output::waiting(&contended, store));
         }
         if told.changed().await.is_err() {
             return std::future::pending().await;
@@ -149,91 +155,11 @@ async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>) {
     }
 }
 
-/// Runs the command while the guard holds, and sees to it that it has ended before the lock
-/// can be anybody else's.
-async fn run_under(
-    guard: Guard,
-    args: &RunArgs,
-    grace: Duration,
-    interrupts: &mut Interrupts,
-) -> Exit {
-    let env = [
-        ("ARBITER_NAME", guard.name().to_owned()),
-        ("ARBITER_OWNER", guard.owner().to_owned()),
-        ("ARBITER_FENCE", guard.fence().to_string()),
-    ];
-    let mut child = match Child::start(&args.command, &env) {
-        Ok(child) => child,
-        Err(error) => {
-            output::say(&format!("cannot start a process: {error}"));
-            return Exit::Os;
-        }
-    };
-    let mut interrupted = None;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = child.ended() => break Ok(ended),
-            reason = guard.lost() => break Err(reason),
-            signal = interrupts.next() => {
-                child.signal(signal);
-                interrupted = Some(signal);
-            }
-        }
-    };
-    match ended {
-        Err(reason) => {
-            stop(&mut child, reason, grace).await;
-            lost(guard.name(), reason)
-        }
-        Ok(ended) => released(guard, ended, interrupted).await,
-    }
-}
-
-/// Stops the command: at once where somebody else may hold already, else with time to end.
-async fn stop(child: &mut Child, reason: LostReason, grace: Duration) {
-    if !matches!(reason, LostReason::Taken | LostReason::Deleted) {
-        child.terminate();
-        if tokio::time::timeout(grace, child.ended()).await.is_ok() {
-            child.kill(); // what is left of its group
-            return;
-        }
-    }
-    child.kill();
-    child.ended().await;
-}
-
-fn lost(name: &str, reason: LostReason) -> Exit {
-    output::say(&format!(
-        "lost '{}' while the command ran, and stopped it: {reason}",
-        name.escape_debug()
-    ));
-    if reason == LostReason::MaxHold {
-        Exit::MaxHold
-    } else {
-        Exit::Lost
-    }
-}
-
-async fn released(guard: Guard, ended: Ended, interrupted: Option<i32>) -> Exit {
-    let exit = interrupted.map_or(ended.exit(), Exit::DieOf);
-    let name = guard.name().to_owned();
-    match guard.release().await {
-        Ok(()) => exit,
-        Err(Error::Lost(loss)) => lost(&name, loss.reason),
-        // The lock goes by its lease; the command has run under it to its end.
-        Err(error) => {
-            output::say(&format!("could not release, the lease will: {error}"));
-            exit
-        }
-    }
-}
-
 fn narrator(args: &RunArgs) -> Narrator {
     match (args.quiet, args.verbose) {
-        (true, _) => Narrator::errors(),
+        (true, _) => Narrator::nothing(),
         (_, true) => Narrator::everything(),
-        _ => Narrator::warnings(),
+        _ => Narrator::left_behind(),
     }
 }
 

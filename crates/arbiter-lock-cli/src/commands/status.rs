@@ -1,6 +1,6 @@
 //! `arbiter status`: who holds a lock, and who waits.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use arbiter_lock::{Holder, Label, Lock, NoopLogger, Status};
@@ -8,12 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{StatusArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::output::seconds;
+use crate::output::{self, seconds};
 use crate::store;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
+    if let Err(exit) = store::check_name(&args.name) {
+        return exit;
+    }
     let client = match store::connect(store, NoopLogger).await {
         Ok(client) => client,
         Err(exit) => return exit,
@@ -31,7 +34,10 @@ pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
                 Exit::Success
             }
         }
-        Ok(status) => print(&shown(&args, &status)),
+        Ok(status) => match write(&shown(&args, &status)) {
+            Ok(()) => Exit::Success,
+            Err(error) => unwritten(&error),
+        },
     }
 }
 
@@ -50,19 +56,24 @@ async fn watch(lock: &Lock, args: &StatusArgs) -> Exit {
         let seen = Some((owner, status.waiting));
         if known != seen {
             known = seen;
-            if print(&shown(args, &status)) != Exit::Success {
-                return Exit::Success; // nobody reads any more
+            if let Err(error) = write(&shown(args, &status)) {
+                return unwritten(&error);
             }
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-fn print(text: &str) -> Exit {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Ok(()) => Exit::Success,
-        Err(_) => Exit::Software,
+fn write(text: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
+}
+
+fn unwritten(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Exit::Success; // who reads has read enough
     }
+    output::say(&format!("cannot write to stdout: {error}"));
+    Exit::Os
 }
 
 fn shown(args: &StatusArgs, status: &Status) -> String {

@@ -5,3 +5,5 @@ mod face;
 mod rig;
 mod run;
 mod signals;
+mod terminal;
+mod typing;

@@ -84,6 +84,11 @@ pub(crate) fn is_held(server: &Server, name: &str) -> bool {
     server.call(&["EXISTS", &format!("arbiter:{name}")]).int() == Some(1)
 }
 
+/// Whether a key, with its prefix, comes to be held.
+pub(crate) fn eventually_held(server: &Server, key: &str) -> bool {
+    eventually(ms(5_000), || server.call(&["EXISTS", key]).int() == Some(1))
+}
+
 /// Whether a process still runs; one that only waits to be reaped does not.
 pub(crate) fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();

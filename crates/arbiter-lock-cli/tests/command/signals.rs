@@ -1,8 +1,13 @@
 //! Signals: forwarded, reaped, released, and then died of.
 
+use std::process::Command;
+use std::time::Instant;
+
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{arbiter, end, fresh_file, is_held, ms, output, signal, start, wait_for};
+use crate::rig::{
+    arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, wait_for,
+};
 
 #[test]
 fn term_int_and_hup_reach_the_command_and_then_arbiter_dies_of_them() {
@@ -40,4 +45,134 @@ fn a_waiter_that_is_terminated_leaves_the_queue_at_once() {
     assert!(waiting(0));
     signal(&holder, "KILL");
     end(holder);
+}
+
+#[test]
+fn one_continued_past_its_lease_kills_its_command_without_any_grace() {
+    let (server, name) = (Server::start(), unique_name());
+    let pid_file = fresh_file();
+    let script = format!(
+        "trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        pid_file.display()
+    );
+    let run = [
+        "run", "--lease", "2s", "--grace", "900ms", &name, "--", "sh", "-c", &script,
+    ];
+    let holder = start(arbiter(&server, &run));
+    wait_for(&pid_file);
+    assert!(eventually(ms(2_000), || is_held(&server, &name)));
+    signal(&holder, "STOP");
+    assert!(eventually(ms(4_000), || !is_held(&server, &name)));
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    assert!(runs(&pid));
+    signal(&holder, "CONT");
+    assert!(
+        eventually(ms(400), || !runs(&pid)),
+        "it was given its grace"
+    );
+    let (status, _, stderr) = end(holder);
+    assert_eq!(status, Some(79), "{stderr}");
+    std::fs::remove_file(pid_file).unwrap();
+}
+
+#[test]
+fn the_whole_group_has_the_grace_and_not_its_leader_alone() {
+    let (server, name) = (Server::start(), unique_name());
+    let (ready, file) = (fresh_file(), fresh_file());
+    let script = format!(
+        "(trap 'sleep 0.3; echo cleaned > {1}; exit 0' TERM; touch {0}; while :; do sleep 0.05; done) & \
+         trap 'exit 1' TERM; wait",
+        ready.display(),
+        file.display()
+    );
+    let run = [
+        "run",
+        "--lease",
+        "6s",
+        "--max-hold",
+        "700ms",
+        &name,
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    assert_eq!(status_of(&server, &run), 124);
+    assert!(
+        ready.exists() && file.exists(),
+        "a member was killed in its grace"
+    );
+    std::fs::remove_file(ready).unwrap();
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn what_was_started_to_ignore_a_hangup_ignores_it() {
+    let (server, name) = (Server::start(), unique_name());
+    let ready = fresh_file();
+    let script = format!("touch {}; sleep 1; echo survived", ready.display());
+    let mut command = Command::new("nohup");
+    let run = arbiter(&server, &["run", &name, "--", "sh", "-c", &script]);
+    command.arg(run.get_program()).args(run.get_args());
+    command.env("ARBITER_STORE", server.url());
+    let run = start(command);
+    wait_for(&ready);
+    signal(&run, "HUP");
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("survived")
+    );
+    std::fs::remove_file(ready).unwrap();
+}
+
+#[test]
+fn a_silent_server_delays_the_end_by_a_second_at_the_most() {
+    let (server, name) = (Server::start(), unique_name());
+    let (ready, go) = (fresh_file(), fresh_file());
+    let script = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.02; done; exit 5",
+        ready.display(),
+        go.display()
+    );
+    let run = start(arbiter(&server, &["run", &name, "--", "sh", "-c", &script]));
+    wait_for(&ready);
+    server.stop();
+    let begun = Instant::now();
+    std::fs::write(&go, "").unwrap();
+    let (status, _, stderr) = end(run);
+    let took = begun.elapsed();
+    server.cont();
+    assert_eq!(status, Some(5), "{stderr}");
+    assert!(
+        took < ms(1_300) && stderr.contains("its lease frees it"),
+        "{took:?}: {stderr}"
+    );
+    std::fs::remove_file(ready).unwrap();
+    std::fs::remove_file(go).unwrap();
+}
+
+#[test]
+fn as_process_1_it_reaps_orphans_and_ends_with_128_and_the_signal() {
+    let (server, name) = (Server::start(), unique_name());
+    let first = |script: &str| {
+        let run = arbiter(&server, &["run", &name, "--", "sh", "-c", script]);
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--pid", "--fork", "--mount-proc"]);
+        command.arg(run.get_program()).args(run.get_args());
+        command.env("ARBITER_STORE", server.url());
+        output(command)
+    };
+    let (status, stdout, stderr) =
+        first("(sleep 0.1 &); sleep 0.4; grep -l '^State:.Z' /proc/[0-9]*/status; exit 5");
+    assert!(
+        !stderr.contains("unshare:"),
+        "this test needs namespaces of processes: {stderr}"
+    );
+    assert_eq!((status, stdout.as_str()), (5, ""), "{stderr}");
+    let (status, _, stderr) = first("kill -TERM 1; sleep 5");
+    assert_eq!(status, 143, "{stderr}");
+    assert!(!is_held(&server, &name));
 }

@@ -2,21 +2,23 @@
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::Signal;
+
+use crate::signals::Listener;
 
 /// TERM, INT and HUP.
 pub(super) struct Interrupts {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: Listener,
+    interrupt: Listener,
+    hangup: Listener,
 }
 
 impl Interrupts {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            terminate: Listener::new(Signal::SIGTERM as i32)?,
+            interrupt: Listener::new(Signal::SIGINT as i32)?,
+            hangup: Listener::new(Signal::SIGHUP as i32)?,
         })
     }
 
@@ -25,9 +27,9 @@ impl Interrupts {
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> i32 {
         tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-            _ = self.hangup.recv() => SignalKind::hangup().as_raw_value(),
+            () = self.terminate.heard() => Signal::SIGTERM as i32,
+            () = self.interrupt.heard() => Signal::SIGINT as i32,
+            () = self.hangup.heard() => Signal::SIGHUP as i32,
         }
     }
 }

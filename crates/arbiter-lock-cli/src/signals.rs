@@ -1,0 +1,62 @@
+//! Signals to arbiter. What whoever started it wants ignored, as `nohup` does, stays ignored.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Hears one signal, unless arbiter was started to ignore it; then the command ignores it as well.
+pub(crate) struct Listener(Option<Signal>);
+
+impl Listener {
+    pub(crate) fn new(number: i32) -> io::Result<Self> {
+        if is_ignored(number) {
+            return Ok(Self(None));
+        }
+        signal(SignalKind::from_raw(number)).map(Some).map(Self)
+    }
+
+    /// Hears nothing, and leaves the signal its default.
+    pub(crate) const fn deaf() -> Self {
+        Self(None)
+    }
+
+    /// Waits for the signal.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn heard(&mut self) {
+        match &mut self.0 {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Where the kernel does not tell, a signal is not ignored.
+fn is_ignored(number: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_in(&status, number)
+}
+
+fn ignored_in(status: &str, number: i32) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default();
+    u32::try_from(number - 1).is_ok_and(|bit| mask.checked_shr(bit).unwrap_or_default() & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_the_kernel_is_read_from_bit_zero_for_signal_one() {
+        let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\n";
+        let ignored: Vec<_> = (0..=64).filter(|&n| ignored_in(status, n)).collect();
+        assert_eq!(ignored, [1, 13]);
+        assert!(!ignored_in("", 1));
+    }
+}

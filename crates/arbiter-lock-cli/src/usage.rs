@@ -1,0 +1,161 @@
+//! What is wrong with a command line, and how it should read.
+
+use clap::{ArgAction, CommandFactory as _};
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::output::{self, quoted};
+use crate::store::without_secret;
+
+/// Says what is wrong; help and version, asked for, are no errors.
+pub(crate) fn usage(error: &clap::Error) -> Exit {
+    let args: Vec<_> = std::env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    if let Some(line) = corrected(&args) {
+        output::say(&format!(
+            "the command to run stands behind --, like this:\n  {line}"
+        ));
+        return Exit::Usage;
+    }
+    print(error, &args);
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Success
+    }
+}
+
+/// Clap shows what was typed: where there is a password in it, it shows it without.
+fn print(error: &clap::Error, args: &[String]) {
+    if args.iter().all(|arg| without_secret(arg) == *arg) {
+        // A closed pipe is nobody's fault.
+        let _ = error.print();
+        return;
+    }
+    let said = args.iter().fold(error.to_string(), |said, arg| {
+        said.replace(arg, &without_secret(arg))
+    });
+    output::say(said.trim_end());
+}
+
+/// `run NAME COMMAND` without `--`, as it has to be written.
+fn corrected(args: &[String]) -> Option<String> {
+    let mut positions = Vec::new();
+    let mut at = 0;
+    while positions.len() < 3 {
+        let arg = args.get(at)?;
+        if arg.len() < 2 || !arg.starts_with('-') {
+            positions.push(at);
+            at += 1;
+        } else {
+            at += words_of_flag(arg)?;
+        }
+    }
+    if args[positions[0]] != "run" {
+        return None;
+    }
+    let shown = |words: &[String]| {
+        let words: Vec<_> = words
+            .iter()
+            .map(|word| quoted(&without_secret(word)))
+            .collect();
+        words.join(" ")
+    };
+    let (head, command) = args.split_at(positions[2]);
+    Some(format!("arbiter {} -- {}", shown(head), shown(command)))
+}
+
+/// How many words a flag of `run` takes, itself included. What is no such flag (`--`, a misspelt
+/// one) or asks for help leaves nothing to be corrected here.
+fn words_of_flag(flag: &str) -> Option<usize> {
+    let mut cli = Cli::command();
+    cli.build();
+    let run = cli.find_subcommand("run")?;
+    let words = |action: &ArgAction, has_value: bool| match action {
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => None,
+        action => Some(if action.takes_values() && !has_value {
+            2
+        } else {
+            1
+        }),
+    };
+    if let Some(long) = flag.strip_prefix("--") {
+        let (long, has_value) = long
+            .split_once('=')
+            .map_or((long, false), |(long, _)| (long, true));
+        let arg = run
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(long))?;
+        return words(arg.get_action(), has_value);
+    }
+    let mut shorts = flag.chars().skip(1).peekable();
+    while let Some(short) = shorts.next() {
+        let arg = run
+            .get_arguments()
+            .find(|arg| arg.get_short() == Some(short))?;
+        let count = words(arg.get_action(), shorts.peek().is_some())?;
+        if arg.get_action().takes_values() {
+            return Some(count);
+        }
+    }
+    Some(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Option<String> {
+        corrected(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_command_without_the_dashes_is_shown_with_them() {
+        let lines = [
+            ("run n echo hi", "run n -- echo hi"),
+            ("run -n -w 5s n sh -c x", "run -n -w 5s n -- sh -c x"),
+            ("run n -w 5s true", "run n -w 5s -- true"),
+            ("run -qw 5s n true", "run -qw 5s n -- true"),
+            (
+                "run -w5s --lease=2s n true",
+                "run -w5s --lease=2s n -- true",
+            ),
+            ("--store u run n a;b", "--store u run n -- 'a;b'"),
+            (
+                "--key-prefix run run n true",
+                "--key-prefix run run n -- true",
+            ),
+            ("run n df -h", "run n -- df -h"),
+            ("run n git log -- file", "run n -- git log -- file"),
+        ];
+        for (typed, shown) in lines {
+            assert_eq!(of(typed), Some(format!("arbiter {shown}")), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_otherwise_is_not_corrected() {
+        for typed in [
+            "run n",
+            "run -- echo",
+            "run n -- echo",
+            "run -h n echo",
+            "run --wiat 5s n echo",
+            "status a b",
+            "run n -w",
+        ] {
+            assert_eq!(of(typed), None, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_corrected_line_has_no_password() {
+        let line = of("run --store redis://:pw@h n true");
+        assert_eq!(
+            line.as_deref(),
+            Some("arbiter run --store 'redis://:***@h' n -- true")
+        );
+    }
+}

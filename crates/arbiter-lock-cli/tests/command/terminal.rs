@@ -1,0 +1,166 @@
+//! Under an interactive shell on a terminal of its own: Ctrl-C, Ctrl-Z, `fg` and `bg`.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use nix::pty::openpty;
+use testkit::{Server, eventually, unique_name};
+
+use crate::rig::ms;
+
+/// A shell that a test types into. What is to be interrupted is one process (`exec`): a shell that
+/// is about to fork may miss a Ctrl-C.
+struct Shell {
+    shell: Child,
+    keyboard: File,
+    screen: Arc<Mutex<String>>,
+    run: String,
+}
+
+impl Shell {
+    fn start(server: &Server) -> Self {
+        let pty = openpty(None, None).unwrap();
+        let (master, tty) = (File::from(pty.master), File::from(pty.slave));
+        let shell = Command::new("setsid")
+            .args(["--ctty", "--wait", "bash", "--norc", "--noprofile", "-i"])
+            .env("ARBITER_STORE", server.url())
+            .env("PS1", "ready> ")
+            .stdin(Stdio::from(tty.try_clone().unwrap()))
+            .stdout(Stdio::from(tty.try_clone().unwrap()))
+            .stderr(Stdio::from(tty))
+            .spawn()
+            .unwrap();
+        let screen = Arc::new(Mutex::new(String::new()));
+        let (mut master, keyboard) = (master.try_clone().unwrap(), master);
+        let shown = screen.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(n @ 1..) = master.read(&mut bytes) {
+                shown
+                    .lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+        });
+        let run = format!("{} run {} --", env!("CARGO_BIN_EXE_arbiter"), unique_name());
+        let mut shell = Self {
+            shell,
+            keyboard,
+            screen,
+            run,
+        };
+        shell.reads("ready> ");
+        shell
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.screen.lock().unwrap().clear();
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn reads(&mut self, text: &str) {
+        let seen = || self.screen.lock().unwrap().contains(text);
+        assert!(
+            eventually(ms(5_000), seen),
+            "no {text:?} on the screen: {:?}",
+            self.screen.lock().unwrap()
+        );
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // The hangup ends whatever the shell has started.
+        let _ = self
+            .keyboard
+            .write_all(b"\x03\nkill -9 $(jobs -p) 2>/dev/null; exit\n");
+        if !eventually(ms(2_000), || matches!(self.shell.try_wait(), Ok(Some(_)))) {
+            let _ = self.shell.kill();
+            let _ = self.shell.wait();
+        }
+    }
+}
+
+#[test]
+fn ctrl_z_stops_both_and_fg_gives_the_command_the_terminal_again() {
+    let server = Server::start();
+    let mut shell = Shell::start(&server);
+    let line = format!("{} sh -c 'echo up; read x; echo got-$x'\n", shell.run);
+    shell.types(&line);
+    shell.reads("up\r\n");
+    shell.types("\x1a");
+    shell.reads("Stopped");
+    shell.types("fg\n");
+    shell.reads("arbiter run");
+    shell.types("hello\n");
+    shell.reads("got-hello");
+}
+
+#[test]
+fn ctrl_z_gives_the_shell_back_from_within_a_script_and_a_pipeline() {
+    let server = Server::start();
+    let mut shell = Shell::start(&server);
+    let piped = shell.run.replace(" --", "-piped --");
+    for line in [
+        format!(
+            "sh -c '{} sh -c \"echo up; exec sleep 60\"; echo after'\n",
+            shell.run
+        ),
+        format!("{piped} sh -c 'echo up; exec sleep 60' | cat\n"),
+    ] {
+        shell.types(&line);
+        shell.reads("up\r\n");
+        shell.types("\x1a");
+        shell.reads("Stopped");
+    }
+}
+
+#[test]
+fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
+    let server = Server::start();
+    let mut shell = Shell::start(&server);
+    let line = format!("{} sh -c 'echo up; sleep 0.3'\n", shell.run);
+    shell.types(&line);
+    shell.reads("up\r\n");
+    shell.types("\x1a");
+    shell.reads("Stopped");
+    shell.types("bg; wait; echo still-$((40+2))\n");
+    shell.reads("still-42");
+    shell.types("echo and-$((40+3))\n");
+    shell.reads("and-43");
+}
+
+#[test]
+fn ctrl_c_ends_the_script_around_arbiter_as_well() {
+    let server = Server::start();
+    let mut shell = Shell::start(&server);
+    let line = format!(
+        "bash -c 'for i in 1 2; do {} sh -c \"echo up-$i; exec sleep 60\"; done'\n",
+        shell.run
+    );
+    shell.types(&line);
+    shell.reads("up-1\r\n");
+    shell.types("\x03");
+    shell.reads("ready> ");
+    shell.types("echo status-$?\n");
+    shell.reads("status-130");
+}
+
+#[test]
+fn stopped_past_its_lease_the_command_does_not_go_on_with_fg() {
+    let server = Server::start();
+    let mut shell = Shell::start(&server);
+    let run = shell.run.replace(" run ", " run --lease 1s ");
+    shell.types(&format!(
+        "{run} sh -c 'echo up; while sleep 0.05; do echo tick; done'\n"
+    ));
+    shell.reads("tick\r\n");
+    shell.types("\x1a");
+    shell.reads("Stopped");
+    std::thread::sleep(ms(1_000));
+    shell.types("fg; echo status-$?\n");
+    shell.reads("status-79");
+    assert!(!shell.screen.lock().unwrap().contains("tick\r\n"));
+}

@@ -1,0 +1,125 @@
+//! What is typed wrong, and what is said to it.
+
+use testkit::{Server, unique_name};
+
+use crate::rig::{arbiter, bare, end, eventually_held, output, signal, start};
+
+#[test]
+fn no_message_shows_a_password() {
+    let url = "redis://:s3cret@127.0.0.1:1";
+    let lines: [&[&str]; 6] = [
+        &["run", "--store", url, "n", "true"],
+        &["status", "--wait", url, "n"],
+        &["run", "--lease", url, "n", "--", "true"],
+        &["--store", url, "status", "n"],
+        &["--store=redis://u:s3cret@127.0.0.1:1/x", "status", "n"],
+        &[
+            "--store",
+            "redis+unix:///nowhere?pass=s3cret",
+            "status",
+            "n",
+        ],
+    ];
+    for line in lines {
+        let (status, stdout, stderr) = output(bare(line));
+        assert!([64, 69].contains(&status), "{line:?}: {status}");
+        assert!(
+            !stderr.is_empty() && !(stdout + &stderr).contains("s3cret"),
+            "{line:?}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_forgotten_dash_is_no_call_for_help() {
+    let (status, stdout, stderr) = output(bare(&["run", "job", "df", "-h"]));
+    assert_eq!((status, stdout.as_str()), (64, ""));
+    assert!(stderr.contains("arbiter run job -- df -h"), "{stderr}");
+}
+
+#[test]
+fn what_is_out_of_its_range_is_said_though_no_store_answers() {
+    let nobody = "redis://127.0.0.1:1";
+    let long = "x".repeat(513);
+    let lines: [(&[&str], &str); 6] = [
+        (
+            &["run", "--lease", "99ms", "n", "--", "true"],
+            "100 ms to 365 days",
+        ),
+        (
+            &["run", "--lease", "366d", "n", "--", "true"],
+            "100 ms to 365 days",
+        ),
+        (
+            &["run", "--max-hold", "0", "n", "--", "true"],
+            "more than 0",
+        ),
+        (
+            &["run", "--lease", "2s", "--grace", "1s", "n", "--", "true"],
+            "--grace 960ms",
+        ),
+        (&["run", "", "--", "true"], "from 1 to 512 bytes"),
+        (&["status", &long], "from 1 to 512 bytes"),
+    ];
+    for (line, said) in lines {
+        let mut command = bare(line);
+        command.env("ARBITER_STORE", nobody);
+        let (status, _, stderr) = output(command);
+        assert!(
+            status == 64 && stderr.contains(said),
+            "{line:?}: {status} {stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_that_is_empty_names_no_store_and_two_flags_are_one_too_many() {
+    let mut command = bare(&["status", "n"]);
+    command
+        .env("ARBITER_STORE", "")
+        .env("ARBITER_STORE_FILE", "");
+    let (status, _, stderr) = output(command);
+    assert!(
+        status == 64 && stderr.contains("no store is named"),
+        "{stderr}"
+    );
+    let (status, ..) = output(bare(&[
+        "--store",
+        "redis://h",
+        "--store-file",
+        "f",
+        "status",
+        "n",
+    ]));
+    assert_eq!(status, 64);
+}
+
+#[test]
+fn the_command_to_type_next_names_the_store_that_the_flags_named() {
+    let (server, name) = (Server::start(), unique_name());
+    let url = server.url();
+    let flags = ["--store", &url, "--key-prefix", "other:"];
+    let line = |args: &[&str]| bare(&[&flags, args].concat());
+    let holder = start(line(&["run", &name, "--", "sleep", "60"]));
+    assert!(eventually_held(&server, &format!("other:{name}")));
+    let (status, _, stderr) = output(line(&["run", "-n", &name, "--", "true"]));
+    let next = format!("arbiter status --store {url} --key-prefix other: {name}");
+    assert!(status == 75 && stderr.contains(&next), "{stderr}");
+    signal(&holder, "TERM");
+    end(holder);
+}
+
+#[test]
+fn a_stdout_that_cannot_be_written_is_said() {
+    let server = Server::start();
+    let mut command = arbiter(&server, &["status", "n"]);
+    command.stdout(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap(),
+    );
+    command.stderr(std::process::Stdio::piped());
+    let (status, _, stderr) = end(command.spawn().unwrap());
+    assert!(status == Some(71) && stderr.contains("stdout"), "{stderr}");
+}
