@@ -534,3 +534,37 @@ async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_thr
     assert!(guard.is_held(), "it lost {name}");
     guard.release().await.unwrap();
 }
+
+#[test]
+fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // It loads slowly, and answers meanwhile.
+    let slow = [
+        "--key-load-delay",
+        "500",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let mut server = slow
+        .into_iter()
+        .fold(Server::builder(), |server, arg| server.arg(arg))
+        .start();
+    let client = runtime.block_on(Client::connect(&server.url())).unwrap();
+    let lock = client.lock(&unique_name());
+    lock.blocking_acquire().unwrap().blocking_release().unwrap();
+    let fill = "for n = 1, 4000 do redis.call('SET', 'ballast:' .. n, n) end";
+    server.call(&["EVAL", fill, "0"]);
+    server.call(&["SAVE"]);
+    let is_loading = |error: Error| error.is_unavailable() && error.to_string().contains("loading");
+    let seen = std::thread::scope(|threads| {
+        let restart = threads.spawn(|| server.restart());
+        let mut seen = false;
+        while !restart.is_finished() {
+            seen |= lock.blocking_try_acquire().is_err_and(is_loading);
+        }
+        seen
+    });
+    assert!(seen, "no answer said that it loads");
+    let lock = lock.wait_timeout(ms(15_000));
+    lock.blocking_acquire().unwrap().blocking_release().unwrap();
+}
