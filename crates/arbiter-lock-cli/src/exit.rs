@@ -77,12 +77,12 @@ impl Exit {
 
     /// Ends the process: by the signal that it was sent, where it can die of one.
     pub(crate) fn leave(self) -> ExitCode {
-        match self {
-            // Process 1 cannot die of a signal, and ends with the status instead.
-            Self::DieOf(signal) if std::process::id() != 1 => {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-            _ => {}
+        // Process 1 cannot die of a signal, and ends with the status instead.
+        if let Self::DieOf(signal) = self
+            && std::process::id() != 1
+        {
+            // Should it fail, the status says the same.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
         self.into()
     }

@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::error::{Error, Invalid};
 use crate::event::{Logger, TracingLogger};
 use crate::options::{Options, Patience};
-use crate::store::Store;
 use crate::store::memory::World;
 #[cfg(feature = "redis")]
 use crate::store::redis::Server;
+use crate::store::{ServerSettings, Store};
 
 /// Settings of a [`Client`] of your own.
 ///
@@ -37,24 +37,6 @@ pub struct ClientBuilder {
     store_timeout: Duration,
     defaults: Options,
     server: ServerSettings,
-}
-
-/// What concerns stores that are servers.
-#[derive(Clone, Debug)]
-pub(crate) struct ServerSettings {
-    pub(crate) key_prefix: String,
-    pub(crate) command_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self {
-            key_prefix: "arbiter:".to_owned(),
-            command_timeout: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(5),
-        }
-    }
 }
 
 /// For how long a store may be silent before a wait without limit ends.
@@ -215,6 +197,20 @@ impl ClientBuilder {
     /// How long connecting may take: 5 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.server.connect_timeout = limit;
+        self
+    }
+
+    /// As whom to log in; what the URL says counts less.
+    pub fn credentials(mut self, username: &str, password: &str) -> Self {
+        self.server.username = Some(username.to_owned()).filter(|name| !name.is_empty());
+        self.server.password = Some(password.to_owned());
+        self
+    }
+
+    /// The only certificate authorities to trust, in PEM, with `rediss://` URLs; without, those
+    /// of the system, or of `SSL_CERT_FILE`.
+    pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
+        self.server.authorities = Some(pem.to_owned());
         self
     }
 }

@@ -9,6 +9,13 @@ use tokio::time::Instant;
 
 /// A clock whose moments are the time since some fixed moment of its own.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(
+        dead_code,
+        reason = "a store in this process lives by the runtime's clock"
+    )
+)]
 pub(crate) enum Clock {
     /// The time since boot, suspend included.
     Boot,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::hold::LostReason;
+use crate::lost_reason::LostReason;
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind};
 

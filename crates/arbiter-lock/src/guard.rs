@@ -10,9 +10,9 @@ use arbiter_lock_core::{Ended, Renewed};
 use crate::client::Inner;
 use crate::error::Error;
 use crate::event::Event;
-use crate::hold::{Hold, HoldState, LostReason};
-use crate::keeper::Order;
-use crate::store::{Renewal, SaidEnded};
+use crate::hold::{Hold, HoldState};
+use crate::lost_reason::LostReason;
+use crate::store::{Order, SaidEnded};
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
 ///
@@ -148,7 +148,7 @@ impl Grip {
         let mut answers = self
             .inner
             .link()
-            .renew(&[Renewal::of(state)], Duration::MAX)
+            .renew(&[state.renewal()], Duration::MAX)
             .await;
         let answer = answers.as_mut().map(|answers| answers.pop().transpose());
         match answer {

@@ -9,59 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use arbiter_lock_core::{Lease, Next, Renewed, Request};
+use arbiter_lock_core::{Lease, Next, Request};
 
 use crate::clock::Clock;
+use crate::lost_reason::LostReason;
 use crate::options::Options;
-
-/// Why a hold is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LostReason {
-    /// Its lease ran out without renewal: the watchdog is off, or the computer slept.
-    Expired,
-    /// Somebody else holds: it was taken from outside.
-    Taken,
-    /// It was deleted from outside: by an operator, a flush, an eviction.
-    Deleted,
-    /// Its lease ran out while the store did not answer the renewals.
-    Unreachable,
-    /// It reached its [`max_hold`](crate::Lock::max_hold).
-    MaxHold,
-    /// The client was shut down.
-    Shutdown,
-    /// An operator asked the holder to stop. Nobody else is granted before the holder has
-    /// released, or its lease has run out.
-    Revoked,
-    /// It was released: nothing was lost.
-    Released,
-}
-
-impl LostReason {
-    /// Why a hold is lost that was not renewed.
-    pub(crate) fn of(answer: Renewed) -> Self {
-        match answer {
-            Renewed::Stopping { .. } => Self::Revoked,
-            Renewed::NotYours { taken: true } => Self::Taken,
-            Renewed::NotYours { taken: false } | Renewed::Renewed { .. } => Self::Deleted,
-        }
-    }
-}
-
-impl fmt::Display for LostReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "its lease ran out without renewal",
-            Self::Taken => "somebody else took it from outside",
-            Self::Deleted => "it was deleted from outside",
-            Self::Unreachable => "its lease ran out while the store did not answer",
-            Self::MaxHold => "it was held for as long as it may be",
-            Self::Shutdown => "the client was shut down",
-            Self::Revoked => "an operator asked to stop",
-            Self::Released => "it was released",
-        })
-    }
-}
+use crate::store::Renewal;
 
 /// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
 ///
@@ -295,6 +248,16 @@ impl HoldState {
         match self.over() {
             Some(_) => Next::Lost,
             None => self.life().next(now),
+        }
+    }
+
+    /// What to renew it by.
+    pub(crate) fn renewal(&self) -> Renewal<'_> {
+        Renewal {
+            name: &self.name,
+            owner: &self.request.id,
+            fence: self.fence,
+            lease_ms: self.request.lease_ms,
         }
     }
 

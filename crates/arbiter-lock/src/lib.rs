@@ -46,6 +46,7 @@ mod hold;
 mod keeper;
 mod label;
 mod lock;
+mod lost_reason;
 mod options;
 mod service;
 mod session;
@@ -60,10 +61,16 @@ pub use client::Client;
 pub use error::{Contended, Error, Invalid, Loss, Refused, RefusedKind, Unavailable};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;
-pub use hold::{Hold, Lost, LostReason};
+pub use hold::{Hold, Lost};
 pub use label::Label;
 pub use lock::{Asked, Lock};
+pub use lost_reason::LostReason;
 pub use session::Session;
 pub use status::{Holder, Status, Waiter};
 #[cfg(feature = "testing")]
 pub use testing::Testing;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

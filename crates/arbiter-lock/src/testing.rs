@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arbiter_lock_core::Name;
 
 use crate::client::Inner;
-use crate::hold::LostReason;
+use crate::lost_reason::LostReason;
 
 /// What a store can do to a hold, on demand: see [`Client::testing`](crate::Client::testing).
 ///

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::names::unique_name;
 use crate::server::ServerBuilder;
@@ -51,7 +52,9 @@ impl ServerClock {
             .env("ARBITER_TEST_CLOCK", &self.path.display().to_string())
     }
 
-    /// Stands still at that many microseconds since the epoch.
+    /// Stands still at that many microseconds since the epoch. The server's monotonic clock
+    /// stands still with it, so what it does by timers waits: it answers commands, and a key
+    /// whose life has ended is gone as soon as somebody looks.
     pub fn freeze_at(&self, micros: i64) {
         self.write(1, micros);
     }
@@ -59,6 +62,19 @@ impl ServerClock {
     /// Goes with the real time, that many microseconds ahead of it.
     pub fn run_ahead(&self, micros: i64) {
         self.write(0, micros);
+    }
+
+    /// Goes that much further, whether it stands still or runs.
+    pub fn advance(&self, by: Duration) {
+        let mut value = [0; 8];
+        self.cell
+            .read_exact_at(&mut value, 8)
+            .expect("the clock's file");
+        let micros = i64::try_from(by.as_micros()).expect("less than the clock can show");
+        let value = i64::from_ne_bytes(value) + micros;
+        self.cell
+            .write_all_at(&value.to_ne_bytes(), 8)
+            .expect("the clock's file");
     }
 
     fn write(&self, mode: i64, value: i64) {
@@ -78,19 +94,28 @@ impl Drop for ServerClock {
     }
 }
 
-/// The preload library, built once in a process by the compiler that also links Rust programs.
+/// The preload library, built by the compiler that also links Rust programs. It lies beside the
+/// test's own program, and is built anew when its source is newer.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/clock.c");
-        let library = std::env::temp_dir().join(format!("arbiter-clock-{}.so", unique_name()));
+        let program = std::env::current_exe().expect("the test's own program");
+        let library = program.with_file_name("arbiter-test-clock.so");
+        let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+        if changed(&source) < changed(&library) {
+            return library;
+        }
+        let fresh = program.with_file_name(format!("arbiter-test-clock-{}.so", unique_name()));
         let status = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
+            .arg(&fresh)
             .arg(&source)
             .status()
             .expect("a C compiler, which Rust links with");
         assert!(status.success(), "the clock's library does not compile");
+        // Whole or not at all: other tests may be loading it.
+        std::fs::rename(&fresh, &library).expect("the clock's library beside the test");
         library
     })
 }

@@ -6,7 +6,9 @@
 mod clock;
 mod find;
 mod go;
+mod history;
 mod names;
+mod proxy;
 mod puppet;
 mod resp;
 mod server;
@@ -15,7 +17,9 @@ mod tls;
 pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use go::GoLock;
+pub use history::{Belief, History, Summary, Violation};
 pub use names::unique_name;
+pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
 pub use puppet::Puppet;
 pub use resp::Reply;
 pub use server::{Server, ServerBuilder};
@@ -30,6 +34,18 @@ pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
             return false;
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// As [`eventually`], without blocking the runtime; on paused time, by that time.
+pub async fn eventually_async(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let begun = tokio::time::Instant::now();
+    while !condition() {
+        if limit < begun.elapsed() {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     true
 }

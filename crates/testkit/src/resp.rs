@@ -1,7 +1,9 @@
 //! A tiny synchronous RESP2 client, so that tests look at a server without the code under test.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// What a server answers.
@@ -49,16 +51,26 @@ impl Reply {
     }
 }
 
-pub(crate) struct Client(BufReader<TcpStream>);
+pub(crate) struct Client<S>(BufReader<S>);
 
-impl Client {
+impl Client<UnixStream> {
+    pub(crate) fn connect_unix(path: &Path, limit: Duration) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(limit))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+}
+
+impl Client<TcpStream> {
     pub(crate) fn connect(port: u16, limit: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(limit))?;
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(stream)))
     }
+}
 
+impl<S: Read + Write> Client<S> {
     pub(crate) fn call(&mut self, args: &[&[u8]]) -> io::Result<Reply> {
         let mut request = format!("*{}\r\n", args.len()).into_bytes();
         for arg in args {
@@ -85,7 +97,7 @@ impl Client {
                 Err(_) => Ok(Reply::Bulk(None)),
                 Ok(length) => {
                     let mut bytes = vec![0; length + 2];
-                    io::Read::read_exact(&mut self.0, &mut bytes)?;
+                    self.0.read_exact(&mut bytes)?;
                     bytes.truncate(length);
                     Ok(Reply::Bulk(Some(bytes)))
                 }

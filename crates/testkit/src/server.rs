@@ -1,5 +1,6 @@
 //! A real server process, on loopback, that ends with its value.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::find::server_binary;
 use crate::names::unique_name;
 use crate::resp::{Client, Reply};
+use crate::tls;
 
 /// A real Redis or Valkey server of a test's own.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct ServerBuilder {
 }
 
 const START_LIMIT: Duration = Duration::from_secs(20);
+const SOCKET: &str = "server.sock";
+const LOG: &str = "server.log";
 
 impl ServerBuilder {
     /// Another server than the usual one.
@@ -61,7 +65,7 @@ impl ServerBuilder {
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
-    /// If it does not within 20 s.
+    /// If it does not within 20 s, or ends for another reason than a port that is taken.
     pub fn start(self) -> Server {
         let begun = Instant::now();
         loop {
@@ -70,7 +74,7 @@ impl ServerBuilder {
             std::fs::create_dir_all(&folder).expect("a folder for the server");
             let tls_port = self.tls.then(free_port);
             if self.tls {
-                crate::tls::write_certificate(&folder);
+                tls::write_certificate(&folder);
             }
             let child = self.spawn(port, tls_port, &folder);
             let mut server = Server {
@@ -83,30 +87,18 @@ impl ServerBuilder {
             if server.wait_until_up() {
                 return server;
             }
+            let log = server.log();
             assert!(
-                begun.elapsed() < START_LIMIT,
-                "the server does not start: {self:?}"
+                log.contains("in use") && begun.elapsed() < START_LIMIT,
+                "the server does not start: {self:?}\n{log}"
             );
         }
     }
 
     fn spawn(&self, port: u16, tls_port: Option<u16>, folder: &Path) -> Child {
         let binary = self.binary.clone().unwrap_or_else(server_binary);
-        let tls = tls_port.map_or(Vec::new(), |port| {
-            let (certificate, key) = (crate::tls::CERTIFICATE, crate::tls::KEY);
-            let port = port.to_string();
-            [
-                ["--tls-port", &port],
-                ["--tls-cert-file", certificate],
-                ["--tls-key-file", key],
-                ["--tls-ca-cert-file", certificate],
-                ["--tls-auth-clients", "no"],
-            ]
-            .concat()
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
-        });
+        let tls = tls_port.map(tls::arguments).unwrap_or_default();
+        let log = File::create(folder.join(LOG)).expect("the server's log");
         Command::new(&binary)
             .args([
                 "--port",
@@ -120,7 +112,7 @@ impl ServerBuilder {
                 "--appendonly",
                 "no",
                 "--unixsocket",
-                "server.sock",
+                SOCKET,
                 "--daemonize",
                 "no",
             ])
@@ -130,8 +122,8 @@ impl ServerBuilder {
             .envs(self.env.iter().cloned())
             .current_dir(folder)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(log.try_clone().expect("the server's log"))
+            .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary.display()))
     }
@@ -163,7 +155,7 @@ impl Server {
     /// Its URL, over a Unix socket.
     #[must_use]
     pub fn unix_url(&self) -> String {
-        format!("redis+unix://{}", self.folder.join("server.sock").display())
+        format!("redis+unix://{}", self.folder.join(SOCKET).display())
     }
 
     /// Its URL, over TLS.
@@ -181,13 +173,25 @@ impl Server {
     /// The file with the certificate to trust.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
-        self.folder.join(crate::tls::CERTIFICATE)
+        self.folder.join(tls::CERTIFICATE)
     }
 
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said since it was started.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
     }
 
     /// The folder it runs in.
@@ -258,14 +262,17 @@ impl Server {
         }
     }
 
-    /// Waits for an answer of any kind: one that asks for a password is up, too.
+    /// Waits for an answer of any kind: one that asks for a password is up, too. Asks on the
+    /// socket in its own folder, which comes after its ports: on its port, another server that
+    /// took it first might answer.
     fn wait_until_up(&mut self) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < START_LIMIT {
             if let Ok(Some(_)) = self.child.try_wait() {
-                return false; // somebody else took the port
+                return false; // somebody else took the port, perhaps
             }
-            let client = Client::connect(self.port, Duration::from_secs(1));
+            let socket = self.folder.join(SOCKET);
+            let client = Client::connect_unix(&socket, Duration::from_secs(1));
             if client
                 .and_then(|mut client| client.call(&[b"PING"]))
                 .is_ok()

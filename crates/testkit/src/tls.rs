@@ -11,3 +11,16 @@ pub(crate) fn write_certificate(folder: &Path) {
     std::fs::write(folder.join(CERTIFICATE), made.cert.pem()).expect("the certificate's file");
     std::fs::write(folder.join(KEY), made.signing_key.serialize_pem()).expect("the key's file");
 }
+
+/// The options of a server that speaks TLS on that port, run in the folder.
+pub(crate) fn arguments(port: u16) -> Vec<String> {
+    let port = port.to_string();
+    let options = [
+        ["--tls-port", &port],
+        ["--tls-cert-file", CERTIFICATE],
+        ["--tls-key-file", KEY],
+        ["--tls-ca-cert-file", CERTIFICATE],
+        ["--tls-auth-clients", "no"],
+    ];
+    options.concat().into_iter().map(str::to_owned).collect()
+}

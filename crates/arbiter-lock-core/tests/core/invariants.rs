@@ -229,7 +229,7 @@ fn mixed() -> Vec<Mode> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn exclusive_requests_keep_order_fence_and_tombstone_and_lose_no_wake_up(steps in steps(false)) {

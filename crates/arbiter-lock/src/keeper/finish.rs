@@ -3,20 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Backoff, Name, Request};
+use arbiter_lock_core::Backoff;
 
 use super::Shared;
 use crate::event::Event;
-use crate::store::{FailureKind, Link};
-
-/// A request to end.
-#[derive(Clone, Debug)]
-pub(crate) struct Order {
-    pub(crate) name: Name,
-    pub(crate) request: Arc<Request>,
-    /// Whether to leave a tombstone; the same at every sending.
-    pub(crate) tombstone: bool,
-}
+use crate::store::{FailureKind, Link, Order};
 
 /// What the store remembers of a request beyond its lease.
 const MEMORY: Duration = Duration::from_secs(60);

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub(crate) use finish::Order;
 use table::Table;
 
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::Logger;
-use crate::hold::{HoldState, LostReason};
-use crate::store::{Failure, FailureKind, Store};
+use crate::hold::HoldState;
+use crate::lost_reason::LostReason;
+use crate::store::{Failure, FailureKind, Order, Store};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
 /// for that a quarter of a second at the most.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arbiter_lock_core::Next;
 
-use super::Order;
 use crate::hold::HoldState;
+use crate::store::Order;
 
 /// How many holds one call renews at the most.
 pub(super) const BATCH: usize = 64;

@@ -11,8 +11,9 @@ use super::Shared;
 use super::finish::finish;
 use super::table::Plan;
 use crate::event::Event;
-use crate::hold::{HoldState, LostReason};
-use crate::store::{Failure, Link, Renewal};
+use crate::hold::HoldState;
+use crate::lost_reason::LostReason;
+use crate::store::{Failure, Link};
 
 /// Says, when it is dropped, that the task does not run any more.
 pub(super) struct Running(pub(super) Arc<Shared>);
@@ -84,7 +85,7 @@ async fn renew(shared: Arc<Shared>, link: Arc<Link>, holds: Vec<Arc<HoldState>>)
         .min()
         .unwrap_or_default();
     let limit = (least.saturating_sub(sent) / 3).max(Duration::from_millis(20));
-    let asked: Vec<Renewal<'_>> = holds.iter().map(|hold| Renewal::of(hold)).collect();
+    let asked: Vec<_> = holds.iter().map(|hold| hold.renewal()).collect();
     let answers = link.renew(&asked, limit).await;
     Batch {
         holds,

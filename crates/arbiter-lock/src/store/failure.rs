@@ -15,6 +15,10 @@ pub(crate) struct Failure {
 /// What stood in the way. The first group passes by itself, so that a step is tried again;
 /// the second does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only a server fails in these ways")
+)]
 pub(crate) enum FailureKind {
     /// No connection, or it was lost.
     Unreachable,

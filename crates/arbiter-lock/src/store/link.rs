@@ -6,7 +6,6 @@ use std::time::Duration;
 use arbiter_lock_core::{Acquired, Broken, Name, Renewed, Request, Status, Tried};
 
 use super::{Failure, Registry, Said, SaidEnded, Store, memory};
-use crate::hold::HoldState;
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
 /// limit and the store's own, and is never sent again by the link itself.
@@ -29,17 +28,6 @@ pub(crate) struct Renewal<'a> {
     pub(crate) owner: &'a str,
     pub(crate) fence: u64,
     pub(crate) lease_ms: u64,
-}
-
-impl<'a> Renewal<'a> {
-    pub(crate) fn of(hold: &'a HoldState) -> Self {
-        Self {
-            name: &hold.name,
-            owner: &hold.request.id,
-            fence: hold.fence,
-            lease_ms: hold.request.lease_ms,
-        }
-    }
 }
 
 /// Calls the same step of whichever store it is.

@@ -10,9 +10,8 @@ use arbiter_lock_core::{
 
 use tokio::sync::watch;
 
-use super::{Failure, FailureKind, Push, Registry, Renewal, Said, SaidEnded};
+use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded};
 use crate::clock::Clock;
-use crate::keeper::Order;
 
 /// All names of one memory store.
 pub(crate) struct World {

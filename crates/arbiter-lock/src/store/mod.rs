@@ -9,17 +9,26 @@ pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 mod registry;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Ended, Moment};
+use arbiter_lock_core::{Ended, Moment, Name, Request};
 
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use link::{Link, Renewal};
 pub(crate) use registry::{Push, Registry, Slot, Woken};
+pub(crate) use settings::ServerSettings;
 
-use crate::keeper::Order;
+/// A request to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) name: Name,
+    pub(crate) request: Arc<Request>,
+    /// Whether to leave a tombstone; the same at every sending.
+    pub(crate) tombstone: bool,
+}
 
 /// What a store said to a step.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use crate::clock::Clock;
 use crate::error::{Contended, Error};
 use crate::event::Event;
 use crate::hold::{Belief, HoldState};
-use crate::keeper::Order;
 use crate::options::Options;
 use crate::status::Holder;
+use crate::store::Order;
 use crate::store::{Failure, Link, Said, Slot};
 
 /// Who stands in the way of a request, for those who share it.

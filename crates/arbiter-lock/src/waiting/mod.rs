@@ -29,6 +29,10 @@ use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
 /// announces nothing.
 const FOREIGN_LOOK: Duration = Duration::from_millis(50);
 
+/// How many grants in a row may come too late to be believed: the way to the store is longer than
+/// the lease.
+const MOST_TOO_OLD: u32 = 16;
+
 /// Acquires with the patience of the options.
 pub(crate) async fn acquire(
     inner: Arc<Inner>,
@@ -83,7 +87,7 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
 fn too_late() -> Failure {
     Failure::unknown(
         FailureKind::Silent,
-        "its grant came too late to be believed",
+        "grants only so late that the lease is over: the lease is too short for it",
     )
 }
 
@@ -138,12 +142,19 @@ impl Waiting {
 
     async fn wait(mut self) -> Result<Arc<HoldState>, Error> {
         let mut next = self.look().await?;
+        let mut too_old = 0;
         loop {
             next = match next {
                 Next::Granted(belief) => match self.claim(belief).await {
                     Some(belief) => return self.attempt.into_hold(belief),
                     // Too old to be believed: a look finds it again, or queues anew.
-                    None => self.listen(Duration::ZERO).await?,
+                    None => {
+                        too_old += 1;
+                        if MOST_TOO_OLD < too_old {
+                            return Err(self.attempt.store_error(too_late()));
+                        }
+                        self.listen(Duration::ZERO).await?
+                    }
                 },
                 Next::Look(pause) => self.listen(pause).await?,
                 Next::Over => return Err(self.over()),

@@ -38,6 +38,22 @@ async fn an_uncontended_cycle_is_two_commands() {
     assert_eq!(commands(&server) - before, 200);
 }
 
+#[tokio::test]
+async fn a_busy_try_is_one_command_and_leaves_nothing_to_end() {
+    let server = Server::start();
+    let (client, name, _guard) = held(&server).await;
+    let lock = client.lock(&name);
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    tokio::time::sleep(ms(100)).await;
+    let before = commands(&server);
+    for _ in 0..20 {
+        assert!(lock.try_acquire().await.unwrap().is_none());
+    }
+    tokio::time::sleep(ms(100)).await;
+    let renewals = 1;
+    assert!(commands(&server) - before <= 20 + renewals);
+}
+
 /// Commands that clients sent, the asking ones left out.
 fn commands(server: &Server) -> u64 {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
@@ -467,4 +483,54 @@ async fn the_rights_that_the_documentation_lists_suffice() {
         .unwrap()
         .unwrap();
     assert!(client.lock(&name).break_now(next.fence()).await.unwrap());
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
+    let server = Server::builder().tls().start();
+    server.call(&["ACL", "SETUSER", "u", "on", ">secret", "+@all", "~*", "&*"]);
+    let connect = |password: &'static str, pem: Vec<u8>| {
+        let builder = Client::builder().store(&server.tls_url());
+        builder
+            .credentials("u", password)
+            .certificate_authorities(&pem)
+            .connect()
+    };
+    let trusted = std::fs::read(server.certificate()).unwrap();
+    let client = connect("secret", trusted.clone()).await.unwrap();
+    client
+        .lock("l")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    assert!(matches!(
+        connect("wrong", trusted).await,
+        Err(Error::Refused(_))
+    ));
+    assert!(connect("secret", b"no certificate".to_vec()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_through_it() {
+    let server = Server::start();
+    let (client, name, guard) = held(&server).await;
+    server.call(&["CONFIG", "SET", "busy-reply-threshold", "50"]);
+    std::thread::scope(|threads| {
+        threads.spawn(|| server.call(&["EVAL", "while true do end", "0"]));
+        std::thread::sleep(ms(200));
+        let lock = client.lock("other").wait_timeout(ms(300));
+        let error = lock.blocking_acquire().unwrap_err();
+        assert!(
+            error.is_unavailable() && error.to_string().contains("busy"),
+            "{error}"
+        );
+        server.call(&["SCRIPT", "KILL"]);
+    });
+    tokio::time::sleep(ms(1_500)).await;
+    assert!(guard.is_held(), "it lost {name}");
+    guard.release().await.unwrap();
 }

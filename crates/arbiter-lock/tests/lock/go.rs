@@ -150,6 +150,32 @@ async fn a_go_release_that_announces_nothing_wakes_ours_within_a_second() {
 }
 
 #[tokio::test]
+async fn the_head_of_our_queue_looks_often_while_a_go_client_holds() {
+    let (server, name) = (Server::start(), unique_name());
+    let client = Client::connect(&server.url()).await.unwrap();
+    let mut waited = Duration::ZERO;
+    for _ in 0..5 {
+        let go = GoLock::new(&server, &name, ms(30_000));
+        assert!(go.try_lock());
+        let waiter = tokio::spawn({
+            let lock = client.lock(&name);
+            async move {
+                let guard = lock.acquire().await.unwrap();
+                (guard, Instant::now())
+            }
+        });
+        tokio::time::sleep(ms(150)).await;
+        let released = Instant::now();
+        assert!(go.unlock());
+        let (guard, granted) = waiter.await.unwrap();
+        waited += granted - released;
+        guard.release().await.unwrap();
+    }
+    // Fifty milliseconds each at the most; without these looks, most of a second each.
+    assert!(waited < ms(1_250), "{waited:?}");
+}
+
+#[tokio::test]
 async fn a_go_lease_that_lapses_frees_for_ours() {
     let (server, name) = (Server::start(), unique_name());
     let client = Client::connect(&server.url()).await.unwrap();

@@ -4,7 +4,9 @@
 mod cancel;
 mod faults;
 mod go;
+mod matrix;
 mod memory;
+mod options;
 mod processes;
 mod redis;
 mod stress;

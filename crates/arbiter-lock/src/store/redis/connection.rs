@@ -50,6 +50,9 @@ struct State {
     /// Why the last dialling failed, and until when it is not repeated.
     down: Option<(Failure, Instant)>,
     backoff: Backoff,
+    /// How long the next dialling may take. After a silence one that hangs must not stand in the
+    /// way of the next for long; each failure doubles it, up to the limit of connecting.
+    patience: Duration,
 }
 
 struct Up {
@@ -80,6 +83,7 @@ impl Connection {
                 up: None,
                 down: None,
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
+                patience: limits.connect,
             }),
             dialling: Arc::default(),
         }))
@@ -205,11 +209,13 @@ impl Shared {
                 });
                 state.down = None;
                 state.backoff.reset();
+                state.patience = (self.limits.command * 2).min(self.limits.connect);
                 state.up = Some(up.clone());
                 Ok(up)
             }
             Err(failure) => {
                 let pause = state.backoff.next(rand::random());
+                state.patience = (state.patience * 2).min(self.limits.connect);
                 state.down = Some((failure.clone(), Instant::now() + pause));
                 Err(failure)
             }
@@ -223,7 +229,8 @@ impl Shared {
                 shared.hear(push);
             }
         };
-        let mut line = dial(&self.target, self.limits.connect, on_push).await?;
+        let patience = self.state().patience;
+        let mut line = dial(&self.target, patience, on_push).await?;
         if let Some(ears) = &self.ears {
             let subscribed = line.connection.subscribe(&*ears.channel);
             match tokio::time::timeout(self.limits.command, subscribed).await {

@@ -52,7 +52,9 @@ async fn dial_without_limit(
         }
         #[cfg(feature = "tls")]
         Place::Tls { host, port } => {
-            let stream = super::tls::secure(host, tcp(host, *port).await?).await?;
+            let stream =
+                super::tls::secure(host, target.authorities.as_deref(), tcp(host, *port).await?)
+                    .await?;
             log_in(target, stream, on_push).await
         }
         #[cfg(not(feature = "tls"))]

@@ -17,9 +17,8 @@ mod way;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::builder::ServerSettings;
 use crate::error::Error;
-use crate::store::Registry;
+use crate::store::{Registry, ServerSettings};
 use connection::{Connection, Ears, Limits};
 use target::Target;
 pub(crate) use way::Way;
@@ -33,8 +32,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(url: &str, settings: ServerSettings) -> Result<Self, Error> {
+        let mut target = Target::parse(url)?;
+        if settings.password.is_some() {
+            target.username = settings.username;
+            target.password = settings.password;
+        }
+        target.authorities = settings.authorities;
         Ok(Self {
-            target: Arc::new(Target::parse(url)?),
+            target: Arc::new(target),
             key_prefix: settings.key_prefix.into(),
             limits: Limits {
                 command: settings.command_timeout,

@@ -14,6 +14,8 @@ pub(super) struct Target {
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
     pub(super) database: i64,
+    /// The only certificate authorities to trust, in PEM.
+    pub(super) authorities: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl Target {
             username,
             password,
             database,
+            authorities: None,
         })
     }
 }

@@ -1,0 +1,28 @@
+//! What concerns stores that are servers.
+
+use std::time::Duration;
+
+/// What concerns stores that are servers.
+#[derive(Clone)]
+pub(crate) struct ServerSettings {
+    pub(crate) key_prefix: String,
+    pub(crate) command_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    /// The only certificate authorities to trust, in PEM; else the system's.
+    pub(crate) authorities: Option<Vec<u8>>,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            key_prefix: "arbiter:".to_owned(),
+            command_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(5),
+            username: None,
+            password: None,
+            authorities: None,
+        }
+    }
+}

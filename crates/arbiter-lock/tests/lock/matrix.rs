@@ -1,0 +1,307 @@
+//! Every step met by every fault on its way: a typed answer in time, and in the end nothing is
+//! left, and the next one is granted.
+
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Error, Guard, NoopLogger};
+use testkit::{Fault, Proxy, Pushes, Server, Traffic, eventually_async, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const FAULTS: [Fault; 5] = [
+    Fault::LoseReply,
+    Fault::DelayReply(ms(700)),
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::Duplicate,
+];
+
+/// The words of a script's call after its keys.
+fn words(args: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
+    let is_script = args.first().is_some_and(|verb| verb.starts_with(b"EVAL"));
+    let keys: usize = std::str::from_utf8(args.get(2)?).ok()?.parse().ok()?;
+    if is_script {
+        args.get(3 + keys..)
+    } else {
+        None
+    }
+}
+
+fn begins_with(args: &[Vec<u8>], word: &[u8]) -> bool {
+    words(args)
+        .and_then(|words| words.first())
+        .is_some_and(|first| first == word)
+}
+
+fn is_acquire(args: &[Vec<u8>]) -> bool {
+    begins_with(args, b"wait")
+}
+
+fn is_try(args: &[Vec<u8>]) -> bool {
+    begins_with(args, b"try")
+}
+
+fn is_end(args: &[Vec<u8>]) -> bool {
+    words(args).is_some_and(|words| words.len() == 5) && !is_try(args)
+}
+
+fn is_renewal(args: &[Vec<u8>]) -> bool {
+    args.get(2).is_some_and(|keys| keys == b"1")
+        && words(args).is_some_and(|words| words.len() == 3)
+}
+
+struct Rig {
+    server: Server,
+    proxy: Proxy,
+    client: Client,
+    direct: Client,
+    name: String,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let server = Server::start();
+        let proxy = Proxy::before(&server);
+        let connect = |url: String| async move {
+            let builder = Client::builder().store(&url).logger(NoopLogger);
+            builder.command_timeout(ms(300)).connect().await.unwrap()
+        };
+        let (client, direct) = (connect(proxy.url()).await, connect(server.url()).await);
+        let name = unique_name();
+        // The server knows the scripts, and both connections stand.
+        client
+            .lock(&name)
+            .acquire()
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+        Self {
+            server,
+            proxy,
+            client,
+            direct,
+            name,
+        }
+    }
+
+    /// Nothing holds and nobody waits, and somebody else is granted.
+    async fn is_clean(&self, fault: Fault) {
+        let lock = self.direct.lock(&self.name).wait_timeout(ms(4_000));
+        let guard = lock
+            .acquire()
+            .await
+            .unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        assert_eq!(lock.inspect().await.unwrap().waiting, 0, "{fault:?}");
+        guard.release().await.unwrap();
+        let lives = |key: &String| self.server.call(&["PTTL", key]).int().unwrap();
+        assert!(
+            self.server.keys().iter().all(|key| lives(key) != -1),
+            "{fault:?}"
+        );
+    }
+}
+
+/// What an acquire came to: a hold, or an answer that says that the store did not serve.
+fn held(result: Result<Guard, Error>, fault: Fault) -> Option<Guard> {
+    match result {
+        Ok(guard) => Some(guard),
+        Err(Error::Unavailable(_)) => None,
+        Err(other) => panic!("{fault:?}: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn an_acquire_met_by_any_fault_is_granted_in_the_end_or_leaves_nothing() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let rule = rig.proxy.nth(1, fault, is_acquire);
+        let begun = Instant::now();
+        let lock = rig.client.lock(&rig.name).wait_timeout(ms(3_000));
+        let guard = held(lock.acquire().await, fault).expect("the store serves within the wait");
+        assert!(
+            begun.elapsed() < ms(3_500) && rule.fired() == 1,
+            "{fault:?}"
+        );
+        assert!(guard.is_held());
+        guard.release().await.unwrap();
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_try_met_by_any_fault_answers_within_a_command_and_leaves_nothing() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let rule = rig.proxy.nth(1, fault, is_try);
+        let begun = Instant::now();
+        let tried = rig.client.lock(&rig.name).try_acquire().await;
+        assert!(
+            begun.elapsed() < ms(1_000) && rule.fired() == 1,
+            "{fault:?}: {:?}",
+            begun.elapsed()
+        );
+        let guard = held(tried.map(|guard| guard.expect("nobody else has it")), fault);
+        assert_eq!(guard.is_some(), fault == Fault::Duplicate, "{fault:?}");
+        drop(guard);
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_release_met_by_any_fault_frees_and_is_never_reported_as_a_loss() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let guard = rig.client.lock(&rig.name).acquire().await.unwrap();
+        let rule = rig.proxy.nth(1, fault, is_end);
+        let released = guard.release().await;
+        assert!(rule.fired() == 1, "{fault:?}");
+        assert!(
+            matches!(released, Ok(()) | Err(Error::Unavailable(_))),
+            "{fault:?}: {released:?}"
+        );
+        let key = format!("arbiter:{}", rig.name);
+        let is_free = eventually_async(ms(2_000), || {
+            rig.server.call(&["EXISTS", &key]).int() == Some(0)
+        })
+        .await;
+        assert!(is_free, "{fault:?}");
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let lock = rig.client.lock(&rig.name).lease_time(ms(2_400));
+        let guard = lock.acquire().await.unwrap();
+        let rule = rig.proxy.nth(1, fault, is_renewal);
+        tokio::time::sleep(ms(2_600)).await;
+        assert!(
+            guard.is_held() && rule.fired() == 1,
+            "{fault:?}: {:?}",
+            guard
+        );
+        guard.release().await.unwrap();
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_waiter_whose_look_meets_any_fault_keeps_its_place_and_is_granted() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let holder = rig.direct.lock(&rig.name).acquire().await.unwrap();
+        let rule = rig.proxy.nth(2, fault, is_acquire);
+        let first = tokio::spawn({
+            let lock = rig.client.lock(&rig.name);
+            async move { lock.acquire().await.unwrap() }
+        });
+        let queued = eventually_async(ms(2_000), || rule.met() == 1).await;
+        tokio::time::sleep(ms(50)).await;
+        let second = tokio::spawn({
+            let lock = rig.direct.lock(&rig.name);
+            async move { lock.acquire().await.unwrap() }
+        });
+        assert!(
+            queued && eventually_async(ms(3_000), || rule.fired() == 1).await,
+            "{fault:?}"
+        );
+        tokio::time::sleep(ms(1_600)).await;
+        assert!(!first.is_finished() && !second.is_finished());
+        holder.release().await.unwrap();
+        let guard = tokio::time::timeout(ms(2_000), first)
+            .await
+            .expect("first come, first served")
+            .unwrap();
+        assert!(!second.is_finished(), "{fault:?}");
+        guard.release().await.unwrap();
+        second.await.unwrap().release().await.unwrap();
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn an_acquire_that_was_held_back_until_its_client_gave_up_leaves_nothing() {
+    let rig = Rig::new().await;
+    let rule = rig.proxy.nth(1, Fault::HoldRequest, is_acquire);
+    let lock = rig.client.lock(&rig.name).wait_timeout(ms(150));
+    assert!(lock.acquire().await.unwrap_err().is_unavailable());
+    tokio::time::sleep(ms(300)).await;
+    rule.release();
+    let key = format!("arbiter:{}", rig.name);
+    let begun = Instant::now();
+    while begun.elapsed() < ms(600) {
+        assert_eq!(
+            rig.server.call(&["EXISTS", &key]).int(),
+            Some(0),
+            "a zombie holds"
+        );
+        tokio::time::sleep(ms(10)).await;
+    }
+    rig.is_clean(Fault::HoldRequest).await;
+}
+
+#[tokio::test]
+async fn lost_and_late_messages_cost_a_look_and_no_more() {
+    for pushes in [Pushes::Lost, Pushes::Late(ms(2_600))] {
+        let rig = Rig::new().await;
+        let holder = rig.direct.lock(&rig.name).acquire().await.unwrap();
+        rig.proxy.set_pushes(pushes);
+        let waiter = tokio::spawn({
+            let lock = rig.client.lock(&rig.name);
+            async move { lock.acquire().await.unwrap() }
+        });
+        tokio::time::sleep(ms(300)).await;
+        holder.release().await.unwrap();
+        let guard = tokio::time::timeout(ms(1_600), waiter)
+            .await
+            .expect("its look finds the grant")
+            .unwrap();
+        tokio::time::sleep(ms(2_700)).await;
+        assert!(guard.is_held());
+        guard.release().await.unwrap();
+        rig.is_clean(Fault::LoseReply).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lease_shorter_than_the_way_to_the_server_is_an_answer_and_no_endless_loop() {
+    let rig = Rig::new().await;
+    rig.proxy.each(Fault::DelayReply(ms(150)), is_acquire);
+    let lock = rig.client.lock(&rig.name).lease_time(ms(100));
+    let error = tokio::time::timeout(ms(10_000), lock.acquire())
+        .await
+        .expect("an end")
+        .unwrap_err();
+    assert!(
+        error.is_unavailable() && error.to_string().contains("too short"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_open_and_says_nothing_is_replaced() {
+    let rig = Rig::new().await;
+    let guard = rig
+        .client
+        .lock(&rig.name)
+        .lease_time(ms(6_000))
+        .acquire()
+        .await
+        .unwrap();
+    rig.proxy.set_traffic(Traffic::Silent);
+    let lock = rig.client.lock("other").wait_timeout(ms(1_500));
+    assert!(lock.acquire().await.unwrap_err().is_unavailable());
+    // Whatever was open stays silent for ever; only a new connection helps.
+    rig.proxy.set_traffic(Traffic::Flowing);
+    let lock = lock.wait_timeout(ms(3_000));
+    lock.acquire().await.unwrap().release().await.unwrap();
+    tokio::time::sleep(ms(4_000)).await;
+    assert!(guard.is_held(), "the keeper's connection was replaced too");
+    guard.release().await.unwrap();
+}

@@ -1,0 +1,397 @@
+//! Options, events, sessions and shutting down, on the memory store and on paused time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arbiter_lock::{Asked, Client, Error, Event, LostReason};
+use tokio::time::Instant;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn what(error: Error) -> &'static str {
+    match error {
+        Error::Invalid(invalid) => invalid.what,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_input_is_refused_before_anything_is_sent_and_the_message_has_the_range() {
+    let client = Client::in_memory();
+    client.testing().go_silent();
+    let begun = Instant::now();
+    let lock = client.lock("l");
+    let bad = [
+        (client.lock(""), "name", "1 to 512"),
+        (client.lock(&"x".repeat(513)), "name", "1 to 512"),
+        (
+            lock.clone().lease_time(Duration::ZERO),
+            "lease_time",
+            "100 ms",
+        ),
+        (
+            lock.clone().lease_time(Duration::from_nanos(1)),
+            "lease_time",
+            "100 ms",
+        ),
+        (
+            lock.clone().lease_time(Duration::from_micros(99_999)),
+            "lease_time",
+            "100 ms",
+        ),
+        (
+            lock.clone().lease_time(Duration::MAX),
+            "lease_time",
+            "365 days",
+        ),
+        (
+            lock.clone()
+                .lease_time(Duration::from_secs(365 * 86_400 + 1)),
+            "lease_time",
+            "365 days",
+        ),
+        (
+            lock.clone().watchdog_interval(ms(15_001)),
+            "watchdog_interval",
+            "half the lease",
+        ),
+        (
+            lock.clone().watchdog_interval(Duration::ZERO),
+            "watchdog_interval",
+            "1 ms",
+        ),
+        (
+            lock.clone().lost_margin(ms(15_001)),
+            "lost_margin",
+            "half the lease",
+        ),
+        (lock.clone().lost_margin(ms(1)), "lost_margin", "2 ms"),
+        (lock.clone().max_hold(Duration::ZERO), "max_hold", "0"),
+        (lock.clone().label(&"x".repeat(257)), "label", "256"),
+    ];
+    for (lock, field, range) in bad {
+        let error = lock.acquire().await.unwrap_err();
+        assert!(error.to_string().contains(range), "{error}");
+        assert_eq!(what(error), field);
+        assert_eq!(what(lock.try_acquire().await.unwrap_err()), field);
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn absurd_waits_and_leases_at_their_limits_work() {
+    let client = Client::in_memory();
+    let lock = client
+        .lock("l")
+        .wait_timeout(Duration::MAX)
+        .lease_time(Duration::from_secs(365 * 86_400));
+    let guard = lock.acquire().await.unwrap();
+    let short = client.lock("m").lease_time(ms(100)).max_hold(Duration::MAX);
+    let other = short.acquire().await.unwrap();
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(guard.is_held() && other.is_held());
+    let waiter = client.lock("l").wait_timeout(Duration::from_nanos(1));
+    assert!(!matches!(
+        waiter.acquire().await,
+        Ok(_) | Err(Error::Invalid(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_hold_ends_a_hold_that_renewals_would_keep() {
+    let client = Client::in_memory();
+    let guard = client
+        .lock("l")
+        .lease_time(ms(500))
+        .max_hold(ms(1_700))
+        .acquire()
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    assert_eq!(guard.lost().await, LostReason::MaxHold);
+    assert!(ms(1_700) <= begun.elapsed() && begun.elapsed() <= ms(1_710));
+    drop(guard);
+    assert!(client.lock("l").try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_prolongs_a_hold_without_watchdog_and_a_lost_one_is_lost() {
+    let client = Client::in_memory();
+    let guard = client
+        .lock("l")
+        .lease_time(ms(1_000))
+        .watchdog(false)
+        .acquire()
+        .await
+        .unwrap();
+    for _ in 0..5 {
+        tokio::time::sleep(ms(800)).await;
+        guard.refresh().await.unwrap();
+    }
+    assert!(ms(900) < guard.remaining());
+    client.testing().lapse("l");
+    assert!(guard.refresh().await.unwrap_err().is_lost());
+    assert_eq!(guard.lost().await, LostReason::Deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_claimed_with_the_watchdog_off_too() {
+    let client = Client::in_memory();
+    let first = client.lock("l").acquire().await.unwrap();
+    let lock = client.lock("l").watchdog(false).lease_time(ms(10_000));
+    let waiter = tokio::spawn(async move { lock.acquire().await.unwrap() });
+    tokio::time::sleep(ms(10)).await;
+    first.release().await.unwrap();
+    let second = waiter.await.unwrap();
+    tokio::time::sleep(ms(9_000)).await;
+    assert!(second.is_held());
+    assert_eq!(second.lost().await, LostReason::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_margin_eats_the_first_life_the_grant_is_claimed_before_it_is_believed() {
+    let client = Client::in_memory();
+    let first = client.lock("l").acquire().await.unwrap();
+    let lock = client.lock("l").lost_margin(ms(6_000));
+    let waiter = tokio::spawn(async move { lock.acquire().await.unwrap() });
+    tokio::time::sleep(ms(10)).await;
+    first.release().await.unwrap();
+    let second = waiter.await.unwrap();
+    assert!(ms(23_000) < second.remaining(), "{:?}", second.remaining());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_lost_its_margin_before_the_lease_ends() {
+    let client = Client::in_memory();
+    let lock = client
+        .lock("l")
+        .lease_time(ms(10_000))
+        .lost_margin(ms(4_000))
+        .watchdog(false);
+    let guard = lock.acquire().await.unwrap();
+    let begun = Instant::now();
+    guard.lost().await;
+    assert!(begun.elapsed() <= ms(6_001), "{:?}", begun.elapsed());
+    let status = client.lock("l").inspect().await.unwrap();
+    assert!(status.is_held(), "the store still keeps others out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_asks_and_nobody_else_is_granted_before_the_holder_has_stopped() {
+    let client = Client::in_memory();
+    let guard = client
+        .lock("l")
+        .lease_time(ms(3_000))
+        .acquire()
+        .await
+        .unwrap();
+    let next = tokio::spawn({
+        let lock = client.lock("l");
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(10)).await;
+    let lock = client.lock("l");
+    assert_eq!(
+        lock.ask_to_stop(guard.fence() + 1).await.unwrap(),
+        Asked::NotHeld
+    );
+    assert!(matches!(
+        lock.ask_to_stop(guard.fence()).await.unwrap(),
+        Asked::Told { .. }
+    ));
+    assert_eq!(guard.lost().await, LostReason::Revoked);
+    tokio::time::sleep(ms(500)).await;
+    assert!(!next.is_finished());
+    drop(guard);
+    drop(tokio::time::timeout(ms(50), next).await.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_store_ends_a_wait_without_limit_after_half_a_minute() {
+    let client = Client::in_memory();
+    client.testing().go_silent();
+    let begun = Instant::now();
+    assert!(
+        client
+            .lock("l")
+            .acquire()
+            .await
+            .unwrap_err()
+            .is_unavailable()
+    );
+    assert!(
+        ms(30_000) <= begun.elapsed() && begun.elapsed() <= ms(33_000),
+        "{:?}",
+        begun.elapsed()
+    );
+    client.testing().answer();
+    tokio::time::sleep(ms(1_100)).await;
+    assert!(
+        client.lock("l").try_acquire().await.unwrap().is_some(),
+        "what it left was undone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_heals_within_the_wait_grants() {
+    let client = Client::in_memory();
+    client.testing().go_silent();
+    let lock = client.lock("l").wait_timeout(ms(10_000));
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(6_000)).await;
+    client.testing().answer();
+    assert!(waiter.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
+    let client = Client::in_memory();
+    let guard = client
+        .lock("l")
+        .lease_time(ms(3_000))
+        .acquire()
+        .await
+        .unwrap();
+    let lock = client.lock("l");
+    let next = tokio::spawn(async move { lock.acquire().await.unwrap() });
+    tokio::time::sleep(ms(10)).await;
+    client.testing().lapse("l");
+    let next = next.await.unwrap();
+    assert!(guard.fence() < next.fence());
+    assert_eq!(guard.lost().await, LostReason::Taken);
+    assert!(guard.release().await.unwrap_err().is_lost());
+    assert!(next.is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_acquire_warns_that_it_waits_for_its_own_client() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let logger = move |event: &Event<'_>| heard.lock().unwrap().push(event.to_string());
+    let client = Client::builder()
+        .store("memory:")
+        .logger(logger)
+        .connect()
+        .await
+        .unwrap();
+    let _outer = client.lock("l").acquire().await.unwrap();
+    let inner = client.lock("l").wait_timeout(ms(100)).acquire().await;
+    assert!(inner.unwrap_err().is_contended());
+    let told = told.lock().unwrap();
+    assert!(
+        told.iter().any(|line| line.contains("needs a session")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_of_a_session_that_wait_share_one_place_until_the_last_gives_up() {
+    let client = Client::in_memory();
+    let holder = client.lock("l").acquire().await.unwrap();
+    let session = Arc::new(client.session());
+    let wait = |limit: u64| {
+        let session = session.clone();
+        tokio::spawn(async move { session.lock("l").wait_timeout(ms(limit)).acquire().await })
+    };
+    let (short, long) = (wait(100), wait(5_000));
+    tokio::time::sleep(ms(50)).await;
+    assert_eq!(client.lock("l").inspect().await.unwrap().waiting, 1);
+    let error = short.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Contended(contended) if contended.holder.is_some()));
+    assert_eq!(client.lock("l").inspect().await.unwrap().waiting, 1);
+    holder.release().await.unwrap();
+    let guard = long.await.unwrap().unwrap();
+    let again = session.lock("l").try_acquire().await.unwrap().unwrap();
+    assert_eq!(guard.fence(), again.fence());
+    drop((guard, again));
+    let holder = client.lock("l").acquire().await.unwrap();
+    let (a, b) = (wait(100), wait(200));
+    assert!(a.await.unwrap().is_err() && b.await.unwrap().is_err());
+    assert_eq!(client.lock("l").inspect().await.unwrap().waiting, 0);
+    drop(holder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_refuses_other_settings_inside_and_begins_anew_after_a_loss() {
+    let client = Client::in_memory();
+    let session = client.session();
+    let outer = session.lock("l").acquire().await.unwrap();
+    let other = session.lock("l").lease_time(ms(5_000)).acquire().await;
+    assert_eq!(what(other.unwrap_err()), "lock");
+    client.testing().lose("l", LostReason::Expired);
+    let fresh = session.lock("l").wait_timeout(ms(100)).acquire().await;
+    assert!(
+        fresh.unwrap_err().is_contended(),
+        "the store still keeps the lost hold"
+    );
+    drop(outer);
+    assert!(session.lock("l").acquire().await.unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_tells_holders_and_waiters_and_leaves_what_is_held_to_its_lease() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    let lock = client.lock("l");
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(10)).await;
+    let closing = client.closing();
+    let begun = Instant::now();
+    assert_eq!(client.shutdown(ms(2_000)).await, 1);
+    assert!(ms(2_000) <= begun.elapsed() && begun.elapsed() < ms(2_100));
+    closing.await;
+    assert!(matches!(waiter.await.unwrap(), Err(Error::Closed)));
+    assert_eq!(guard.lost().await, LostReason::Shutdown);
+    assert!(matches!(
+        client.lock("m").acquire().await,
+        Err(Error::Closed)
+    ));
+    assert!(client.lock("l").inspect().await.unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_returns_as_soon_as_everything_is_released() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    let closing = client.closing();
+    tokio::spawn(async move {
+        closing.await;
+        guard.release().await.unwrap();
+    });
+    let begun = Instant::now();
+    assert_eq!(client.shutdown(ms(60_000)).await, 0);
+    assert!(begun.elapsed() < ms(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_of_one_memory_name_exclude_each_other_and_others_do_not() {
+    let connect = |url: &'static str| async move { Client::connect(url).await.unwrap() };
+    let (a, b, c) = (
+        connect("memory:shared").await,
+        connect("memory:shared").await,
+        connect("memory:").await,
+    );
+    let guard = a.lock("l").acquire().await.unwrap();
+    assert!(b.lock("l").try_acquire().await.unwrap().is_none());
+    assert!(c.lock("l").try_acquire().await.unwrap().is_some());
+    drop(guard);
+    assert!(b.lock("l").try_acquire().await.unwrap().is_some());
+}
+
+#[test]
+fn the_blocking_forms_need_no_runtime() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").blocking_acquire().unwrap();
+    guard.blocking_refresh().unwrap();
+    assert!(client.lock("l").blocking_try_acquire().unwrap().is_none());
+    let contended = client
+        .lock("l")
+        .wait_timeout(ms(50))
+        .blocking_acquire()
+        .unwrap_err();
+    assert!(contended.is_contended());
+    guard.blocking_release().unwrap();
+    assert!(!client.lock("l").blocking_inspect().unwrap().is_held());
+}

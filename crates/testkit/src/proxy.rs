@@ -1,0 +1,174 @@
+//! A proxy before a server, which reads what passes and breaks it as told.
+
+mod frame;
+mod gate;
+mod line;
+mod rule;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+
+use crate::server::Server;
+use line::Line;
+pub use rule::{Fault, Rule};
+use traffic::Switch;
+pub use traffic::{Pushes, Traffic};
+
+/// A proxy before a [`Server`], on loopback and on threads of its own, so that a test whose
+/// runtime is blocked does not freeze it. It reads RESP over plain TCP, and RESP3 where there are
+/// subscriptions.
+///
+/// ```no_run
+/// use testkit::{Fault, Proxy, Server};
+/// # use std::time::Duration;
+/// let server = Server::start();
+/// let proxy = Proxy::before(&server);
+/// let rule = proxy.nth(2, Fault::LoseReply, |args| args[0] == b"SET");
+/// // A client of proxy.url() sends its second SET, and waits for an answer in vain.
+/// assert!(rule.wait_fired(Duration::from_secs(1)));
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    switch: Arc<Switch>,
+    lines: Arc<Mutex<Vec<Weak<Line>>>>,
+}
+
+impl Proxy {
+    /// Stands before a server; everything passes.
+    ///
+    /// # Panics
+    /// If no port can be had.
+    #[must_use]
+    pub fn before(server: &Server) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port on loopback");
+        let port = listener.local_addr().expect("its address").port();
+        let proxy = Self {
+            port,
+            switch: Arc::default(),
+            lines: Arc::default(),
+        };
+        let (switch, lines) = (proxy.switch.clone(), proxy.lines.clone());
+        let upstream = server.port();
+        thread::spawn(move || accept(&listener, upstream, &switch, &lines));
+        proxy
+    }
+
+    /// The URL by which clients go through it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Breaks the n-th request, from 1, that matches from now on. The predicate is given the
+    /// request's arguments, the command's name first; of several rules the oldest acts.
+    pub fn nth(
+        &self,
+        n: u64,
+        fault: Fault,
+        matches: impl Fn(&[Vec<u8>]) -> bool + Send + Sync + 'static,
+    ) -> Rule {
+        self.add(Rule::new(Some(n), fault, matches))
+    }
+
+    /// Breaks each request that matches from now on.
+    pub fn each(
+        &self,
+        fault: Fault,
+        matches: impl Fn(&[Vec<u8>]) -> bool + Send + Sync + 'static,
+    ) -> Rule {
+        self.add(Rule::new(None, fault, matches))
+    }
+
+    /// Has all traffic flow, stall, be lost or be refused.
+    pub fn set_traffic(&self, traffic: Traffic) {
+        self.switch.set_traffic(traffic);
+        if traffic == Traffic::Silent {
+            self.lines().iter().for_each(|line| line.silence());
+        }
+    }
+
+    /// Has published messages arrive, arrive late, or be lost.
+    pub fn set_pushes(&self, pushes: Pushes) {
+        self.switch.set_pushes(pushes);
+    }
+
+    /// Cuts every connection; new ones pass.
+    pub fn cut_all(&self) {
+        self.lines().iter().for_each(|line| line.cut());
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.lines().len()
+    }
+
+    /// How many requests of a command, named in upper case, went on to the server.
+    #[must_use]
+    pub fn count(&self, command: &str) -> u64 {
+        self.counts().get(command).copied().unwrap_or(0)
+    }
+
+    /// How many requests of each command, in upper case, went on to the server.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.switch.counts()
+    }
+
+    fn add(&self, rule: Rule) -> Rule {
+        self.switch.add(rule.clone());
+        rule
+    }
+
+    fn lines(&self) -> Vec<Arc<Line>> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.switch.end();
+        self.cut_all();
+        // Wakes the thread that accepts, which then ends.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+/// Opens lines until the proxy ends. A line lives in its threads and ends with them.
+fn accept(
+    listener: &TcpListener,
+    upstream: u16,
+    switch: &Arc<Switch>,
+    lines: &Mutex<Vec<Weak<Line>>>,
+) {
+    for client in listener.incoming().map_while(Result::ok) {
+        if switch.is_over() {
+            break;
+        }
+        if switch.traffic() == Traffic::Refused {
+            continue;
+        }
+        let Ok(line) = Line::open(client, upstream, switch) else {
+            continue; // the server is down, and the client is told so by the close
+        };
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| 0 < line.strong_count());
+        lines.push(Arc::downgrade(&line));
+        drop(lines);
+        // After the line is listed, so that a silence that falls in between misses nobody.
+        if switch.traffic() == Traffic::Silent {
+            line.silence();
+        }
+    }
+}

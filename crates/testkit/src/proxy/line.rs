@@ -1,0 +1,223 @@
+//! One connection through the proxy: a thread for each direction, and one for late pushes.
+//!
+//! Replies come in the order of the requests, so a queue of what is to happen to each tells which
+//! reply is whose. Pushes stand outside that order, except those that confirm a subscription,
+//! which stand for its reply.
+
+use std::collections::VecDeque;
+use std::io::{self, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::frame::{Request, push_kind, read_frame};
+use super::gate::Gate;
+use super::rule::{Fault, Rule};
+use super::traffic::{Pushes, Switch};
+
+/// A connection from a client, and one of its own to the server.
+#[derive(Debug)]
+pub(super) struct Line {
+    client: TcpStream,
+    server: TcpStream,
+    expected: Mutex<VecDeque<Expected>>,
+    lost: Gate<Lost>,
+}
+
+/// The directions in which nothing arrives any more.
+#[derive(Debug, Default)]
+struct Lost {
+    requests: bool,
+    replies: bool,
+}
+
+/// A reply to come.
+#[derive(Debug)]
+struct Expected {
+    fate: Fate,
+    /// Whether pushes confirm it, of which the first counts, in place of a reply.
+    subscribes: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Pass,
+    Swallow,
+    Delay(Duration),
+    Lose,
+    Cut,
+}
+
+impl Line {
+    pub(super) fn open(
+        client: TcpStream,
+        port: u16,
+        switch: &Arc<Switch>,
+    ) -> io::Result<Arc<Self>> {
+        let server = TcpStream::connect(("127.0.0.1", port))?;
+        server.set_nodelay(true)?;
+        client.set_nodelay(true)?;
+        let requests = BufReader::new(client.try_clone()?);
+        let replies = BufReader::new(server.try_clone()?);
+        let line = Arc::new(Self {
+            client,
+            server,
+            expected: Mutex::default(),
+            lost: Gate::default(),
+        });
+        let (late, due) = channel();
+        let (up, down, pushes) = (line.clone(), line.clone(), line.clone());
+        let (up_switch, down_switch) = (switch.clone(), switch.clone());
+        thread::spawn(move || up.carry_requests(requests, &up_switch));
+        thread::spawn(move || down.carry_replies(replies, &down_switch, &late));
+        thread::spawn(move || pushes.carry_late(&due));
+        Ok(line)
+    }
+
+    /// Loses all that is sent from now on; the connection stays open.
+    pub(super) fn silence(&self) {
+        self.lost.change(|lost| {
+            lost.requests = true;
+            lost.replies = true;
+        });
+    }
+
+    /// Cuts both connections. One that is closed already needs no cut.
+    pub(super) fn cut(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+
+    fn carry_requests(&self, mut requests: BufReader<TcpStream>, switch: &Switch) {
+        while let Ok(request) = Request::read(&mut requests) {
+            switch.wait_while_stalled();
+            // A request of no arguments has no reply.
+            if request.args.is_empty() || self.lost.read(|lost| lost.requests) {
+                continue;
+            }
+            let sent = match switch.rule_for(&request.args) {
+                None => self.send(&request, Fate::Pass, switch),
+                Some((fault, rule)) => self.send_faulty(&request, fault, &rule, switch),
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        // What was sent is still executed, and its replies are still read.
+        let _ = self.server.shutdown(Shutdown::Write);
+    }
+
+    fn send_faulty(
+        &self,
+        request: &Request,
+        fault: Fault,
+        rule: &Rule,
+        switch: &Switch,
+    ) -> io::Result<()> {
+        match fault {
+            Fault::LoseReply => self.send(request, Fate::Lose, switch),
+            Fault::DelayReply(by) => self.send(request, Fate::Delay(by), switch),
+            Fault::HoldRequest if rule.hold() => self.send(request, Fate::Pass, switch),
+            Fault::HoldRequest => Ok(()),
+            Fault::CutBefore => {
+                self.cut();
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+            Fault::CutAfter => self.send(request, Fate::Cut, switch),
+            Fault::Duplicate => {
+                self.send(request, Fate::Pass, switch)?;
+                self.send(request, Fate::Swallow, switch)
+            }
+        }
+    }
+
+    fn send(&self, request: &Request, fate: Fate, switch: &Switch) -> io::Result<()> {
+        let name = request.args.first().map(Vec::as_slice).unwrap_or_default();
+        let name = String::from_utf8_lossy(name).to_uppercase();
+        let subscribes = name.ends_with("SUBSCRIBE");
+        let expected = Expected { fate, subscribes };
+        self.lock_expected().push_back(expected);
+        switch.count(name);
+        (&self.server).write_all(&request.bytes)
+    }
+
+    fn carry_replies(
+        &self,
+        mut replies: BufReader<TcpStream>,
+        switch: &Switch,
+        late: &Sender<(Instant, Vec<u8>)>,
+    ) {
+        while let Ok(frame) = read_frame(&mut replies) {
+            switch.wait_while_stalled();
+            let carried = match push_kind(&frame) {
+                Some(kind) if kind.ends_with(b"message") => match switch.pushes() {
+                    Pushes::Flowing => self.deliver(&frame),
+                    Pushes::Lost => Ok(()),
+                    Pushes::Late(by) => late
+                        .send((Instant::now() + by, frame))
+                        .map_err(io::Error::other),
+                },
+                kind => self.carry_reply(&frame, kind.is_some()),
+            };
+            if carried.is_err() {
+                break;
+            }
+        }
+        self.cut();
+    }
+
+    fn carry_reply(&self, frame: &[u8], is_push: bool) -> io::Result<()> {
+        match self.next_fate(is_push) {
+            Fate::Pass => self.deliver(frame),
+            Fate::Swallow => Ok(()),
+            Fate::Delay(by) => {
+                thread::sleep(by);
+                self.deliver(frame)
+            }
+            Fate::Lose => {
+                self.lost.change(|lost| lost.replies = true);
+                Ok(())
+            }
+            Fate::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
+    fn next_fate(&self, is_push: bool) -> Fate {
+        let mut expected = self.lock_expected();
+        match expected.front() {
+            Some(front) if !is_push || front.subscribes => {
+                let fate = front.fate;
+                expected.pop_front();
+                fate
+            }
+            _ => Fate::Pass, // a push that nobody asked for, or a further confirmation
+        }
+    }
+
+    /// Delivers pushes when their time has come.
+    fn carry_late(&self, due: &Receiver<(Instant, Vec<u8>)>) {
+        for (at, frame) in due {
+            thread::sleep(at.saturating_duration_since(Instant::now()));
+            if self.deliver(&frame).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Writes a whole frame. A client that has gone is no failure: the server's replies to it are
+    /// read to their end.
+    fn deliver(&self, frame: &[u8]) -> io::Result<()> {
+        self.lost.change(|lost| {
+            if !lost.replies && (&self.client).write_all(frame).is_err() {
+                lost.replies = true;
+            }
+        });
+        Ok(())
+    }
+
+    fn lock_expected(&self) -> std::sync::MutexGuard<'_, VecDeque<Expected>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

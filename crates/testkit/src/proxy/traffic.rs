@@ -1,0 +1,105 @@
+//! What the proxy does to all connections alike.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::gate::Gate;
+use super::rule::{Fault, Rule};
+
+/// What happens to everything that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traffic {
+    /// It arrives.
+    #[default]
+    Flowing,
+    /// Nothing passes in either direction until it flows again; then everything does, late.
+    Stalled,
+    /// What is sent is lost in both directions, and connections stay open. Those that live
+    /// through it never carry anything again; when it flows again, new ones do.
+    Silent,
+    /// Old connections carry on, new ones are closed at once.
+    Refused,
+}
+
+/// What happens to published messages; replies and confirmed subscriptions always arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pushes {
+    /// They arrive.
+    #[default]
+    Flowing,
+    /// They are lost.
+    Lost,
+    /// They arrive so much later, and replies overtake them.
+    Late(Duration),
+}
+
+/// What the threads of a proxy share.
+#[derive(Debug, Default)]
+pub(super) struct Switch(Gate<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    traffic: Traffic,
+    pushes: Pushes,
+    rules: Vec<Rule>,
+    counts: BTreeMap<String, u64>,
+    is_over: bool,
+}
+
+impl Switch {
+    pub(super) fn traffic(&self) -> Traffic {
+        self.0.read(|state| state.traffic)
+    }
+
+    pub(super) fn set_traffic(&self, traffic: Traffic) {
+        self.0.change(|state| state.traffic = traffic);
+    }
+
+    pub(super) fn pushes(&self) -> Pushes {
+        self.0.read(|state| state.pushes)
+    }
+
+    pub(super) fn set_pushes(&self, pushes: Pushes) {
+        self.0.change(|state| state.pushes = pushes);
+    }
+
+    pub(super) fn wait_while_stalled(&self) {
+        self.0
+            .wait(|state| state.traffic != Traffic::Stalled || state.is_over);
+    }
+
+    pub(super) fn add(&self, rule: Rule) {
+        self.0.change(|state| state.rules.push(rule));
+    }
+
+    /// Every rule counts the request; the oldest whose turn it is acts.
+    pub(super) fn rule_for(&self, args: &[Vec<u8>]) -> Option<(Fault, Rule)> {
+        let rules = self.0.read(|state| state.rules.clone());
+        let turns: Vec<_> = rules
+            .into_iter()
+            .filter_map(|rule| Some((rule.meet(args)?, rule)))
+            .collect();
+        turns.into_iter().next()
+    }
+
+    pub(super) fn count(&self, name: String) {
+        self.0
+            .change(|state| *state.counts.entry(name).or_default() += 1);
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.read(|state| state.counts.clone())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.read(|state| state.is_over)
+    }
+
+    pub(super) fn end(&self) {
+        let rules = self.0.change(|state| {
+            state.is_over = true;
+            state.rules.clone()
+        });
+        rules.iter().for_each(Rule::end);
+    }
+}

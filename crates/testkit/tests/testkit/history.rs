@@ -1,0 +1,105 @@
+//! The checker of beliefs: it accepts what is right and names what is wrong.
+
+use testkit::{History, Summary, Violation, unique_name};
+
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(unique_name()))
+    }
+
+    fn history(&self) -> History {
+        History::open(&self.0).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn holds_one_after_the_other_with_rising_fences_are_right() {
+    let scratch = Scratch::new();
+    for fence in 1..=3 {
+        let history = scratch.history();
+        history.begin("a", "me", fence).unwrap();
+        history.begin("b", "you", 10 + fence).unwrap();
+        history.end("a", "me", fence).unwrap();
+        history.end("b", "you", 10 + fence).unwrap();
+    }
+    let summary = scratch.history().check().unwrap();
+    assert_eq!(
+        summary,
+        Summary {
+            beliefs: 6,
+            unended: 0
+        }
+    );
+}
+
+#[test]
+fn an_overlap_is_found_and_the_earliest_end_counts() {
+    let scratch = Scratch::new();
+    let history = scratch.history();
+    let long = History::now_ns() + 60_000_000_000;
+    history.begin("a", "long", 1).unwrap();
+    history.end_at("a", "long", 1, long).unwrap();
+    assert!(history.check().is_ok());
+    history.begin("a", "short", 2).unwrap();
+    let violation = *history.check().unwrap_err();
+    let Violation::Overlap(first, second) = violation else {
+        panic!("{violation}");
+    };
+    assert_eq!((first.owner, second.owner), ("long".into(), "short".into()));
+    // The long one was killed before the short one began.
+    history.end_at("a", "long", 1, second.begin_ns - 1).unwrap();
+    let summary = history.check().unwrap();
+    assert_eq!(
+        summary,
+        Summary {
+            beliefs: 2,
+            unended: 1
+        }
+    );
+}
+
+#[test]
+fn a_fence_that_does_not_rise_is_found() {
+    for fence in [5, 4] {
+        let scratch = Scratch::new();
+        let history = scratch.history();
+        history.begin("a", "me", 5).unwrap();
+        history.end("a", "me", 5).unwrap();
+        history.begin("a", "you", fence).unwrap();
+        let violation = history.check().unwrap_err();
+        assert!(matches!(*violation, Violation::Fence(..)), "{violation}");
+    }
+}
+
+#[test]
+fn lines_of_many_writers_stay_whole() {
+    let scratch = Scratch::new();
+    std::thread::scope(|threads| {
+        for writer in 0..8 {
+            let history = scratch.history();
+            threads.spawn(move || {
+                let owner = format!("writer-{writer}");
+                for fence in 1..=200 {
+                    history.begin(&owner, &owner, fence).unwrap();
+                    history.end(&owner, &owner, fence).unwrap();
+                }
+            });
+        }
+    });
+    let summary = scratch.history().check().unwrap();
+    assert_eq!(
+        summary,
+        Summary {
+            beliefs: 1_600,
+            unended: 0
+        }
+    );
+}

@@ -1,0 +1,109 @@
+//! Servers: found, started, stopped, and gone with their value.
+
+use std::time::{Duration, Instant};
+
+use testkit::{Reply, Server, eventually, eventually_async, flavours};
+
+use crate::rig::ms;
+
+#[test]
+fn every_server_of_this_machine_starts_answers_and_leaves_nothing() {
+    let flavours = flavours();
+    assert!(!flavours.is_empty());
+    for flavour in flavours {
+        let server = Server::builder().binary(&flavour.binary).start();
+        assert_eq!(
+            server.call(&["SET", "a", "b"]),
+            Reply::Simple("OK".into()),
+            "{}",
+            flavour.name
+        );
+        assert_eq!(server.keys(), ["a"]);
+        let (folder, pid) = (server.folder().to_owned(), server.pid());
+        assert!(folder.join("server.sock").exists());
+        drop(server);
+        assert!(!folder.exists() && !is_alive(pid));
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn many_servers_at_once_are_each_their_own() {
+    let servers: Vec<Server> = std::thread::scope(|threads| {
+        let starts: Vec<_> = (0..6).map(|_| threads.spawn(Server::start)).collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap())
+            .collect()
+    });
+    for server in &servers {
+        let info = server.call(&["INFO", "server"]).text().unwrap();
+        assert!(info.contains(&format!("process_id:{}\r", server.pid())));
+    }
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why_at_once() {
+    let begun = Instant::now();
+    let start = || Server::builder().arg("--no-such-option").arg("1").start();
+    let panic = std::panic::catch_unwind(start).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("no-such-option"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_stopped_server_is_silent_and_a_restarted_one_is_empty_on_its_port() {
+    let mut server = Server::start();
+    let port = server.port();
+    server.call(&["SET", "a", "b"]);
+    server.stop();
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    assert!(eventually(ms(1_000), || stat().contains(") T ")));
+    server.cont();
+    assert_eq!(server.keys(), ["a"]);
+    server.restart();
+    assert_eq!(server.port(), port);
+    assert!(server.keys().is_empty());
+    server.kill();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn replies_of_every_kind_are_read() {
+    let server = Server::start();
+    assert_eq!(server.call(&["GET", "none"]), Reply::Bulk(None));
+    assert_eq!(server.call(&["INCR", "n"]), Reply::Int(1));
+    assert!(matches!(server.call(&["NONSENSE"]), Reply::Error(text) if text.starts_with("ERR")));
+    let nested = server.call(&[
+        "EVAL",
+        "return {1, {'two', false}, redis.status_reply('3')}",
+        "0",
+    ]);
+    let two = vec![Reply::Bulk(Some(b"two".to_vec())), Reply::Bulk(None)];
+    let all = [Reply::Int(1), Reply::Array(two), Reply::Simple("3".into())];
+    assert_eq!(nested, Reply::Array(all.into()));
+}
+
+#[test]
+fn what_never_happens_is_given_up_at_the_limit() {
+    let begun = Instant::now();
+    assert!(!eventually(ms(50), || false));
+    assert!(begun.elapsed() < ms(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_happens_is_given_up_at_the_limit_of_paused_time() {
+    let begun = Instant::now();
+    assert!(!eventually_async(Duration::from_secs(3_600), || false).await);
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    let mut looks = 0;
+    let third = || {
+        looks += 1;
+        looks == 3
+    };
+    assert!(eventually_async(ms(100), third).await);
+}
