@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use nix::pty::openpty;
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::ms;
+use crate::rig::{is_held, ms};
 
 /// A shell that a test types into. What is to be interrupted is one process (`exec`): a shell that
 /// is about to fork may miss a Ctrl-C.
@@ -16,6 +16,7 @@ struct Shell {
     shell: Child,
     keyboard: File,
     screen: Arc<Mutex<String>>,
+    lock: String,
     run: String,
 }
 
@@ -44,11 +45,13 @@ impl Shell {
                     .push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
         });
-        let run = format!("{} run {} --", env!("CARGO_BIN_EXE_arbiter"), unique_name());
+        let lock = unique_name();
+        let run = format!("{} run {lock} --", env!("CARGO_BIN_EXE_arbiter"));
         let mut shell = Self {
             shell,
             keyboard,
             screen,
+            lock,
             run,
         };
         shell.reads("ready> ");
@@ -126,7 +129,9 @@ fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
     shell.reads("up\r\n");
     shell.types("\x1a");
     shell.reads("Stopped");
-    shell.types("bg; wait; echo still-$((40+2))\n");
+    shell.types("bg\n");
+    assert!(eventually(ms(5_000), || !is_held(&server, &shell.lock)));
+    shell.types("echo still-$((40+2))\n");
     shell.reads("still-42");
     shell.types("echo and-$((40+3))\n");
     shell.reads("and-43");
@@ -154,12 +159,12 @@ fn stopped_past_its_lease_the_command_does_not_go_on_with_fg() {
     let mut shell = Shell::start(&server);
     let run = shell.run.replace(" run ", " run --lease 1s ");
     shell.types(&format!(
-        "{run} sh -c 'echo up; while sleep 0.05; do echo tick; done'\n"
+        "{run} sh -c 'trap \"\" TERM; while sleep 0.05; do echo tick; done'\n"
     ));
     shell.reads("tick\r\n");
     shell.types("\x1a");
     shell.reads("Stopped");
-    std::thread::sleep(ms(1_000));
+    assert!(eventually(ms(3_000), || !is_held(&server, &shell.lock)));
     shell.types("fg; echo status-$?\n");
     shell.reads("status-79");
     assert!(!shell.screen.lock().unwrap().contains("tick\r\n"));

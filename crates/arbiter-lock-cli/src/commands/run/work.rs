@@ -100,12 +100,15 @@ async fn stop(child: &mut Child, reason: LostReason, deadline: &Deadline, grace:
 }
 
 fn lost(name: &str, reason: LostReason, when: &str) -> Exit {
-    output::say(&format!("lost '{}' {when}: {reason}", name.escape_debug()));
+    let name = name.escape_debug();
     if reason == LostReason::MaxHold {
-        Exit::MaxHold
-    } else {
-        Exit::Lost
+        output::say(&format!(
+            "stopped the command, which held '{name}' for --max-hold"
+        ));
+        return Exit::MaxHold;
     }
+    output::say(&format!("lost '{name}' {when}: {reason}"));
+    Exit::Lost
 }
 
 async fn released(guard: Guard, ended: Ended, interrupted: Option<i32>) -> Exit {
