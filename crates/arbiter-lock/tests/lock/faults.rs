@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Guard, LostReason, RefusedKind};
+use arbiter_lock::{Client, Error, Guard, LostReason};
 use testkit::{Server, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     format!("arbiter:{name}")
 }
 
-async fn held(server: &Server) -> (Client, String, Guard) {
+pub(crate) async fn held(server: &Server) -> (Client, String, Guard) {
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
     let guard = client
@@ -239,141 +239,6 @@ async fn cut_connections_and_flushed_scripts_are_survived_by_holder_and_waiter()
     drop(client);
 }
 
-#[tokio::test]
-async fn what_is_refused_says_why_and_touches_nothing() {
-    let server = Server::start();
-    let client = Client::connect(&server.url()).await.unwrap();
-    let kind = |error: Error| match error {
-        Error::Refused(refused) => refused.kind,
-        other => panic!("{other}"),
-    };
-    for (n, data) in [
-        &["SET", "string"][..],
-        &["RPUSH", "list"],
-        &["HSET", "field", "value"],
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let name = format!("{}-{n}", unique_name());
-        let key = key(&name);
-        let mut command = vec![data[0], key.as_str()];
-        command.extend(&data[1..]);
-        server.call(&command);
-        let before = server.call(&["DUMP", &key]);
-        let lock = client.lock(&name).wait_timeout(ms(500));
-        assert_eq!(
-            kind(lock.acquire().await.unwrap_err()),
-            RefusedKind::WrongType
-        );
-        assert_eq!(
-            kind(lock.try_acquire().await.unwrap_err()),
-            RefusedKind::WrongType
-        );
-        assert_eq!(
-            kind(lock.inspect().await.unwrap_err()),
-            RefusedKind::WrongType
-        );
-        tokio::time::sleep(ms(50)).await;
-        assert_eq!(server.call(&["DUMP", &key]), before);
-    }
-    let reserved = Client::builder()
-        .store(&server.url())
-        .key_prefix("arbiter.")
-        .connect()
-        .await
-        .unwrap();
-    assert_eq!(
-        kind(reserved.lock("x").acquire().await.unwrap_err()),
-        RefusedKind::Unsupported
-    );
-    server.call(&[
-        "ACL",
-        "SETUSER",
-        "u",
-        "on",
-        ">secret",
-        "+@all",
-        "~arbiter*",
-        "&*",
-    ]);
-    let url = server.url().replace("redis://", "redis://u:wrong@");
-    let error = Client::connect(&url).await.unwrap_err();
-    assert!(
-        !error.to_string().contains("wrong@") && !format!("{error:?}").contains(":wrong"),
-        "{error}"
-    );
-    assert_eq!(kind(error), RefusedKind::Denied);
-    let url = server.url().replace("redis://", "redis://u:secret@") + "/3";
-    let client = Client::connect(&url).await.unwrap();
-    client
-        .lock("mine")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
-    server.call(&["ACL", "SETUSER", "u", "-evalsha", "-eval"]);
-    assert_eq!(
-        kind(client.lock("mine").acquire().await.unwrap_err()),
-        RefusedKind::Denied
-    );
-}
-
-#[tokio::test]
-async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_heal() {
-    let server = Server::start();
-    let client = Client::connect(&server.url()).await.unwrap();
-    let name = unique_name();
-    let lock = client.lock(&name).wait_timeout(ms(300));
-    lock.acquire().await.unwrap().release().await.unwrap();
-    let moods: [(&[&str], &[&str]); 3] = [
-        (
-            &["REPLICAOF", "127.0.0.1", "1"],
-            &["REPLICAOF", "NO", "ONE"],
-        ),
-        (
-            &["CONFIG", "SET", "maxmemory", "1"],
-            &["CONFIG", "SET", "maxmemory", "0"],
-        ),
-        (
-            &["CONFIG", "SET", "min-replicas-to-write", "1"],
-            &["CONFIG", "SET", "min-replicas-to-write", "0"],
-        ),
-    ];
-    for (spoil, heal) in moods {
-        server.call(spoil);
-        let begun = Instant::now();
-        let error = lock.acquire().await.unwrap_err();
-        assert!(
-            error.is_unavailable() && begun.elapsed() < ms(1_000),
-            "{spoil:?}: {error}"
-        );
-        let healing = tokio::spawn({
-            let lock = client.lock(&name).wait_timeout(ms(5_000));
-            async move { lock.acquire().await }
-        });
-        tokio::time::sleep(ms(100)).await;
-        server.call(heal);
-        healing.await.unwrap().unwrap().release().await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_unix_socket_serves_as_well() {
-    let server = Server::start();
-    let client = Client::connect(&server.unix_url()).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
-}
-
 #[test]
 fn a_blocked_executor_does_not_lose_the_lock() {
     let server = Server::start();
@@ -435,136 +300,4 @@ fn a_client_that_is_gone_leaves_no_connection() {
         "{} {before}",
         connections()
     );
-}
-
-#[tokio::test]
-async fn the_rights_that_the_documentation_lists_suffice() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md"))
-        .unwrap();
-    let line = page
-        .split("ACL SETUSER")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    let words = line.replace('\\', " ");
-    let mut command = vec!["ACL", "SETUSER"];
-    command.extend(words.split_whitespace());
-    let server = Server::start();
-    assert_eq!(
-        server.call(&command).text().as_deref(),
-        Some("OK"),
-        "{command:?}"
-    );
-    let url = server.url().replace("redis://", "redis://arbiter:secret@");
-    let client = Client::connect(&url).await.unwrap();
-    let name = unique_name();
-    let guard = client
-        .lock(&name)
-        .lease_time(ms(900))
-        .acquire()
-        .await
-        .unwrap();
-    let waiter = tokio::spawn({
-        let lock = client.lock(&name);
-        async move { lock.acquire().await }
-    });
-    tokio::time::sleep(ms(1_200)).await;
-    guard.refresh().await.unwrap();
-    let status = client.lock(&name).inspect().await.unwrap();
-    assert_eq!(status.waiting, 1);
-    client.lock(&name).ask_to_stop(guard.fence()).await.unwrap();
-    assert_eq!(guard.lost().await, LostReason::Revoked);
-    drop(guard);
-    let next = tokio::time::timeout(ms(500), waiter)
-        .await
-        .expect("it is pushed")
-        .unwrap()
-        .unwrap();
-    assert!(client.lock(&name).break_now(next.fence()).await.unwrap());
-}
-
-#[cfg(feature = "tls")]
-#[tokio::test]
-async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
-    let server = Server::builder().tls().start();
-    server.call(&["ACL", "SETUSER", "u", "on", ">secret", "+@all", "~*", "&*"]);
-    let connect = |password: &'static str, pem: Vec<u8>| {
-        let builder = Client::builder().store(&server.tls_url());
-        builder
-            .credentials("u", password)
-            .certificate_authorities(&pem)
-            .connect()
-    };
-    let trusted = std::fs::read(server.certificate()).unwrap();
-    let client = connect("secret", trusted.clone()).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
-    assert!(matches!(
-        connect("wrong", trusted).await,
-        Err(Error::Refused(_))
-    ));
-    assert!(connect("secret", b"no certificate".to_vec()).await.is_err());
-}
-
-#[tokio::test]
-async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_through_it() {
-    let server = Server::start();
-    let (client, name, guard) = held(&server).await;
-    server.call(&["CONFIG", "SET", "busy-reply-threshold", "50"]);
-    std::thread::scope(|threads| {
-        threads.spawn(|| server.call(&["EVAL", "while true do end", "0"]));
-        std::thread::sleep(ms(200));
-        let lock = client.lock("other").wait_timeout(ms(300));
-        let error = lock.blocking_acquire().unwrap_err();
-        assert!(
-            error.is_unavailable() && error.to_string().contains("busy"),
-            "{error}"
-        );
-        server.call(&["SCRIPT", "KILL"]);
-    });
-    tokio::time::sleep(ms(1_500)).await;
-    assert!(guard.is_held(), "it lost {name}");
-    guard.release().await.unwrap();
-}
-
-#[test]
-fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    // It loads slowly, and answers meanwhile.
-    let slow = [
-        "--key-load-delay",
-        "500",
-        "--loading-process-events-interval-bytes",
-        "1024",
-    ];
-    let mut server = slow
-        .into_iter()
-        .fold(Server::builder(), |server, arg| server.arg(arg))
-        .start();
-    let client = runtime.block_on(Client::connect(&server.url())).unwrap();
-    let lock = client.lock(&unique_name());
-    lock.blocking_acquire().unwrap().blocking_release().unwrap();
-    let fill = "for n = 1, 4000 do redis.call('SET', 'ballast:' .. n, n) end";
-    server.call(&["EVAL", fill, "0"]);
-    server.call(&["SAVE"]);
-    let is_loading = |error: Error| error.is_unavailable() && error.to_string().contains("loading");
-    let seen = std::thread::scope(|threads| {
-        let restart = threads.spawn(|| server.restart());
-        let mut seen = false;
-        while !restart.is_finished() {
-            seen |= lock.blocking_try_acquire().is_err_and(is_loading);
-        }
-        seen
-    });
-    assert!(seen, "no answer said that it loads");
-    let lock = lock.wait_timeout(ms(15_000));
-    lock.blocking_acquire().unwrap().blocking_release().unwrap();
 }

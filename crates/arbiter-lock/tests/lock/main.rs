@@ -6,6 +6,7 @@ mod faults;
 mod go;
 mod matrix;
 mod memory;
+mod moods;
 mod options;
 mod processes;
 mod redis;
