@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Unavailable,
     /// A fault of ours.
     Software,
-    /// No process can be started.
+    /// The system refuses: no process can be started, nothing can be written.
     Os,
     /// Somebody else has it.
     Contended,

@@ -44,11 +44,11 @@ impl Deadline {
         }
     }
 
-    /// When a command that is told to stop now must be dead.
-    pub(super) fn of_grace(&self, grace: Duration) -> Duration {
+    /// When a command that is told to stop now must be dead; none, when it should be already.
+    pub(super) fn of_grace(&self, grace: Duration) -> Option<Duration> {
         let now = now();
-        now.saturating_add(grace)
-            .min(self.end.saturating_add(grace).max(now))
+        let dead_by = now.min(self.end).saturating_add(grace);
+        (now < dead_by).then_some(dead_by)
     }
 }
 

@@ -85,14 +85,15 @@ fn start(guard: &Guard, args: &RunArgs) -> Result<Child, Exit> {
 }
 
 /// Stops the command and its group: with time to end, as far as the lease leaves any, but at once
-/// where somebody else may hold already.
+/// where somebody else may hold already: to end, a stopped one would have to go on.
 async fn stop(child: &mut Child, reason: LostReason, deadline: &Deadline, grace: Duration) {
-    if !matches!(reason, LostReason::Taken | LostReason::Deleted) {
+    let others_may_hold = matches!(reason, LostReason::Taken | LostReason::Deleted);
+    if let Some(dead_by) = deadline.of_grace(grace).filter(|_| !others_may_hold) {
         child.terminate();
         tokio::select! {
             biased;
             () = child.all_ended() => return,
-            () = deadline::until(deadline.of_grace(grace)) => {}
+            () = deadline::until(dead_by) => {}
         }
     }
     child.kill();
