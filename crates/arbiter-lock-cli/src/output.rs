@@ -34,9 +34,11 @@ pub(crate) fn quoted(word: &str) -> String {
 
 /// What a waiter is told.
 pub(crate) fn waiting(contended: &Contended, store: &StoreArgs) -> String {
-    let place = contended
-        .place
-        .map_or(String::new(), |place| format!(", place {place}"));
+    let place = match contended.place {
+        Some(place @ ..=100) => format!(", place {place}"),
+        Some(_) => ", place beyond 100".to_owned(),
+        None => String::new(),
+    };
     format!("waiting{place}: {}", held(contended, store))
 }
 

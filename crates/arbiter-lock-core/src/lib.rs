@@ -3,8 +3,9 @@
 //! Every face (lock, rw lock, semaphore, election) stands on one [`Resource`]: leased,
 //! weighted, first come first served, with exclusive and shared holds. Its steps take the
 //! store's time and return the reply *and* everyone whom they granted. The memory store is
-//! this value behind a mutex; the Lua scripts do the same job on a Redis server, and a test
-//! feeds both the same steps and demands the same replies.
+//! this value behind a mutex; the embedded store is this value on the [`Rows`] of a file; the
+//! Lua scripts do the same job on a Redis server, and a test feeds all of them the same steps
+//! and demands the same replies.
 //!
 //! # The algorithm
 //!
@@ -32,6 +33,7 @@ pub use lease::{Lease, Next};
 pub use moment::Moment;
 pub use name::{Name, NameError};
 pub use resource::{
-    Acquired, Answer, Broken, Ended, Grant, HolderView, LOOK_INTERVAL_MS, MAX_STEPS, Mode, Refusal,
-    Renewed, Request, Resource, Status, Tried, WaiterView, first_life_ms,
+    Acquired, Answer, Broken, Ended, Forgotten, Grant, Hold, HolderView, LOOK_INTERVAL_MS,
+    MAX_STEPS, Mode, Note, PLACES, Refusal, Renewed, Request, Resource, Root, Rows, Sharing,
+    Status, Table, Tried, Waiter, WaiterView, first_life_ms,
 };

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use arbiter_lock_core::PLACES;
+
 use crate::lost_reason::LostReason;
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind};
@@ -40,7 +42,8 @@ pub struct Contended {
     pub name: String,
     /// Who holds it, when last seen; nobody where it was just being handed to another.
     pub holder: Option<Holder>,
-    /// The place in the queue, from 1, when last seen; none for one who only tried.
+    /// The place in the queue, from 1, when last seen; none for one who only tried. It is
+    /// counted up to 100: 101 is anywhere behind.
     pub place: Option<u64>,
     /// How long the caller waited.
     pub waited: Duration,
@@ -221,6 +224,9 @@ impl fmt::Display for Contended {
             write!(f, " by {holder}")?;
         }
         match self.place {
+            Some(place) if PLACES < place => {
+                write!(f, "; your place in the queue was beyond {PLACES}")
+            }
             Some(place) => write!(f, "; your place in the queue was {place}"),
             None => Ok(()),
         }

@@ -55,7 +55,8 @@ pub enum Acquired {
     Queued {
         /// Its ticket; a look carries it.
         ticket: u64,
-        /// Its place, from 1.
+        /// Its place, from 1, counted no further than one more than
+        /// [`PLACES`](super::PLACES).
         place: u64,
         /// Who holds; nobody where only the bound of one call was reached.
         holder: Option<HolderView>,

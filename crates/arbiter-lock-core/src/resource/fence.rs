@@ -1,33 +1,20 @@
 //! Fencing tokens: `max(time in µs, last + 1)`, remembered for a minute and for as long as
 //! they are ahead of the clock.
 
-use super::Moment;
+use super::rows::Rows;
+use super::{Moment, Resource};
 
 const MEMORY_MS: u64 = 60_000;
 
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LastFence {
-    fence: u64,
-    last_milli: u64,
-}
-
-impl LastFence {
-    pub(super) fn draw(&mut self, now: Moment) -> u64 {
-        let last = if self.is_forgotten(now) {
-            0
-        } else {
-            self.fence
-        };
+impl<R: Rows> Resource<R> {
+    pub(super) fn draw_fence(&mut self, now: Moment) -> u64 {
+        let root = self.root_mut();
+        let remembered = now.as_millis() <= root.fence_until;
+        let last = if remembered { root.last_fence } else { 0 };
         let fence = now.as_micros().max(last + 1);
         let ahead_ms = (fence - now.as_micros()).div_ceil(1_000);
-        *self = Self {
-            fence,
-            last_milli: now.last_milli(MEMORY_MS + ahead_ms),
-        };
+        root.last_fence = fence;
+        root.fence_until = now.last_milli(MEMORY_MS + ahead_ms);
         fence
-    }
-
-    pub(super) fn is_forgotten(self, now: Moment) -> bool {
-        self.last_milli < now.as_millis()
     }
 }

@@ -1,40 +1,56 @@
 //! What foreign clients and operators do to a resource behind our back.
 
-use super::holds::{Hold, Holds};
-use super::{LastFence, Moment, Queue, Resource};
+use super::rows::{Hold, Rows};
+use super::{Moment, Resource, Table};
 
-impl Resource {
-    /// A foreign client holds, whoever held before, for `life_ms` or without end.
-    pub fn seized(&mut self, now: Moment, owner: &str, life_ms: Option<u64>) {
-        self.settle(now);
-        self.queue.grant_lapsed();
-        let last_milli = life_ms.map(|life| now.last_milli(life));
-        self.holds = Holds::Exclusive(Hold::foreign(owner, last_milli));
-    }
-
+impl<R: Rows> Resource<R> {
     /// Whoever held has been deleted.
     pub fn vanished(&mut self, now: Moment) {
         self.settle(now);
-        if !self.holds.is_free() {
-            self.holds = Holds::Free;
-            self.queue.grant_lapsed();
+        if !self.is_free() {
+            self.drop_all();
+            self.grant_lapsed();
         }
-    }
-
-    /// Somebody set the life of what is held to `life_ms`, or to no end.
-    pub fn life_changed(&mut self, now: Moment, life_ms: Option<u64>) {
-        self.settle(now);
-        self.holds
-            .set_last_milli(life_ms.map(|life| now.last_milli(life)));
     }
 
     /// The queue is gone, with all that it remembered.
     pub fn queue_lost(&mut self) {
-        self.queue = Queue::default();
+        self.forget_queue();
     }
 
     /// The last fence is gone.
     pub fn last_fence_lost(&mut self) {
-        self.last_fence = LastFence::default();
+        self.root_mut().fence_until = 0;
+    }
+
+    fn drop_all(&mut self) {
+        self.root_mut().exclusive = None;
+        // Bounded by the shared holds.
+        while self.root().sharing.is_some()
+            && let Some(hold) = self.rows.first_to_lapse()
+        {
+            self.drop_hold(&hold);
+        }
+    }
+
+    /// A foreign client holds, whoever held before, for `life_ms` or without end.
+    pub fn seized(&mut self, now: Moment, owner: &str, life_ms: Option<u64>) {
+        self.settle(now);
+        self.grant_lapsed();
+        self.drop_all();
+        let last_milli = life_ms.map(|life| now.last_milli(life));
+        self.root_mut().exclusive = Some(Hold::foreign(owner, last_milli));
+    }
+}
+
+impl Resource<Table> {
+    /// Somebody set the life of what is held to `life_ms`, or to no end.
+    pub fn life_changed(&mut self, now: Moment, life_ms: Option<u64>) {
+        self.settle(now);
+        let last_milli = life_ms.map(|life| now.last_milli(life));
+        if let Some(hold) = &mut self.root_mut().exclusive {
+            hold.last_milli = last_milli;
+        }
+        self.rows.set_ends(last_milli);
     }
 }

@@ -1,9 +1,8 @@
 //! Free with a queue: the first live waiter is granted, and so on until one cannot be.
 
 use super::answer::Grant;
-use super::holds::Hold;
-use super::queue::Waiter;
-use super::{Moment, Resource};
+use super::rows::{Hold, Rows, Waiter};
+use super::{Moment, Request, Resource};
 
 /// How many waiters one step grants or passes over at the most.
 pub const MAX_STEPS: usize = 32;
@@ -45,7 +44,7 @@ enum Head {
     Granted(Waiter),
 }
 
-impl Resource {
+impl<R: Rows> Resource<R> {
     /// Grants from the head of the queue for as long as that is possible. `reach` says whether
     /// anybody listens on a channel; the caller is not asked, since its reply carries its grant.
     pub(super) fn hand_over(
@@ -58,7 +57,7 @@ impl Resource {
         for _ in 0..MAX_STEPS {
             match self.head(now, caller, &reach) {
                 Head::Nobody | Head::Stays => return handed,
-                Head::PassedOver(waiter) => self.queue.pass_over(&waiter),
+                Head::PassedOver(waiter) => self.pass_over(waiter),
                 Head::Granted(waiter) => self.grant_head(now, waiter, caller, &mut handed),
             }
         }
@@ -70,20 +69,21 @@ impl Resource {
     }
 
     fn head(&self, now: Moment, caller: Option<&Caller<'_>>, reach: impl Fn(&str) -> bool) -> Head {
-        let Some(waiter) = self.queue.waiting().next() else {
+        if self.root().exclusive.is_some() {
+            return Head::Stays;
+        }
+        let Some(waiter) = self.first_waiting() else {
             return Head::Nobody;
         };
         let is_caller = caller.is_some_and(|caller| caller.id == &*waiter.request.id);
-        if !(self.holds.is_free() || self.holds.is_shared()) {
-            Head::Stays
-        } else if !self.queue.is_live(waiter, now) && !is_caller {
-            Head::PassedOver(waiter.clone())
-        } else if !self.holds.admits(waiter.request.mode) {
+        if !self.is_live(&waiter, now) && !is_caller {
+            Head::PassedOver(waiter)
+        } else if !self.admits(waiter.request.mode) {
             Head::Stays
         } else if !is_caller && !reach(&waiter.request.channel) {
-            Head::PassedOver(waiter.clone())
+            Head::PassedOver(waiter)
         } else {
-            Head::Granted(waiter.clone())
+            Head::Granted(waiter)
         }
     }
 
@@ -97,11 +97,11 @@ impl Resource {
         let request = &waiter.request;
         let caller = caller.filter(|caller| caller.id == &*request.id);
         let has_queued = caller.is_none_or(|caller| caller.has_queued);
-        self.queue.leave(&request.id);
+        self.leave(&request.id);
         if has_queued {
-            self.queue.mark(&request.id, now);
+            self.mark(&request.id, now);
         }
-        self.queue.note_grant(now);
+        self.note_grant(now);
         let life_ms = if has_queued {
             first_life_ms(request.lease_ms)
         } else {
@@ -122,10 +122,9 @@ impl Resource {
     }
 
     /// Draws a fence and writes the hold.
-    pub(super) fn hold(&mut self, now: Moment, request: &super::Request, life_ms: u64) -> u64 {
-        let fence = self.last_fence.draw(now);
-        self.holds
-            .add(Hold::new(request, fence, now, life_ms), request.mode);
+    pub(super) fn hold(&mut self, now: Moment, request: &Request, life_ms: u64) -> u64 {
+        let fence = self.draw_fence(now);
+        self.add_hold(Hold::new(request, fence, now, life_ms), request.mode);
         fence
     }
 }

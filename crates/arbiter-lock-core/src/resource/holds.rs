@@ -1,41 +1,13 @@
 //! Who holds now: nobody, one alone, or several together.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use super::answer::HolderView;
-use super::{Mode, Moment, Request};
+use super::rows::{Hold, Rows, Sharing};
+use super::{Mode, Moment, Request, Resource};
 
 /// What stands as owner while shared holders hold.
 const SHARED_OWNER: &str = "shared";
-
-/// One grant.
-#[derive(Clone, Debug)]
-pub(super) struct Hold {
-    pub(super) owner: Arc<str>,
-    /// None for a foreign holder.
-    pub(super) fence: Option<u64>,
-    weight: u32,
-    since: Option<Moment>,
-    /// The last millisecond of its life; none where somebody made it immortal.
-    last_milli: Option<u64>,
-    label: Arc<str>,
-    pub(super) stopping: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) enum Holds {
-    #[default]
-    Free,
-    Exclusive(Hold),
-    /// Never empty; `generation` is the fence of the first that came to a free resource.
-    Shared {
-        generation: u64,
-        /// What they may weigh together.
-        limit: Option<NonZeroU32>,
-        holds: Vec<Hold>,
-    },
-}
 
 impl Hold {
     pub(super) fn new(request: &Request, fence: u64, now: Moment, life_ms: u64) -> Self {
@@ -45,6 +17,7 @@ impl Hold {
             weight: request.mode.weight(),
             since: Some(now),
             last_milli: Some(now.last_milli(life_ms)),
+            channel: request.channel.clone(),
             label: request.label.clone(),
             stopping: false,
         }
@@ -57,13 +30,14 @@ impl Hold {
             weight: 0,
             since: None,
             last_milli,
+            channel: "".into(),
             label: "".into(),
             stopping: false,
         }
     }
 
     fn stands(&self, now: Moment) -> bool {
-        self.last_milli.is_none_or(|last| now.as_millis() <= last)
+        now.as_millis() <= self.end()
     }
 
     /// What is left of its life; none where it has no end.
@@ -92,122 +66,122 @@ impl Hold {
     }
 }
 
-impl Holds {
+impl<R: Rows> Resource<R> {
     /// Ends the holds whose life is over; answers whether there were any.
     pub(super) fn lapse(&mut self, now: Moment) -> bool {
-        self.drop_where(|hold| !hold.stands(now))
+        let alone = self.root().exclusive.as_ref();
+        if let Some(hold) = alone.filter(|hold| !hold.stands(now)).cloned() {
+            self.drop_hold(&hold);
+            return true;
+        }
+        let mut lapsed = false;
+        // Bounded by the shared holds, each of which lapses once.
+        while self.root().sharing.is_some()
+            && let Some(hold) = self.rows.first_to_lapse()
+            && !hold.stands(now)
+        {
+            self.drop_hold(&hold);
+            lapsed = true;
+        }
+        lapsed
     }
 
-    /// Ends the hold of that owner; answers whether there was one.
-    pub(super) fn remove(&mut self, owner: &str) -> bool {
-        self.drop_where(|hold| &*hold.owner == owner)
-    }
-
-    fn drop_where(&mut self, over: impl Fn(&Hold) -> bool) -> bool {
-        match self {
-            Self::Free => false,
-            Self::Exclusive(hold) => {
-                let drop = over(hold);
-                if drop {
-                    *self = Self::Free;
-                }
-                drop
+    /// Ends a hold that stands in the records.
+    pub(super) fn drop_hold(&mut self, hold: &Hold) {
+        let root = self.rows.root_mut();
+        root.exclusive = None;
+        if let Some(sharing) = &mut root.sharing {
+            sharing.count -= 1;
+            sharing.weight -= u64::from(hold.weight);
+            if sharing.count == 0 {
+                root.sharing = None;
             }
-            Self::Shared { holds, .. } => {
-                let before = holds.len();
-                holds.retain(|hold| !over(hold));
-                let dropped = holds.len() < before;
-                if holds.is_empty() {
-                    *self = Self::Free;
-                }
-                dropped
-            }
+            self.rows.remove_shared(&hold.owner);
         }
     }
 
     pub(super) fn is_free(&self) -> bool {
-        matches!(self, Self::Free)
-    }
-
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Self::Shared { .. })
+        self.root().exclusive.is_none() && self.root().sharing.is_none()
     }
 
     /// Whether a hold of that mode may join those that stand.
     pub(super) fn admits(&self, mode: Mode) -> bool {
-        match (self, mode) {
-            (Self::Free, _) => true,
-            (Self::Shared { limit, holds, .. }, Mode::Shared { weight, .. }) => {
-                let held: u64 = holds.iter().map(|hold| u64::from(hold.weight)).sum();
-                limit.is_none_or(|limit| held + u64::from(weight.get()) <= u64::from(limit.get()))
-            }
+        match (&self.root().exclusive, &self.root().sharing, mode) {
+            (None, None, _) => true,
+            (None, Some(held), Mode::Shared { weight, .. }) => held
+                .limit
+                .is_none_or(|limit| held.weight + u64::from(weight.get()) <= limit.get().into()),
             _ => false,
         }
     }
 
-    /// The limit that the shared holds have stated; none where there are no shared holds.
-    pub(super) fn limit(&self) -> Option<Option<NonZeroU32>> {
-        match self {
-            Self::Shared { limit, .. } => Some(*limit),
-            _ => None,
-        }
-    }
-
-    /// Adds a hold that [`Holds::admits`] has admitted.
-    pub(super) fn add(&mut self, hold: Hold, mode: Mode) {
-        match (&mut *self, mode) {
-            (_, Mode::Exclusive) => *self = Self::Exclusive(hold),
-            (Self::Shared { holds, .. }, _) => holds.push(hold),
-            (_, Mode::Shared { limit, .. }) => {
-                *self = Self::Shared {
-                    generation: hold.fence.unwrap_or_default(),
-                    limit,
-                    holds: vec![hold],
-                };
-            }
-        }
-    }
-
-    /// The hold of ours that `wanted` describes.
-    pub(super) fn find(&mut self, wanted: impl Fn(&Hold) -> bool) -> Option<&mut Hold> {
-        let holds: &mut [Hold] = match self {
-            Self::Free => &mut [],
-            Self::Exclusive(hold) => std::slice::from_mut(hold),
-            Self::Shared { holds, .. } => holds,
+    /// The limit that the shared holds and waiters have stated; none where there are none.
+    pub(super) fn limit_in_force(&self) -> Option<Option<NonZeroU32>> {
+        let waiting = || match self.root().waiting {
+            0 => None,
+            _ => self.rows.first_waiting_to_share(),
         };
-        holds.iter_mut().find(|hold| wanted(hold))
-    }
-
-    /// Changes every life, as a foreign hand may.
-    pub(super) fn set_last_milli(&mut self, last_milli: Option<u64>) {
-        match self {
-            Self::Free => {}
-            Self::Exclusive(hold) => hold.last_milli = last_milli,
-            Self::Shared { holds, .. } => {
-                holds
-                    .iter_mut()
-                    .for_each(|hold| hold.last_milli = last_milli);
-            }
+        match &self.root().sharing {
+            Some(sharing) => Some(sharing.limit),
+            None => waiting().map(|waiter| waiter.request.mode.limit()),
         }
     }
 
-    pub(super) fn view(&self, now: Moment) -> Option<HolderView> {
-        match self {
-            Self::Free => None,
-            Self::Exclusive(hold) => hold.stands(now).then(|| hold.view(now)),
-            Self::Shared {
-                generation, holds, ..
-            } => {
-                let longest = holds
-                    .iter()
-                    .filter(|hold| hold.stands(now))
-                    .max_by_key(|hold| hold.last_milli.unwrap_or(u64::MAX))?;
-                Some(HolderView {
-                    owner: SHARED_OWNER.into(),
-                    fence: Some(*generation),
-                    ..longest.view(now)
-                })
-            }
+    /// Adds a hold that [`Resource::admits`] has admitted.
+    pub(super) fn add_hold(&mut self, hold: Hold, mode: Mode) {
+        let root = self.rows.root_mut();
+        if mode == Mode::Exclusive {
+            root.exclusive = Some(hold);
+            return;
         }
+        let sharing = root.sharing.get_or_insert(Sharing {
+            generation: hold.fence.unwrap_or_default(),
+            limit: mode.limit(),
+            count: 0,
+            weight: 0,
+        });
+        sharing.count += 1;
+        sharing.weight += u64::from(hold.weight);
+        self.rows.put_shared(hold);
+    }
+
+    /// The hold of that owner.
+    pub(super) fn hold_of(&self, owner: &str) -> Option<Hold> {
+        match (&self.root().exclusive, &self.root().sharing) {
+            (Some(hold), _) => Some(hold).filter(|hold| &*hold.owner == owner).cloned(),
+            (None, Some(_)) => self.rows.shared(owner),
+            (None, None) => None,
+        }
+    }
+
+    /// The hold with that fence.
+    pub(super) fn hold_of_fence(&self, fence: u64) -> Option<Hold> {
+        match (&self.root().exclusive, &self.root().sharing) {
+            (Some(hold), _) => Some(hold).filter(|hold| hold.fence == Some(fence)).cloned(),
+            (None, Some(_)) => self.rows.shared_of_fence(fence),
+            (None, None) => None,
+        }
+    }
+
+    /// Keeps a hold that was changed.
+    pub(super) fn put_hold(&mut self, hold: Hold) {
+        match &mut self.rows.root_mut().exclusive {
+            Some(exclusive) => *exclusive = hold,
+            None => self.rows.put_shared(hold),
+        }
+    }
+
+    pub(super) fn holder(&self, now: Moment) -> Option<HolderView> {
+        let root = self.root();
+        if let Some(hold) = &root.exclusive {
+            return hold.stands(now).then(|| hold.view(now));
+        }
+        let sharing = root.sharing?;
+        let longest = self.rows.last_to_lapse()?;
+        longest.stands(now).then(|| HolderView {
+            owner: SHARED_OWNER.into(),
+            fence: Some(sharing.generation),
+            ..longest.view(now)
+        })
     }
 }

@@ -11,18 +11,20 @@ mod hand_over;
 mod holds;
 mod queue;
 mod request;
+mod rows;
 mod status;
 mod steps;
+mod table;
 
 pub use answer::{Acquired, Answer, Broken, Ended, Grant, HolderView, Refusal, Renewed, Tried};
 pub use hand_over::{MAX_STEPS, first_life_ms};
+pub use queue::PLACES;
 pub use request::{Mode, Request};
+pub use rows::{Forgotten, Hold, Note, Root, Rows, Sharing, Waiter};
 pub use status::{Status, WaiterView};
+pub use table::Table;
 
 use crate::Moment;
-use fence::LastFence;
-use holds::Holds;
-use queue::Queue;
 
 /// How often a waiter looks, in milliseconds, at the least often.
 pub const LOOK_INTERVAL_MS: u64 = 1_000;
@@ -53,26 +55,48 @@ pub const LOOK_INTERVAL_MS: u64 = 1_000;
 /// assert_eq!(release.reply, Ended::Released);
 /// assert_eq!(&*release.granted[0].request, "b");
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct Resource {
-    holds: Holds,
-    queue: Queue,
-    last_fence: LastFence,
+#[derive(Clone, Debug)]
+pub struct Resource<R = Table> {
+    rows: R,
 }
 
-impl Resource {
+impl Default for Resource<Table> {
+    fn default() -> Self {
+        Self::new(Table::default())
+    }
+}
+
+impl<R: Rows> Resource<R> {
+    /// The resource whose records are kept there.
+    pub fn new(rows: R) -> Self {
+        Self { rows }
+    }
+
+    /// The records, as the steps have left them.
+    pub fn into_rows(self) -> R {
+        self.rows
+    }
+
+    /// Whether nothing is held or remembered, so that the records can be dropped.
+    pub fn is_forgotten(&mut self, now: Moment) -> bool {
+        self.settle(now);
+        self.prune_queue(now);
+        self.root().is_forgotten(now)
+    }
+
     /// Ends what time has ended. Every step begins with it.
     fn settle(&mut self, now: Moment) {
-        self.queue.expire(now);
-        if self.holds.lapse(now) {
-            self.queue.grant_lapsed();
+        self.expire_queue(now);
+        if self.lapse(now) {
+            self.grant_lapsed();
         }
     }
 
-    /// Whether nothing is held or remembered, so that the value can be dropped.
-    pub fn is_forgotten(&mut self, now: Moment) -> bool {
-        self.settle(now);
-        self.queue.prune(now);
-        self.holds.is_free() && !self.queue.exists() && self.last_fence.is_forgotten(now)
+    fn root(&self) -> &Root {
+        self.rows.root()
+    }
+
+    fn root_mut(&mut self) -> &mut Root {
+        self.rows.root_mut()
     }
 }

@@ -40,4 +40,11 @@ impl Mode {
             Self::Shared { weight, .. } => weight.get(),
         }
     }
+
+    pub(super) fn limit(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Exclusive => None,
+            Self::Shared { limit, .. } => limit,
+        }
+    }
 }

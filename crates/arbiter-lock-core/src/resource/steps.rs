@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 
 use super::answer::{Acquired, Answer, Broken, Ended, Refusal, Renewed, Tried};
 use super::hand_over::{Caller, Handed, first_life_ms};
-use super::queue::Waiter;
+use super::rows::{Hold, Rows, Waiter};
 use super::status::{Status, WaiterView};
 use super::{Mode, Moment, Request, Resource};
 
-impl Resource {
+impl<R: Rows> Resource<R> {
     /// Grants the request, or queues it; repeated, it says that the waiter lives (a *look*).
     ///
     /// `ticket` is the one that an earlier answer gave, so that a place survives a lost queue.
@@ -21,12 +21,12 @@ impl Resource {
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Acquired> {
         self.settle(now);
-        self.queue.prune(now);
+        self.prune_queue(now);
         let id = &*request.id;
-        if self.queue.is_ended(id) {
+        if self.is_buried(id) {
             return Answer::only(Acquired::Ended);
         }
-        let has_queued = ticket.is_some() || self.queue.holds_place(id) || self.queue.is_marked(id);
+        let has_queued = ticket.is_some() || self.has_place(id) || self.is_marked(id);
         let life_ms = if has_queued {
             first_life_ms(request.lease_ms)
         } else {
@@ -38,15 +38,15 @@ impl Resource {
         if let Some(refusal) = self.refusal(request) {
             return Answer::only(Acquired::Refused(refusal));
         }
-        if !self.queue.exists() && self.holds.admits(request.mode) {
+        if !self.root().has_queue() && self.admits(request.mode) {
             let fence = self.hold(now, request, life_ms);
             if has_queued {
-                self.queue.mark(&request.id, now);
-                self.queue.note_grant(now);
+                self.mark(&request.id, now);
+                self.note_grant(now);
             }
             return Answer::only(Acquired::Granted { fence, life_ms });
         }
-        let ticket = self.queue.look(request, ticket, now);
+        let ticket = self.look(request, ticket, now);
         let handed = self.hand_over(now, Some(&Caller { id, has_queued }), reach);
         self.acquired(now, ticket, handed)
     }
@@ -56,8 +56,8 @@ impl Resource {
             Some((fence, life_ms)) => Acquired::Granted { fence, life_ms },
             None => Acquired::Queued {
                 ticket,
-                place: self.queue.place(ticket),
-                holder: self.holds.view(now),
+                place: self.place(ticket),
+                holder: self.holder(now),
             },
         };
         Answer {
@@ -76,8 +76,8 @@ impl Resource {
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Tried> {
         self.settle(now);
-        self.queue.prune(now);
-        if self.queue.is_ended(&request.id) {
+        self.prune_queue(now);
+        if self.is_buried(&request.id) {
             return Answer::only(Tried::Ended);
         }
         if let Some((fence, life_ms)) = self.repeat(now, &request.id, request.lease_ms) {
@@ -87,22 +87,21 @@ impl Resource {
             return Answer::only(Tried::Refused(refusal));
         }
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
-        let reply =
-            if !again && self.queue.waiting().next().is_none() && self.holds.admits(request.mode) {
-                if self.queue.exists() {
-                    self.queue.note_grant(now);
-                }
-                let fence = self.hold(now, request, request.lease_ms);
-                Tried::Granted {
-                    fence,
-                    life_ms: request.lease_ms,
-                }
-            } else {
-                Tried::Busy {
-                    holder: self.holds.view(now),
-                    waiting: self.queue.waiting().count() as u64,
-                }
-            };
+        let reply = if !again && self.root().waiting == 0 && self.admits(request.mode) {
+            if self.root().has_queue() {
+                self.note_grant(now);
+            }
+            let fence = self.hold(now, request, request.lease_ms);
+            Tried::Granted {
+                fence,
+                life_ms: request.lease_ms,
+            }
+        } else {
+            Tried::Busy {
+                holder: self.holder(now),
+                waiting: self.root().waiting,
+            }
+        };
         Answer {
             reply,
             granted,
@@ -112,9 +111,11 @@ impl Resource {
 
     /// The request's own hold, found again by a repeated step: its fence and its life.
     fn repeat(&mut self, now: Moment, id: &str, life_ms: u64) -> Option<(u64, u64)> {
-        let hold = self.holds.find(|hold| &*hold.owner == id)?;
+        let mut hold = self.hold_of(id)?;
         let fence = hold.fence?;
-        Some((fence, hold.prolong(now, life_ms)))
+        let life_ms = hold.prolong(now, life_ms);
+        self.put_hold(hold);
+        Some((fence, life_ms))
     }
 
     fn refusal(&self, request: &Request) -> Option<Refusal> {
@@ -135,19 +136,19 @@ impl Resource {
     /// shortens one, and hands nothing over.
     pub fn renew(&mut self, now: Moment, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
         self.settle(now);
-        let found = self
-            .holds
-            .find(|hold| &*hold.owner == owner && hold.fence == Some(fence));
-        match found {
+        let found = self.hold_of(owner);
+        match found.filter(|hold| hold.fence == Some(fence)) {
             None => Renewed::NotYours {
-                taken: !self.holds.is_free(),
+                taken: !self.is_free(),
             },
             Some(hold) if hold.stopping => Renewed::Stopping {
                 life_ms: hold.remaining_ms(now).unwrap_or(lease_ms),
             },
-            Some(hold) => Renewed::Renewed {
-                life_ms: hold.prolong(now, lease_ms),
-            },
+            Some(mut hold) => {
+                let life_ms = hold.prolong(now, lease_ms);
+                self.put_hold(hold);
+                Renewed::Renewed { life_ms }
+            }
         }
     }
 
@@ -162,21 +163,15 @@ impl Resource {
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Ended> {
         self.settle(now);
-        let held = self
-            .holds
-            .find(|hold| &*hold.owner == id && hold.fence.is_some())
-            .is_some();
-        if held {
-            self.holds.remove(id);
+        let hold = self.hold_of(id).filter(|hold| hold.fence.is_some());
+        if let Some(hold) = &hold {
+            self.free(hold);
         }
-        if held && self.holds.is_free() {
-            self.queue.grant_ended();
-        }
-        let waited = self.queue.leave(id);
+        let waited = self.leave(id);
         if tombstone {
-            self.queue.bury(id, now);
+            self.bury(id, now);
         }
-        let reply = match (held, waited) {
+        let reply = match (hold.is_some(), waited) {
             (true, _) => Ended::Released,
             (false, true) => Ended::Left,
             (false, false) => Ended::NotYours,
@@ -199,19 +194,16 @@ impl Resource {
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Broken> {
         self.settle(now);
-        let Some(hold) = self.holds.find(|hold| hold.fence == Some(fence)) else {
+        let Some(mut hold) = self.hold_of_fence(fence) else {
             return Answer::only(Broken::NotHeld);
         };
         if !at_once {
             hold.stopping = true;
             let remaining_ms = hold.remaining_ms(now);
+            self.put_hold(hold);
             return Answer::only(Broken::Asked { remaining_ms });
         }
-        let owner = hold.owner.clone();
-        self.holds.remove(&owner);
-        if self.holds.is_free() {
-            self.queue.grant_ended();
-        }
+        self.free(&hold);
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
         Answer {
             reply: Broken::Freed,
@@ -223,26 +215,25 @@ impl Resource {
     /// What can be seen, without changing anything.
     #[must_use]
     pub fn inspect(&self, now: Moment) -> Status {
-        let remembered = !self.queue.has_expired(now);
-        let waiting = || self.queue.waiting().filter(|_| remembered);
-        let view = |w: &Waiter| WaiterView {
+        let remembered = !self.queue_has_expired(now);
+        let waiting = Some(self.root().waiting).filter(|n| remembered && 0 < *n);
+        let first = waiting.map(|_| self.rows.first_waiters(Status::MOST_WAITERS));
+        let view = |w: Waiter| WaiterView {
             ticket: w.ticket,
-            label: w.request.label.clone(),
+            label: w.request.label,
         };
         Status {
-            holder: self.holds.view(now),
-            waiting: waiting().count() as u64,
-            waiters: waiting().take(Status::MOST_WAITERS).map(view).collect(),
+            holder: self.holder(now),
+            waiting: waiting.unwrap_or_default(),
+            waiters: first.into_iter().flatten().map(view).collect(),
         }
     }
 
-    /// The limit that the shared holds and waiters have stated; none where there are none.
-    fn limit_in_force(&self) -> Option<Option<NonZeroU32>> {
-        self.holds.limit().or_else(|| {
-            self.queue.waiting().find_map(|w| match w.request.mode {
-                Mode::Exclusive => None,
-                Mode::Shared { limit, .. } => Some(limit),
-            })
-        })
+    /// Ends a hold by its holder's or an operator's will.
+    fn free(&mut self, hold: &Hold) {
+        self.drop_hold(hold);
+        if self.is_free() {
+            self.grant_ended();
+        }
     }
 }

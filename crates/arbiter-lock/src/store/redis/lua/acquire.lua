@@ -57,6 +57,7 @@ if is_free then
 end
 local rest = {again and 1 or 0, held[1] or '', held[2] or '', held[3] or '', call('PTTL', lock), held[4] or ''}
 if mode == 'wait' then
-  return {'queued', now_text, ticket, call('ZCOUNT', queue, '(0', ticket), unpack(rest)}
+  local place = math.min(call('ZCOUNT', queue, '(0', ticket), 101)
+  return {'queued', now_text, ticket, place, unpack(rest)}
 end
 return {'busy', now_text, call('ZCOUNT', queue, '(0', '+inf'), unpack(rest)}

@@ -1,0 +1,182 @@
+//! The records of one resource, in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::rows::{Forgotten, Hold, Note, Root, Rows, Waiter};
+use super::{Moment, Request};
+
+/// The records of one resource, in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    root: Root,
+    shared: HashMap<Arc<str>, Hold>,
+    /// Shared holds by the end of their lives, then fence.
+    lives: BTreeMap<(u64, Option<u64>), Arc<str>>,
+    owners_by_fence: HashMap<u64, Arc<str>>,
+    waiters: HashMap<Arc<str>, Waiter>,
+    /// Those who were not passed over, in order.
+    waiting: BTreeSet<(u64, Arc<str>)>,
+    /// Those of them who want to share.
+    sharers: BTreeSet<(u64, Arc<str>)>,
+    notes: HashMap<(Note, Arc<str>), Moment>,
+    /// Waiters and notes, by when they were touched.
+    touched: BTreeSet<(Moment, Option<Note>, Arc<str>)>,
+}
+
+impl Table {
+    /// Lets all shared holds end with that millisecond, or with none.
+    pub(super) fn set_ends(&mut self, last_milli: Option<u64>) {
+        let holds: Vec<_> = self.shared.values().cloned().collect();
+        for hold in holds {
+            self.put_shared(Hold { last_milli, ..hold });
+        }
+    }
+
+    fn waiter_at(&self, place: Option<&(u64, Arc<str>)>) -> Option<Waiter> {
+        place.and_then(|(_, id)| self.waiter(id))
+    }
+
+    fn hold_at(&self, life: Option<(&(u64, Option<u64>), &Arc<str>)>) -> Option<Hold> {
+        life.and_then(|(_, owner)| self.shared(owner))
+    }
+}
+
+impl Rows for Table {
+    fn root(&self) -> &Root {
+        &self.root
+    }
+
+    fn root_mut(&mut self) -> &mut Root {
+        &mut self.root
+    }
+
+    fn shared(&self, owner: &str) -> Option<Hold> {
+        self.shared.get(owner).cloned()
+    }
+
+    fn shared_of_fence(&self, fence: u64) -> Option<Hold> {
+        self.shared(self.owners_by_fence.get(&fence)?)
+    }
+
+    fn first_to_lapse(&self) -> Option<Hold> {
+        self.hold_at(self.lives.first_key_value())
+    }
+
+    fn last_to_lapse(&self) -> Option<Hold> {
+        self.hold_at(self.lives.last_key_value())
+    }
+
+    fn put_shared(&mut self, hold: Hold) {
+        self.remove_shared(&hold.owner);
+        self.lives
+            .insert((hold.end(), hold.fence), hold.owner.clone());
+        if let Some(fence) = hold.fence {
+            self.owners_by_fence.insert(fence, hold.owner.clone());
+        }
+        self.shared.insert(hold.owner.clone(), hold);
+    }
+
+    fn remove_shared(&mut self, owner: &str) {
+        if let Some(hold) = self.shared.remove(owner) {
+            self.lives.remove(&(hold.end(), hold.fence));
+            if let Some(fence) = hold.fence {
+                self.owners_by_fence.remove(&fence);
+            }
+        }
+    }
+
+    fn waiter(&self, id: &str) -> Option<Waiter> {
+        self.waiters.get(id).cloned()
+    }
+
+    fn first_waiting(&self) -> Option<Waiter> {
+        self.waiter_at(self.waiting.first())
+    }
+
+    fn last_waiting(&self) -> Option<Waiter> {
+        self.waiter_at(self.waiting.last())
+    }
+
+    fn first_waiting_to_share(&self) -> Option<Waiter> {
+        self.waiter_at(self.sharers.first())
+    }
+
+    fn first_waiters(&self, at_most: usize) -> Vec<Waiter> {
+        let first = self.waiting.iter().take(at_most);
+        first.filter_map(|(_, id)| self.waiter(id)).collect()
+    }
+
+    fn count_waiting(&self, ticket: u64, at_most: u64) -> u64 {
+        let upto = self.waiting.iter().take_while(|(t, _)| *t <= ticket);
+        upto.take(usize::try_from(at_most).unwrap_or(usize::MAX))
+            .count() as u64
+    }
+
+    fn put_waiter(&mut self, waiter: Waiter) {
+        let Request { id, .. } = &waiter.request;
+        let place = (waiter.ticket, id.clone());
+        self.remove_waiter(id);
+        if waiter.seen.is_some() {
+            self.waiting.insert(place.clone());
+            if waiter.shares() {
+                self.sharers.insert(place);
+            }
+        }
+        self.touched.insert((waiter.touched(), None, id.clone()));
+        self.waiters.insert(id.clone(), waiter);
+    }
+
+    fn remove_waiter(&mut self, id: &str) {
+        if let Some(waiter) = self.waiters.remove(id) {
+            let place = (waiter.ticket, waiter.request.id.clone());
+            self.waiting.remove(&place);
+            self.sharers.remove(&place);
+            self.touched.remove(&(waiter.touched(), None, place.1));
+        }
+    }
+
+    fn has_note(&self, note: Note, id: &str) -> bool {
+        self.notes.contains_key(&(note, id.into()))
+    }
+
+    fn put_note(&mut self, note: Note, id: &str, at: Moment) -> bool {
+        let new = !self.remove_note(note, id);
+        self.touched.insert((at, Some(note), id.into()));
+        self.notes.insert((note, id.into()), at);
+        new
+    }
+
+    fn remove_note(&mut self, note: Note, id: &str) -> bool {
+        let at = self.notes.remove(&(note, id.into()));
+        at.is_some_and(|at| self.touched.remove(&(at, Some(note), id.into())))
+    }
+
+    fn forget_before(&mut self, moment: Moment) -> Forgotten {
+        let mut forgotten = Forgotten::default();
+        while let Some((_, note, id)) = self.touched.first().filter(|(at, ..)| *at < moment) {
+            let (note, id) = (*note, id.clone());
+            match note {
+                Some(note) => {
+                    self.remove_note(note, &id);
+                    forgotten.notes += 1;
+                }
+                None => {
+                    let waits = self.waiters.get(&id).is_some_and(|w| w.seen.is_some());
+                    self.remove_waiter(&id);
+                    forgotten.waiting += u64::from(waits);
+                    forgotten.passed_over += u64::from(!waits);
+                }
+            }
+        }
+        forgotten
+    }
+
+    fn forget_queue(&mut self) {
+        self.waiters.clear();
+        self.waiting.clear();
+        self.sharers.clear();
+        self.notes.clear();
+        self.touched.clear();
+    }
+}
