@@ -66,7 +66,7 @@ impl Exit {
             Error::Lost(_) => Self::Lost,
             Error::Invalid(_) => Self::Usage,
             Error::Refused(refused) => match refused.kind {
-                RefusedKind::WrongType => Self::Data,
+                RefusedKind::WrongType | RefusedKind::Damaged => Self::Data,
                 RefusedKind::Denied => Self::Denied,
                 _ => Self::Unavailable,
             },

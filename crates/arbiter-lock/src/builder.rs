@@ -8,6 +8,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Invalid};
 use crate::event::{Logger, TracingLogger};
 use crate::options::{Options, Patience};
+#[cfg(feature = "embedded")]
+use crate::store::embedded::{self, Embedded};
 use crate::store::memory::World;
 #[cfg(feature = "redis")]
 use crate::store::redis::Server;
@@ -72,7 +74,7 @@ impl ClientBuilder {
                     format!("cannot read the store's URL from {path}: {e}"),
                 )),
             },
-            (Err(_), Err(_)) => Err(no_store()),
+            (Err(_), Err(_)) => default_store(builder),
         }
     }
 
@@ -137,22 +139,7 @@ impl ClientBuilder {
     /// Nothing is left behind.
     pub async fn connect(self) -> Result<Client, Error> {
         let url = self.store.as_deref().ok_or_else(no_store)?;
-        let (store, clock) = match url.strip_prefix("memory:") {
-            Some("") => of_world(Arc::new(World::new())),
-            Some(name) => of_world(World::shared(name)),
-            #[cfg(feature = "redis")]
-            None => (
-                Store::Redis(Arc::new(Server::new(url, self.server)?)),
-                Clock::Boot,
-            ),
-            #[cfg(not(feature = "redis"))]
-            None => {
-                return Err(Invalid::error(
-                    "store",
-                    "only memory: is understood without the feature `redis`",
-                ));
-            }
-        };
+        let (store, clock) = store_of_url(url, self.server)?;
         let inner = Inner::new(store, clock, self.logger, self.store_timeout, self.defaults);
         let probed = inner.clone();
         inner.run(async move { probed.probe().await }).await??;
@@ -160,9 +147,59 @@ impl ClientBuilder {
     }
 }
 
+fn store_of_url(url: &str, server: ServerSettings) -> Result<(Store, Clock), Error> {
+    match url.split_once(':') {
+        Some(("memory", "")) => Ok(of_world(Arc::new(World::new()))),
+        Some(("memory", name)) => Ok(of_world(World::shared(name))),
+        Some(("file", _)) => of_file(url),
+        _ => of_server(url, server),
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn of_file(url: &str) -> Result<(Store, Clock), Error> {
+    let folder = embedded::folder_of_url(url)?;
+    let store = Store::Embedded(Arc::new(Embedded::new(folder)));
+    Ok((store, Clock::Boot))
+}
+
+#[cfg(not(feature = "embedded"))]
+fn of_file(_: &str) -> Result<(Store, Clock), Error> {
+    Err(lacks("embedded", "file://"))
+}
+
+#[cfg(feature = "redis")]
+fn of_server(url: &str, settings: ServerSettings) -> Result<(Store, Clock), Error> {
+    let server = Server::new(url, settings)?;
+    Ok((Store::Redis(Arc::new(server)), Clock::Boot))
+}
+
+#[cfg(not(feature = "redis"))]
+fn of_server(_: &str, _: ServerSettings) -> Result<(Store, Clock), Error> {
+    Err(lacks("redis", "redis://"))
+}
+
+#[cfg(not(all(feature = "redis", feature = "embedded")))]
+fn lacks(feature: &str, url: &str) -> Error {
+    Invalid::error(
+        "store",
+        format!("stores such as {url} need the feature `{feature}` of arbiter-lock"),
+    )
+}
+
 fn of_world(world: Arc<World>) -> (Store, Clock) {
     let clock = world.clock();
     (Store::Memory(world), clock)
+}
+
+#[cfg(feature = "embedded")]
+fn default_store(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
+    Ok(builder.store(&embedded::default_url()?))
+}
+
+#[cfg(not(feature = "embedded"))]
+fn default_store(_: ClientBuilder) -> Result<ClientBuilder, Error> {
+    Err(no_store())
 }
 
 fn no_store() -> Error {

@@ -87,8 +87,10 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusedKind {
-    /// The key holds somebody's data, which is never touched.
+    /// The key, or the file, holds somebody's data, which is never touched.
     WrongType,
+    /// The file of an embedded store is damaged.
+    Damaged,
     /// The password is wrong or missing, or the user lacks a right.
     Denied,
     /// The server lacks what the protocol needs, or does not speak it.
@@ -148,6 +150,7 @@ impl Error {
         let (name, store) = (name.to_owned(), store.to_owned());
         let kind = match failure.kind {
             FailureKind::WrongType => RefusedKind::WrongType,
+            FailureKind::Damaged => RefusedKind::Damaged,
             FailureKind::Denied => RefusedKind::Denied,
             FailureKind::Unsupported | FailureKind::Malformed => RefusedKind::Unsupported,
             FailureKind::Unreachable

@@ -72,6 +72,11 @@ impl<R: Rows> Resource<R> {
         Self { rows }
     }
 
+    /// The records.
+    pub fn rows(&self) -> &R {
+        &self.rows
+    }
+
     /// The records, as the steps have left them.
     pub fn into_rows(self) -> R {
         self.rows

@@ -37,6 +37,8 @@ pub(crate) enum FailureKind {
 
     /// The key holds somebody's data.
     WrongType,
+    /// The store's file is not what it should be.
+    Damaged,
     /// Password or rights.
     Denied,
     /// The server cannot do what the protocol needs.
@@ -69,6 +71,7 @@ impl Failure {
         !matches!(
             self.kind,
             FailureKind::WrongType
+                | FailureKind::Damaged
                 | FailureKind::Denied
                 | FailureKind::Unsupported
                 | FailureKind::Malformed
@@ -87,6 +90,7 @@ impl fmt::Display for Failure {
             FailureKind::NoReplicas => "has too few replicas",
             FailureKind::Other => "answered with an error",
             FailureKind::WrongType => "holds something else under this key",
+            FailureKind::Damaged => "is damaged",
             FailureKind::Denied => "denies access",
             FailureKind::Unsupported => "lacks what the protocol needs",
             FailureKind::Malformed => "answered out of the protocol",

@@ -17,6 +17,8 @@ pub(crate) struct Link {
 
 enum Way {
     Memory(memory::Way),
+    #[cfg(feature = "embedded")]
+    Embedded(super::embedded::Way),
     #[cfg(feature = "redis")]
     Redis(super::redis::Way),
 }
@@ -35,6 +37,8 @@ macro_rules! on {
     ($link:expr, $way:ident => $call:expr) => {
         match &$link.way {
             Way::Memory($way) => $call.await,
+            #[cfg(feature = "embedded")]
+            Way::Embedded($way) => $call.await,
             #[cfg(feature = "redis")]
             Way::Redis($way) => $call.await,
         }
@@ -44,9 +48,15 @@ macro_rules! on {
 impl Link {
     pub(super) fn new(store: &Store) -> Self {
         let registry = Arc::new(Registry::default());
-        let channel: Arc<str> = format!("arbiter.wake:{:032x}", rand::random::<u128>()).into();
+        let channel: Arc<str> = match store {
+            #[cfg(feature = "embedded")]
+            Store::Embedded(store) => store.channel(),
+            _ => format!("arbiter.wake:{:032x}", rand::random::<u128>()).into(),
+        };
         let way = match store {
             Store::Memory(world) => Way::Memory(world.way(channel.clone(), &registry)),
+            #[cfg(feature = "embedded")]
+            Store::Embedded(store) => Way::Embedded(store.way(channel.clone(), &registry)),
             #[cfg(feature = "redis")]
             Store::Redis(server) => Way::Redis(server.way(channel.clone(), &registry)),
         };
@@ -61,6 +71,8 @@ impl Link {
     pub(super) fn deaf(store: &Store) -> Self {
         match store {
             Store::Memory(_) => Self::new(store),
+            #[cfg(feature = "embedded")]
+            Store::Embedded(_) => Self::new(store),
             #[cfg(feature = "redis")]
             Store::Redis(server) => Self {
                 registry: Arc::default(),
@@ -84,6 +96,8 @@ impl Link {
     pub(crate) async fn probe(&self) -> Result<(), Failure> {
         match &self.way {
             Way::Memory(_) => Ok(()),
+            #[cfg(feature = "embedded")]
+            Way::Embedded(way) => way.probe().await,
             #[cfg(feature = "redis")]
             Way::Redis(way) => way.probe().await,
         }

@@ -3,6 +3,8 @@
 //! A store decides nothing about time or order that the core has a rule for. Each runtime that
 //! uses a client has a [`Link`] of its own, with its channel and its registry of waiters.
 
+#[cfg(feature = "embedded")]
+pub(crate) mod embedded;
 mod failure;
 mod link;
 pub(crate) mod memory;
@@ -52,6 +54,8 @@ pub(crate) struct SaidEnded {
 #[derive(Clone)]
 pub(crate) enum Store {
     Memory(Arc<memory::World>),
+    #[cfg(feature = "embedded")]
+    Embedded(Arc<embedded::Embedded>),
     #[cfg(feature = "redis")]
     Redis(Arc<redis::Server>),
 }
@@ -71,6 +75,8 @@ impl Store {
     pub(crate) fn world(&self) -> Option<&memory::World> {
         match self {
             Self::Memory(world) => Some(world),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(_) => None,
             #[cfg(feature = "redis")]
             Self::Redis(_) => None,
         }
@@ -80,6 +86,8 @@ impl Store {
     pub(crate) fn end_at_once(&self, order: &Order) -> bool {
         match self {
             Self::Memory(world) => world.end_at_once(order),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(_) => false,
             #[cfg(feature = "redis")]
             Self::Redis(_) => false,
         }
@@ -90,6 +98,8 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(_) => f.write_str("memory:"),
+            #[cfg(feature = "embedded")]
+            Self::Embedded(store) => store.fmt(f),
             #[cfg(feature = "redis")]
             Self::Redis(server) => server.fmt(f),
         }

@@ -55,10 +55,16 @@ impl Registry {
     }
 
     /// Messages may have been missed: everybody looks again.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "embedded"))]
     pub(crate) fn look_again(&self) {
         let slots: Vec<_> = self.slots().values().cloned().collect();
         slots.iter().for_each(|slot| slot.bell.notify_one());
+    }
+
+    /// Whether nobody waits.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots().is_empty()
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Slot>>> {

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cancel;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod faults;
 mod go;
 mod matrix;

@@ -26,8 +26,7 @@ pub(super) enum Place {
 }
 
 const DEFAULT_PORT: u16 = 6379;
-const UNDERSTOOD: &str =
-    "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, memory:";
+const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, file:///folder, memory:";
 
 impl Target {
     pub(super) fn parse(text: &str) -> Result<Self, Error> {

@@ -1,0 +1,53 @@
+//! Opens a folder: makes what is missing, and begins anew after a reboot.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::database::Database;
+use super::gate::{self, Gate};
+use super::liveness::{self, Liveness, Process};
+use super::post::Post;
+use super::{Opened, folder};
+use crate::store::{Failure, FailureKind};
+
+/// How long to wait for the gate.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn open(folder: &Path, process: &Process) -> Result<Arc<Opened>, Failure> {
+    folder::prepare(folder)?;
+    let gate = gate::open(folder)?;
+    enter(&gate, folder)?;
+    // The gate opens again when this is dropped, at the end.
+    let database = Database::open(folder, || liveness::clean_up_all(folder))?;
+    let liveness = Liveness::begin(folder, process)?;
+    let post = Post::open(folder, process)?;
+    let opened = Arc::new(Opened {
+        process: process.clone(),
+        gate: Gate::new(folder, database)?,
+        liveness,
+        post,
+        listeners: Mutex::new(HashMap::new()),
+        watched: Mutex::new(HashSet::new()),
+    });
+    opened.post.deliver_to(Arc::downgrade(&opened));
+    drop(gate);
+    Ok(opened)
+}
+
+fn enter(gate: &std::fs::File, folder: &Path) -> Result<(), Failure> {
+    let begun = Instant::now();
+    while flock(gate, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if PATIENCE < begun.elapsed() {
+            return Err(Failure::before_sending(
+                FailureKind::Silent,
+                format!("somebody keeps {} locked", gate::path(folder).display()),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}

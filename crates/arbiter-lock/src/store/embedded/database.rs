@@ -1,0 +1,331 @@
+//! The SQLite file: how it is opened and kept, its clock, and a step on it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arbiter_lock_core::{Moment, Name, Resource, Status};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+
+use super::failure;
+use super::liveness::Process;
+use super::records::Records;
+use crate::clock::Clock;
+use crate::store::{Failure, FailureKind, Said};
+
+/// `arb1`: how others know the file.
+const APPLICATION: i32 = 0x6172_6231;
+const VERSION: i32 = 1;
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Another program may have locked the file; for how long a step waits for that.
+const BUSY: Duration = Duration::from_millis(100);
+/// How large the log may grow before it is copied into the file.
+const LARGEST_LOG: u64 = 4 << 20;
+/// How many names are looked at in one passage of the gate, to forget them.
+const NAMES_AT_ONCE: u32 = 64;
+/// How many requests of a dead process are found at once.
+const MOST_LEFT: usize = 64;
+
+pub(super) struct Database {
+    connection: Connection,
+    path: PathBuf,
+    /// What the store's clock showed when the computer began to run.
+    start: Duration,
+    /// Where the sweep for forgotten names stands; none where there is nothing to do.
+    swept: Option<String>,
+    /// Whether there have been steps since the last sweep.
+    stepped: bool,
+}
+
+impl Database {
+    /// Opens the file, inside the gate. `after_a_reboot` is called when it was last used before.
+    pub(super) fn open(folder: &Path, after_a_reboot: impl FnOnce()) -> Result<Self, Failure> {
+        let path = folder.join("arbiter.db");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &path);
+        let connection = Connection::open_with_flags(&path, flags).map_err(|e| failed(&e))?;
+        let mut database = Self {
+            connection,
+            path: path.clone(),
+            start: Duration::ZERO,
+            swept: Some(String::new()),
+            stepped: false,
+        };
+        database.settings().map_err(|e| failed(&e))?;
+        let pragma = |name| {
+            let connection = &database.connection;
+            connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+        };
+        let of_whom = pragma("application_id").map_err(|e| failed(&e))?;
+        let version = pragma("user_version").map_err(|e| failed(&e))?;
+        match (of_whom, version) {
+            (APPLICATION, VERSION) => {}
+            (0, 0) => database.create().map_err(|e| failed(&e))?,
+            (APPLICATION, newer) => {
+                return Err(Failure::before_sending(
+                    FailureKind::Unsupported,
+                    format!(
+                        "{} was written by a newer arbiter (version {newer}, and this one knows \
+                         {VERSION}): use that, or another folder",
+                        path.display()
+                    ),
+                ));
+            }
+            _ => {
+                return Err(Failure::before_sending(
+                    FailureKind::WrongType,
+                    format!("{} belongs to another program", path.display()),
+                ));
+            }
+        }
+        database.set_clock(after_a_reboot)?;
+        Ok(database)
+    }
+
+    fn settings(&self) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        // The log is copied by the gate's own thread, and not in the middle of a step.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)
+    }
+
+    fn create(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {SCHEMA}
+             PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+        ))
+    }
+
+    /// Goes on with the clock of this boot. After a reboot nobody holds or waits any more, and
+    /// the clock begins above every fence.
+    fn set_clock(&mut self, after_a_reboot: impl FnOnce()) -> Result<(), Failure> {
+        let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
+        let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
+        let found = self
+            .connection
+            .query_row("SELECT boot, start_us FROM clock", [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+            })
+            .optional()
+            .map_err(|e| failed(&e))?;
+        let start_us = match found {
+            Some((known, start_us)) if known == boot => start_us,
+            _ => {
+                after_a_reboot();
+                self.begin_anew(&boot).map_err(|e| failed(&e))?
+            }
+        };
+        self.start = Duration::from_micros(u64::try_from(start_us).unwrap_or_default());
+        Ok(())
+    }
+
+    fn begin_anew(&self, boot: &str) -> rusqlite::Result<i64> {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let wall = i64::try_from(wall.as_micros()).unwrap_or_default();
+        let transaction = self.connection.unchecked_transaction()?;
+        let highest: i64 = transaction.query_row(
+            "SELECT max(coalesce((SELECT max(last_fence) FROM names), 0),
+                        coalesce((SELECT max(forgotten_us) FROM clock), 0))",
+            [],
+            |row| row.get(0),
+        )?;
+        let since_boot = i64::try_from(Clock::Boot.now().as_micros()).unwrap_or_default();
+        let start_us = wall.max(highest + 1) - since_boot;
+        transaction.execute_batch(
+            "DELETE FROM names; DELETE FROM shared; DELETE FROM waiters; DELETE FROM notes;
+             DELETE FROM clock",
+        )?;
+        transaction.execute(
+            "INSERT INTO clock VALUES (?1, ?2, ?3)",
+            params![boot, start_us, highest],
+        )?;
+        transaction.commit()?;
+        Ok(start_us)
+    }
+
+    fn now(&self) -> Moment {
+        let now = self.start + Clock::Boot.now();
+        Moment::from_micros(u64::try_from(now.as_micros()).unwrap_or_default())
+    }
+
+    /// Does a step on the rows of a name: wholly, or not at all.
+    pub(super) fn step<T>(
+        &mut self,
+        name: &Name,
+        step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
+    ) -> Result<(T, Moment), Failure> {
+        let at = self.now();
+        self.stepped = true;
+        let done = self
+            .run("BEGIN IMMEDIATE")
+            .and_then(|()| Records::load(&self.connection, name.as_str()))
+            .and_then(|records| {
+                let mut resource = Resource::new(records);
+                let done = step(&mut resource, at);
+                resource.into_rows().save()?;
+                self.run("COMMIT")?;
+                Ok(done)
+            });
+        match done {
+            Ok(done) => Ok((done, at)),
+            Err(error) => {
+                self.undo();
+                Err(failure::of_sqlite(&error, &self.path))
+            }
+        }
+    }
+
+    /// What can be seen, and the processes whose holds are seen.
+    pub(super) fn inspect(&mut self, name: &Name) -> Result<(Said<Status>, Vec<Process>), Failure> {
+        let at = self.now();
+        let seen = self
+            .run("BEGIN")
+            .and_then(|()| Records::load(&self.connection, name.as_str()))
+            .and_then(|records| {
+                let resource = Resource::new(records);
+                let reply = resource.inspect(at);
+                let before = resource.rows().stands_before_all();
+                resource.into_rows().check()?;
+                let said = Said {
+                    reply,
+                    at,
+                    again: false,
+                };
+                Ok((said, before))
+            });
+        // It has written nothing.
+        self.undo();
+        seen.map_err(|error| failure::of_sqlite(&error, &self.path))
+    }
+
+    /// Some of the requests that hold or wait and are of a process.
+    pub(super) fn left_by(
+        &mut self,
+        process: &Process,
+    ) -> Result<Vec<(Name, std::sync::Arc<str>)>, Failure> {
+        let find = || {
+            let mut found = Vec::new();
+            for sql in [
+                "SELECT name, owner FROM names WHERE channel >= ?1 AND channel < ?2 LIMIT ?3",
+                "SELECT name, owner FROM shared WHERE channel >= ?1 AND channel < ?2 LIMIT ?3",
+                "SELECT name, id FROM waiters WHERE channel >= ?1 AND channel < ?2 LIMIT ?3",
+            ] {
+                let mut select = self.connection.prepare_cached(sql)?;
+                // All its channels, and nobody else's: '0' follows '/'.
+                let channels = (
+                    format!("{}/", process.as_str()),
+                    format!("{}0", process.as_str()),
+                );
+                let rows = select
+                    .query_map(params![channels.0, channels.1, MOST_LEFT as i64], |row| {
+                        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+                    })?;
+                for row in rows {
+                    let (name, id) = row?;
+                    found.extend(Name::new(&name).ok().map(|name| (name, id.into())));
+                }
+            }
+            Ok(found)
+        };
+        find().map_err(|error| failure::of_sqlite(&error, &self.path))
+    }
+
+    /// Whether there have been steps since the last tidying.
+    pub(super) fn is_untidy(&mut self) -> bool {
+        let stepped = std::mem::take(&mut self.stepped);
+        if stepped {
+            self.swept = Some(String::new());
+        }
+        stepped || self.log_size() != 0
+    }
+
+    /// Forgets some of the names that nobody holds, waits for, or has held for a minute; answers
+    /// whether all have been looked at.
+    pub(super) fn forget_some(&mut self) -> bool {
+        let Some(from) = self.swept.take() else {
+            return true;
+        };
+        match self.forget_after(&from) {
+            Ok(last) => {
+                self.swept = last;
+                self.swept.is_none()
+            }
+            // The next sweep begins anew.
+            Err(_) => {
+                self.undo();
+                true
+            }
+        }
+    }
+
+    fn forget_after(&self, from: &str) -> rusqlite::Result<Option<String>> {
+        let now = self.now();
+        self.run("BEGIN IMMEDIATE")?;
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT name FROM names WHERE ?1 < name ORDER BY name LIMIT ?2")?;
+        let names = select.query_map(params![from, NAMES_AT_ONCE], |row| row.get(0))?;
+        let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
+        for name in &names {
+            let records = Records::load(&self.connection, name)?;
+            let mut resource = Resource::new(records);
+            if resource.is_forgotten(now) {
+                resource.into_rows().forget()?;
+            }
+        }
+        self.connection
+            .prepare_cached("UPDATE clock SET forgotten_us = ?1")?
+            .execute([i64::try_from(now.as_micros()).unwrap_or(i64::MAX)])?;
+        self.run("COMMIT")?;
+        let more = names.len() == NAMES_AT_ONCE as usize;
+        Ok(names.into_iter().next_back().filter(|_| more))
+    }
+
+    /// Copies the log into the file, once it has grown.
+    pub(super) fn checkpoint(&mut self) {
+        if LARGEST_LOG < self.log_size() {
+            // One that fails is tried again later; nothing depends on it.
+            let _ = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+
+    fn log_size(&self) -> u64 {
+        let log = self.path.with_extension("db-wal");
+        std::fs::metadata(log).map_or(0, |found| found.len())
+    }
+
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    fn undo(&self) {
+        if !self.connection.is_autocommit() {
+            // Where even this fails, the next step says why.
+            let _ = self.run("ROLLBACK");
+        }
+    }
+}
+
+/// An id of this run of the computer.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn boot() -> std::io::Result<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned())
+}
+
+/// An id of this run of the computer.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn boot() -> std::io::Result<String> {
+    let output = std::process::Command::new("/usr/sbin/sysctl")
+        .args(["-n", "kern.bootsessionuuid"])
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

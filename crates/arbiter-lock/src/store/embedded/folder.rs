@@ -1,0 +1,143 @@
+//! Where the embedded store lives.
+
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use rustix::fs::{Access, access};
+
+use super::failure;
+use crate::error::{Error, Invalid};
+use crate::store::{Failure, FailureKind};
+
+/// The longest path of a folder: the names of its sockets must fit into what the system allows.
+const LONGEST: usize = 70;
+
+/// What stands in a URL as a `%` and two digits.
+const PLAIN: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
+
+/// The folder that a `file:` URL names.
+pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Error> {
+    let path = url.strip_prefix("file://").filter(|p| p.starts_with('/'));
+    let Some(path) = path else {
+        return Err(Invalid::error(
+            "store",
+            format!("{url} names no folder: file:///var/lib/arbiter would"),
+        ));
+    };
+    let bytes: Vec<u8> = percent_decode_str(path.trim_end_matches('/')).collect();
+    let folder = PathBuf::from(std::ffi::OsString::from_vec(bytes));
+    if LONGEST < folder.as_os_str().len() {
+        return Err(Invalid::error(
+            "store",
+            format!(
+                "{} has {} bytes, and the path of a store has {LONGEST} at the most",
+                folder.display(),
+                folder.as_os_str().len()
+            ),
+        ));
+    }
+    Ok(folder)
+}
+
+/// The folder of this user: `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
+/// `~/.local/state/arbiter`.
+fn default_folder() -> Result<PathBuf, Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/arbiter".into());
+    }
+    let named = |variable| std::env::var_os(variable).map(PathBuf::from);
+    let state = named("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let home = named("HOME").filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(home?.join(".local/state")));
+    state.map(|state| state.join("arbiter")).ok_or_else(|| {
+        Invalid::error(
+            "store",
+            "no store is named, and HOME does not say where this user's would be",
+        )
+    })
+}
+
+/// The URL of [`default_folder`].
+pub(crate) fn default_url() -> Result<String, Error> {
+    let folder = default_folder()?;
+    let path = percent_encode(folder.as_os_str().as_encoded_bytes(), PLAIN);
+    Ok(format!("file://{path}"))
+}
+
+/// Makes the folder where there is none, for its user alone, and finds out whether it will do.
+pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
+    let mut private = DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    for folder in [folder.to_owned(), folder.join("live")] {
+        match private.create(&folder) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                return Err(Failure::before_sending(
+                    FailureKind::Unsupported,
+                    format!("{} is not a folder", folder.display()),
+                ));
+            }
+            Err(e) => return Err(failure::of_io(&e, &folder)),
+            Ok(()) => {}
+        }
+        access(
+            &folder,
+            Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+        )
+        .map_err(|e| failure::of_io(&e.into(), &folder))?;
+    }
+    refuse_networks(folder)
+}
+
+/// Locks and shared memory do not hold between the machines of a network file system.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn refuse_networks(folder: &Path) -> Result<(), Failure> {
+    const NETWORKS: [(u64, &str); 8] = [
+        (0x6969, "NFS"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB"),
+        (0x517b, "SMB"),
+        (0x5346_414f, "AFS"),
+        (0x00c3_6400, "Ceph"),
+        (0x0102_1997, "9p"),
+        (0x0bd0_0bd0, "Lustre"),
+    ];
+    let found = rustix::fs::statfs(folder).map_err(|e| failure::of_io(&e.into(), folder))?;
+    // The kernel's type has 32 bits, whatever the width of the field.
+    let kind = found.f_type as u64 & 0xffff_ffff;
+    match NETWORKS.iter().find(|(network, _)| *network == kind) {
+        None => Ok(()),
+        Some((_, name)) => Err(Failure::before_sending(
+            FailureKind::Unsupported,
+            format!(
+                "{} is on {name}, whose locks cannot be trusted between machines: use a local \
+                 folder, or a server",
+                folder.display()
+            ),
+        )),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn refuse_networks(_: &Path) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_its_folder_and_everything_else_is_refused() {
+        let folder = |url| folder_of_url(url).ok();
+        assert_eq!(folder("file:///a/b%20c/"), Some("/a/b c".into()));
+        assert_eq!(folder("file://host/a"), None);
+        assert_eq!(folder("file:a"), None);
+        let long = format!("file:///{}", "x".repeat(LONGEST));
+        let error = folder_of_url(&long).unwrap_err().to_string();
+        assert!(error.contains("71 bytes"), "{error}");
+    }
+}

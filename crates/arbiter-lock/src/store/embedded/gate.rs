@@ -1,0 +1,224 @@
+//! The gate: a file that is locked around each step, so that processes take turns.
+//!
+//! A step passes on the caller's own thread when the gate stands open, which takes some
+//! microseconds. When another process is inside, the step is left to a thread that waits for
+//! the gate, since such a wait can neither be timed nor dropped: the caller's can.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock, fstat};
+use tokio::sync::oneshot;
+
+use super::database::Database;
+use super::failure;
+use crate::store::{Failure, FailureKind};
+
+/// What a step waits for its turn at the most, as on a server.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many steps one passage of the thread carries at the most.
+const MOST_AT_ONCE: usize = 64;
+/// How often to tidy up: in steps, and in time.
+const TIDY_STEPS: u32 = 1_024;
+const TIDY_TIME: Duration = Duration::from_secs(10);
+
+type Work = Box<dyn FnOnce(&mut Database) + Send>;
+
+enum Job {
+    Step(Work),
+    Tidy,
+}
+
+pub(super) struct Gate {
+    database: Arc<Mutex<Database>>,
+    file: File,
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+    steps: AtomicU32,
+}
+
+/// The path of the gate of a folder.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("gate")
+}
+
+/// Opens the gate's file; each opening can lock it against all others.
+pub(super) fn open(folder: &Path) -> Result<File, Failure> {
+    let path = path(folder);
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| failure::of_io(&e, &path))
+}
+
+impl Gate {
+    pub(super) fn new(folder: &Path, database: Database) -> Result<Self, Failure> {
+        let database = Arc::new(Mutex::new(database));
+        let (jobs, waiting) = mpsc::channel();
+        let porter = Porter {
+            database: database.clone(),
+            file: open(folder)?,
+        };
+        std::thread::Builder::new()
+            .name("arbiter-gate".into())
+            .spawn(move || porter.serve(&waiting))
+            .map_err(|e| failure::of_io(&e, folder))?;
+        Ok(Self {
+            database,
+            file: open(folder)?,
+            path: path(folder),
+            jobs,
+            steps: AtomicU32::new(0),
+        })
+    }
+
+    /// Does some work inside the gate: at once, or when its turn has come.
+    ///
+    /// Dropped while it waits, the work is not done; dropped later, it is.
+    pub(super) async fn pass<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&mut Database) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if self.steps.fetch_add(1, Ordering::Relaxed) % TIDY_STEPS == TIDY_STEPS - 1 {
+            // A thread that is gone tidies nothing.
+            let _ = self.jobs.send(Job::Tidy);
+        }
+        let work = match self.pass_at_once(work) {
+            Ok(done) => return done,
+            Err(work) => work,
+        };
+        let (done, result) = oneshot::channel();
+        let job = Job::Step(Box::new(move |database| {
+            if !done.is_closed() {
+                // A caller that has gone meanwhile needs no answer.
+                let _ = done.send(work(database));
+            }
+        }));
+        let limit = limit.min(COMMAND_TIMEOUT);
+        let sent = self.jobs.send(job).is_ok();
+        match tokio::time::timeout(limit, result).await {
+            Ok(Ok(result)) if sent => result,
+            _ => Err(Failure::unknown(FailureKind::Silent, self.who_is_inside())),
+        }
+    }
+
+    /// Only reads, which needs no gate.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut database)
+    }
+
+    /// Does the work if nobody else is inside; else gives it back.
+    fn pass_at_once<T, W>(&self, work: W) -> Result<Result<T, Failure>, W>
+    where
+        W: FnOnce(&mut Database) -> Result<T, Failure>,
+    {
+        // It is only ever held for the time of a step.
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(work);
+        }
+        let done = self.still_there().and_then(|()| work(&mut database));
+        unlock(&self.file);
+        Ok(done)
+    }
+
+    /// Whoever removes the folder lets others begin anew in another file.
+    fn still_there(&self) -> Result<(), Failure> {
+        match fstat(&self.file) {
+            Ok(found) if found.st_nlink != 0 => Ok(()),
+            _ => Err(Failure::before_sending(
+                FailureKind::Unreachable,
+                format!("{} was removed while in use", self.path.display()),
+            )),
+        }
+    }
+
+    fn who_is_inside(&self) -> String {
+        let gate = self.path.display();
+        match fstat(&self.file)
+            .ok()
+            .and_then(|found| locked_by(found.st_ino))
+        {
+            Some(pid) => format!("process {pid} keeps {gate} locked; is it stopped?"),
+            None => format!("no turn at {gate} in time"),
+        }
+    }
+}
+
+fn unlock(file: &File) {
+    // An open file of ours can always be unlocked.
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// The process that has locked a file, where the kernel tells.
+fn locked_by(inode: u64) -> Option<u32> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let holds = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next() == Some("FLOCK")
+            && words
+                .nth(3)
+                .and_then(|file| file.rsplit(':').next()?.parse().ok())
+                == Some(inode)
+    };
+    let line = locks.lines().find(holds)?;
+    line.split_whitespace().nth(4)?.parse().ok()
+}
+
+/// The thread that waits for the gate, and tidies up.
+struct Porter {
+    database: Arc<Mutex<Database>>,
+    file: File,
+}
+
+impl Porter {
+    fn serve(&self, jobs: &mpsc::Receiver<Job>) {
+        loop {
+            match jobs.recv_timeout(TIDY_TIME) {
+                Ok(Job::Step(work)) => self.carry(work, jobs),
+                Ok(Job::Tidy) | Err(RecvTimeoutError::Timeout) => self.tidy(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Waits for the gate, and carries in whatever else has come meanwhile.
+    fn carry(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
+        self.inside(|database| {
+            work(database);
+            for job in jobs.try_iter().take(MOST_AT_ONCE) {
+                if let Job::Step(work) = job {
+                    work(database);
+                }
+            }
+        });
+    }
+
+    fn inside<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
+        // A signal may interrupt it; nothing else goes wrong with a file of ours.
+        while flock(&self.file, FlockOperation::LockExclusive).is_err() {}
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = work(&mut database);
+        drop(database);
+        unlock(&self.file);
+        done
+    }
+
+    /// Copies the log into the file, and forgets names, a few at a time.
+    fn tidy(&self) {
+        if !self.inside(Database::is_untidy) {
+            return;
+        }
+        // Bounded by the names in the file.
+        while !self.inside(Database::forget_some) {}
+        self.inside(Database::checkpoint);
+    }
+}

@@ -1,0 +1,135 @@
+//! Whether a process lives: it keeps a file locked, and the system unlocks it when it ends,
+//! however it ends.
+//!
+//! The lock is a shared one, so that others whose end counts as well can hold it too; who wants
+//! to know tries for the exclusive one.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::failure;
+use crate::store::Failure;
+
+/// One process's use of a folder, by an id of its own: process ids are used again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Process(Arc<str>);
+
+const ID_LENGTH: usize = 16;
+
+/// What is known of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Alive,
+    /// It has ended, and what it held is still in the file.
+    Dead,
+    /// It has left, or somebody has cleaned up behind it: its leases decide.
+    Gone,
+}
+
+impl Process {
+    pub(super) fn random() -> Self {
+        Self(format!("{:016x}", rand::random::<u64>()).into())
+    }
+
+    /// A channel of it.
+    pub(super) fn channel(&self, number: u32) -> Arc<str> {
+        format!("{}/{number:08x}", self.0).into()
+    }
+
+    pub(super) fn of_channel(channel: &str) -> Option<Self> {
+        let (id, _) = channel.split_once('/')?;
+        let is_id = id.len() == ID_LENGTH && id.bytes().all(|b| b.is_ascii_hexdigit());
+        is_id.then(|| Self(id.into()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The liveness file of a process.
+pub(super) fn file(folder: &Path, process: &Process) -> PathBuf {
+    folder.join("live").join(process.as_str())
+}
+
+/// This process's own liveness file, locked, and how to look at others'.
+pub(super) struct Liveness {
+    folder: PathBuf,
+    own: PathBuf,
+    _locked: File,
+    pid: u32,
+}
+
+impl Liveness {
+    pub(super) fn begin(folder: &Path, process: &Process) -> Result<Self, Failure> {
+        let own = file(folder, process);
+        let locked = File::create_new(&own).map_err(|e| failure::of_io(&e, &own))?;
+        flock(&locked, FlockOperation::LockShared).map_err(|e| failure::of_io(&e.into(), &own))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            own,
+            _locked: locked,
+            pid: std::process::id(),
+        })
+    }
+
+    /// Whether this is a child that was forked off, which is not the one that holds.
+    pub(super) fn is_of_a_child(&self) -> bool {
+        std::process::id() != self.pid
+    }
+
+    pub(super) fn of(&self, process: &Process) -> Life {
+        let Ok(file) = File::open(file(&self.folder, process)) else {
+            return Life::Gone;
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Life::Dead,
+            Err(_) => Life::Alive,
+        }
+    }
+
+    /// Removes what a process has left behind.
+    pub(super) fn clean_up(&self, process: &Process) {
+        clean_up(&file(&self.folder, process));
+    }
+}
+
+impl Drop for Liveness {
+    fn drop(&mut self) {
+        if !self.is_of_a_child() {
+            clean_up(&self.own);
+        }
+    }
+}
+
+/// The socket on which a process hears of grants.
+pub(super) fn wake_socket(file: &Path) -> PathBuf {
+    file.with_extension("wake")
+}
+
+/// The socket to which those hold on who wait for the process.
+pub(super) fn tie_socket(file: &Path) -> PathBuf {
+    file.with_extension("tie")
+}
+
+fn clean_up(file: &Path) {
+    // The liveness file last: while it is there, the rest is found again.
+    for path in [wake_socket(file), tie_socket(file), file.to_owned()] {
+        // What is not there any more needs no cleaning.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Removes what processes of before a reboot have left behind.
+pub(super) fn clean_up_all(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder.join("live")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        // What is not there any more needs no cleaning.
+        let _ = std::fs::remove_file(entry.path());
+    }
+}

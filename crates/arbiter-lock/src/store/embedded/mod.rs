@@ -1,0 +1,160 @@
+//! The embedded store: the core on the rows of a file, between the processes of one machine.
+//!
+//! A folder holds a SQLite file (`arbiter.db`), a **gate** that is locked around each step, so
+//! that processes take turns evenly, and for each process that uses it a **liveness file**,
+//! which the system unlocks when that process ends, and two sockets: one on which it is told of
+//! grants, one to which those who wait for it hold on, so as to see it end.
+//!
+//! The rules are the core's. What this store adds is what it knows of processes: the requests
+//! of one that has ended are ended at once.
+
+mod birth;
+mod database;
+mod failure;
+mod folder;
+mod gate;
+mod liveness;
+mod post;
+mod records;
+mod undertaker;
+mod way;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use arbiter_lock_core::Grant;
+
+pub(crate) use folder::{default_url, folder_of_url};
+pub(super) use way::Way;
+
+use super::{Failure, Push, Registry};
+use gate::Gate;
+use liveness::{Liveness, Process};
+use post::Post;
+
+/// A folder as a store.
+pub(crate) struct Embedded {
+    folder: PathBuf,
+    /// This process's use of the folder; part of its channels.
+    process: Process,
+    opened: OnceLock<Arc<Opened>>,
+    opening: Mutex<()>,
+}
+
+/// A folder that has been opened.
+struct Opened {
+    process: Process,
+    gate: Gate,
+    liveness: Liveness,
+    post: Post,
+    listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
+    /// The processes whose end somebody here waits for.
+    watched: Mutex<HashSet<Process>>,
+}
+
+impl Embedded {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            process: Process::random(),
+            opened: OnceLock::new(),
+            opening: Mutex::default(),
+        }
+    }
+
+    /// A channel of this process.
+    pub(super) fn channel(&self) -> Arc<str> {
+        self.process.channel(rand::random())
+    }
+
+    pub(super) fn way(self: &Arc<Self>, channel: Arc<str>, registry: &Arc<Registry>) -> Way {
+        Way::new(self.clone(), channel, Arc::downgrade(registry))
+    }
+
+    /// The file that is locked for as long as this process lives.
+    pub(crate) fn liveness_file(&self) -> PathBuf {
+        liveness::file(&self.folder, &self.process)
+    }
+
+    /// Opens the folder, unless it is open. It blocks, for five seconds at the most.
+    fn open(&self) -> Result<Arc<Opened>, Failure> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened.clone());
+        }
+        let opened = birth::open(&self.folder, &self.process)?;
+        Ok(self.opened.get_or_init(|| opened).clone())
+    }
+}
+
+impl fmt::Display for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file://{}", self.folder.display())
+    }
+}
+
+impl Opened {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<Registry>>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashSet<Process>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registries(&self) -> Vec<Arc<Registry>> {
+        self.listeners()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// Whether anybody waits in this process.
+    fn has_waiters(&self) -> bool {
+        self.registries()
+            .iter()
+            .any(|registry| !registry.is_empty())
+    }
+
+    /// Whether anybody listens on a channel, of whichever process.
+    fn listens(&self, channel: &str) -> bool {
+        match Process::of_channel(channel) {
+            Some(process) if process == self.process => self
+                .listeners()
+                .get(channel)
+                .is_some_and(|registry| 0 < registry.strong_count()),
+            Some(process) => self.post.is_bound(&process),
+            None => false,
+        }
+    }
+
+    /// Tells everybody whom a step has granted. A message that is missed is found by a look.
+    fn tell(&self, granted: Vec<Grant>) {
+        for grant in granted {
+            match Process::of_channel(&grant.channel) {
+                Some(process) if process == self.process => self.deliver(
+                    &grant.channel,
+                    Push {
+                        request: grant.request,
+                        fence: grant.fence,
+                        life_ms: grant.life_ms,
+                        at: grant.at,
+                    },
+                ),
+                Some(process) => self.post.send(&process, &grant),
+                None => {}
+            }
+        }
+    }
+
+    fn deliver(&self, channel: &str, push: Push) {
+        let registry = self.listeners().get(channel).and_then(Weak::upgrade);
+        if let Some(registry) = registry {
+            registry.deliver(push);
+        }
+    }
+}

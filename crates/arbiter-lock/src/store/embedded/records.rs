@@ -1,0 +1,460 @@
+//! The rows of one name, for the core's steps.
+
+use std::cell::RefCell;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use arbiter_lock_core::{
+    Forgotten, Hold, Mode, Moment, Note, Request, Root, Rows, Sharing, Waiter,
+};
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
+
+use super::liveness::Process;
+
+/// How many of those who share are watched at once: the first to lapse, as the dead are.
+const MOST_BEFORE: i64 = 16;
+
+const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
+const WAITER: &str = "id, ticket, seen, weight, \"limit\", lease_ms, channel, label";
+
+/// The rows of one name, within a transaction. What fails is kept, answers nothing, and lets the
+/// transaction be undone.
+pub(super) struct Records<'a> {
+    connection: &'a Connection,
+    name: &'a str,
+    root: Root,
+    loaded: Root,
+    failure: RefCell<Option<Error>>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn load(connection: &'a Connection, name: &'a str) -> rusqlite::Result<Self> {
+        let mut select = connection.prepare_cached("SELECT * FROM names WHERE name = ?1")?;
+        let root = select
+            .query_row([name], root)
+            .optional()?
+            .unwrap_or_default();
+        Ok(Self {
+            connection,
+            name,
+            loaded: root.clone(),
+            root,
+            failure: RefCell::new(None),
+        })
+    }
+
+    /// What has failed, if something has.
+    pub(super) fn check(&self) -> rusqlite::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Keeps what the step has left.
+    pub(super) fn save(self) -> rusqlite::Result<()> {
+        self.check()?;
+        if self.root == self.loaded {
+            return Ok(());
+        }
+        let root = &self.root;
+        let hold = root.exclusive.as_ref();
+        let sharing = root.sharing.as_ref();
+        let mut replace = self.connection.prepare_cached(
+            "REPLACE INTO names VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+                                        ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+        )?;
+        replace.execute(params![
+            self.name,
+            hold.map(|hold| &*hold.owner),
+            hold.and_then(|hold| hold.fence).map(int),
+            hold.and_then(|hold| hold.since).map(micros),
+            hold.and_then(|hold| hold.last_milli).map(int),
+            hold.map(|hold| &*hold.channel),
+            hold.map(|hold| &*hold.label),
+            hold.map(|hold| hold.stopping),
+            sharing.map(|sharing| int(sharing.generation)),
+            sharing
+                .and_then(|sharing| sharing.limit)
+                .map(NonZeroU32::get),
+            sharing.map(|sharing| int(sharing.count)),
+            sharing.map(|sharing| int(sharing.weight)),
+            int(root.waiting),
+            int(root.passed_over),
+            int(root.notes),
+            root.latest_grant.map(micros),
+            root.floor.map(micros),
+            int(root.queue_until),
+            int(root.last_fence),
+            int(root.fence_until),
+        ])?;
+        Ok(())
+    }
+
+    /// Removes the name.
+    pub(super) fn forget(mut self) -> rusqlite::Result<()> {
+        self.forget_queue();
+        self.run("DELETE FROM names WHERE name = ?1", &[&self.name]);
+        self.check()
+    }
+
+    /// The processes directly before a waiter: those who hold, for the first, or else the one of
+    /// the waiter before it.
+    pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
+        let sql = "SELECT channel FROM waiters
+                   WHERE name = ?1 AND seen IS NOT NULL AND (ticket, id) < (?2, ?3)
+                   ORDER BY ticket DESC, id DESC LIMIT 1";
+        let waiter: Option<String> =
+            self.one(sql, &[&self.name, &int(ticket), &id], |row| row.get(0));
+        match waiter {
+            Some(channel) => Process::of_channel(&channel).into_iter().collect(),
+            None => self.holders(),
+        }
+    }
+
+    /// The processes of those who hold, and of the first waiter.
+    pub(super) fn stands_before_all(&self) -> Vec<Process> {
+        let mut all = self.holders();
+        if 0 < self.root.waiting
+            && let Some(waiter) = self.first_waiting()
+        {
+            all.extend(Process::of_channel(&waiter.request.channel));
+        }
+        all
+    }
+
+    fn holders(&self) -> Vec<Process> {
+        if let Some(hold) = &self.root.exclusive {
+            return Process::of_channel(&hold.channel).into_iter().collect();
+        }
+        if self.root.sharing.is_none() {
+            return Vec::new();
+        }
+        let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, fence LIMIT ?2";
+        let channels: Vec<String> = self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
+        let processes = channels.iter().filter_map(|c| Process::of_channel(c));
+        processes.collect()
+    }
+
+    fn hold(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Hold> {
+        self.one(&format!("SELECT {HOLD} FROM shared {rest}"), values, hold)
+    }
+
+    fn waiter_where(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Waiter> {
+        self.one(
+            &format!("SELECT {WAITER} FROM waiters {rest}"),
+            values,
+            waiter,
+        )
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        values: &[&dyn ToSql],
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Option<T> {
+        let find = || {
+            let mut select = self.connection.prepare_cached(sql)?;
+            select.query_row(values, read).optional()
+        };
+        self.kept(find()).flatten()
+    }
+
+    fn many<T>(
+        &self,
+        sql: &str,
+        values: &[&dyn ToSql],
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Vec<T> {
+        let find = || {
+            let mut select = self.connection.prepare_cached(sql)?;
+            select.query_map(values, read)?.collect()
+        };
+        self.kept(find()).unwrap_or_default()
+    }
+
+    /// Changes rows, and answers how many.
+    fn run(&self, sql: &str, values: &[&dyn ToSql]) -> u64 {
+        let change = || self.connection.prepare_cached(sql)?.execute(values);
+        self.kept(change()).unwrap_or_default() as u64
+    }
+
+    /// The first failure is kept.
+    fn kept<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
+        let error = match result {
+            Ok(found) => return Some(found),
+            Err(error) => error,
+        };
+        self.failure.borrow_mut().get_or_insert(error);
+        None
+    }
+}
+
+impl Rows for Records<'_> {
+    fn root(&self) -> &Root {
+        &self.root
+    }
+
+    fn root_mut(&mut self) -> &mut Root {
+        &mut self.root
+    }
+
+    fn shared(&self, owner: &str) -> Option<Hold> {
+        self.hold("WHERE name = ?1 AND owner = ?2", &[&self.name, &owner])
+    }
+
+    fn shared_of_fence(&self, fence: u64) -> Option<Hold> {
+        self.hold("WHERE name = ?1 AND fence = ?2", &[&self.name, &int(fence)])
+    }
+
+    fn first_to_lapse(&self) -> Option<Hold> {
+        let first = "WHERE name = ?1 ORDER BY until, fence LIMIT 1";
+        self.hold(first, &[&self.name])
+    }
+
+    fn last_to_lapse(&self) -> Option<Hold> {
+        let last = "WHERE name = ?1 ORDER BY until DESC, fence DESC LIMIT 1";
+        self.hold(last, &[&self.name])
+    }
+
+    fn put_shared(&mut self, hold: Hold) {
+        self.run(
+            "REPLACE INTO shared VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            &[
+                &self.name,
+                &&*hold.owner,
+                &int(hold.fence.unwrap_or_default()),
+                &hold.weight,
+                &hold.since.map(micros),
+                &int(hold.end()),
+                &&*hold.channel,
+                &&*hold.label,
+                &hold.stopping,
+            ],
+        );
+    }
+
+    fn remove_shared(&mut self, owner: &str) {
+        let delete = "DELETE FROM shared WHERE name = ?1 AND owner = ?2";
+        self.run(delete, &[&self.name, &owner]);
+    }
+
+    fn waiter(&self, id: &str) -> Option<Waiter> {
+        self.waiter_where("WHERE name = ?1 AND id = ?2", &[&self.name, &id])
+    }
+
+    fn first_waiting(&self) -> Option<Waiter> {
+        let first = "WHERE name = ?1 AND seen IS NOT NULL ORDER BY ticket, id LIMIT 1";
+        self.waiter_where(first, &[&self.name])
+    }
+
+    fn last_waiting(&self) -> Option<Waiter> {
+        let last = "WHERE name = ?1 AND seen IS NOT NULL ORDER BY ticket DESC, id DESC LIMIT 1";
+        self.waiter_where(last, &[&self.name])
+    }
+
+    fn first_waiting_to_share(&self) -> Option<Waiter> {
+        let first =
+            "WHERE name = ?1 AND seen IS NOT NULL AND 0 < weight ORDER BY ticket, id LIMIT 1";
+        self.waiter_where(first, &[&self.name])
+    }
+
+    fn first_waiters(&self, at_most: usize) -> Vec<Waiter> {
+        let sql = format!(
+            "SELECT {WAITER} FROM waiters WHERE name = ?1 AND seen IS NOT NULL
+             ORDER BY ticket, id LIMIT ?2"
+        );
+        self.many(&sql, &[&self.name, &int(at_most as u64)], waiter)
+    }
+
+    fn count_waiting(&self, ticket: u64, at_most: u64) -> u64 {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM waiters
+                   WHERE name = ?1 AND seen IS NOT NULL AND ticket <= ?2
+                   ORDER BY ticket LIMIT ?3)";
+        let count = self.one(sql, &[&self.name, &int(ticket), &int(at_most)], |row| {
+            unsigned(row, 0)
+        });
+        count.unwrap_or_default()
+    }
+
+    fn put_waiter(&mut self, waiter: Waiter) {
+        let Request {
+            id,
+            mode,
+            lease_ms,
+            channel,
+            label,
+        } = &waiter.request;
+        let (weight, limit) = match mode {
+            Mode::Exclusive => (0, None),
+            Mode::Shared { weight, limit } => (weight.get(), limit.map(NonZeroU32::get)),
+        };
+        self.run(
+            "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            &[
+                &self.name,
+                &&**id,
+                &int(waiter.ticket),
+                &waiter.seen.map(micros),
+                &micros(waiter.touched()),
+                &weight,
+                &limit,
+                &int(*lease_ms),
+                &&**channel,
+                &&**label,
+            ],
+        );
+    }
+
+    fn remove_waiter(&mut self, id: &str) {
+        let delete = "DELETE FROM waiters WHERE name = ?1 AND id = ?2";
+        self.run(delete, &[&self.name, &id]);
+    }
+
+    fn has_note(&self, note: Note, id: &str) -> bool {
+        let sql = "SELECT 1 FROM notes WHERE name = ?1 AND id = ?2 AND kind = ?3";
+        self.one(sql, &[&self.name, &id, &kind(note)], |_| Ok(()))
+            .is_some()
+    }
+
+    fn put_note(&mut self, note: Note, id: &str, at: Moment) -> bool {
+        let new = !self.has_note(note, id);
+        self.run(
+            "REPLACE INTO notes VALUES (?1, ?2, ?3, ?4)",
+            &[&self.name, &id, &kind(note), &micros(at)],
+        );
+        new
+    }
+
+    fn remove_note(&mut self, note: Note, id: &str) -> bool {
+        let delete = "DELETE FROM notes WHERE name = ?1 AND id = ?2 AND kind = ?3";
+        0 < self.run(delete, &[&self.name, &id, &kind(note)])
+    }
+
+    fn forget_before(&mut self, moment: Moment) -> Forgotten {
+        let old: [&dyn ToSql; 2] = [&self.name, &micros(moment)];
+        let waiters = "DELETE FROM waiters WHERE name = ?1 AND touched < ?2 AND seen IS";
+        Forgotten {
+            waiting: self.run(&format!("{waiters} NOT NULL"), &old),
+            passed_over: self.run(&format!("{waiters} NULL"), &old),
+            notes: self.run("DELETE FROM notes WHERE name = ?1 AND at < ?2", &old),
+        }
+    }
+
+    fn forget_queue(&mut self) {
+        self.run("DELETE FROM waiters WHERE name = ?1", &[&self.name]);
+        self.run("DELETE FROM notes WHERE name = ?1", &[&self.name]);
+    }
+}
+
+/// Numbers of the core stay below 2^53, but for an end that there is none of.
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn micros(moment: Moment) -> i64 {
+    int(moment.as_micros())
+}
+
+fn kind(note: Note) -> i64 {
+    match note {
+        Note::Mark => 0,
+        Note::Tombstone => 1,
+    }
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column)
+        .map(|number| u64::try_from(number).unwrap_or_default())
+}
+
+fn maybe(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    row.get::<_, Option<i64>>(column)
+        .map(|number| number.and_then(|number| u64::try_from(number).ok()))
+}
+
+fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Moment>> {
+    maybe(row, column).map(|micros| micros.map(Moment::from_micros))
+}
+
+fn limit(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<NonZeroU32>> {
+    row.get::<_, Option<u32>>(column)
+        .map(|limit| limit.and_then(NonZeroU32::new))
+}
+
+fn words(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
+    row.get_ref(column)?
+        .as_str()
+        .map(Arc::from)
+        .map_err(Into::into)
+}
+
+fn root(row: &Row<'_>) -> rusqlite::Result<Root> {
+    let exclusive = match maybe(row, 2)? {
+        None => None,
+        fence => Some(Hold {
+            owner: words(row, 1)?,
+            fence,
+            weight: 0,
+            since: moment(row, 3)?,
+            last_milli: maybe(row, 4)?,
+            channel: words(row, 5)?,
+            label: words(row, 6)?,
+            stopping: row.get(7)?,
+        }),
+    };
+    let sharing = match maybe(row, 8)? {
+        None => None,
+        Some(generation) => Some(Sharing {
+            generation,
+            limit: limit(row, 9)?,
+            count: unsigned(row, 10)?,
+            weight: unsigned(row, 11)?,
+        }),
+    };
+    Ok(Root {
+        exclusive,
+        sharing,
+        waiting: unsigned(row, 12)?,
+        passed_over: unsigned(row, 13)?,
+        notes: unsigned(row, 14)?,
+        latest_grant: moment(row, 15)?,
+        floor: moment(row, 16)?,
+        queue_until: unsigned(row, 17)?,
+        last_fence: unsigned(row, 18)?,
+        fence_until: unsigned(row, 19)?,
+    })
+}
+
+fn hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
+    Ok(Hold {
+        owner: words(row, 0)?,
+        fence: maybe(row, 1)?,
+        weight: row.get(2)?,
+        since: moment(row, 3)?,
+        last_milli: maybe(row, 4)?.filter(|end| *end != i64::MAX as u64),
+        channel: words(row, 5)?,
+        label: words(row, 6)?,
+        stopping: row.get(7)?,
+    })
+}
+
+fn waiter(row: &Row<'_>) -> rusqlite::Result<Waiter> {
+    let mode = match NonZeroU32::new(row.get(3)?) {
+        None => Mode::Exclusive,
+        Some(weight) => Mode::Shared {
+            weight,
+            limit: limit(row, 4)?,
+        },
+    };
+    Ok(Waiter {
+        request: Request {
+            id: words(row, 0)?,
+            mode,
+            lease_ms: unsigned(row, 5)?,
+            channel: words(row, 6)?,
+            label: words(row, 7)?,
+        },
+        ticket: unsigned(row, 1)?,
+        seen: moment(row, 2)?,
+    })
+}

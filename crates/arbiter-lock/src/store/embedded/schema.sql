@@ -1,0 +1,48 @@
+-- The rows of the embedded store. Times are µs (`since`, `seen`, `at`, `granted`, `floor`) or
+-- ms (`until`, `…_until`) of the store's own clock, which begins with the wall's and counts on
+-- with the time since boot.
+CREATE TABLE clock (
+  boot TEXT NOT NULL,          -- the boot that the clock counts from
+  start_us INTEGER NOT NULL,   -- what it showed at that boot's beginning
+  forgotten_us INTEGER NOT NULL -- no fence of a forgotten name is above this
+);
+
+-- One row per name, with the hold that excludes all others.
+CREATE TABLE names (
+  name TEXT PRIMARY KEY,
+  owner TEXT, fence INTEGER, since INTEGER, until INTEGER,
+  channel TEXT, label TEXT, stopping INTEGER,
+  generation INTEGER, "limit" INTEGER, sharers INTEGER, weight INTEGER,
+  waiting INTEGER NOT NULL, passed_over INTEGER NOT NULL, notes INTEGER NOT NULL,
+  granted INTEGER, floor INTEGER, queue_until INTEGER NOT NULL,
+  last_fence INTEGER NOT NULL, fence_until INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- One row per shared hold.
+CREATE TABLE shared (
+  name TEXT NOT NULL, owner TEXT NOT NULL,
+  fence INTEGER NOT NULL, weight INTEGER NOT NULL, since INTEGER, until INTEGER NOT NULL,
+  channel TEXT NOT NULL, label TEXT NOT NULL, stopping INTEGER NOT NULL,
+  PRIMARY KEY (name, owner)
+) WITHOUT ROWID;
+CREATE INDEX shared_by_end ON shared (name, until, fence);
+CREATE INDEX shared_by_fence ON shared (name, fence);
+
+-- One row per waiter; of one that was passed over, `seen` is null.
+CREATE TABLE waiters (
+  name TEXT NOT NULL, id TEXT NOT NULL,
+  ticket INTEGER NOT NULL, seen INTEGER, touched INTEGER NOT NULL,
+  weight INTEGER NOT NULL, "limit" INTEGER, lease_ms INTEGER NOT NULL,
+  channel TEXT NOT NULL, label TEXT NOT NULL,
+  PRIMARY KEY (name, id)
+) WITHOUT ROWID;
+CREATE INDEX waiting ON waiters (name, ticket, id) WHERE seen IS NOT NULL;
+CREATE INDEX waiting_to_share ON waiters (name, ticket, id) WHERE seen IS NOT NULL AND 0 < weight;
+CREATE INDEX waiters_by_touch ON waiters (name, touched);
+
+-- One row per mark (0) and tombstone (1).
+CREATE TABLE notes (
+  name TEXT NOT NULL, id TEXT NOT NULL, kind INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (name, id, kind)
+) WITHOUT ROWID;
+CREATE INDEX notes_by_touch ON notes (name, at);

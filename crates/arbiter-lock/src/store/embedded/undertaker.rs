@@ -1,0 +1,120 @@
+//! Sees processes end, and ends what they have left.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Opened;
+use super::liveness::{Life, Process};
+use super::post::Post;
+use crate::store::Failure;
+
+/// A process that ends closes its sockets before its files, or after.
+const DOUBT: Duration = Duration::from_millis(2);
+/// For how long to ask so often.
+const SHORT_DOUBTS: u32 = 250;
+/// How often to ask later, of one that lives and cannot be tied to.
+const LONG_DOUBT: Duration = Duration::from_millis(100);
+/// How often to see whether anybody here still waits.
+const STILL_WAITING: Duration = Duration::from_secs(5);
+
+impl Opened {
+    /// Sees to it that what stands before a waiter does not outlive its process; answers whether
+    /// some of it has been ended just now.
+    pub(super) async fn watch(self: &Arc<Self>, before: Vec<Process>) -> Result<bool, Failure> {
+        let mut ended = false;
+        for process in before {
+            if process == self.process || self.watched().contains(&process) {
+                continue;
+            }
+            if self.liveness.of(&process) == Life::Dead {
+                self.bury(&process).await?;
+                ended = true;
+            } else if self.watched().insert(process.clone()) {
+                self.post.spawn(Watch::new(self, process).watch());
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends what those of the processes have left that have died; answers whether there were any.
+    pub(super) async fn bury_the_dead(
+        self: &Arc<Self>,
+        processes: Vec<Process>,
+    ) -> Result<bool, Failure> {
+        let mut ended = false;
+        for process in processes {
+            if process != self.process && self.liveness.of(&process) == Life::Dead {
+                self.bury(&process).await?;
+                ended = true;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends all requests of a process that has died. Twice does no harm.
+    async fn bury(self: &Arc<Self>, process: &Process) -> Result<(), Failure> {
+        loop {
+            let left = self.gate.read(|database| database.left_by(process))?;
+            if left.is_empty() {
+                break;
+            }
+            for (name, owner) in left {
+                self.end(&name, &owner).await?;
+            }
+        }
+        self.liveness.clean_up(process);
+        Ok(())
+    }
+}
+
+/// A tie to a process, for as long as somebody here waits.
+struct Watch {
+    opened: Weak<Opened>,
+    process: Process,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.upgrade() {
+            opened.watched().remove(&self.process);
+        }
+    }
+}
+
+impl Watch {
+    fn new(opened: &Arc<Opened>, process: Process) -> Self {
+        Self {
+            opened: Arc::downgrade(opened),
+            process,
+        }
+    }
+
+    async fn watch(self) {
+        let mut doubts = 0;
+        while let Some(opened) = self.opened.upgrade().filter(|opened| opened.has_waiters()) {
+            match opened.liveness.of(&self.process) {
+                Life::Alive => {}
+                Life::Gone => return,
+                Life::Dead => {
+                    // The next look tries again what failed here.
+                    if opened.bury(&self.process).await.is_ok() {
+                        for registry in opened.registries() {
+                            registry.look_again();
+                        }
+                    }
+                    return;
+                }
+            }
+            let folder = opened.post.folder().to_owned();
+            drop(opened);
+            tokio::select! {
+                () = Post::tied_to(&folder, &self.process) => {
+                    doubts += 1;
+                    let doubt = if doubts < SHORT_DOUBTS { DOUBT } else { LONG_DOUBT };
+                    tokio::time::sleep(doubt).await;
+                }
+                () = tokio::time::sleep(STILL_WAITING) => doubts = 0,
+            }
+        }
+    }
+}

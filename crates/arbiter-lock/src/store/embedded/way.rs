@@ -1,0 +1,262 @@
+//! One runtime's way to the file.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arbiter_lock_core::{
+    Acquired, Answer, Broken, Ended, Moment, Name, Renewed, Request, Resource, Status, Tried,
+};
+
+use super::liveness::Process;
+use super::records::Records;
+use super::{Embedded, Opened};
+use crate::store::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded};
+
+/// How often a step is repeated because what stood in its way has died.
+const MOST_DEAD: usize = 64;
+
+pub(crate) struct Way {
+    store: Arc<Embedded>,
+    channel: Arc<str>,
+    registry: Weak<Registry>,
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        if let Some(opened) = self.store.opened.get() {
+            opened.listeners().remove(&self.channel);
+        }
+    }
+}
+
+impl Way {
+    pub(super) fn new(store: Arc<Embedded>, channel: Arc<str>, registry: Weak<Registry>) -> Self {
+        let way = Self {
+            store,
+            channel,
+            registry,
+        };
+        if let Some(opened) = way.store.opened.get() {
+            way.listen(opened);
+        }
+        way
+    }
+
+    fn listen(&self, opened: &Opened) {
+        opened
+            .listeners()
+            .insert(self.channel.clone(), self.registry.clone());
+    }
+
+    /// Opens the folder.
+    pub(crate) async fn probe(&self) -> Result<(), Failure> {
+        let store = self.store.clone();
+        let opening = tokio::task::spawn_blocking(move || store.open());
+        match opening.await {
+            Ok(opened) => self.listen(&*opened?),
+            Err(_) => return Err(not_open()),
+        }
+        Ok(())
+    }
+
+    fn opened(&self) -> Result<&Arc<Opened>, Failure> {
+        let opened = self.store.opened.get().ok_or_else(not_open)?;
+        if opened.liveness.is_of_a_child() {
+            return Err(Failure::before_sending(
+                FailureKind::Unsupported,
+                "was opened before a fork, by the parent: a child opens it anew",
+            ));
+        }
+        Ok(opened)
+    }
+
+    pub(crate) async fn acquire(
+        &self,
+        name: &Name,
+        request: &Request,
+        ticket: Option<u64>,
+        limit: Duration,
+    ) -> Result<Said<Acquired>, Failure> {
+        let opened = self.opened()?;
+        for _ in 0..MOST_DEAD {
+            let request = request.clone();
+            let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+                let answer = resource.acquire(now, &request, ticket, reach);
+                let before = match &answer.reply {
+                    Acquired::Queued { ticket, .. } => {
+                        resource.rows().stands_before(*ticket, &request.id)
+                    }
+                    _ => Vec::new(),
+                };
+                (answer, before)
+            };
+            let (said, before) = opened.step(name, limit, step).await?;
+            if !opened.watch(before).await? {
+                return Ok(said);
+            }
+        }
+        Err(too_many_dead())
+    }
+
+    pub(crate) async fn try_acquire(
+        &self,
+        name: &Name,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Said<Tried>, Failure> {
+        let opened = self.opened()?;
+        for _ in 0..MOST_DEAD {
+            let request = request.clone();
+            let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+                let answer = resource.try_acquire(now, &request, reach);
+                let before = match &answer.reply {
+                    Tried::Busy { .. } => resource.rows().stands_before_all(),
+                    _ => Vec::new(),
+                };
+                (answer, before)
+            };
+            let (said, before) = opened.step(name, limit, step).await?;
+            if !opened.bury_the_dead(before).await? {
+                return Ok(said);
+            }
+        }
+        Err(too_many_dead())
+    }
+
+    /// All in one passage of the gate: each is a step of its own.
+    pub(crate) async fn renew(
+        &self,
+        renewals: &[Renewal<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
+        let own = |r: &Renewal<'_>| {
+            (
+                r.name.clone(),
+                Arc::<str>::from(r.owner),
+                r.fence,
+                r.lease_ms,
+            )
+        };
+        let renewals: Vec<_> = renewals.iter().map(own).collect();
+        self.opened()?
+            .gate
+            .pass(limit, move |database| {
+                let renew = |(name, owner, fence, lease_ms): &(Name, Arc<str>, u64, u64)| {
+                    database
+                        .step(name, |resource, now| {
+                            resource.renew(now, owner, *fence, *lease_ms)
+                        })
+                        .map(|(renewed, _)| renewed)
+                };
+                Ok(renewals.iter().map(renew).collect())
+            })
+            .await
+    }
+
+    pub(crate) async fn end(
+        &self,
+        name: &Name,
+        request: &Request,
+        tombstone: bool,
+        limit: Duration,
+    ) -> Result<SaidEnded, Failure> {
+        let id = request.id.clone();
+        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+            (resource.end(now, &id, tombstone, reach), Vec::new())
+        };
+        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        Ok(SaidEnded {
+            reply: said.reply,
+            again: said.again,
+        })
+    }
+
+    pub(crate) async fn break_hold(
+        &self,
+        name: &Name,
+        fence: u64,
+        at_once: bool,
+        limit: Duration,
+    ) -> Result<Said<Broken>, Failure> {
+        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+            let answer = resource.break_hold(now, fence, at_once, reach);
+            (answer, Vec::new())
+        };
+        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        Ok(said)
+    }
+
+    /// It reads; but what a process held that has died is not shown as held.
+    pub(crate) async fn inspect(
+        &self,
+        name: &Name,
+        _limit: Duration,
+    ) -> Result<Said<Status>, Failure> {
+        let opened = self.opened()?;
+        for _ in 0..MOST_DEAD {
+            let (said, before) = opened.gate.read(|database| database.inspect(name))?;
+            if !opened.bury_the_dead(before).await? {
+                return Ok(said);
+            }
+        }
+        Err(too_many_dead())
+    }
+}
+
+/// Whether anybody listens on a channel.
+type Reach<'a> = dyn Fn(&str) -> bool + 'a;
+
+impl Opened {
+    /// Does a step inside the gate, and tells whom it has granted. Beside the answer stand the
+    /// processes that the step has found before the caller.
+    async fn step<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: &Name,
+        limit: Duration,
+        step: impl FnOnce(&mut Resource<Records<'_>>, Moment, &Reach<'_>) -> (Answer<T>, Vec<Process>)
+        + Send
+        + 'static,
+    ) -> Result<(Said<T>, Vec<Process>), Failure> {
+        let (opened, name) = (self.clone(), name.clone());
+        let work = move |database: &mut super::database::Database| {
+            let reach = |channel: &str| opened.listens(channel);
+            let ((answer, before), at) =
+                database.step(&name, |resource, now| step(resource, now, &reach))?;
+            // Told by whoever made the step, even if its caller has gone.
+            opened.tell(answer.granted);
+            let said = Said {
+                reply: answer.reply,
+                at,
+                again: answer.again,
+            };
+            Ok((said, before))
+        };
+        self.gate.pass(limit, work).await
+    }
+
+    /// Ends a request of a process that cannot do it any more.
+    pub(super) async fn end(
+        self: &Arc<Self>,
+        name: &Name,
+        id: &Arc<str>,
+    ) -> Result<Ended, Failure> {
+        loop {
+            let id = id.clone();
+            let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+                (resource.end(now, &id, false, reach), Vec::new())
+            };
+            let (said, _) = self.step(name, Duration::MAX, step).await?;
+            if !said.again {
+                return Ok(said.reply);
+            }
+        }
+    }
+}
+
+fn not_open() -> Failure {
+    Failure::before_sending(FailureKind::Unreachable, "its folder has not been opened")
+}
+
+fn too_many_dead() -> Failure {
+    Failure::unknown(FailureKind::Loading, "too many processes died just now")
+}
