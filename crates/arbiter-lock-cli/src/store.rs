@@ -11,7 +11,7 @@ use crate::output;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 512;
 
-/// Connects to the store that the flags or the environment name; it never guesses one.
+/// Connects to the store that the flags or the environment name, else to this machine's own.
 pub(crate) async fn connect(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
     let url = url(args)?;
     if url.starts_with("memory:") {
@@ -88,11 +88,11 @@ fn url(args: &StoreArgs) -> Result<String, Exit> {
     match std::env::var_os("ARBITER_STORE_FILE").filter(|path| !path.is_empty()) {
         Some(path) => read(path.as_ref()),
         None => {
-            output::say(
-                "no store is named, and arbiter guesses none\n\
-                 name one: --store redis://127.0.0.1:6379, or ARBITER_STORE in the environment",
-            );
-            Err(Exit::Usage)
+            let url = arbiter_lock::default_store().map_err(|error| fail(&error))?;
+            output::say(&format!(
+                "this machine only: no store is named, so it is {url} (--store, ARBITER_STORE)"
+            ));
+            Ok(url)
         }
     }
 }

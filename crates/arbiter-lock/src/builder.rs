@@ -74,7 +74,7 @@ impl ClientBuilder {
                     format!("cannot read the store's URL from {path}: {e}"),
                 )),
             },
-            (Err(_), Err(_)) => default_store(builder),
+            (Err(_), Err(_)) => named_by_nobody(builder),
         }
     }
 
@@ -147,6 +147,17 @@ impl ClientBuilder {
     }
 }
 
+/// The URL of the store that is used where none is named: a folder of this user's on this
+/// machine. It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
+/// `~/.local/state/arbiter`.
+///
+/// # Errors
+/// [`Error::Invalid`] where the environment does not say where that would be.
+#[cfg(feature = "embedded")]
+pub fn default_store() -> Result<String, Error> {
+    embedded::default_url()
+}
+
 fn store_of_url(url: &str, server: ServerSettings) -> Result<(Store, Clock), Error> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(of_world(Arc::new(World::new()))),
@@ -193,12 +204,12 @@ fn of_world(world: Arc<World>) -> (Store, Clock) {
 }
 
 #[cfg(feature = "embedded")]
-fn default_store(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
-    Ok(builder.store(&embedded::default_url()?))
+fn named_by_nobody(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
+    Ok(builder.store(&default_store()?))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn default_store(_: ClientBuilder) -> Result<ClientBuilder, Error> {
+fn named_by_nobody(_: ClientBuilder) -> Result<ClientBuilder, Error> {
     Err(no_store())
 }
 

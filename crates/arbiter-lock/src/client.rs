@@ -66,8 +66,9 @@ pub(crate) struct Inner {
 
 impl Client {
     /// Connects to the store of that URL: `redis://[user[:password]@]host[:port][/db]`,
-    /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`, `memory:`, which is
-    /// private to this client, or `memory:NAME`, which all clients of the process share.
+    /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`; `file:///folder`, which
+    /// the processes of one machine share (feature `embedded`); `memory:`, which is private to
+    /// this client, or `memory:NAME`, which all clients of the process share.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a URL that is not understood, [`Error::Unavailable`] if the server
@@ -81,10 +82,11 @@ impl Client {
 
     /// Connects to the store that the environment names: `ARBITER_STORE` holds its URL, or
     /// `ARBITER_STORE_FILE` the path of a file that holds it; `ARBITER_KEY_PREFIX` the prefix of
-    /// keys.
+    /// keys on a server. Where neither names a store, it is that of `default_store` (feature
+    /// `embedded`).
     ///
     /// # Errors
-    /// As [`Client::connect`]; [`Error::Invalid`] too if the environment names no store.
+    /// As [`Client::connect`]; [`Error::Invalid`] too if there is no store to be had.
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -151,6 +153,17 @@ impl Client {
             return 0;
         }
         inner.keeper.give_all_up(LostReason::Shutdown)
+    }
+
+    /// The file by which an embedded store sees that this process lives; none with other stores.
+    ///
+    /// It is locked by this process, shared, as by `flock(2)`, and the locks of the client are
+    /// freed as soon as nobody has it locked any more. A program that starts others to work under
+    /// its locks lets them lock it too, shared: then its locks outlive it until they have ended,
+    /// or to the end of the lease.
+    #[must_use]
+    pub fn liveness_file(&self) -> Option<std::path::PathBuf> {
+        self.inner.store.liveness_file()
     }
 
     #[cfg(feature = "testing")]

@@ -57,6 +57,8 @@ mod testing;
 mod waiting;
 
 pub use builder::ClientBuilder;
+#[cfg(feature = "embedded")]
+pub use builder::default_store;
 pub use client::Client;
 pub use error::{Contended, Error, Invalid, Loss, Refused, RefusedKind, Unavailable};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};

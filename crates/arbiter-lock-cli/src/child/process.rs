@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -60,8 +61,13 @@ impl Ended {
 
 impl Child {
     /// Starts the command. It is called from the main thread, which lives as long as arbiter
-    /// does: the death signal follows the thread.
-    pub(crate) fn start(command: &[OsString], env: &[(&str, String)]) -> std::io::Result<Self> {
+    /// does: the death signal follows the thread. `liveness` is the file by which the store sees
+    /// this process live.
+    pub(crate) fn start(
+        command: &[OsString],
+        env: &[(&str, String)],
+        liveness: Option<&Path>,
+    ) -> std::io::Result<Self> {
         let changes = signal(SignalKind::child())?;
         let terminal = Terminal::open();
         let suspend = match &terminal {
@@ -72,7 +78,7 @@ impl Child {
         let mut shim = shim::command(in_front, command);
         shim.process_group(0)
             .envs(env.iter().map(|(name, value)| (name, value)));
-        let mut watcher = Watcher::start()?;
+        let mut watcher = Watcher::start(liveness)?;
         let child = shim.spawn()?;
         let group = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
         if let Err(error) = watcher.watch(group) {

@@ -1,10 +1,18 @@
 //! A process that outlives arbiter by a moment: when arbiter dies without a word, it kills the
 //! command's whole group. The death signal of the kernel reaches the command alone.
+//!
+//! On a store that sees processes die, it lives on in the store's eyes until the group is gone:
+//! nobody is granted while something of the command still runs.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{ChildStdin, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
@@ -15,23 +23,31 @@ use crate::exit::Exit;
 const WORD: &str = "--watch-the-group";
 /// What arbiter says when there is nothing to watch any more.
 const DONE: u8 = b'.';
+/// What the watcher says when it watches.
+const READY: u8 = b'!';
+/// For how long a group that was killed is waited for.
+const DYING: Duration = Duration::from_secs(2);
 
 /// Arbiter's end: the pipe whose end the watcher waits for.
 pub(super) struct Watcher(ChildStdin);
 
 impl Watcher {
-    /// In a group of its own, so that what is meant for the command does not reach it.
-    pub(super) fn start() -> std::io::Result<Self> {
+    /// In a group of its own, so that what is meant for the command does not reach it. It locks
+    /// the liveness file, where there is one, before this returns.
+    pub(super) fn start(liveness: Option<&Path>) -> std::io::Result<Self> {
         let mut watcher = own_program();
         watcher
             .arg(WORD)
+            .arg(liveness.map_or("".as_ref(), Path::as_os_str))
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .process_group(0);
-        let stdin = watcher.spawn()?.stdin.take();
-        stdin
-            .map(Self)
-            .ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
+        let mut watcher = watcher.spawn()?;
+        let (Some(stdin), Some(mut stdout)) = (watcher.stdin.take(), watcher.stdout.take()) else {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        };
+        stdout.read_exact(&mut [0])?;
+        Ok(Self(stdin))
     }
 
     /// Names the group to watch.
@@ -48,16 +64,41 @@ impl Watcher {
 
 /// Watches, if this process was started as the watcher.
 pub(crate) fn watch() -> Option<Exit> {
-    if std::env::args_os().nth(1)? != WORD {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != WORD {
         return None;
     }
     // What is sent to all that arbiter started, as systemd does, must not end it before arbiter.
     let _ = SigSet::all().thread_block();
+    let Ok(_alive) = stay_alive(&args.next().unwrap_or_default()) else {
+        return Some(Exit::Os);
+    };
     let mut stdin = std::io::stdin().lock();
     let mut group = [0; 4];
+    // An arbiter that has died meanwhile has started nothing.
+    let _ = std::io::stdout()
+        .write_all(&[READY])
+        .and_then(|()| std::io::stdout().flush());
     if stdin.read_exact(&mut group).is_ok() && stdin.read_exact(&mut [0]).is_err() {
-        // A group that has gone needs no signal.
-        let _ = killpg(Pid::from_raw(i32::from_ne_bytes(group)), Signal::SIGKILL);
+        kill(Pid::from_raw(i32::from_ne_bytes(group)));
     }
     Some(Exit::Success)
+}
+
+/// Locks the liveness file as arbiter does, until this process ends.
+fn stay_alive(liveness: &OsStr) -> std::io::Result<Option<Flock<File>>> {
+    if liveness.is_empty() {
+        return Ok(None);
+    }
+    let locked = Flock::lock(File::open(liveness)?, FlockArg::LockShared);
+    locked.map(Some).map_err(|(_, e)| e.into())
+}
+
+/// Kills a group, and waits until it is gone.
+fn kill(group: Pid) {
+    let begun = Instant::now();
+    // A group that has gone needs no signal.
+    while killpg(group, Signal::SIGKILL).is_ok() && begun.elapsed() < DYING {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

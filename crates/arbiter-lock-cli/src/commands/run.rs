@@ -39,9 +39,10 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
         signal = interrupts.next() => return Err(Exit::DieOf(signal)),
     };
     let lock = lock(&client, name, args, grace);
+    let liveness = client.liveness_file();
     let exit = tokio::select! {
         guard = acquire(&lock, args, store, told) => match guard {
-            Ok(guard) => work::work(guard, args, grace, &mut interrupts).await,
+            Ok(guard) => work::work(guard, args, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit,
         },
         signal = interrupts.next() => Exit::DieOf(signal),

@@ -37,8 +37,8 @@ impl Table {
         place.and_then(|(_, id)| self.waiter(id))
     }
 
-    fn hold_at(&self, life: Option<(&(u64, Option<u64>), &Arc<str>)>) -> Option<Hold> {
-        life.and_then(|(_, owner)| self.shared(owner))
+    fn hold_of(&self, owner: Option<&Arc<str>>) -> Option<Hold> {
+        owner.and_then(|owner| self.shared(owner))
     }
 }
 
@@ -60,11 +60,11 @@ impl Rows for Table {
     }
 
     fn first_to_lapse(&self) -> Option<Hold> {
-        self.hold_at(self.lives.first_key_value())
+        self.hold_of(self.lives.values().next())
     }
 
     fn last_to_lapse(&self) -> Option<Hold> {
-        self.hold_at(self.lives.last_key_value())
+        self.hold_of(self.lives.values().next_back())
     }
 
     fn put_shared(&mut self, hold: Hold) {

@@ -82,6 +82,17 @@ impl Store {
         }
     }
 
+    /// The file by which the store sees that this process lives, if it does.
+    pub(crate) fn liveness_file(&self) -> Option<std::path::PathBuf> {
+        match self {
+            Self::Memory(_) => None,
+            #[cfg(feature = "embedded")]
+            Self::Embedded(store) => Some(store.liveness_file()),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => None,
+        }
+    }
+
     /// Ends a request without waiting for anything, where the store can.
     pub(crate) fn end_at_once(&self, order: &Order) -> bool {
         match self {

@@ -33,7 +33,13 @@ async fn smoke() {
     guard.release().await.unwrap();
     let begun = Instant::now();
     for _ in 0..2000 {
-        a.lock("l").acquire().await.unwrap().release().await.unwrap();
+        a.lock("l")
+            .acquire()
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
     }
     println!("a cycle in {:?}", begun.elapsed() / 2000);
     let (a, b) = (Arc::new(a), Arc::new(b));
@@ -43,7 +49,14 @@ async fn smoke() {
         let client = if n % 2 == 0 { a.clone() } else { b.clone() };
         tasks.push(tokio::spawn(async move {
             for _ in 0..200 {
-                client.lock("m").acquire().await.unwrap().release().await.unwrap();
+                client
+                    .lock("m")
+                    .acquire()
+                    .await
+                    .unwrap()
+                    .release()
+                    .await
+                    .unwrap();
             }
         }));
     }

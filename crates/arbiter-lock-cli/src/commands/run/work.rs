@@ -1,5 +1,6 @@
 //! The command while the guard holds: it has ended before the lock can be anybody else's.
 
+use std::path::Path;
 use std::time::Duration;
 
 use arbiter_lock::{Error, Guard, LostReason};
@@ -20,6 +21,7 @@ pub(super) async fn work(
     guard: Guard,
     args: &RunArgs,
     grace: Duration,
+    liveness: Option<&Path>,
     interrupts: &mut Interrupts,
 ) -> Exit {
     let mut deadline = Deadline::of(&guard, args.lease);
@@ -31,7 +33,7 @@ pub(super) async fn work(
             "before the command started",
         );
     }
-    let mut child = match start(&guard, args) {
+    let mut child = match start(&guard, args, liveness) {
         Ok(child) => child,
         Err(exit) => return exit,
     };
@@ -72,13 +74,13 @@ pub(super) async fn work(
     )
 }
 
-fn start(guard: &Guard, args: &RunArgs) -> Result<Child, Exit> {
+fn start(guard: &Guard, args: &RunArgs, liveness: Option<&Path>) -> Result<Child, Exit> {
     let env = [
         ("ARBITER_NAME", guard.name().to_owned()),
         ("ARBITER_OWNER", guard.owner().to_owned()),
         ("ARBITER_FENCE", guard.fence().to_string()),
     ];
-    Child::start(&args.command, &env).map_err(|error| {
+    Child::start(&args.command, &env, liveness).map_err(|error| {
         output::say(&format!("cannot start a process: {error}"));
         Exit::Os
     })
