@@ -4,7 +4,9 @@
 //! started it.
 
 mod clock;
+pub mod conformance;
 mod find;
+mod folder;
 mod go;
 mod history;
 mod names;
@@ -16,6 +18,7 @@ mod tls;
 
 pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};
+pub use folder::Folder;
 pub use go::GoLock;
 pub use history::{Belief, History, Summary, Violation};
 pub use names::unique_name;

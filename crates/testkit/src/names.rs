@@ -11,6 +11,11 @@ pub fn unique_name() -> String {
     let time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let number = next();
     format!("test-{}-{:x}-{number}", std::process::id(), time.as_nanos())
+}
+
+/// A number that nobody else of this process has.
+pub(crate) fn next() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -2,12 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cancel;
+mod conformance;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
 mod go;
 mod matrix;
-mod memory;
 mod moods;
 mod options;
 mod processes;

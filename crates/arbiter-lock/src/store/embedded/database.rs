@@ -53,7 +53,6 @@ impl Database {
             swept: Some(String::new()),
             stepped: false,
         };
-        database.settings().map_err(|e| failed(&e))?;
         let pragma = |name| {
             let connection = &database.connection;
             connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0))
@@ -61,7 +60,7 @@ impl Database {
         let of_whom = pragma("application_id").map_err(|e| failed(&e))?;
         let version = pragma("user_version").map_err(|e| failed(&e))?;
         match (of_whom, version) {
-            (APPLICATION, VERSION) => {}
+            (APPLICATION, VERSION) => database.settings().map_err(|e| failed(&e))?,
             (0, 0) => database.create().map_err(|e| failed(&e))?,
             (APPLICATION, newer) => {
                 return Err(Failure::before_sending(
@@ -95,6 +94,7 @@ impl Database {
     }
 
     fn create(&self) -> rusqlite::Result<()> {
+        self.settings()?;
         self.connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {SCHEMA}
              PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"

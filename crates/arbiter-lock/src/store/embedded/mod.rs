@@ -16,6 +16,8 @@ mod gate;
 mod liveness;
 mod post;
 mod records;
+#[cfg(test)]
+mod tests;
 mod undertaker;
 mod way;
 

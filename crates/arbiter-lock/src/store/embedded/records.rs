@@ -389,11 +389,11 @@ fn words(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
 }
 
 fn root(row: &Row<'_>) -> rusqlite::Result<Root> {
-    let exclusive = match maybe(row, 2)? {
+    let exclusive = match row.get::<_, Option<Box<str>>>(1)? {
         None => None,
-        fence => Some(Hold {
-            owner: words(row, 1)?,
-            fence,
+        Some(owner) => Some(Hold {
+            owner: owner.into(),
+            fence: maybe(row, 2)?,
             weight: 0,
             since: moment(row, 3)?,
             last_milli: maybe(row, 4)?,

@@ -1,0 +1,167 @@
+//! The rows of the file against those in memory: the same random steps, the same replies.
+
+use std::num::NonZeroU32;
+
+use arbiter_lock_core::{Mode, Moment, Name, Request, Resource, Rows, Table};
+
+use super::super::database::Database;
+use super::folder;
+
+const STEPS: u32 = 12_000;
+
+/// A small generator, so that a seed says everything.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Acquire(Request, Option<u64>),
+    Try(Request),
+    Renew(String, u64, u64),
+    End(String, bool),
+    Break(u64, bool),
+    Inspect,
+    Vanished,
+    Seized(u64),
+    QueueLost,
+}
+
+/// Does a step, and says everything that came of it.
+fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &Step, deaf: u64) -> String {
+    let reach = |channel: &str| channel != format!("c{deaf}");
+    match step {
+        Step::Acquire(request, ticket) => {
+            format!("{:?}", resource.acquire(now, request, *ticket, reach))
+        }
+        Step::Try(request) => format!("{:?}", resource.try_acquire(now, request, reach)),
+        Step::Renew(owner, fence, lease_ms) => {
+            format!("{:?}", resource.renew(now, owner, *fence, *lease_ms))
+        }
+        Step::End(id, tombstone) => format!("{:?}", resource.end(now, id, *tombstone, reach)),
+        Step::Break(fence, at_once) => {
+            format!("{:?}", resource.break_hold(now, *fence, *at_once, reach))
+        }
+        Step::Inspect => format!("{:?}", resource.inspect(now)),
+        Step::Vanished => {
+            resource.vanished(now);
+            String::new()
+        }
+        Step::Seized(life_ms) => {
+            resource.seized(now, "them", Some(*life_ms));
+            String::new()
+        }
+        Step::QueueLost => {
+            resource.queue_lost();
+            String::new()
+        }
+    }
+}
+
+fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> Step {
+    let who = dice.roll(12);
+    let id = format!("r{who}");
+    let lease_ms = 100 + 700 * dice.roll(10);
+    let mode = match dice.roll(5) {
+        0 | 1 => Mode::Exclusive,
+        2 | 3 => Mode::Shared {
+            weight: NonZeroU32::MIN.saturating_add(dice.roll(3) as u32),
+            limit: NonZeroU32::new(4),
+        },
+        _ => Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: None,
+        },
+    };
+    let request = Request {
+        id: id.as_str().into(),
+        mode,
+        lease_ms,
+        channel: format!("c{who}").into(),
+        label: format!("l{who}").into(),
+    };
+    let pick = |dice: &mut Dice, of: &[u64]| match of.len() as u64 {
+        0 => 7,
+        n => of[dice.roll(n) as usize],
+    };
+    match dice.roll(40) {
+        0..=15 => {
+            let carries = dice.roll(4) == 0;
+            Step::Acquire(request, carries.then(|| pick(dice, tickets)))
+        }
+        16..=19 => Step::Try(request),
+        20..=25 => Step::Renew(id, pick(dice, fences), lease_ms),
+        26..=34 => Step::End(id, dice.roll(6) == 0),
+        35 | 36 => Step::Break(pick(dice, fences), dice.roll(2) == 0),
+        37 => Step::Inspect,
+        38 => Step::Vanished,
+        _ if dice.roll(3) == 0 => Step::QueueLost,
+        _ => Step::Seized(lease_ms),
+    }
+}
+
+/// The numbers that stand behind a word in a reply.
+fn numbers(said: &str, word: &str) -> Vec<u64> {
+    let rest = said.split(word).skip(1);
+    let digits = rest.map(|rest| {
+        rest.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    });
+    digits.filter_map(|digits| digits.parse().ok()).collect()
+}
+
+#[test]
+fn the_rows_of_the_file_and_of_memory_answer_the_same_to_random_steps() {
+    let seed = std::env::var("ARBITER_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::random::<u64>() | 1);
+    println!("ARBITER_SEED={seed}");
+    let (mut dice, folder) = (Dice(seed), folder());
+    let mut database = Database::open(folder.path(), || {}).unwrap();
+    let name = Name::new("n").unwrap();
+    let mut memory: Resource<Table> = Resource::default();
+    let (mut fences, mut tickets) = (Vec::new(), Vec::new());
+    let mut now = 1_000_000_000;
+    for n in 0..STEPS {
+        now += match dice.roll(50) {
+            0 => 70_000_000,
+            1..=5 => 3_000_000,
+            6..=20 => 300_000,
+            21..=45 => 1_000,
+            _ => 0,
+        };
+        let at = Moment::from_micros(now);
+        let drawn = draw(&mut dice, &fences, &tickets);
+        let deaf = dice.roll(40);
+        let expected = step(&mut memory, at, &drawn, deaf);
+        let (said, _) = database
+            .step(&name, |resource, _| {
+                let said = step(resource, at, &drawn, deaf);
+                assert_eq!(
+                    resource.rows().root(),
+                    memory.rows().root(),
+                    "{n}: {drawn:?}"
+                );
+                said
+            })
+            .unwrap();
+        assert_eq!(said, expected, "step {n}: {drawn:?}");
+        fences.extend(numbers(&said, "fence: "));
+        tickets.extend(numbers(&said, "ticket: "));
+        let recent = |of: &mut Vec<u64>| {
+            let old = of.len().saturating_sub(8);
+            of.drain(..old);
+        };
+        recent(&mut fences);
+        recent(&mut tickets);
+    }
+}

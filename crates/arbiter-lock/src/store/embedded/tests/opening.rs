@@ -1,0 +1,116 @@
+//! What may be found where the file should be.
+
+use arbiter_lock_core::{Acquired, Mode, Name, Request};
+
+use super::super::database::Database;
+use super::folder;
+use crate::store::FailureKind;
+
+fn request(id: &str) -> Request {
+    Request {
+        id: id.into(),
+        mode: Mode::Exclusive,
+        lease_ms: 30_000,
+        channel: "".into(),
+        label: "".into(),
+    }
+}
+
+fn acquire(database: &mut Database, name: &Name, id: &str) -> Acquired {
+    let step = database.step(name, |resource, now| {
+        resource
+            .acquire(now, &request(id), None, |_: &str| true)
+            .reply
+    });
+    step.unwrap().0
+}
+
+#[test]
+fn after_a_reboot_nobody_holds_and_fences_go_on_above_the_clock_and_the_last() {
+    let (folder, name) = (folder(), Name::new("n").unwrap());
+    let mut database = Database::open(folder.path(), || {}).unwrap();
+    let Acquired::Granted { fence, .. } = acquire(&mut database, &name, "a") else {
+        panic!()
+    };
+    drop(database);
+    // Another boot, and a wall clock that was set back by three years meanwhile.
+    let file = rusqlite::Connection::open(folder.path().join("arbiter.db")).unwrap();
+    let ahead = fence + 3 * 365 * 86_400_000_000;
+    file.execute("UPDATE names SET last_fence = ?1", [ahead as i64])
+        .unwrap();
+    file.execute("UPDATE clock SET boot = 'another'", [])
+        .unwrap();
+    drop(file);
+    let mut rebooted = false;
+    let mut database = Database::open(folder.path(), || rebooted = true).unwrap();
+    assert!(rebooted);
+    let Acquired::Granted { fence: next, .. } = acquire(&mut database, &name, "b") else {
+        panic!("the one of before the reboot holds no more")
+    };
+    assert!(ahead < next, "{ahead} {next}");
+}
+
+#[test]
+fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
+    for (break_it, kind, words) in [
+        (
+            Box::new(|path: &std::path::Path| std::fs::write(path, "x".repeat(4096)).unwrap())
+                as Box<dyn Fn(&std::path::Path)>,
+            FailureKind::Damaged,
+            "move the file away",
+        ),
+        (
+            Box::new(|path: &std::path::Path| {
+                drop(Database::open(path.parent().unwrap(), || {}).unwrap());
+                let file = rusqlite::Connection::open(path).unwrap();
+                file.pragma_update(None, "user_version", 2).unwrap();
+            }),
+            FailureKind::Unsupported,
+            "newer arbiter (version 2, and this one knows 1)",
+        ),
+        (
+            Box::new(|path: &std::path::Path| {
+                let file = rusqlite::Connection::open(path).unwrap();
+                file.pragma_update(None, "application_id", 77).unwrap();
+            }),
+            FailureKind::WrongType,
+            "belongs to another program",
+        ),
+    ] {
+        let folder = folder();
+        let path = folder.path().join("arbiter.db");
+        break_it(&path);
+        let before = std::fs::read(&path).unwrap();
+        let failure = Database::open(folder.path(), || {}).err().unwrap();
+        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(failure.to_string().contains(words), "{failure}");
+        assert!(std::fs::read(&path).unwrap() == before, "it was written to");
+    }
+}
+
+#[test]
+fn a_name_that_nobody_has_held_for_a_minute_leaves_no_row() {
+    let folder = folder();
+    let mut database = Database::open(folder.path(), || {}).unwrap();
+    for n in 0..200 {
+        let name = Name::new(&format!("n{n}")).unwrap();
+        acquire(&mut database, &name, "a");
+        let ended = database.step(&name, |resource, now| {
+            drop(resource.end(now, "a", false, |_: &str| true));
+        });
+        ended.unwrap();
+    }
+    let file = rusqlite::Connection::open(folder.path().join("arbiter.db")).unwrap();
+    let names = || -> i64 {
+        file.query_row("SELECT count(*) FROM names", [], |row| row.get(0))
+            .unwrap()
+    };
+    while !database.forget_some() {}
+    assert_eq!(names(), 200, "a minute has not passed");
+    // Two minutes later, by the store's clock.
+    file.execute("UPDATE clock SET start_us = start_us + 120000000", [])
+        .unwrap();
+    let mut database = Database::open(folder.path(), || {}).unwrap();
+    while !database.forget_some() {}
+    assert_eq!(names(), 0);
+}

@@ -1,0 +1,45 @@
+//! One suite of claims for every store: the same names, the same words in errors.
+//!
+//! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own; a claim is
+//! an async function of a [`Store`], so that a longer command can run it elsewhere.
+
+mod lock;
+mod stores;
+
+pub use lock::*;
+pub use stores::Store;
+
+/// All claims, each a test on a store that the expression makes.
+#[macro_export]
+macro_rules! conformance {
+    ($store:expr) => {
+        $crate::conformance!(@each $store;
+            one_holder_at_a_time_in_order_of_arrival_with_rising_fences,
+            tasks_of_two_clients_never_overlap_and_lose_no_update,
+            a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed,
+            a_hold_outlives_its_lease_while_it_is_renewed,
+            without_the_watchdog_a_hold_ends_with_its_lease_and_the_holder_is_told,
+            a_lapse_wakes_the_next,
+            a_refresh_prolongs_a_hold,
+            a_wait_that_is_over_tells_who_holds_and_leaves_the_queue,
+            a_try_that_is_busy_leaves_nothing_and_never_barges,
+            a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue,
+            those_who_look_see_holder_and_waiters_in_order,
+            an_operator_asks_or_frees_at_once_by_the_fence,
+            a_session_reenters_and_its_last_guard_frees,
+            any_text_is_a_name_and_none_is_anothers,
+            bad_input_is_refused_in_the_same_words,
+            max_hold_ends_a_hold_and_a_shutdown_those_that_are_left,
+            run_drops_the_work_when_the_hold_is_lost,
+            a_fence_grows_across_clients_that_come_and_go,
+        );
+    };
+    (@each $store:expr; $($claim:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $claim() {
+                $crate::conformance::$claim(&$store).await;
+            }
+        )*
+    };
+}
