@@ -3,6 +3,7 @@
 //!
 //! - `hold`: acquires, and says `held FENCE`
 //! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
+//! - `work HISTORY`: acquires and releases for ever, and writes what it believes into the file
 //! - `look`: says `is_held … lost …`, each as first seen
 //! - `release`: says `released`, or `lost REASON`
 //! - `end`: drops everything and returns from `main`
@@ -34,6 +35,7 @@ async fn main() -> Result<(), Error> {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("hold", _) => guard = Some(hold(&lock).await?),
             ("queue", n) => (0..n.parse().unwrap_or(1)).for_each(|_| queue(lock.clone())),
+            ("work", path) => work(&lock, path).await?,
             ("look", _) => look(guard.as_ref()),
             ("release", _) => release(guard.take()).await,
             _ => break,
@@ -57,6 +59,24 @@ fn queue(lock: Lock) {
         tokio::time::sleep(Duration::from_millis(1)).await;
         drop(guard);
     });
+}
+
+/// Until it is killed.
+async fn work(lock: &Lock, path: &str) -> Result<(), Error> {
+    let history = testkit::History::open(path.as_ref()).expect("a history");
+    let owner = std::process::id().to_string();
+    loop {
+        let guard = lock.acquire().await?;
+        let (name, fence) = (guard.name().to_owned(), guard.fence());
+        history.begin(&name, &owner, fence).expect("a line");
+        tokio::time::sleep(Duration::from_micros(rand::random::<u64>() % 3_000)).await;
+        history.end(&name, &owner, fence).expect("a line");
+        if rand::random() {
+            drop(guard);
+        } else if let Err(error) = guard.release().await {
+            println!("{error}");
+        }
+    }
 }
 
 fn look(guard: Option<&Guard>) {

@@ -70,6 +70,12 @@ impl Puppet {
         let _ = self.child.wait();
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end; answers whether it was a success.
     pub fn wait(&mut self) -> bool {
         self.child.wait().is_ok_and(|status| status.success())

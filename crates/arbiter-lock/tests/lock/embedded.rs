@@ -1,67 +1,264 @@
-//! What is particular to the embedded store.
+//! What is particular to the embedded store: processes that end, and what becomes of its files.
 
-use std::sync::Arc;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use arbiter_lock::Client;
+use arbiter_lock::{Client, Error, LostReason, NoopLogger};
+use testkit::{Folder, History, Puppet, eventually};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+fn puppet(folder: &Folder, lease_ms: u64) -> Puppet {
+    let puppet = Puppet::example("puppet", &[&folder.url(), "l", &lease_ms.to_string()]);
+    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
+    puppet
+}
+
+fn holder(folder: &Folder, lease_ms: u64) -> Puppet {
+    let mut puppet = puppet(folder, lease_ms);
+    puppet.tell("hold");
+    assert!(puppet.hear(ms(5_000)).unwrap().starts_with("held "));
+    puppet
+}
+
+async fn client(folder: &Folder) -> Client {
+    let builder = Client::builder().store(&folder.url()).logger(NoopLogger);
+    builder.connect().await.unwrap()
+}
+
+async fn waiting(client: &Client, count: u64) {
+    for _ in 0..500 {
+        if client.lock("l").inspect().await.unwrap().waiting == count {
+            return;
+        }
+        tokio::time::sleep(ms(10)).await;
+    }
+    panic!("never {count} waiting");
+}
+
 #[tokio::test]
-async fn smoke() {
-    let folder = format!("file:///tmp/arb-smoke-{}", std::process::id());
-    let a = Client::connect(&folder).await.unwrap();
-    let b = Client::connect(&folder).await.unwrap();
-    let guard = a.lock("l").acquire().await.unwrap();
-    assert!(b.lock("l").try_acquire().await.unwrap().is_none());
-    let fence = guard.fence();
-    let waiter = tokio::spawn({
-        let lock = b.lock("l");
+async fn a_killed_holder_frees_long_before_its_lease_and_the_next_is_told() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let mut holder = holder(&folder, 60_000);
+    let next = tokio::spawn({
+        let lock = client.lock("l");
         async move { lock.acquire().await.unwrap() }
     });
-    tokio::time::sleep(ms(50)).await;
-    println!("{:?}", a.lock("l").inspect().await.unwrap());
+    waiting(&client, 1).await;
+    tokio::time::sleep(ms(100)).await;
+    holder.kill();
+    let next = tokio::time::timeout(ms(1_000), next).await;
+    drop(next.expect("it was told of the death").unwrap());
+}
+
+#[tokio::test]
+async fn what_the_dead_have_left_stands_in_nobodys_way() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let (mut dead, mut stopped) = (holder(&folder, 60_000), puppet(&folder, 60_000));
+    stopped.tell("queue 3");
+    waiting(&client, 3).await;
+    dead.kill();
+    stopped.kill();
+    let status = client.lock("l").inspect().await.unwrap();
+    assert!(!status.is_held(), "{status:?}");
+    let guard = client.lock("l").try_acquire().await.unwrap();
+    assert!(guard.is_some(), "a try takes what the dead held");
+    drop(guard);
+    let left = std::fs::read_dir(folder.path().join("store/live")).unwrap();
+    assert_eq!(left.count(), 3, "one process lives: a file and two sockets");
+}
+
+#[tokio::test]
+async fn a_holder_and_those_ahead_killed_together_delay_the_last_by_no_lease() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let mut dead = vec![holder(&folder, 60_000)];
+    for n in 1..=4 {
+        let mut ahead = puppet(&folder, 60_000);
+        ahead.tell("hold");
+        waiting(&client, n).await;
+        dead.push(ahead);
+    }
+    let last = tokio::spawn({
+        let lock = client.lock("l");
+        async move { lock.acquire().await.unwrap() }
+    });
+    waiting(&client, 5).await;
+    tokio::time::sleep(ms(100)).await;
+    // Those in the middle first: nobody but the last of them is watched by us.
+    for place in [2, 1, 3, 0, 4] {
+        dead[place].kill();
+    }
+    let last = tokio::time::timeout(ms(3_000), last).await;
+    drop(last.expect("one by one the dead ahead were seen").unwrap());
+}
+
+#[tokio::test]
+async fn a_stopped_holder_is_not_dead_and_knows_at_its_first_look() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let mut stopped = holder(&folder, 1_500);
+    stopped.stop();
+    assert!(client.lock("l").try_acquire().await.unwrap().is_none());
     let begun = Instant::now();
+    let guard = client.lock("l").acquire().await.unwrap();
+    assert!(ms(500) <= begun.elapsed(), "not before the lease was over");
+    stopped.cont();
+    stopped.tell("look");
+    let said = stopped.hear(ms(5_000)).unwrap();
+    assert!(said.starts_with("is_held false"), "{said}");
     guard.release().await.unwrap();
-    let guard = waiter.await.unwrap();
-    println!("handed over after {:?}", begun.elapsed());
-    assert!(fence < guard.fence());
-    tokio::time::sleep(ms(2500)).await;
-    assert!(guard.is_held());
+}
+
+#[tokio::test]
+async fn while_somebody_keeps_the_gate_shut_every_wait_ends_and_the_holder_is_told() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let guard = client.lock("held").lease_time(ms(1_200));
+    let guard = guard.acquire().await.unwrap();
+    let gate = std::fs::File::open(folder.path().join("store/gate")).unwrap();
+    rustix::fs::flock(gate.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let begun = Instant::now();
+    let error = client.lock("l").wait_timeout(ms(300)).acquire().await;
+    assert!(error.unwrap_err().is_unavailable());
+    assert!(begun.elapsed() < ms(600), "{:?}", begun.elapsed());
+    let error = client.lock("l").try_acquire().await.unwrap_err();
+    let words = format!("process {} keeps", std::process::id());
+    assert!(error.to_string().contains(&words), "{error}");
+    assert_eq!(guard.lost().await, LostReason::Unreachable);
+    assert!(begun.elapsed() < ms(2_500));
+    drop(gate);
+    let taken = client.lock("l").wait_timeout(ms(3_000)).acquire().await;
+    taken.unwrap().release().await.unwrap();
+    let again = client.lock("held").wait_timeout(ms(3_000)).acquire().await;
+    drop(again.unwrap());
+}
+
+#[tokio::test]
+async fn a_folder_removed_while_in_use_is_an_outage_and_no_second_truth() {
+    let folder = Folder::new();
+    let before = client(&folder).await;
+    std::fs::remove_dir_all(folder.path().join("store")).unwrap();
+    let after = client(&folder).await;
+    let guard = after.lock("l").acquire().await.unwrap();
+    let error = before.lock("l").try_acquire().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(
+        error.to_string().contains("removed while in use"),
+        "{error}"
+    );
     guard.release().await.unwrap();
-    let begun = Instant::now();
-    for _ in 0..2000 {
-        a.lock("l")
-            .acquire()
-            .await
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_a_store_says_why() {
+    let folder = Folder::new();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let url = |path: &str| format!("file://{path}");
+    for (url, words) in [
+        (url(file.to_str().unwrap()), "is not a folder"),
+        (url(&format!("{}/below", file.display())), "Not a directory"),
+        (url("/proc/arbiter"), "/proc/arbiter: "),
+        ("file:relative".to_owned(), "file:///var/lib/arbiter would"),
+    ] {
+        let error = Client::connect(&url).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!matches!(error, Error::Contended(_)));
     }
-    println!("a cycle in {:?}", begun.elapsed() / 2000);
-    let (a, b) = (Arc::new(a), Arc::new(b));
-    let begun = Instant::now();
-    let mut tasks = Vec::new();
-    for n in 0..16 {
-        let client = if n % 2 == 0 { a.clone() } else { b.clone() };
-        tasks.push(tokio::spawn(async move {
-            for _ in 0..200 {
-                client
-                    .lock("m")
-                    .acquire()
-                    .await
-                    .unwrap()
-                    .release()
-                    .await
-                    .unwrap();
-            }
-        }));
+}
+
+#[tokio::test]
+async fn children_inherit_no_descriptor_of_the_store() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let guard = client.lock("l").acquire().await.unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ls -l /proc/self/fd /proc/$$/fd"])
+        .output()
+        .unwrap();
+    let fds = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(fds.contains("->") && !fds.contains("store"), "{fds}");
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_ends_leaves_no_file_of_its_own_and_the_next_goes_on() {
+    let folder = Folder::new();
+    let mut fence = 0;
+    for _ in 0..3 {
+        let client = client(&folder).await;
+        let guard = client.lock("l").acquire().await.unwrap();
+        assert!(fence < guard.fence());
+        fence = guard.fence();
+        drop((guard, client));
     }
-    for task in tasks {
-        task.await.unwrap();
+    let live = folder.path().join("store/live");
+    assert!(eventually(ms(2_000), || {
+        std::fs::read_dir(&live).unwrap().count() == 0
+    }));
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    drop(client(&folder).await);
+    assert!(eventually(ms(2_000), || threads() <= before + 1));
+}
+
+#[test]
+fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
+    const WORKERS: usize = 8;
+    let folder = Folder::new();
+    let path = folder.path().join("history");
+    let history = History::open(&path).unwrap();
+    let work = || {
+        let mut worker = puppet(&folder, 2_000);
+        worker.tell(&format!("work {}", path.display()));
+        worker
+    };
+    let seconds = std::env::var("ARBITER_SOAK_SECONDS").ok();
+    let seconds = seconds.and_then(|s| s.parse().ok()).unwrap_or(8);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut workers: Vec<Puppet> = (0..WORKERS).map(|_| work()).collect();
+    let (mut kills, mut sizes) = (0, Vec::new());
+    while Instant::now() < end {
+        std::thread::sleep(ms(rand::random::<u64>() % 150));
+        let victim = &mut workers[rand::random::<u64>() as usize % WORKERS];
+        let pid = victim.pid().to_string();
+        victim.stop();
+        // Stopped, it does nothing more: what it believed is over.
+        let at = History::now_ns();
+        let open = history.beliefs().unwrap().into_iter();
+        for belief in open.filter(|b| b.owner == pid && b.end_ns.is_none()) {
+            history
+                .end_at(&belief.name, &pid, belief.fence, at)
+                .unwrap();
+        }
+        victim.kill();
+        kills += 1;
+        *victim = work();
+        let log = folder.path().join("store/arbiter.db-wal");
+        sizes.push(std::fs::metadata(log).map_or(0, |found| found.len()));
     }
-    println!("16 tasks, a cycle in {:?}", begun.elapsed() / 3200);
+    let before = history
+        .check()
+        .unwrap_or_else(|violation| panic!("{violation}"));
+    println!(
+        "{kills} kills, {before:?}, the log at most {:?}",
+        sizes.iter().max()
+    );
+    assert!(10 < kills && 200 < before.beliefs, "{kills} {before:?}");
+    assert!(sizes.iter().all(|size| *size < 32 << 20), "the log grows");
+    // Everybody still gets its turn.
+    std::thread::sleep(ms(1_500));
+    let after = history.beliefs().unwrap();
+    for worker in &workers {
+        let pid = worker.pid().to_string();
+        assert!(
+            after.iter().any(|belief| belief.owner == pid),
+            "{pid} starves"
+        );
+    }
 }

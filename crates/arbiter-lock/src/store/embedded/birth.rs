@@ -22,7 +22,9 @@ pub(super) fn open(folder: &Path, process: &Process) -> Result<Arc<Opened>, Fail
     let gate = gate::open(folder)?;
     enter(&gate, folder)?;
     // The gate opens again when this is dropped, at the end.
-    let database = Database::open(folder, || liveness::clean_up_all(folder))?;
+    let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
+    // Processes may be too short-lived to do it in the background.
+    database.checkpoint();
     let liveness = Liveness::begin(folder, process)?;
     let post = Post::open(folder, process)?;
     let opened = Arc::new(Opened {

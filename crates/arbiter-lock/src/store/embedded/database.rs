@@ -20,9 +20,9 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Another program may have locked the file; for how long a step waits for that.
 const BUSY: Duration = Duration::from_millis(100);
 /// How large the log may grow before it is copied into the file.
-const LARGEST_LOG: u64 = 4 << 20;
+const LARGEST_LOG: u64 = 8 << 20;
 /// How many names are looked at in one passage of the gate, to forget them.
-const NAMES_AT_ONCE: u32 = 64;
+pub(super) const NAMES_AT_ONCE: usize = 64;
 /// How many requests of a dead process are found at once.
 const MOST_LEFT: usize = 64;
 
@@ -31,10 +31,8 @@ pub(super) struct Database {
     path: PathBuf,
     /// What the store's clock showed when the computer began to run.
     start: Duration,
-    /// Where the sweep for forgotten names stands; none where there is nothing to do.
-    swept: Option<String>,
-    /// Whether there have been steps since the last sweep.
-    stepped: bool,
+    /// The last name that the sweep for forgotten names has looked at.
+    swept: String,
 }
 
 impl Database {
@@ -50,8 +48,7 @@ impl Database {
             connection,
             path: path.clone(),
             start: Duration::ZERO,
-            swept: Some(String::new()),
-            stepped: false,
+            swept: String::new(),
         };
         let pragma = |name| {
             let connection = &database.connection;
@@ -61,7 +58,9 @@ impl Database {
         let version = pragma("user_version").map_err(|e| failed(&e))?;
         match (of_whom, version) {
             (APPLICATION, VERSION) => database.settings().map_err(|e| failed(&e))?,
-            (0, 0) => database.create().map_err(|e| failed(&e))?,
+            (0, 0) if database.is_empty().map_err(|e| failed(&e))? => {
+                database.create().map_err(|e| failed(&e))?;
+            }
             (APPLICATION, newer) => {
                 return Err(Failure::before_sending(
                     FailureKind::Unsupported,
@@ -91,6 +90,12 @@ impl Database {
         connection.pragma_update(None, "synchronous", "normal")?;
         // The log is copied by the gate's own thread, and not in the middle of a step.
         connection.pragma_update(None, "wal_autocheckpoint", 0)
+    }
+
+    fn is_empty(&self) -> rusqlite::Result<bool> {
+        let count = "SELECT count(*) FROM sqlite_schema";
+        self.connection
+            .query_row(count, [], |row| Ok(row.get::<_, i64>(0)? == 0))
     }
 
     fn create(&self) -> rusqlite::Result<()> {
@@ -162,7 +167,6 @@ impl Database {
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
     ) -> Result<(T, Moment), Failure> {
         let at = self.now();
-        self.stepped = true;
         let done = self
             .run("BEGIN IMMEDIATE")
             .and_then(|()| Records::load(&self.connection, name.as_str()))
@@ -237,55 +241,48 @@ impl Database {
         find().map_err(|error| failure::of_sqlite(&error, &self.path))
     }
 
-    /// Whether there have been steps since the last tidying.
-    pub(super) fn is_untidy(&mut self) -> bool {
-        let stepped = std::mem::take(&mut self.stepped);
-        if stepped {
-            self.swept = Some(String::new());
-        }
-        stepped || self.log_size() != 0
-    }
-
-    /// Forgets some of the names that nobody holds, waits for, or has held for a minute; answers
-    /// whether all have been looked at.
-    pub(super) fn forget_some(&mut self) -> bool {
-        let Some(from) = self.swept.take() else {
-            return true;
-        };
+    /// Looks at some names, and forgets those that nobody holds, waits for, or has held for a
+    /// minute; answers how many. None when it has come around.
+    pub(super) fn forget_some(&mut self) -> Option<usize> {
+        let from = std::mem::take(&mut self.swept);
         match self.forget_after(&from) {
-            Ok(last) => {
-                self.swept = last;
-                self.swept.is_none()
+            Ok((forgotten, last)) => {
+                self.swept = last?;
+                Some(forgotten)
             }
             // The next sweep begins anew.
             Err(_) => {
                 self.undo();
-                true
+                None
             }
         }
     }
 
-    fn forget_after(&self, from: &str) -> rusqlite::Result<Option<String>> {
+    fn forget_after(&self, from: &str) -> rusqlite::Result<(usize, Option<String>)> {
         let now = self.now();
         self.run("BEGIN IMMEDIATE")?;
         let mut select = self
             .connection
             .prepare_cached("SELECT name FROM names WHERE ?1 < name ORDER BY name LIMIT ?2")?;
-        let names = select.query_map(params![from, NAMES_AT_ONCE], |row| row.get(0))?;
+        let names = select.query_map(params![from, NAMES_AT_ONCE as i64], |row| row.get(0))?;
         let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
+        let mut forgotten = 0;
         for name in &names {
             let records = Records::load(&self.connection, name)?;
             let mut resource = Resource::new(records);
             if resource.is_forgotten(now) {
                 resource.into_rows().forget()?;
+                forgotten += 1;
             }
         }
-        self.connection
-            .prepare_cached("UPDATE clock SET forgotten_us = ?1")?
-            .execute([i64::try_from(now.as_micros()).unwrap_or(i64::MAX)])?;
+        if 0 < forgotten {
+            self.connection
+                .prepare_cached("UPDATE clock SET forgotten_us = ?1")?
+                .execute([i64::try_from(now.as_micros()).unwrap_or(i64::MAX)])?;
+        }
         self.run("COMMIT")?;
-        let more = names.len() == NAMES_AT_ONCE as usize;
-        Ok(names.into_iter().next_back().filter(|_| more))
+        let more = names.len() == NAMES_AT_ONCE;
+        Ok((forgotten, names.into_iter().next_back().filter(|_| more)))
     }
 
     /// Copies the log into the file, once it has grown.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock, fstat};
 use tokio::sync::oneshot;
 
-use super::database::Database;
+use super::database::{Database, NAMES_AT_ONCE};
 use super::failure;
 use crate::store::{Failure, FailureKind};
 
@@ -23,7 +23,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many steps one passage of the thread carries at the most.
 const MOST_AT_ONCE: usize = 64;
 /// How often to tidy up: in steps, and in time.
-const TIDY_STEPS: u32 = 1_024;
+const TIDY_STEPS: u32 = 256;
 const TIDY_TIME: Duration = Duration::from_secs(10);
 
 type Work = Box<dyn FnOnce(&mut Database) + Send>;
@@ -212,13 +212,14 @@ impl Porter {
         done
     }
 
-    /// Copies the log into the file, and forgets names, a few at a time.
+    /// Forgets names for as long as many are to be forgotten, and keeps the log short.
     fn tidy(&self) {
-        if !self.inside(Database::is_untidy) {
-            return;
+        // Bounded by the names in the file: each time around, it ends.
+        while let Some(forgotten) = self.inside(Database::forget_some) {
+            if forgotten < NAMES_AT_ONCE / 2 {
+                break;
+            }
         }
-        // Bounded by the names in the file.
-        while !self.inside(Database::forget_some) {}
         self.inside(Database::checkpoint);
     }
 }

@@ -76,6 +76,14 @@ fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
             FailureKind::WrongType,
             "belongs to another program",
         ),
+        (
+            Box::new(|path: &std::path::Path| {
+                let file = rusqlite::Connection::open(path).unwrap();
+                file.execute_batch("CREATE TABLE theirs (x)").unwrap();
+            }),
+            FailureKind::WrongType,
+            "belongs to another program",
+        ),
     ] {
         let folder = folder();
         let path = folder.path().join("arbiter.db");
@@ -105,12 +113,12 @@ fn a_name_that_nobody_has_held_for_a_minute_leaves_no_row() {
         file.query_row("SELECT count(*) FROM names", [], |row| row.get(0))
             .unwrap()
     };
-    while !database.forget_some() {}
+    while database.forget_some().is_some() {}
     assert_eq!(names(), 200, "a minute has not passed");
     // Two minutes later, by the store's clock.
     file.execute("UPDATE clock SET start_us = start_us + 120000000", [])
         .unwrap();
     let mut database = Database::open(folder.path(), || {}).unwrap();
-    while !database.forget_some() {}
+    while database.forget_some().is_some() {}
     assert_eq!(names(), 0);
 }
