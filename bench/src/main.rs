@@ -1,8 +1,10 @@
 //! Arbiter side by side with bare commands, in one run on one server: only the ratios count.
 //!
-//! `cargo run --release -p bench`
+//! `cargo run --release -p bench`, or with `-- servers` or `-- embedded` a part of it. The command
+//! is measured where `cargo build --release -p arbiter-lock-cli` has built it.
 
 mod bare;
+mod embedded;
 mod measure;
 mod server_time;
 
@@ -21,6 +23,20 @@ const TIME: Duration = Duration::from_millis(1_500);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {
+            servers().await?;
+            embedded::compare().await
+        }
+        ["servers"] => servers().await,
+        ["embedded"] => embedded::compare().await,
+        [embedded::WORD, url, name] => embedded::cycles(url, name).await,
+        _ => Err("usage: bench [servers | embedded]".into()),
+    }
+}
+
+async fn servers() -> Result<(), Failure> {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())

@@ -20,7 +20,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Another program may have locked the file; for how long a step waits for that.
 const BUSY: Duration = Duration::from_millis(100);
 /// How large the log may grow before it is copied into the file.
-const LARGEST_LOG: u64 = 8 << 20;
+const LARGEST_LOG: i64 = 8 << 20;
 /// How many names are looked at in one passage of the gate, to forget them.
 pub(super) const NAMES_AT_ONCE: usize = 64;
 /// How many requests of a dead process are found at once.
@@ -86,7 +86,11 @@ impl Database {
         let connection = &self.connection;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Before the first write: a step writes a page or two, so small ones.
+        connection.pragma_update(None, "page_size", 1024)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
+        // The log is written over from its beginning, and cut only where it has grown too large.
+        connection.pragma_update(None, "journal_size_limit", LARGEST_LOG)?;
         connection.pragma_update(None, "synchronous", "normal")?;
         // The log is copied by the gate's own thread, and not in the middle of a step.
         connection.pragma_update(None, "wal_autocheckpoint", 0)
@@ -291,13 +295,13 @@ impl Database {
             // One that fails is tried again later; nothing depends on it.
             let _ = self
                 .connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+                .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
         }
     }
 
-    fn log_size(&self) -> u64 {
+    fn log_size(&self) -> i64 {
         let log = self.path.with_extension("db-wal");
-        std::fs::metadata(log).map_or(0, |found| found.len())
+        std::fs::metadata(log).map_or(0, |found| found.len().try_into().unwrap_or(i64::MAX))
     }
 
     fn run(&self, sql: &str) -> rusqlite::Result<()> {

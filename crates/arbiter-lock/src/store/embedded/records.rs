@@ -253,8 +253,9 @@ impl Rows for Records<'_> {
     }
 
     fn first_waiting_to_share(&self) -> Option<Waiter> {
-        let first =
-            "WHERE name = ?1 AND seen IS NOT NULL AND 0 < weight ORDER BY ticket, id LIMIT 1";
+        let first = "INDEXED BY waiting_to_share
+                     WHERE name = ?1 AND seen IS NOT NULL AND 0 < weight
+                     ORDER BY ticket, id LIMIT 1";
         self.waiter_where(first, &[&self.name])
     }
 
