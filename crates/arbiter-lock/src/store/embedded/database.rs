@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbiter_lock_core::{Moment, Name, Resource, Status};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::failure;
@@ -86,6 +87,8 @@ impl Database {
         let connection = &self.connection;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Plans do not depend on values: nothing is planned twice.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // Before the first write: a step writes a page or two, so small ones.
         connection.pragma_update(None, "page_size", 1024)?;
         connection.pragma_update(None, "journal_mode", "wal")?;

@@ -16,7 +16,8 @@ use super::liveness::Process;
 const MOST_BEFORE: i64 = 16;
 
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
-const WAITER: &str = "id, ticket, seen, weight, \"limit\", lease_ms, channel, label";
+const WAITER: &str =
+    "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", lease_ms, channel, label";
 
 /// The rows of one name, within a transaction. What fails is kept, answers nothing, and lets the
 /// transaction be undone.
@@ -100,7 +101,7 @@ impl<'a> Records<'a> {
     /// the waiter before it.
     pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
         let sql = "SELECT channel FROM waiters
-                   WHERE name = ?1 AND seen IS NOT NULL AND (ticket, id) < (?2, ?3)
+                   WHERE name = ?1 AND passed_over = 0 AND (ticket, id) < (?2, ?3)
                    ORDER BY ticket DESC, id DESC LIMIT 1";
         let waiter: Option<String> =
             self.one(sql, &[&self.name, &int(ticket), &id], |row| row.get(0));
@@ -243,25 +244,25 @@ impl Rows for Records<'_> {
     }
 
     fn first_waiting(&self) -> Option<Waiter> {
-        let first = "WHERE name = ?1 AND seen IS NOT NULL ORDER BY ticket, id LIMIT 1";
+        let first = "WHERE name = ?1 AND passed_over = 0 ORDER BY ticket, id LIMIT 1";
         self.waiter_where(first, &[&self.name])
     }
 
     fn last_waiting(&self) -> Option<Waiter> {
-        let last = "WHERE name = ?1 AND seen IS NOT NULL ORDER BY ticket DESC, id DESC LIMIT 1";
+        let last = "WHERE name = ?1 AND passed_over = 0 ORDER BY ticket DESC, id DESC LIMIT 1";
         self.waiter_where(last, &[&self.name])
     }
 
     fn first_waiting_to_share(&self) -> Option<Waiter> {
         let first = "INDEXED BY waiting_to_share
-                     WHERE name = ?1 AND seen IS NOT NULL AND 0 < weight
+                     WHERE name = ?1 AND passed_over = 0 AND weight > 0
                      ORDER BY ticket, id LIMIT 1";
         self.waiter_where(first, &[&self.name])
     }
 
     fn first_waiters(&self, at_most: usize) -> Vec<Waiter> {
         let sql = format!(
-            "SELECT {WAITER} FROM waiters WHERE name = ?1 AND seen IS NOT NULL
+            "SELECT {WAITER} FROM waiters WHERE name = ?1 AND passed_over = 0
              ORDER BY ticket, id LIMIT ?2"
         );
         self.many(&sql, &[&self.name, &int(at_most as u64)], waiter)
@@ -269,7 +270,7 @@ impl Rows for Records<'_> {
 
     fn count_waiting(&self, ticket: u64, at_most: u64) -> u64 {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM waiters
-                   WHERE name = ?1 AND seen IS NOT NULL AND ticket <= ?2
+                   WHERE name = ?1 AND passed_over = 0 AND ticket <= ?2
                    ORDER BY ticket LIMIT ?3)";
         let count = self.one(sql, &[&self.name, &int(ticket), &int(at_most)], |row| {
             unsigned(row, 0)
@@ -289,21 +290,28 @@ impl Rows for Records<'_> {
             Mode::Exclusive => (0, None),
             Mode::Shared { weight, limit } => (weight.get(), limit.map(NonZeroU32::get)),
         };
-        self.run(
-            "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            &[
-                &self.name,
-                &&**id,
-                &int(waiter.ticket),
-                &waiter.seen.map(micros),
-                &micros(waiter.touched()),
-                &weight,
-                &limit,
-                &int(*lease_ms),
-                &&**channel,
-                &&**label,
-            ],
-        );
+        let values: [&dyn ToSql; 10] = [
+            &self.name,
+            &&**id,
+            &int(waiter.ticket),
+            &micros(waiter.touched()),
+            &waiter.seen.is_none(),
+            &weight,
+            &limit,
+            &int(*lease_ms),
+            &&**channel,
+            &&**label,
+        ];
+        let looked = "UPDATE waiters SET seen = ?4
+                      WHERE name = ?1 AND id = ?2 AND ticket = ?3 AND passed_over = ?5
+                        AND weight = ?6 AND \"limit\" IS ?7 AND lease_ms = ?8
+                        AND channel = ?9 AND label = ?10";
+        if self.run(looked, &values) == 0 {
+            self.run(
+                "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                &values,
+            );
+        }
     }
 
     fn remove_waiter(&mut self, id: &str) {
@@ -333,10 +341,10 @@ impl Rows for Records<'_> {
 
     fn forget_before(&mut self, moment: Moment) -> Forgotten {
         let old: [&dyn ToSql; 2] = [&self.name, &micros(moment)];
-        let waiters = "DELETE FROM waiters WHERE name = ?1 AND touched < ?2 AND seen IS";
+        let waiters = "DELETE FROM waiters WHERE name = ?1 AND seen < ?2 AND passed_over =";
         Forgotten {
-            waiting: self.run(&format!("{waiters} NOT NULL"), &old),
-            passed_over: self.run(&format!("{waiters} NULL"), &old),
+            waiting: self.run(&format!("{waiters} 0"), &old),
+            passed_over: self.run(&format!("{waiters} 1"), &old),
             notes: self.run("DELETE FROM notes WHERE name = ?1 AND at < ?2", &old),
         }
     }

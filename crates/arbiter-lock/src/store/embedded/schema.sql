@@ -28,17 +28,18 @@ CREATE TABLE shared (
 CREATE INDEX shared_by_end ON shared (name, until, fence);
 CREATE INDEX shared_by_fence ON shared (name, fence);
 
--- One row per waiter; of one that was passed over, `seen` is null.
+-- One row per waiter. `seen` is when it looked last; one that was passed over counts from its
+-- ticket. A look changes `seen` alone, and so one index.
 CREATE TABLE waiters (
   name TEXT NOT NULL, id TEXT NOT NULL,
-  ticket INTEGER NOT NULL, seen INTEGER, touched INTEGER NOT NULL,
+  ticket INTEGER NOT NULL, seen INTEGER NOT NULL, passed_over INTEGER NOT NULL,
   weight INTEGER NOT NULL, "limit" INTEGER, lease_ms INTEGER NOT NULL,
   channel TEXT NOT NULL, label TEXT NOT NULL,
   PRIMARY KEY (name, id)
 ) WITHOUT ROWID;
-CREATE INDEX waiting ON waiters (name, ticket, id) WHERE seen IS NOT NULL;
-CREATE INDEX waiting_to_share ON waiters (name, ticket, id) WHERE seen IS NOT NULL AND 0 < weight;
-CREATE INDEX waiters_by_touch ON waiters (name, touched);
+CREATE INDEX waiting ON waiters (name, ticket, id) WHERE passed_over = 0;
+CREATE INDEX waiting_to_share ON waiters (name, ticket, id) WHERE passed_over = 0 AND weight > 0;
+CREATE INDEX waiters_by_look ON waiters (name, seen);
 
 -- One row per mark (0) and tombstone (1).
 CREATE TABLE notes (
