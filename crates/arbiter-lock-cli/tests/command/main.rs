@@ -1,7 +1,8 @@
-//! The command, by its output and its status, on a real server.
+//! The command, by its output and its status, on real stores.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod face;
+mod machine;
 mod rig;
 mod run;
 mod signals;

@@ -73,16 +73,7 @@ fn what_is_out_of_its_range_is_said_though_no_store_answers() {
 }
 
 #[test]
-fn a_variable_that_is_empty_names_no_store_and_two_flags_are_one_too_many() {
-    let mut command = bare(&["status", "n"]);
-    command
-        .env("ARBITER_STORE", "")
-        .env("ARBITER_STORE_FILE", "");
-    let (status, _, stderr) = output(command);
-    assert!(
-        status == 64 && stderr.contains("no store is named"),
-        "{stderr}"
-    );
+fn two_flags_that_name_a_store_are_one_too_many() {
     let (status, ..) = output(bare(&[
         "--store",
         "redis://h",

@@ -26,7 +26,7 @@ pub(crate) enum FailureKind {
     Silent,
     /// The server is loading, busy in a script, or between masters.
     Loading,
-    /// The server is a replica.
+    /// The server is a replica, or the file cannot be written.
     ReadOnly,
     /// The server is at its memory limit, or cannot write its disk.
     Full,
@@ -85,7 +85,7 @@ impl fmt::Display for Failure {
             FailureKind::Unreachable => "cannot be reached",
             FailureKind::Silent => "does not answer",
             FailureKind::Loading => "is busy or loading",
-            FailureKind::ReadOnly => "is a read-only replica",
+            FailureKind::ReadOnly => "is read-only",
             FailureKind::Full => "is out of memory or disk",
             FailureKind::NoReplicas => "has too few replicas",
             FailureKind::Other => "answered with an error",

@@ -24,6 +24,8 @@ const BUSY: Duration = Duration::from_millis(100);
 const LARGEST_LOG: i64 = 8 << 20;
 /// How many names are looked at in one passage of the gate, to forget them.
 pub(super) const NAMES_AT_ONCE: usize = 64;
+/// How many pages of the file are given back in one passage of the gate.
+const PAGES_AT_ONCE: i64 = 1_024;
 /// How many requests of a dead process are found at once.
 const MOST_LEFT: usize = 64;
 
@@ -300,6 +302,28 @@ impl Database {
                 .connection
                 .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
         }
+    }
+
+    /// Gives some of the file back, where more than half of it is unused; answers whether there
+    /// is more to give.
+    pub(super) fn shrink(&mut self) -> bool {
+        let count = |pragma: &str| -> rusqlite::Result<i64> {
+            self.connection
+                .pragma_query_value(None, pragma, |row| row.get(0))
+        };
+        let is_wasteful = || {
+            let (free, all) = (count("freelist_count")?, count("page_count")?);
+            Ok::<_, rusqlite::Error>(PAGES_AT_ONCE < free && all < 2 * free)
+        };
+        let give_back = || {
+            let pragma = format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})");
+            let mut give = self.connection.prepare_cached(&pragma)?;
+            let mut pages = give.query([])?;
+            while pages.next()?.is_some() {}
+            Ok::<_, rusqlite::Error>(())
+        };
+        // One that fails is tried again later; nothing depends on it.
+        is_wasteful().unwrap_or(false) && give_back().is_ok()
     }
 
     fn log_size(&self) -> i64 {

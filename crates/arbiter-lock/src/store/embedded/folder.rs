@@ -46,19 +46,25 @@ pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Error> {
 /// The folder of this user: `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
 /// `~/.local/state/arbiter`.
 fn default_folder() -> Result<PathBuf, Error> {
-    if rustix::process::geteuid().is_root() {
-        return Ok("/var/lib/arbiter".into());
-    }
     let named = |variable| std::env::var_os(variable).map(PathBuf::from);
-    let state = named("XDG_STATE_HOME").filter(|path| path.is_absolute());
-    let home = named("HOME").filter(|path| path.is_absolute());
-    let state = state.or_else(|| Some(home?.join(".local/state")));
-    state.map(|state| state.join("arbiter")).ok_or_else(|| {
+    let is_root = rustix::process::geteuid().is_root();
+    folder_of_user(is_root, named("XDG_STATE_HOME"), named("HOME")).ok_or_else(|| {
         Invalid::error(
             "store",
             "no store is named, and HOME does not say where this user's would be",
         )
     })
+}
+
+fn folder_of_user(is_root: bool, state: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    if is_root {
+        return Some("/var/lib/arbiter".into());
+    }
+    // One that is not absolute is none.
+    let state = state.filter(|path| path.is_absolute());
+    let home = home.filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(home?.join(".local/state")))?;
+    Some(state.join("arbiter"))
 }
 
 /// The URL of [`default_folder`].
@@ -139,5 +145,18 @@ mod tests {
         let long = format!("file:///{}", "x".repeat(LONGEST));
         let error = folder_of_url(&long).unwrap_err().to_string();
         assert!(error.contains("71 bytes"), "{error}");
+    }
+
+    #[test]
+    fn every_user_has_a_folder_and_root_that_of_the_machine() {
+        let folder = |is_root, state: &str, home: &str| {
+            let path = |text: &str| Some(text).filter(|t| !t.is_empty()).map(PathBuf::from);
+            folder_of_user(is_root, path(state), path(home)).map(|f| f.display().to_string())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(folder(true, "/s", "/h"), some("/var/lib/arbiter"));
+        assert_eq!(folder(false, "/s", "/h"), some("/s/arbiter"));
+        assert_eq!(folder(false, "s", "/h"), some("/h/.local/state/arbiter"));
+        assert_eq!(folder(false, "", "h"), None);
     }
 }

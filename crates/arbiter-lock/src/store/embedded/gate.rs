@@ -230,7 +230,7 @@ impl Porter {
         done
     }
 
-    /// Forgets names for as long as many are to be forgotten, and keeps the log short.
+    /// Forgets names for as long as many are to be forgotten, and keeps the files small.
     fn tidy(&self) {
         // Bounded by the names in the file: each time around, it ends.
         while let Some(forgotten) = self.inside(Database::forget_some) {
@@ -238,6 +238,8 @@ impl Porter {
                 break;
             }
         }
+        // Bounded by the pages of the file.
+        while self.inside(Database::shrink) {}
         self.inside(Database::checkpoint);
     }
 }

@@ -120,11 +120,11 @@ fn numbers(said: &str, word: &str) -> Vec<u64> {
 
 #[test]
 fn the_rows_of_the_file_and_of_memory_answer_the_same_to_random_steps() {
-    let seed = std::env::var("ARBITER_SEED")
+    let seed = std::env::var("ARBITER_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() | 1);
-    println!("ARBITER_SEED={seed}");
+    println!("ARBITER_TEST_SEED={seed}");
     let (mut dice, folder) = (Dice(seed), folder());
     let mut database = Database::open(folder.path(), || {}).unwrap();
     let name = Name::new("n").unwrap();

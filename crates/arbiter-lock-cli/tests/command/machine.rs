@@ -1,0 +1,168 @@
+//! The command on this machine's own store, with no server anywhere.
+
+use std::process::Command;
+
+use testkit::{Folder, eventually};
+
+use crate::rig::{bare, end, ms, output, signal, start, wait_for};
+
+fn on(folder: &Folder, args: &[&str]) -> Command {
+    let mut command = bare(args);
+    command.env("ARBITER_STORE", folder.url());
+    command
+}
+
+#[test]
+fn with_no_store_named_it_works_and_says_this_machine_only_every_time() {
+    // Root of a machine of its own, whose state is gone with it.
+    let (status, stdout, stderr) = on_a_small_disk(
+        r#"
+        mount --bind "$DISK" /var/lib
+        unset ARBITER_STORE
+        "$ARBITER" run hello -- echo "mine alone"
+        ARBITER_STORE= ARBITER_STORE_FILE= "$ARBITER" run hello -- echo "mine again"
+        ls -d /var/lib/arbiter
+        stat -c %a /var/lib/arbiter
+        "#,
+    );
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(stdout, "mine alone\nmine again\n/var/lib/arbiter\n700\n");
+    let says = "arbiter: this machine only: no store is named, so it is file:///var/lib/arbiter ";
+    assert!(
+        stderr.lines().count() == 2 && stderr.lines().all(|line| line.starts_with(says)),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_named_folder_is_the_store_of_all_three_commands() {
+    let folder = Folder::new();
+    let up = folder.path().join("up");
+    let script = format!("touch {}; exec sleep 60", up.display());
+    let holder = start(on(&folder, &["run", "job", "--", "sh", "-c", &script]));
+    wait_for(&up);
+    let (status, stdout, _) = output(on(&folder, &["status", "--json", "job"]));
+    assert!(status == 0 && stdout.contains("\"held\":true"), "{stdout}");
+    let (_, fence) = stdout.split_once("\"fence\":").unwrap();
+    let fence: String = fence.chars().take_while(char::is_ascii_digit).collect();
+    let (status, _, stderr) = output(on(&folder, &["run", "-n", "job", "--", "true"]));
+    assert!(
+        status == 75 && stderr.contains("job is held by"),
+        "{stderr}"
+    );
+    let (status, ..) = output(on(&folder, &["break", "--fence", &fence, "job"]));
+    assert_eq!(status, 0);
+    assert_eq!(end(holder).0, Some(79));
+    assert_eq!(output(on(&folder, &["status", "--check", "job"])).0, 0);
+}
+
+#[test]
+fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is_dead() {
+    let folder = Folder::new();
+    let up = folder.path().join("up");
+    let script = format!("sleep 60 & touch {}; wait", up.display());
+    let mut holder = start(on(&folder, &["run", "job", "--", "sh", "-c", &script]));
+    wait_for(&up);
+    // The one that kills the rest of the command's group is held back.
+    let watcher = Command::new("pgrep")
+        .args(["-P", &holder.id().to_string(), "-f", "watch-the-group"])
+        .output()
+        .unwrap();
+    let watcher = String::from_utf8(watcher.stdout).unwrap();
+    let send = |name| {
+        let kill = Command::new("kill")
+            .args(["-s", name, watcher.trim()])
+            .status();
+        assert!(kill.unwrap().success(), "{watcher}");
+    };
+    send("STOP");
+    let mut next = start(on(&folder, &["run", "--wait", "20s", "job", "--", "true"]));
+    let waits = || {
+        let (_, stdout, _) = output(on(&folder, &["status", "--json", "job"]));
+        stdout.contains("\"waiting\":1")
+    };
+    assert!(eventually(ms(5_000), waits));
+    signal(&holder, "KILL");
+    holder.wait().unwrap();
+    std::thread::sleep(ms(700));
+    assert!(
+        next.try_wait().unwrap().is_none(),
+        "some of the command still runs"
+    );
+    send("CONT");
+    assert!(eventually(ms(3_000), || next.try_wait().unwrap().is_some()));
+    assert_eq!(end(next).0, Some(0));
+}
+
+/// Runs a script of the shell as root of mounts of its own, on a file system of 300 KiB.
+fn on_a_small_disk(script: &str) -> (i32, String, String) {
+    let disk = Folder::new();
+    let arbiter = bare(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-ec"]);
+    command.arg(format!("mount -t tmpfs -o size=300k none $DISK; {script}"));
+    command.env("DISK", disk.path());
+    command.env("ARBITER", arbiter.get_program());
+    command.env(
+        "ARBITER_STORE",
+        format!("file://{}/store", disk.path().display()),
+    );
+    let (status, stdout, stderr) = output(command);
+    assert!(
+        !stderr.contains("unshare:") && !stderr.contains("mount:"),
+        "this test needs namespaces of mounts: {stderr}"
+    );
+    (status, stdout, stderr)
+}
+
+#[test]
+fn a_full_disk_is_unavailable_loses_nothing_and_heals() {
+    let (status, stdout, stderr) = on_a_small_disk(
+        r#"
+        "$ARBITER" run --label kept job -- true
+        "$ARBITER" run job -- sh -c 'echo $ARBITER_FENCE'
+        dd if=/dev/zero of="$DISK/ballast" bs=1k 2>/dev/null || true
+        for n in $(seq 40); do
+          s=0; "$ARBITER" run -n "some-name-$n" -- true 2>"$DISK/said" || s=$?
+          if [ $s -ne 0 ]; then break; fi
+        done
+        echo $s
+        rm "$DISK/ballast"
+        "$ARBITER" run job -- sh -c 'echo $ARBITER_FENCE'
+        "#,
+    );
+    assert_eq!(status, 0, "{stdout} {stderr}");
+    let lines: Vec<u64> = stdout.lines().map(|line| line.parse().unwrap()).collect();
+    let [first, unavailable, last] = lines[..] else {
+        panic!("{stdout} {stderr}")
+    };
+    assert!(first < last && unavailable == 69, "{stdout} {stderr}");
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
+    let (status, stdout, stderr) = on_a_small_disk(
+        r#"
+        "$ARBITER" run job -- true
+        mount -o remount,ro "$DISK"
+        s=0; "$ARBITER" run -n job -- true || s=$?
+        echo $s
+        "#,
+    );
+    assert_eq!((status, stdout.as_str()), (0, "69\n"), "{stderr}");
+    assert!(stderr.contains("is read-only"), "{stderr}");
+}
+
+#[test]
+fn a_damaged_file_says_what_to_do() {
+    let folder = Folder::new();
+    let store = folder.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    std::fs::write(store.join("arbiter.db"), "no database ".repeat(1_000)).unwrap();
+    let (status, _, stderr) = output(on(&folder, &["run", "job", "--", "true"]));
+    assert_eq!(status, 65, "{stderr}");
+    assert!(
+        stderr.contains("is damaged") && stderr.contains("move the file away"),
+        "{stderr}"
+    );
+}
