@@ -25,7 +25,7 @@ const LARGEST_LOG: i64 = 8 << 20;
 /// How many names are looked at in one passage of the gate, to forget them.
 pub(super) const NAMES_AT_ONCE: usize = 64;
 /// How many pages of the file are given back in one passage of the gate.
-const PAGES_AT_ONCE: i64 = 1_024;
+const PAGES_AT_ONCE: i64 = 256;
 /// How many requests of a dead process are found at once.
 const MOST_LEFT: usize = 64;
 
@@ -93,6 +93,8 @@ impl Database {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // Before the first write: a step writes a page or two, so small ones.
         connection.pragma_update(None, "page_size", 1024)?;
+        // Pages that are not used any more can be given back, a few at a time.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // The log is written over from its beginning, and cut only where it has grown too large.
         connection.pragma_update(None, "journal_size_limit", LARGEST_LOG)?;
@@ -316,14 +318,15 @@ impl Database {
             Ok::<_, rusqlite::Error>(PAGES_AT_ONCE < free && all < 2 * free)
         };
         let give_back = || {
+            let before = count("page_count")?;
             let pragma = format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})");
             let mut give = self.connection.prepare_cached(&pragma)?;
             let mut pages = give.query([])?;
             while pages.next()?.is_some() {}
-            Ok::<_, rusqlite::Error>(())
+            Ok::<_, rusqlite::Error>(count("page_count")? < before)
         };
         // One that fails is tried again later; nothing depends on it.
-        is_wasteful().unwrap_or(false) && give_back().is_ok()
+        is_wasteful().unwrap_or(false) && give_back().unwrap_or(false)
     }
 
     fn log_size(&self) -> i64 {
