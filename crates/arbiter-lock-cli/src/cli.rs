@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::quoted;
 use crate::store::secret;
 
-/// Runs a command under a distributed lock, on the Redis or Valkey that you already run.
+/// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "arbiter",
@@ -26,7 +26,8 @@ pub(crate) struct Cli {
 /// Which store.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// The store: redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket
+    /// The store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
+    /// redis+unix:///path/of/the/socket, file:///folder [default: a folder of this machine only]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// A file that holds the store's URL (or ARBITER_STORE_FILE); keeps a password out of sight

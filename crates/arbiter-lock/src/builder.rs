@@ -59,22 +59,23 @@ impl Default for ClientBuilder {
 impl ClientBuilder {
     pub(crate) fn from_env() -> Result<Self, Error> {
         let mut builder = Self::default();
-        if let Ok(prefix) = std::env::var("ARBITER_KEY_PREFIX") {
+        // An empty variable is none.
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(prefix) = variable("ARBITER_KEY_PREFIX") {
             builder = builder.key_prefix(&prefix);
         }
-        match (
-            std::env::var("ARBITER_STORE"),
-            std::env::var("ARBITER_STORE_FILE"),
-        ) {
-            (Ok(url), _) => Ok(builder.store(&url)),
-            (Err(_), Ok(path)) => match std::fs::read_to_string(&path) {
+        if let Some(url) = variable("ARBITER_STORE") {
+            return Ok(builder.store(&url));
+        }
+        match variable("ARBITER_STORE_FILE") {
+            Some(path) => match std::fs::read_to_string(&path) {
                 Ok(url) => Ok(builder.store(url.trim())),
                 Err(e) => Err(Invalid::error(
                     "store",
                     format!("cannot read the store's URL from {path}: {e}"),
                 )),
             },
-            (Err(_), Err(_)) => named_by_nobody(builder),
+            None => named_by_nobody(builder),
         }
     }
 

@@ -1,5 +1,6 @@
-//! A distributed lock on the Redis or Valkey that you already run: fenced, first come first
-//! served, and its holder is told of a loss before anyone else is granted.
+//! A distributed lock on the Redis or Valkey that you already run, or on one machine without a
+//! server: fenced, first come first served, and its holder is told of a loss before anyone else
+//! is granted.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,6 +34,7 @@
 //!
 //! # Features
 //! - `redis` (default): stores on a Redis or Valkey server.
+//! - `embedded`: `file:///folder`, a store between the processes of one machine, with no server.
 //! - `tls`: `rediss://` URLs.
 //! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 

@@ -29,6 +29,14 @@ pub use server::{Server, ServerBuilder};
 
 use std::time::{Duration, Instant};
 
+/// For how long a test that gains by it goes on: `ARBITER_SOAK_SECONDS`, else `short`.
+#[must_use]
+pub fn soak_time(short: Duration) -> Duration {
+    let seconds = std::env::var("ARBITER_SOAK_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(short, Duration::from_secs)
+}
+
 /// Waits until the condition holds, at most for `limit`, and answers whether it did.
 pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, LostReason, NoopLogger};
-use testkit::{Folder, History, Puppet, eventually};
+use testkit::{Folder, History, Puppet, eventually, soak_time};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -218,9 +218,7 @@ fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
         worker.tell(&format!("work {}", path.display()));
         worker
     };
-    let seconds = std::env::var("ARBITER_SOAK_SECONDS").ok();
-    let seconds = seconds.and_then(|s| s.parse().ok()).unwrap_or(8);
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + soak_time(ms(8_000));
     let mut workers: Vec<Puppet> = (0..WORKERS).map(|_| work()).collect();
     let (mut kills, mut sizes) = (0, Vec::new());
     while Instant::now() < end {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Hold, Lock, NoopLogger};
 use rand::RngExt as _;
-use testkit::{Server, eventually};
+use testkit::{Server, eventually, soak_time};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -74,7 +74,7 @@ async fn worker(lock: Lock, register: Arc<Register>, end: Instant) {
 #[test]
 fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
     let server = Server::start();
-    let end = Instant::now() + ms(10_000);
+    let end = Instant::now() + soak_time(ms(10_000));
     let registers: Vec<Arc<Register>> = (0..3).map(|_| Arc::default()).collect();
     std::thread::scope(|threads| {
         for _ in 0..3 {
