@@ -299,11 +299,18 @@ impl Database {
     /// Copies the log into the file, once it has grown.
     pub(super) fn checkpoint(&mut self) {
         if LARGEST_LOG < self.log_size() {
-            // One that fails is tried again later; nothing depends on it.
-            let _ = self
-                .connection
-                .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
+            self.copy_log("PRAGMA wal_checkpoint(RESTART)");
         }
+    }
+
+    /// Copies the log into the file and empties it: what was given back is the system's then.
+    pub(super) fn cut_log(&mut self) {
+        self.copy_log("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    fn copy_log(&self, how: &str) {
+        // One that fails is tried again later; nothing depends on it.
+        let _ = self.connection.query_row(how, [], |_| Ok(()));
     }
 
     /// Gives some of the file back, where more than half of it is unused; answers whether there

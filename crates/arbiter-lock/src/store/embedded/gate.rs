@@ -25,6 +25,8 @@ const MOST_AT_ONCE: usize = 64;
 /// How often to tidy up: in steps, and in time.
 const TIDY_STEPS: u32 = 256;
 const TIDY_TIME: Duration = Duration::from_secs(10);
+/// How long the gate stays open between two passages that tidy up: to be woken takes others time.
+const OTHERS_TURN: Duration = Duration::from_micros(200);
 
 /// How often to try the gate before the step is left to the thread, and how long to pause in
 /// between, in turns of the processor: some 40 µs in all.
@@ -198,11 +200,19 @@ struct Porter {
 }
 
 impl Porter {
+    /// Steps come first: to tidy up may take seconds in all, and one passage of it a millisecond.
     fn serve(&self, jobs: &mpsc::Receiver<Job>) {
+        let mut is_untidy = false;
         loop {
-            match jobs.recv_timeout(TIDY_TIME) {
+            let pause = if is_untidy { OTHERS_TURN } else { TIDY_TIME };
+            match jobs.recv_timeout(pause) {
                 Ok(Job::Step(work)) => self.carry(work, jobs),
-                Ok(Job::Tidy) | Err(RecvTimeoutError::Timeout) => self.tidy(),
+                Ok(Job::Tidy) | Err(RecvTimeoutError::Timeout) => {
+                    let was_untidy = std::mem::replace(&mut is_untidy, self.tidy_some());
+                    if was_untidy && !is_untidy {
+                        self.inside(Database::cut_log);
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -230,16 +240,13 @@ impl Porter {
         done
     }
 
-    /// Forgets names for as long as many are to be forgotten, and keeps the files small.
-    fn tidy(&self) {
-        // Bounded by the names in the file: each time around, it ends.
-        while let Some(forgotten) = self.inside(Database::forget_some) {
-            if forgotten < NAMES_AT_ONCE / 2 {
-                break;
-            }
-        }
-        // Bounded by the pages of the file.
-        while self.inside(Database::shrink) {}
-        self.inside(Database::checkpoint);
+    /// Forgets some names, or else gives some of the file back; answers whether there is likely
+    /// more to do at once.
+    fn tidy_some(&self) -> bool {
+        self.inside(|database| {
+            database.checkpoint();
+            let forgotten = database.forget_some().unwrap_or_default();
+            NAMES_AT_ONCE / 2 <= forgotten || database.shrink()
+        })
     }
 }
