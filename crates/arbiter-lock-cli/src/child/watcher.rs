@@ -98,7 +98,49 @@ fn stay_alive(liveness: &OsStr) -> std::io::Result<Option<Flock<File>>> {
 fn kill(group: Pid) {
     let begun = Instant::now();
     // A group that has gone needs no signal.
-    while killpg(group, Signal::SIGKILL).is_ok() && begun.elapsed() < DYING {
+    while killpg(group, Signal::SIGKILL).is_ok() && lives(group) && begun.elapsed() < DYING {
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether somebody of a group still runs. The dead whom nobody has reaped can be signalled, and
+/// do nothing more. Where the kernel does not tell, somebody does.
+fn lives(group: Pid) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    let group = group.to_string();
+    let members: Vec<bool> = processes
+        .flatten()
+        .filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok())
+        .filter_map(|stat| {
+            // After the name, in parentheses: state, parent, group, and, as the 18th, threads.
+            let (_, rest) = stat.rsplit_once(')')?;
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let is_dead = matches!(*words.first()?, "Z" | "X") && *words.get(17)? <= "1";
+            (*words.get(2)? == group).then_some(!is_dead)
+        })
+        .collect();
+    members.is_empty() || members.contains(&true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_group_of_dead_that_nobody_has_reaped_is_gone_and_one_that_is_stopped_is_not() {
+        let mut sleeper = Command::new("sleep");
+        let mut sleeper = sleeper.arg("60").process_group(0).spawn().unwrap();
+        let group = Pid::from_raw(sleeper.id() as i32);
+        killpg(group, Signal::SIGSTOP).unwrap();
+        assert!(lives(group));
+        let begun = Instant::now();
+        kill(group);
+        assert!(begun.elapsed() < DYING / 2, "{:?}", begun.elapsed());
+        assert!(killpg(group, None).is_ok(), "it has not been reaped");
+        sleeper.wait().unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use nix::fcntl::{Flock, FlockArg};
 use testkit::{Folder, eventually};
 
 use crate::rig::{bare, end, ms, output, signal, start, wait_for};
@@ -59,24 +60,28 @@ fn a_named_folder_is_the_store_of_all_three_commands() {
 #[test]
 fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is_dead() {
     let folder = Folder::new();
-    let up = folder.path().join("up");
-    let script = format!("sleep 60 & touch {}; wait", up.display());
+    let file = |name| folder.path().join(name);
+    let (up, pid, found) = (file("up"), file("pid"), file("found"));
+    let script = format!(
+        "sleep 60 & echo $! >{}; touch {}; wait",
+        pid.display(),
+        up.display()
+    );
     let mut holder = start(on(&folder, &["run", "job", "--", "sh", "-c", &script]));
     wait_for(&up);
-    // The one that kills the rest of the command's group is held back.
-    let watcher = Command::new("pgrep")
-        .args(["-P", &holder.id().to_string(), "-f", "watch-the-group"])
-        .output()
-        .unwrap();
-    let watcher = String::from_utf8(watcher.stdout).unwrap();
-    let send = |name| {
-        let kill = Command::new("kill")
-            .args(["-s", name, watcher.trim()])
-            .status();
-        assert!(kill.unwrap().success(), "{watcher}");
-    };
-    send("STOP");
-    let mut next = start(on(&folder, &["run", "--wait", "20s", "job", "--", "true"]));
+    // Somebody else counts as the holder, as the one does that kills the command's group.
+    let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
+    let is_liveness = |path: &std::path::PathBuf| path.extension().is_none();
+    let mut files = live.map(|entry| entry.unwrap().path()).filter(is_liveness);
+    let liveness = std::fs::File::open(files.next().unwrap()).unwrap();
+    assert_eq!(files.next(), None);
+    let liveness = Flock::lock(liveness, FlockArg::LockShared).unwrap();
+    let script = format!(
+        "grep State: /proc/$(cat {})/status >{found} || echo State: gone >{found}",
+        pid.display(),
+        found = found.display()
+    );
+    let mut next = start(on(&folder, &["run", "job", "--", "sh", "-c", &script]));
     let waits = || {
         let (_, stdout, _) = output(on(&folder, &["status", "--json", "job"]));
         stdout.contains("\"waiting\":1")
@@ -87,11 +92,16 @@ fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is
     std::thread::sleep(ms(700));
     assert!(
         next.try_wait().unwrap().is_none(),
-        "some of the command still runs"
+        "one who counts as the holder still lives"
     );
-    send("CONT");
+    drop(liveness);
     assert!(eventually(ms(3_000), || next.try_wait().unwrap().is_some()));
     assert_eq!(end(next).0, Some(0));
+    let found = std::fs::read_to_string(found).unwrap();
+    assert!(
+        found.contains("gone") || found.contains("zombie"),
+        "the command still runs: {found}"
+    );
 }
 
 /// Runs a script of the shell as root of mounts of its own, on a file system of 300 KiB.
@@ -165,4 +175,36 @@ fn a_damaged_file_says_what_to_do() {
         stderr.contains("is damaged") && stderr.contains("move the file away"),
         "{stderr}"
     );
+}
+
+#[test]
+fn one_who_counts_from_another_boot_is_refused_while_others_use_the_store() {
+    let (status, stdout, stderr) = on_a_small_disk(
+        r#"
+        "$ARBITER" run job -- sh -c 'touch "$DISK/up"; while ! [ -e "$DISK/done" ]; do sleep 0.1; done' &
+        while ! [ -e "$DISK/up" ]; do sleep 0.1; done
+        echo 11111111-2222-3333-4444-555555555555 >"$DISK/boot"
+        mount --bind "$DISK/boot" /proc/sys/kernel/random/boot_id
+        s=0; "$ARBITER" run -n job -- echo twice || s=$?
+        echo $s
+        touch "$DISK/done"
+        wait $!
+        "$ARBITER" run -n job -- echo once
+        "#,
+    );
+    assert_eq!((status, stdout.as_str()), (0, "69\nonce\n"), "{stderr}");
+    assert!(stderr.contains("end it first"), "{stderr}");
+}
+
+#[test]
+fn commands_that_have_ended_leave_no_files_of_theirs() {
+    let folder = Folder::new();
+    let all: Vec<_> = (0..20)
+        .map(|n| start(on(&folder, &["run", &format!("job-{n}"), "--", "true"])))
+        .collect();
+    for one in all {
+        assert_eq!(end(one).0, Some(0));
+    }
+    let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
+    assert_eq!(live.count(), 0);
 }

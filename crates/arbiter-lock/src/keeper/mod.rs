@@ -155,7 +155,11 @@ impl Drop for Keeper {
             .shared
             .finished
             .wait_timeout_while(table, LINGER, |table| table.has_orders());
-        drop(wait);
+        let (table, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        if !table.has_orders() {
+            drop(table);
+            self.shared.store.leave();
+        }
     }
 }
 

@@ -61,6 +61,14 @@ pub(crate) enum Store {
 }
 
 impl Store {
+    /// The client is gone, and has nothing left to do there.
+    pub(crate) fn leave(&self) {
+        #[cfg(feature = "embedded")]
+        if let Self::Embedded(store) = self {
+            store.leave();
+        }
+    }
+
     /// A link for the runtime in which it will be used.
     pub(crate) fn link(&self) -> Link {
         Link::new(self)

@@ -44,10 +44,10 @@ pub(super) struct Attempt {
     pub(super) clock: Clock,
     pub(super) begun: Duration,
     news: News,
-    /// Sendings that were not answered.
+    /// Sendings that may have been executed, or may yet, and were not answered.
     unanswered: usize,
-    /// Whether there may be something on the store to end.
-    to_end: bool,
+    /// Whether the store knows the request, by its answers.
+    is_known: bool,
 }
 
 impl Attempt {
@@ -80,14 +80,13 @@ impl Attempt {
             inner,
             news,
             unanswered: 0,
-            to_end: false,
+            is_known: false,
         })
     }
 
     /// Notes that an acquire is about to be sent, and when.
     pub(super) fn send(&mut self) -> Duration {
         self.unanswered += 1;
-        self.to_end = true;
         self.clock.now()
     }
 
@@ -96,18 +95,20 @@ impl Attempt {
         &mut self,
         step: Result<Said<T>, Failure>,
     ) -> Result<Said<T>, Failure> {
-        if step
-            .as_ref()
-            .map_or_else(|failure| !failure.may_have_run, |_| true)
-        {
-            self.unanswered -= 1;
+        match &step {
+            Ok(_) => {
+                self.unanswered -= 1;
+                self.is_known = true;
+            }
+            Err(failure) if !failure.may_have_run => self.unanswered -= 1,
+            Err(_) => {}
         }
         step
     }
 
     /// All sendings were answered *busy*: the store knows nothing of this request.
     pub(super) fn nothing_to_end(&mut self) {
-        self.to_end = 0 < self.unanswered;
+        self.is_known = false;
     }
 
     /// Whether the grant is young enough. The age of one that has to be claimed first is
@@ -138,7 +139,7 @@ impl Attempt {
             self.clock.clone(),
         ));
         self.inner.keeper.watch(hold.clone())?;
-        self.to_end = false;
+        (self.is_known, self.unanswered) = (false, 0);
         self.log(&Event::Acquired {
             name: self.name.as_str(),
             fence: belief.fence,
@@ -192,7 +193,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.link.registry().remove(&self.request.id);
-        if self.to_end {
+        if self.is_known || 0 < self.unanswered {
             self.inner.keeper.post(Order {
                 name: self.name.clone(),
                 request: self.request.clone(),

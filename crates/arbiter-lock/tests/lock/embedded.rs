@@ -154,6 +154,170 @@ async fn a_folder_removed_while_in_use_is_an_outage_and_no_second_truth() {
     guard.release().await.unwrap();
 }
 
+/// Somebody else holds now; one who used the store before must not.
+async fn no_second_truth(before: &Client, after: &Client) {
+    let guard = after.lock("l").acquire().await.unwrap();
+    let error = before.lock("l").try_acquire().await.unwrap_err();
+    assert!(error.to_string().contains("while in use"), "{error}");
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_moved_while_in_use_is_no_second_truth() {
+    let folder = Folder::new();
+    let before = client(&folder).await;
+    let store = folder.path().join("store");
+    std::fs::rename(&store, folder.path().join("elsewhere")).unwrap();
+    no_second_truth(&before, &client(&folder).await).await;
+}
+
+#[tokio::test]
+async fn a_folder_removed_while_in_use_is_none_for_one_who_waits_for_the_gate_either() {
+    let folder = Folder::new();
+    let before = client(&folder).await;
+    let gate = std::fs::File::open(folder.path().join("store/gate")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("store")).unwrap();
+    let after = client(&folder).await;
+    let guard = after.lock("l").acquire().await.unwrap();
+    rustix::fs::flock(gate.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let second = tokio::spawn({
+        let lock = before.lock("l");
+        async move { lock.try_acquire().await }
+    });
+    tokio::time::sleep(ms(100)).await;
+    drop(gate);
+    let error = second.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("while in use"), "{error}");
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_moved_away_while_in_use_is_not_made_anew_before_its_users_have_ended() {
+    let folder = Folder::new();
+    let before = client(&folder).await;
+    let store = folder.path().join("store");
+    for file in ["arbiter.db", "arbiter.db-wal", "arbiter.db-shm"] {
+        std::fs::rename(store.join(file), folder.path().join(file)).unwrap();
+    }
+    let error = before.lock("l").try_acquire().await.unwrap_err();
+    assert!(error.to_string().contains("while in use"), "{error}");
+    let error = Client::connect(&folder.url()).await.unwrap_err();
+    assert!(error.to_string().contains("end it first"), "{error}");
+    drop(before);
+    for _ in 0..200 {
+        if let Ok(after) = Client::connect(&folder.url()).await {
+            drop(after.lock("l").acquire().await.unwrap());
+            return;
+        }
+        tokio::time::sleep(ms(10)).await;
+    }
+    panic!("nobody uses it any more, and it is not made anew");
+}
+
+#[tokio::test]
+async fn processes_that_end_without_a_word_leave_no_files_for_ever() {
+    let folder = Folder::new();
+    for _ in 0..10 {
+        puppet(&folder, 1_000).kill();
+    }
+    let left = || {
+        let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
+        live.count()
+    };
+    for _ in 0..20 {
+        drop(client(&folder).await);
+    }
+    assert!(eventually(ms(2_000), || left() == 0), "{} files", left());
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_has_locked_delays_nobodys_limit() {
+    let folder = Folder::new();
+    let client = client(&folder).await;
+    let file = rusqlite::Connection::open(folder.path().join("store/arbiter.db")).unwrap();
+    file.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waits: Vec<_> = (0..30)
+        .map(|_| {
+            let lock = client.lock("l").wait_timeout(ms(300));
+            tokio::spawn(async move {
+                let begun = Instant::now();
+                let error = lock.acquire().await.unwrap_err();
+                assert!(error.is_unavailable(), "{error}");
+                begun.elapsed()
+            })
+        })
+        .collect();
+    for wait in waits {
+        let took = wait.await.unwrap();
+        assert!(took < ms(900), "{took:?}");
+    }
+    file.execute_batch("COMMIT").unwrap();
+    let taken = client.lock("l").wait_timeout(ms(3_000)).acquire().await;
+    drop(taken.unwrap());
+}
+
+#[tokio::test]
+async fn steps_go_on_while_many_names_are_forgotten() {
+    const NAMES: u32 = 60_000;
+    let folder = Folder::new();
+    let clients = [client(&folder).await, client(&folder).await];
+    let mut file = rusqlite::Connection::open(folder.path().join("store/arbiter.db")).unwrap();
+    let all = file.transaction().unwrap();
+    for n in 0..NAMES {
+        let sql = "INSERT INTO names (name, waiting, passed_over, notes, queue_until, last_fence,
+                                      fence_until) VALUES (?1, 0, 0, 0, 0, 1, 0)";
+        let mut put = all.prepare_cached(sql).unwrap();
+        put.execute([format!("name-{n}")]).unwrap();
+    }
+    all.commit().unwrap();
+    let count = || -> u32 {
+        let count = "SELECT count(*) FROM names";
+        file.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    let (begun, mut worst) = (Instant::now(), Duration::ZERO);
+    while 100 < count() && begun.elapsed() < ms(60_000) {
+        for client in &clients {
+            for _ in 0..64 {
+                let one = Instant::now();
+                let guard = client.lock("l").acquire().await.unwrap();
+                guard.release().await.unwrap();
+                worst = worst.max(one.elapsed());
+            }
+        }
+    }
+    assert!(count() <= 100, "{} names are left", count());
+    assert!(worst < ms(800), "{worst:?}");
+}
+
+#[tokio::test]
+async fn the_one_behind_a_waiter_that_gave_up_sees_the_holder_die() {
+    let folder = Folder::new();
+    let (ahead, behind) = (client(&folder).await, client(&folder).await);
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let mut holder = holder(&folder, 60_000);
+        let first = tokio::spawn({
+            let lock = ahead.lock("l").wait_timeout(ms(700));
+            async move { drop(lock.acquire().await) }
+        });
+        waiting(&behind, 1).await;
+        let next = tokio::spawn({
+            let lock = behind.lock("l");
+            async move {
+                drop(lock.acquire().await.unwrap());
+                Instant::now()
+            }
+        });
+        first.await.unwrap();
+        waiting(&behind, 1).await;
+        let killed = Instant::now();
+        holder.kill();
+        times.push(next.await.unwrap() - killed);
+    }
+    times.sort();
+    assert!(times[2] < ms(300), "{times:?}");
+}
+
 #[tokio::test]
 async fn a_place_that_cannot_be_a_store_says_why() {
     let folder = Folder::new();

@@ -26,6 +26,12 @@ pub(super) fn open(folder: &Path, process: &Process) -> Result<Arc<Opened>, Fail
     // Processes may be too short-lived to do it in the background.
     database.checkpoint();
     let liveness = Liveness::begin(folder, process)?;
+    // Nobody else comes by what those have left who neither held nor waited.
+    for process in liveness.some_dead() {
+        if database.left_by(&process)?.is_empty() {
+            liveness.clean_up(&process);
+        }
+    }
     let post = Post::open(folder, process)?;
     let opened = Arc::new(Opened {
         process: process.clone(),

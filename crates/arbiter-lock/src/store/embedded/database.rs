@@ -1,11 +1,12 @@
 //! The SQLite file: how it is opened and kept, its clock, and a step on it.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbiter_lock_core::{Moment, Name, Resource, Status};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use super::failure;
 use super::liveness::Process;
@@ -20,6 +21,8 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// Another program may have locked the file; for how long a step waits for that.
 const BUSY: Duration = Duration::from_millis(100);
+/// How long after that no step waits.
+const RETRY_LOCKED: Duration = Duration::from_secs(1);
 /// How large the log may grow before it is copied into the file.
 const LARGEST_LOG: i64 = 8 << 20;
 /// How many names are looked at in one passage of the gate, to forget them.
@@ -32,6 +35,10 @@ const MOST_LEFT: usize = 64;
 pub(super) struct Database {
     connection: Connection,
     path: PathBuf,
+    /// Which file it was when it was opened: its device and number.
+    identity: (u64, u64),
+    /// When another program was last found to have locked it.
+    locked: Option<Duration>,
     /// What the store's clock showed when the computer began to run.
     start: Duration,
     /// The last name that the sweep for forgotten names has looked at.
@@ -40,16 +47,22 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens the file, inside the gate. `after_a_reboot` is called when it was last used before.
-    pub(super) fn open(folder: &Path, after_a_reboot: impl FnOnce()) -> Result<Self, Failure> {
+    pub(super) fn open(
+        folder: &Path,
+        after_a_reboot: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let path = folder.join("arbiter.db");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &path);
         let connection = Connection::open_with_flags(&path, flags).map_err(|e| failed(&e))?;
+        let identity = identity(&path).map_err(|e| failure::of_io(&e, &path))?;
         let mut database = Self {
             connection,
             path: path.clone(),
+            identity,
+            locked: None,
             start: Duration::ZERO,
             swept: String::new(),
         };
@@ -119,7 +132,10 @@ impl Database {
 
     /// Goes on with the clock of this boot. After a reboot nobody holds or waits any more, and
     /// the clock begins above every fence.
-    fn set_clock(&mut self, after_a_reboot: impl FnOnce()) -> Result<(), Failure> {
+    fn set_clock(
+        &mut self,
+        after_a_reboot: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
         let found = self
@@ -132,7 +148,7 @@ impl Database {
         let start_us = match found {
             Some((known, start_us)) if known == boot => start_us,
             _ => {
-                after_a_reboot();
+                after_a_reboot()?;
                 self.begin_anew(&boot).map_err(|e| failed(&e))?
             }
         };
@@ -177,9 +193,11 @@ impl Database {
         name: &Name,
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
     ) -> Result<(T, Moment), Failure> {
+        self.still_there()?;
         let at = self.now();
         let done = self
-            .run("BEGIN IMMEDIATE")
+            .be_patient()
+            .and_then(|()| self.run("BEGIN IMMEDIATE"))
             .and_then(|()| Records::load(&self.connection, name.as_str()))
             .and_then(|records| {
                 let mut resource = Resource::new(records);
@@ -192,6 +210,9 @@ impl Database {
             Ok(done) => Ok((done, at)),
             Err(error) => {
                 self.undo();
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+                    self.locked = Some(Clock::Boot.now());
+                }
                 Err(failure::of_sqlite(&error, &self.path))
             }
         }
@@ -199,6 +220,7 @@ impl Database {
 
     /// What can be seen, and the processes whose holds are seen.
     pub(super) fn inspect(&mut self, name: &Name) -> Result<(Said<Status>, Vec<Process>), Failure> {
+        self.still_there()?;
         let at = self.now();
         let seen = self
             .run("BEGIN")
@@ -336,6 +358,29 @@ impl Database {
         is_wasteful().unwrap_or(false) && give_back().unwrap_or(false)
     }
 
+    /// Whoever removes or moves the file lets others begin anew in another.
+    fn still_there(&self) -> Result<(), Failure> {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            return Ok(());
+        }
+        Err(Failure::before_sending(
+            FailureKind::Unreachable,
+            format!("{} was removed while in use", self.path.display()),
+        ))
+    }
+
+    /// While another program keeps the file locked, one step in a while waits for it, and the
+    /// others fail at once: waits add up.
+    fn be_patient(&mut self) -> rusqlite::Result<()> {
+        let Some(at) = self.locked else { return Ok(()) };
+        let is_over = RETRY_LOCKED <= Clock::Boot.now().saturating_sub(at);
+        if is_over {
+            self.locked = None;
+        }
+        let patience = if is_over { BUSY } else { Duration::ZERO };
+        self.connection.busy_timeout(patience)
+    }
+
     fn log_size(&self) -> i64 {
         let log = self.path.with_extension("db-wal");
         std::fs::metadata(log).map_or(0, |found| found.len().try_into().unwrap_or(i64::MAX))
@@ -353,10 +398,24 @@ impl Database {
     }
 }
 
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
 /// An id of this run of the computer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn boot() -> std::io::Result<String> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned())
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    // A time namespace has a clock of its own; a kernel without them has no such file.
+    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    let offset = offsets.lines().find(|line| line.starts_with("boottime"));
+    let mut words = offset.unwrap_or_default().split_whitespace().skip(1);
+    Ok(match (words.next(), words.next()) {
+        (Some(seconds), Some(nanos)) if (seconds, nanos) != ("0", "0") => {
+            format!("{} {seconds} {nanos}", id.trim())
+        }
+        _ => id.trim().to_owned(),
+    })
 }
 
 /// An id of this run of the computer.

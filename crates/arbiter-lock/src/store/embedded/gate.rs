@@ -132,7 +132,7 @@ impl Gate {
         if !self.enters_soon() {
             return Err(work);
         }
-        let done = self.still_there().and_then(|()| work(&mut database));
+        let done = work(&mut database);
         unlock(&self.file);
         Ok(done)
     }
@@ -148,17 +148,6 @@ impl Gate {
             }
         }
         false
-    }
-
-    /// Whoever removes the folder lets others begin anew in another file.
-    fn still_there(&self) -> Result<(), Failure> {
-        match fstat(&self.file) {
-            Ok(found) if found.st_nlink != 0 => Ok(()),
-            _ => Err(Failure::before_sending(
-                FailureKind::Unreachable,
-                format!("{} was removed while in use", self.path.display()),
-            )),
-        }
     }
 
     fn who_is_inside(&self) -> String {

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use super::failure;
-use crate::store::Failure;
+use crate::store::{Failure, FailureKind};
 
 /// One process's use of a folder, by an id of its own: process ids are used again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Process(Arc<str>);
 
 const ID_LENGTH: usize = 16;
+/// How many processes are looked at, to clean up behind those that nobody waits for.
+const MOST_SWEPT: usize = 8;
 
 /// What is known of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,11 @@ impl Process {
         Self(format!("{:016x}", rand::random::<u64>()).into())
     }
 
+    fn of_file(name: &str) -> Option<Self> {
+        let is_id = name.len() == ID_LENGTH && name.bytes().all(|b| b.is_ascii_hexdigit());
+        is_id.then(|| Self(name.into()))
+    }
+
     /// A channel of it.
     pub(super) fn channel(&self, number: u32) -> Arc<str> {
         format!("{}/{number:08x}", self.0).into()
@@ -41,8 +48,7 @@ impl Process {
 
     pub(super) fn of_channel(channel: &str) -> Option<Self> {
         let (id, _) = channel.split_once('/')?;
-        let is_id = id.len() == ID_LENGTH && id.bytes().all(|b| b.is_ascii_hexdigit());
-        is_id.then(|| Self(id.into()))
+        Self::of_file(id)
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -76,6 +82,13 @@ impl Liveness {
         })
     }
 
+    /// Removes what is this process's own.
+    pub(super) fn leave(&self) {
+        if !self.is_of_a_child() {
+            clean_up(&self.own);
+        }
+    }
+
     /// Whether this is a child that was forked off, which is not the one that holds.
     pub(super) fn is_of_a_child(&self) -> bool {
         std::process::id() != self.pid
@@ -91,6 +104,24 @@ impl Liveness {
         }
     }
 
+    /// Some of the processes that have ended without a word. Inside the gate, since others begin
+    /// there: a file that is not locked yet would be one of them.
+    pub(super) fn some_dead(&self) -> Vec<Process> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("live")) else {
+            return Vec::new();
+        };
+        let known: Vec<Process> = entries
+            .flatten()
+            .filter_map(|entry| Process::of_file(entry.file_name().to_str()?))
+            .collect();
+        let begin = rand::random::<u64>() as usize % known.len().max(1);
+        let some = known.iter().cycle().skip(begin);
+        some.take(known.len().min(MOST_SWEPT))
+            .filter(|process| self.of(process) == Life::Dead)
+            .cloned()
+            .collect()
+    }
+
     /// Removes what a process has left behind.
     pub(super) fn clean_up(&self, process: &Process) {
         clean_up(&file(&self.folder, process));
@@ -99,9 +130,7 @@ impl Liveness {
 
 impl Drop for Liveness {
     fn drop(&mut self) {
-        if !self.is_of_a_child() {
-            clean_up(&self.own);
-        }
+        self.leave();
     }
 }
 
@@ -123,13 +152,29 @@ fn clean_up(file: &Path) {
     }
 }
 
-/// Removes what processes of before a reboot have left behind.
-pub(super) fn clean_up_all(folder: &Path) {
+/// Removes what processes of before a reboot have left behind. One that lives says that there
+/// was none: it counts its time from another boot, or by another clock.
+pub(super) fn clean_up_all(folder: &Path) -> Result<(), Failure> {
     let Ok(entries) = std::fs::read_dir(folder.join("live")) else {
-        return;
+        return Ok(());
     };
-    for entry in entries.flatten() {
-        // What is not there any more needs no cleaning.
-        let _ = std::fs::remove_file(entry.path());
+    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let lives = |path: &PathBuf| {
+        File::open(path)
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+    };
+    if paths.iter().any(lives) {
+        return Err(Failure::before_sending(
+            FailureKind::Unsupported,
+            format!(
+                "{} is in use by a process with another file, boot id or clock: end it first",
+                folder.display()
+            ),
+        ));
     }
+    for path in paths {
+        // What is not there any more needs no cleaning.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
 }

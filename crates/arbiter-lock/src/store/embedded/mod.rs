@@ -75,6 +75,13 @@ impl Embedded {
         Way::new(self.clone(), channel, Arc::downgrade(registry))
     }
 
+    /// This process leaves: what it has in the folder goes at once, whoever lets go of it last.
+    pub(crate) fn leave(&self) {
+        if let Some(opened) = self.opened.get() {
+            opened.liveness.leave();
+        }
+    }
+
     /// The file that is locked for as long as this process lives.
     pub(crate) fn liveness_file(&self) -> PathBuf {
         liveness::file(&self.folder, &self.process)

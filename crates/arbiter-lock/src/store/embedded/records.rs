@@ -15,6 +15,9 @@ use super::liveness::Process;
 /// How many of those who share are watched at once: the first to lapse, as the dead are.
 const MOST_BEFORE: i64 = 16;
 
+/// How many of the waiters before one are watched.
+const NEAREST: u32 = 4;
+
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
 const WAITER: &str =
     "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", lease_ms, channel, label";
@@ -97,18 +100,24 @@ impl<'a> Records<'a> {
         self.check()
     }
 
-    /// The processes directly before a waiter: those who hold, for the first, or else the one of
-    /// the waiter before it.
+    /// The processes before a waiter: of the nearest waiters, and near the head of those who
+    /// hold. More than one, since one that gives up tells nobody behind it.
     pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
         let sql = "SELECT channel FROM waiters
                    WHERE name = ?1 AND passed_over = 0 AND (ticket, id) < (?2, ?3)
-                   ORDER BY ticket DESC, id DESC LIMIT 1";
-        let waiter: Option<String> =
-            self.one(sql, &[&self.name, &int(ticket), &id], |row| row.get(0));
-        match waiter {
-            Some(channel) => Process::of_channel(&channel).into_iter().collect(),
-            None => self.holders(),
+                   ORDER BY ticket DESC, id DESC LIMIT ?4";
+        let waiters: Vec<String> =
+            self.many(sql, &[&self.name, &int(ticket), &id, &NEAREST], |row| {
+                row.get(0)
+            });
+        let mut before: Vec<_> = waiters
+            .iter()
+            .filter_map(|channel| Process::of_channel(channel))
+            .collect();
+        if waiters.len() < NEAREST as usize {
+            before.extend(self.holders());
         }
+        before
     }
 
     /// The processes of those who hold, and of the first waiter.

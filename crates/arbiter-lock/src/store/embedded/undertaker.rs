@@ -61,6 +61,8 @@ impl Opened {
             for (name, owner) in left {
                 self.end(&name, &owner).await?;
             }
+            // It may have left thousands.
+            tokio::task::yield_now().await;
         }
         self.liveness.clean_up(process);
         Ok(())

@@ -126,7 +126,7 @@ fn the_rows_of_the_file_and_of_memory_answer_the_same_to_random_steps() {
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() | 1);
     println!("ARBITER_TEST_SEED={seed}");
     let (mut dice, folder) = (Dice(seed), folder());
-    let mut database = Database::open(folder.path(), || {}).unwrap();
+    let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     let name = Name::new("n").unwrap();
     let mut memory: Resource<Table> = Resource::default();
     let (mut fences, mut tickets) = (Vec::new(), Vec::new());

@@ -28,7 +28,7 @@ fn acquire(database: &mut Database, name: &Name, id: &str) -> Acquired {
 #[test]
 fn after_a_reboot_nobody_holds_and_fences_go_on_above_the_clock_and_the_last() {
     let (folder, name) = (folder(), Name::new("n").unwrap());
-    let mut database = Database::open(folder.path(), || {}).unwrap();
+    let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     let Acquired::Granted { fence, .. } = acquire(&mut database, &name, "a") else {
         panic!()
     };
@@ -42,7 +42,11 @@ fn after_a_reboot_nobody_holds_and_fences_go_on_above_the_clock_and_the_last() {
         .unwrap();
     drop(file);
     let mut rebooted = false;
-    let mut database = Database::open(folder.path(), || rebooted = true).unwrap();
+    let mut database = Database::open(folder.path(), || {
+        rebooted = true;
+        Ok(())
+    })
+    .unwrap();
     assert!(rebooted);
     let Acquired::Granted { fence: next, .. } = acquire(&mut database, &name, "b") else {
         panic!("the one of before the reboot holds no more")
@@ -61,7 +65,7 @@ fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
         ),
         (
             Box::new(|path: &std::path::Path| {
-                drop(Database::open(path.parent().unwrap(), || {}).unwrap());
+                drop(Database::open(path.parent().unwrap(), || Ok(())).unwrap());
                 let file = rusqlite::Connection::open(path).unwrap();
                 file.pragma_update(None, "user_version", 2).unwrap();
             }),
@@ -89,7 +93,7 @@ fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
         let path = folder.path().join("arbiter.db");
         break_it(&path);
         let before = std::fs::read(&path).unwrap();
-        let failure = Database::open(folder.path(), || {}).err().unwrap();
+        let failure = Database::open(folder.path(), || Ok(())).err().unwrap();
         assert_eq!(failure.kind, kind, "{failure}");
         assert!(failure.to_string().contains(words), "{failure}");
         assert!(std::fs::read(&path).unwrap() == before, "it was written to");
@@ -99,7 +103,7 @@ fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
 #[test]
 fn names_that_nobody_has_held_for_a_minute_leave_neither_rows_nor_pages() {
     let folder = folder();
-    let mut database = Database::open(folder.path(), || {}).unwrap();
+    let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     for n in 0..20_000 {
         let name = Name::new(&format!("n{n}")).unwrap();
         acquire(&mut database, &name, "a");
@@ -118,7 +122,7 @@ fn names_that_nobody_has_held_for_a_minute_leave_neither_rows_nor_pages() {
     // Two minutes later, by the store's clock.
     file.execute("UPDATE clock SET start_us = start_us + 120000000", [])
         .unwrap();
-    let mut database = Database::open(folder.path(), || {}).unwrap();
+    let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     let pages = || -> i64 {
         file.pragma_query_value(None, "page_count", |row| row.get(0))
             .unwrap()
