@@ -114,7 +114,8 @@ impl ClientBuilder {
 
     /// The lease of the locks of this client, unless they say otherwise: 30 s by default.
     pub fn default_lease_time(mut self, lease: Duration) -> Self {
-        self.defaults.lease = lease;
+        let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.defaults.lease = Duration::from_millis(whole);
         self
     }
 

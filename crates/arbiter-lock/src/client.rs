@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::{Event, Logger};
+use crate::event::{Contained, Event, Logger};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::lock::Lock;
@@ -190,6 +190,7 @@ impl Inner {
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
+        let logger: Arc<dyn Logger> = Arc::new(Contained(logger));
         let label = Label::of_this_process();
         Arc::new(Self {
             keeper: Keeper::new(store.clone(), clock.clone(), logger.clone()),

@@ -1,6 +1,8 @@
 //! What the library tells of its work. `tracing` by default, or a [`Logger`] of your own.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Contended;
@@ -183,6 +185,16 @@ pub trait Logger: Send + Sync + 'static {
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Logger for F {
     fn log(&self, event: &Event<'_>) {
         self(event);
+    }
+}
+
+/// A logger whose panics end here: a line of a log must cost no hold.
+pub(crate) struct Contained(pub(crate) Arc<dyn Logger>);
+
+impl Logger for Contained {
+    fn log(&self, event: &Event<'_>) {
+        // The panic hook has told of it.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.log(event)));
     }
 }
 

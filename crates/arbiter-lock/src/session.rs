@@ -10,6 +10,8 @@ use std::time::Duration;
 use arbiter_lock_core::Name;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
 
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
@@ -70,12 +72,23 @@ impl fmt::Debug for Session {
 #[derive(Default)]
 pub(crate) struct Nest {
     names: Mutex<HashMap<Name, Entry>>,
+    /// Told when something is held anew: who waits for it apart need not wait any more.
+    entered: Notify,
 }
 
 #[derive(Default)]
 struct Entry {
     held: Weak<Grip>,
-    pending: Option<(WeakShared<Acquiring>, News)>,
+    pending: Vec<Pending>,
+}
+
+/// A request that may be shared by those who ask for the same in the same runtime: a runtime that
+/// is blocked or dropped takes only its own along.
+struct Pending {
+    shared: WeakShared<Acquiring>,
+    news: News,
+    options: Arc<Options>,
+    runtime: Id,
 }
 
 type Acquired = Result<Arc<Grip>, Error>;
@@ -96,15 +109,37 @@ impl Nest {
         options: Arc<Options>,
     ) -> Acquired {
         options.check()?;
+        let begun = inner.clock.now();
         loop {
+            let entered = self.entered.notified();
             let grip = match self.way(&inner, &name, &options) {
                 Way::Held(grip) => grip,
                 Way::Alone => {
-                    self.acquire_alone(inner.clone(), name.clone(), options.clone())
-                        .await?
+                    match self
+                        .acquire_alone(inner.clone(), name.clone(), options.clone())
+                        .await
+                    {
+                        // Another task of the session was quicker.
+                        Err(Error::Contended(_)) if self.holds(&name) => continue,
+                        acquired => acquired?,
+                    }
                 }
                 Way::Wait(shared, news) => {
-                    wait(&inner, &name, options.patience, shared, news).await?
+                    let waited = inner.clock.now().saturating_sub(begun);
+                    tokio::select! {
+                        biased;
+                        acquired = wait(&inner, &name, options.patience, waited, shared, news) => {
+                            match acquired {
+                                // The request has no limit of its own, but for a silent store.
+                                Err(Error::Unavailable(_)) if has_time(&inner, options.patience, begun) => {
+                                    tokio::time::sleep(PAUSE).await;
+                                    continue;
+                                }
+                                acquired => acquired?,
+                            }
+                        }
+                        () = entered => continue,
+                    }
                 }
             };
             same_settings(&grip.state.options, &options)?;
@@ -129,17 +164,30 @@ impl Nest {
         if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
             return Way::Alone;
         }
-        if let Some((shared, news)) = &entry.pending
-            && let Some(shared) = shared.upgrade().filter(|shared| shared.peek().is_none())
+        let runtime = Handle::current().id();
+        entry.pending.retain(Pending::is_in_use);
+        let alike = entry.pending.iter().find(|pending| {
+            pending.runtime == runtime && same_settings(&pending.options, options).is_ok()
+        });
+        if let Some(pending) = alike
+            && let Some(shared) = pending.shared.upgrade()
+            && shared.peek().is_none()
         {
-            return Way::Wait(shared, news.clone());
+            return Way::Wait(shared, pending.news.clone());
         }
         let news = News::default();
         let shared = self
             .clone()
             .acquire_shared(inner.clone(), name.clone(), options, news.clone())
             .shared();
-        entry.pending = shared.downgrade().map(|weak| (weak, news.clone()));
+        entry
+            .pending
+            .extend(shared.downgrade().map(|shared| Pending {
+                shared,
+                news: news.clone(),
+                options: options.clone(),
+                runtime,
+            }));
         Way::Wait(shared, news)
     }
 
@@ -174,7 +222,16 @@ impl Nest {
 
     fn enter(&self, name: Name, grip: Arc<Grip>) -> Arc<Grip> {
         self.names().entry(name).or_default().held = Arc::downgrade(&grip);
+        self.entered.notify_waiters();
         grip
+    }
+
+    fn holds(&self, name: &Name) -> bool {
+        let grip = self
+            .names()
+            .get(name)
+            .and_then(|entry| entry.held.upgrade());
+        grip.is_some_and(|grip| grip.state.over().is_none())
     }
 
     fn names(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
@@ -184,12 +241,31 @@ impl Nest {
 
 impl Entry {
     fn is_in_use(&self) -> bool {
-        let is_pending = self
-            .pending
-            .as_ref()
-            .is_some_and(|(shared, _)| shared.upgrade().is_some());
-        0 < self.held.strong_count() || is_pending
+        0 < self.held.strong_count() || self.pending.iter().any(Pending::is_in_use)
     }
+}
+
+impl Pending {
+    fn is_in_use(&self) -> bool {
+        self.shared
+            .upgrade()
+            .is_some_and(|shared| shared.peek().is_none())
+    }
+}
+
+/// How long to stand aside when the store was silent for too long for a wait without limit.
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn has_time(inner: &Inner, patience: Patience, begun: Duration) -> bool {
+    let Patience::AtMost(limit) = patience else {
+        return false;
+    };
+    inner
+        .clock
+        .now()
+        .saturating_sub(begun)
+        .saturating_add(PAUSE)
+        < limit
 }
 
 /// Waits for the shared request with a limit of one's own.
@@ -197,22 +273,28 @@ async fn wait(
     inner: &Inner,
     name: &Name,
     patience: Patience,
+    waited: Duration,
     shared: Shared<Acquiring>,
     news: News,
 ) -> Acquired {
     let Patience::AtMost(limit) = patience else {
         return shared.await;
     };
-    match tokio::time::timeout(limit, shared).await {
+    let left = limit.saturating_sub(waited);
+    match tokio::time::timeout(left, shared).await {
         Ok(acquired) => acquired,
-        Err(_) => Err(news.latest().map_or_else(
-            || {
+        Err(_) => Err(match news.latest() {
+            Some(Error::Contended(mut contended)) => {
+                contended.waited = limit;
+                Error::Contended(contended)
+            }
+            Some(error) => error,
+            None => {
                 let failure =
                     Failure::unknown(FailureKind::Silent, "no answer within the time to wait");
                 Error::of_store(name.as_str(), &inner.store.to_string(), failure)
-            },
-            |contended| Error::Contended(Box::new(contended)),
-        )),
+            }
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use arbiter_lock_core::Backoff;
 
 use super::Shared;
 use crate::event::Event;
-use crate::store::{FailureKind, Link, Order};
+use crate::store::{Failure, FailureKind, Link, Order};
 
 /// What the store remembers of a request beyond its lease.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -51,8 +51,11 @@ async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
         {
             Ok(said) if said.again => {}
             Ok(_) => return,
-            // What stands there is not ours any more.
-            Err(failure) if failure.kind == FailureKind::WrongType => return,
+            // What stands there is not ours any more, or never could be.
+            Err(Failure {
+                kind: FailureKind::WrongType | FailureKind::Unsupported,
+                ..
+            }) => return,
             Err(failure) if last_moment <= shared.clock.now() => {
                 let name = order.name.as_str();
                 shared.logger.log(&Event::LeftBehind {

@@ -124,23 +124,31 @@ impl Keeper {
         if !self.shared.table().start() {
             return Ok(());
         }
-        let running = task::Running(self.shared.clone());
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if self.shared.store.world().is_some() => {
-                runtime.spawn(task::keep(running));
+                runtime.spawn(task::keep(task::Running {
+                    shared: self.shared.clone(),
+                    is_guest: true,
+                }));
                 Ok(())
             }
-            _ => {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                std::thread::Builder::new()
-                    .name("arbiter-keeper".into())
-                    .spawn(move || runtime.block_on(task::keep(running)))
-                    .map(drop)
-            }
+            _ => on_a_thread(self.shared.clone()),
         }
     }
+}
+
+fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
+    let running = task::Running {
+        shared,
+        is_guest: false,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("arbiter-keeper".into())
+        .spawn(move || runtime.block_on(task::keep(running)))
+        .map(drop)
 }
 
 impl Drop for Keeper {

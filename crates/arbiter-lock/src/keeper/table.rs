@@ -114,10 +114,11 @@ impl Table {
         !std::mem::replace(&mut self.is_running, true)
     }
 
-    /// The task is gone.
-    pub(super) fn stopped(&mut self) {
+    /// The task is gone; answers whether it leaves something to do.
+    pub(super) fn stopped(&mut self) -> bool {
         self.is_running = false;
         self.planned = Duration::ZERO;
+        self.has_holds() || self.has_orders()
     }
 
     pub(super) fn close(&mut self) {

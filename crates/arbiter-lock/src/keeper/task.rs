@@ -7,21 +7,29 @@ use std::time::Duration;
 use arbiter_lock_core::Renewed;
 use tokio::task::JoinSet;
 
-use super::Shared;
 use super::finish::finish;
 use super::table::Plan;
+use super::{Shared, on_a_thread};
 use crate::event::Event;
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
 use crate::store::{Failure, Link};
 
 /// Says, when it is dropped, that the task does not run any more.
-pub(super) struct Running(pub(super) Arc<Shared>);
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    /// It is the guest of a caller's runtime, which may end before the client.
+    pub(super) is_guest: bool,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.table().stopped();
-        self.0.finished.notify_all();
+        let leaves_work = self.shared.table().stopped();
+        self.shared.finished.notify_all();
+        if self.is_guest && leaves_work && self.shared.table().start() {
+            // Without a thread the leases end.
+            let _ = on_a_thread(self.shared.clone());
+        }
     }
 }
 
@@ -36,7 +44,7 @@ struct Batch {
 
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
-    let shared = &running.0;
+    let shared = &running.shared;
     let link = Arc::new(shared.store.deaf_link());
     let mut ends = JoinSet::new();
     let mut renewal: Option<InFlight> = None;

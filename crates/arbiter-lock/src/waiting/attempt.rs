@@ -10,21 +10,22 @@ use crate::clock::Clock;
 use crate::error::{Contended, Error};
 use crate::event::Event;
 use crate::hold::{Belief, HoldState};
+use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::status::Holder;
 use crate::store::Order;
 use crate::store::{Failure, Link, Said, Slot};
 
-/// Who stands in the way of a request, for those who share it.
+/// What stands in the way of a request, for those who share it.
 #[derive(Clone, Default)]
-pub(crate) struct News(Arc<Mutex<Option<Contended>>>);
+pub(crate) struct News(Arc<Mutex<Option<Error>>>);
 
 impl News {
-    fn put(&self, contended: Contended) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(contended);
+    fn put(&self, why: Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
-    pub(crate) fn latest(&self) -> Option<Contended> {
+    pub(crate) fn latest(&self) -> Option<Error> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -139,13 +140,23 @@ impl Attempt {
             self.clock.clone(),
         ));
         self.inner.keeper.watch(hold.clone())?;
+        // Asked once the keeper has it: a shutdown sees the hold, or is seen here.
+        if let Err(closed) = self.inner.check_open() {
+            hold.give_up(LostReason::Shutdown);
+            self.inner.keeper.forget(&hold);
+            return Err(closed);
+        }
         (self.is_known, self.unanswered) = (false, 0);
         self.log(&Event::Acquired {
             name: self.name.as_str(),
             fence: belief.fence,
-            waited: self.clock.now().saturating_sub(self.begun),
+            waited: self.waited(),
         });
         Ok(hold)
+    }
+
+    pub(super) fn waited(&self) -> Duration {
+        self.clock.now().saturating_sub(self.begun)
     }
 
     pub(super) fn log(&self, event: &Event<'_>) {
@@ -169,7 +180,11 @@ impl Attempt {
     pub(super) fn tell_waiting(&self, holder: Option<Holder>, place: u64) {
         let contended = self.contention(holder, Some(place));
         self.log(&Event::Waiting(&contended));
-        self.news.put(contended);
+        self.news.put(Error::Contended(Box::new(contended)));
+    }
+
+    pub(super) fn tell_silent(&self, failure: Failure) {
+        self.news.put(self.store_error(failure));
     }
 
     pub(super) fn contended(&self, holder: Option<Holder>, place: Option<u64>) -> Error {
@@ -181,7 +196,7 @@ impl Attempt {
             name: self.name.as_str().to_owned(),
             holder,
             place,
-            waited: self.clock.now().saturating_sub(self.begun),
+            waited: self.waited(),
         }
     }
 

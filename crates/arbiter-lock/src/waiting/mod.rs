@@ -29,6 +29,9 @@ use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
 /// announces nothing.
 const FOREIGN_LOOK: Duration = Duration::from_millis(50);
 
+/// For how long a try repeats itself while there is more to hand over.
+const LONGEST_TRY: Duration = Duration::from_millis(500);
+
 /// How many grants in a row may come too late to be believed: the way to the store is longer than
 /// the lease.
 const MOST_TOO_OLD: u32 = 16;
@@ -73,7 +76,7 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
                 }
                 return Err(attempt.store_error(too_late()));
             }
-            Tried::Busy { .. } if again => {}
+            Tried::Busy { .. } if again && attempt.waited() < LONGEST_TRY => {}
             Tried::Busy { holder, .. } => {
                 attempt.nothing_to_end();
                 let holder = holder.map(|view| Holder::new(&view, at));
@@ -216,7 +219,7 @@ impl Waiting {
     }
 
     fn answered(&mut self, sent: Duration, said: Said<Acquired>) -> Result<Next, Error> {
-        self.silence = None;
+        let was_silent = self.silence.take().is_some();
         self.backoff.reset();
         match said.reply {
             Acquired::Granted { fence, life_ms } => {
@@ -235,7 +238,7 @@ impl Waiting {
                 self.ticket = Some(ticket);
                 self.age.saw(sent, said.at, self.attempt.clock.now());
                 let pause = self.pause(place, holder.as_ref());
-                self.stands_behind(holder, place, said.at);
+                self.stands_behind(holder, place, said.at, was_silent);
                 Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
             }
             Acquired::Ended | Acquired::Refused(_) => {
@@ -255,7 +258,7 @@ impl Waiting {
         // A life lasts to the end of its last millisecond.
         let lapse = holder
             .remaining_ms
-            .map_or(jittered, |ms| Duration::from_millis(ms + 1));
+            .map_or(jittered, |ms| Duration::from_millis(ms.saturating_add(1)));
         let foreign = if holder.fence.is_none() {
             FOREIGN_LOOK
         } else {
@@ -264,14 +267,20 @@ impl Waiting {
         jittered.min(lapse).min(foreign)
     }
 
-    /// Remembers who stands in the way, and tells when that has changed.
-    fn stands_behind(&mut self, holder: Option<HolderView>, place: u64, at: Moment) {
+    /// Remembers who stands in the way, and tells when that has changed, or is known again.
+    fn stands_behind(
+        &mut self,
+        holder: Option<HolderView>,
+        place: u64,
+        at: Moment,
+        was_silent: bool,
+    ) {
         let owner = holder.as_ref().map(|view| view.owner.clone());
         let known = self
             .seen
             .as_ref()
             .map(|(holder, place)| (holder.as_ref().map(|holder| holder.owner.as_str()), *place));
-        let is_news = known != Some((owner.as_deref(), place));
+        let is_news = was_silent || known != Some((owner.as_deref(), place));
         self.seen = Some((holder.map(|view| Holder::new(&view, at)), place));
         if is_news {
             let holder = self.seen.as_ref().and_then(|(holder, _)| holder.clone());
@@ -292,6 +301,7 @@ impl Waiting {
         let now = self.attempt.clock.now();
         let since = self.silence.as_ref().map_or(now, |(since, _)| *since);
         self.silence = Some((since, failure.clone()));
+        self.attempt.tell_silent(failure.clone());
         if self.end.is_none() && self.attempt.store_timeout() <= now.saturating_sub(since) {
             return Err(self.attempt.store_error(failure));
         }

@@ -9,6 +9,8 @@ pub(super) struct Answer(std::vec::IntoIter<Value>);
 
 /// Numbers that a double holds exactly.
 const END_OF_NUMBERS: u64 = 1 << 53;
+/// Into how many words a line is split at the most: no answer that is a line has more.
+const MOST_WORDS: usize = 8;
 
 pub(super) fn malformed(what: &str) -> Failure {
     let shown: String = what.chars().take(80).collect();
@@ -26,7 +28,7 @@ impl Answer {
         }
         let line = text_of(value)?;
         let words: Vec<_> = line
-            .split(' ')
+            .splitn(MOST_WORDS, ' ')
             .map(|word| Value::SimpleString(word.to_owned()))
             .collect();
         Ok(Self(words.into_iter()))

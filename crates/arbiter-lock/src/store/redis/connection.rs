@@ -4,7 +4,7 @@
 //! A step is never sent again by itself, but for the one case in which it certainly did not
 //! run: the server did not know the script.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ struct State {
 struct Up {
     line: Line,
     unanswered: AtomicU32,
+    /// Whether somebody finds out if it has gone silent.
+    is_in_doubt: AtomicBool,
 }
 
 impl State {
@@ -114,10 +116,14 @@ impl Connection {
         let mut connection = up.line.connection.clone();
         let answer = tokio::time::timeout(limit, connection.send_packed_command(cmd)).await;
         let answer = match answer {
-            Ok(answer) => answer.and_then(Value::extract_error),
+            Ok(answer) => {
+                up.line.arrived.understood();
+                answer.and_then(Value::extract_error)
+            }
             Err(_) => {
-                if MOST_UNANSWERED <= up.unanswered.fetch_add(1, Ordering::Relaxed) + 1 {
-                    self.0.retire(up);
+                let unanswered = up.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+                if MOST_UNANSWERED <= unanswered {
+                    self.0.give_up(up, limit);
                 }
                 let detail = format!("no answer within {limit:?}");
                 return Err(Failure::unknown(FailureKind::Silent, detail));
@@ -165,6 +171,27 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Drops a connection that has gone silent. Callers in a hurry do not know whether it has:
+    /// their answers may come a moment later.
+    fn give_up(self: &Arc<Self>, up: &Arc<Up>, limit: Duration) {
+        if self.ears.is_none() || self.limits.command / 2 <= limit {
+            self.retire(up);
+        } else if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
+            tokio::spawn(self.clone().find_out(up.clone()));
+        }
+    }
+
+    async fn find_out(self: Arc<Self>, up: Arc<Up>) {
+        let mut connection = up.line.connection.clone();
+        let ping = redis::cmd("PING");
+        let answer = connection.send_packed_command(&ping);
+        match tokio::time::timeout(self.limits.command, answer).await {
+            Ok(Ok(_)) => up.unanswered.store(0, Ordering::Relaxed),
+            _ => self.retire(&up),
+        }
+        up.is_in_doubt.store(false, Ordering::Relaxed);
+    }
+
     /// Drops the connection; the next step dials anew.
     fn retire(&self, up: &Arc<Up>) {
         let mut state = self.state();
@@ -206,16 +233,21 @@ impl Shared {
                 let up = Arc::new(Up {
                     line,
                     unanswered: AtomicU32::new(0),
+                    is_in_doubt: AtomicBool::new(false),
                 });
                 state.down = None;
                 state.backoff.reset();
-                state.patience = (self.limits.command * 2).min(self.limits.connect);
+                state.patience = self
+                    .limits
+                    .command
+                    .saturating_mul(2)
+                    .min(self.limits.connect);
                 state.up = Some(up.clone());
                 Ok(up)
             }
             Err(failure) => {
                 let pause = state.backoff.next(rand::random());
-                state.patience = (state.patience * 2).min(self.limits.connect);
+                state.patience = state.patience.saturating_mul(2).min(self.limits.connect);
                 state.down = Some((failure.clone(), Instant::now() + pause));
                 Err(failure)
             }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 
+use super::bounded::{Arrived, Bounded};
 use super::failure::failure_of;
 use super::target::{Place, Target};
 use crate::store::{Failure, FailureKind};
@@ -15,6 +16,8 @@ use crate::store::{Failure, FailureKind};
 /// A connection and the task that drives it.
 pub(super) struct Line {
     pub(super) connection: MultiplexedConnection,
+    /// What has arrived on it.
+    pub(super) arrived: Arrived,
     driver: AbortHandle,
 }
 
@@ -95,19 +98,30 @@ where
     if let Some(password) = &target.password {
         info = info.set_password(password);
     }
+    let arrived = Arrived::default();
+    let bounded = Bounded {
+        stream,
+        arrived: arrived.clone(),
+    };
+    let heard = arrived.clone();
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None) // the caller's limit counts
         .set_pipeline_buffer_size(BUFFER)
         .set_push_sender(move |push| {
+            heard.understood();
             on_push(push);
             Ok::<(), redis::aio::SendError>(())
         });
-    let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
+    let (connection, driver) = MultiplexedConnection::new_with_config(&info, bounded, config)
         .await
         .map_err(|e| Failure {
             may_have_run: false,
             ..failure_of(&e)
         })?;
     let driver = tokio::spawn(super::driver::Gathering::new(driver)).abort_handle();
-    Ok(Line { connection, driver })
+    Ok(Line {
+        connection,
+        arrived,
+        driver,
+    })
 }

@@ -1,5 +1,7 @@
 //! The keys of a name. Nobody else builds one, and none is ever parsed.
 
+use std::sync::LazyLock;
+
 /// The keys of one name: the hash that the Go library shares, and its companions, which lie in
 /// the same hash slot and cannot collide with any name's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,22 @@ pub(super) struct Keys {
 /// What every companion's name begins with, and no lock's.
 const COMPANION: &str = "arbiter.";
 const SLOTS: u16 = 16_384;
+
+/// For each slot the smallest number that lies in it, as text; none has more than six digits.
+static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let mut numbers = vec![None; usize::from(SLOTS)];
+    let mut missing = SLOTS;
+    let mut number = 0_u32;
+    while 0 < missing {
+        let slot = usize::from(slot_of_tag(number.to_string().as_bytes()));
+        if let Some(none @ None) = numbers.get_mut(slot) {
+            *none = Some(number);
+            missing -= 1;
+        }
+        number += 1;
+    }
+    numbers.into_iter().map(Option::unwrap_or_default).collect()
+});
 
 impl Keys {
     /// The keys of `prefix` and `name`; none for a key that looks like a companion.
@@ -39,12 +57,8 @@ fn companion(kind: &str, lock: &str) -> String {
         return format!("{COMPANION}{kind}2:{{{lock}}}");
     }
     let slot = slot(lock.as_bytes());
-    // Every slot is met by some number of at most six digits.
-    let number = (0_u32..).find(|n| slot_of_tag(n.to_string().as_bytes()) == slot);
-    format!(
-        "{COMPANION}{kind}3:{{{}}}{lock}",
-        number.unwrap_or_default()
-    )
+    let number = NUMBERS.get(usize::from(slot)).copied().unwrap_or_default();
+    format!("{COMPANION}{kind}3:{{{number}}}{lock}")
 }
 
 /// The part of a key that decides its slot: between the first `{` and the next `}`, if that is

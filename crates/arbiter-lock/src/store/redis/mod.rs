@@ -1,6 +1,7 @@
 //! The Redis store: scripts that do the core's steps on the server.
 
 mod answer;
+mod bounded;
 mod connection;
 mod dial;
 mod driver;

@@ -114,7 +114,7 @@ impl Rig {
     }
 
     /// Compares an answer of the server's with the core's, and the grants that each told of.
-    fn compare<T: PartialEq + Debug>(
+    async fn compare<T: PartialEq + Debug>(
         &self,
         core: Answer<T>,
         server: Said<T>,
@@ -126,6 +126,13 @@ impl Rig {
             "{:?}",
             core.reply
         );
+        // A newer server sends them behind the reply.
+        for _ in 0..1_000 {
+            if core.granted.len() <= self.pushed.lock().unwrap().len() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let pushed = std::mem::take(&mut *self.pushed.lock().unwrap());
         let told: Vec<_> = core
             .granted
@@ -150,13 +157,13 @@ impl Rig {
             .send(&script::acquire(&self.keys, request, ticket))
             .await;
         let core = self.core.acquire(self.now(), request, ticket, listens);
-        self.compare(core, script::acquired(value).unwrap())
+        self.compare(core, script::acquired(value).unwrap()).await
     }
 
     pub(super) async fn try_acquire(&mut self, request: &Request) -> (Tried, Vec<Grant>, bool) {
         let value = self.send(&script::try_acquire(&self.keys, request)).await;
         let core = self.core.try_acquire(self.now(), request, listens);
-        self.compare(core, script::tried(value).unwrap())
+        self.compare(core, script::tried(value).unwrap()).await
     }
 
     pub(super) async fn renew(&mut self, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
@@ -196,6 +203,7 @@ impl Rig {
                 again,
             },
         )
+        .await
     }
 
     pub(super) async fn break_hold(
@@ -207,7 +215,7 @@ impl Rig {
             .send(&script::break_hold(&self.keys, fence, at_once))
             .await;
         let core = self.core.break_hold(self.now(), fence, at_once, listens);
-        self.compare(core, script::broken(value).unwrap())
+        self.compare(core, script::broken(value).unwrap()).await
     }
 
     pub(super) async fn inspect(&self) -> Status {

@@ -1,0 +1,157 @@
+//! A server that lies costs an error: no memory, no hang, no panic.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::Client;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn liar(lie: impl Fn(usize, &mut TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let lie = Arc::new(lie);
+    let count = Arc::new(AtomicUsize::new(0));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (lie, count) = (lie.clone(), count.clone());
+            std::thread::spawn(move || {
+                let mut out = stream.try_clone().unwrap();
+                let mut input = BufReader::new(stream);
+                loop {
+                    let mut line = String::new();
+                    if input.read_line(&mut line).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    let n: usize = line.trim()[1..].parse().unwrap();
+                    let mut args = Vec::new();
+                    for _ in 0..n {
+                        let mut line = String::new();
+                        input.read_line(&mut line).unwrap();
+                        let len: usize = line.trim()[1..].parse().unwrap();
+                        let mut bytes = vec![0; len + 2];
+                        input.read_exact(&mut bytes).unwrap();
+                        bytes.truncate(len);
+                        args.push(bytes);
+                    }
+                    match args[0].as_slice() {
+                        b"HELLO" => out
+                            .write_all(b"%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n")
+                            .unwrap(),
+                        b"SUBSCRIBE" => {
+                            let channel = String::from_utf8(args[1].clone()).unwrap();
+                            let text = format!(
+                                ">3\r\n$9\r\nsubscribe\r\n${}\r\n{channel}\r\n:1\r\n",
+                                channel.len()
+                            );
+                            out.write_all(text.as_bytes()).unwrap();
+                        }
+                        b"EVALSHA" | b"EVAL" => {
+                            let n = count.fetch_add(1, Ordering::Relaxed);
+                            if n == 0 {
+                                out.write_all(b"$3\r\ncan\r\n").unwrap();
+                            } else {
+                                lie(n, &mut out);
+                            }
+                        }
+                        _ => out.write_all(b"+OK\r\n").unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+fn rss_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
+}
+
+#[tokio::test]
+async fn a_line_of_spaces_costs_no_memory() {
+    let url = liar(|_, out| {
+        let body = vec![b' '; 8 << 20];
+        let _ = out.write_all(format!("${}\r\n", body.len()).as_bytes());
+        let _ = out.write_all(&body);
+        let _ = out.write_all(b"\r\n");
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let before = rss_mb();
+    let got = client.lock("x").wait_timeout(ms(500)).try_acquire().await;
+    let grown = rss_mb() - before;
+    println!("{got:?} grew {grown} MB");
+    assert!(grown < 300, "8 MB of answer cost {grown} MB");
+}
+
+#[tokio::test]
+async fn a_huge_array_is_an_error() {
+    let url = liar(|_, out| {
+        let _ = out.write_all(b"*2147483647\r\n$1\r\na\r\n");
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let before = rss_mb();
+    let begun = Instant::now();
+    let got = client.lock("x").try_acquire().await;
+    println!(
+        "{got:?} grew {} MB in {:?}",
+        rss_mb() - before,
+        begun.elapsed()
+    );
+    assert!(begun.elapsed() < ms(1_500));
+    assert!(rss_mb() - before < 300);
+}
+
+#[tokio::test]
+async fn a_life_without_measure_is_no_panic() {
+    let url = liar(|_, out| {
+        let _ = out.write_all(b"*10\r\n$6\r\nqueued\r\n:1\r\n:1\r\n:1\r\n:0\r\n$1\r\no\r\n:5\r\n:1\r\n$20\r\n18446744073709551615\r\n$1\r\nl\r\n");
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let lock = client.lock("x").wait_timeout(ms(500));
+    let got = tokio::spawn(async move { lock.acquire().await }).await;
+    println!("{got:?}");
+    assert!(got.is_ok());
+}
+
+#[tokio::test]
+async fn a_try_ends_whatever_the_server_says() {
+    let url = liar(|_, out| {
+        let _ = out.write_all(
+            b"*9\r\n$4\r\nbusy\r\n:1\r\n:1\r\n:1\r\n$1\r\no\r\n:5\r\n:1\r\n:1000\r\n$1\r\nl\r\n",
+        );
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let got = tokio::time::timeout(ms(3_000), client.lock("x").try_acquire()).await;
+    assert!(got.is_ok(), "a try that never ends");
+}
+
+#[tokio::test]
+async fn an_endless_push_does_not_grow() {
+    let url = liar(|_, out| {
+        let body = vec![b'x'; 1 << 20];
+        let _ = out.write_all(b">3\r\n$7\r\nmessage\r\n$100000000000\r\n");
+        for _ in 0..400 {
+            if out.write_all(&body).is_err() {
+                return;
+            }
+        }
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let before = rss_mb();
+    let got = client.lock("x").try_acquire().await;
+    tokio::time::sleep(ms(2_000)).await;
+    println!("{got:?} grew {} MB", rss_mb() - before);
+    assert!(rss_mb() - before < 300);
+}

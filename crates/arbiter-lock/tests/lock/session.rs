@@ -1,0 +1,196 @@
+//! Sessions: one logical owner, whatever its tasks do at the same time.
+
+use std::time::{Duration, Instant};
+
+use arbiter_lock::Client;
+use testkit::{Server, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[tokio::test]
+async fn a_session_that_tries_and_acquires_at_once_does_not_wait_for_itself() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let session = client.session();
+    let name = unique_name();
+    // The server knows the script.
+    session
+        .lock(&name)
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let (trying, acquiring) = (session.lock(&name), session.lock(&name));
+    let both = async { tokio::join!(trying.try_acquire(), acquiring.acquire()) };
+    let (tried, acquired) = tokio::time::timeout(ms(3_000), both)
+        .await
+        .expect("the session waits for itself");
+    assert_eq!(tried.unwrap().unwrap().fence(), acquired.unwrap().fence());
+}
+
+#[tokio::test]
+async fn a_sharer_that_outlives_the_first_has_its_own_settings() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    let held = client.lock(&name).acquire().await.unwrap();
+    let session = client.session();
+    let first = session
+        .lock(&name)
+        .lease_time(ms(5_000))
+        .wait_timeout(ms(200));
+    let second = session
+        .lock(&name)
+        .lease_time(ms(10_000))
+        .wait_timeout(ms(3_000));
+    let first = tokio::spawn(async move { first.acquire().await });
+    tokio::time::sleep(ms(50)).await;
+    let second = tokio::spawn(async move { second.acquire().await });
+    assert!(first.await.unwrap().unwrap_err().is_contended());
+    tokio::time::sleep(ms(100)).await;
+    held.release().await.unwrap();
+    let got = second.await.unwrap();
+    assert!(got.is_ok(), "nobody of the session holds: {got:?}");
+}
+
+#[tokio::test]
+async fn an_outage_while_a_session_waits_is_no_contention() {
+    let mut server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    let held = client.lock(&name).acquire().await.unwrap();
+    let session = client.session();
+    let lock = session.lock(&name).wait_timeout(ms(2_500));
+    let plain = client.lock(&name).wait_timeout(ms(2_500));
+    let waits = tokio::spawn(async move { lock.acquire().await });
+    let plain = tokio::spawn(async move { plain.acquire().await });
+    tokio::time::sleep(ms(300)).await;
+    server.kill();
+    let plain = plain.await.unwrap().unwrap_err();
+    assert!(plain.is_unavailable(), "{plain}");
+    let error = waits.await.unwrap().unwrap_err();
+    drop(held);
+    assert!(error.is_unavailable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_limited_wait_of_a_session_outlasts_the_store_timeout() {
+    let server = Server::start();
+    let client = Client::builder()
+        .store(&server.url())
+        .store_timeout(ms(500))
+        .command_timeout(ms(300))
+        .connect()
+        .await
+        .unwrap();
+    let name = unique_name();
+    let session = client.session();
+    server.stop();
+    let plain = client.lock(&unique_name()).wait_timeout(ms(5_000));
+    let lock = session.lock(&name).wait_timeout(ms(5_000));
+    let plain = tokio::spawn(async move { plain.acquire().await });
+    let waits = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(1_800)).await;
+    server.cont();
+    assert!(plain.await.unwrap().is_ok());
+    let got = waits.await.unwrap();
+    assert!(got.is_ok(), "{got:?}");
+}
+
+#[test]
+fn a_session_survives_the_runtime_of_one_sharer() {
+    let server = Server::start();
+    let one = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let two = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let client = two.block_on(Client::connect(&server.url())).unwrap();
+    let name = unique_name();
+    let held = two.block_on(client.lock(&name).acquire()).unwrap();
+    let session = client.session();
+    let first = session.lock(&name);
+    one.spawn(async move { first.acquire().await });
+    std::thread::sleep(ms(200));
+    let second = session.lock(&name);
+    let second = two.spawn(async move { second.acquire().await });
+    std::thread::sleep(ms(200));
+    one.shutdown_timeout(ms(500));
+    std::thread::sleep(ms(200));
+    two.block_on(held.release()).unwrap();
+    let got = two.block_on(async { tokio::time::timeout(ms(5_000), second).await });
+    let got = got.expect("hangs").expect("panicked");
+    assert!(got.is_ok(), "{got:?}");
+}
+
+#[test]
+fn a_session_survives_the_blocked_runtime_of_one_sharer() {
+    let server = Server::start();
+    let one = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let two = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let client = two.block_on(Client::connect(&server.url())).unwrap();
+    let name = unique_name();
+    let held = two.block_on(client.lock(&name).acquire()).unwrap();
+    let session = client.session();
+    let first = session.lock(&name);
+    one.spawn(async move { first.acquire().await });
+    std::thread::sleep(ms(200));
+    let second = session.lock(&name);
+    let second = two.spawn(async move { second.acquire().await });
+    std::thread::sleep(ms(200));
+    one.spawn(async { std::thread::sleep(ms(8_000)) });
+    std::thread::sleep(ms(100));
+    two.block_on(held.release()).unwrap();
+    let got = two.block_on(async { tokio::time::timeout(ms(4_000), second).await });
+    one.shutdown_background();
+    let got = got.expect("hangs").expect("panicked");
+    assert!(got.is_ok(), "{got:?}");
+}
+
+#[tokio::test]
+async fn the_second_sharer_goes_on_when_the_first_is_dropped_or_not_polled() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    for kind in 0..2 {
+        let name = unique_name();
+        let held = client.lock(&name).acquire().await.unwrap();
+        let session = client.session();
+        let lock = session.lock(&name);
+        let mut first = Box::pin(async move { lock.acquire().await });
+        let _ = tokio::time::timeout(ms(100), first.as_mut()).await;
+        let lock = session.lock(&name);
+        let second = tokio::spawn(async move { lock.acquire().await.map(|g| (g, Instant::now())) });
+        tokio::time::sleep(ms(100)).await;
+        let kept = (kind == 0).then_some(first);
+        tokio::time::sleep(ms(100)).await;
+        let released = Instant::now();
+        held.release().await.unwrap();
+        let (guard, at) = tokio::time::timeout(ms(3_000), second)
+            .await
+            .expect("hangs")
+            .unwrap()
+            .unwrap();
+        println!("after {:?}", at - released);
+        guard.release().await.unwrap();
+        drop(kept);
+        tokio::time::sleep(ms(200)).await;
+        assert!(!client.lock(&name).inspect().await.unwrap().is_held());
+    }
+}
