@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, Event};
 use testkit::{Fault, Proxy, Server, unique_name};
 
+use crate::one_worker;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -176,16 +178,8 @@ async fn short_waits_do_not_cut_the_waiters_of_a_healthy_connection() {
 
 #[test]
 fn a_hold_in_memory_survives_the_runtime_of_another() {
-    let one = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let two = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let one = one_worker();
+    let two = one_worker();
     let client = Client::in_memory();
     one.block_on(async {
         client

@@ -16,3 +16,12 @@ mod processes;
 mod redis;
 mod session;
 mod stress;
+
+/// A runtime of the test's own, with one thread.
+fn one_worker() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
