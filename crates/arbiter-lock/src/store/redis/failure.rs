@@ -6,7 +6,7 @@ use crate::store::{Failure, FailureKind};
 
 /// What the error means, and whether the step may have been executed all the same.
 pub(super) fn failure_of(e: &RedisError) -> Failure {
-    match e.code() {
+    match code(e) {
         Some(code) => of_server(code, e),
         None => match e.kind() {
             ErrorKind::AuthenticationFailed => refused(FailureKind::Denied, e),
@@ -17,6 +17,21 @@ pub(super) fn failure_of(e: &RedisError) -> Failure {
             _ => Failure::unknown(FailureKind::Unreachable, e.to_string()),
         },
     }
+}
+
+/// The code of a server's error. Redis 6.2 wraps what went wrong within a script:
+/// `ERR Error running script (call to f_…): @user_script:3: -OOM command not allowed …`.
+fn code(e: &RedisError) -> Option<&str> {
+    let outer = e.code()?;
+    let is_code = |word: &&str| 3 <= word.len() && word.bytes().all(|b| b.is_ascii_uppercase());
+    let inner = e
+        .detail()
+        .filter(|detail| outer == "ERR" && detail.starts_with("Error running script"))
+        .and_then(|detail| {
+            let mut words = detail.split(' ').map(|word| word.trim_start_matches('-'));
+            words.find(is_code)
+        });
+    inner.or(Some(outer))
 }
 
 /// An error that the server answered: the scripts check before they write, so a step that is

@@ -3,7 +3,7 @@
 
 use arbiter_lock_core::{Acquired, Ended, Request, Tried};
 use redis::Value;
-use testkit::Server;
+use testkit::{Server, ServerBuilder};
 
 use super::super::failure::failure_of;
 use super::super::script::{self, Call};
@@ -67,7 +67,14 @@ async fn every_step_run_twice_leaves_what_it_left_once() {
 
 #[tokio::test]
 async fn somebodys_data_under_the_key_is_an_error_and_is_never_touched() {
-    let rig = Rig::new(Server::builder()).await;
+    for flavour in testkit::flavours() {
+        println!("{}", flavour.name);
+        never_touches_foreign_data(Server::builder().binary(&flavour.binary)).await;
+    }
+}
+
+async fn never_touches_foreign_data(server: ServerBuilder) {
+    let rig = Rig::new(server).await;
     let keys = rig.keys.clone();
     let request = request("r", "c0", 5_000);
     let lock = keys.lock.as_str();
@@ -101,7 +108,14 @@ async fn somebodys_data_under_the_key_is_an_error_and_is_never_touched() {
 
 #[tokio::test]
 async fn at_the_memory_limit_a_release_frees_and_hands_over_and_a_new_hold_changes_nothing() {
-    let mut rig = Rig::new(Server::builder()).await;
+    for flavour in testkit::flavours() {
+        println!("{}", flavour.name);
+        releases_at_the_memory_limit(Server::builder().binary(&flavour.binary)).await;
+    }
+}
+
+async fn releases_at_the_memory_limit(server: ServerBuilder) {
+    let mut rig = Rig::new(server).await;
     let keys = rig.keys.clone();
     let (holder, waiter) = (request("h", "c0", 5_000), request("w", "c0", 5_000));
     rig.acquire(&holder, None).await;
