@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// A clock whose moments are the time since some fixed moment of its own.
 #[derive(Clone, Debug)]
 #[cfg_attr(
-    not(feature = "redis"),
+    not(any(feature = "redis", feature = "embedded")),
     expect(
         dead_code,
         reason = "a store in this process lives by the runtime's clock"

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::find::server_binary;
 use crate::names::unique_name;
 use crate::resp::{Client, Reply};
-use crate::tls;
+use crate::tls::{self, Terminator};
 
 /// A real Redis or Valkey server of a test's own.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Server {
     tls_port: Option<u16>,
     folder: PathBuf,
     builder: ServerBuilder,
+    /// Speaks TLS where the server cannot.
+    terminator: Option<Terminator>,
 }
 
 /// How to start a [`Server`].
@@ -68,11 +70,12 @@ impl ServerBuilder {
     /// If it does not within 20 s, or ends for another reason than a port that is taken.
     pub fn start(self) -> Server {
         let begun = Instant::now();
+        let mut lacks_tls = false;
         loop {
             let port = free_port();
             let folder = std::env::temp_dir().join(format!("arbiter-{}", unique_name()));
             std::fs::create_dir_all(&folder).expect("a folder for the server");
-            let tls_port = self.tls.then(free_port);
+            let tls_port = (self.tls && !lacks_tls).then(free_port);
             if self.tls {
                 tls::write_certificate(&folder);
             }
@@ -83,11 +86,17 @@ impl ServerBuilder {
                 tls_port,
                 folder,
                 builder: self.clone(),
+                terminator: None,
             };
             if server.wait_until_up() {
+                server.terminator = lacks_tls.then(|| Terminator::before(port, &server.folder));
                 return server;
             }
             let log = server.log();
+            if tls_port.is_some() && tls::is_lacking(&log) {
+                lacks_tls = true;
+                continue;
+            }
             assert!(
                 log.contains("in use") && begun.elapsed() < START_LIMIT,
                 "the server does not start: {self:?}\n{log}"
@@ -164,10 +173,9 @@ impl Server {
     /// If it was not started with TLS.
     #[must_use]
     pub fn tls_url(&self) -> String {
-        format!(
-            "rediss://127.0.0.1:{}",
-            self.tls_port.expect("a server with TLS")
-        )
+        let terminated = self.terminator.as_ref().map(|terminator| terminator.port);
+        let port = self.tls_port.or(terminated).expect("a server with TLS");
+        format!("rediss://127.0.0.1:{port}")
     }
 
     /// The file with the certificate to trust.

@@ -1,6 +1,15 @@
-//! A certificate for a server on 127.0.0.1, which signs itself.
+//! TLS for a server on 127.0.0.1, with a certificate that signs itself.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 pub(crate) const CERTIFICATE: &str = "server.crt";
 pub(crate) const KEY: &str = "server.key";
@@ -23,4 +32,68 @@ pub(crate) fn arguments(port: u16) -> Vec<String> {
         ["--tls-auth-clients", "no"],
     ];
     options.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// Whether a server's log says that it was built without TLS.
+pub(crate) fn is_lacking(log: &str) -> bool {
+    log.contains("connection type tls") || log.contains("Bad directive")
+}
+
+/// Speaks TLS for a server that cannot, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Terminator {
+    pub(crate) port: u16,
+    _alive: oneshot::Sender<()>,
+}
+
+impl Terminator {
+    /// Before the server on that port, with the certificate in the folder.
+    pub(crate) fn before(server: u16, folder: &Path) -> Self {
+        let certificate = CertificateDer::from_pem_file(folder.join(CERTIFICATE));
+        let key = PrivateKeyDer::from_pem_file(folder.join(KEY));
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the usual versions of TLS")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.expect("the certificate")],
+                key.expect("its key"),
+            )
+            .expect("a certificate and its key");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a patient listener");
+        let port = listener.local_addr().expect("its address").port();
+        let (alive, mut ended) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                loop {
+                    tokio::select! {
+                        _ = &mut ended => return,
+                        Ok((stream, _)) = listener.accept() => {
+                            tokio::spawn(carry(acceptor.clone(), stream, server));
+                        }
+                    }
+                }
+            });
+        });
+        Self {
+            port,
+            _alive: alive,
+        }
+    }
+}
+
+/// A client that is no good, or that does not trust us, ends itself.
+async fn carry(acceptor: TlsAcceptor, stream: TcpStream, server: u16) {
+    if let Ok(mut client) = acceptor.accept(stream).await
+        && let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await
+    {
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
 }

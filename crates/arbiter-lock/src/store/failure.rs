@@ -16,8 +16,8 @@ pub(crate) struct Failure {
 /// the second does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
-    not(feature = "redis"),
-    expect(dead_code, reason = "only a server fails in these ways")
+    not(all(feature = "redis", feature = "embedded")),
+    expect(dead_code, reason = "each store fails in ways of its own")
 )]
 pub(crate) enum FailureKind {
     /// No connection, or it was lost.
