@@ -84,6 +84,17 @@ pub(crate) fn is_held(server: &Server, name: &str) -> bool {
     server.call(&["EXISTS", &format!("arbiter:{name}")]).int() == Some(1)
 }
 
+/// Waits for a whole line in a file, and answers it.
+pub(crate) fn line_of(path: &std::path::Path) -> String {
+    let read = || std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        eventually(ms(5_000), || read().ends_with('\n')),
+        "no line in {}",
+        path.display()
+    );
+    read()
+}
+
 /// Whether a key, with its prefix, comes to be held.
 pub(crate) fn eventually_held(server: &Server, key: &str) -> bool {
     eventually(ms(5_000), || server.call(&["EXISTS", key]).int() == Some(1))

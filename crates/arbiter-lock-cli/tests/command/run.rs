@@ -3,7 +3,7 @@
 use testkit::{Server, eventually, unique_name};
 
 use crate::rig::{
-    arbiter, bare, end, fresh_file, is_held, ms, output, runs, start, status_of, wait_for,
+    arbiter, bare, end, fresh_file, is_held, line_of, ms, output, runs, start, status_of,
 };
 
 #[test]
@@ -96,11 +96,7 @@ fn a_killed_arbiter_takes_the_whole_group_along_before_the_next_command_starts()
         &server,
         &["run", "--lease", "1500ms", &name, "--", "sh", "-c", &script],
     ));
-    wait_for(&pids);
-    assert!(eventually(ms(2_000), || std::fs::read_to_string(&pids)
-        .unwrap()
-        .ends_with('\n')));
-    let pids = std::fs::read_to_string(&pids).unwrap();
+    let pids = line_of(&pids);
     let pids: Vec<_> = pids.split_whitespace().collect();
     holder.kill().unwrap();
     holder.wait().unwrap();
@@ -130,10 +126,9 @@ fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends(
         "run", "--lease", "2s", "--grace", "400ms", &name, "--", "sh", "-c", &script,
     ];
     let holder = start(arbiter(&server, &run));
-    wait_for(&pid_file);
+    let pid = line_of(&pid_file);
     server.stop();
     let begun = std::time::Instant::now();
-    let pid = std::fs::read_to_string(&pid_file).unwrap();
     assert!(
         eventually(ms(2_000), || !runs(&pid)),
         "it outlives its lease"
@@ -185,7 +180,7 @@ fn a_lock_outlives_its_lease_while_the_command_runs() {
     let (server, name) = (Server::start(), unique_name());
     let (status, _, stderr) = output(arbiter(
         &server,
-        &["run", "--lease", "500ms", &name, "--", "sleep", "2"],
+        &["run", "--lease", "1500ms", &name, "--", "sleep", "4"],
     ));
     assert_eq!((status, stderr.as_str()), (0, ""));
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use nix::pty::openpty;
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{is_held, ms};
+use crate::rig::{fresh_file, is_held, ms};
 
 /// A shell that a test types into. What is to be interrupted is one process (`exec`): a shell that
 /// is about to fork may miss a Ctrl-C.
@@ -124,13 +124,20 @@ fn ctrl_z_gives_the_shell_back_from_within_a_script_and_a_pipeline() {
 fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
-    let line = format!("{} sh -c 'echo up; sleep 0.3'\n", shell.run);
+    let go = fresh_file();
+    let line = format!(
+        "{} sh -c 'echo up; while ! [ -e {} ]; do sleep 0.05; done'\n",
+        shell.run,
+        go.display()
+    );
     shell.types(&line);
     shell.reads("up\r\n");
     shell.types("\x1a");
     shell.reads("Stopped");
     shell.types("bg\n");
+    std::fs::write(&go, "").unwrap();
     assert!(eventually(ms(5_000), || !is_held(&server, &shell.lock)));
+    std::fs::remove_file(go).unwrap();
     shell.types("echo still-$((40+2))\n");
     shell.reads("still-42");
     shell.types("echo and-$((40+3))\n");

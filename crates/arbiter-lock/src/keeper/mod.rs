@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use arbiter_lock_core::Name;
 use table::Table;
 
 use crate::clock::Clock;
@@ -54,13 +55,19 @@ impl Keeper {
         }
     }
 
+    /// Starts to keep: before anything is sent, since without a keeper nobody would end what was
+    /// granted.
+    pub(crate) fn ready(&self, name: &Name) -> Result<(), Error> {
+        self.ensure_running().map_err(|e| {
+            let detail = format!("this system starts no thread for it: {e}");
+            let failure = Failure::before_sending(FailureKind::Unreachable, detail);
+            Error::of_store(name.as_str(), &self.shared.store.to_string(), failure)
+        })
+    }
+
     /// Renews the hold from now on, and finds out when it is lost.
     pub(crate) fn watch(&self, hold: Arc<HoldState>) -> Result<(), Error> {
-        self.ensure_running().map_err(|e| {
-            let failure =
-                Failure::before_sending(FailureKind::Other, format!("no keeper thread: {e}"));
-            Error::of_store(hold.name.as_str(), &self.shared.store.to_string(), failure)
-        })?;
+        self.ready(&hold.name)?;
         if self.shared.table().add(hold, self.shared.clock.now()) {
             self.shared.nudge.notify_one();
         }
@@ -137,18 +144,26 @@ impl Keeper {
     }
 }
 
+/// The thread comes first: where the system starts none, a runtime could not be dropped in the
+/// middle of the caller's.
 fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
     let running = task::Running {
         shared,
         is_guest: false,
     };
+    let (give, given) = std::sync::mpsc::channel::<tokio::runtime::Runtime>();
+    std::thread::Builder::new()
+        .name("arbiter-keeper".into())
+        .spawn(move || {
+            if let Ok(runtime) = given.recv() {
+                runtime.block_on(task::keep(running));
+            }
+        })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    std::thread::Builder::new()
-        .name("arbiter-keeper".into())
-        .spawn(move || runtime.block_on(task::keep(running)))
-        .map(drop)
+    give.send(runtime)
+        .map_err(|_| std::io::Error::other("the keeper's thread has ended"))
 }
 
 impl Drop for Keeper {

@@ -61,6 +61,7 @@ impl Attempt {
     ) -> Result<Self, Error> {
         options.check()?;
         inner.check_open()?;
+        inner.keeper.ready(&name)?;
         let link = inner.link();
         let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
         let request = Arc::new(Request {

@@ -227,7 +227,7 @@ async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
 async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_through_it() {
     let server = Server::start();
     let (client, name, guard) = held(&server).await;
-    server.call(&["CONFIG", "SET", "busy-reply-threshold", "50"]);
+    server.call(&["CONFIG", "SET", "lua-time-limit", "50"]);
     std::thread::scope(|threads| {
         threads.spawn(|| server.call(&["EVAL", "while true do end", "0"]));
         std::thread::sleep(ms(200));
