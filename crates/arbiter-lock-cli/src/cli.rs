@@ -75,10 +75,16 @@ pub(crate) struct RunArgs {
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,
     /// Wait for the lock that long at the most (1500ms, 30s, 5m; a bare number is seconds)
-    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,
     /// The status if somebody else has the lock
-    #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
+    #[arg(
+        short = 'E',
+        long,
+        value_name = "N",
+        default_value_t = 75,
+        allow_negative_numbers = true
+    )]
     pub(crate) conflict_exit_code: u8,
     /// How long the lock outlives a crash: 100ms to 365 days
     #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s")]

@@ -34,7 +34,7 @@ fn block_on(cli: Cli) -> Exit {
         .build();
     match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
-        Err(error) => output::bug(&error),
+        Err(error) => output::refused(&error),
     }
 }
 

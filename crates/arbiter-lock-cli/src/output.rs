@@ -18,9 +18,10 @@ pub(crate) fn say(message: &str) {
     }
 }
 
-pub(crate) fn bug(error: &dyn Display) -> Exit {
-    say(&format!("this is a fault of arbiter's own: {error}"));
-    Exit::Software
+/// The system gave no descriptor, thread or memory.
+pub(crate) fn refused(error: &dyn Display) -> Exit {
+    say(&format!("the system refuses what arbiter needs: {error}"));
+    Exit::Os
 }
 
 /// A word as a shell takes it.
@@ -29,7 +30,21 @@ pub(crate) fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
+    if word.chars().any(char::is_control) {
+        // Neither a line nor the terminal is anybody else's to write on.
+        return format!("$'{}'", ansi_c(word));
+    }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A word within `$'…'`.
+fn ansi_c(word: &str) -> String {
+    let escaped = |c: char| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    word.chars().map(escaped).collect()
 }
 
 /// What a waiter is told.
@@ -50,9 +65,21 @@ pub(crate) fn held(contended: &Contended, store: &StoreArgs) -> String {
         .map_or(String::new(), |holder| format!(" by {holder}"));
     let name = quoted(&contended.name);
     format!(
-        "{name} is held{holder}; see: arbiter status{} {name}",
+        "{name} is held{holder}{}; see: arbiter status{} {name}",
+        around(contended),
         store.again()
     )
+}
+
+/// What is to be known of a holder that runs this very command: it ends after us, so a wait for it
+/// never does.
+fn around(contended: &Contended) -> &'static str {
+    let outer = std::env::var("ARBITER_OWNER").ok();
+    let holder = contended.holder.as_ref().map(|holder| &holder.owner);
+    if holder.is_some() && holder == outer.as_ref() {
+        return ", which runs this very command: it would wait for itself";
+    }
+    ""
 }
 
 /// A duration for people.

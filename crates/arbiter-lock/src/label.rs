@@ -106,12 +106,13 @@ impl Label {
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program.as_deref().unwrap_or("unknown program");
-        f.write_str(program)?;
+        // Whoever may write to the store may have written it.
+        write!(f, "{}", program.escape_debug())?;
         if let Some(pid) = self.pid {
             write!(f, " (pid {pid})")?;
         }
         if let Some(host) = &self.host {
-            write!(f, " on {host}")?;
+            write!(f, " on {}", host.escape_debug())?;
         }
         match &self.note {
             Some(note) => write!(f, ": {}", note.escape_debug()),

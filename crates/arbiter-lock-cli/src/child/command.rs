@@ -19,7 +19,7 @@ pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
         output::say(&format!("cannot execute {}", path.display()));
         return Err(Exit::CannotExecute);
     }
-    output::say(&format!("no such command: {shown}"));
+    output::say(&format!("no such command: {}", output::quoted(&shown)));
     Err(Exit::NotFound)
 }
 

@@ -32,7 +32,7 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     store::check_name(name)?;
     let grace = grace(args)?;
     find(args.command.first().map_or("".as_ref(), |command| command))?;
-    let mut interrupts = Interrupts::new().map_err(|e| output::bug(&e))?;
+    let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let (news, told) = watch::channel(None);
     let client = tokio::select! {
         client = store::connect(store, News { narrator: narrator(args), news }) => client?,

@@ -1,9 +1,11 @@
 //! `arbiter status`: who holds a lock, and who waits.
 
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use arbiter_lock::{Holder, Label, Lock, NoopLogger, Status};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{StatusArgs, StoreArgs};
@@ -61,7 +63,20 @@ async fn watch(lock: &Lock, args: &StatusArgs) -> Exit {
             }
         }
         tokio::time::sleep(INTERVAL).await;
+        if nobody_reads() {
+            return Exit::Success;
+        }
     }
+}
+
+/// Whether stdout is a pipe whose reader has gone: until something changes, no write tells.
+fn nobody_reads() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| 0 < n)
+        && fds[0]
+            .revents()
+            .is_some_and(|e| e.contains(PollFlags::POLLERR))
 }
 
 fn write(text: &str) -> io::Result<()> {

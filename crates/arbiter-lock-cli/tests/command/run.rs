@@ -123,17 +123,16 @@ fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends(
         pid_file.display()
     );
     let run = [
-        "run", "--lease", "2s", "--grace", "400ms", &name, "--", "sh", "-c", &script,
+        // A fiftieth of it, 160 ms, is what a busy machine may be late.
+        "run", "--lease", "8s", "--grace", "400ms", &name, "--", "sh", "-c", &script,
     ];
     let holder = start(arbiter(&server, &run));
     let pid = line_of(&pid_file);
     server.stop();
-    let begun = std::time::Instant::now();
     assert!(
-        eventually(ms(2_000), || !runs(&pid)),
+        eventually(ms(8_000), || !runs(&pid)),
         "it outlives its lease"
     );
-    assert!(begun.elapsed() <= ms(2_050));
     let (status, _, stderr) = end(holder);
     assert_eq!(status, Some(79), "{stderr}");
     server.cont();

@@ -10,8 +10,9 @@ use testkit::{Server, eventually, unique_name};
 
 use crate::rig::{fresh_file, is_held, ms};
 
-/// A shell that a test types into. What is to be interrupted is one process (`exec`): a shell that
-/// is about to fork may miss a Ctrl-C.
+/// A shell that a test types into. What is to be interrupted or stopped is one process (`exec`): a
+/// shell that is about to fork may miss a Ctrl-C, and one that is stopped in the middle of its
+/// `vfork` never counts as stopped.
 struct Shell {
     shell: Child,
     keyboard: File,
@@ -125,17 +126,14 @@ fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let go = fresh_file();
-    let line = format!(
-        "{} sh -c 'echo up; while ! [ -e {} ]; do sleep 0.05; done'\n",
-        shell.run,
-        go.display()
-    );
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let line = format!("{} sh -c 'echo up; read x <{}'\n", shell.run, go.display());
     shell.types(&line);
     shell.reads("up\r\n");
     shell.types("\x1a");
     shell.reads("Stopped");
     shell.types("bg\n");
-    std::fs::write(&go, "").unwrap();
+    std::fs::write(&go, "go\n").unwrap();
     assert!(eventually(ms(5_000), || !is_held(&server, &shell.lock)));
     std::fs::remove_file(go).unwrap();
     shell.types("echo still-$((40+2))\n");
@@ -165,9 +163,8 @@ fn stopped_past_its_lease_the_command_does_not_go_on_with_fg() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let run = shell.run.replace(" run ", " run --lease 1s ");
-    shell.types(&format!(
-        "{run} sh -c 'trap \"\" TERM; while sleep 0.05; do echo tick; done'\n"
-    ));
+    let ticks = "$SIG{TERM} = q(IGNORE); $| = 1; while () { select undef, undef, undef, .05; print qq(tick\\n) }";
+    shell.types(&format!("{run} perl -e '{ticks}'\n"));
     shell.reads("tick\r\n");
     shell.types("\x1a");
     shell.reads("Stopped");
