@@ -204,10 +204,7 @@ fn a_skip_says_who_holds_and_quiet_says_nothing() {
         &["run", "-n", "-q", "-E", "0", &name, "--", "echo", "no"],
     ));
     assert_eq!(quiet, (0, String::new(), String::new()));
-    let (status, _, stderr) = output(arbiter(
-        &server,
-        &["run", "-w", "1200ms", &name, "--", "true"],
-    ));
+    let (status, _, stderr) = output(arbiter(&server, &["run", "-w", "3s", &name, "--", "true"]));
     assert!(
         status == 75 && stderr.contains("waiting, place 1"),
         "{stderr}"
@@ -219,16 +216,17 @@ fn a_skip_says_who_holds_and_quiet_says_nothing() {
 #[test]
 fn break_asks_the_holder_to_stop_and_frees_when_it_has() {
     let (server, name) = (Server::start(), unique_name());
-    let file = fresh_file();
+    let (ready, file) = (fresh_file(), fresh_file());
     let script = format!(
-        "trap 'echo stopped > {}; exit 0' TERM; while :; do sleep 0.1; done",
-        file.display()
+        "trap 'echo stopped > {}; exit 0' TERM; touch {}; while :; do sleep 0.1; done",
+        file.display(),
+        ready.display()
     );
     let holder = start(arbiter(
         &server,
         &["run", "--lease", "3s", &name, "--", "sh", "-c", &script],
     ));
-    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    wait_for(&ready); // it is held before the shell has set its trap
     let fence = server
         .call(&["HGET", &format!("arbiter:{name}"), "fence"])
         .text()
@@ -239,6 +237,7 @@ fn break_asks_the_holder_to_stop_and_frees_when_it_has() {
     wait_for(&file);
     assert!(!is_held(&server, &name));
     assert_eq!(end(holder).0, Some(79));
+    std::fs::remove_file(ready).unwrap();
     std::fs::remove_file(file).unwrap();
 }
 

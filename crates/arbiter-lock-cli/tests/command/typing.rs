@@ -1,8 +1,11 @@
 //! What is typed wrong, and what is said to it.
 
-use testkit::{Server, unique_name};
+use std::io::Read as _;
+use std::process::Stdio;
 
-use crate::rig::{arbiter, bare, end, eventually_held, output, signal, start};
+use testkit::{Server, eventually, unique_name};
+
+use crate::rig::{arbiter, bare, end, eventually_held, ms, output, signal, start};
 
 #[test]
 fn no_message_shows_a_password() {
@@ -113,4 +116,42 @@ fn a_stdout_that_cannot_be_written_is_said() {
     command.stderr(std::process::Stdio::piped());
     let (status, _, stderr) = end(command.spawn().unwrap());
     assert!(status == Some(71) && stderr.contains("stdout"), "{stderr}");
+}
+
+#[test]
+fn one_that_would_wait_for_itself_is_told() {
+    let (server, name) = (Server::start(), unique_name());
+    let own = env!("CARGO_BIN_EXE_arbiter");
+    let nested = ["run", &name, "--", own, "run", "-n", &name, "--", "true"];
+    let (status, _, stderr) = output(arbiter(&server, &nested));
+    assert_eq!(status, 75, "{stderr}");
+    assert!(stderr.contains("it would wait for itself"), "{stderr}");
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it_any_more() {
+    let (server, name) = (Server::start(), unique_name());
+    let mut watch = arbiter(&server, &["status", "--watch", &name]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 1];
+    watch.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert!(eventually(ms(5_000), || watch
+        .try_wait()
+        .unwrap()
+        .is_some()));
+}
+
+#[test]
+fn what_others_have_written_cannot_write_on_the_terminal() {
+    let server = Server::start();
+    let name = "job\n\x1b[31marbiter: forged";
+    let key = format!("arbiter:{name}");
+    let label = "ho\x1bst 7 pro\x1bgram no\x1bte";
+    server.call(&["HSET", &key, "owner", "x", "fence", "7", "label", label]);
+    let (status, _, stderr) = output(arbiter(&server, &["run", "-n", name, "--", "true"]));
+    assert_eq!(status, 75, "{stderr}");
+    assert!(
+        stderr.lines().count() == 1 && !stderr.contains('\x1b'),
+        "{stderr:?}"
+    );
 }
