@@ -111,7 +111,6 @@ impl Nest {
         options.check()?;
         let begun = inner.clock.now();
         loop {
-            let entered = self.entered.notified();
             let grip = match self.way(&inner, &name, &options) {
                 Way::Held(grip) => grip,
                 Way::Alone => {
@@ -138,7 +137,7 @@ impl Nest {
                                 acquired => acquired?,
                             }
                         }
-                        () = entered => continue,
+                        () = self.held_after_all(&name) => continue,
                     }
                 }
             };
@@ -224,6 +223,18 @@ impl Nest {
         self.names().entry(name).or_default().held = Arc::downgrade(&grip);
         self.entered.notify_waiters();
         grip
+    }
+
+    /// Waits until another task has come to hold that name. Of what the session comes to hold
+    /// otherwise, nothing is to be noticed: who waits keeps its place.
+    async fn held_after_all(&self, name: &Name) {
+        loop {
+            let entered = self.entered.notified();
+            if self.holds(name) {
+                return;
+            }
+            entered.await;
+        }
     }
 
     fn holds(&self, name: &Name) -> bool {

@@ -117,7 +117,8 @@ fn lives(group: Pid) -> bool {
             // After the name, in parentheses: state, parent, group, and, as the 18th, threads.
             let (_, rest) = stat.rsplit_once(')')?;
             let words: Vec<&str> = rest.split_whitespace().collect();
-            let is_dead = matches!(*words.first()?, "Z" | "X") && *words.get(17)? <= "1";
+            let is_dead =
+                matches!(*words.first()?, "Z" | "X") && matches!(*words.get(17)?, "0" | "1");
             (*words.get(2)? == group).then_some(!is_dead)
         })
         .collect();

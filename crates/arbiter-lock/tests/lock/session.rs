@@ -166,3 +166,24 @@ async fn the_second_sharer_goes_on_when_the_first_is_dropped_or_not_polled() {
         assert!(!client.lock(&name).inspect().await.unwrap().is_held());
     }
 }
+
+#[tokio::test]
+async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else() {
+    let client = Client::in_memory();
+    let held = client.lock("a").acquire().await.unwrap();
+    let session = client.session();
+    let lock = session.lock("a");
+    let mut first = tokio::spawn(async move { lock.acquire().await.unwrap() });
+    tokio::time::sleep(ms(50)).await;
+    let lock = client.lock("a");
+    let second = tokio::spawn(async move { lock.acquire().await.unwrap() });
+    tokio::time::sleep(ms(50)).await;
+    drop(session.lock("b").acquire().await.unwrap());
+    tokio::time::sleep(ms(50)).await;
+    held.release().await.unwrap();
+    let got = tokio::time::timeout(ms(1_000), &mut first).await;
+    let got = got.expect("another was granted before it").unwrap();
+    assert!(!second.is_finished());
+    got.release().await.unwrap();
+    drop(second.await.unwrap());
+}
