@@ -1,5 +1,6 @@
 //! The SQLite file: how it is opened and kept, its clock, and a step on it.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,6 +57,10 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &path);
+        if !path.exists() {
+            // SQLite alone would make it for one user to write, whatever the umask.
+            File::create_new(&path).map_err(|e| failure::of_io(&e, &path))?;
+        }
         let connection = Connection::open_with_flags(&path, flags).map_err(|e| failed(&e))?;
         let identity = identity(&path).map_err(|e| failure::of_io(&e, &path))?;
         let mut database = Self {

@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
@@ -75,11 +75,11 @@ pub(crate) fn default_url() -> Result<String, Error> {
 }
 
 /// Makes the folder where there is none, for its user alone, and finds out whether it will do.
+/// What is made in it is for those whom the folder is for.
 pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
-    let mut private = DirBuilder::new();
-    private.recursive(true).mode(0o700);
+    let mut mode = 0o700;
     for folder in [folder.to_owned(), folder.join("live")] {
-        match private.create(&folder) {
+        match DirBuilder::new().recursive(true).mode(mode).create(&folder) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 return Err(Failure::before_sending(
                     FailureKind::Unsupported,
@@ -94,6 +94,8 @@ pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
             Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
         )
         .map_err(|e| failure::of_io(&e.into(), &folder))?;
+        let found = std::fs::metadata(&folder).map_err(|e| failure::of_io(&e, &folder))?;
+        mode = found.permissions().mode() & 0o777;
     }
     refuse_networks(folder)
 }
@@ -145,6 +147,25 @@ mod tests {
         let long = format!("file:///{}", "x".repeat(LONGEST));
         let error = folder_of_url(&long).unwrap_err().to_string();
         assert!(error.contains("71 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_is_made_in_a_folder_is_for_those_whom_the_folder_is_for() {
+        let scratch = super::super::tests::folder();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let (own, shared) = (scratch.path().join("own"), scratch.path().join("shared"));
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o750)).unwrap();
+        for (folder, expected) in [(own, 0o700), (shared, 0o750)] {
+            prepare(&folder).unwrap();
+            assert_eq!(mode(&folder), expected);
+            assert_eq!(mode(&folder.join("live")), expected);
+            // As any file that is made here, by the umask alone: others of the group may write.
+            drop(super::super::database::Database::open(&folder, || Ok(())).unwrap());
+            drop(super::super::gate::open(&folder).unwrap());
+            let database = mode(&folder.join("arbiter.db"));
+            assert_eq!(database, mode(&folder.join("gate")));
+        }
     }
 
     #[test]

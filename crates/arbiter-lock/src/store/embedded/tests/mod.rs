@@ -4,10 +4,10 @@ mod opening;
 use std::path::PathBuf;
 
 /// A folder of a test's own, removed with its value.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &std::path::Path {
         &self.0
     }
 }
@@ -18,7 +18,7 @@ impl Drop for Scratch {
     }
 }
 
-fn folder() -> Scratch {
+pub(super) fn folder() -> Scratch {
     let path = std::env::temp_dir().join(format!("arb-{:016x}", rand::random::<u64>()));
     std::fs::create_dir(&path).unwrap();
     Scratch(path)
