@@ -221,3 +221,24 @@ fn commands_that_have_ended_leave_no_files_of_theirs() {
         left()
     );
 }
+
+#[test]
+fn a_folder_that_a_group_may_write_serves_the_whole_group() {
+    let folder = Folder::new();
+    let arbiter = bare(&[]);
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-ec",
+        r#"umask 007; mkdir "$STORE"; chmod 770 "$STORE"
+        "$ARBITER" --store "file://$STORE" run -q job -- true
+        cd "$STORE"; stat -c %a arbiter.db gate live"#,
+    ]);
+    shell.env("ARBITER", arbiter.get_program());
+    shell.env("STORE", folder.path().join("shared"));
+    let (status, stdout, stderr) = output(shell);
+    assert_eq!(
+        (status, stdout.as_str()),
+        (0, "660\n660\n770\n"),
+        "{stderr}"
+    );
+}

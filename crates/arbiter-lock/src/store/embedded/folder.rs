@@ -160,11 +160,6 @@ mod tests {
             prepare(&folder).unwrap();
             assert_eq!(mode(&folder), expected);
             assert_eq!(mode(&folder.join("live")), expected);
-            // As any file that is made here, by the umask alone: others of the group may write.
-            drop(super::super::database::Database::open(&folder, || Ok(())).unwrap());
-            drop(super::super::gate::open(&folder).unwrap());
-            let database = mode(&folder.join("arbiter.db"));
-            assert_eq!(database, mode(&folder.join("gate")));
         }
     }
 
