@@ -1,5 +1,6 @@
 //! What the steps answer.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Moment;
@@ -123,6 +124,41 @@ pub enum Renewed {
         /// Whether somebody else holds instead.
         taken: bool,
     },
+}
+
+/// The reply to `downgrade`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downgraded {
+    /// The hold is a shared one, with the life that it had.
+    Downgraded,
+    /// There is no such hold.
+    NotYours {
+        /// Whether somebody else holds instead.
+        taken: bool,
+    },
+    /// Those who wait to share have stated a limit, which a reader has not.
+    Refused(Refusal),
+}
+
+/// The reply to `resize`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resized {
+    /// The limit is the new one.
+    Resized {
+        /// What it was.
+        before: NonZeroU32,
+    },
+    /// Nobody holds under a limit.
+    NotHeld,
+}
+
+/// The reply to a step that writes something for a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is written.
+    Written,
+    /// There is no such hold, or, for the end of a run, no such run.
+    NotYours,
 }
 
 /// The reply to `end`.

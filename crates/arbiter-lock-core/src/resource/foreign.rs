@@ -1,7 +1,7 @@
 //! What foreign clients and operators do to a resource behind our back.
 
 use super::rows::{Hold, Rows};
-use super::{Moment, Resource, Table};
+use super::{Moment, Resource};
 
 impl<R: Rows> Resource<R> {
     /// Whoever held has been deleted.
@@ -25,11 +25,9 @@ impl<R: Rows> Resource<R> {
 
     fn drop_all(&mut self) {
         self.root_mut().exclusive = None;
-        // Bounded by the shared holds.
-        while self.root().sharing.is_some()
-            && let Some(hold) = self.rows.first_to_lapse()
-        {
-            self.drop_hold(&hold);
+        if self.root().sharing.is_some() {
+            let all = self.rows.lapsed(u64::MAX);
+            all.iter().for_each(|hold| self.drop_hold(hold));
         }
     }
 
@@ -41,16 +39,14 @@ impl<R: Rows> Resource<R> {
         let last_milli = life_ms.map(|life| now.last_milli(life));
         self.root_mut().exclusive = Some(Hold::foreign(owner, last_milli));
     }
-}
 
-impl Resource<Table> {
-    /// Somebody set the life of what is held to `life_ms`, or to no end.
+    /// Somebody set the life of what is held to `life_ms`, or to no end. Shared holds keep their
+    /// own lives: that of the key counts for them only where it ends, and then they vanish.
     pub fn life_changed(&mut self, now: Moment, life_ms: Option<u64>) {
         self.settle(now);
         let last_milli = life_ms.map(|life| now.last_milli(life));
         if let Some(hold) = &mut self.root_mut().exclusive {
             hold.last_milli = last_milli;
         }
-        self.rows.set_ends(last_milli);
     }
 }

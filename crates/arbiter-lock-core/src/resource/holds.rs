@@ -20,6 +20,7 @@ impl Hold {
             channel: request.channel.clone(),
             label: request.label.clone(),
             stopping: false,
+            value: None,
         }
     }
 
@@ -33,10 +34,11 @@ impl Hold {
             channel: "".into(),
             label: "".into(),
             stopping: false,
+            value: None,
         }
     }
 
-    fn stands(&self, now: Moment) -> bool {
+    pub(super) fn stands(&self, now: Moment) -> bool {
         now.as_millis() <= self.end()
     }
 
@@ -55,7 +57,7 @@ impl Hold {
         life
     }
 
-    fn view(&self, now: Moment) -> HolderView {
+    pub(super) fn view(&self, now: Moment) -> HolderView {
         HolderView {
             owner: self.owner.clone(),
             fence: self.fence,
@@ -74,16 +76,12 @@ impl<R: Rows> Resource<R> {
             self.drop_hold(&hold);
             return true;
         }
-        let mut lapsed = false;
-        // Bounded by the shared holds, each of which lapses once.
-        while self.root().sharing.is_some()
-            && let Some(hold) = self.rows.first_to_lapse()
-            && !hold.stands(now)
-        {
-            self.drop_hold(&hold);
-            lapsed = true;
+        if self.root().sharing.is_none() {
+            return false;
         }
-        lapsed
+        let lapsed = self.rows.lapsed(now.as_millis());
+        lapsed.iter().for_each(|hold| self.drop_hold(hold));
+        !lapsed.is_empty()
     }
 
     /// Ends a hold that stands in the records.
@@ -107,7 +105,10 @@ impl<R: Rows> Resource<R> {
     /// Whether a hold of that mode may join those that stand.
     pub(super) fn admits(&self, mode: Mode) -> bool {
         match (&self.root().exclusive, &self.root().sharing, mode) {
-            (None, None, _) => true,
+            (None, None, Mode::Exclusive) => true,
+            (None, None, Mode::Shared { weight, limit }) => {
+                limit.first().is_none_or(|limit| weight <= limit)
+            }
             (None, Some(held), Mode::Shared { weight, .. }) => held
                 .limit
                 .is_none_or(|limit| held.weight + u64::from(weight.get()) <= limit.get().into()),
@@ -123,7 +124,7 @@ impl<R: Rows> Resource<R> {
         };
         match &self.root().sharing {
             Some(sharing) => Some(sharing.limit),
-            None => waiting().map(|waiter| waiter.request.mode.limit()),
+            None => waiting().map(|waiter| waiter.request.mode.first_limit()),
         }
     }
 
@@ -136,7 +137,7 @@ impl<R: Rows> Resource<R> {
         }
         let sharing = root.sharing.get_or_insert(Sharing {
             generation: hold.fence.unwrap_or_default(),
-            limit: mode.limit(),
+            limit: mode.first_limit(),
             count: 0,
             weight: 0,
         });
@@ -177,7 +178,7 @@ impl<R: Rows> Resource<R> {
             return hold.stands(now).then(|| hold.view(now));
         }
         let sharing = root.sharing?;
-        let longest = self.rows.last_to_lapse()?;
+        let longest = self.rows.last_to_lapse(1).pop()?;
         longest.stands(now).then(|| HolderView {
             owner: SHARED_OWNER.into(),
             fence: Some(sharing.generation),

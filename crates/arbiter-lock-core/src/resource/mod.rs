@@ -12,16 +12,21 @@ mod holds;
 mod queue;
 mod request;
 mod rows;
+mod runs;
+mod sharing;
 mod status;
 mod steps;
 mod table;
 
-pub use answer::{Acquired, Answer, Broken, Ended, Grant, HolderView, Refusal, Renewed, Tried};
+pub use answer::{
+    Acquired, Answer, Broken, Downgraded, Ended, Grant, HolderView, Refusal, Renewed, Resized,
+    Tried, Written,
+};
 pub use hand_over::{MAX_STEPS, first_life_ms};
 pub use queue::PLACES;
-pub use request::{Mode, Request};
-pub use rows::{Forgotten, Hold, Note, Root, Rows, Sharing, Waiter};
-pub use status::{Status, WaiterView};
+pub use request::{Limit, Mode, Request};
+pub use rows::{Forgotten, Hold, Note, Root, Rows, Run, Sharing, Waiter};
+pub use status::{SharerView, SharingView, Status, WaiterView};
 pub use table::Table;
 
 use crate::Moment;
@@ -86,7 +91,7 @@ impl<R: Rows> Resource<R> {
     pub fn is_forgotten(&mut self, now: Moment) -> bool {
         self.settle(now);
         self.prune_queue(now);
-        self.root().is_forgotten(now)
+        self.root().is_forgotten(now) && self.last_run(now).is_none()
     }
 
     /// Ends what time has ended. Every step begins with it.

@@ -28,9 +28,32 @@ pub enum Mode {
     Shared {
         /// How much of the limit it takes.
         weight: NonZeroU32,
-        /// The most that all shared holds may weigh together; all must state the same.
-        limit: Option<NonZeroU32>,
+        /// What it says of the most that all shared holds may weigh together.
+        limit: Limit,
     },
+}
+
+/// What a request to share says of the limit. The first to share sets it, and another than the
+/// one in force is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// There is none.
+    Unlimited,
+    /// It is this one.
+    Stated(NonZeroU32),
+    /// It is the one in force; this one where none is.
+    Followed(NonZeroU32),
+}
+
+impl Limit {
+    /// The limit that it sets where none is in force.
+    #[must_use]
+    pub fn first(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Unlimited => None,
+            Self::Stated(limit) | Self::Followed(limit) => Some(limit),
+        }
+    }
 }
 
 impl Mode {
@@ -41,10 +64,11 @@ impl Mode {
         }
     }
 
-    pub(super) fn limit(self) -> Option<NonZeroU32> {
+    /// The limit that it sets where none is in force.
+    pub(super) fn first_limit(self) -> Option<NonZeroU32> {
         match self {
             Self::Exclusive => None,
-            Self::Shared { limit, .. } => limit,
+            Self::Shared { limit, .. } => limit.first(),
         }
     }
 }

@@ -23,10 +23,10 @@ pub trait Rows {
     fn shared(&self, owner: &str) -> Option<Hold>;
     /// The shared hold with that fence.
     fn shared_of_fence(&self, fence: u64) -> Option<Hold>;
-    /// The shared hold whose life ends first; ties by fence.
-    fn first_to_lapse(&self) -> Option<Hold>;
-    /// The shared hold whose life ends last; ties by fence.
-    fn last_to_lapse(&self) -> Option<Hold>;
+    /// The shared holds whose life ends before that millisecond.
+    fn lapsed(&self, milli: u64) -> Vec<Hold>;
+    /// The shared holds whose lives end last, the very last first; ties by owner.
+    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold>;
     /// Keeps a shared hold, in place of the one of its owner.
     fn put_shared(&mut self, hold: Hold);
     /// Removes the shared hold of that owner, if there is one.
@@ -62,6 +62,11 @@ pub trait Rows {
     fn forget_before(&mut self, moment: Moment) -> Forgotten;
     /// Removes all waiters and notes.
     fn forget_queue(&mut self);
+
+    /// The last run.
+    fn run(&self) -> Option<Run>;
+    /// Keeps a run, in place of the last.
+    fn put_run(&mut self, run: Run);
 }
 
 /// What is kept once for a resource.
@@ -121,6 +126,23 @@ pub struct Hold {
     pub label: Arc<str>,
     /// Whether an operator asked it to stop.
     pub stopping: bool,
+    /// What its holder proclaims.
+    pub value: Option<Arc<str>>,
+}
+
+/// Work that was begun under an exclusive hold, and is remembered beyond it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The fencing token of the hold.
+    pub fence: u64,
+    /// Who ran it.
+    pub label: Arc<str>,
+    /// When it was begun.
+    pub started: Moment,
+    /// When it ended, and what came of it, where somebody said so.
+    pub ended: Option<(Moment, Arc<str>)>,
+    /// The last millisecond for which it is remembered.
+    pub until: u64,
 }
 
 /// A waiter.

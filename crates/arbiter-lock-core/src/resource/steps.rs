@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use super::answer::{Acquired, Answer, Broken, Ended, Refusal, Renewed, Tried};
 use super::hand_over::{Caller, Handed, first_life_ms};
 use super::rows::{Hold, Rows, Waiter};
-use super::status::{Status, WaiterView};
-use super::{Mode, Moment, Request, Resource};
+use super::status::{SharerView, SharingView, Status, WaiterView};
+use super::{Limit, Mode, Moment, Request, Resource};
 
 impl<R: Rows> Resource<R> {
     /// Grants the request, or queues it; repeated, it says that the waiter lives (a *look*).
@@ -122,14 +122,18 @@ impl<R: Rows> Resource<R> {
         let Mode::Shared { weight, limit } = request.mode else {
             return None;
         };
-        match self.limit_in_force() {
-            Some(stored) if stored != limit => Some(Refusal::LimitDiffers {
-                limit: stored.map(NonZeroU32::get),
-            }),
-            _ => limit
-                .filter(|limit| *limit < weight)
-                .map(|limit| Refusal::AboveLimit { limit: limit.get() }),
-        }
+        let limit = match (self.limit_in_force(), limit) {
+            (None, _) => limit.first(),
+            (Some(Some(stored)), Limit::Followed(_)) => Some(stored),
+            (Some(stored), _) if stored != limit.first() => {
+                return Some(Refusal::LimitDiffers {
+                    limit: stored.map(NonZeroU32::get),
+                });
+            }
+            (Some(stored), _) => stored,
+        };
+        let above = limit.filter(|limit| *limit < weight);
+        above.map(|limit| Refusal::AboveLimit { limit: limit.get() })
     }
 
     /// Prolongs the hold that has this owner *and* this fence. It never creates one, never
@@ -222,15 +226,42 @@ impl<R: Rows> Resource<R> {
             ticket: w.ticket,
             label: w.request.label,
         };
+        let alone = self.root().exclusive.as_ref();
         Status {
             holder: self.holder(now),
+            value: alone
+                .filter(|hold| hold.stands(now))
+                .and_then(|hold| hold.value.clone()),
+            sharing: self.sharing_view(now),
             waiting: waiting.unwrap_or_default(),
             waiters: first.into_iter().flatten().map(view).collect(),
         }
     }
 
+    fn sharing_view(&self, now: Moment) -> Option<SharingView> {
+        let sharing = self.root().sharing?;
+        let lapsed = self.rows.lapsed(now.as_millis());
+        let lapsed_weight: u64 = lapsed.iter().map(|hold| u64::from(hold.weight)).sum();
+        let count = sharing.count - lapsed.len() as u64;
+        let last = self.rows.last_to_lapse(Status::MOST_SHARERS);
+        let view = |hold: Hold| SharerView {
+            weight: hold.weight,
+            holder: hold.view(now),
+        };
+        (0 < count).then(|| SharingView {
+            limit: sharing.limit.map(NonZeroU32::get),
+            weight: sharing.weight - lapsed_weight,
+            count,
+            holders: last
+                .into_iter()
+                .filter(|hold| hold.stands(now))
+                .map(view)
+                .collect(),
+        })
+    }
+
     /// Ends a hold by its holder's or an operator's will.
-    fn free(&mut self, hold: &Hold) {
+    pub(super) fn free(&mut self, hold: &Hold) {
         self.drop_hold(hold);
         if self.is_free() {
             self.grant_ended();

@@ -1,9 +1,9 @@
 //! The records of one resource, in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::rows::{Forgotten, Hold, Note, Root, Rows, Waiter};
+use super::rows::{Forgotten, Hold, Note, Root, Rows, Run, Waiter};
 use super::{Moment, Request};
 
 /// The records of one resource, in memory.
@@ -11,8 +11,8 @@ use super::{Moment, Request};
 pub struct Table {
     root: Root,
     shared: HashMap<Arc<str>, Hold>,
-    /// Shared holds by the end of their lives, then fence.
-    lives: BTreeMap<(u64, Option<u64>), Arc<str>>,
+    /// Shared holds by the end of their lives, then owner.
+    lives: BTreeSet<(u64, Arc<str>)>,
     owners_by_fence: HashMap<u64, Arc<str>>,
     waiters: HashMap<Arc<str>, Waiter>,
     /// Those who were not passed over, in order.
@@ -22,23 +22,12 @@ pub struct Table {
     notes: HashMap<(Note, Arc<str>), Moment>,
     /// Waiters and notes, by when they were touched.
     touched: BTreeSet<(Moment, Option<Note>, Arc<str>)>,
+    run: Option<Run>,
 }
 
 impl Table {
-    /// Lets all shared holds end with that millisecond, or with none.
-    pub(super) fn set_ends(&mut self, last_milli: Option<u64>) {
-        let holds: Vec<_> = self.shared.values().cloned().collect();
-        for hold in holds {
-            self.put_shared(Hold { last_milli, ..hold });
-        }
-    }
-
     fn waiter_at(&self, place: Option<&(u64, Arc<str>)>) -> Option<Waiter> {
         place.and_then(|(_, id)| self.waiter(id))
-    }
-
-    fn hold_of(&self, owner: Option<&Arc<str>>) -> Option<Hold> {
-        owner.and_then(|owner| self.shared(owner))
     }
 }
 
@@ -59,18 +48,19 @@ impl Rows for Table {
         self.shared(self.owners_by_fence.get(&fence)?)
     }
 
-    fn first_to_lapse(&self) -> Option<Hold> {
-        self.hold_of(self.lives.values().next())
+    fn lapsed(&self, milli: u64) -> Vec<Hold> {
+        let lapsed = self.lives.iter().take_while(|(end, _)| *end < milli);
+        lapsed.filter_map(|(_, owner)| self.shared(owner)).collect()
     }
 
-    fn last_to_lapse(&self) -> Option<Hold> {
-        self.hold_of(self.lives.values().next_back())
+    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold> {
+        let last = self.lives.iter().rev().take(at_most);
+        last.filter_map(|(_, owner)| self.shared(owner)).collect()
     }
 
     fn put_shared(&mut self, hold: Hold) {
         self.remove_shared(&hold.owner);
-        self.lives
-            .insert((hold.end(), hold.fence), hold.owner.clone());
+        self.lives.insert((hold.end(), hold.owner.clone()));
         if let Some(fence) = hold.fence {
             self.owners_by_fence.insert(fence, hold.owner.clone());
         }
@@ -79,7 +69,7 @@ impl Rows for Table {
 
     fn remove_shared(&mut self, owner: &str) {
         if let Some(hold) = self.shared.remove(owner) {
-            self.lives.remove(&(hold.end(), hold.fence));
+            self.lives.remove(&(hold.end(), hold.owner.clone()));
             if let Some(fence) = hold.fence {
                 self.owners_by_fence.remove(&fence);
             }
@@ -178,5 +168,13 @@ impl Rows for Table {
         self.sharers.clear();
         self.notes.clear();
         self.touched.clear();
+    }
+
+    fn run(&self) -> Option<Run> {
+        self.run.clone()
+    }
+
+    fn put_run(&mut self, run: Run) {
+        self.run = Some(run);
     }
 }

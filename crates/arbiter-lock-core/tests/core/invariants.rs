@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, Ended, Grant, Mode, Moment, Request, Resource, Tried};
+use arbiter_lock_core::{
+    Acquired, Ended, Grant, Limit, Mode, Moment, Request, Resource, Status, Tried,
+};
 use proptest::prelude::*;
 
 /// Requests that wait; as many more only ever try.
@@ -23,6 +25,8 @@ enum Step {
     Vanish,
     LoseQueue,
     LoseFence,
+    Resize(u32),
+    Downgrade(usize),
 }
 
 fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
@@ -36,6 +40,8 @@ fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2_000_000_u64).prop_map(if may_lose_fences { Step::Pass } else { Step::Back }),
         1 => Just(Step::Seize),
         1 => Just(Step::Vanish),
+        1 => (1..5_u32).prop_map(Step::Resize),
+        1 => (0..IDS).prop_map(Step::Downgrade),
         1 => Just(Step::LoseQueue),
         1 => Just(if may_lose_fences { Step::LoseFence } else { Step::Vanish }),
     ];
@@ -114,7 +120,19 @@ impl Observer {
         }
     }
 
+    /// Does a step, which never lets anybody in above a limit, nor beside one who is alone.
     fn step(&mut self, step: &Step) {
+        let weight = |status: &Status| status.sharing.as_ref().map_or(0, |s| s.weight);
+        let before = weight(&self.resource.inspect(self.at()));
+        self.do_step(step);
+        let after = self.resource.inspect(self.at());
+        let limit = after.sharing.as_ref().and_then(|sharing| sharing.limit);
+        assert!(weight(&after) <= before || limit.is_none_or(|l| weight(&after) <= l.into()));
+        let owner = after.holder.as_ref().map(|holder| &*holder.owner);
+        assert_eq!(after.sharing.is_some(), owner == Some("shared"));
+    }
+
+    fn do_step(&mut self, step: &Step) {
         let at = self.at();
         match step {
             Step::Acquire(id, with_ticket) => {
@@ -202,6 +220,17 @@ impl Observer {
                 self.buried = vec![None; IDS];
             }
             Step::LoseFence => self.resource.last_fence_lost(),
+            Step::Resize(limit) => {
+                let limit = NonZeroU32::new(*limit).unwrap();
+                let answer = self.resource.resize(at, limit, |_| true);
+                self.pushed(&answer.granted, None);
+            }
+            Step::Downgrade(id) => {
+                let owner = self.requests[*id].id.clone();
+                let fence = self.fences[*id];
+                let answer = self.resource.downgrade(at, &owner, fence, |_| true);
+                self.pushed(&answer.granted, None);
+            }
         }
     }
 
@@ -223,7 +252,7 @@ fn exclusive() -> Vec<Mode> {
 fn mixed() -> Vec<Mode> {
     let shared = |weight| Mode::Shared {
         weight: NonZeroU32::new(weight).unwrap(),
-        limit: NonZeroU32::new(3),
+        limit: NonZeroU32::new(3).map_or(Limit::Unlimited, Limit::Stated),
     };
     vec![shared(1), shared(2), Mode::Exclusive, shared(3)]
 }

@@ -2,20 +2,31 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, Mode, Refusal, Request};
+use arbiter_lock_core::{
+    Acquired, Downgraded, Limit, Mode, Refusal, Renewed, Request, Resized, Written,
+};
 
 use crate::world::{SECOND, World, ids, request};
 
 fn reader(id: &str) -> Request {
-    permits(id, 1, None)
+    sharer(id, 1, Limit::Unlimited)
 }
 
-fn permits(id: &str, weight: u32, limit: Option<u32>) -> Request {
-    let weight = NonZeroU32::new(weight).unwrap();
-    let mode = Mode::Shared {
-        weight,
-        limit: limit.and_then(NonZeroU32::new),
-    };
+fn permits(id: &str, weight: u32, limit: u32) -> Request {
+    sharer(id, weight, Limit::Stated(number(limit)))
+}
+
+fn follower(id: &str, weight: u32, limit: u32) -> Request {
+    sharer(id, weight, Limit::Followed(number(limit)))
+}
+
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+fn sharer(id: &str, weight: u32, limit: Limit) -> Request {
+    let weight = number(weight);
+    let mode = Mode::Shared { weight, limit };
     Request {
         mode,
         ..request(id, 30_000)
@@ -55,9 +66,9 @@ fn readers_behind_a_writer_that_gave_up_come_in_at_once() {
 #[test]
 fn a_large_request_at_the_head_is_not_overtaken_by_small_ones() {
     let mut world = World::new();
-    world.hold(&permits("a", 2, Some(3)));
-    world.queue(&permits("big", 3, Some(3)), None);
-    world.queue(&permits("small", 1, Some(3)), None);
+    world.hold(&permits("a", 2, 3));
+    world.queue(&permits("big", 3, 3), None);
+    world.queue(&permits("small", 1, 3), None);
     let end = world.end("a", false);
     assert_eq!(ids(&end.granted), ["big"]);
     assert_eq!(ids(&world.end("big", false).granted), ["small"]);
@@ -66,9 +77,9 @@ fn a_large_request_at_the_head_is_not_overtaken_by_small_ones() {
 #[test]
 fn held_permits_never_exceed_the_limit() {
     let mut world = World::new();
-    world.hold(&permits("a", 2, Some(3)));
-    world.hold(&permits("b", 1, Some(3)));
-    world.queue(&permits("c", 1, Some(3)), None);
+    world.hold(&permits("a", 2, 3));
+    world.hold(&permits("b", 1, 3));
+    world.queue(&permits("c", 1, 3), None);
     assert_eq!(ids(&world.end("b", false).granted), ["c"]);
 }
 
@@ -76,16 +87,16 @@ fn held_permits_never_exceed_the_limit() {
 fn more_than_the_limit_and_another_limit_are_refused_at_once() {
     let mut world = World::new();
     let refused = |world: &mut World, request: &Request| world.acquire(request, None).reply;
-    let above = refused(&mut world, &permits("a", 4, Some(3)));
+    let above = refused(&mut world, &permits("a", 4, 3));
     assert_eq!(above, Acquired::Refused(Refusal::AboveLimit { limit: 3 }));
-    world.hold(&permits("b", 1, Some(3)));
-    let differs = refused(&mut world, &permits("c", 1, Some(5)));
+    world.hold(&permits("b", 1, 3));
+    let differs = refused(&mut world, &permits("c", 1, 5));
     assert_eq!(
         differs,
         Acquired::Refused(Refusal::LimitDiffers { limit: Some(3) })
     );
     drop(world.end("b", false));
-    world.hold(&permits("d", 1, Some(5)));
+    world.hold(&permits("d", 1, 5));
 }
 
 #[test]
@@ -101,10 +112,179 @@ fn every_reader_has_a_lease_of_its_own() {
     world.pass(2 * SECOND);
     assert_eq!(world.holder().as_deref(), Some("shared"));
     let renewed = world.resource.renew(world.now(), "long", fence, 30_000);
-    assert!(matches!(
-        renewed,
-        arbiter_lock_core::Renewed::Renewed { .. }
-    ));
+    assert!(matches!(renewed, Renewed::Renewed { .. }));
     assert_eq!(world.end("short", false).granted, []);
     assert_eq!(ids(&world.end("long", false).granted), ["w"]);
+}
+
+#[test]
+fn every_listed_sharer_stands_and_the_sums_are_of_those_who_stand() {
+    let mut world = World::new();
+    let short = Request {
+        lease_ms: 1_000,
+        ..permits("short", 2, 5)
+    };
+    world.hold(&short);
+    world.hold(&permits("long", 3, 5));
+    let both = world.resource.inspect(world.now()).sharing.unwrap();
+    assert_eq!((both.limit, both.weight, both.count), (Some(5), 5, 2));
+    let owners: Vec<_> = both.holders.iter().map(|h| &*h.holder.owner).collect();
+    assert_eq!(owners, ["long", "short"]);
+    world.pass(2 * SECOND);
+    let one = world.resource.inspect(world.now()).sharing.unwrap();
+    assert_eq!((one.weight, one.count, one.holders.len()), (3, 1, 1));
+    world.pass(40 * SECOND);
+    let none = world.resource.inspect(world.now());
+    assert_eq!((none.sharing, none.holder), (None, None));
+}
+
+#[test]
+fn a_writer_steps_down_without_a_gap_and_lets_those_in_who_wait_to_read() {
+    let mut world = World::new();
+    let fence = world.hold(&request("w", 30_000));
+    world.queue(&reader("r1"), None);
+    world.queue(&request("w2", 30_000), None);
+    world.queue(&reader("r2"), None);
+    let down = world.downgrade("w", fence);
+    assert_eq!(down.reply, Downgraded::Downgraded);
+    assert_eq!(ids(&down.granted), ["r1"]);
+    let again = world.downgrade("w", fence);
+    assert_eq!(
+        (again.reply, again.granted),
+        (Downgraded::Downgraded, vec![])
+    );
+    let renewed = world.resource.renew(world.now(), "w", fence, 30_000);
+    assert!(matches!(renewed, Renewed::Renewed { .. }));
+    assert_eq!(world.end("r1", false).granted, []);
+    assert_eq!(ids(&world.end("w", false).granted), ["w2"]);
+    assert_eq!(ids(&world.end("w2", false).granted), ["r2"]);
+}
+
+#[test]
+fn nobody_steps_down_from_a_hold_that_is_not_theirs() {
+    let mut world = World::new();
+    let fence = world.hold(&request("w", 30_000));
+    let other = world.downgrade("w", fence + 1).reply;
+    assert_eq!(other, Downgraded::NotYours { taken: true });
+    drop(world.end("w", false));
+    let gone = world.downgrade("w", fence).reply;
+    assert_eq!(gone, Downgraded::NotYours { taken: false });
+}
+
+#[test]
+fn a_writer_does_not_step_down_among_those_who_count_permits() {
+    let mut world = World::new();
+    let fence = world.hold(&request("w", 30_000));
+    world.queue(&permits("p", 1, 3), None);
+    let refusal = Refusal::LimitDiffers { limit: Some(3) };
+    assert_eq!(
+        world.downgrade("w", fence).reply,
+        Downgraded::Refused(refusal)
+    );
+    assert_eq!(world.holder().as_deref(), Some("w"));
+}
+
+#[test]
+fn a_raised_limit_lets_waiters_in_and_a_lowered_one_lets_nobody_in_until_it_is_kept() {
+    let mut world = World::new();
+    world.hold(&permits("a", 2, 2));
+    world.queue(&permits("b", 2, 2), None);
+    world.queue(&permits("c", 1, 2), None);
+    let raised = world.resize(5);
+    assert_eq!(raised.reply, Resized::Resized { before: number(2) });
+    assert_eq!(ids(&raised.granted), ["b", "c"]);
+    assert_eq!(world.resize(3).granted, []);
+    world.queue(&permits("d", 1, 3), None);
+    assert_eq!(world.end("c", false).granted, []);
+    assert_eq!(ids(&world.end("a", false).granted), ["d"]);
+}
+
+#[test]
+fn a_queued_request_above_a_lowered_limit_is_refused_with_its_reason() {
+    let mut world = World::new();
+    world.hold(&permits("a", 4, 4));
+    let (ticket, _) = world.queue(&follower("big", 3, 4), None);
+    drop(world.resize(2));
+    let look = world.acquire(&follower("big", 3, 4), Some(ticket)).reply;
+    assert_eq!(look, Acquired::Refused(Refusal::AboveLimit { limit: 2 }));
+}
+
+#[test]
+fn one_who_follows_takes_the_limit_in_force_and_sets_its_own_where_there_is_none() {
+    let mut world = World::new();
+    world.hold(&follower("a", 1, 2));
+    let other = world.acquire(&permits("b", 1, 3), None).reply;
+    let differs = Refusal::LimitDiffers { limit: Some(2) };
+    assert_eq!(other, Acquired::Refused(differs));
+    world.hold(&follower("c", 1, 9));
+    world.queue(&follower("d", 1, 9), None);
+    drop(world.end("d", false));
+    let above = world.acquire(&follower("e", 3, 9), None).reply;
+    assert_eq!(above, Acquired::Refused(Refusal::AboveLimit { limit: 2 }));
+}
+
+#[test]
+fn nothing_is_resized_where_nobody_holds_under_a_limit() {
+    let mut world = World::new();
+    assert_eq!(world.resize(2).reply, Resized::NotHeld);
+    world.hold(&reader("r"));
+    assert_eq!(world.resize(2).reply, Resized::NotHeld);
+    drop(world.end("r", false));
+    world.hold(&request("w", 30_000));
+    assert_eq!(world.resize(2).reply, Resized::NotHeld);
+}
+
+#[test]
+fn what_a_holder_proclaims_is_seen_for_as_long_as_it_holds() {
+    let mut world = World::new();
+    let fence = world.hold(&request("leader", 30_000));
+    let now = world.now();
+    let proclaim =
+        |world: &mut World, fence, value| world.resource.proclaim(now, "leader", fence, value);
+    assert_eq!(proclaim(&mut world, fence + 1, "x"), Written::NotYours);
+    assert_eq!(world.resource.inspect(now).value, None);
+    assert_eq!(proclaim(&mut world, fence, "10.0.0.1"), Written::Written);
+    assert_eq!(
+        world.resource.inspect(now).value.as_deref(),
+        Some("10.0.0.1")
+    );
+    world.pass(31 * SECOND);
+    assert_eq!(world.resource.inspect(world.now()).value, None);
+    world.hold(&request("next", 30_000));
+    assert_eq!(world.resource.inspect(world.now()).value, None);
+    assert_eq!(proclaim(&mut world, fence, "late"), Written::NotYours);
+}
+
+#[test]
+fn a_run_is_remembered_with_its_first_start_and_its_first_end() {
+    let mut world = World::new();
+    let fence = world.hold(&request("a", 30_000));
+    let started = world.now();
+    let begin = |world: &mut World| world.resource.begin_run(world.now(), "a", fence, 60_000);
+    assert_eq!(begin(&mut world), Written::Written);
+    world.pass(SECOND);
+    assert_eq!(begin(&mut world), Written::Written);
+    let run = world.resource.last_run(world.now()).unwrap();
+    assert_eq!((run.started, run.ended, run.fence), (started, None, fence));
+    drop(world.end("a", false));
+    let ended = world.now();
+    let finish = |world: &mut World, fence, outcome: &str| {
+        world
+            .resource
+            .finish_run(world.now(), fence, &outcome.into(), 60_000)
+    };
+    assert_eq!(finish(&mut world, fence, "0"), Written::Written);
+    world.pass(SECOND);
+    assert_eq!(finish(&mut world, fence, "1"), Written::Written);
+    assert_eq!(finish(&mut world, fence + 1, "1"), Written::NotYours);
+    let run = world.resource.last_run(world.now()).unwrap();
+    assert_eq!(run.ended, Some((ended, "0".into())));
+    assert!(!world.resource.is_forgotten(world.now()));
+    world.pass(61 * SECOND);
+    assert_eq!(world.resource.last_run(world.now()), None);
+    let now = world.now();
+    assert_eq!(
+        world.resource.begin_run(now, "a", fence, 60_000),
+        Written::NotYours
+    );
 }

@@ -1,6 +1,10 @@
 //! A resource with a clock in the test's hand.
 
-use arbiter_lock_core::{Acquired, Answer, Ended, Grant, Mode, Moment, Request, Resource, Tried};
+use std::num::NonZeroU32;
+
+use arbiter_lock_core::{
+    Acquired, Answer, Downgraded, Ended, Grant, Mode, Moment, Request, Resized, Resource, Tried,
+};
 
 pub(crate) const SECOND: u64 = 1_000_000;
 
@@ -57,6 +61,17 @@ impl World {
         let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
         self.resource
             .end(Moment::from_micros(self.now), id, tombstone, listens)
+    }
+
+    pub(crate) fn downgrade(&mut self, owner: &str, fence: u64) -> Answer<Downgraded> {
+        self.resource
+            .downgrade(Moment::from_micros(self.now), owner, fence, |_| true)
+    }
+
+    pub(crate) fn resize(&mut self, limit: u32) -> Answer<Resized> {
+        let limit = NonZeroU32::new(limit).unwrap();
+        self.resource
+            .resize(Moment::from_micros(self.now), limit, |_| true)
     }
 
     /// Acquires at once, or fails the test.

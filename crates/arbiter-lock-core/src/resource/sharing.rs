@@ -1,0 +1,75 @@
+//! The steps for shared holds alone: `downgrade` and `resize`.
+
+use std::num::NonZeroU32;
+
+use super::answer::{Answer, Downgraded, Refusal, Resized};
+use super::hand_over::Handed;
+use super::rows::{Hold, Rows};
+use super::{Limit, Mode, Moment, Resource};
+
+impl<R: Rows> Resource<R> {
+    /// Makes a reader of the writer with this owner and this fence, without a gap: a shared hold
+    /// of weight 1 and no limit, with the same fence and life. Those who wait to read come in.
+    pub fn downgrade(
+        &mut self,
+        now: Moment,
+        owner: &str,
+        fence: u64,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Downgraded> {
+        self.settle(now);
+        let found = self.hold_of(owner);
+        let Some(hold) = found.filter(|hold| hold.fence == Some(fence)) else {
+            return Answer::only(Downgraded::NotYours {
+                taken: !self.is_free(),
+            });
+        };
+        if self.root().sharing.is_some() {
+            return Answer::only(Downgraded::Downgraded); // a repeated step
+        }
+        if let Some(limit @ Some(_)) = self.limit_in_force() {
+            return Answer::only(Downgraded::Refused(Refusal::LimitDiffers {
+                limit: limit.map(NonZeroU32::get),
+            }));
+        }
+        self.drop_hold(&hold);
+        let reader = Hold {
+            weight: 1,
+            value: None,
+            ..hold
+        };
+        let mode = Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Unlimited,
+        };
+        self.add_hold(reader, mode);
+        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        Answer {
+            reply: Downgraded::Downgraded,
+            granted,
+            again,
+        }
+    }
+
+    /// Sets another limit while shared holds are held under one. Where they weigh more than the
+    /// new one, nobody is granted before enough of them have ended.
+    pub fn resize(
+        &mut self,
+        now: Moment,
+        limit: NonZeroU32,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Resized> {
+        self.settle(now);
+        let sharing = self.root_mut().sharing.as_mut();
+        let Some(stored) = sharing.and_then(|sharing| sharing.limit.as_mut()) else {
+            return Answer::only(Resized::NotHeld);
+        };
+        let before = std::mem::replace(stored, limit);
+        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        Answer {
+            reply: Resized::Resized { before },
+            granted,
+            again,
+        }
+    }
+}
