@@ -1,9 +1,12 @@
 //! One runtime's way to the store.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Broken, Name, Renewed, Request, Status, Tried};
+use arbiter_lock_core::{
+    Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
+};
 
 use super::{Failure, Registry, Said, SaidEnded, Store, memory};
 
@@ -148,6 +151,66 @@ impl Link {
         limit: Duration,
     ) -> Result<Said<Broken>, Failure> {
         on!(self, way => way.break_hold(name, fence, at_once, limit))
+    }
+
+    pub(crate) async fn downgrade(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        limit: Duration,
+    ) -> Result<Said<Downgraded>, Failure> {
+        on!(self, way => way.downgrade(name, owner, fence, limit))
+    }
+
+    pub(crate) async fn resize(
+        &self,
+        name: &Name,
+        permits: NonZeroU32,
+        limit: Duration,
+    ) -> Result<Said<Resized>, Failure> {
+        on!(self, way => way.resize(name, permits, limit))
+    }
+
+    pub(crate) async fn proclaim(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        value: &str,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        on!(self, way => way.proclaim(name, owner, fence, value, limit))
+    }
+
+    pub(crate) async fn begin_run(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        keep_ms: u64,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        on!(self, way => way.begin_run(name, owner, fence, keep_ms, limit))
+    }
+
+    pub(crate) async fn finish_run(
+        &self,
+        name: &Name,
+        fence: u64,
+        outcome: &Arc<str>,
+        keep_ms: u64,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        on!(self, way => way.finish_run(name, fence, outcome, keep_ms, limit))
+    }
+
+    pub(crate) async fn last_run(
+        &self,
+        name: &Name,
+        limit: Duration,
+    ) -> Result<Said<Option<Run>>, Failure> {
+        on!(self, way => way.last_run(name, limit))
     }
 
     pub(crate) async fn inspect(

@@ -1,11 +1,13 @@
 //! The memory store: the core behind a mutex, on the runtime's clock.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Grant, Moment, Name, Renewed, Request, Resource, Status, Tried,
+    Acquired, Answer, Broken, Downgraded, Grant, Moment, Name, Renewed, Request, Resized, Resource,
+    Run, Status, Tried, Written,
 };
 
 use tokio::sync::watch;
@@ -295,6 +297,93 @@ impl Way {
             world.told(world.step(name, |resource, now| {
                 resource.break_hold(now, fence, at_once, |channel| world.listens(channel))
             }))
+        })
+        .await
+    }
+
+    pub(super) async fn downgrade(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        limit: Duration,
+    ) -> Result<Said<Downgraded>, Failure> {
+        self.carry(limit, |world| {
+            world.told(world.step(name, |resource, now| {
+                resource.downgrade(now, owner, fence, |channel| world.listens(channel))
+            }))
+        })
+        .await
+    }
+
+    pub(super) async fn resize(
+        &self,
+        name: &Name,
+        permits: NonZeroU32,
+        limit: Duration,
+    ) -> Result<Said<Resized>, Failure> {
+        self.carry(limit, |world| {
+            world.told(world.step(name, |resource, now| {
+                resource.resize(now, permits, |channel| world.listens(channel))
+            }))
+        })
+        .await
+    }
+
+    pub(super) async fn proclaim(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        value: &str,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        self.carry(limit, |world| {
+            let step = |resource: &mut Resource, now| resource.proclaim(now, owner, fence, value);
+            world.step(name, step).reply
+        })
+        .await
+    }
+
+    pub(super) async fn begin_run(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        keep_ms: u64,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        self.carry(limit, |world| {
+            let step =
+                |resource: &mut Resource, now| resource.begin_run(now, owner, fence, keep_ms);
+            world.step(name, step).reply
+        })
+        .await
+    }
+
+    pub(super) async fn finish_run(
+        &self,
+        name: &Name,
+        fence: u64,
+        outcome: &Arc<str>,
+        keep_ms: u64,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        self.carry(limit, |world| {
+            let step =
+                |resource: &mut Resource, now| resource.finish_run(now, fence, outcome, keep_ms);
+            world.step(name, step).reply
+        })
+        .await
+    }
+
+    pub(super) async fn last_run(
+        &self,
+        name: &Name,
+        limit: Duration,
+    ) -> Result<Said<Option<Run>>, Failure> {
+        self.carry(limit, |world| {
+            world.step(name, |resource, now| resource.last_run(now))
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arbiter_lock_core::{Moment, Name, Resource, Status};
+use arbiter_lock_core::{Moment, Name, Resource, Run, Status};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
@@ -17,7 +17,7 @@ use crate::store::{Failure, FailureKind, Said};
 
 /// `arb1`: how others know the file.
 const APPLICATION: i32 = 0x6172_6231;
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// Another program may have locked the file; for how long a step waits for that.
@@ -82,11 +82,11 @@ impl Database {
             (0, 0) if database.is_empty().map_err(|e| failed(&e))? => {
                 database.create().map_err(|e| failed(&e))?;
             }
-            (APPLICATION, newer) => {
+            (APPLICATION, other) => {
                 return Err(Failure::before_sending(
                     FailureKind::Unsupported,
                     format!(
-                        "{} was written by a newer arbiter (version {newer}, and this one knows \
+                        "{} was written by another arbiter (version {other}, and this one knows \
                          {VERSION}): use that, or another folder",
                         path.display()
                     ),
@@ -223,6 +223,23 @@ impl Database {
         }
     }
 
+    /// The last run of that name, if it is remembered.
+    pub(super) fn last_run(&mut self, name: &Name) -> Result<Said<Option<Run>>, Failure> {
+        self.still_there()?;
+        let at = self.now();
+        let found = Records::load(&self.connection, name.as_str()).and_then(|records| {
+            let resource = Resource::new(records);
+            let reply = resource.last_run(at);
+            resource.into_rows().check()?;
+            Ok(Said {
+                reply,
+                at,
+                again: false,
+            })
+        });
+        found.map_err(|error| failure::of_sqlite(&error, &self.path))
+    }
+
     /// What can be seen, and the processes whose holds are seen.
     pub(super) fn inspect(&mut self, name: &Name) -> Result<(Said<Status>, Vec<Process>), Failure> {
         self.still_there()?;
@@ -299,6 +316,12 @@ impl Database {
     fn forget_after(&self, from: &str) -> rusqlite::Result<(usize, Option<String>)> {
         let now = self.now();
         self.run("BEGIN IMMEDIATE")?;
+        if from.is_empty() {
+            let over = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+            self.connection
+                .prepare_cached("DELETE FROM runs WHERE until < ?1")?
+                .execute([over])?;
+        }
         let mut select = self
             .connection
             .prepare_cached("SELECT name FROM names WHERE ?1 < name ORDER BY name LIMIT ?2")?;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arbiter_lock_core::{
-    Forgotten, Hold, Mode, Moment, Note, Request, Root, Rows, Sharing, Waiter,
+    Forgotten, Hold, Limit, Mode, Moment, Note, Request, Root, Rows, Run, Sharing, Waiter,
 };
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
@@ -19,8 +19,7 @@ const MOST_BEFORE: i64 = 16;
 const NEAREST: u32 = 4;
 
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
-const WAITER: &str =
-    "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", lease_ms, channel, label";
+const WAITER: &str = "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", follows, lease_ms, channel, label";
 
 /// The rows of one name, within a transaction. What fails is kept, answers nothing, and lets the
 /// transaction be undone.
@@ -64,7 +63,7 @@ impl<'a> Records<'a> {
         let sharing = root.sharing.as_ref();
         let mut replace = self.connection.prepare_cached(
             "REPLACE INTO names VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-                                        ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+                                        ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
         )?;
         replace.execute(params![
             self.name,
@@ -75,6 +74,7 @@ impl<'a> Records<'a> {
             hold.map(|hold| &*hold.channel),
             hold.map(|hold| &*hold.label),
             hold.map(|hold| hold.stopping),
+            hold.and_then(|hold| hold.value.as_deref()),
             sharing.map(|sharing| int(sharing.generation)),
             sharing
                 .and_then(|sharing| sharing.limit)
@@ -96,7 +96,7 @@ impl<'a> Records<'a> {
     /// Removes the name.
     pub(super) fn forget(mut self) -> rusqlite::Result<()> {
         self.forget_queue();
-        self.run("DELETE FROM names WHERE name = ?1", &[&self.name]);
+        self.change("DELETE FROM names WHERE name = ?1", &[&self.name]);
         self.check()
     }
 
@@ -138,7 +138,7 @@ impl<'a> Records<'a> {
         if self.root.sharing.is_none() {
             return Vec::new();
         }
-        let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, fence LIMIT ?2";
+        let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, owner LIMIT ?2";
         let channels: Vec<String> = self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
         let processes = channels.iter().filter_map(|c| Process::of_channel(c));
         processes.collect()
@@ -146,6 +146,10 @@ impl<'a> Records<'a> {
 
     fn hold(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Hold> {
         self.one(&format!("SELECT {HOLD} FROM shared {rest}"), values, hold)
+    }
+
+    fn holds(&self, rest: &str, values: &[&dyn ToSql]) -> Vec<Hold> {
+        self.many(&format!("SELECT {HOLD} FROM shared {rest}"), values, hold)
     }
 
     fn waiter_where(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Waiter> {
@@ -183,7 +187,7 @@ impl<'a> Records<'a> {
     }
 
     /// Changes rows, and answers how many.
-    fn run(&self, sql: &str, values: &[&dyn ToSql]) -> u64 {
+    fn change(&self, sql: &str, values: &[&dyn ToSql]) -> u64 {
         let change = || self.connection.prepare_cached(sql)?.execute(values);
         self.kept(change()).unwrap_or_default() as u64
     }
@@ -216,18 +220,18 @@ impl Rows for Records<'_> {
         self.hold("WHERE name = ?1 AND fence = ?2", &[&self.name, &int(fence)])
     }
 
-    fn first_to_lapse(&self) -> Option<Hold> {
-        let first = "WHERE name = ?1 ORDER BY until, fence LIMIT 1";
-        self.hold(first, &[&self.name])
+    fn lapsed(&self, milli: u64) -> Vec<Hold> {
+        let lapsed = "WHERE name = ?1 AND until < ?2 ORDER BY until, owner";
+        self.holds(lapsed, &[&self.name, &int(milli)])
     }
 
-    fn last_to_lapse(&self) -> Option<Hold> {
-        let last = "WHERE name = ?1 ORDER BY until DESC, fence DESC LIMIT 1";
-        self.hold(last, &[&self.name])
+    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold> {
+        let last = "WHERE name = ?1 ORDER BY until DESC, owner DESC LIMIT ?2";
+        self.holds(last, &[&self.name, &int(at_most as u64)])
     }
 
     fn put_shared(&mut self, hold: Hold) {
-        self.run(
+        self.change(
             "REPLACE INTO shared VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             &[
                 &self.name,
@@ -245,7 +249,7 @@ impl Rows for Records<'_> {
 
     fn remove_shared(&mut self, owner: &str) {
         let delete = "DELETE FROM shared WHERE name = ?1 AND owner = ?2";
-        self.run(delete, &[&self.name, &owner]);
+        self.change(delete, &[&self.name, &owner]);
     }
 
     fn waiter(&self, id: &str) -> Option<Waiter> {
@@ -296,28 +300,29 @@ impl Rows for Records<'_> {
             label,
         } = &waiter.request;
         let (weight, limit) = match mode {
-            Mode::Exclusive => (0, None),
-            Mode::Shared { weight, limit } => (weight.get(), limit.map(NonZeroU32::get)),
+            Mode::Exclusive => (0, Limit::Unlimited),
+            Mode::Shared { weight, limit } => (weight.get(), *limit),
         };
-        let values: [&dyn ToSql; 10] = [
+        let values: [&dyn ToSql; 11] = [
             &self.name,
             &&**id,
             &int(waiter.ticket),
             &micros(waiter.touched()),
             &waiter.seen.is_none(),
             &weight,
-            &limit,
+            &limit.first().map(NonZeroU32::get),
+            &matches!(limit, Limit::Followed(_)),
             &int(*lease_ms),
             &&**channel,
             &&**label,
         ];
         let looked = "UPDATE waiters SET seen = ?4
                       WHERE name = ?1 AND id = ?2 AND ticket = ?3 AND passed_over = ?5
-                        AND weight = ?6 AND \"limit\" IS ?7 AND lease_ms = ?8
-                        AND channel = ?9 AND label = ?10";
-        if self.run(looked, &values) == 0 {
-            self.run(
-                "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                        AND weight = ?6 AND \"limit\" IS ?7 AND follows = ?8 AND lease_ms = ?9
+                        AND channel = ?10 AND label = ?11";
+        if self.change(looked, &values) == 0 {
+            self.change(
+                "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 &values,
             );
         }
@@ -325,7 +330,7 @@ impl Rows for Records<'_> {
 
     fn remove_waiter(&mut self, id: &str) {
         let delete = "DELETE FROM waiters WHERE name = ?1 AND id = ?2";
-        self.run(delete, &[&self.name, &id]);
+        self.change(delete, &[&self.name, &id]);
     }
 
     fn has_note(&self, note: Note, id: &str) -> bool {
@@ -336,7 +341,7 @@ impl Rows for Records<'_> {
 
     fn put_note(&mut self, note: Note, id: &str, at: Moment) -> bool {
         let new = !self.has_note(note, id);
-        self.run(
+        self.change(
             "REPLACE INTO notes VALUES (?1, ?2, ?3, ?4)",
             &[&self.name, &id, &kind(note), &micros(at)],
         );
@@ -345,22 +350,43 @@ impl Rows for Records<'_> {
 
     fn remove_note(&mut self, note: Note, id: &str) -> bool {
         let delete = "DELETE FROM notes WHERE name = ?1 AND id = ?2 AND kind = ?3";
-        0 < self.run(delete, &[&self.name, &id, &kind(note)])
+        0 < self.change(delete, &[&self.name, &id, &kind(note)])
     }
 
     fn forget_before(&mut self, moment: Moment) -> Forgotten {
         let old: [&dyn ToSql; 2] = [&self.name, &micros(moment)];
         let waiters = "DELETE FROM waiters WHERE name = ?1 AND seen < ?2 AND passed_over =";
         Forgotten {
-            waiting: self.run(&format!("{waiters} 0"), &old),
-            passed_over: self.run(&format!("{waiters} 1"), &old),
-            notes: self.run("DELETE FROM notes WHERE name = ?1 AND at < ?2", &old),
+            waiting: self.change(&format!("{waiters} 0"), &old),
+            passed_over: self.change(&format!("{waiters} 1"), &old),
+            notes: self.change("DELETE FROM notes WHERE name = ?1 AND at < ?2", &old),
         }
     }
 
     fn forget_queue(&mut self) {
-        self.run("DELETE FROM waiters WHERE name = ?1", &[&self.name]);
-        self.run("DELETE FROM notes WHERE name = ?1", &[&self.name]);
+        self.change("DELETE FROM waiters WHERE name = ?1", &[&self.name]);
+        self.change("DELETE FROM notes WHERE name = ?1", &[&self.name]);
+    }
+
+    fn run(&self) -> Option<Run> {
+        let sql = "SELECT fence, label, started, ended, outcome, until FROM runs WHERE name = ?1";
+        self.one(sql, &[&self.name], run)
+    }
+
+    fn put_run(&mut self, run: Run) {
+        let ended = run.ended.as_ref();
+        self.change(
+            "REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            &[
+                &self.name,
+                &int(run.fence),
+                &&*run.label,
+                &micros(run.started),
+                &ended.map(|(at, _)| micros(*at)),
+                &ended.map(|(_, outcome)| &**outcome),
+                &int(run.until),
+            ],
+        );
     }
 }
 
@@ -418,28 +444,29 @@ fn root(row: &Row<'_>) -> rusqlite::Result<Root> {
             channel: words(row, 5)?,
             label: words(row, 6)?,
             stopping: row.get(7)?,
+            value: row.get::<_, Option<Box<str>>>(8)?.map(Arc::from),
         }),
     };
-    let sharing = match maybe(row, 8)? {
+    let sharing = match maybe(row, 9)? {
         None => None,
         Some(generation) => Some(Sharing {
             generation,
-            limit: limit(row, 9)?,
-            count: unsigned(row, 10)?,
-            weight: unsigned(row, 11)?,
+            limit: limit(row, 10)?,
+            count: unsigned(row, 11)?,
+            weight: unsigned(row, 12)?,
         }),
     };
     Ok(Root {
         exclusive,
         sharing,
-        waiting: unsigned(row, 12)?,
-        passed_over: unsigned(row, 13)?,
-        notes: unsigned(row, 14)?,
-        latest_grant: moment(row, 15)?,
-        floor: moment(row, 16)?,
-        queue_until: unsigned(row, 17)?,
-        last_fence: unsigned(row, 18)?,
-        fence_until: unsigned(row, 19)?,
+        waiting: unsigned(row, 13)?,
+        passed_over: unsigned(row, 14)?,
+        notes: unsigned(row, 15)?,
+        latest_grant: moment(row, 16)?,
+        floor: moment(row, 17)?,
+        queue_until: unsigned(row, 18)?,
+        last_fence: unsigned(row, 19)?,
+        fence_until: unsigned(row, 20)?,
     })
 }
 
@@ -453,6 +480,21 @@ fn hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
         channel: words(row, 5)?,
         label: words(row, 6)?,
         stopping: row.get(7)?,
+        value: None,
+    })
+}
+
+fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
+    let ended = match moment(row, 3)? {
+        Some(at) => Some((at, words(row, 4)?)),
+        None => None,
+    };
+    Ok(Run {
+        fence: unsigned(row, 0)?,
+        label: words(row, 1)?,
+        started: Moment::from_micros(unsigned(row, 2)?),
+        ended,
+        until: unsigned(row, 5)?,
     })
 }
 
@@ -461,16 +503,20 @@ fn waiter(row: &Row<'_>) -> rusqlite::Result<Waiter> {
         None => Mode::Exclusive,
         Some(weight) => Mode::Shared {
             weight,
-            limit: limit(row, 4)?,
+            limit: match (limit(row, 4)?, row.get(5)?) {
+                (None, _) => Limit::Unlimited,
+                (Some(limit), false) => Limit::Stated(limit),
+                (Some(limit), true) => Limit::Followed(limit),
+            },
         },
     };
     Ok(Waiter {
         request: Request {
             id: words(row, 0)?,
             mode,
-            lease_ms: unsigned(row, 5)?,
-            channel: words(row, 6)?,
-            label: words(row, 7)?,
+            lease_ms: unsigned(row, 6)?,
+            channel: words(row, 7)?,
+            label: words(row, 8)?,
         },
         ticket: unsigned(row, 1)?,
         seen: moment(row, 2)?,

@@ -11,7 +11,7 @@ CREATE TABLE clock (
 CREATE TABLE names (
   name TEXT PRIMARY KEY,
   owner TEXT, fence INTEGER, since INTEGER, until INTEGER,
-  channel TEXT, label TEXT, stopping INTEGER,
+  channel TEXT, label TEXT, stopping INTEGER, value TEXT,
   generation INTEGER, "limit" INTEGER, sharers INTEGER, weight INTEGER,
   waiting INTEGER NOT NULL, passed_over INTEGER NOT NULL, notes INTEGER NOT NULL,
   granted INTEGER, floor INTEGER, queue_until INTEGER NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE shared (
   channel TEXT NOT NULL, label TEXT NOT NULL, stopping INTEGER NOT NULL,
   PRIMARY KEY (name, owner)
 ) WITHOUT ROWID;
-CREATE INDEX shared_by_end ON shared (name, until, fence);
+CREATE INDEX shared_by_end ON shared (name, until, owner);
 CREATE INDEX shared_by_fence ON shared (name, fence);
 
 -- One row per waiter. `seen` is when it looked last; one that was passed over counts from its
@@ -33,7 +33,7 @@ CREATE INDEX shared_by_fence ON shared (name, fence);
 CREATE TABLE waiters (
   name TEXT NOT NULL, id TEXT NOT NULL,
   ticket INTEGER NOT NULL, seen INTEGER NOT NULL, passed_over INTEGER NOT NULL,
-  weight INTEGER NOT NULL, "limit" INTEGER, lease_ms INTEGER NOT NULL,
+  weight INTEGER NOT NULL, "limit" INTEGER, follows INTEGER NOT NULL, lease_ms INTEGER NOT NULL,
   channel TEXT NOT NULL, label TEXT NOT NULL,
   PRIMARY KEY (name, id)
 ) WITHOUT ROWID;
@@ -47,3 +47,10 @@ CREATE TABLE notes (
   PRIMARY KEY (name, id, kind)
 ) WITHOUT ROWID;
 CREATE INDEX notes_by_touch ON notes (name, at);
+
+-- One row per name under which work was begun, for as long as it is remembered.
+CREATE TABLE runs (
+  name TEXT PRIMARY KEY,
+  fence INTEGER NOT NULL, label TEXT NOT NULL, started INTEGER NOT NULL,
+  ended INTEGER, outcome TEXT, until INTEGER NOT NULL
+) WITHOUT ROWID;

@@ -1,10 +1,12 @@
 //! One runtime's way to the file.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Ended, Moment, Name, Renewed, Request, Resource, Status, Tried,
+    Acquired, Answer, Broken, Downgraded, Ended, Moment, Name, Renewed, Request, Resized, Resource,
+    Run, Status, Tried, Written,
 };
 
 use super::liveness::Process;
@@ -184,6 +186,103 @@ impl Way {
         };
         let (said, _) = self.opened()?.step(name, limit, step).await?;
         Ok(said)
+    }
+
+    pub(crate) async fn downgrade(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        limit: Duration,
+    ) -> Result<Said<Downgraded>, Failure> {
+        let owner = Arc::<str>::from(owner);
+        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+            (resource.downgrade(now, &owner, fence, reach), Vec::new())
+        };
+        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        Ok(said)
+    }
+
+    pub(crate) async fn resize(
+        &self,
+        name: &Name,
+        permits: NonZeroU32,
+        limit: Duration,
+    ) -> Result<Said<Resized>, Failure> {
+        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
+            (resource.resize(now, permits, reach), Vec::new())
+        };
+        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        Ok(said)
+    }
+
+    pub(crate) async fn proclaim(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        value: &str,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        let (owner, value) = (Arc::<str>::from(owner), Arc::<str>::from(value));
+        let step = move |resource: &mut Resource<Records<'_>>, now: Moment| {
+            resource.proclaim(now, &owner, fence, &value)
+        };
+        self.write(name, limit, step).await
+    }
+
+    pub(crate) async fn begin_run(
+        &self,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        keep_ms: u64,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        let owner = Arc::<str>::from(owner);
+        let step = move |resource: &mut Resource<Records<'_>>, now: Moment| {
+            resource.begin_run(now, &owner, fence, keep_ms)
+        };
+        self.write(name, limit, step).await
+    }
+
+    pub(crate) async fn finish_run(
+        &self,
+        name: &Name,
+        fence: u64,
+        outcome: &Arc<str>,
+        keep_ms: u64,
+        limit: Duration,
+    ) -> Result<Written, Failure> {
+        let outcome = outcome.clone();
+        let step = move |resource: &mut Resource<Records<'_>>, now: Moment| {
+            resource.finish_run(now, fence, &outcome, keep_ms)
+        };
+        self.write(name, limit, step).await
+    }
+
+    /// Does a step that grants nothing to anybody.
+    async fn write(
+        &self,
+        name: &Name,
+        limit: Duration,
+        step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> Written + Send + 'static,
+    ) -> Result<Written, Failure> {
+        let name = name.clone();
+        self.opened()?
+            .gate
+            .pass(limit, move |database| {
+                database.step(&name, step).map(|(written, _)| written)
+            })
+            .await
+    }
+
+    pub(crate) async fn last_run(
+        &self,
+        name: &Name,
+        _limit: Duration,
+    ) -> Result<Said<Option<Run>>, Failure> {
+        self.opened()?.gate.read(|database| database.last_run(name))
     }
 
     /// It reads; but what a process held that has died is not shown as held.

@@ -311,6 +311,8 @@ pub(super) fn inspected(value: Value) -> Result<Said<Status>, Failure> {
     Ok(Said {
         reply: Status {
             holder,
+            value: None,
+            sharing: None,
             waiting,
             waiters,
         },

@@ -1,9 +1,12 @@
 //! One runtime's way to a server: the steps as calls of scripts.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Broken, Name, Renewed, Request, Status, Tried};
+use arbiter_lock_core::{
+    Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
+};
 
 use super::connection::Connection;
 use super::keys::Keys;
@@ -110,6 +113,66 @@ impl Way {
         )
     }
 
+    pub(crate) async fn downgrade(
+        &self,
+        _name: &Name,
+        _owner: &str,
+        _fence: u64,
+        _limit: Duration,
+    ) -> Result<Said<Downgraded>, Failure> {
+        Err(not_yet())
+    }
+
+    pub(crate) async fn resize(
+        &self,
+        _name: &Name,
+        _permits: NonZeroU32,
+        _limit: Duration,
+    ) -> Result<Said<Resized>, Failure> {
+        Err(not_yet())
+    }
+
+    pub(crate) async fn proclaim(
+        &self,
+        _name: &Name,
+        _owner: &str,
+        _fence: u64,
+        _value: &str,
+        _limit: Duration,
+    ) -> Result<Written, Failure> {
+        Err(not_yet())
+    }
+
+    pub(crate) async fn begin_run(
+        &self,
+        _name: &Name,
+        _owner: &str,
+        _fence: u64,
+        _keep_ms: u64,
+        _limit: Duration,
+    ) -> Result<Written, Failure> {
+        Err(not_yet())
+    }
+
+    pub(crate) async fn finish_run(
+        &self,
+        _name: &Name,
+        _fence: u64,
+        _outcome: &Arc<str>,
+        _keep_ms: u64,
+        _limit: Duration,
+    ) -> Result<Written, Failure> {
+        Err(not_yet())
+    }
+
+    pub(crate) async fn last_run(
+        &self,
+        _name: &Name,
+        _limit: Duration,
+    ) -> Result<Said<Option<Run>>, Failure> {
+        Err(not_yet())
+    }
+
     pub(crate) async fn inspect(
         &self,
         name: &Name,
@@ -118,4 +181,8 @@ impl Way {
         let keys = self.keys(name)?;
         script::inspected(self.connection.call(&script::inspect(&keys), limit).await?)
     }
+}
+
+fn not_yet() -> Failure {
+    Failure::before_sending(FailureKind::Unsupported, "does this on no server yet")
 }

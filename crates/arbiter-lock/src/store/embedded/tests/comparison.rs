@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Mode, Moment, Name, Request, Resource, Rows, Table};
+use arbiter_lock_core::{Limit, Mode, Moment, Name, Request, Resource, Rows, Table};
 
 use super::super::database::Database;
 use super::folder;
@@ -29,6 +29,11 @@ enum Step {
     End(String, bool),
     Break(u64, bool),
     Inspect,
+    Downgrade(String, u64),
+    Resize(NonZeroU32),
+    Proclaim(String, u64),
+    BeginRun(String, u64),
+    FinishRun(u64),
     Vanished,
     Seized(u64),
     QueueLost,
@@ -49,7 +54,20 @@ fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &Step, deaf: u64
         Step::Break(fence, at_once) => {
             format!("{:?}", resource.break_hold(now, *fence, *at_once, reach))
         }
-        Step::Inspect => format!("{:?}", resource.inspect(now)),
+        Step::Inspect => format!("{:?} {:?}", resource.inspect(now), resource.last_run(now)),
+        Step::Downgrade(owner, fence) => {
+            format!("{:?}", resource.downgrade(now, owner, *fence, reach))
+        }
+        Step::Resize(limit) => format!("{:?}", resource.resize(now, *limit, reach)),
+        Step::Proclaim(owner, fence) => {
+            format!("{:?}", resource.proclaim(now, owner, *fence, "value"))
+        }
+        Step::BeginRun(owner, fence) => {
+            format!("{:?}", resource.begin_run(now, owner, *fence, 5_000))
+        }
+        Step::FinishRun(fence) => {
+            format!("{:?}", resource.finish_run(now, *fence, &"0".into(), 5_000))
+        }
         Step::Vanished => {
             resource.vanished(now);
             String::new()
@@ -73,11 +91,13 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> Step {
         0 | 1 => Mode::Exclusive,
         2 | 3 => Mode::Shared {
             weight: NonZeroU32::MIN.saturating_add(dice.roll(3) as u32),
-            limit: NonZeroU32::new(4),
+            limit: [Limit::Stated, Limit::Followed][dice.roll(2) as usize](
+                NonZeroU32::MIN.saturating_add(3),
+            ),
         },
         _ => Mode::Shared {
             weight: NonZeroU32::MIN,
-            limit: None,
+            limit: Limit::Unlimited,
         },
     };
     let request = Request {
@@ -91,7 +111,7 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> Step {
         0 => 7,
         n => of[dice.roll(n) as usize],
     };
-    match dice.roll(40) {
+    match dice.roll(50) {
         0..=15 => {
             let carries = dice.roll(4) == 0;
             Step::Acquire(request, carries.then(|| pick(dice, tickets)))
@@ -102,6 +122,11 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> Step {
         35 | 36 => Step::Break(pick(dice, fences), dice.roll(2) == 0),
         37 => Step::Inspect,
         38 => Step::Vanished,
+        40 | 41 => Step::Downgrade(id, pick(dice, fences)),
+        42 => Step::Resize(NonZeroU32::MIN.saturating_add(dice.roll(6) as u32)),
+        43 | 44 => Step::Proclaim(id, pick(dice, fences)),
+        45..=47 => Step::BeginRun(id, pick(dice, fences)),
+        48 | 49 => Step::FinishRun(pick(dice, fences)),
         _ if dice.roll(3) == 0 => Step::QueueLost,
         _ => Step::Seized(lease_ms),
     }

@@ -55,7 +55,7 @@ fn after_a_reboot_nobody_holds_and_fences_go_on_above_the_clock_and_the_last() {
 }
 
 #[test]
-fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
+fn a_file_that_is_damaged_of_another_version_or_somebody_elses_is_refused_and_left_alone() {
     for (break_it, kind, words) in [
         (
             Box::new(|path: &std::path::Path| std::fs::write(path, "x".repeat(4096)).unwrap())
@@ -67,10 +67,10 @@ fn a_file_that_is_damaged_newer_or_somebody_elses_is_refused_and_left_alone() {
             Box::new(|path: &std::path::Path| {
                 drop(Database::open(path.parent().unwrap(), || Ok(())).unwrap());
                 let file = rusqlite::Connection::open(path).unwrap();
-                file.pragma_update(None, "user_version", 2).unwrap();
+                file.pragma_update(None, "user_version", 3).unwrap();
             }),
             FailureKind::Unsupported,
-            "newer arbiter (version 2, and this one knows 1)",
+            "another arbiter (version 3, and this one knows 2)",
         ),
         (
             Box::new(|path: &std::path::Path| {
