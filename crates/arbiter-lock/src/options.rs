@@ -116,3 +116,59 @@ impl Options {
         Ok(())
     }
 }
+
+/// The setters of a face that has a [`Lock`](crate::Lock) in its field `lock`: the same as the
+/// lock's.
+macro_rules! setters_of_the_lock {
+    () => {
+        /// How long to wait behind others: as [`Lock::wait_timeout`](crate::Lock::wait_timeout).
+        pub fn wait_timeout(mut self, limit: Duration) -> Self {
+            self.lock = self.lock.wait_timeout(limit);
+            self
+        }
+
+        /// Waits for as long as it takes: as [`Lock::wait_forever`](crate::Lock::wait_forever).
+        pub fn wait_forever(mut self) -> Self {
+            self.lock = self.lock.wait_forever();
+            self
+        }
+
+        /// How long a hold lasts without renewal: as [`Lock::lease_time`](crate::Lock::lease_time).
+        pub fn lease_time(mut self, lease: Duration) -> Self {
+            self.lock = self.lock.lease_time(lease);
+            self
+        }
+
+        /// Whether a hold is renewed by itself: as [`Lock::watchdog`](crate::Lock::watchdog).
+        pub fn watchdog(mut self, on: bool) -> Self {
+            self.lock = self.lock.watchdog(on);
+            self
+        }
+
+        /// How often: as [`Lock::watchdog_interval`](crate::Lock::watchdog_interval).
+        pub fn watchdog_interval(mut self, interval: Duration) -> Self {
+            self.lock = self.lock.watchdog_interval(interval);
+            self
+        }
+
+        /// How long before its deadline a hold is given up: as
+        /// [`Lock::lost_margin`](crate::Lock::lost_margin).
+        pub fn lost_margin(mut self, margin: Duration) -> Self {
+            self.lock = self.lock.lost_margin(margin);
+            self
+        }
+
+        /// How long a hold may last with all renewals: as [`Lock::max_hold`](crate::Lock::max_hold).
+        pub fn max_hold(mut self, limit: Duration) -> Self {
+            self.lock = self.lock.max_hold(limit);
+            self
+        }
+
+        /// A note for people who look: as [`Lock::label`](crate::Lock::label).
+        pub fn label(mut self, note: &str) -> Self {
+            self.lock = self.lock.label(note);
+            self
+        }
+    };
+}
+pub(crate) use setters_of_the_lock;
