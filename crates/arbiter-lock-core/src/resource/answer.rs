@@ -129,8 +129,11 @@ pub enum Renewed {
 /// The reply to `downgrade`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downgraded {
-    /// The hold is a shared one, with the life that it had.
-    Downgraded,
+    /// The hold is a shared one.
+    Downgraded {
+        /// The life it has now, in milliseconds.
+        life_ms: u64,
+    },
     /// There is no such hold.
     NotYours {
         /// Whether somebody else holds instead.

@@ -1,6 +1,6 @@
 //! What foreign clients and operators do to a resource behind our back.
 
-use super::rows::{Hold, Rows};
+use super::rows::{Hold, Rows, Run};
 use super::{Moment, Resource};
 
 impl<R: Rows> Resource<R> {
@@ -21,6 +21,13 @@ impl<R: Rows> Resource<R> {
     /// The last fence is gone.
     pub fn last_fence_lost(&mut self) {
         self.root_mut().fence_until = 0;
+    }
+
+    /// The last run is remembered no more.
+    pub fn last_run_lost(&mut self) {
+        if let Some(run) = self.rows.run() {
+            self.rows.put_run(Run { until: 0, ..run });
+        }
     }
 
     fn drop_all(&mut self) {

@@ -57,6 +57,14 @@ impl Hold {
         life
     }
 
+    /// Prolongs the hold; one that an operator asked to stop keeps the life it has.
+    pub(super) fn prolong_unless_stopping(&mut self, now: Moment, life_ms: u64) -> u64 {
+        match self.remaining_ms(now).filter(|_| self.stopping) {
+            Some(left) => left,
+            None => self.prolong(now, life_ms),
+        }
+    }
+
     pub(super) fn view(&self, now: Moment) -> HolderView {
         HolderView {
             owner: self.owner.clone(),

@@ -9,23 +9,27 @@ use super::{Limit, Mode, Moment, Resource};
 
 impl<R: Rows> Resource<R> {
     /// Makes a reader of the writer with this owner and this fence, without a gap: a shared hold
-    /// of weight 1 and no limit, with the same fence and life. Those who wait to read come in.
+    /// of weight 1 and no limit, with the same fence, prolonged as by a renewal. Those who wait to
+    /// read come in. Repeated, it prolongs.
     pub fn downgrade(
         &mut self,
         now: Moment,
         owner: &str,
         fence: u64,
+        lease_ms: u64,
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Downgraded> {
         self.settle(now);
         let found = self.hold_of(owner);
-        let Some(hold) = found.filter(|hold| hold.fence == Some(fence)) else {
+        let Some(mut hold) = found.filter(|hold| hold.fence == Some(fence)) else {
             return Answer::only(Downgraded::NotYours {
                 taken: !self.is_free(),
             });
         };
         if self.root().sharing.is_some() {
-            return Answer::only(Downgraded::Downgraded); // a repeated step
+            let life_ms = hold.prolong_unless_stopping(now, lease_ms);
+            self.put_hold(hold);
+            return Answer::only(Downgraded::Downgraded { life_ms });
         }
         if let Some(limit @ Some(_)) = self.limit_in_force() {
             return Answer::only(Downgraded::Refused(Refusal::LimitDiffers {
@@ -33,6 +37,7 @@ impl<R: Rows> Resource<R> {
             }));
         }
         self.drop_hold(&hold);
+        let life_ms = hold.prolong_unless_stopping(now, lease_ms);
         let reader = Hold {
             weight: 1,
             value: None,
@@ -45,7 +50,7 @@ impl<R: Rows> Resource<R> {
         self.add_hold(reader, mode);
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
         Answer {
-            reply: Downgraded::Downgraded,
+            reply: Downgraded::Downgraded { life_ms },
             granted,
             again,
         }

@@ -63,7 +63,8 @@ impl<R: Rows> Resource<R> {
         Answer {
             reply,
             granted: handed.granted,
-            again: handed.again,
+            // A granted caller cannot go on: those behind it go on at their own looks.
+            again: handed.again && handed.mine.is_none(),
         }
     }
 
@@ -86,8 +87,10 @@ impl<R: Rows> Resource<R> {
         if let Some(refusal) = self.refusal(request) {
             return Answer::only(Tried::Refused(refusal));
         }
+        // One that waits is granted in its order, and only once.
+        let waits = self.has_place(&request.id);
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
-        let reply = if !again && self.root().waiting == 0 && self.admits(request.mode) {
+        let reply = if !again && !waits && self.root().waiting == 0 && self.admits(request.mode) {
             if self.root().has_queue() {
                 self.note_grant(now);
             }

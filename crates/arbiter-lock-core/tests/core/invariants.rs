@@ -233,7 +233,7 @@ impl Observer {
             Step::Downgrade(id) => {
                 let owner = self.requests[*id].id.clone();
                 let fence = self.fences[*id];
-                let answer = self.resource.downgrade(at, &owner, fence, |_| true);
+                let answer = self.resource.downgrade(at, &owner, fence, 1_000, |_| true);
                 self.pushed(&answer.granted, None);
             }
         }

@@ -146,13 +146,10 @@ fn a_writer_steps_down_without_a_gap_and_lets_those_in_who_wait_to_read() {
     world.queue(&request("w2", 30_000), None);
     world.queue(&reader("r2"), None);
     let down = world.downgrade("w", fence);
-    assert_eq!(down.reply, Downgraded::Downgraded);
+    assert_eq!(down.reply, Downgraded::Downgraded { life_ms: 30_000 });
     assert_eq!(ids(&down.granted), ["r1"]);
     let again = world.downgrade("w", fence);
-    assert_eq!(
-        (again.reply, again.granted),
-        (Downgraded::Downgraded, vec![])
-    );
+    assert_eq!((again.reply, again.granted), (down.reply, vec![]));
     let renewed = world.resource.renew(world.now(), "w", fence, 30_000);
     assert!(matches!(renewed, Renewed::Renewed { .. }));
     assert_eq!(world.end("r1", false).granted, []);

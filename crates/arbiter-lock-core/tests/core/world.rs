@@ -65,7 +65,9 @@ impl World {
 
     pub(crate) fn downgrade(&mut self, owner: &str, fence: u64) -> Answer<Downgraded> {
         self.resource
-            .downgrade(Moment::from_micros(self.now), owner, fence, |_| true)
+            .downgrade(Moment::from_micros(self.now), owner, fence, 30_000, |_| {
+                true
+            })
     }
 
     pub(crate) fn resize(&mut self, limit: u32) -> Answer<Resized> {

@@ -155,12 +155,10 @@ impl Link {
 
     pub(crate) async fn downgrade(
         &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
+        renewal: &Renewal<'_>,
         limit: Duration,
     ) -> Result<Said<Downgraded>, Failure> {
-        on!(self, way => way.downgrade(name, owner, fence, limit))
+        on!(self, way => way.downgrade(renewal, limit))
     }
 
     pub(crate) async fn resize(

@@ -303,14 +303,20 @@ impl Way {
 
     pub(super) async fn downgrade(
         &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
+        renewal: &Renewal<'_>,
         limit: Duration,
     ) -> Result<Said<Downgraded>, Failure> {
+        let Renewal {
+            name,
+            owner,
+            fence,
+            lease_ms,
+        } = *renewal;
         self.carry(limit, |world| {
             world.told(world.step(name, |resource, now| {
-                resource.downgrade(now, owner, fence, |channel| world.listens(channel))
+                resource.downgrade(now, owner, fence, lease_ms, |channel| {
+                    world.listens(channel)
+                })
             }))
         })
         .await

@@ -190,14 +190,19 @@ impl Way {
 
     pub(crate) async fn downgrade(
         &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
+        renewal: &Renewal<'_>,
         limit: Duration,
     ) -> Result<Said<Downgraded>, Failure> {
+        let Renewal {
+            name,
+            owner,
+            fence,
+            lease_ms,
+        } = *renewal;
         let owner = Arc::<str>::from(owner);
         let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-            (resource.downgrade(now, &owner, fence, reach), Vec::new())
+            let answer = resource.downgrade(now, &owner, fence, lease_ms, reach);
+            (answer, Vec::new())
         };
         let (said, _) = self.opened()?.step(name, limit, step).await?;
         Ok(said)

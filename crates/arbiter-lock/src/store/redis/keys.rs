@@ -9,6 +9,7 @@ pub(super) struct Keys {
     pub(super) lock: String,
     pub(super) last_fence: String,
     pub(super) queue: String,
+    pub(super) share: String,
 }
 
 /// What every companion's name begins with, and no lock's.
@@ -42,8 +43,14 @@ impl Keys {
         Some(Self {
             last_fence: companion("last"),
             queue: companion("queue"),
+            share: companion("share"),
             lock,
         })
+    }
+
+    /// Where the last run is remembered.
+    pub(super) fn run(&self) -> String {
+        companion("run", &self.lock)
     }
 }
 
@@ -112,7 +119,7 @@ mod tests {
         for name in NASTY {
             for prefix in ["arbiter:", "", "{t}:", "}"] {
                 let keys = Keys::new(prefix, name).unwrap();
-                for companion in [&keys.last_fence, &keys.queue] {
+                for companion in [&keys.last_fence, &keys.queue, &keys.share, &keys.run()] {
                     assert_eq!(
                         slot(companion.as_bytes()),
                         slot(keys.lock.as_bytes()),
@@ -134,6 +141,8 @@ mod tests {
                     assert!(all.insert(keys.lock.clone()), "{keys:?}");
                     assert!(all.insert(keys.last_fence.clone()), "{keys:?}");
                     assert!(all.insert(keys.queue.clone()), "{keys:?}");
+                    assert!(all.insert(keys.share.clone()), "{keys:?}");
+                    assert!(all.insert(keys.run()), "{keys:?}");
                 }
             }
         }

@@ -115,62 +115,75 @@ impl Way {
 
     pub(crate) async fn downgrade(
         &self,
-        _name: &Name,
-        _owner: &str,
-        _fence: u64,
-        _limit: Duration,
+        renewal: &Renewal<'_>,
+        limit: Duration,
     ) -> Result<Said<Downgraded>, Failure> {
-        Err(not_yet())
+        let keys = self.keys(renewal.name)?;
+        let call = script::downgrade(&keys, renewal);
+        script::downgraded(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn resize(
         &self,
-        _name: &Name,
-        _permits: NonZeroU32,
-        _limit: Duration,
+        name: &Name,
+        permits: NonZeroU32,
+        limit: Duration,
     ) -> Result<Said<Resized>, Failure> {
-        Err(not_yet())
+        let keys = self.keys(name)?;
+        let call = script::resize(&keys, permits);
+        script::resized(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn proclaim(
         &self,
-        _name: &Name,
-        _owner: &str,
-        _fence: u64,
-        _value: &str,
-        _limit: Duration,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        value: &str,
+        limit: Duration,
     ) -> Result<Written, Failure> {
-        Err(not_yet())
+        let keys = self.keys(name)?;
+        let call = script::proclaim(&keys, owner, fence, value);
+        script::written(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn begin_run(
         &self,
-        _name: &Name,
-        _owner: &str,
-        _fence: u64,
-        _keep_ms: u64,
-        _limit: Duration,
+        name: &Name,
+        owner: &str,
+        fence: u64,
+        keep_ms: u64,
+        limit: Duration,
     ) -> Result<Written, Failure> {
-        Err(not_yet())
+        let keys = self.keys(name)?;
+        let call = script::begin_run(&keys, owner, fence, keep_ms);
+        script::written(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn finish_run(
         &self,
-        _name: &Name,
-        _fence: u64,
-        _outcome: &Arc<str>,
-        _keep_ms: u64,
-        _limit: Duration,
+        name: &Name,
+        fence: u64,
+        outcome: &Arc<str>,
+        keep_ms: u64,
+        limit: Duration,
     ) -> Result<Written, Failure> {
-        Err(not_yet())
+        let keys = self.keys(name)?;
+        let call = script::finish_run(&keys, fence, outcome, keep_ms);
+        script::written(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn last_run(
         &self,
-        _name: &Name,
-        _limit: Duration,
+        name: &Name,
+        limit: Duration,
     ) -> Result<Said<Option<Run>>, Failure> {
-        Err(not_yet())
+        let keys = self.keys(name)?;
+        script::ran(
+            self.connection
+                .call(&script::last_run(&keys), limit)
+                .await?,
+        )
     }
 
     pub(crate) async fn inspect(
@@ -181,8 +194,4 @@ impl Way {
         let keys = self.keys(name)?;
         script::inspected(self.connection.call(&script::inspect(&keys), limit).await?)
     }
-}
-
-fn not_yet() -> Failure {
-    Failure::before_sending(FailureKind::Unsupported, "does this on no server yet")
 }

@@ -56,7 +56,7 @@ fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &Step, deaf: u64
         }
         Step::Inspect => format!("{:?} {:?}", resource.inspect(now), resource.last_run(now)),
         Step::Downgrade(owner, fence) => {
-            format!("{:?}", resource.downgrade(now, owner, *fence, reach))
+            format!("{:?}", resource.downgrade(now, owner, *fence, 900, reach))
         }
         Step::Resize(limit) => format!("{:?}", resource.resize(now, *limit, reach)),
         Step::Proclaim(owner, fence) => {

@@ -1,24 +1,61 @@
 -- What can be seen. Writes nothing.
 --
--- KEYS     lock, queue
--- ARGV     how many waiters to list
--- Returns  {'status', now µs, waiting, owner, fence, since µs, life ms, label,
---          ticket, body, ticket, body, …}, {'foreign-data'}
+-- KEYS     lock, queue, shared holds
+-- ARGV     how many waiters to list, how many of those who share
+-- Returns  {'status', now µs, waiting, owner, fence, since µs, life ms, label, '' or '=value',
+--          how many share, limit or '', weight, how many of them follow,
+--          owner, fence, weight, since µs, life ms, label, …, then the waiters:
+--          ticket, body, …}, {'foreign-data'}
 -- A life of -1 has no end, of -2 is nobody's.
-local clock = redis.call('TIME')
-local held = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'since', 'label')
-local life = redis.call('PTTL', KEYS[1])
+local lock, queue, share = KEYS[1], KEYS[2], KEYS[3]
+local held = redis.call('HMGET', lock, 'owner', 'fence', 'since', 'label', 'value', 'limit', 'weight')
+local life = redis.call('PTTL', lock)
 if not held[1] and life ~= -2 then
   return {'foreign-data'}
 end
+
+local function record_of(member)
+  return string.match(redis.call('HGET', lock, member) or '', '^(%d+) (%d+) (%d+) %d (.*)$')
+end
+
+local count, weight, sharers = 0, tonumber(held[7] or 0), {}
+if held[1] == 'shared' then
+  if tonumber(redis.call('ZSCORE', share, 'g') or 0) == -tonumber(held[2]) then
+    count = redis.call('ZCOUNT', share, text(now_ms), '+inf')
+  end
+  local over = redis.call('ZRANGEBYSCORE', share, '(0', '(' .. text(now_ms))
+  for _, member in ipairs(0 < count and over or {}) do
+    local _, of_one = record_of(member)
+    weight = weight - tonumber(of_one)
+  end
+  local most = math.min(count, tonumber(ARGV[2]))
+  local last = 0 < most and redis.call('ZREVRANGE', share, 0, most - 1, 'WITHSCORES') or {}
+  for i = 1, #last, 2 do
+    local fence, of_one, since, label = record_of(last[i])
+    local left = tonumber(last[i + 1]) - now_ms
+    for _, field in ipairs({string.sub(last[i], 2), fence, of_one, since, left, label}) do
+      sharers[#sharers + 1] = field
+    end
+  end
+  if count == 0 then
+    held, life = {}, -2
+  else
+    held[3], life, held[4] = sharers[4], sharers[5], sharers[6]
+  end
+end
+
 local status = {
-  'status', clock[1] .. string.sub('00000' .. clock[2], -6),
-  redis.call('ZCOUNT', KEYS[2], '(0', '+inf'),
+  'status', now_text, redis.call('ZCOUNT', queue, 1, '+inf'),
   held[1] or '', held[2] or '', held[3] or '', life, held[4] or '',
+  held[5] and '=' .. held[5] or '',
+  count, held[6] or '', text(weight), #sharers / 6,
 }
-local waiters = redis.call('ZRANGEBYSCORE', KEYS[2], '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+for _, field in ipairs(sharers) do
+  status[#status + 1] = field
+end
+local waiters = redis.call('ZRANGEBYSCORE', queue, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 for i = 1, #waiters, 2 do
-  status[#status + 1] = string.format('%.0f', waiters[i + 1])
+  status[#status + 1] = text(waiters[i + 1])
   status[#status + 1] = string.sub(waiters[i], 2)
 end
 return status

@@ -1,19 +1,25 @@
--- The queue and the hand-over, for acquire, end and break.
+-- The queue and the hand-over, for every script that grants.
 --
--- KEYS[1]  the hash of the lock; KEYS[2] the last fence; KEYS[3] the queue, a sorted set:
---   w<body> ticket        a waiter; its body is "id lease_ms channel label"
+-- KEYS[3]  a sorted set:
+--   w<body> ticket        a waiter; its body is "id lease_ms kind channel label"
 --   s<body> -microseconds when it looked last
+--   l<body> ticket / 2^60 a waiter that wants to share: in (0, 1), and ordered like the tickets
 --   p<body> -ticket       a waiter that was passed over, until it looks
 --   m<id>   -microseconds a request that was granted: its place is consumed
 --   t<id>   -microseconds a request that was ended with an acquire unanswered
 --   g       -microseconds the latest grant, unless its holder has ended it
 --   f       -microseconds the floor: who has not looked since is not live
 
+local function kind_of(body)
+  return string.match(body, '^%S+ %S+ (%S+)')
+end
+
 -- Forgets what has not been touched for a minute.
 local function prune()
   local old = call('ZRANGEBYSCORE', queue, '(' .. text(60000000 - now), '(0', 'LIMIT', 0, 1000)
   for _, record in ipairs(old) do
-    call('ZREM', queue, record, 'w' .. string.sub(record, 2))
+    local body = string.sub(record, 2)
+    call('ZREM', queue, record, 'w' .. body, 'l' .. body)
   end
 end
 
@@ -22,11 +28,26 @@ local function touch(...)
   call('PEXPIRE', queue, 60000)
 end
 
--- A free lock whose latest grant was not ended: that grant has lapsed. Answers the floor.
-local function floor()
+-- The limit in force, and whether there is one: that of those who share, or of the first who
+-- waits to.
+local function limit_in_force()
+  if sharing then
+    return sharing.limit, true
+  end
+  local first = call('ZRANGEBYSCORE', queue, '(0', '(1', 'LIMIT', 0, 1)
+  if not first[1] then
+    return false, false
+  end
+  local _, limit = parts(kind_of(first[1]))
+  return limit, true
+end
+
+-- Who has not looked since then is not live. Where a hold has lapsed, it is the latest grant that
+-- was not ended.
+local function floor(has_lapsed)
   local found = call('ZMSCORE', queue, 'g', 'f')
   local granted, low = tonumber(found[1] or 1), tonumber(found[2] or 1)
-  if granted < 0 then
+  if has_lapsed and granted < 0 then
     call('ZREM', queue, 'g')
     low = math.min(low, granted)
     call('ZADD', queue, text(low), 'f')
@@ -47,38 +68,39 @@ local function listens(channel)
   return count.err ~= nil or 0 < count[2]
 end
 
--- The lock is free: grants the first live waiter. `mine` is the caller's body, if it may be
--- granted; its fence is answered. The second answer: the bound was reached, there is more.
--- The third: somebody was granted.
+-- Grants the first live waiter, and so on until one cannot be. `mine` is the caller's body, if it
+-- may be granted; its fence is answered, and whether the bound was reached with more to do.
 local function hand_over(mine, mine_has_queued, mine_life)
-  local low = floor()
-  for _ = 1, 32 do
-    local head = call('ZRANGEBYSCORE', queue, '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not head[1] then
-      return nil, false, false
+  local low, my_fence = floor(not sharing), nil
+  for n = 0, 32 do
+    local head = not alone and call('ZRANGEBYSCORE', queue, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not head or not head[1] then
+      return my_fence, false
     end
     local body = string.sub(head[1], 2)
-    local id, lease, channel, label = string.match(body, '^(%S+) (%S+) (%S+) (.*)$')
-    call('ZREM', queue, head[1])
-    if body == mine then
-      call('ZREM', queue, 's' .. body)
+    local id, lease, kind, channel, label = string.match(body, '^(%S+) (%S+) (%S+) (%S+) (.*)$')
+    local is_mine = body == mine
+    local live = is_mine or is_live(body, low)
+    if live and not admits(parts(kind)) then
+      return my_fence, false
+    end
+    if n == 32 then
+      return my_fence, true
+    end
+    call('ZREM', queue, head[1], 's' .. body, 'l' .. body)
+    if is_mine then
+      touch('-' .. now_text, 'g')
       if mine_has_queued then
-        touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
-      else
-        touch('-' .. now_text, 'g')
+        touch('-' .. now_text, 'm' .. id)
       end
-      return hold(id, lease, mine_life, label), false, true
-    end
-    local live = is_live(body, low) and listens(channel)
-    call('ZREM', queue, 's' .. body)
-    if live then
-      local life = math.min(tonumber(lease), 2000)
+      my_fence = grant(id, lease, kind, mine_life, label)
+    elseif live and listens(channel) then
       touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
-      local fence = hold(id, lease, life, label)
+      local life = math.min(tonumber(lease), 2000)
+      local fence = grant(id, lease, kind, life, label)
       redis.pcall('PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
-      return nil, false, true
+    else
+      call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)
     end
-    call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)
   end
-  return nil, 0 < call('ZCOUNT', queue, '(0', '+inf'), false
 end

@@ -2,9 +2,13 @@
 //! same replies, the same grants. `ARBITER_TEST_SEED` replays a run.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Acquired, Broken, Ended, Grant, Renewed, Request, Tried};
+use arbiter_lock_core::{
+    Acquired, Broken, Downgraded, Ended, Grant, Limit, Mode, Refusal, Renewed, Request, Resized,
+    Status, Tried, Written,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use testkit::Server;
@@ -19,7 +23,7 @@ const LEAST: usize = 100;
 #[derive(Default)]
 struct Seen(BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 34] = [
+const KINDS: [&str; 56] = [
     "granted at once",
     "granted by a look",
     "own grant found",
@@ -54,7 +58,48 @@ const KINDS: [&str; 34] = [
     "passed over: deaf",
     "passed over: dead",
     "waiters listed",
+    "beside others",
+    "several granted at once",
+    "refused: above the limit",
+    "refused: another limit",
+    "follows the limit in force",
+    "behind those who share",
+    "own shared hold found",
+    "shared hold renewed",
+    "shared hold stopping",
+    "shared hold released, others stay",
+    "shared hold broken, others stay",
+    "shared hold lapsed, others stay",
+    "downgraded",
+    "downgraded and handed over",
+    "downgraded again",
+    "downgrade refused",
+    "resized",
+    "resized and handed over",
+    "nothing to resize",
+    "proclaimed",
+    "run begun",
+    "run ended",
 ];
+
+/// How the requests of a while want to hold.
+#[derive(Clone, Copy)]
+enum Fashion {
+    Alone,
+    Readers,
+    Permits,
+}
+
+/// The hold of that owner, alone or shared.
+fn holds(status: &Status, owner: &str) -> bool {
+    let sharers = status.sharing.iter().flat_map(|s| &s.holders);
+    let mut all = sharers.map(|s| &s.holder).chain(&status.holder);
+    all.any(|holder| &*holder.owner == owner)
+}
+
+fn sharers(status: &Status) -> u64 {
+    status.sharing.as_ref().map_or(0, |sharing| sharing.count)
+}
 
 impl Seen {
     fn count(&mut self, kind: &'static str, seen: bool) {
@@ -79,6 +124,7 @@ struct Walk {
     /// Requests that the steps are about, with the last ticket and fence that each was given.
     pool: Vec<(Request, Option<u64>, u64)>,
     next_id: usize,
+    fashion: Fashion,
 }
 
 impl Walk {
@@ -86,16 +132,51 @@ impl Walk {
         self.next_id += 1;
         let channel = ["c0", "c1", "c0", "deaf"][self.random.random_range(0..4)];
         let lease = [100, 900, 2_000, 5_000, 30_000][self.random.random_range(0..5)];
-        request(&format!("r{}", self.next_id), channel, lease)
+        let mode = self.mode();
+        Request {
+            mode,
+            ..request(&format!("r{}", self.next_id), channel, lease)
+        }
+    }
+
+    fn mode(&mut self) -> Mode {
+        let random = &mut self.random;
+        let mut number = |most: u32| NonZeroU32::MIN.saturating_add(random.random_range(0..most));
+        let reader = Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Unlimited,
+        };
+        match (self.fashion, number(10).get()) {
+            (Fashion::Alone, 1..=9) | (_, 1 | 2) => Mode::Exclusive,
+            (Fashion::Readers, 3..=9) | (_, 3) => reader,
+            (_, 4) => Mode::Shared {
+                weight: NonZeroU32::MIN,
+                limit: Limit::Stated(number(5)),
+            },
+            (_, 5 | 6) => Mode::Shared {
+                weight: number(2),
+                limit: Limit::Followed(number(5)),
+            },
+            _ => Mode::Shared {
+                weight: number(4),
+                limit: Limit::Stated(NonZeroU32::MIN.saturating_add(3)),
+            },
+        }
     }
 
     fn renew_pool(&mut self) {
         let index = self.random.random_range(0..self.pool.len());
         let request = self.fresh();
         self.pool[index] = (request, None, 0);
+        if self.random.random_bool(0.02) {
+            let fashions = [Fashion::Alone, Fashion::Readers, Fashion::Permits];
+            self.fashion = fashions[self.random.random_range(0..3)];
+        }
     }
 
     fn note_grants(&mut self, granted: &[Grant]) {
+        self.seen
+            .count("several granted at once", 1 < granted.len());
         for grant in granted {
             assert!(listens(&grant.channel));
             self.seen.count(
@@ -112,11 +193,11 @@ impl Walk {
 
     /// A request of the pool; more often than not the one that holds.
     async fn holder_or_any(&mut self) -> usize {
-        let held = self.rig.inspect().await.holder.map(|holder| holder.owner);
+        let status = self.rig.inspect().await;
         let of_holder = self
             .pool
             .iter()
-            .position(|(request, ..)| held.as_ref() == Some(&request.id));
+            .position(|(request, ..)| holds(&status, &request.id));
         match of_holder.filter(|_| self.random.random_bool(0.6)) {
             Some(index) => index,
             None => self.random.random_range(0..self.pool.len()),
@@ -132,9 +213,7 @@ impl Walk {
             _ => known,
         };
         let before = self.rig.inspect().await;
-        let was_mine = before
-            .holder
-            .is_some_and(|holder| holder.owner == request.id);
+        let was_mine = holds(&before, &request.id);
         let (reply, granted, again) = self.rig.acquire(&request, ticket).await;
         let seen = &mut self.seen;
         seen.count("look hands over to another", !granted.is_empty());
@@ -142,6 +221,20 @@ impl Walk {
         match reply {
             Acquired::Granted { fence, life_ms } => {
                 seen.count("own grant found", was_mine);
+                seen.count(
+                    "own shared hold found",
+                    was_mine && request.mode != Mode::Exclusive,
+                );
+                seen.count("beside others", !was_mine && 0 < sharers(&before));
+                let in_force = before.sharing.and_then(|sharing| sharing.limit);
+                if let Mode::Shared {
+                    limit: Limit::Followed(limit),
+                    ..
+                } = request.mode
+                {
+                    let follows = in_force.is_some_and(|in_force| in_force != limit.get());
+                    seen.count("follows the limit in force", follows);
+                }
                 seen.count("granted by a look", !was_mine && life_ms < request.lease_ms);
                 seen.count("granted at once", !was_mine && life_ms == request.lease_ms);
                 seen.count(
@@ -156,6 +249,7 @@ impl Walk {
                 ..
             } => {
                 seen.count("queued", true);
+                seen.count("behind those who share", 0 < sharers(&before));
                 seen.count("place kept", ticket == Some(given));
                 seen.count("mark met", ticket.is_some_and(|carried| carried < given));
                 seen.count(
@@ -169,7 +263,7 @@ impl Walk {
                 self.pool[index].1 = Some(given);
             }
             Acquired::Ended => seen.count("acquire of an ended request", true),
-            Acquired::Refused(_) => unreachable!("exclusive requests have no limit"),
+            Acquired::Refused(refusal) => self.refused(refusal),
         }
         self.note_grants(&granted);
     }
@@ -196,7 +290,7 @@ impl Walk {
                 seen.count("try busy, more to do", again);
             }
             Tried::Ended => seen.count("try of an ended request", true),
-            Tried::Refused(_) => unreachable!("exclusive requests have no limit"),
+            Tried::Refused(refusal) => self.refused(refusal),
         }
         self.note_grants(&granted);
     }
@@ -209,7 +303,10 @@ impl Walk {
         } else {
             fence + 1
         };
+        let is_shared = 0 < sharers(&self.rig.inspect().await);
         let kind = match self.rig.renew(&request.id, fence, request.lease_ms).await {
+            Renewed::Renewed { .. } if is_shared => "shared hold renewed",
+            Renewed::Stopping { .. } if is_shared => "shared hold stopping",
             Renewed::Renewed { .. } => "renewed",
             Renewed::Stopping { .. } => "stopping",
             Renewed::NotYours { taken: true } => "taken",
@@ -222,7 +319,8 @@ impl Walk {
         let index = self.holder_or_any().await;
         let request = self.pool[index].0.clone();
         let tombstone = self.random.random_bool(0.2);
-        let before = self.rig.inspect().await.waiting;
+        let status = self.rig.inspect().await;
+        let before = status.waiting;
         let (reply, granted, again) = self.rig.end(&request, tombstone).await;
         let after = self.rig.inspect().await.waiting;
         let seen = &mut self.seen;
@@ -234,6 +332,7 @@ impl Walk {
         match reply {
             Ended::Released => {
                 seen.count("released", true);
+                seen.count("shared hold released, others stay", 1 < sharers(&status));
                 seen.count("released and handed over", !granted.is_empty());
             }
             Ended::Left => seen.count("left", true),
@@ -247,8 +346,14 @@ impl Walk {
     }
 
     async fn break_hold(&mut self) {
-        let holder = self.rig.inspect().await.holder;
-        let fence = match holder.and_then(|holder| holder.fence) {
+        let status = self.rig.inspect().await;
+        let listed = status.sharing.as_ref().map_or(&[][..], |s| &s.holders);
+        let of_sharer = match listed.len() {
+            0 => None,
+            n => listed[self.random.random_range(0..n)].holder.fence,
+        };
+        let of_holder = status.holder.as_ref().and_then(|holder| holder.fence);
+        let fence = match of_sharer.or(of_holder) {
             Some(fence) if self.random.random_bool(0.8) => fence,
             _ => 7,
         };
@@ -257,6 +362,8 @@ impl Walk {
         match reply {
             Broken::Freed => {
                 self.seen.count("broken", true);
+                let stay = 1 < sharers(&status);
+                self.seen.count("shared hold broken, others stay", stay);
                 self.seen
                     .count("broken and handed over", !granted.is_empty());
             }
@@ -264,6 +371,136 @@ impl Walk {
             Broken::NotHeld => self.seen.count("not held", true),
         }
         self.note_grants(&granted);
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        let kind = match refusal {
+            Refusal::AboveLimit { .. } => "refused: above the limit",
+            Refusal::LimitDiffers { .. } => "refused: another limit",
+        };
+        self.seen.count(kind, true);
+    }
+
+    async fn downgrade(&mut self) {
+        let index = self.holder_or_any().await;
+        self.downgrade_of(index).await;
+    }
+
+    async fn downgrade_of(&mut self, index: usize) {
+        let (request, _, fence) = self.pool[index].clone();
+        let was_shared = 0 < sharers(&self.rig.inspect().await);
+        let lease = request.lease_ms;
+        let (reply, granted, _) = self.rig.downgrade(&request.id, fence, lease).await;
+        let seen = &mut self.seen;
+        match reply {
+            Downgraded::Downgraded { .. } if was_shared => seen.count("downgraded again", true),
+            Downgraded::Downgraded { .. } => {
+                seen.count("downgraded", true);
+                seen.count("downgraded and handed over", !granted.is_empty());
+            }
+            Downgraded::Refused(_) => seen.count("downgrade refused", true),
+            Downgraded::NotYours { .. } => {}
+        }
+        self.note_grants(&granted);
+    }
+
+    async fn resize(&mut self) {
+        let limit = NonZeroU32::MIN.saturating_add(self.random.random_range(0..6));
+        let (reply, granted, _) = self.rig.resize(limit).await;
+        match reply {
+            Resized::Resized { .. } => {
+                self.seen.count("resized", true);
+                self.seen
+                    .count("resized and handed over", !granted.is_empty());
+            }
+            Resized::NotHeld => self.seen.count("nothing to resize", true),
+        }
+        self.note_grants(&granted);
+    }
+
+    /// Nobody holds or waits.
+    fn clear(&mut self) {
+        self.rig.vanish();
+        self.rig.lose_queue();
+    }
+
+    fn one_that_hears(&mut self, mode: Mode) -> Request {
+        self.next_id += 1;
+        Request {
+            mode,
+            ..request(&format!("r{}", self.next_id), "c1", 5_000)
+        }
+    }
+
+    /// Permits, held and waited for, and a limit that is raised or lowered.
+    async fn permits(&mut self) {
+        self.clear();
+        for _ in 0..self.random.random_range(2..5) {
+            let weight = NonZeroU32::MIN.saturating_add(self.random.random_range(0..4));
+            let limit = Limit::Stated(NonZeroU32::MIN.saturating_add(3));
+            let request = self.one_that_hears(Mode::Shared { weight, limit });
+            self.acquire_as(request).await;
+        }
+        self.resize().await;
+    }
+
+    /// A writer, others behind it, and what becomes of the writer.
+    async fn writer(&mut self) {
+        self.clear();
+        let request = self.one_that_hears(Mode::Exclusive);
+        let writer = self.acquire_as(request).await;
+        for _ in 0..self.random.random_range(0..4) {
+            let mode = self.mode();
+            let request = self.one_that_hears(mode);
+            self.rig.acquire(&request, None).await;
+        }
+        if self.random.random_bool(0.3) {
+            let fence = self.pool[writer].2;
+            self.rig.break_hold(fence, false).await;
+            self.renew_as(writer, fence).await;
+        }
+        match self.random.random_range(0..3) {
+            0 => self.write_as(writer).await,
+            _ => self.downgrade_of(writer).await,
+        }
+    }
+
+    /// A fresh request in the pool, granted or waiting.
+    async fn acquire_as(&mut self, request: Request) -> usize {
+        let (reply, ..) = self.rig.acquire(&request, None).await;
+        let fence = match reply {
+            Acquired::Granted { fence, .. } => fence,
+            _ => 0,
+        };
+        let index = self.random.random_range(0..self.pool.len());
+        self.pool[index] = (request, None, fence);
+        index
+    }
+
+    /// What a holder writes.
+    async fn write(&mut self) {
+        let index = self.holder_or_any().await;
+        self.write_as(index).await;
+    }
+
+    async fn write_as(&mut self, index: usize) {
+        let (request, _, fence) = self.pool[index].clone();
+        let keep_ms = [900, 5_000, 100_000][self.random.random_range(0..3)];
+        let (kind, written) = match self.random.random_range(0..4) {
+            0 => (
+                "proclaimed",
+                self.rig.proclaim(&request.id, fence, "a b").await,
+            ),
+            1 | 2 => (
+                "run begun",
+                self.rig.begin_run(&request.id, fence, keep_ms).await,
+            ),
+            _ => {
+                let last = self.rig.last_run().await.map_or(fence, |run| run.fence);
+                ("run ended", self.rig.finish_run(last, "0", keep_ms).await)
+            }
+        };
+        self.seen.count(kind, written == Written::Written);
     }
 
     /// More dead waiters than one call passes over, behind a holder.
@@ -276,7 +513,7 @@ impl Walk {
     }
 
     fn foreign(&mut self) {
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..11) {
             0..2 => {
                 let life =
                     [Some(50), Some(3_000), Some(100_000), None][self.random.random_range(0..4)];
@@ -288,7 +525,12 @@ impl Walk {
                 .change_life(Some(self.random.random_range(1..10_000))),
             7 => self.rig.change_life(None),
             8 => self.rig.lose_queue(),
-            _ => self.rig.lose_last_fence(),
+            9 => self.rig.lose_share(),
+            // Within a microsecond the next sharer would have the fence of one who stays.
+            _ => match self.rig.core.inspect(self.rig.now()).holder {
+                Some(holder) if holder.fence.is_some() => {}
+                _ => self.rig.lose_last_fence(),
+            },
         }
     }
 
@@ -316,10 +558,14 @@ impl Walk {
     }
 
     async fn step(&mut self) {
+        let before = sharers(&self.rig.inspect().await);
         match self.random.random_range(0..1_000) {
-            0..310 => self.acquire().await,
-            310..440 => self.try_acquire().await,
-            440..540 => self.renew().await,
+            0..280 => self.acquire().await,
+            280..390 => self.try_acquire().await,
+            390..450 => self.renew().await,
+            450..480 => self.downgrade().await,
+            480..510 => self.resize().await,
+            510..540 => self.write().await,
             540..720 => self.end().await,
             720..760 => self.break_hold().await,
             760..780 => {
@@ -329,8 +575,15 @@ impl Walk {
             }
             780..810 => self.renew_pool(),
             810..850 => self.foreign(),
-            850..860 => self.crowd().await,
-            _ => self.advance(),
+            850..855 => self.crowd().await,
+            855..870 => self.permits().await,
+            870..895 => self.writer().await,
+            _ => {
+                self.advance();
+                let after = sharers(&self.rig.inspect().await);
+                let lapsed = after < before && 0 < after;
+                self.seen.count("shared hold lapsed, others stay", lapsed);
+            }
         }
     }
 }
@@ -343,6 +596,7 @@ impl Walk {
             seen: Seen::default(),
             pool: Vec::new(),
             next_id: 0,
+            fashion: Fashion::Alone,
         };
         for _ in 0..7 {
             let request = walk.fresh();

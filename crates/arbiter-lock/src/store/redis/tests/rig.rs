@@ -1,12 +1,13 @@
 //! The core and a server side by side: both are fed the same step at the same frozen time.
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Ended, Grant, Mode, Moment, Name, Renewed, Request, Resource, Status,
-    Tried,
+    Acquired, Answer, Broken, Downgraded, Ended, Grant, Mode, Moment, Name, Renewed, Request,
+    Resized, Resource, Run, Status, Tried, Written,
 };
 use redis::{PushKind, Value};
 use testkit::{Server, ServerBuilder, ServerClock};
@@ -92,10 +93,24 @@ impl Rig {
     /// met it before.
     fn end_what_is_over(&mut self) {
         self.core.renew(Moment::from_micros(self.now), "", 0, 1);
-        self.server
-            .call(&["EXISTS", &self.keys.lock, &self.keys.queue]);
+        let Keys {
+            lock, queue, share, ..
+        } = &self.keys;
+        self.server.call(&["EXISTS", lock, queue, share]);
+        // It ends the shared holds that are over, and nothing else.
+        let settle = script::break_hold(&self.keys, 0, true).by_source();
+        let words = settle.args_iter().map(|arg| match arg {
+            redis::Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
+            other => panic!("{other:?}"),
+        });
+        let words: Vec<String> = words.collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.server.call(&words);
         if self.server.call(&["EXISTS", &self.keys.last_fence]).int() == Some(0) {
             self.core.last_fence_lost();
+        }
+        if self.server.call(&["EXISTS", &self.keys.run()]).int() == Some(0) {
+            self.core.last_run_lost();
         }
     }
 
@@ -218,6 +233,62 @@ impl Rig {
         self.compare(core, script::broken(value).unwrap()).await
     }
 
+    pub(super) async fn downgrade(
+        &mut self,
+        owner: &str,
+        fence: u64,
+        lease_ms: u64,
+    ) -> (Downgraded, Vec<Grant>, bool) {
+        let renewal = Renewal {
+            name: &self.name,
+            owner,
+            fence,
+            lease_ms,
+        };
+        let value = self.send(&script::downgrade(&self.keys, &renewal)).await;
+        let core = self
+            .core
+            .downgrade(self.now(), owner, fence, lease_ms, listens);
+        self.compare(core, script::downgraded(value).unwrap()).await
+    }
+
+    pub(super) async fn resize(&mut self, limit: NonZeroU32) -> (Resized, Vec<Grant>, bool) {
+        let value = self.send(&script::resize(&self.keys, limit)).await;
+        let core = self.core.resize(self.now(), limit, listens);
+        self.compare(core, script::resized(value).unwrap()).await
+    }
+
+    pub(super) async fn proclaim(&mut self, owner: &str, fence: u64, text: &str) -> Written {
+        let call = script::proclaim(&self.keys, owner, fence, text);
+        let written = script::written(self.send(&call).await).unwrap();
+        assert_eq!(written, self.core.proclaim(self.now(), owner, fence, text));
+        written
+    }
+
+    pub(super) async fn begin_run(&mut self, owner: &str, fence: u64, keep_ms: u64) -> Written {
+        let call = script::begin_run(&self.keys, owner, fence, keep_ms);
+        let written = script::written(self.send(&call).await).unwrap();
+        let core = self.core.begin_run(self.now(), owner, fence, keep_ms);
+        assert_eq!(written, core);
+        written
+    }
+
+    pub(super) async fn finish_run(&mut self, fence: u64, outcome: &str, keep_ms: u64) -> Written {
+        let call = script::finish_run(&self.keys, fence, outcome, keep_ms);
+        let written = script::written(self.send(&call).await).unwrap();
+        let core = self
+            .core
+            .finish_run(self.now(), fence, &outcome.into(), keep_ms);
+        assert_eq!(written, core);
+        written
+    }
+
+    pub(super) async fn last_run(&self) -> Option<Run> {
+        let said = script::ran(self.send(&script::last_run(&self.keys)).await).unwrap();
+        assert_eq!(said.reply, self.core.last_run(self.now()));
+        said.reply
+    }
+
     pub(super) async fn inspect(&self) -> Status {
         let said = script::inspected(self.send(&script::inspect(&self.keys)).await).unwrap();
         assert_eq!(said.reply, self.core.inspect(self.now()));
@@ -240,7 +311,16 @@ impl Rig {
         self.core.vanished(self.now());
     }
 
+    pub(super) fn lose_share(&mut self) {
+        self.server.call(&["DEL", &self.keys.share]);
+        if self.core.inspect(self.now()).sharing.is_some() {
+            self.core.vanished(self.now());
+        }
+    }
+
+    /// Somebody changes the life of the lock's key; where several share, until it has ended.
     pub(super) fn change_life(&mut self, life_ms: Option<u64>) {
+        let is_shared = self.core.inspect(self.now()).sharing.is_some();
         match life_ms {
             Some(life) => self
                 .server
@@ -248,6 +328,10 @@ impl Rig {
             None => self.server.call(&["PERSIST", &self.keys.lock]),
         };
         self.core.life_changed(self.now(), life_ms);
+        if let Some(life) = life_ms.filter(|_| is_shared) {
+            self.advance((life as i64 / 7 + 1) * 7_000);
+            self.core.vanished(self.now());
+        }
     }
 
     pub(super) fn lose_queue(&mut self) {
@@ -266,6 +350,7 @@ impl Rig {
             lock,
             last_fence,
             queue,
+            share,
         } = &self.keys;
         let mut hash = self.server.call(&["HGETALL", lock]).texts();
         hash.sort();
@@ -274,9 +359,14 @@ impl Rig {
             .call(&["ZRANGE", queue, "0", "-1", "WITHSCORES"])
             .texts();
         zset.sort();
-        let mut all = vec![hash.join(" "), zset.join(" ")];
+        let mut sharers = self
+            .server
+            .call(&["ZRANGE", share, "0", "-1", "WITHSCORES"])
+            .texts();
+        sharers.sort();
+        let mut all = vec![hash.join(" "), zset.join(" "), sharers.join(" ")];
         all.extend(self.server.call(&["GET", last_fence]).text());
-        for key in [lock, last_fence, queue] {
+        for key in [lock, last_fence, queue, share] {
             all.extend(self.server.call(&["PTTL", key]).text());
         }
         all

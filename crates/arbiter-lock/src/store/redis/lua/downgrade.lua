@@ -1,0 +1,40 @@
+-- Makes a reader of the writer with this owner and this fence, prolongs it, and lets those in who
+-- wait to read. Repeated, it prolongs.
+--
+-- KEYS     lock, last fence, queue, shared holds
+-- ARGV     owner, fence, lease in ms
+-- Returns  {'downgraded', now µs, again, life ms}, {'refused', now µs, 'differs', limit},
+--          {'taken', now µs}, {'gone', now µs}
+local id, fence, lease = unpack(ARGV)
+local held = call('HMGET', lock, 'owner', 'fence', 'since', 'stopping', 'label')
+if see(held[1], held[2]) then
+  floor(true)
+end
+local function life_after(left, stopping)
+  if stopping == '1' and 0 <= left then
+    return left
+  end
+  return math.max(left, tonumber(lease))
+end
+if sharing then
+  local known, _, _, stopping = record_of(id)
+  if known ~= fence then
+    return {'taken', now_text}
+  end
+  local left = tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms
+  keep(lock, share, id, now_ms + life_after(left, stopping))
+  return {'downgraded', now_text, 0, life_after(left, stopping)}
+end
+if held[1] ~= id or held[2] ~= fence then
+  return {alone and 'taken' or 'gone', now_text}
+end
+local limit = limit_in_force()
+if limit then
+  return {'refused', now_text, 'differs', limit}
+end
+local life = life_after(call('PTTL', lock), held[4])
+alone = false
+begin_to_share(fence, false)
+join(id, fence, 1, held[3], held[4] or '0', held[5], now_ms + life)
+local _, again = hand_over()
+return {'downgraded', now_text, again and 1 or 0, life}

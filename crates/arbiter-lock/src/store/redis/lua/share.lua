@@ -1,0 +1,129 @@
+-- Who holds, alone or sharing, for every script that grants.
+--
+-- KEYS[1]  while several share: owner 'shared', fence the generation, since µs, weight and
+--   limit of all together, and for each
+--   h<id>  "fence weight since_µs stopping label", stopping 0 or 1
+-- KEYS[4]  a sorted set:
+--   h<id>  the last millisecond of its life
+--   g      minus the generation
+-- Where the two do not belong together, the holds have been ended from outside.
+
+-- `sharing` is {weight, limit or false} where several do.
+local alone, sharing = false, false
+
+-- What a kind says: 'x' to exclude, 's<weight>' to share, followed by '/' and the limit that it
+-- states, or '~' and the limit that it takes where none is in force.
+local function parts(kind)
+  local weight, how, limit = string.match(kind, '^s(%d+)([/~]?)(%d*)$')
+  return tonumber(weight), tonumber(limit) or false, how == '~'
+end
+
+local function record_of(id)
+  return string.match(call('HGET', lock, 'h' .. id) or '', '^(%d+) (%d+) (%d+) (%d) (.*)$')
+end
+
+-- Takes those out who are no more; they are gone from KEYS[4], and weigh so much.
+local function drop(members, weight)
+  if call('ZCARD', share) == 1 then
+    call('DEL', lock, share)
+    sharing = false
+    return
+  end
+  for _, member in ipairs(members) do
+    call('HDEL', lock, member)
+  end
+  sharing.weight = sharing.weight - weight
+  call('HSET', lock, 'weight', text(sharing.weight))
+  follow_longest(lock, share)
+end
+
+-- Finds out who holds, and ends the shared holds whose life is over; answers whether there were any.
+local function see(owner, fence)
+  alone, sharing = owner and owner ~= 'shared', false
+  if owner ~= 'shared' then
+    return false
+  end
+  if tonumber(call('ZSCORE', share, 'g') or 0) ~= -tonumber(fence) then
+    call('DEL', lock, share)
+    return false
+  end
+  local sums = call('HMGET', lock, 'weight', 'limit')
+  sharing = {weight = tonumber(sums[1]), limit = tonumber(sums[2]) or false}
+  local over = call('ZRANGEBYSCORE', share, '(0', '(' .. text(now_ms))
+  local weight = 0
+  for _, member in ipairs(over) do
+    local _, of_one = record_of(string.sub(member, 2))
+    weight = weight + tonumber(of_one)
+  end
+  if not over[1] then
+    return false
+  end
+  call('ZREMRANGEBYSCORE', share, '(0', '(' .. text(now_ms))
+  drop(over, weight)
+  return true
+end
+
+-- Ends a shared hold; answers whether there was one.
+local function leave(id)
+  local fence, weight = record_of(id)
+  if not fence then
+    return false
+  end
+  call('ZREM', share, 'h' .. id)
+  drop({'h' .. id}, tonumber(weight))
+  return true
+end
+
+local function admits(weight, limit)
+  if alone then
+    return false
+  end
+  if sharing then
+    return weight and (not sharing.limit or sharing.weight + weight <= sharing.limit)
+  end
+  return not weight or not limit or weight <= limit
+end
+
+-- Makes KEYS[1] that of those who share: nobody yet.
+local function begin_to_share(generation, limit)
+  call('DEL', lock, share)
+  call('ZADD', share, '-' .. generation, 'g')
+  call('HSET', lock, 'owner', 'shared', 'fence', generation, 'since', now_text)
+  if limit then
+    call('HSET', lock, 'limit', text(limit))
+  end
+  sharing = {weight = 0, limit = limit}
+end
+
+local function join(id, fence, weight, since, stopping, label, milli)
+  sharing.weight = sharing.weight + weight
+  local record = fence .. ' ' .. text(weight) .. ' ' .. since .. ' ' .. stopping .. ' ' .. label
+  call('HSET', lock, 'weight', text(sharing.weight), 'h' .. id, record)
+  keep(lock, share, id, milli)
+end
+
+-- Writes a hold that was admitted, and answers its fence.
+local function grant(id, lease, kind, life, label)
+  local weight, limit = parts(kind)
+  if not weight then
+    alone = true
+    return hold(id, lease, life, label)
+  end
+  local fence = draw()
+  if not sharing then
+    begin_to_share(fence, limit)
+  end
+  join(id, fence, weight, now_text, '0', label, now_ms + life)
+  return fence
+end
+
+-- Who holds, for an answer: owner, fence, since, life, label.
+local function holder()
+  local held = call('HMGET', lock, 'owner', 'fence', 'since', 'label')
+  if not sharing then
+    return held[1] or '', held[2] or '', held[3] or '', call('PTTL', lock), held[4] or ''
+  end
+  local longest = call('ZREVRANGE', share, 0, 0, 'WITHSCORES')
+  local _, _, since, _, label = record_of(string.sub(longest[1], 2))
+  return held[1], held[2], since, tonumber(longest[2]) - now_ms, label
+end
