@@ -10,7 +10,7 @@ use super::{Limit, Mode, Moment, Resource};
 impl<R: Rows> Resource<R> {
     /// Makes a reader of the writer with this owner and this fence, without a gap: a shared hold
     /// of weight 1 and no limit, with the same fence, prolonged as by a renewal. Those who wait to
-    /// read come in. Repeated, it prolongs.
+    /// read come in. Repeated, it prolongs, and hands over.
     pub fn downgrade(
         &mut self,
         now: Moment,
@@ -29,7 +29,7 @@ impl<R: Rows> Resource<R> {
         if self.root().sharing.is_some() {
             let life_ms = hold.prolong_unless_stopping(now, lease_ms);
             self.put_hold(hold);
-            return Answer::only(Downgraded::Downgraded { life_ms });
+            return self.downgraded(now, life_ms, reach);
         }
         if let Some(limit @ Some(_)) = self.limit_in_force() {
             return Answer::only(Downgraded::Refused(Refusal::LimitDiffers {
@@ -48,6 +48,15 @@ impl<R: Rows> Resource<R> {
             limit: Limit::Unlimited,
         };
         self.add_hold(reader, mode);
+        self.downgraded(now, life_ms, reach)
+    }
+
+    fn downgraded(
+        &mut self,
+        now: Moment,
+        life_ms: u64,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Downgraded> {
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
         Answer {
             reply: Downgraded::Downgraded { life_ms },

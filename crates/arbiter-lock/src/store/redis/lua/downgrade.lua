@@ -1,5 +1,5 @@
 -- Makes a reader of the writer with this owner and this fence, prolongs it, and lets those in who
--- wait to read. Repeated, it prolongs.
+-- wait to read. Repeated, it prolongs, and hands over.
 --
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     owner, fence, lease in ms
@@ -16,25 +16,27 @@ local function life_after(left, stopping)
   end
   return math.max(left, tonumber(lease))
 end
+local life
 if sharing then
   local known, _, _, stopping = record_of(id)
   if known ~= fence then
     return {'taken', now_text}
   end
   local left = tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms
-  keep(lock, share, id, now_ms + life_after(left, stopping))
-  return {'downgraded', now_text, 0, life_after(left, stopping)}
+  life = life_after(left, stopping)
+  keep(lock, share, id, now_ms + life)
+else
+  if held[1] ~= id or held[2] ~= fence then
+    return {alone and 'taken' or 'gone', now_text}
+  end
+  local limit = limit_in_force()
+  if limit then
+    return {'refused', now_text, 'differs', limit}
+  end
+  life = life_after(call('PTTL', lock), held[4])
+  alone = false
+  begin_to_share(fence, false)
+  join(id, fence, 1, held[3], held[4] or '0', held[5], now_ms + life)
 end
-if held[1] ~= id or held[2] ~= fence then
-  return {alone and 'taken' or 'gone', now_text}
-end
-local limit = limit_in_force()
-if limit then
-  return {'refused', now_text, 'differs', limit}
-end
-local life = life_after(call('PTTL', lock), held[4])
-alone = false
-begin_to_share(fence, false)
-join(id, fence, 1, held[3], held[4] or '0', held[5], now_ms + life)
 local _, again = hand_over()
 return {'downgraded', now_text, again and 1 or 0, life}

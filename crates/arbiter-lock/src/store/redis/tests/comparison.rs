@@ -16,8 +16,8 @@ use testkit::Server;
 use super::rig::{Rig, listens, request};
 
 const STEPS: usize = 10_000;
-const MOST_STEPS: usize = 300_000;
-const LEAST: usize = 100;
+const MOST_STEPS: usize = 150_000;
+const LEAST: usize = 25;
 
 /// How often each kind of transition was seen.
 #[derive(Default)]
@@ -297,12 +297,17 @@ impl Walk {
 
     async fn renew(&mut self) {
         let index = self.holder_or_any().await;
-        let (request, _, fence) = self.pool[index].clone();
+        let fence = self.pool[index].2;
         let fence = if self.random.random_bool(0.9) {
             fence
         } else {
             fence + 1
         };
+        self.renew_as(index, fence).await;
+    }
+
+    async fn renew_as(&mut self, index: usize, fence: u64) {
+        let request = self.pool[index].0.clone();
         let is_shared = 0 < sharers(&self.rig.inspect().await);
         let kind = match self.rig.renew(&request.id, fence, request.lease_ms).await {
             Renewed::Renewed { .. } if is_shared => "shared hold renewed",
@@ -367,7 +372,13 @@ impl Walk {
                 self.seen
                     .count("broken and handed over", !granted.is_empty());
             }
-            Broken::Asked { .. } => self.seen.count("asked to stop", true),
+            Broken::Asked { .. } => {
+                self.seen.count("asked to stop", true);
+                let asked = self.pool.iter().position(|(.., known)| *known == fence);
+                if let Some(index) = asked {
+                    self.renew_as(index, fence).await;
+                }
+            }
             Broken::NotHeld => self.seen.count("not held", true),
         }
         self.note_grants(&granted);
@@ -558,7 +569,6 @@ impl Walk {
     }
 
     async fn step(&mut self) {
-        let before = sharers(&self.rig.inspect().await);
         match self.random.random_range(0..1_000) {
             0..280 => self.acquire().await,
             280..390 => self.try_acquire().await,
@@ -575,10 +585,11 @@ impl Walk {
             }
             780..810 => self.renew_pool(),
             810..850 => self.foreign(),
-            850..855 => self.crowd().await,
-            855..870 => self.permits().await,
+            850..860 => self.crowd().await,
+            860..870 => self.permits().await,
             870..895 => self.writer().await,
             _ => {
+                let before = sharers(&self.rig.inspect().await);
                 self.advance();
                 let after = sharers(&self.rig.inspect().await);
                 let lapsed = after < before && 0 < after;
