@@ -17,6 +17,7 @@ use crate::label::Label;
 use crate::lock::Lock;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
+use crate::rw_lock::RwLock;
 use crate::service::Service;
 use crate::session::Session;
 use crate::store::{Link, Store};
@@ -109,6 +110,11 @@ impl Client {
     /// A lock on the resource of that name. No I/O; bad input surfaces at first use.
     pub fn lock(&self, name: &str) -> Lock {
         Lock::new(self.inner.clone(), name)
+    }
+
+    /// A lock of that name with readers and a writer. No I/O; bad input surfaces at first use.
+    pub fn rw_lock(&self, name: &str) -> RwLock {
+        RwLock::new(self.lock(name))
     }
 
     /// A session: its acquisitions are one logical owner, so that they may be nested.

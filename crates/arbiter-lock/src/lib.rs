@@ -41,6 +41,7 @@
 mod builder;
 mod client;
 mod clock;
+mod downgrade;
 mod error;
 mod event;
 mod guard;
@@ -49,7 +50,10 @@ mod keeper;
 mod label;
 mod lock;
 mod lost_reason;
+mod nest;
 mod options;
+mod refused;
+mod rw_lock;
 mod service;
 mod session;
 mod status;
@@ -62,15 +66,17 @@ pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;
 pub use client::Client;
-pub use error::{Contended, Error, Invalid, Loss, Refused, RefusedKind, Unavailable};
+pub use error::{Contended, Error, Invalid, Loss, Unavailable};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;
 pub use hold::{Hold, Lost};
 pub use label::Label;
 pub use lock::{Asked, Lock};
 pub use lost_reason::LostReason;
+pub use refused::{Refused, RefusedKind};
+pub use rw_lock::RwLock;
 pub use session::Session;
-pub use status::{Holder, Status, Waiter};
+pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 
