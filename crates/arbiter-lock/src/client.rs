@@ -18,6 +18,7 @@ use crate::lock::Lock;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::rw_lock::RwLock;
+use crate::semaphore::Semaphore;
 use crate::service::Service;
 use crate::session::Session;
 use crate::store::{Link, Store};
@@ -115,6 +116,12 @@ impl Client {
     /// A lock of that name with readers and a writer. No I/O; bad input surfaces at first use.
     pub fn rw_lock(&self, name: &str) -> RwLock {
         RwLock::new(self.lock(name))
+    }
+
+    /// A semaphore of that name with so many permits, at least one. No I/O; bad input surfaces at
+    /// first use.
+    pub fn semaphore(&self, name: &str, permits: u32) -> Semaphore {
+        Semaphore::new(self.lock(name), permits)
     }
 
     /// A session: its acquisitions are one logical owner, so that they may be nested.

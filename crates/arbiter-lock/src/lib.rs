@@ -54,6 +54,7 @@ mod nest;
 mod options;
 mod refused;
 mod rw_lock;
+mod semaphore;
 mod service;
 mod session;
 mod status;
@@ -75,6 +76,7 @@ pub use lock::{Asked, Lock};
 pub use lost_reason::LostReason;
 pub use refused::{Refused, RefusedKind};
 pub use rw_lock::RwLock;
+pub use semaphore::Semaphore;
 pub use session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 #[cfg(feature = "testing")]
