@@ -15,6 +15,7 @@ use crate::event::{Contained, Event, Logger};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::lock::Lock;
+use crate::lock_all::LockAll;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::rw_lock::RwLock;
@@ -122,6 +123,13 @@ impl Client {
     /// first use.
     pub fn semaphore(&self, name: &str, permits: u32) -> Semaphore {
         Semaphore::new(self.lock(name), permits)
+    }
+
+    /// The locks of all those names, to be taken together. No I/O; bad input surfaces at first
+    /// use.
+    pub fn lock_all(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> LockAll {
+        let names = names.into_iter().map(|name| name.as_ref().to_owned());
+        LockAll::new(self.lock(""), names.collect())
     }
 
     /// A session: its acquisitions are one logical owner, so that they may be nested.
