@@ -21,6 +21,15 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Faces
+//!
+//! A name is one resource, with one queue, whichever way it is asked for:
+//! - [`Client::lock`]: one holder;
+//! - [`Client::rw_lock`]: many readers, or one writer;
+//! - [`Client::semaphore`]: a number of permits;
+//! - [`Client::lock_all`]: several names at once;
+//! - [`Client::session`]: re-entry.
+//!
 //! # What it promises, and what it cannot
 //!
 //! Believed holds of one lock never overlap, as long as the server keeps its data and its clock

@@ -184,7 +184,7 @@ async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, E
         let guard = tokio::select! {
             biased;
             error = first_lost(&guards) => return Err(error),
-            acquired = acquiring => acquired?,
+            acquired = acquiring => acquired.map_err(|error| after(error, waited))?,
         };
         guards.push(guard);
     }
@@ -198,6 +198,14 @@ async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, E
 fn left_of(limit: Duration, waited: Duration) -> Duration {
     let late = limit.saturating_add(LAST_TURN).saturating_sub(waited);
     limit.saturating_sub(waited).max(late.min(LAST_TURN))
+}
+
+/// The error, with the time that the names before have taken.
+fn after(mut error: Error, waited: Duration) -> Error {
+    if let Error::Contended(contended) = &mut error {
+        contended.waited += waited;
+    }
+    error
 }
 
 /// The names before have taken all the time.

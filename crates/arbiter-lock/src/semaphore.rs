@@ -225,6 +225,7 @@ impl Semaphore {
 
     /// The lock that asks for that many permits.
     fn request(&self, weight: u32) -> Result<Lock, Error> {
+        self.lock.checked_name()?;
         let permits = at_least_one(self.permits)?;
         let weight = at_least_one(weight)?;
         let limit = if self.follows {
