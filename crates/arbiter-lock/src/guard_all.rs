@@ -24,7 +24,6 @@ impl GuardAll {
     }
 
     /// The guards, in the order of their names' bytes.
-    #[must_use]
     pub fn guards(&self) -> &[Guard] {
         &self.guards
     }

@@ -24,11 +24,11 @@
 //! # Faces
 //!
 //! A name is one resource, with one queue, whichever way it is asked for:
-//! - [`Client::lock`]: one holder;
-//! - [`Client::rw_lock`]: many readers, or one writer;
-//! - [`Client::semaphore`]: a number of permits;
-//! - [`Client::lock_all`]: several names at once;
-//! - [`Client::session`]: re-entry.
+//! - [`Client::lock`] for one holder;
+//! - [`Client::rw_lock`] for many readers, or one writer;
+//! - [`Client::semaphore`] for a number of permits;
+//! - [`Client::lock_all`] for several names at once;
+//! - [`Client::session`] for re-entry.
 //!
 //! # What it promises, and what it cannot
 //!
