@@ -35,6 +35,6 @@ pub use name::{Name, NameError};
 pub use resource::{
     Acquired, Answer, Broken, Downgraded, Ended, Forgotten, Grant, Hold, HolderView,
     LOOK_INTERVAL_MS, Limit, MAX_STEPS, Mode, Note, PLACES, Refusal, Renewed, Request, Resized,
-    Resource, Root, Rows, Run, SharerView, Sharing, SharingView, Status, Table, Tried, Waiter,
-    WaiterView, Written, first_life_ms,
+    Resource, Root, Rows, Run, SHARED_OWNER, SharerView, Sharing, SharingView, Status, Table,
+    Tried, Waiter, WaiterView, Written, first_life_ms,
 };

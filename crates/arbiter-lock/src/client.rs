@@ -15,8 +15,11 @@ use crate::event::{Contained, Event, Logger};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::lock::Lock;
+use crate::lock_all::LockAll;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
+use crate::rw_lock::RwLock;
+use crate::semaphore::Semaphore;
 use crate::service::Service;
 use crate::session::Session;
 use crate::store::{Link, Store};
@@ -109,6 +112,24 @@ impl Client {
     /// A lock on the resource of that name. No I/O; bad input surfaces at first use.
     pub fn lock(&self, name: &str) -> Lock {
         Lock::new(self.inner.clone(), name)
+    }
+
+    /// A lock of that name with readers and a writer. No I/O; bad input surfaces at first use.
+    pub fn rw_lock(&self, name: &str) -> RwLock {
+        RwLock::new(self.lock(name))
+    }
+
+    /// A semaphore of that name with so many permits, at least one. No I/O; bad input surfaces at
+    /// first use.
+    pub fn semaphore(&self, name: &str, permits: u32) -> Semaphore {
+        Semaphore::new(self.lock(name), permits)
+    }
+
+    /// The locks of all those names, to be taken together. No I/O; bad input surfaces at first
+    /// use.
+    pub fn lock_all(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> LockAll {
+        let names = names.into_iter().map(|name| name.as_ref().to_owned());
+        LockAll::new(self.lock(""), names.collect())
     }
 
     /// A session: its acquisitions are one logical owner, so that they may be nested.

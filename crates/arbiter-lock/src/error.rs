@@ -6,6 +6,7 @@ use std::time::Duration;
 use arbiter_lock_core::PLACES;
 
 use crate::lost_reason::LostReason;
+use crate::refused::{Refused, RefusedKind};
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind};
 
@@ -26,7 +27,8 @@ pub enum Error {
     /// the step may have left is undone in the background.
     Unavailable(Box<Unavailable>),
     /// The store will not do it however often it is asked: somebody's data stands under the
-    /// key, the password or the rights do not suffice, the server is too old.
+    /// key, the password or the rights do not suffice, the server is too old, the limit is
+    /// another.
     Refused(Box<Refused>),
     /// Something that was given is out of its range; nothing was sent.
     Invalid(Box<Invalid>),
@@ -40,7 +42,8 @@ pub enum Error {
 pub struct Contended {
     /// The resource.
     pub name: String,
-    /// Who holds it, when last seen; nobody where it was just being handed to another.
+    /// Who holds it, when last seen; nobody where it was just being handed to another, or where
+    /// others of [`Client::lock_all`](crate::Client::lock_all) took all the time.
     pub holder: Option<Holder>,
     /// The place in the queue, from 1, when last seen; none for one who only tried. It is
     /// counted up to 100: 101 is anywhere behind.
@@ -68,33 +71,6 @@ pub struct Unavailable {
     /// The store, without secrets.
     pub store: String,
     failure: Failure,
-}
-
-/// A store that will not do it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Refused {
-    /// The resource.
-    pub name: String,
-    /// The store, without secrets.
-    pub store: String,
-    /// Why.
-    pub kind: RefusedKind,
-    failure: Failure,
-}
-
-/// Why a store will not do it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RefusedKind {
-    /// The key, or the file, holds somebody's data, which is never touched.
-    WrongType,
-    /// The file of an embedded store is damaged.
-    Damaged,
-    /// The password is wrong or missing, or the user lacks a right.
-    Denied,
-    /// The server lacks what the protocol needs, or does not speak it.
-    Unsupported,
 }
 
 /// What was out of its range.
@@ -171,7 +147,7 @@ impl Error {
             name,
             store,
             kind,
-            failure,
+            failure: Some(failure),
         }))
     }
 }
@@ -191,14 +167,14 @@ impl fmt::Display for Error {
             Self::Contended(e) => e.fmt(f),
             Self::Lost(e) => write!(f, "lost the lock '{}': {}", e.name.escape_debug(), e.reason),
             Self::Unavailable(e) => write_store(f, &e.name, &e.store, &e.failure),
-            Self::Refused(e) => write_store(f, &e.name, &e.store, &e.failure),
+            Self::Refused(e) => e.fmt(f),
             Self::Invalid(e) => f.write_str(&e.message),
             Self::Closed => f.write_str("the client was shut down"),
         }
     }
 }
 
-fn write_store(
+pub(crate) fn write_store(
     f: &mut fmt::Formatter<'_>,
     name: &str,
     store: &str,
@@ -214,7 +190,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable(e) => Some(&e.failure),
-            Self::Refused(e) => Some(&e.failure),
+            Self::Refused(e) => e.failure.as_ref().map(|failure| failure as _),
             _ => None,
         }
     }
@@ -222,9 +198,11 @@ impl std::error::Error for Error {
 
 impl fmt::Display for Contended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lock '{}' is held", self.name.escape_debug())?;
-        if let Some(holder) = &self.holder {
-            write!(f, " by {holder}")?;
+        write!(f, "lock '{}' ", self.name.escape_debug())?;
+        match (&self.holder, self.place) {
+            (Some(holder), _) => write!(f, "is held by {holder}")?,
+            (None, Some(_)) => f.write_str("is held")?,
+            (None, None) => f.write_str("was not to be had in time")?,
         }
         match self.place {
             Some(place) if PLACES < place => {
@@ -244,6 +222,8 @@ impl fmt::Display for Holder {
                 "a client that tells nothing of itself (owner {})",
                 self.owner.escape_debug()
             )?;
+        } else if self.is_shared() {
+            write!(f, "some who share it, the longest by {}", self.label)?;
         } else {
             self.label.fmt(f)?;
         }

@@ -36,8 +36,9 @@ pub enum Event<'a> {
     },
     /// A request waits: at first, and when its holder or its place has changed.
     Waiting(&'a Contended),
-    /// A request waits for a hold of its own client. A lock is not re-entrant unless it is
-    /// taken through a session: a nested acquire waits for itself.
+    /// A request to hold alone waits for a hold of its own client, or one that would share for an
+    /// exclusive one. A lock is not re-entrant unless it is taken through a session: a nested
+    /// acquire waits for itself.
     WaitsForOwnClient {
         /// The resource.
         name: &'a str,

@@ -78,6 +78,52 @@ impl Guard {
             .block_on(async move { grip.refresh().await })?
     }
 
+    /// Makes a reader of a writer, without a gap: other readers may come in, and no writer before
+    /// this hold ends. The hold and its fence go on; of a session, all its guards of this name
+    /// become readers. It is `Ok` at once where the hold is a shared one already.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the hold is over. [`Error::Refused`] if those who wait to share have
+    /// stated a limit: a reader has none, and the hold stays what it was.
+    /// [`Error::Unavailable`] if the store did not answer: the guard holds on, as a writer or as
+    /// a reader, and [`Hold::is_shared`] is true, since others may have come in. To repeat it is
+    /// harmless.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves what [`Error::Unavailable`] leaves.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let catalogue = client.rw_lock("catalogue");
+    /// let writer = catalogue.write().await?;
+    /// writer.downgrade().await?;
+    /// let reader = catalogue.read().await?;
+    /// assert!(writer.is_held() && writer.is_shared() && reader.is_held());
+    /// # Ok(()) }
+    /// ```
+    pub async fn downgrade(&self) -> Result<(), Error> {
+        let grip = self.grip.clone();
+        self.grip
+            .inner
+            .run(async move { grip.downgrade().await })
+            .await?
+    }
+
+    /// As [`Guard::downgrade`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Guard::downgrade`].
+    pub fn blocking_downgrade(&self) -> Result<(), Error> {
+        let grip = self.grip.clone();
+        self.grip
+            .inner
+            .service()?
+            .block_on(async move { grip.downgrade().await })?
+    }
+
     /// Releases the resource, and hands it to the next in order. Of the guards of a session
     /// the last one does; the others answer at once.
     ///
@@ -164,7 +210,7 @@ impl Grip {
         }
     }
 
-    fn store_error(&self, failure: crate::store::Failure) -> Error {
+    pub(crate) fn store_error(&self, failure: crate::store::Failure) -> Error {
         Error::of_store(
             self.state.name.as_str(),
             &self.inner.store.to_string(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use arbiter_lock_core::{Lease, Next, Request};
+use arbiter_lock_core::{Lease, Mode, Next, Request};
 
 use crate::clock::Clock;
 use crate::lost_reason::LostReason;
@@ -38,11 +38,24 @@ impl Hold {
         &self.state.request.id
     }
 
-    /// The fencing token: below 2^53, and greater than that of every earlier hold of this name.
-    /// Hand it to the resource with each write, and let the resource refuse an older one.
+    /// The fencing token: below 2^53, and greater than that of every earlier hold of this name
+    /// that excluded others. Hand it to the resource with each write, and let the resource refuse
+    /// an older one.
+    ///
+    /// A shared hold ([`Hold::is_shared`]) has a token too, greater than that of every exclusive
+    /// hold before it and smaller than that of every one after it. Among each other those who
+    /// share are in no order: a resource that refuses older tokens would refuse one of two
+    /// readers. So use it for the writes of exclusive holds only.
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.state.fence
+    }
+
+    /// Whether others may hold beside this one: it is that of a reader, of permits, or of a
+    /// writer that was downgraded, or perhaps was.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.state.is_shared()
     }
 
     /// Whether the hold may be believed at this moment, by the local clock.
@@ -76,6 +89,7 @@ impl fmt::Debug for Hold {
             .field("name", &self.name())
             .field("owner", &self.owner())
             .field("fence", &self.fence())
+            .field("shared", &self.is_shared())
             .field("over", &self.state.over())
             .finish()
     }
@@ -143,10 +157,20 @@ struct Life {
     /// When `max_hold` ends it.
     latest_end: Duration,
     over: Option<LostReason>,
+    company: Company,
     /// Whether the last renewal has no known outcome.
     unanswered: bool,
     wakers: Vec<(u64, Waker)>,
     next_seat: u64,
+}
+
+/// Whether others may hold beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Nobody,
+    /// A downgrade of it has no known outcome.
+    Perhaps,
+    Sharers,
 }
 
 /// What a grant is believed by: when its life began at the earliest, and how long it is.
@@ -172,6 +196,10 @@ impl HoldState {
         let latest_end = options
             .max_hold
             .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
+        let company = match request.mode {
+            Mode::Exclusive => Company::Nobody,
+            Mode::Shared { .. } => Company::Sharers,
+        };
         Self {
             name,
             request,
@@ -183,11 +211,24 @@ impl HoldState {
                 lease,
                 latest_end,
                 over: None,
+                company,
                 unanswered: false,
                 wakers: Vec::new(),
                 next_seat: 0,
             }),
         }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.company() != Company::Nobody
+    }
+
+    pub(crate) fn company(&self) -> Company {
+        self.life().company
+    }
+
+    pub(crate) fn set_company(&self, company: Company) {
+        self.life().company = company;
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {

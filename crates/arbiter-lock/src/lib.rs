@@ -21,6 +21,15 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Faces
+//!
+//! A name is one resource, with one queue, whichever way it is asked for:
+//! - [`Client::lock`] for one holder;
+//! - [`Client::rw_lock`] for many readers, or one writer;
+//! - [`Client::semaphore`] for a number of permits;
+//! - [`Client::lock_all`] for several names at once;
+//! - [`Client::session`] for re-entry.
+//!
 //! # What it promises, and what it cannot
 //!
 //! Believed holds of one lock never overlap, as long as the server keeps its data and its clock
@@ -41,15 +50,22 @@
 mod builder;
 mod client;
 mod clock;
+mod downgrade;
 mod error;
 mod event;
 mod guard;
+mod guard_all;
 mod hold;
 mod keeper;
 mod label;
 mod lock;
+mod lock_all;
 mod lost_reason;
+mod nest;
 mod options;
+mod refused;
+mod rw_lock;
+mod semaphore;
 mod service;
 mod session;
 mod status;
@@ -62,15 +78,20 @@ pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;
 pub use client::Client;
-pub use error::{Contended, Error, Invalid, Loss, Refused, RefusedKind, Unavailable};
+pub use error::{Contended, Error, Invalid, Loss, Unavailable};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;
+pub use guard_all::GuardAll;
 pub use hold::{Hold, Lost};
 pub use label::Label;
 pub use lock::{Asked, Lock};
+pub use lock_all::LockAll;
 pub use lost_reason::LostReason;
+pub use refused::{Refused, RefusedKind};
+pub use rw_lock::RwLock;
+pub use semaphore::Semaphore;
 pub use session::Session;
-pub use status::{Holder, Status, Waiter};
+pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 

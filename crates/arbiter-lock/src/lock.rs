@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Broken, Name, NameError};
+use arbiter_lock_core::{Broken, Mode, Name, NameError, Refusal};
 
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
 use crate::guard::{Grip, Guard};
 use crate::hold::Hold;
+use crate::nest::Nest;
 use crate::options::{Options, Patience};
-use crate::session::Nest;
+use crate::refused::Refused;
 use crate::status::Status;
 use crate::store::Said;
 use crate::waiting::{self, News};
@@ -38,6 +39,7 @@ use crate::waiting::{self, News};
 pub struct Lock {
     inner: Arc<Inner>,
     name: Result<Name, NameError>,
+    mode: Mode,
     options: Arc<Options>,
     nest: Option<Arc<Nest>>,
 }
@@ -62,6 +64,7 @@ impl Lock {
         Self {
             inner,
             name: Name::new(name),
+            mode: Mode::Exclusive,
             options,
             nest: None,
         }
@@ -74,6 +77,34 @@ impl Lock {
         }
     }
 
+    /// The same lock, held in another mode: what the other faces are made of.
+    pub(crate) fn in_mode(&self, mode: Mode) -> Self {
+        Self {
+            mode,
+            ..self.clone()
+        }
+    }
+
+    /// The same lock on another resource.
+    pub(crate) fn renamed(&self, name: &str) -> Self {
+        Self {
+            name: Name::new(name),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.options.patience
+    }
+
+    pub(crate) fn with_patience(self, patience: Patience) -> Self {
+        self.with(|options| options.patience = patience)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(Arc::make_mut(&mut self.options));
         self
@@ -82,13 +113,13 @@ impl Lock {
     /// Waits behind others for that long at the most, at a resolution of a millisecond; with
     /// zero it tries once.
     pub fn wait_timeout(self, limit: Duration) -> Self {
-        self.with(|options| options.patience = Patience::AtMost(limit))
+        self.with_patience(Patience::AtMost(limit))
     }
 
     /// Waits behind others for as long as it takes, the default. A store that is silent for
     /// 30 s ends the wait all the same.
     pub fn wait_forever(self) -> Self {
-        self.with(|options| options.patience = Patience::Forever)
+        self.with_patience(Patience::Forever)
     }
 
     /// How long the hold lasts without renewal: from 100 ms to 365 days, in whole milliseconds,
@@ -159,9 +190,7 @@ impl Lock {
     /// As [`Lock::acquire`].
     #[doc(alias = "TryLock")]
     pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self
-            .clone()
-            .with(|options| options.patience = Patience::Try);
+        let trying = self.clone().with_patience(Patience::Try);
         none_if_contended(trying.acquire().await)
     }
 
@@ -178,17 +207,16 @@ impl Lock {
     /// # Errors
     /// As [`Lock::try_acquire`].
     pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self
-            .clone()
-            .with(|options| options.patience = Patience::Try);
+        let trying = self.clone().with_patience(Patience::Try);
         none_if_contended(trying.blocking_acquire())
     }
 
-    fn acquiring(
+    pub(crate) fn acquiring(
         &self,
     ) -> Result<impl Future<Output = Result<Guard, Error>> + Send + 'static, Error> {
         let Self {
             inner,
+            mode,
             options,
             nest,
             ..
@@ -196,10 +224,14 @@ impl Lock {
         let name = self.checked_name()?;
         Ok(async move {
             match nest {
-                Some(nest) => nest.acquire(inner, name, options).await.map(Guard::new),
+                Some(nest) => nest
+                    .acquire(inner, name, mode, options)
+                    .await
+                    .map(Guard::new),
                 None => {
                     let hold =
-                        waiting::acquire(inner.clone(), name, options, News::default()).await?;
+                        waiting::acquire(inner.clone(), name, mode, options, News::default())
+                            .await?;
                     Ok(Guard::new(Grip::new(inner, hold)))
                 }
             }
@@ -307,6 +339,12 @@ impl Lock {
         Ok(self.break_hold(fence, true).await? == Broken::Freed)
     }
 
+    /// The error that a refusal of its mode is.
+    pub(crate) fn refused(&self, refusal: Refusal) -> Error {
+        let (name, store) = (self.name().unwrap_or_default(), &self.inner.store);
+        Refused::new(name, &store.to_string(), self.mode, refusal).into()
+    }
+
     async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Broken, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
@@ -321,16 +359,16 @@ impl Lock {
         self.inner.run(breaking).await?
     }
 
-    fn checked_name(&self) -> Result<Name, Error> {
+    pub(crate) fn checked_name(&self) -> Result<Name, Error> {
         self.name
             .clone()
             .map_err(|e| Invalid::error("name", e.to_string()))
     }
 }
 
-fn none_if_contended(result: Result<Guard, Error>) -> Result<Option<Guard>, Error> {
+pub(crate) fn none_if_contended<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
-        Ok(guard) => Ok(Some(guard)),
+        Ok(held) => Ok(Some(held)),
         Err(Error::Contended(_)) => Ok(None),
         Err(error) => Err(error),
     }

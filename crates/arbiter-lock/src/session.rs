@@ -1,32 +1,21 @@
 //! Sessions: several acquisitions as one logical owner.
-//!
-//! Re-entry is counted here and never reaches the store.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
-
-use arbiter_lock_core::Name;
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
-use tokio::runtime::{Handle, Id};
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use crate::client::Inner;
-use crate::error::{Error, Invalid};
-use crate::guard::Grip;
 use crate::lock::Lock;
-use crate::options::{Options, Patience};
-use crate::store::{Failure, FailureKind};
-use crate::waiting::{self, News};
+use crate::nest::Nest;
+use crate::rw_lock::RwLock;
 
 /// One logical owner: its locks may be acquired again while it holds them.
 ///
 /// A nested acquire makes no round trip and has the fence of the outermost hold; the last of
 /// the guards frees. Tasks that share a session share its holds: they do not exclude each
 /// other. Acquisitions that wait at the same time share one place in the queue, which is given
-/// up when the last of them gives up. After a loss, old guards stay lost, and the next acquire
+/// up when the last of them gives up. Who reads or writes while the session writes, and who reads
+/// while it reads, shares its hold; who would write while it reads, or once it has been
+/// downgraded, is refused ([`Error::Invalid`](crate::Error::Invalid)). After a loss, old guards stay lost, and the next acquire
 /// is a new request.
 ///
 /// # Examples
@@ -60,276 +49,27 @@ impl Session {
     pub fn lock(&self, name: &str) -> Lock {
         Lock::of_session(self.inner.clone(), name, self.nest.clone())
     }
+
+    /// A lock with readers and a writer whose acquisitions belong to this session.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let session = client.session();
+    /// let writer = session.rw_lock("catalogue").write().await?;
+    /// let reader = session.rw_lock("catalogue").read().await?; // shares the writer's hold
+    /// assert_eq!(writer.fence(), reader.fence());
+    /// # Ok(()) }
+    /// ```
+    pub fn rw_lock(&self, name: &str) -> RwLock {
+        RwLock::new(self.lock(name))
+    }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").finish_non_exhaustive()
     }
-}
-
-/// What a session holds and waits for.
-#[derive(Default)]
-pub(crate) struct Nest {
-    names: Mutex<HashMap<Name, Entry>>,
-    /// Told when something is held anew: who waits for it apart need not wait any more.
-    entered: Notify,
-}
-
-#[derive(Default)]
-struct Entry {
-    held: Weak<Grip>,
-    pending: Vec<Pending>,
-}
-
-/// A request that may be shared by those who ask for the same in the same runtime: a runtime that
-/// is blocked or dropped takes only its own along.
-struct Pending {
-    shared: WeakShared<Acquiring>,
-    news: News,
-    options: Arc<Options>,
-    runtime: Id,
-}
-
-type Acquired = Result<Arc<Grip>, Error>;
-type Acquiring = BoxFuture<'static, Acquired>;
-
-/// How an acquisition of a session comes to its hold.
-enum Way {
-    Held(Arc<Grip>),
-    Wait(Shared<Acquiring>, News),
-    Alone,
-}
-
-impl Nest {
-    pub(crate) async fn acquire(
-        self: Arc<Self>,
-        inner: Arc<Inner>,
-        name: Name,
-        options: Arc<Options>,
-    ) -> Acquired {
-        options.check()?;
-        let begun = inner.clock.now();
-        loop {
-            let grip = match self.way(&inner, &name, &options) {
-                Way::Held(grip) => grip,
-                Way::Alone => {
-                    match self
-                        .acquire_alone(inner.clone(), name.clone(), options.clone())
-                        .await
-                    {
-                        // Another task of the session was quicker.
-                        Err(Error::Contended(_)) if self.holds(&name) => continue,
-                        acquired => acquired?,
-                    }
-                }
-                Way::Wait(shared, news) => {
-                    let waited = inner.clock.now().saturating_sub(begun);
-                    tokio::select! {
-                        biased;
-                        acquired = wait(&inner, &name, options.patience, waited, shared, news) => {
-                            match acquired {
-                                // The request has no limit of its own, but for a silent store.
-                                Err(Error::Unavailable(_)) if has_time(&inner, options.patience, begun) => {
-                                    tokio::time::sleep(PAUSE).await;
-                                    continue;
-                                }
-                                acquired => acquired?,
-                            }
-                        }
-                        () = self.held_after_all(&name) => continue,
-                    }
-                }
-            };
-            same_settings(&grip.state.options, &options)?;
-            // One that was lost before its sharer came to see it is no hold.
-            if grip.state.over().is_none() {
-                return Ok(grip);
-            }
-        }
-    }
-
-    fn way(self: &Arc<Self>, inner: &Arc<Inner>, name: &Name, options: &Arc<Options>) -> Way {
-        let mut names = self.names();
-        names.retain(|other, entry| other == name || entry.is_in_use());
-        let entry = names.entry(name.clone()).or_default();
-        if let Some(grip) = entry
-            .held
-            .upgrade()
-            .filter(|grip| grip.state.over().is_none())
-        {
-            return Way::Held(grip);
-        }
-        if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
-            return Way::Alone;
-        }
-        let runtime = Handle::current().id();
-        entry.pending.retain(Pending::is_in_use);
-        let alike = entry.pending.iter().find(|pending| {
-            pending.runtime == runtime && same_settings(&pending.options, options).is_ok()
-        });
-        if let Some(pending) = alike
-            && let Some(shared) = pending.shared.upgrade()
-            && shared.peek().is_none()
-        {
-            return Way::Wait(shared, pending.news.clone());
-        }
-        let news = News::default();
-        let shared = self
-            .clone()
-            .acquire_shared(inner.clone(), name.clone(), options, news.clone())
-            .shared();
-        entry
-            .pending
-            .extend(shared.downgrade().map(|shared| Pending {
-                shared,
-                news: news.clone(),
-                options: options.clone(),
-                runtime,
-            }));
-        Way::Wait(shared, news)
-    }
-
-    /// The one request of all who wait: each of them has its own limit, the request has none.
-    fn acquire_shared(
-        self: Arc<Self>,
-        inner: Arc<Inner>,
-        name: Name,
-        options: &Options,
-        news: News,
-    ) -> Acquiring {
-        let options = Arc::new(Options {
-            patience: Patience::Forever,
-            ..options.clone()
-        });
-        async move {
-            let hold = waiting::acquire(inner.clone(), name.clone(), options, news).await?;
-            Ok(self.enter(name, Grip::new(inner, hold)))
-        }
-        .boxed()
-    }
-
-    async fn acquire_alone(
-        &self,
-        inner: Arc<Inner>,
-        name: Name,
-        options: Arc<Options>,
-    ) -> Acquired {
-        let hold = waiting::acquire(inner.clone(), name.clone(), options, News::default()).await?;
-        Ok(self.enter(name, Grip::new(inner, hold)))
-    }
-
-    fn enter(&self, name: Name, grip: Arc<Grip>) -> Arc<Grip> {
-        self.names().entry(name).or_default().held = Arc::downgrade(&grip);
-        self.entered.notify_waiters();
-        grip
-    }
-
-    /// Waits until another task has come to hold that name. Of what the session comes to hold
-    /// otherwise, nothing is to be noticed: who waits keeps its place.
-    async fn held_after_all(&self, name: &Name) {
-        loop {
-            let entered = self.entered.notified();
-            if self.holds(name) {
-                return;
-            }
-            entered.await;
-        }
-    }
-
-    fn holds(&self, name: &Name) -> bool {
-        let grip = self
-            .names()
-            .get(name)
-            .and_then(|entry| entry.held.upgrade());
-        grip.is_some_and(|grip| grip.state.over().is_none())
-    }
-
-    fn names(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Entry {
-    fn is_in_use(&self) -> bool {
-        0 < self.held.strong_count() || self.pending.iter().any(Pending::is_in_use)
-    }
-}
-
-impl Pending {
-    fn is_in_use(&self) -> bool {
-        self.shared
-            .upgrade()
-            .is_some_and(|shared| shared.peek().is_none())
-    }
-}
-
-/// How long to stand aside when the store was silent for too long for a wait without limit.
-const PAUSE: Duration = Duration::from_millis(50);
-
-fn has_time(inner: &Inner, patience: Patience, begun: Duration) -> bool {
-    let Patience::AtMost(limit) = patience else {
-        return false;
-    };
-    inner
-        .clock
-        .now()
-        .saturating_sub(begun)
-        .saturating_add(PAUSE)
-        < limit
-}
-
-/// Waits for the shared request with a limit of one's own.
-async fn wait(
-    inner: &Inner,
-    name: &Name,
-    patience: Patience,
-    waited: Duration,
-    shared: Shared<Acquiring>,
-    news: News,
-) -> Acquired {
-    let Patience::AtMost(limit) = patience else {
-        return shared.await;
-    };
-    let left = limit.saturating_sub(waited);
-    match tokio::time::timeout(left, shared).await {
-        Ok(acquired) => acquired,
-        Err(_) => Err(match news.latest() {
-            Some(Error::Contended(mut contended)) => {
-                contended.waited = limit;
-                Error::Contended(contended)
-            }
-            Some(error) => error,
-            None => {
-                let failure =
-                    Failure::unknown(FailureKind::Silent, "no answer within the time to wait");
-                Error::of_store(name.as_str(), &inner.store.to_string(), failure)
-            }
-        }),
-    }
-}
-
-/// Re-entry keeps the settings of the outermost hold; others are refused.
-fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
-    let Options {
-        patience: _,
-        lease,
-        watchdog,
-        interval,
-        margin,
-        max_hold,
-        note: _,
-    } = asked;
-    let same = *lease == held.lease
-        && *watchdog == held.watchdog
-        && *interval == held.interval
-        && *margin == held.margin
-        && *max_hold == held.max_hold;
-    if same {
-        return Ok(());
-    }
-    Err(Invalid::error(
-        "lock",
-        "a nested acquire of a session takes the settings of the outermost hold, and these differ",
-    ))
 }

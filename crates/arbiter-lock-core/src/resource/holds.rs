@@ -6,8 +6,8 @@ use super::answer::HolderView;
 use super::rows::{Hold, Rows, Sharing};
 use super::{Mode, Moment, Request, Resource};
 
-/// What stands as owner while shared holders hold.
-const SHARED_OWNER: &str = "shared";
+/// What stands as owner while shared holders hold: no request id.
+pub const SHARED_OWNER: &str = "shared";
 
 impl Hold {
     pub(super) fn new(request: &Request, fence: u64, now: Moment, life_ms: u64) -> Self {

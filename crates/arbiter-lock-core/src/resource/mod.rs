@@ -23,6 +23,7 @@ pub use answer::{
     Tried, Written,
 };
 pub use hand_over::{MAX_STEPS, first_life_ms};
+pub use holds::SHARED_OWNER;
 pub use queue::PLACES;
 pub use request::{Limit, Mode, Request};
 pub use rows::{Forgotten, Hold, Note, Root, Rows, Run, Sharing, Waiter};

@@ -84,6 +84,11 @@ impl Keeper {
         self.shared.table().contains(owner)
     }
 
+    /// Whether this client believes in a shared hold of that name.
+    pub(crate) fn shares(&self, name: &Name) -> bool {
+        self.shared.table().shares(name)
+    }
+
     /// Looks at the hold anew, after a renewal that the keeper did not make.
     pub(crate) fn reschedule(&self, hold: &HoldState) {
         self.shared

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::Next;
+use arbiter_lock_core::{Name, Next};
 
 use crate::hold::HoldState;
 use crate::store::Order;
@@ -82,6 +82,11 @@ impl Table {
 
     pub(super) fn contains(&self, owner: &str) -> bool {
         self.by_owner.contains_key(owner)
+    }
+
+    pub(super) fn shares(&self, name: &Name) -> bool {
+        let mut holds = self.holds.values();
+        holds.any(|entry| entry.hold.name == *name && entry.hold.is_shared())
     }
 
     pub(super) fn all(&self) -> Vec<Arc<HoldState>> {

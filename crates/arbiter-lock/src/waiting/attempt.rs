@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arbiter_lock_core::{Mode, Name, Request};
+use arbiter_lock_core::{Mode, Name, Refusal, Request, SHARED_OWNER};
 
 use crate::client::Inner;
 use crate::clock::Clock;
@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::hold::{Belief, HoldState};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
+use crate::refused::Refused;
 use crate::status::Holder;
 use crate::store::Order;
 use crate::store::{Failure, Link, Said, Slot};
@@ -56,6 +57,7 @@ impl Attempt {
     pub(super) fn new(
         inner: Arc<Inner>,
         name: Name,
+        mode: Mode,
         options: Arc<Options>,
         news: News,
     ) -> Result<Self, Error> {
@@ -66,7 +68,7 @@ impl Attempt {
         let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
         let request = Arc::new(Request {
             id: id.clone(),
-            mode: Mode::Exclusive,
+            mode,
             lease_ms: options.lease_ms(),
             channel: link.channel().clone(),
             label: inner.label_line(&options)?,
@@ -164,9 +166,16 @@ impl Attempt {
         self.inner.logger.log(event);
     }
 
-    /// Whether that owner is a hold of this very client.
+    /// Whether that owner is a hold of this very client, or one of those who share is and keeps
+    /// out a request to hold alone. One that shares waits for its client's other tasks in the
+    /// course of business.
     pub(super) fn is_own(&self, owner: &str) -> bool {
-        self.inner.keeper.holds(owner)
+        let keeper = &self.inner.keeper;
+        if owner == SHARED_OWNER {
+            self.request.mode == Mode::Exclusive && keeper.shares(&self.name)
+        } else {
+            keeper.holds(owner)
+        }
     }
 
     pub(super) fn store_timeout(&self) -> Duration {
@@ -199,6 +208,11 @@ impl Attempt {
             place,
             waited: self.waited(),
         }
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> Error {
+        let (name, store) = (self.name.as_str(), self.inner.store.to_string());
+        Refused::new(name, &store, self.request.mode, refusal).into()
     }
 
     pub(super) fn store_error(&self, failure: Failure) -> Error {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Backoff, HolderView, LOOK_INTERVAL_MS, Moment, Name, Renewed, Tried,
+    Acquired, Backoff, HolderView, LOOK_INTERVAL_MS, Mode, Moment, Name, Renewed, Tried,
 };
 
 use age::GrantAge;
@@ -40,11 +40,12 @@ const MOST_TOO_OLD: u32 = 16;
 pub(crate) async fn acquire(
     inner: Arc<Inner>,
     name: Name,
+    mode: Mode,
     options: Arc<Options>,
     news: News,
 ) -> Result<Arc<HoldState>, Error> {
     let patience = options.patience;
-    let attempt = Attempt::new(inner, name, options, news)?;
+    let attempt = Attempt::new(inner, name, mode, options, news)?;
     match patience {
         Patience::Try | Patience::AtMost(Duration::ZERO) => try_once(attempt).await,
         Patience::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
@@ -82,7 +83,8 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
                 let holder = holder.map(|view| Holder::new(&view, at));
                 return Err(attempt.contended(holder, None));
             }
-            Tried::Ended | Tried::Refused(_) => return Err(attempt.store_error(out_of_protocol())),
+            Tried::Refused(refusal) => return Err(attempt.refused(refusal)),
+            Tried::Ended => return Err(attempt.store_error(ended())),
         }
     }
 }
@@ -94,10 +96,10 @@ fn too_late() -> Failure {
     )
 }
 
-fn out_of_protocol() -> Failure {
+fn ended() -> Failure {
     Failure::unknown(
         FailureKind::Malformed,
-        "this request was refused or ended by somebody else",
+        "this request was ended by somebody else",
     )
 }
 
@@ -241,9 +243,8 @@ impl Waiting {
                 self.stands_behind(holder, place, said.at, was_silent);
                 Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
             }
-            Acquired::Ended | Acquired::Refused(_) => {
-                Err(self.attempt.store_error(out_of_protocol()))
-            }
+            Acquired::Refused(refusal) => Err(self.attempt.refused(refusal)),
+            Acquired::Ended => Err(self.attempt.store_error(ended())),
         }
     }
 

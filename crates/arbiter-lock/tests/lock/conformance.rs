@@ -2,26 +2,39 @@
 
 use testkit::conformance::Store;
 
+/// The claims of the lock, and those of other faces in a module each.
+macro_rules! claims {
+    ($store:expr; $($face:ident),*) => {
+        testkit::conformance!($store);
+        $(
+            mod $face {
+                use super::Store;
+                testkit::conformance!($face: $store);
+            }
+        )*
+    };
+}
+
 mod memory {
     use super::Store;
-    testkit::conformance!(Store::memory());
+    claims!(Store::memory(); rw_lock, semaphore, several, with_writers, with_permits);
 }
 
 #[cfg(feature = "embedded")]
 mod embedded {
     use super::Store;
-    testkit::conformance!(Store::embedded());
+    claims!(Store::embedded(); rw_lock, semaphore, several, with_writers, with_permits);
 }
 
 mod redis {
     use super::Store;
-    testkit::conformance!(Store::redis());
+    claims!(Store::redis(););
 }
 
 /// The newest Valkey that there is, else the server that the others run on.
 mod valkey {
     use super::Store;
-    testkit::conformance!(Store::server(&super::valkey_binary()));
+    claims!(Store::server(&crate::conformance::valkey_binary()););
 }
 
 fn valkey_binary() -> std::path::PathBuf {

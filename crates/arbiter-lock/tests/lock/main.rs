@@ -6,6 +6,7 @@ mod cancel;
 mod conformance;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod faces;
 mod faults;
 mod go;
 mod liar;

@@ -1,19 +1,81 @@
 //! One suite of claims for every store: the same names, the same words in errors.
 //!
-//! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own; a claim is
-//! an async function of a [`Store`], so that a longer command can run it elsewhere.
+//! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own, and
+//! `testkit::conformance!(rw_lock: Store::memory())` in one below it, for each face; a claim is an
+//! async function of a [`Store`], so that a longer command can run it elsewhere.
 
-mod lock;
+mod hands;
+pub mod lock;
+pub mod rw_lock;
+pub mod semaphore;
+pub mod several;
 mod stores;
+mod ways;
 
-pub use lock::*;
 pub use stores::Store;
 
-/// All claims, each a test on a store that the expression makes.
+/// All claims of the lock, or of another face, each a test on a store that the expression makes.
 #[macro_export]
 macro_rules! conformance {
+    (rw_lock: $store:expr) => {
+        $crate::conformance!(@each rw_lock $store;
+            readers_overlap_and_writers_exclude,
+            a_reader_behind_a_waiting_writer_waits,
+            a_writer_gets_its_turn_among_readers_that_come_and_go,
+            every_reader_has_a_lease_of_its_own,
+            a_downgrade_lets_readers_in_and_no_writer,
+            a_downgrade_of_a_lost_hold_says_so,
+            a_limit_and_readers_do_not_mix,
+            a_session_shares_what_it_holds_and_never_upgrades,
+            a_session_that_waits_to_read_and_to_write_has_a_request_for_each,
+            a_reader_that_waits_to_write_is_warned,
+            those_who_look_see_the_readers,
+        );
+    };
+    (semaphore: $store:expr) => {
+        $crate::conformance!(@each semaphore $store;
+            permits_never_exceed_the_limit,
+            a_large_request_at_the_head_is_not_overtaken,
+            another_limit_is_refused_with_both_numbers,
+            more_than_there_is_is_refused_with_both_numbers,
+            no_permits_are_invalid,
+            a_larger_limit_lets_waiters_in,
+            a_smaller_limit_refuses_who_waits_for_more_and_waits_for_who_holds_more,
+            a_follower_takes_the_limit_in_force,
+            a_dropped_permit_comes_back,
+            the_permits_of_the_dead_come_back_exactly_once,
+            those_who_look_see_limit_and_holders,
+        );
+    };
+    (several: $store:expr) => {
+        $crate::conformance!(@each several $store;
+            names_are_taken_once_each_in_the_order_of_their_bytes,
+            opposite_orders_never_deadlock,
+            what_was_taken_is_given_back_when_the_time_for_all_is_over,
+            a_dropped_wait_gives_back_what_was_taken,
+            a_loss_while_others_are_waited_for_ends_the_wait,
+            a_try_takes_all_or_none,
+            the_first_loss_is_told_and_the_others_are_released,
+            the_work_is_dropped_when_one_of_them_is_lost,
+            bad_names_are_refused_before_anything_is_taken,
+        );
+    };
+    (with_writers: $store:expr) => {
+        $crate::conformance!(@by_any_way $store.with_writers());
+    };
+    (with_permits: $store:expr) => {
+        $crate::conformance!(@by_any_way $store.with_permits());
+    };
     ($store:expr) => {
-        $crate::conformance!(@each $store;
+        $crate::conformance!(@by_any_way $store);
+        $crate::conformance!(@each lock $store;
+            an_operator_asks_or_frees_at_once_by_the_fence,
+            a_session_reenters_and_its_last_guard_frees,
+            run_drops_the_work_when_the_hold_is_lost,
+        );
+    };
+    (@by_any_way $store:expr) => {
+        $crate::conformance!(@each lock $store;
             one_holder_at_a_time_in_order_of_arrival_with_rising_fences,
             tasks_of_two_clients_never_overlap_and_lose_no_update,
             a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed,
@@ -25,20 +87,17 @@ macro_rules! conformance {
             a_try_that_is_busy_leaves_nothing_and_never_barges,
             a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue,
             those_who_look_see_holder_and_waiters_in_order,
-            an_operator_asks_or_frees_at_once_by_the_fence,
-            a_session_reenters_and_its_last_guard_frees,
             any_text_is_a_name_and_none_is_anothers,
             bad_input_is_refused_in_the_same_words,
             max_hold_ends_a_hold_and_a_shutdown_those_that_are_left,
-            run_drops_the_work_when_the_hold_is_lost,
             a_fence_grows_across_clients_that_come_and_go,
         );
     };
-    (@each $store:expr; $($claim:ident,)*) => {
+    (@each $face:ident $store:expr; $($claim:ident,)*) => {
         $(
             #[tokio::test]
             async fn $claim() {
-                $crate::conformance::$claim(&$store).await;
+                $crate::conformance::$face::$claim(&$store).await;
             }
         )*
     };

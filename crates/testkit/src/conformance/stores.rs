@@ -4,12 +4,14 @@ use std::path::Path;
 
 use arbiter_lock::{Client, NoopLogger};
 
+use super::ways::{Held, Way};
 use crate::{Folder, Server, unique_name};
 
 /// A store of a test's own, ended with its value.
 #[derive(Debug)]
 pub struct Store {
     url: String,
+    way: Way,
     _server: Option<Server>,
     _folder: Option<Folder>,
 }
@@ -20,6 +22,7 @@ impl Store {
     pub fn memory() -> Self {
         Self {
             url: format!("memory:{}", unique_name()),
+            way: Way::Lock,
             _server: None,
             _folder: None,
         }
@@ -31,6 +34,7 @@ impl Store {
         let folder = Folder::new();
         Self {
             url: folder.url(),
+            way: Way::Lock,
             _server: None,
             _folder: Some(folder),
         }
@@ -51,9 +55,32 @@ impl Store {
     fn of_server(server: Server) -> Self {
         Self {
             url: server.url(),
+            way: Way::Lock,
             _server: Some(server),
             _folder: None,
         }
+    }
+
+    /// The same store, where writers of rw locks are the locks of the claims.
+    #[must_use]
+    pub fn with_writers(self) -> Self {
+        Self {
+            way: Way::Writer,
+            ..self
+        }
+    }
+
+    /// The same store, where semaphores with one permit are the locks of the claims.
+    #[must_use]
+    pub fn with_permits(self) -> Self {
+        Self {
+            way: Way::Permit,
+            ..self
+        }
+    }
+
+    pub(super) fn lock(&self, client: &Client, name: &str) -> Held {
+        Held::new(self.way, client, name)
     }
 
     /// Its URL.

@@ -1,0 +1,68 @@
+//! From writer to reader without a gap.
+//!
+//! From before the step is sent until the store has denied it, the hold counts as shared: others
+//! may have come in, whatever became of the answer.
+
+use std::time::Duration;
+
+use arbiter_lock_core::{Downgraded, Renewed};
+
+use crate::error::Error;
+use crate::guard::Grip;
+use crate::hold::Company;
+use crate::lost_reason::LostReason;
+use crate::refused::Refused;
+use crate::rw_lock::READ;
+use crate::store::Failure;
+
+impl Grip {
+    pub(crate) async fn downgrade(&self) -> Result<(), Error> {
+        let state = &self.state;
+        if let Some(reason) = state.over() {
+            return Err(Error::lost(state.name.as_str(), reason));
+        }
+        let before = state.company();
+        if before == Company::Sharers {
+            return Ok(());
+        }
+        state.set_company(Company::Perhaps);
+        match self.send_downgrade().await {
+            Ok(Downgraded::Downgraded) => {
+                state.set_company(Company::Sharers);
+                match state.over() {
+                    Some(reason) => Err(Error::lost(state.name.as_str(), reason)),
+                    None => Ok(()),
+                }
+            }
+            Ok(Downgraded::NotYours { taken }) => {
+                let reason = LostReason::of(Renewed::NotYours { taken });
+                Err(Error::lost(state.name.as_str(), state.give_up(reason)))
+            }
+            Ok(Downgraded::Refused(refusal)) => {
+                state.set_company(before);
+                let store = self.inner.store.to_string();
+                let name = state.name.as_str();
+                Err(Refused::new(name, &store, READ, refusal).into())
+            }
+            Err(failure) => {
+                if !failure.may_have_run {
+                    state.set_company(before);
+                }
+                Err(self.store_error(failure))
+            }
+        }
+    }
+
+    /// Sends the step until there is nothing more to hand over.
+    async fn send_downgrade(&self) -> Result<Downgraded, Failure> {
+        let (state, link) = (&self.state, self.inner.link());
+        let owner = &state.request.id;
+        loop {
+            let step = link.downgrade(&state.name, owner, state.fence, Duration::MAX);
+            let said = step.await?;
+            if !said.again {
+                return Ok(said.reply);
+            }
+        }
+    }
+}

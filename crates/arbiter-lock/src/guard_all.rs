@@ -1,0 +1,101 @@
+//! The guard of several holds: released, or dropped, all of them are free.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::select_all;
+
+use crate::error::{Error, Loss};
+use crate::guard::Guard;
+
+/// Holds several resources until it is released or dropped; each of them may be lost on its own.
+///
+/// Dropping it posts the releases to the keeper, as that of a [`Guard`] does.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped at once protects nothing"]
+pub struct GuardAll {
+    /// In the order of their names' bytes; never empty.
+    guards: Vec<Guard>,
+}
+
+impl GuardAll {
+    pub(crate) fn new(guards: Vec<Guard>) -> Self {
+        Self { guards }
+    }
+
+    /// The guards, in the order of their names' bytes.
+    pub fn guards(&self) -> &[Guard] {
+        &self.guards
+    }
+
+    /// The fencing token of that name; `None` where it is not among them.
+    #[must_use]
+    pub fn fence(&self, name: &str) -> Option<u64> {
+        let guard = self.guards.iter().find(|guard| guard.name() == name);
+        guard.map(|guard| guard.fence())
+    }
+
+    /// Whether all holds may be believed at this moment, by the local clock.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.guards.iter().all(|guard| guard.is_held())
+    }
+
+    /// For how long all holds may be believed if nothing more is heard from the store: the least
+    /// of them; zero when one is over.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        let each = self.guards.iter().map(|guard| guard.remaining());
+        each.min().unwrap_or_default()
+    }
+
+    /// Ends when the first hold is over, with its name and the reason;
+    /// [`LostReason::Released`](crate::LostReason::Released) is among them.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and made anew at any time; no loss is missed.
+    pub fn lost(&self) -> impl Future<Output = Loss> + Send + 'static + use<> {
+        let each = self.guards.iter().map(|guard| {
+            let name = guard.name().to_owned();
+            guard.lost().map(|reason| Loss { name, reason })
+        });
+        select_all(each.collect::<Vec<_>>()).map(|(loss, _, _)| loss)
+    }
+
+    /// Releases all of them, the last taken first. Each is tried, whatever becomes of the others.
+    ///
+    /// # Errors
+    /// As [`Guard::release`]; the first that there was.
+    ///
+    /// # Cancel safety
+    /// Dropped, the keeper finishes what is left, as with a dropped guard.
+    pub async fn release(self) -> Result<(), Error> {
+        let mut released = Ok(());
+        for guard in self.guards.into_iter().rev() {
+            released = released.and(guard.release().await);
+        }
+        released
+    }
+
+    /// As [`GuardAll::release`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`GuardAll::release`].
+    pub fn blocking_release(self) -> Result<(), Error> {
+        let mut released = Ok(());
+        for guard in self.guards.into_iter().rev() {
+            released = released.and(guard.blocking_release());
+        }
+        released
+    }
+
+    /// The first loss that there was, if there was one.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for guard in &self.guards {
+            if let Some(reason) = guard.state.over() {
+                return Err(Error::lost(guard.name(), reason));
+            }
+        }
+        Ok(())
+    }
+}

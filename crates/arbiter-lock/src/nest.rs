@@ -1,0 +1,324 @@
+//! What a session holds and waits for.
+//!
+//! Re-entry is counted here and never reaches the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use arbiter_lock_core::{Mode, Name};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
+
+use crate::client::Inner;
+use crate::error::{Error, Invalid};
+use crate::guard::Grip;
+use crate::hold::HoldState;
+use crate::options::{Options, Patience};
+use crate::store::{Failure, FailureKind};
+use crate::waiting::{self, News};
+
+/// What a session holds and waits for.
+#[derive(Default)]
+pub(crate) struct Nest {
+    names: Mutex<HashMap<Name, Entry>>,
+    /// Told when something is held anew: who waits for it apart need not wait any more.
+    entered: Notify,
+}
+
+#[derive(Default)]
+struct Entry {
+    held: Weak<Grip>,
+    pending: Vec<Pending>,
+}
+
+/// A request that may be shared by those who ask for the same in the same runtime: a runtime that
+/// is blocked or dropped takes only its own along.
+struct Pending {
+    shared: WeakShared<Acquiring>,
+    news: News,
+    mode: Mode,
+    options: Arc<Options>,
+    runtime: Id,
+}
+
+type Acquired = Result<Arc<Grip>, Error>;
+type Acquiring = BoxFuture<'static, Acquired>;
+
+/// How an acquisition of a session comes to its hold.
+enum Way {
+    Held(Arc<Grip>),
+    Wait(Shared<Acquiring>, News),
+    Alone,
+}
+
+impl Nest {
+    pub(crate) async fn acquire(
+        self: Arc<Self>,
+        inner: Arc<Inner>,
+        name: Name,
+        mode: Mode,
+        options: Arc<Options>,
+    ) -> Acquired {
+        options.check()?;
+        let begun = inner.clock.now();
+        loop {
+            let grip = match self.way(&inner, &name, mode, &options) {
+                Way::Held(grip) => grip,
+                Way::Alone => {
+                    match self
+                        .acquire_alone(inner.clone(), name.clone(), mode, options.clone())
+                        .await
+                    {
+                        // Another task of the session was quicker.
+                        Err(Error::Contended(_)) if self.holds(&name) => continue,
+                        acquired => acquired?,
+                    }
+                }
+                Way::Wait(shared, news) => {
+                    let waited = inner.clock.now().saturating_sub(begun);
+                    tokio::select! {
+                        biased;
+                        acquired = wait(&inner, &name, options.patience, waited, shared, news) => {
+                            match acquired {
+                                // The request has no limit of its own, but for a silent store.
+                                Err(Error::Unavailable(_)) if has_time(&inner, options.patience, begun) => {
+                                    tokio::time::sleep(PAUSE).await;
+                                    continue;
+                                }
+                                acquired => acquired?,
+                            }
+                        }
+                        () = self.held_after_all(&name) => continue,
+                    }
+                }
+            };
+            same_settings(&grip.state.options, &options)?;
+            // One that was lost before its sharer came to see it is no hold.
+            if grip.state.over().is_none() {
+                no_upgrade(&grip.state, mode)?;
+                return Ok(grip);
+            }
+        }
+    }
+
+    fn way(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        name: &Name,
+        mode: Mode,
+        options: &Arc<Options>,
+    ) -> Way {
+        let mut names = self.names();
+        names.retain(|other, entry| other == name || entry.is_in_use());
+        let entry = names.entry(name.clone()).or_default();
+        if let Some(grip) = entry.held() {
+            return Way::Held(grip);
+        }
+        if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
+            return Way::Alone;
+        }
+        let runtime = Handle::current().id();
+        entry.pending.retain(Pending::is_in_use);
+        let alike = entry.pending.iter().find(|pending| {
+            pending.runtime == runtime
+                && pending.mode == mode
+                && same_settings(&pending.options, options).is_ok()
+        });
+        if let Some(pending) = alike
+            && let Some(shared) = pending.shared.upgrade()
+            && shared.peek().is_none()
+        {
+            return Way::Wait(shared, pending.news.clone());
+        }
+        let news = News::default();
+        let shared = self
+            .clone()
+            .acquire_shared(inner.clone(), name.clone(), mode, options, news.clone())
+            .shared();
+        entry
+            .pending
+            .extend(shared.downgrade().map(|shared| Pending {
+                shared,
+                news: news.clone(),
+                mode,
+                options: options.clone(),
+                runtime,
+            }));
+        Way::Wait(shared, news)
+    }
+
+    /// The one request of all who wait: each of them has its own limit, the request has none.
+    fn acquire_shared(
+        self: Arc<Self>,
+        inner: Arc<Inner>,
+        name: Name,
+        mode: Mode,
+        options: &Options,
+        news: News,
+    ) -> Acquiring {
+        let options = Arc::new(Options {
+            patience: Patience::Forever,
+            ..options.clone()
+        });
+        async move {
+            let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, news).await?;
+            Ok(self.enter(name, Grip::new(inner, hold)))
+        }
+        .boxed()
+    }
+
+    async fn acquire_alone(
+        &self,
+        inner: Arc<Inner>,
+        name: Name,
+        mode: Mode,
+        options: Arc<Options>,
+    ) -> Acquired {
+        let hold =
+            waiting::acquire(inner.clone(), name.clone(), mode, options, News::default()).await?;
+        Ok(self.enter(name, Grip::new(inner, hold)))
+    }
+
+    /// The session holds. Of two that came to share at the same time, one is enough.
+    fn enter(&self, name: Name, grip: Arc<Grip>) -> Arc<Grip> {
+        let mut names = self.names();
+        let entry = names.entry(name).or_default();
+        if let Some(held) = entry.held()
+            && held.state.is_shared()
+            && grip.state.is_shared()
+        {
+            return held;
+        }
+        entry.held = Arc::downgrade(&grip);
+        drop(names);
+        self.entered.notify_waiters();
+        grip
+    }
+
+    /// Waits until another task has come to hold that name. Of what the session comes to hold
+    /// otherwise, nothing is to be noticed: who waits keeps its place.
+    async fn held_after_all(&self, name: &Name) {
+        loop {
+            let entered = self.entered.notified();
+            if self.holds(name) {
+                return;
+            }
+            entered.await;
+        }
+    }
+
+    fn holds(&self, name: &Name) -> bool {
+        let held = self.names().get(name).and_then(Entry::held);
+        held.is_some()
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn held(&self) -> Option<Arc<Grip>> {
+        let held = self.held.upgrade();
+        held.filter(|grip| grip.state.over().is_none())
+    }
+
+    fn is_in_use(&self) -> bool {
+        0 < self.held.strong_count() || self.pending.iter().any(Pending::is_in_use)
+    }
+}
+
+impl Pending {
+    fn is_in_use(&self) -> bool {
+        self.shared
+            .upgrade()
+            .is_some_and(|shared| shared.peek().is_none())
+    }
+}
+
+/// How long to stand aside when the store was silent for too long for a wait without limit.
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn has_time(inner: &Inner, patience: Patience, begun: Duration) -> bool {
+    let Patience::AtMost(limit) = patience else {
+        return false;
+    };
+    inner
+        .clock
+        .now()
+        .saturating_sub(begun)
+        .saturating_add(PAUSE)
+        < limit
+}
+
+/// Waits for the shared request with a limit of one's own.
+async fn wait(
+    inner: &Inner,
+    name: &Name,
+    patience: Patience,
+    waited: Duration,
+    shared: Shared<Acquiring>,
+    news: News,
+) -> Acquired {
+    let Patience::AtMost(limit) = patience else {
+        return shared.await;
+    };
+    let left = limit.saturating_sub(waited);
+    match tokio::time::timeout(left, shared).await {
+        Ok(acquired) => acquired,
+        Err(_) => Err(match news.latest() {
+            Some(Error::Contended(mut contended)) => {
+                contended.waited = limit;
+                Error::Contended(contended)
+            }
+            Some(error) => error,
+            None => {
+                let failure =
+                    Failure::unknown(FailureKind::Silent, "no answer within the time to wait");
+                Error::of_store(name.as_str(), &inner.store.to_string(), failure)
+            }
+        }),
+    }
+}
+
+/// No reader becomes the writer while it holds.
+fn no_upgrade(held: &HoldState, asked: Mode) -> Result<(), Error> {
+    if asked != Mode::Exclusive || !held.is_shared() {
+        return Ok(());
+    }
+    Err(Invalid::error(
+        "lock",
+        format!(
+            "the session holds '{}' as a reader and asks to write: two readers that did so would wait for each other; release it first, or write from the beginning",
+            held.name.as_str().escape_debug(),
+        ),
+    ))
+}
+
+/// Re-entry keeps the settings of the outermost hold; others are refused.
+fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
+    let Options {
+        patience: _,
+        lease,
+        watchdog,
+        interval,
+        margin,
+        max_hold,
+        note: _,
+    } = asked;
+    let same = *lease == held.lease
+        && *watchdog == held.watchdog
+        && *interval == held.interval
+        && *margin == held.margin
+        && *max_hold == held.max_hold;
+    if same {
+        return Ok(());
+    }
+    Err(Invalid::error(
+        "lock",
+        "a nested acquire of a session takes the settings of the outermost hold, and these differ",
+    ))
+}

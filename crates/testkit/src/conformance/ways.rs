@@ -1,0 +1,94 @@
+//! The ways to hold alone: each face that excludes is a lock.
+
+use std::time::Duration;
+
+use arbiter_lock::{Client, Error, Guard, Lock, RwLock, Semaphore, Status};
+
+/// A way to hold alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    Lock,
+    Writer,
+    /// The only permit of a semaphore.
+    Permit,
+}
+
+/// A lock, or what is used as one.
+#[derive(Clone)]
+pub(super) enum Held {
+    Lock(Lock),
+    Writer(RwLock),
+    Permit(Semaphore),
+}
+
+macro_rules! each {
+    ($held:expr, $face:ident => $call:expr) => {
+        match $held {
+            Held::Lock($face) => Held::Lock($call),
+            Held::Writer($face) => Held::Writer($call),
+            Held::Permit($face) => Held::Permit($call),
+        }
+    };
+}
+
+macro_rules! setters {
+    ($($setter:ident: $value:ty,)*) => {
+        $(
+            pub(super) fn $setter(self, value: $value) -> Self {
+                each!(self, face => face.$setter(value))
+            }
+        )*
+    };
+}
+
+impl Held {
+    pub(super) fn new(way: Way, client: &Client, name: &str) -> Self {
+        match way {
+            Way::Lock => Self::Lock(client.lock(name)),
+            Way::Writer => Self::Writer(client.rw_lock(name)),
+            Way::Permit => Self::Permit(client.semaphore(name, 1)),
+        }
+    }
+
+    setters! {
+        wait_timeout: Duration,
+        lease_time: Duration,
+        watchdog: bool,
+        watchdog_interval: Duration,
+        lost_margin: Duration,
+        max_hold: Duration,
+        label: &str,
+    }
+
+    pub(super) async fn acquire(&self) -> Result<Guard, Error> {
+        match self {
+            Self::Lock(lock) => lock.acquire().await,
+            Self::Writer(lock) => lock.write().await,
+            Self::Permit(permits) => permits.acquire().await,
+        }
+    }
+
+    pub(super) async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
+        match self {
+            Self::Lock(lock) => lock.try_acquire().await,
+            Self::Writer(lock) => lock.try_write().await,
+            Self::Permit(permits) => permits.try_acquire().await,
+        }
+    }
+
+    pub(super) async fn inspect(&self) -> Result<Status, Error> {
+        match self {
+            Self::Lock(lock) => lock.inspect().await,
+            Self::Writer(lock) => lock.inspect().await,
+            Self::Permit(permits) => permits.inspect().await,
+        }
+    }
+}
+
+pub(super) async fn take(held: &Held) -> Guard {
+    held.acquire().await.expect("the lock")
+}
+
+pub(super) fn wait(held: Held) -> tokio::task::JoinHandle<Guard> {
+    tokio::spawn(async move { take(&held).await })
+}
