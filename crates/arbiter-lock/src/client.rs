@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use arbiter_lock_core::Name;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
+use crate::election::Election;
 use crate::error::Error;
 use crate::event::{Contained, Event, Logger};
 use crate::keeper::Keeper;
@@ -19,7 +21,7 @@ use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::service::Service;
 use crate::session::Session;
-use crate::store::{Link, Store};
+use crate::store::{Failure, Link, Store};
 
 /// A client of one store. Cheap to clone; all clones are one client.
 ///
@@ -115,6 +117,11 @@ impl Client {
     #[must_use]
     pub fn session(&self) -> Session {
         Session::new(self.inner.clone())
+    }
+
+    /// An election of that name: its leader holds the resource exclusively. No I/O.
+    pub fn election(&self, name: &str) -> Election {
+        Election::new(self.lock(name))
     }
 
     /// Ends when the client begins to shut down: the time to stop work and release.
@@ -224,6 +231,11 @@ impl Inner {
     pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), Error> {
         let probed = self.link().probe().await;
         probed.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
+    }
+
+    /// The error that a failure of the store is, on that resource.
+    pub(crate) fn store_error(&self, name: &Name, failure: Failure) -> Error {
+        Error::of_store(name.as_str(), &self.store.to_string(), failure)
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -41,6 +41,8 @@
 mod builder;
 mod client;
 mod clock;
+mod effort;
+mod election;
 mod error;
 mod event;
 mod guard;
@@ -62,6 +64,7 @@ pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;
 pub use client::Client;
+pub use election::{Election, Leader, Leadership, Observer};
 pub use error::{Contended, Error, Invalid, Loss, Refused, RefusedKind, Unavailable};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;

@@ -36,9 +36,9 @@ use crate::waiting::{self, News};
 #[derive(Clone)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     name: Result<Name, NameError>,
-    options: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     nest: Option<Arc<Nest>>,
 }
 
@@ -321,7 +321,7 @@ impl Lock {
         self.inner.run(breaking).await?
     }
 
-    fn checked_name(&self) -> Result<Name, Error> {
+    pub(crate) fn checked_name(&self) -> Result<Name, Error> {
         self.name
             .clone()
             .map_err(|e| Invalid::error("name", e.to_string()))

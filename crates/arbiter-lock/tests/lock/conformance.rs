@@ -5,12 +5,14 @@ use testkit::conformance::Store;
 mod memory {
     use super::Store;
     testkit::conformance!(Store::memory());
+    testkit::conformance_of_election!(Store::memory());
 }
 
 #[cfg(feature = "embedded")]
 mod embedded {
     use super::Store;
     testkit::conformance!(Store::embedded());
+    testkit::conformance_of_election!(Store::embedded());
 }
 
 mod redis {

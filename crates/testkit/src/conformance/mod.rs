@@ -1,15 +1,18 @@
 //! One suite of claims for every store: the same names, the same words in errors.
 //!
-//! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own; a claim is
-//! an async function of a [`Store`], so that a longer command can run it elsewhere.
+//! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own, and the
+//! same of `conformance_of_election`; a claim is an async function of a
+//! [`Store`], so that a longer command can run it elsewhere.
 
+mod election;
 mod lock;
 mod stores;
 
+pub use election::*;
 pub use lock::*;
 pub use stores::Store;
 
-/// All claims, each a test on a store that the expression makes.
+/// All claims of the lock, each a test on a store that the expression makes.
 #[macro_export]
 macro_rules! conformance {
     ($store:expr) => {
@@ -41,5 +44,23 @@ macro_rules! conformance {
                 $crate::conformance::$claim(&$store).await;
             }
         )*
+    };
+}
+
+/// All claims of the election, each a test on a store that the expression makes.
+#[macro_export]
+macro_rules! conformance_of_election {
+    ($store:expr) => {
+        $crate::conformance!(@each $store;
+            a_follower_leads_when_the_leader_resigns_or_is_dropped,
+            a_follower_leads_when_the_leaders_lease_lapses_and_the_leader_is_told,
+            leader_and_value_are_seen_and_a_vacancy_too,
+            an_observer_is_told_of_each_leader_value_and_vacancy,
+            a_stale_leader_cannot_proclaim,
+            lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_ends,
+            a_holder_of_the_lock_is_a_leader_without_a_value,
+            a_try_to_lead_is_none_while_somebody_leads,
+            a_value_that_is_too_long_is_refused,
+        );
     };
 }
