@@ -18,6 +18,7 @@ use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::lock::Lock;
 use crate::lost_reason::LostReason;
+use crate::once::Once;
 use crate::options::Options;
 use crate::service::Service;
 use crate::session::Session;
@@ -122,6 +123,11 @@ impl Client {
     /// An election of that name: its leader holds the resource exclusively. No I/O.
     pub fn election(&self, name: &str) -> Election {
         Election::new(self.lock(name))
+    }
+
+    /// A job of that name, which runs at most once per period among all machines. No I/O.
+    pub fn once(&self, name: &str) -> Once {
+        Once::new(self.lock(name))
     }
 
     /// Ends when the client begins to shut down: the time to stop work and release.

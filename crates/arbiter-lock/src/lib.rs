@@ -36,6 +36,7 @@
 //! - `redis` (default): stores on a Redis or Valkey server.
 //! - `embedded`: `file:///folder`, a store between the processes of one machine, with no server.
 //! - `tls`: `rediss://` URLs.
+//! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
 //! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 
 mod builder;
@@ -51,6 +52,7 @@ mod keeper;
 mod label;
 mod lock;
 mod lost_reason;
+mod once;
 mod options;
 mod service;
 mod session;
@@ -72,6 +74,7 @@ pub use hold::{Hold, Lost};
 pub use label::Label;
 pub use lock::{Asked, Lock};
 pub use lost_reason::LostReason;
+pub use once::{Begun, LastRun, Once, Outcome, RunGuard, RunState, Skip};
 pub use session::Session;
 pub use status::{Holder, Status, Waiter};
 #[cfg(feature = "testing")]

@@ -6,6 +6,7 @@ mod memory {
     use super::Store;
     testkit::conformance!(Store::memory());
     testkit::conformance_of_election!(Store::memory());
+    testkit::conformance_of_once!(Store::memory());
 }
 
 #[cfg(feature = "embedded")]
@@ -13,6 +14,7 @@ mod embedded {
     use super::Store;
     testkit::conformance!(Store::embedded());
     testkit::conformance_of_election!(Store::embedded());
+    testkit::conformance_of_once!(Store::embedded());
 }
 
 mod redis {

@@ -12,6 +12,7 @@ mod go;
 mod liar;
 mod matrix;
 mod moods;
+mod once;
 mod options;
 mod processes;
 mod redis;

@@ -1,15 +1,17 @@
 //! One suite of claims for every store: the same names, the same words in errors.
 //!
 //! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own, and the
-//! same of `conformance_of_election`; a claim is an async function of a
+//! same of `conformance_of_election` and `conformance_of_once`; a claim is an async function of a
 //! [`Store`], so that a longer command can run it elsewhere.
 
 mod election;
 mod lock;
+mod once;
 mod stores;
 
 pub use election::*;
 pub use lock::*;
+pub use once::*;
 pub use stores::Store;
 
 /// All claims of the lock, each a test on a store that the expression makes.
@@ -61,6 +63,26 @@ macro_rules! conformance_of_election {
             a_holder_of_the_lock_is_a_leader_without_a_value,
             a_try_to_lead_is_none_while_somebody_leads,
             a_value_that_is_too_long_is_refused,
+        );
+    };
+}
+
+/// All claims of jobs that run once per period, each a test on a store that the expression makes.
+#[macro_export]
+macro_rules! conformance_of_once {
+    ($store:expr) => {
+        $crate::conformance!(@each $store;
+            a_job_runs_once_per_period_among_many_clients_at_once,
+            a_job_that_waits_for_another_is_skipped_when_that_has_run,
+            a_skip_says_who_ran_it_when_and_when_it_is_due,
+            a_job_that_is_running_is_skipped_and_says_who_runs_it,
+            a_crashed_run_counts_unless_it_is_to_be_repeated,
+            a_failed_run_counts_unless_it_is_to_be_repeated,
+            a_pause_counts_from_the_end_of_a_run,
+            an_end_is_recorded_even_after_the_hold_is_lost,
+            an_end_that_comes_late_spares_a_later_run,
+            a_run_drops_the_work_when_the_hold_is_lost_and_records_it,
+            a_job_without_a_rule_is_refused,
         );
     };
 }
