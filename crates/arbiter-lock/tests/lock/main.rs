@@ -8,6 +8,7 @@ mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
+mod fenced;
 mod go;
 mod liar;
 mod matrix;
