@@ -159,8 +159,9 @@ impl Once {
     }
 
     /// Begins a run if the job is due and nobody runs it; whoever does so says by
-    /// [`RunGuard::finish`] how it ended. A skip costs one read. Once it holds, a store that does
-    /// not answer is asked again for as long as the hold lasts, and for 30 s at the most.
+    /// [`RunGuard::finish`] how it ended. A skip costs one read. A store that does not say
+    /// that it has recorded the begin is asked again for as long as the hold lasts, and for 30 s at
+    /// the most.
     ///
     /// # Errors
     /// As [`Lock::acquire`](crate::Lock::acquire), but for [`Error::Contended`]: that is a skip.
@@ -254,7 +255,6 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
         Err(error) => return Err(error),
     };
     // Somebody else may have run it meanwhile.
-    let effort = Effort::patient(record.inner.clone());
     let hold = guard.hold();
     let Said { reply, at, .. } = hold.protect(record.last(&effort)).await??;
     if let Verdict::NotDue { last, next } = rules.decide(at, reply.as_ref()) {
@@ -264,6 +264,8 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
         let _ = guard.release().await;
         return Ok(Begun::Skipped(Skip::NotDue { name, last, next }));
     }
+    // Given up, it might be recorded as begun and never run.
+    let effort = Effort::patient(record.inner.clone());
     record.begin(hold, rules.keep_ms(), &effort).await?;
     Ok(Begun::Run(RunGuard {
         guard,
