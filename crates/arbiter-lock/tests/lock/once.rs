@@ -119,6 +119,26 @@ async fn a_short_silence_costs_no_run() {
     assert!(at_once.unwrap_err().is_unavailable());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(MINUTE);
+    for polls in 0..12 {
+        let run = begin(&job).await;
+        let ending = async {
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+            client.testing().lapse("j");
+            assert!(run.finish(Ok("")).await.unwrap_err().is_lost());
+        };
+        let (last, ()) = tokio::join!(job.last_run(), ending);
+        let state = last.unwrap().unwrap().state;
+        assert_ne!(state, RunState::Crashed, "after {polls} polls");
+        pass(MINUTE).await;
+    }
+}
+
 #[test]
 fn those_who_block_can_run_a_job_too() {
     let client = Client::in_memory();
