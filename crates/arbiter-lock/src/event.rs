@@ -82,7 +82,7 @@ pub enum Event<'a> {
         /// Why.
         cause: &'a (dyn std::error::Error + 'static),
     },
-    /// The end of a run was not recorded: the run counts as one that crashed.
+    /// The end of a run was not recorded: while it is remembered, it counts as one that crashed.
     EndNotRecorded {
         /// The resource.
         name: &'a str,
