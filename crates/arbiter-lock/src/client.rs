@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use arbiter_lock_core::Name;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 
 use crate::builder::ClientBuilder;
 use crate::clock::Clock;
+use crate::election::Election;
 use crate::error::Error;
 use crate::event::{Contained, Event, Logger};
 use crate::keeper::Keeper;
@@ -17,12 +19,13 @@ use crate::label::Label;
 use crate::lock::Lock;
 use crate::lock_all::LockAll;
 use crate::lost_reason::LostReason;
+use crate::once::Once;
 use crate::options::Options;
 use crate::rw_lock::RwLock;
 use crate::semaphore::Semaphore;
 use crate::service::Service;
 use crate::session::Session;
-use crate::store::{Link, Store};
+use crate::store::{Failure, Link, Store};
 
 /// A client of one store. Cheap to clone; all clones are one client.
 ///
@@ -138,6 +141,16 @@ impl Client {
         Session::new(self.inner.clone())
     }
 
+    /// An election of that name: its leader holds the resource exclusively. No I/O.
+    pub fn election(&self, name: &str) -> Election {
+        Election::new(self.lock(name))
+    }
+
+    /// A job of that name, which runs at most once per period among all machines. No I/O.
+    pub fn once(&self, name: &str) -> Once {
+        Once::new(self.lock(name))
+    }
+
     /// Ends when the client begins to shut down: the time to stop work and release.
     ///
     /// # Cancel safety
@@ -245,6 +258,11 @@ impl Inner {
     pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), Error> {
         let probed = self.link().probe().await;
         probed.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
+    }
+
+    /// The error that a failure of the store is, on that resource.
+    pub(crate) fn store_error(&self, name: &Name, failure: Failure) -> Error {
+        Error::of_store(name.as_str(), &self.store.to_string(), failure)
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -27,7 +27,7 @@ impl Grip {
         }
         state.set_company(Company::Perhaps);
         match self.send_downgrade().await {
-            Ok(Downgraded::Downgraded) => {
+            Ok(Downgraded::Downgraded { .. }) => {
                 state.set_company(Company::Sharers);
                 match state.over() {
                     Some(reason) => Err(Error::lost(state.name.as_str(), reason)),
@@ -56,10 +56,13 @@ impl Grip {
     /// Sends the step until there is nothing more to hand over.
     async fn send_downgrade(&self) -> Result<Downgraded, Failure> {
         let (state, link) = (&self.state, self.inner.link());
-        let owner = &state.request.id;
         loop {
-            let step = link.downgrade(&state.name, owner, state.fence, Duration::MAX);
-            let said = step.await?;
+            let sent = self.inner.clock.now();
+            let said = link.downgrade(&state.renewal(), Duration::MAX).await?;
+            if let Downgraded::Downgraded { life_ms } = said.reply {
+                state.confirm(sent, Duration::from_millis(life_ms));
+                self.inner.keeper.reschedule(state);
+            }
             if !said.again {
                 return Ok(said.reply);
             }

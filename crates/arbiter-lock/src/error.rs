@@ -238,7 +238,7 @@ impl fmt::Display for Holder {
 }
 
 /// A duration for people: whole seconds from ten on, milliseconds below.
-struct Seconds(Duration);
+pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -83,6 +83,15 @@ pub enum Event<'a> {
         /// Why.
         cause: &'a (dyn std::error::Error + 'static),
     },
+    /// The end of a run was not recorded: while it is remembered, it counts as one that crashed.
+    EndNotRecorded {
+        /// The resource.
+        name: &'a str,
+        /// The fencing token of the run.
+        fence: u64,
+        /// Why.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
     /// Something about a connection to the store.
     Connection {
         /// What.
@@ -99,6 +108,7 @@ impl Event<'_> {
             Self::Waiting(_) => Level::Info,
             Self::WaitsForOwnClient { .. }
             | Self::RenewalFailed { .. }
+            | Self::EndNotRecorded { .. }
             | Self::Connection { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
@@ -150,6 +160,11 @@ impl fmt::Display for Event<'_> {
             Self::LeftBehind { name, cause } => write!(
                 f,
                 "left '{}' to lapse by itself, since the store {cause}",
+                name.escape_debug()
+            ),
+            Self::EndNotRecorded { name, fence, cause } => write!(
+                f,
+                "the end of the run of '{}' with fence {fence} was not recorded: {cause}",
                 name.escape_debug()
             ),
             Self::Connection { message } => f.write_str(message),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Lease, Mode, Next, Request};
 
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::store::Renewal;
@@ -79,6 +80,19 @@ impl Hold {
         Lost {
             state: self.state.clone(),
             seat: None,
+        }
+    }
+
+    /// Does the work, and drops it as soon as the hold is over.
+    pub(crate) async fn protect<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let done = tokio::select! {
+            biased;
+            reason = self.lost() => return Err(Error::lost(self.name(), reason)),
+            done = work => done,
+        };
+        match self.state.over() {
+            Some(reason) => Err(Error::lost(self.name(), reason)),
+            None => Ok(done),
         }
     }
 }

@@ -45,12 +45,15 @@
 //! - `redis` (default): stores on a Redis or Valkey server.
 //! - `embedded`: `file:///folder`, a store between the processes of one machine, with no server.
 //! - `tls`: `rediss://` URLs.
+//! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
 //! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 
 mod builder;
 mod client;
 mod clock;
 mod downgrade;
+mod effort;
+mod election;
 mod error;
 mod event;
 mod guard;
@@ -62,6 +65,7 @@ mod lock;
 mod lock_all;
 mod lost_reason;
 mod nest;
+mod once;
 mod options;
 mod refused;
 mod rw_lock;
@@ -78,6 +82,7 @@ pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;
 pub use client::Client;
+pub use election::{Election, Leader, Leadership, Observer};
 pub use error::{Contended, Error, Invalid, Loss, Unavailable};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;
@@ -87,6 +92,7 @@ pub use label::Label;
 pub use lock::{Asked, Lock};
 pub use lock_all::LockAll;
 pub use lost_reason::LostReason;
+pub use once::{Begun, LastRun, Once, Outcome, RunGuard, RunState, Skip};
 pub use refused::{Refused, RefusedKind};
 pub use rw_lock::RwLock;
 pub use semaphore::Semaphore;

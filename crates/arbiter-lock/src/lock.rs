@@ -37,10 +37,10 @@ use crate::waiting::{self, News};
 #[derive(Clone)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     name: Result<Name, NameError>,
     mode: Mode,
-    options: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     nest: Option<Arc<Nest>>,
 }
 

@@ -4,14 +4,17 @@
 mod bystanders;
 mod cancel;
 mod conformance;
+mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faces;
 mod faults;
+mod fenced;
 mod go;
 mod liar;
 mod matrix;
 mod moods;
+mod once;
 mod options;
 mod processes;
 mod redis;

@@ -4,8 +4,10 @@
 //! `testkit::conformance!(rw_lock: Store::memory())` in one below it, for each face; a claim is an
 //! async function of a [`Store`], so that a longer command can run it elsewhere.
 
+pub mod election;
 mod hands;
 pub mod lock;
+pub mod once;
 pub mod rw_lock;
 pub mod semaphore;
 pub mod several;
@@ -58,6 +60,34 @@ macro_rules! conformance {
             the_first_loss_is_told_and_the_others_are_released,
             the_work_is_dropped_when_one_of_them_is_lost,
             bad_names_are_refused_before_anything_is_taken,
+        );
+    };
+    (election: $store:expr) => {
+        $crate::conformance!(@each election $store;
+            a_follower_leads_when_the_leader_resigns_or_is_dropped,
+            a_follower_leads_when_the_leaders_lease_lapses_and_the_leader_is_told,
+            leader_and_value_are_seen_and_a_vacancy_too,
+            an_observer_is_told_of_each_leader_value_and_vacancy,
+            a_stale_leader_cannot_proclaim,
+            lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_ends,
+            a_holder_of_the_lock_is_a_leader_without_a_value,
+            a_try_to_lead_is_none_while_somebody_leads,
+            a_value_that_is_too_long_is_refused,
+        );
+    };
+    (once: $store:expr) => {
+        $crate::conformance!(@each once $store;
+            a_job_runs_once_per_period_among_many_clients_at_once,
+            a_job_that_waits_for_another_is_skipped_when_that_has_run,
+            a_skip_says_who_ran_it_when_and_when_it_is_due,
+            a_job_that_is_running_is_skipped_and_says_who_runs_it,
+            a_crashed_run_counts_unless_it_is_to_be_repeated,
+            a_failed_run_counts_unless_it_is_to_be_repeated,
+            a_pause_counts_from_the_end_of_a_run,
+            an_end_is_recorded_even_after_the_hold_is_lost,
+            an_end_that_comes_late_spares_a_later_run,
+            a_run_drops_the_work_when_the_hold_is_lost_and_records_it,
+            a_job_without_a_rule_is_refused,
         );
     };
     (with_writers: $store:expr) => {

@@ -1,0 +1,47 @@
+//! A service that refuses requests with an older fence.
+//!
+//! Whoever writes sends its fence in the header `X-Fence`; the service remembers the greatest that
+//! it has seen, with the data and under the same lock or transaction.
+
+use std::error::Error;
+
+use arbiter_lock::Client;
+
+/// What the service keeps.
+#[derive(Default)]
+struct Report {
+    fence: u64,
+    body: String,
+}
+
+impl Report {
+    /// Handles `PUT /report`; answers the status.
+    fn put(&mut self, headers: &[(&str, String)], body: &str) -> u16 {
+        let fence = headers.iter().find(|(name, _)| *name == "X-Fence");
+        let Some(fence) = fence.and_then(|(_, fence)| fence.parse().ok()) else {
+            return 428; // Precondition Required
+        };
+        if fence < self.fence {
+            return 412; // Precondition Failed: somebody was granted later
+        }
+        self.fence = fence;
+        self.body = body.to_owned();
+        204
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
+    let mut report = Report::default();
+    let lock = Client::in_memory().lock("report");
+    let header = |fence: u64| [("X-Fence", fence.to_string())];
+
+    let paused = lock.acquire().await?.fence(); // dropped: as if its lease had run out
+    let guard = lock.acquire().await?;
+    assert_eq!(report.put(&header(guard.fence()), "final"), 204);
+    assert_eq!(report.put(&header(paused), "late"), 412);
+    assert_eq!(report.put(&[], "from nobody"), 428);
+    assert_eq!(report.body, "final");
+    guard.release().await?;
+    Ok(())
+}

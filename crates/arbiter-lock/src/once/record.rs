@@ -1,0 +1,111 @@
+//! What the store remembers of a job.
+
+use std::error::Error as Cause;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Moment, Name, Run, Written};
+
+use super::LastRun;
+use super::ending::Ending;
+use super::rules::Rules;
+use crate::client::Inner;
+use crate::effort::Effort;
+use crate::error::Error;
+use crate::event::Event;
+use crate::hold::Hold;
+use crate::store::Said;
+
+/// What the store remembers of a job.
+#[derive(Clone)]
+pub(super) struct Record {
+    pub(super) inner: Arc<Inner>,
+    pub(super) name: Name,
+}
+
+impl Record {
+    /// The last run, while it is remembered, with the store's time.
+    pub(super) async fn last(&self, effort: &Effort) -> Result<Said<Option<Run>>, Error> {
+        let link = self.inner.link();
+        let step = || link.last_run(&self.name, Duration::MAX);
+        effort.repeat(&self.name, step).await
+    }
+
+    /// The run as others see it. Of one that has not ended it asks whether it holds, and then
+    /// again whether it has ended meanwhile.
+    pub(super) async fn view(
+        &self,
+        run: &Run,
+        at: Moment,
+        effort: &Effort,
+    ) -> Result<LastRun, Error> {
+        if run.ended.is_some() {
+            return Ok(LastRun::new(run, at, false));
+        }
+        let link = self.inner.link();
+        let step = || link.inspect(&self.name, Duration::MAX);
+        let holder = effort.repeat(&self.name, step).await?.reply.holder;
+        if holder.is_some_and(|holder| holder.fence == Some(run.fence)) {
+            return Ok(LastRun::new(run, at, true));
+        }
+        let again = self.last(effort).await?.reply;
+        let again = again.filter(|again| again.fence == run.fence);
+        Ok(LastRun::new(again.as_ref().unwrap_or(run), at, false))
+    }
+
+    /// Notes that a run begins under that hold.
+    pub(super) async fn begin(
+        &self,
+        hold: &Hold,
+        keep_ms: u64,
+        effort: &Effort,
+    ) -> Result<(), Error> {
+        let (link, state) = (self.inner.link(), &hold.state);
+        let step = || {
+            let owner = &state.request.id;
+            link.begin_run(&self.name, owner, state.fence, keep_ms, Duration::MAX)
+        };
+        effort.write(hold, step).await
+    }
+
+    /// Notes that the run of that hold has ended; if that fails, it is told as an event.
+    pub(super) async fn finish(
+        &self,
+        hold: &Hold,
+        ending: Ending<'_>,
+        rules: &Rules,
+        effort: &Effort,
+    ) {
+        let outcome = ending.to_line();
+        let mut finished = self.send_finish(hold, &outcome, rules, effort).await;
+        if matches!(finished, Ok(Written::NotYours)) && rules.pause.is_some() {
+            // A pause counts from the end, also where the run outlasted its record.
+            finished = match self.begin(hold, rules.keep_ms(), effort).await {
+                Ok(()) => self.send_finish(hold, &outcome, rules, effort).await,
+                Err(error) => Err(error),
+            };
+        }
+        let cause: Box<dyn Cause + Send + Sync> = match finished {
+            Ok(Written::Written) => return,
+            Ok(Written::NotYours) => "the store has forgotten it, or remembers a later one".into(),
+            Err(error) => error.into(),
+        };
+        self.inner.log(&Event::EndNotRecorded {
+            name: self.name.as_str(),
+            fence: hold.fence(),
+            cause: &*cause,
+        });
+    }
+
+    async fn send_finish(
+        &self,
+        hold: &Hold,
+        outcome: &Arc<str>,
+        rules: &Rules,
+        effort: &Effort,
+    ) -> Result<Written, Error> {
+        let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ms());
+        let step = || link.finish_run(&self.name, fence, outcome, keep_ms, Duration::MAX);
+        effort.repeat(&self.name, step).await
+    }
+}

@@ -1,0 +1,132 @@
+//! The election beyond its claims, on the memory store.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arbiter_lock::{Client, Event, Testing};
+use tokio::time::Instant;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A client whose store goes silent as soon as something is acquired.
+async fn silenced_by_a_grant() -> Client {
+    let testing = Arc::new(OnceLock::<Testing>::new());
+    let silence = testing.clone();
+    let builder = Client::builder().store("memory:");
+    let logger = move |event: &Event<'_>| {
+        if let (Event::Acquired { .. }, Some(testing)) = (event, silence.get()) {
+            testing.go_silent();
+        }
+    };
+    let client = builder.logger(logger).connect().await.unwrap();
+    testing.set(client.testing()).unwrap();
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_outlasts_its_wait_by_one_command() {
+    let client = silenced_by_a_grant().await;
+    let begun = Instant::now();
+    let election = client.election("e").wait_timeout(ms(2_000));
+    let failed = election.campaign("node").await;
+    assert!(failed.unwrap_err().is_unavailable());
+    assert!(begun.elapsed() <= ms(3_000), "{:?}", begun.elapsed());
+    client.testing().answer();
+    tokio::time::sleep(ms(2_000)).await;
+    assert!(election.leader().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_proclaims_when_the_store_answers_again() {
+    let client = silenced_by_a_grant().await;
+    let election = client.election("e").wait_timeout(ms(10_000));
+    let answering = async {
+        tokio::time::sleep(ms(3_000)).await;
+        client.testing().answer();
+    };
+    let (leadership, ()) = tokio::join!(election.campaign("node"), answering);
+    let leader = election.leader().await.unwrap().unwrap();
+    assert_eq!(leader.value.as_deref(), Some("node"));
+    assert_eq!(leader.fence, Some(leadership.unwrap().fence()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
+    let client = Client::in_memory();
+    let mut observer = client.election("e").observe();
+    assert!(observer.next().await.unwrap().is_none());
+    client.testing().go_silent();
+    let quiet = tokio::time::timeout(ms(20_000), observer.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    let told = tokio::time::timeout(ms(15_000), observer.next()).await;
+    assert!(told.unwrap().unwrap_err().is_unavailable());
+
+    client.testing().answer();
+    let leadership = client.election("e").campaign("node").await.unwrap();
+    let leader = observer.next().await.unwrap().unwrap();
+    assert_eq!(leader.fence, Some(leadership.fence()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_is_dropped_in_between_misses_nothing_and_keeps_its_pace() {
+    let client = Client::in_memory();
+    let election = client.election("e");
+    let mut observer = election.observe();
+    assert!(observer.next().await.unwrap().is_none());
+    let leadership = election.campaign("node").await.unwrap();
+    let begun = Instant::now();
+    loop {
+        let next = tokio::time::timeout(ms(20), observer.next()).await;
+        if let Ok(leader) = next {
+            let fence = leader.unwrap().and_then(|leader| leader.fence);
+            assert_eq!(fence, Some(leadership.fence()));
+            break;
+        }
+        assert!(begun.elapsed() < ms(600), "it never gets to look");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_looks_when_the_leaders_lease_ends() {
+    let client = Client::in_memory();
+    let election = client.election("e").lease_time(ms(200)).watchdog(false);
+    let mut observer = election.observe();
+    let leadership = election.campaign("node").await.unwrap();
+    let begun = Instant::now();
+    assert!(observer.next().await.unwrap().is_some());
+    assert!(observer.next().await.unwrap().is_none());
+    assert!(begun.elapsed() < ms(210), "{:?}", begun.elapsed());
+    drop(leadership);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_observers_and_campaigns() {
+    let client = Client::in_memory();
+    let election = client.election("e");
+    let _leadership = election.campaign("node").await.unwrap();
+    let mut observer = election.observe();
+    assert!(observer.next().await.unwrap().is_some());
+    let (next, campaign, _) = tokio::join!(
+        observer.next(),
+        election.campaign("other"),
+        client.shutdown(ms(10))
+    );
+    let closed = |error: arbiter_lock::Error| matches!(error, arbiter_lock::Error::Closed);
+    assert!(closed(next.unwrap_err()));
+    assert!(closed(campaign.unwrap_err()));
+}
+
+#[test]
+fn those_who_block_can_lead_too() {
+    let client = Client::in_memory();
+    let election = client.election("e");
+    let leadership = election.blocking_campaign("one").unwrap();
+    assert!(election.blocking_try_campaign("two").unwrap().is_none());
+    leadership.blocking_proclaim("two").unwrap();
+    let leader = election.blocking_leader().unwrap().unwrap();
+    assert_eq!(leader.value.as_deref(), Some("two"));
+    leadership.blocking_resign().unwrap();
+    assert!(election.blocking_leader().unwrap().is_none());
+}

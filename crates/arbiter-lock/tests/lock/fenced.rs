@@ -1,0 +1,25 @@
+//! The examples of fenced writes hold what they show.
+
+#[path = "../../examples/fenced_http.rs"]
+mod http;
+#[path = "../../examples/fenced_redis.rs"]
+#[expect(dead_code, reason = "the example's main")]
+mod redis;
+#[path = "../../examples/fenced_sql.rs"]
+mod sql;
+
+#[test]
+fn a_table_refuses_an_older_fence() {
+    sql::main().unwrap();
+}
+
+#[test]
+fn a_service_refuses_an_older_fence() {
+    http::main().unwrap();
+}
+
+#[tokio::test]
+async fn a_value_on_a_server_refuses_an_older_fence() {
+    let server = testkit::Server::start();
+    redis::run(&server.url()).await.unwrap();
+}

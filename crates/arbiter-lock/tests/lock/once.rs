@@ -1,0 +1,191 @@
+//! Jobs that run once per period, on the memory store and on paused time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arbiter_lock::{Begun, Client, Error, Event, Once, Outcome, RunGuard, RunState, Skip};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn begin(job: &Once) -> RunGuard {
+    match job.begin().await.unwrap() {
+        Begun::Run(run) => run,
+        Begun::Skipped(skip) => panic!("{skip}"),
+    }
+}
+
+async fn skip(job: &Once) -> Skip {
+    match job.begin().await.unwrap() {
+        Begun::Run(_) => panic!("it is not to run"),
+        Begun::Skipped(skip) => skip,
+    }
+}
+
+async fn run(job: &Once) {
+    begin(job).await.finish(Ok("")).await.unwrap();
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_early_by_less_than_the_slack_runs() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(24 * HOUR);
+    run(&job).await;
+    pass(24 * HOUR - 2 * MINUTE).await;
+    skip(&job).await;
+    pass(MINUTE).await;
+    run(&job).await;
+
+    let job = client.once("k").every(5 * MINUTE);
+    run(&job).await;
+    pass(4 * MINUTE).await;
+    skip(&job).await;
+    pass(MINUTE / 2).await;
+    run(&job).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_counts_from_the_end_of_a_run_that_outlasted_its_record() {
+    let client = Client::in_memory();
+    let job = client.once("j").at_least(10 * MINUTE);
+    let long = begin(&job).await;
+    pass(HOUR).await;
+    long.finish(Ok("")).await.unwrap();
+    pass(9 * MINUTE).await;
+    let Skip::NotDue { last, .. } = skip(&job).await else {
+        panic!("it is not running");
+    };
+    assert!(matches!(last.state, RunState::EndedWell { ago, .. } if 9 * MINUTE <= ago));
+    pass(MINUTE).await;
+    run(&job).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_forgotten_after_two_periods() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(HOUR);
+    run(&job).await;
+    pass(2 * HOUR - MINUTE).await;
+    assert!(job.last_run().await.unwrap().is_some());
+    pass(2 * MINUTE).await;
+    assert!(job.last_run().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_cannot_be_recorded_is_an_event_and_spoils_no_success() {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = events.clone();
+    let logger = move |event: &Event<'_>| {
+        if let Event::EndNotRecorded { .. } = event {
+            heard.lock().unwrap().push(event.to_string());
+        }
+    };
+    let builder = Client::builder().store("memory:").logger(logger);
+    let client = builder.connect().await.unwrap();
+    let job = client.once("j").every(HOUR);
+    let work = |_| async {
+        client.testing().go_silent();
+        Ok::<_, Error>(7)
+    };
+    let ran = job.run(work).await.unwrap();
+    assert!(matches!(ran, Outcome::Ran(Ok(7))));
+    let told = events.lock().unwrap().clone();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("does not answer"), "{}", told[0]);
+    client.testing().answer();
+    pass(2 * MINUTE).await;
+    let last = job.last_run().await.unwrap().unwrap();
+    assert_eq!(last.state, RunState::Crashed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_silence_costs_no_run() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(HOUR).wait_timeout(MINUTE);
+    client.testing().go_silent();
+    let answering = async {
+        pass(Duration::from_secs(10)).await;
+        client.testing().answer();
+    };
+    let (run, ()) = tokio::join!(begin(&job), answering);
+    run.finish(Ok("")).await.unwrap();
+
+    client.testing().go_silent();
+    let at_once = client.once("j").every(HOUR).begin().await;
+    assert!(at_once.unwrap_err().is_unavailable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(MINUTE);
+    for polls in 0..12 {
+        let run = begin(&job).await;
+        let ending = async {
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+            client.testing().lapse("j");
+            assert!(run.finish(Ok("")).await.unwrap_err().is_lost());
+        };
+        let (last, ()) = tokio::join!(job.last_run(), ending);
+        let state = last.unwrap().unwrap().state;
+        assert_ne!(state, RunState::Crashed, "after {polls} polls");
+        pass(MINUTE).await;
+    }
+}
+
+#[test]
+fn those_who_block_can_run_a_job_too() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(HOUR);
+    match job.blocking_begin().unwrap() {
+        Begun::Run(run) => run.blocking_finish(Ok("")).unwrap(),
+        Begun::Skipped(skip) => panic!("{skip}"),
+    }
+    assert!(matches!(job.blocking_begin().unwrap(), Begun::Skipped(_)));
+}
+
+#[cfg(feature = "calendar")]
+mod calendar {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_runs_once_per_day_or_hour_of_its_zone() {
+        let client = Client::in_memory();
+        let (daily, hourly) = (client.once("d"), client.once("h"));
+        for (job, period) in [
+            (daily.daily("Europe/Berlin"), 24 * HOUR),
+            (hourly.hourly("Asia/Kolkata"), HOUR),
+        ] {
+            run(&job).await;
+            let Skip::NotDue { next, .. } = skip(&job).await else {
+                panic!("it is not running");
+            };
+            assert!(next <= period + HOUR, "{next:?}");
+            pass(next.saturating_sub(Duration::from_millis(1))).await;
+            skip(&job).await;
+            pass(Duration::from_millis(2)).await;
+            run(&job).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_zone_is_refused_before_anything_is_sent() {
+        let client = Client::in_memory();
+        client.testing().go_silent();
+        for job in [
+            client.once("j").daily("Mars/Base"),
+            client.once("j").hourly(""),
+        ] {
+            match job.begin().await {
+                Err(Error::Invalid(invalid)) => assert_eq!(invalid.what, "zone"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
