@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::output::quoted;
 use crate::store::secret;
@@ -61,6 +61,8 @@ impl StoreArgs {
 pub(crate) enum Command {
     /// Runs a command while holding the lock NAME
     Run(RunArgs),
+    /// Runs a command at most once per period, whichever machines try to
+    Once(OnceArgs),
     /// Shows who holds the lock NAME, and who waits
     Status(StatusArgs),
     /// Ends somebody else's hold of the lock NAME
@@ -69,7 +71,7 @@ pub(crate) enum Command {
 
 /// `arbiter run`.
 #[derive(Debug, Args)]
-#[command(override_usage = "arbiter run [OPTIONS] NAME -- COMMAND [ARGUMENT]...")]
+#[command(override_usage = "arbiter run [OPTIONS] NAME... -- COMMAND [ARGUMENT]...")]
 pub(crate) struct RunArgs {
     /// Do not wait: if somebody else has the lock, skip the command
     #[arg(short, long, conflicts_with = "wait")]
@@ -86,6 +88,68 @@ pub(crate) struct RunArgs {
         allow_negative_numbers = true
     )]
     pub(crate) conflict_exit_code: u8,
+    /// Share the lock with others who share it: readers, beside whom no one else runs
+    #[arg(long, conflicts_with_all = ["permits", "announce"])]
+    pub(crate) shared: bool,
+    /// Take K of the N permits that --of states
+    #[arg(long, value_name = "K", requires = "of", conflicts_with = "announce")]
+    pub(crate) permits: Option<u32>,
+    /// How many permits there are in all; everybody has to state the same
+    #[arg(long, value_name = "N", requires = "permits")]
+    pub(crate) of: Option<u32>,
+    /// Lead, and let everybody see this text for as long as the command runs
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) announce: Option<String>,
+    /// The lock's name; of several, all are taken
+    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+/// `arbiter once`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "arbiter once [OPTIONS] NAME --every DURATION -- COMMAND [ARGUMENT]...",
+    group(ArgGroup::new("rule").args(["every", "hourly", "daily", "at_least"]).required(true).multiple(true))
+)]
+pub(crate) struct OnceArgs {
+    /// Not again until so long after the last start, less a tenth and at most a minute
+    #[arg(long, value_name = "DURATION", value_parser = some_time, conflicts_with_all = ["hourly", "daily"])]
+    pub(crate) every: Option<Duration>,
+    /// Not again within the same hour by the clocks of a time zone: UTC, Europe/Berlin
+    #[arg(long, value_name = "ZONE", conflicts_with = "daily")]
+    pub(crate) hourly: Option<String>,
+    /// Not again within the same day by the calendar of a time zone
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) daily: Option<String>,
+    /// Not until so long after the last end
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    pub(crate) at_least: Option<Duration>,
+    /// A run that failed or crashed does not count
+    #[arg(long)]
+    pub(crate) repeat_failed: bool,
+    /// While somebody else runs it, wait that long before it is skipped [default: 0]
+    #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
+    pub(crate) wait: Option<Duration>,
+    /// The status of a skip
+    #[arg(
+        short = 'E',
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) skip_exit_code: u8,
+    /// The job's name, which is that of the lock that it holds
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+/// The command to run, and how it holds what it runs under.
+#[derive(Debug, Args)]
+pub(crate) struct WorkArgs {
     /// How long the lock outlives a crash: 100ms to 365 days
     #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s")]
     pub(crate) lease: Duration,
@@ -104,9 +168,6 @@ pub(crate) struct RunArgs {
     /// Tell of everything that happens to the lock
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// The lock's name
-    #[arg(required = true, value_name = "NAME", num_args = 1..)]
-    pub(crate) names: Vec<String>,
     /// The command and its arguments, after `--`; never a shell, unless you name one
     #[arg(last = true, required = true, value_name = "COMMAND", num_args = 1..)]
     pub(crate) command: Vec<OsString>,

@@ -17,7 +17,7 @@ pub(crate) enum Exit {
     DieOf(i32),
     /// The command line is wrong.
     Usage,
-    /// The key holds something else.
+    /// The key holds something else, or another limit is in force.
     Data,
     /// The store cannot serve.
     Unavailable,
@@ -66,7 +66,10 @@ impl Exit {
             Error::Lost(_) => Self::Lost,
             Error::Invalid(_) => Self::Usage,
             Error::Refused(refused) => match refused.kind {
-                RefusedKind::WrongType | RefusedKind::Damaged => Self::Data,
+                RefusedKind::WrongType
+                | RefusedKind::Damaged
+                | RefusedKind::LimitDiffers { .. }
+                | RefusedKind::AboveLimit { .. } => Self::Data,
                 RefusedKind::Denied => Self::Denied,
                 _ => Self::Unavailable,
             },

@@ -1,4 +1,5 @@
-//! The command `arbiter`: runs a command under a lock, shows who holds one, breaks one.
+//! The command `arbiter`: runs a command under a lock or once per period, shows who holds one,
+//! breaks one.
 
 mod child;
 mod cli;
@@ -41,6 +42,7 @@ fn block_on(cli: Cli) -> Exit {
 async fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Run(args) => commands::run::run(args, &cli.store).await,
+        Command::Once(args) => commands::once::once(args, &cli.store).await,
         Command::Status(args) => commands::status::status(args, &cli.store).await,
         Command::Break(args) => commands::r#break::r#break(args, &cli.store).await,
     }

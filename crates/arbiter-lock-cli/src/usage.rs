@@ -40,8 +40,14 @@ fn print(error: &clap::Error, args: &[String]) {
     output::say(said.trim_end());
 }
 
-/// `run NAME COMMAND` without `--`, as it has to be written.
+/// `run NAME COMMAND` without `--`, as it has to be written; `once` likewise.
 fn corrected(args: &[String]) -> Option<String> {
+    ["run", "once"]
+        .iter()
+        .find_map(|verb| corrected_of(verb, args))
+}
+
+fn corrected_of(verb: &str, args: &[String]) -> Option<String> {
     let mut positions = Vec::new();
     let mut at = 0;
     while positions.len() < 3 {
@@ -50,10 +56,10 @@ fn corrected(args: &[String]) -> Option<String> {
             positions.push(at);
             at += 1;
         } else {
-            at += words_of_flag(arg)?;
+            at += words_of_flag(verb, arg)?;
         }
     }
-    if args[positions[0]] != "run" {
+    if args[positions[0]] != verb {
         return None;
     }
     let shown = |words: &[String]| {
@@ -67,12 +73,12 @@ fn corrected(args: &[String]) -> Option<String> {
     Some(format!("arbiter {} -- {}", shown(head), shown(command)))
 }
 
-/// How many words a flag of `run` takes, itself included. What is no such flag (`--`, a misspelt
+/// How many words a flag of that command takes, itself included. What is no such flag (`--`, a misspelt
 /// one) or asks for help leaves nothing to be corrected here.
-fn words_of_flag(flag: &str) -> Option<usize> {
+fn words_of_flag(verb: &str, flag: &str) -> Option<usize> {
     let mut cli = Cli::command();
     cli.build();
-    let run = cli.find_subcommand("run")?;
+    let command = cli.find_subcommand(verb)?;
     let words = |action: &ArgAction, has_value: bool| match action {
         ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => None,
         action => Some(if action.takes_values() && !has_value {
@@ -85,14 +91,14 @@ fn words_of_flag(flag: &str) -> Option<usize> {
         let (long, has_value) = long
             .split_once('=')
             .map_or((long, false), |(long, _)| (long, true));
-        let arg = run
+        let arg = command
             .get_arguments()
             .find(|arg| arg.get_long() == Some(long))?;
         return words(arg.get_action(), has_value);
     }
     let mut shorts = flag.chars().skip(1).peekable();
     while let Some(short) = shorts.next() {
-        let arg = run
+        let arg = command
             .get_arguments()
             .find(|arg| arg.get_short() == Some(short))?;
         let count = words(arg.get_action(), shorts.peek().is_some())?;
@@ -129,6 +135,8 @@ mod tests {
             ),
             ("run n df -h", "run n -- df -h"),
             ("run n git log -- file", "run n -- git log -- file"),
+            ("once n --every 1h true", "once n --every 1h -- true"),
+            ("once --every=1h n a -b", "once --every=1h n -- a -b"),
         ];
         for (typed, shown) in lines {
             assert_eq!(of(typed), Some(format!("arbiter {shown}")), "{typed}");

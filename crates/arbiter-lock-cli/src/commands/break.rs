@@ -54,12 +54,10 @@ pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
 /// Waits until the hold has gone: by its holder, or at its deadline.
 async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Exit {
     loop {
-        match lock.inspect().await {
-            Ok(status) => {
-                if status.holder.and_then(|holder| holder.fence) != Some(args.fence) {
-                    return Exit::Success;
-                }
-            }
+        // Asked twice, the holder is asked once.
+        match lock.ask_to_stop(args.fence).await {
+            Ok(Asked::NotHeld) => return Exit::Success,
+            Ok(_) => {}
             Err(error) => return store::fail(&error),
         }
         tokio::time::sleep(INTERVAL).await;
@@ -67,12 +65,17 @@ async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Exit {
 }
 
 async fn not_held(lock: &Lock, args: &BreakArgs) -> Exit {
-    let instead = match lock.inspect().await.map(|status| status.holder) {
-        Ok(Some(holder)) => match holder.fence {
-            Some(fence) => format!("the holder's is {fence}: {holder}"),
-            None => format!("the holder has none: {holder}"),
+    let instead = match lock.inspect().await {
+        Ok(status) if status.sharing.is_some() => {
+            "several share it, each with a fence that arbiter status shows".to_owned()
+        }
+        Ok(status) => match &status.holder {
+            Some(holder) => match holder.fence {
+                Some(fence) => format!("the holder's is {fence}: {holder}"),
+                None => format!("the holder has none: {holder}"),
+            },
+            None => "it is free".to_owned(),
         },
-        Ok(None) => "it is free".to_owned(),
         Err(error) => return store::fail(&error),
     };
     output::say(&format!(

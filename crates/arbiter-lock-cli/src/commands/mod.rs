@@ -1,5 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod r#break;
+pub(crate) mod once;
 pub(crate) mod run;
 pub(crate) mod status;
+mod work;

@@ -1,25 +1,20 @@
-//! `arbiter run`: a command under a lock.
+//! `arbiter run`: a command under a lock, under several, among others, or as a leader.
 
-mod deadline;
-mod interrupts;
-mod work;
-
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Contended, Error, Event, Guard, Lock, Logger};
+use arbiter_lock::{Client, Contended, Error, Event, Logger};
 use tokio::sync::watch;
 
 use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
+use crate::commands::work::{self, Held, Interrupts, LINGER, with_settings};
 use crate::exit::Exit;
-use crate::output::{self, Narrator, typed};
+use crate::output::{self, Narrator};
 use crate::store;
-use interrupts::Interrupts;
 
 /// How long somebody waits before he is told for whom.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to linger to undo what was left, after a release that may have taken [`work::RELEASE`].
-const LINGER: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
     match try_run(&args, store).await {
@@ -28,21 +23,22 @@ pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
 }
 
 async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
-    let name = one_name(&args.names)?;
-    store::check_name(name)?;
-    let grace = grace(args)?;
-    find(args.command.first().map_or("".as_ref(), |command| command))?;
+    let names: BTreeSet<&str> = args.names.iter().map(String::as_str).collect();
+    check_names(&names, args)?;
+    let work = &args.work;
+    let grace = work::grace(work)?;
+    find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let (news, told) = watch::channel(None);
+    let narrator = work::narrator(work);
     let client = tokio::select! {
-        client = store::connect(store, News { narrator: narrator(args), news }) => client?,
+        client = store::connect(store, News { narrator, news }) => client?,
         signal = interrupts.next() => return Err(Exit::DieOf(signal)),
     };
-    let lock = lock(&client, name, args, grace);
     let liveness = client.liveness_file();
     let exit = tokio::select! {
-        guard = acquire(&lock, args, store, told) => match guard {
-            Ok(guard) => work::work(guard, args, grace, liveness.as_deref(), &mut interrupts).await,
+        held = acquire(&client, &names, args, grace, store, told) => match held {
+            Ok(held) => work::work(held, work, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit,
         },
         signal = interrupts.next() => Exit::DieOf(signal),
@@ -51,83 +47,68 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
-fn one_name(names: &[String]) -> Result<&str, Exit> {
-    let first = names.first().map_or("", String::as_str);
-    if names.iter().any(|name| name != first) {
-        output::say("one lock at a time: name it once, and put the command behind --");
-        return Err(Exit::Usage);
+fn check_names(names: &BTreeSet<&str>, args: &RunArgs) -> Result<(), Exit> {
+    names.iter().try_for_each(|name| store::check_name(name))?;
+    let is_alone = !args.shared && args.permits.is_none() && args.announce.is_none();
+    if names.len() == 1 || is_alone {
+        return Ok(());
     }
-    Ok(first)
+    output::say("--shared, --permits and --announce are for one name");
+    Err(Exit::Usage)
 }
 
-/// From TERM to KILL: what is asked for, or five seconds, or a third of a short lease.
-fn grace(args: &RunArgs) -> Result<Duration, Exit> {
-    let longest = (args.lease / 2).saturating_sub(margin(args.lease));
-    let grace = args
-        .grace
-        .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
-    if longest < grace {
-        output::say(&format!(
-            "a grace of {} leaves too little of a lease of {}: --grace {} at the most, or a longer --lease",
-            typed(grace),
-            typed(args.lease),
-            typed(longest)
-        ));
-        return Err(Exit::Usage);
-    }
-    Ok(grace)
-}
-
-/// What the server's clock may run ahead within a lease: as the library has it.
-fn margin(lease: Duration) -> Duration {
-    (lease / 50).clamp(Duration::from_millis(2), Duration::from_millis(500))
-}
-
-fn lock(client: &Client, name: &str, args: &RunArgs, grace: Duration) -> Lock {
-    let lock = client
-        .lock(name)
-        .lease_time(args.lease)
-        .lost_margin(grace + margin(args.lease))
-        .label(&note(args));
-    let lock = match args.max_hold {
-        Some(limit) => lock.max_hold(limit),
-        None => lock,
-    };
-    match args.wait {
-        _ if args.no_wait => lock.wait_timeout(Duration::ZERO),
-        Some(limit) => lock.wait_timeout(limit),
-        None => lock.wait_forever(),
-    }
-}
-
-/// What the holder says of itself: its label, or the command's name.
-fn note(args: &RunArgs) -> String {
-    if !args.label.is_empty() {
-        return args.label.clone();
-    }
-    let command = args.command.first().map(std::path::Path::new);
-    let name = command
-        .and_then(|path| path.file_name())
-        .unwrap_or_default();
-    name.to_string_lossy().chars().take(64).collect()
-}
-
-/// Acquires the lock, and tells one who waits for whom.
-async fn acquire(
-    lock: &Lock,
+/// Acquires what is asked for.
+async fn held(
+    client: &Client,
+    names: &BTreeSet<&str>,
     args: &RunArgs,
+    grace: Duration,
+) -> Result<Held, Error> {
+    macro_rules! asked {
+        ($face:expr) => {{
+            let face = with_settings!($face, &args.work, grace);
+            match args.wait {
+                _ if args.no_wait => face.wait_timeout(Duration::ZERO),
+                Some(limit) => face.wait_timeout(limit),
+                None => face.wait_forever(),
+            }
+        }};
+    }
+    let name = names.first().copied().unwrap_or_default();
+    if 1 < names.len() {
+        let all = asked!(client.lock_all(names));
+        all.acquire().await.map(Held::from)
+    } else if let (Some(permits), Some(of)) = (args.permits, args.of) {
+        let semaphore = asked!(client.semaphore(name, of));
+        semaphore.acquire_many(permits).await.map(Held::from)
+    } else if let Some(value) = &args.announce {
+        let election = asked!(client.election(name));
+        election.campaign(value).await.map(Held::from)
+    } else if args.shared {
+        asked!(client.rw_lock(name)).read().await.map(Held::from)
+    } else {
+        asked!(client.lock(name)).acquire().await.map(Held::from)
+    }
+}
+
+/// Acquires what is asked for, and tells one who waits for whom.
+async fn acquire(
+    client: &Client,
+    names: &BTreeSet<&str>,
+    args: &RunArgs,
+    grace: Duration,
     store: &StoreArgs,
     mut told: watch::Receiver<Option<Contended>>,
-) -> Result<Guard, Exit> {
-    let acquiring = lock.acquire();
+) -> Result<Held, Exit> {
+    let acquiring = held(client, names, args, grace);
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = tell_after_a_while(&mut told, store), if !args.quiet => unreachable!("it tells for ever"),
+        () = tell_after_a_while(&mut told, store), if !args.work.quiet => unreachable!("it tells for ever"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
-            if !args.quiet {
+            if !args.work.quiet {
                 output::say(&format!("skipped: {}", output::held(&contended, store)));
             }
             Exit::Status(args.conflict_exit_code)
@@ -153,14 +134,6 @@ async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>, store
             return std::future::pending().await;
         }
         tokio::time::sleep(PATIENCE).await;
-    }
-}
-
-fn narrator(args: &RunArgs) -> Narrator {
-    match (args.quiet, args.verbose) {
-        (true, _) => Narrator::nothing(),
-        (_, true) => Narrator::everything(),
-        _ => Narrator::left_behind(),
     }
 }
 

@@ -4,7 +4,9 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use arbiter_lock::{Holder, Label, Lock, NoopLogger, Status};
+use arbiter_lock::{
+    Client, Error, Holder, Label, LastRun, Lock, NoopLogger, RunState, Sharer, Sharing, Status,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value, json};
 
@@ -25,7 +27,7 @@ pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
     };
     let lock = client.lock(&args.name);
     if args.watch {
-        return watch(&lock, &args).await;
+        return watch(&client, &lock, &args).await;
     }
     match lock.inspect().await {
         Err(error) => store::fail(&error),
@@ -36,29 +38,36 @@ pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
                 Exit::Success
             }
         }
-        Ok(status) => match write(&shown(&args, &status)) {
-            Ok(()) => Exit::Success,
-            Err(error) => unwritten(&error),
+        Ok(status) => match last_run(&client, &args).await {
+            Err(error) => store::fail(&error),
+            Ok(last) => match write(&shown(&args, &status, last.as_ref())) {
+                Ok(()) => Exit::Success,
+                Err(error) => unwritten(&error),
+            },
         },
     }
 }
 
+async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>, Error> {
+    client.once(&args.name).last_run().await
+}
+
 /// Prints whenever something has changed, until nobody reads or the store ends it.
-async fn watch(lock: &Lock, args: &StatusArgs) -> Exit {
+async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
     let mut known = None;
     loop {
-        let status = match lock.inspect().await {
-            Ok(status) => status,
+        let seen = match lock.inspect().await {
+            Ok(status) => last_run(client, args).await.map(|last| (status, last)),
+            Err(error) => Err(error),
+        };
+        let (status, last) = match seen {
+            Ok(seen) => seen,
             Err(error) => return store::fail(&error),
         };
-        let owner = status
-            .holder
-            .as_ref()
-            .map(|holder| (holder.owner.clone(), holder.fence));
-        let seen = Some((owner, status.waiting));
+        let seen = Some(of_note(&status, last.as_ref()));
         if known != seen {
             known = seen;
-            if let Err(error) = write(&shown(args, &status)) {
+            if let Err(error) = write(&shown(args, &status, last.as_ref())) {
                 return unwritten(&error);
             }
         }
@@ -67,6 +76,24 @@ async fn watch(lock: &Lock, args: &StatusArgs) -> Exit {
             return Exit::Success;
         }
     }
+}
+
+/// What is to be printed anew when it changes: all but the times.
+fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
+    let holds = |holder: &Holder| (holder.owner.clone(), holder.fence);
+    let sharers = status.sharing.as_ref().map(|sharing| {
+        let holders = sharing.holders.iter().map(|s| holds(&s.holder));
+        let mut holders: Vec<_> = holders.collect();
+        holders.sort(); // they come by what is left of their leases
+        (sharing.limit, sharing.count, holders)
+    });
+    (
+        status.holder.as_ref().map(holds),
+        status.value.clone(),
+        sharers,
+        status.waiting,
+        last.map(|last| (last.fence, std::mem::discriminant(&last.state))),
+    )
 }
 
 /// Whether stdout is a pipe whose reader has gone: until something changes, no write tells.
@@ -91,19 +118,20 @@ fn unwritten(error: &io::Error) -> Exit {
     Exit::Os
 }
 
-fn shown(args: &StatusArgs, status: &Status) -> String {
+fn shown(args: &StatusArgs, status: &Status, last: Option<&LastRun>) -> String {
     if args.json {
-        json_of(&args.name, status).to_string()
+        json_of(&args.name, status, last).to_string()
     } else {
-        text_of(&args.name, status)
+        text_of(&args.name, status, last)
     }
 }
 
-fn text_of(name: &str, status: &Status) -> String {
+fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {
     let name = name.escape_debug();
-    let mut lines = match &status.holder {
-        None => vec![format!("{name}: free")],
-        Some(holder) => {
+    let mut lines = match (&status.sharing, &status.holder) {
+        (Some(sharing), _) => shared(&name.to_string(), sharing),
+        (None, None) => vec![format!("{name}: free")],
+        (None, Some(holder)) => {
             let fence = holder
                 .fence
                 .map_or("none".to_owned(), |fence| fence.to_string());
@@ -113,6 +141,12 @@ fn text_of(name: &str, status: &Status) -> String {
             ]
         }
     };
+    if let Some(value) = &status.value {
+        lines.push(format!("  announces: {}", value.escape_debug()));
+    }
+    if let Some(last) = last {
+        lines.push(format!("  last run: {last}"));
+    }
     if 0 < status.waiting {
         lines.push(format!("  waiting: {}", status.waiting));
     }
@@ -127,7 +161,25 @@ fn text_of(name: &str, status: &Status) -> String {
     lines.join("\n")
 }
 
-fn json_of(name: &str, status: &Status) -> Value {
+fn shared(name: &str, sharing: &Sharing) -> Vec<String> {
+    let how = match sharing.limit {
+        Some(limit) => format!("{} of {limit} permits", sharing.weight),
+        None => "with no limit".to_owned(),
+    };
+    let mut lines = vec![format!("{name}: shared by {}, {how}", sharing.count)];
+    let mut holders: Vec<&Sharer> = sharing.holders.iter().collect();
+    holders.sort_by_key(|sharer| std::cmp::Reverse(sharer.holder.held));
+    lines.extend(holders.into_iter().map(|Sharer { holder, weight, .. }| {
+        let permits = sharing
+            .limit
+            .map_or(String::new(), |_| format!(" holds {weight},"));
+        let fence = holder.fence.unwrap_or_default();
+        format!("   {permits} fence {fence}: {holder}")
+    }));
+    lines
+}
+
+fn json_of(name: &str, status: &Status, last: Option<&LastRun>) -> Value {
     let waiters: Vec<_> = status
         .waiters
         .iter()
@@ -141,18 +193,52 @@ fn json_of(name: &str, status: &Status) -> Value {
     json!({
         "name": name,
         "held": status.is_held(),
-        "holder": status.holder.as_ref().map(holder_of),
+        "holder": status.holder.as_ref().map(|holder| Value::Object(holder_of(holder))),
+        "value": status.value,
+        "sharing": status.sharing.as_ref().map(sharing_of),
+        "last_run": last.map(run_of),
         "waiting": status.waiting,
         "waiters": waiters,
     })
 }
 
-fn holder_of(holder: &Holder) -> Value {
+fn holder_of(holder: &Holder) -> Map<String, Value> {
     let mut object = label_of(&holder.label);
     object.insert("owner".into(), json!(holder.owner));
     object.insert("fence".into(), json!(holder.fence));
     object.insert("held_ms".into(), millis(holder.held));
     object.insert("remaining_ms".into(), millis(holder.remaining));
+    object
+}
+
+fn sharing_of(sharing: &Sharing) -> Value {
+    let holders = sharing.holders.iter().map(|sharer| {
+        let mut object = holder_of(&sharer.holder);
+        object.insert("permits".into(), json!(sharer.weight));
+        Value::Object(object)
+    });
+    json!({
+        "limit": sharing.limit,
+        "permits": sharing.weight,
+        "count": sharing.count,
+        "holders": holders.collect::<Vec<_>>(),
+    })
+}
+
+fn run_of(last: &LastRun) -> Value {
+    let (state, ago, text) = match &last.state {
+        RunState::Running => ("running", None, None),
+        RunState::EndedWell { ago, note } => ("ended-well", Some(*ago), Some(note)),
+        RunState::Failed { ago, why } => ("failed", Some(*ago), Some(why)),
+        RunState::Crashed => ("crashed", None, None),
+        _ => ("unknown", None, None),
+    };
+    let mut object = label_of(&last.label);
+    object.insert("fence".into(), json!(last.fence));
+    object.insert("started_ms".into(), millis(Some(last.started)));
+    object.insert("state".into(), json!(state));
+    object.insert("ended_ms".into(), millis(ago));
+    object.insert("outcome".into(), json!(text));
     Value::Object(object)
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod face;
+mod faces;
 mod machine;
 mod rig;
 mod run;

@@ -7,14 +7,14 @@ use nix::sys::signal::Signal;
 use crate::signals::Listener;
 
 /// TERM, INT and HUP.
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     terminate: Listener,
     interrupt: Listener,
     hangup: Listener,
 }
 
 impl Interrupts {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: Listener::new(Signal::SIGTERM as i32)?,
             interrupt: Listener::new(Signal::SIGINT as i32)?,
@@ -25,7 +25,7 @@ impl Interrupts {
     /// The next of them.
     ///
     /// Cancel safe.
-    pub(super) async fn next(&mut self) -> i32 {
+    pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
             () = self.terminate.heard() => Signal::SIGTERM as i32,
             () = self.interrupt.heard() => Signal::SIGINT as i32,

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use arbiter_lock::Guard;
 use nix::time::{ClockId, clock_gettime};
+
+use super::held::Held;
 
 /// Timers do not count suspend: after so long, look at the clock again.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
@@ -19,26 +20,26 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// Looks often enough to have seen the last renewal before a loss.
-    pub(super) fn of(guard: &Guard, lease: Duration) -> Self {
+    pub(super) fn of(held: &Held, lease: Duration) -> Self {
         let mut deadline = Self {
             end: now(),
             every: (lease / 8).min(Duration::from_secs(1)),
         };
-        deadline.look(guard);
+        deadline.look(held);
         deadline
     }
 
     /// Takes note of how long the hold may be believed. It waits before it does.
     ///
     /// Cancel safe.
-    pub(super) async fn follow(&mut self, guard: &Guard) {
+    pub(super) async fn follow(&mut self, held: &Held) {
         tokio::time::sleep(self.every).await;
-        self.look(guard);
+        self.look(held);
     }
 
-    fn look(&mut self, guard: &Guard) {
+    fn look(&mut self, held: &Held) {
         let now = now(); // first: a stop in between makes the end early, never late
-        let remaining = guard.remaining();
+        let remaining = held.remaining();
         if !remaining.is_zero() {
             self.end = self.end.max(now.saturating_add(remaining));
         }

@@ -1,41 +1,51 @@
-//! The command while the guard holds: it has ended before the lock can be anybody else's.
+//! The command while the lock is held: it has ended before that can be anybody else's.
+
+mod deadline;
+mod held;
+mod interrupts;
+mod settings;
 
 use std::path::Path;
 use std::time::Duration;
 
-use arbiter_lock::{Error, Guard, LostReason};
+use arbiter_lock::{Error, LostReason};
 
-use super::deadline::{self, Deadline};
-use super::interrupts::Interrupts;
 use crate::child::{Change, Child, Ended};
-use crate::cli::RunArgs;
+use crate::cli::WorkArgs;
 use crate::exit::Exit;
 use crate::output;
 use crate::store;
+use deadline::Deadline;
+pub(crate) use held::Held;
+pub(crate) use interrupts::Interrupts;
+pub(crate) use settings::{grace, margin, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
-pub(super) const RELEASE: Duration = Duration::from_millis(650);
+const RELEASE: Duration = Duration::from_millis(650);
+/// How long to linger to undo what was left, after a release that may have taken [`RELEASE`].
+pub(crate) const LINGER: Duration = Duration::from_millis(300);
 
 /// Runs the command, and answers for it.
-pub(super) async fn work(
-    guard: Guard,
-    args: &RunArgs,
+pub(crate) async fn work(
+    held: Held,
+    args: &WorkArgs,
     grace: Duration,
     liveness: Option<&Path>,
     interrupts: &mut Interrupts,
 ) -> Exit {
-    let mut deadline = Deadline::of(&guard, args.lease);
-    if !guard.is_held() {
+    let mut deadline = Deadline::of(&held, args.lease);
+    if !held.is_held() {
         // Stopped on the way here: it must not even start.
-        return lost(
-            guard.name(),
-            guard.lost().await,
-            "before the command started",
-        );
+        let (name, reason) = held.lost().await;
+        return lost(&name, reason, "before the command started");
     }
-    let mut child = match start(&guard, args, liveness) {
+    let mut child = match Child::start(&args.command, &held.env(), liveness) {
         Ok(child) => child,
-        Err(exit) => return exit,
+        Err(error) => {
+            output::say(&format!("cannot start a process: {error}"));
+            give_up(held, "no process could be started").await;
+            return Exit::Os;
+        }
     };
     let mut interrupted = None;
     let ended = loop {
@@ -45,45 +55,35 @@ pub(super) async fn work(
                 Change::Ended(ended) => break Ok(ended),
                 Change::Suspended(signal) => {
                     let how = child.stop_too(signal);
-                    if guard.is_held() {
+                    if held.is_held() {
                         child.resume(how);
                     }
                 }
             },
-            reason = guard.lost() => break Err(reason),
+            loss = held.lost() => break Err(loss),
             signal = interrupts.next() => {
                 child.signal(signal);
                 interrupted = Some(signal);
             }
-            () = deadline.follow(&guard) => {}
+            () = deadline.follow(&held) => {}
         }
     };
-    let reason = match ended {
+    let (name, reason) = match ended {
         Ok(ended) => {
             child.let_go();
-            return released(guard, ended, interrupted).await;
+            return released(held, ended, interrupted).await;
         }
-        Err(reason) => reason,
+        Err(loss) => loss,
     };
     stop(&mut child, reason, &deadline, grace).await;
     child.let_go();
-    lost(
-        guard.name(),
-        reason,
-        "while the command ran, and stopped it",
-    )
+    give_up(held, &format!("lost: {reason}")).await;
+    lost(&name, reason, "while the command ran, and stopped it")
 }
 
-fn start(guard: &Guard, args: &RunArgs, liveness: Option<&Path>) -> Result<Child, Exit> {
-    let env = [
-        ("ARBITER_NAME", guard.name().to_owned()),
-        ("ARBITER_OWNER", guard.owner().to_owned()),
-        ("ARBITER_FENCE", guard.fence().to_string()),
-    ];
-    Child::start(&args.command, &env, liveness).map_err(|error| {
-        output::say(&format!("cannot start a process: {error}"));
-        Exit::Os
-    })
+async fn give_up(held: Held, why: &str) {
+    // Where the store does not answer, the record says that it crashed.
+    let _ = tokio::time::timeout(RELEASE, held.give_up(why)).await;
 }
 
 /// Stops the command and its group: with time to end, as far as the lease leaves any, but at once
@@ -114,13 +114,13 @@ fn lost(name: &str, reason: LostReason, when: &str) -> Exit {
     Exit::Lost
 }
 
-async fn released(guard: Guard, ended: Ended, interrupted: Option<i32>) -> Exit {
+async fn released(held: Held, ended: Ended, interrupted: Option<i32>) -> Exit {
     let exit = interrupted.map_or(ended.exit(), Exit::DieOf);
-    let name = guard.name().to_owned();
-    match tokio::time::timeout(RELEASE, guard.release()).await {
+    let names = held.names();
+    match tokio::time::timeout(RELEASE, held.release(ended)).await {
         Ok(Ok(())) => {}
         Ok(Err(Error::Lost(loss))) => {
-            return lost(&name, loss.reason, "before the command ended");
+            return lost(&loss.name, loss.reason, "before the command ended");
         }
         // The command has run under the lock to its end.
         Ok(Err(error)) => {
@@ -128,8 +128,7 @@ async fn released(guard: Guard, ended: Ended, interrupted: Option<i32>) -> Exit 
             output::say("it was not released; at the latest its lease frees it");
         }
         Err(_) => output::say(&format!(
-            "the store did not confirm that '{}' was released; at the latest its lease frees it",
-            name.escape_debug()
+            "the store did not confirm that {names} was released; at the latest its lease frees it"
         )),
     }
     exit

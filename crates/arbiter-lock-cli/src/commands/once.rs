@@ -1,0 +1,69 @@
+//! `arbiter once`: a command that runs at most once per period among all machines.
+
+use arbiter_lock::{Begun, Client, Once};
+
+use crate::child::find;
+use crate::cli::{OnceArgs, StoreArgs};
+use crate::commands::work::{self, Held, Interrupts, LINGER, with_settings};
+use crate::exit::Exit;
+use crate::output;
+use crate::store;
+
+pub(crate) async fn once(args: OnceArgs, store: &StoreArgs) -> Exit {
+    match try_once(&args, store).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    store::check_name(&args.name)?;
+    let work = &args.work;
+    let grace = work::grace(work)?;
+    find(work.command.first().map_or("".as_ref(), |command| command))?;
+    let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
+    let client = tokio::select! {
+        client = store::connect(store, work::narrator(work)) => client?,
+        signal = interrupts.next() => return Err(Exit::DieOf(signal)),
+    };
+    let job = with_settings!(job(&client, args), work, grace);
+    let liveness = client.liveness_file();
+    let exit = tokio::select! {
+        begun = job.begin() => match begun {
+            Ok(Begun::Run(run)) => {
+                let held = Held::from(run);
+                work::work(held, work, grace, liveness.as_deref(), &mut interrupts).await
+            }
+            Ok(Begun::Skipped(skip)) => {
+                if !work.quiet {
+                    output::say(&format!("skipped: {skip}"));
+                }
+                Exit::Status(args.skip_exit_code)
+            }
+            Err(error) => store::fail(&error),
+        },
+        signal = interrupts.next() => Exit::DieOf(signal),
+    };
+    client.shutdown(LINGER).await;
+    Ok(exit)
+}
+
+/// The job with the rules that the flags state.
+fn job(client: &Client, args: &OnceArgs) -> Once {
+    let mut job = client.once(&args.name).repeat_failed(args.repeat_failed);
+    if let Some(period) = args.every {
+        job = job.every(period);
+    }
+    if let Some(zone) = &args.hourly {
+        job = job.hourly(zone);
+    }
+    if let Some(zone) = &args.daily {
+        job = job.daily(zone);
+    }
+    if let Some(pause) = args.at_least {
+        job = job.at_least(pause);
+    }
+    if let Some(limit) = args.wait {
+        job = job.wait_timeout(limit);
+    }
+    job
+}

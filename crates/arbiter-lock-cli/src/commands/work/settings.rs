@@ -1,0 +1,65 @@
+//! How a command and its hold are asked for, whatever it runs under.
+
+use std::time::Duration;
+
+use crate::cli::WorkArgs;
+use crate::exit::Exit;
+use crate::output::{self, Narrator, typed};
+
+/// A face of a resource with the settings that the flags ask for.
+macro_rules! with_settings {
+    ($face:expr, $args:expr, $grace:expr) => {{
+        let face = $face
+            .lease_time($args.lease)
+            .lost_margin($grace + crate::commands::work::margin($args.lease))
+            .label(&crate::commands::work::note($args));
+        match $args.max_hold {
+            Some(limit) => face.max_hold(limit),
+            None => face,
+        }
+    }};
+}
+pub(crate) use with_settings;
+
+/// From TERM to KILL: what is asked for, or five seconds, or a third of a short lease.
+pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
+    let longest = (args.lease / 2).saturating_sub(margin(args.lease));
+    let grace = args
+        .grace
+        .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
+    if longest < grace {
+        output::say(&format!(
+            "a grace of {} leaves too little of a lease of {}: --grace {} at the most, or a longer --lease",
+            typed(grace),
+            typed(args.lease),
+            typed(longest)
+        ));
+        return Err(Exit::Usage);
+    }
+    Ok(grace)
+}
+
+/// What the server's clock may run ahead within a lease: as the library has it.
+pub(crate) fn margin(lease: Duration) -> Duration {
+    (lease / 50).clamp(Duration::from_millis(2), Duration::from_millis(500))
+}
+
+/// What the holder says of itself: its label, or the command's name.
+pub(crate) fn note(args: &WorkArgs) -> String {
+    if !args.label.is_empty() {
+        return args.label.clone();
+    }
+    let command = args.command.first().map(std::path::Path::new);
+    let name = command
+        .and_then(|path| path.file_name())
+        .unwrap_or_default();
+    name.to_string_lossy().chars().take(64).collect()
+}
+
+pub(crate) fn narrator(args: &WorkArgs) -> Narrator {
+    match (args.quiet, args.verbose) {
+        (true, _) => Narrator::nothing(),
+        (_, true) => Narrator::everything(),
+        _ => Narrator::left_behind(),
+    }
+}
