@@ -101,7 +101,19 @@ pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 
-/// The README's example compiles.
+/// The examples of the pages compile and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/rw-lock.md")]
+    struct RwLock;
+    #[doc = include_str!("../../../docs/semaphore.md")]
+    struct Semaphore;
+    #[doc = include_str!("../../../docs/several.md")]
+    struct Several;
+    #[doc = include_str!("../../../docs/election.md")]
+    struct Election;
+    #[doc = include_str!("../../../docs/once.md")]
+    struct Once;
+}
