@@ -2,7 +2,7 @@
 
 use std::env::VarError;
 
-use arbiter_lock::{Client, Error, Logger};
+use arbiter_lock::{Client, Error, Logger, RefusedKind};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
@@ -43,8 +43,39 @@ pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
 
 /// Says what went wrong, and what it is to the caller.
 pub(crate) fn fail(error: &Error) -> Exit {
-    output::say(&error.to_string());
+    output::say(&limits(error).unwrap_or_else(|| error.to_string()));
     Exit::of(error)
+}
+
+/// What stands in the way of permits, and which flag mends it.
+fn limits(error: &Error) -> Option<String> {
+    let Error::Refused(refused) = error else {
+        return None;
+    };
+    let name = refused.name.escape_debug();
+    let said = match refused.kind {
+        RefusedKind::AboveLimit { asked, limit } => {
+            format!("--permits {asked} is more than there are: '{name}' has {limit}")
+        }
+        RefusedKind::LimitDiffers {
+            asked: Some(of),
+            in_force: Some(limit),
+        } => {
+            format!(
+                "--of {of} is another limit than the one in force: '{name}' has {limit}, until \
+                 nobody holds or waits"
+            )
+        }
+        RefusedKind::LimitDiffers {
+            asked: Some(_),
+            in_force: None,
+        } => format!("'{name}' is shared with no limit just now (--shared): permits need one"),
+        RefusedKind::LimitDiffers { asked: None, .. } => {
+            format!("'{name}' is shared by permits just now (--permits): --shared has no limit")
+        }
+        _ => return None,
+    };
+    Some(said)
 }
 
 /// The password in a URL: between the user and the last `@`, or a parameter.

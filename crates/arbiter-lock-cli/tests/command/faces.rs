@@ -67,14 +67,11 @@ fn permits_are_taken_and_come_back_and_another_limit_is_65_with_both_numbers() {
     assert_eq!(permits("2", "3").0, 75);
     let (status, _, said) = permits("1", "4");
     assert_eq!(status, 65, "{said}");
-    assert!(
-        said.contains("a limit of 4") && said.contains("a limit of 3"),
-        "{said}"
-    );
+    assert!(said.contains("--of 4") && said.contains("has 3"), "{said}");
     let (status, _, said) = permits("4", "3");
     assert_eq!(status, 65, "{said}");
     assert!(
-        said.contains("4 permits") && said.contains("limit is 3"),
+        said.contains("--permits 4") && said.contains("has 3"),
         "{said}"
     );
     let seen = json(&server, "n");
