@@ -47,6 +47,25 @@ async fn queued(client: &Client, name: &str, count: u64) {
 }
 
 #[tokio::test]
+async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renewal() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let (name, other) = (unique_name(), unique_name());
+    let reader = client.rw_lock(&name).lease_time(ms(900));
+    let readers = [reader.read().await.unwrap(), reader.read().await.unwrap()];
+    let lock = client.lock(&other).lease_time(ms(900));
+    let guard = lock.acquire().await.unwrap();
+    server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    tokio::time::sleep(ms(2_000)).await;
+    assert!(guard.is_held(), "{guard:?}");
+    assert!(readers.iter().all(|reader| reader.is_held()), "{readers:?}");
+    for guard in readers.into_iter().chain([guard]) {
+        guard.release().await.unwrap();
+    }
+    assert!(!exists(&server, &key(&name)) && !exists(&server, &companion(&name)));
+}
+
+#[tokio::test]
 async fn at_the_memory_limit_sharers_leave_and_step_down_and_a_failed_join_leaves_nothing() {
     let server = Server::start();
     let client = client(&server).await;
