@@ -44,11 +44,11 @@ fn is_try(args: &[Vec<u8>]) -> bool {
 }
 
 fn is_end(args: &[Vec<u8>]) -> bool {
-    words(args).is_some_and(|words| words.len() == 5) && !is_try(args)
+    words(args).is_some_and(|words| words.len() == 6)
 }
 
 fn is_renewal(args: &[Vec<u8>]) -> bool {
-    args.get(2).is_some_and(|keys| keys == b"1")
+    args.get(2).is_some_and(|keys| keys == b"2")
         && words(args).is_some_and(|words| words.len() == 3)
 }
 
