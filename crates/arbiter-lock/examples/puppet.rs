@@ -2,7 +2,7 @@
 //! and kill it. Usage: `puppet URL NAME LEASE_MS`.
 //!
 //! - `hold`: acquires, and says `held FENCE`
-//! - `read`, `permits LIMIT N`: as `hold`, to share
+//! - `read`, `permits LIMIT N`: as `hold`, to share, beside what is held
 //! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
 //! - `work HISTORY`: acquires and releases for ever, and writes what it believes into the file
 //! - `look`: says `is_held … lost …`, each as first seen
@@ -39,12 +39,12 @@ async fn main() -> Result<(), Error> {
         }
     });
     println!("ready");
-    let mut guard = None;
+    let (mut guard, mut others) = (None, Vec::new());
     while let Some(line) = told.recv().await {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("hold", _) => guard = Some(hold(lock.acquire()).await?),
-            ("read", _) => guard = Some(hold(readers.read()).await?),
-            ("permits", limit) => guard = Some(hold(permits(limit)).await?),
+            ("read", _) => others.extend(guard.replace(hold(readers.read()).await?)),
+            ("permits", of) => others.extend(guard.replace(hold(permits(of)).await?)),
             ("queue", n) => (0..n.parse().unwrap_or(1)).for_each(|_| queue(lock.clone())),
             ("work", path) => work(&lock, path).await?,
             ("look", _) => look(guard.as_ref()),
