@@ -303,3 +303,23 @@ async fn a_go_client_and_sharers_exclude_each_other() {
     drop(readers.expect("a Go release lets readers in").unwrap());
     assert!(eventually_async(ms(1_000), || go.try_lock()).await);
 }
+
+#[tokio::test]
+async fn the_limit_of_a_dead_waiter_refuses_nobody_once_its_writer_is_dead_too() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let mut writer = puppet(&server.url(), &name, 900);
+    writer.tell("hold");
+    holds(&writer);
+    let mut waiter = puppet(&server.url(), &name, 900);
+    waiter.tell("permits 5 1");
+    queued(&client, &name, 1).await;
+    writer.kill();
+    waiter.kill();
+    let is_free = eventually_async(ms(3_000), || !exists(&server, &key(&name))).await;
+    assert!(is_free);
+    let seven = client.semaphore(&name, 7).try_acquire_many(7).await;
+    let seven = seven.unwrap().expect("nobody holds");
+    seven.release().await.unwrap();
+}
