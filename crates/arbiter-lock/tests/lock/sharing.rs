@@ -323,3 +323,74 @@ async fn the_limit_of_a_dead_waiter_refuses_nobody_once_its_writer_is_dead_too()
     let seven = seven.unwrap().expect("nobody holds");
     seven.release().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_end_to_one_of_those_who_share_is_no_end_to_the_others() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let semaphore = client.semaphore(&name, 3).lease_time(ms(1_200));
+    let asked = semaphore.acquire().await.unwrap();
+    let broken = semaphore.acquire().await.unwrap();
+    let other = semaphore.acquire().await.unwrap();
+    let lock = client.lock(&name);
+    assert!(lock.break_now(broken.fence()).await.unwrap());
+    assert!(!lock.break_now(broken.fence()).await.unwrap());
+    let next = semaphore.try_acquire().await.unwrap().expect("one is free");
+    lock.ask_to_stop(asked.fence()).await.unwrap();
+    assert_eq!(asked.lost().await, LostReason::Revoked);
+    assert_ne!(broken.lost().await, LostReason::Released);
+    assert!(broken.release().await.unwrap_err().is_lost());
+    assert!(
+        semaphore.try_acquire().await.unwrap().is_none(),
+        "asked is not freed"
+    );
+    drop(asked);
+    let last = semaphore.acquire().await.unwrap();
+    assert!(other.is_held() && next.is_held());
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    drop((other, next, last));
+}
+
+#[tokio::test]
+async fn a_crowd_behind_a_writer_that_died_comes_in_within_a_lease_and_a_second() {
+    const READERS: u64 = 300;
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let mut writer = puppet(&server.url(), &name, 1_000);
+    writer.tell("hold");
+    holds(&writer);
+    let mut waiting = JoinSet::new();
+    for _ in 0..READERS {
+        let lock = client.rw_lock(&name);
+        waiting.spawn(async move { lock.read().await.unwrap() });
+    }
+    queued(&client, &name, READERS).await;
+    writer.kill();
+    let begun = Instant::now();
+    let guards = waiting.join_all().await;
+    let took = begun.elapsed();
+    println!("{took:?}");
+    assert!(took < ms(1_000 + 1_000 + 500), "{took:?}");
+    assert!(guards.iter().all(|guard| guard.is_held()));
+}
+
+#[tokio::test]
+async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let short = client.rw_lock(&name).lease_time(ms(700)).watchdog(false);
+    std::mem::forget(short.read().await.unwrap());
+    let long = client.rw_lock(&name).lease_time(ms(60_000));
+    let long = long.read().await.unwrap();
+    let go = GoLock::new(&server, &name, ms(30_000));
+    assert!(!go.try_lock());
+    long.release().await.unwrap();
+    for key in [key(&name), companion(&name)] {
+        let life = server.call(&["PTTL", &key]).int().unwrap();
+        assert!(life <= 700, "{key}: {life}");
+    }
+    assert!(eventually_async(ms(1_000), || go.try_lock()).await);
+}

@@ -1,7 +1,9 @@
 //! Each script on its own: twice with the same arguments, at the memory limit, over somebody's
 //! data.
 
-use arbiter_lock_core::{Acquired, Ended, Request, Tried};
+use std::num::NonZeroU32;
+
+use arbiter_lock_core::{Acquired, Ended, Limit, Mode, Request, Tried};
 use redis::Value;
 use testkit::{Server, ServerBuilder};
 
@@ -210,4 +212,26 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
     let Said { reply: status, .. } =
         script::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
     assert!(status.holder.is_some());
+}
+
+#[tokio::test]
+async fn a_waiter_that_is_forgotten_leaves_no_limit() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let sharer = |id: &str, limit| Request {
+        mode: Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Stated(limit),
+        },
+        ..request(id, "c0", 200_000)
+    };
+    let (five, seven) = (NonZeroU32::new(5).unwrap(), NonZeroU32::new(7).unwrap());
+    rig.acquire(&request("h", "c0", 200_000), None).await;
+    rig.acquire(&sharer("forgotten", five), None).await;
+    let (reply, ..) = rig.acquire(&sharer("w", seven), None).await;
+    assert!(matches!(reply, Acquired::Refused(_)), "{reply:?}");
+    rig.advance(40_000_000);
+    rig.acquire(&request("x", "c0", 5_000), None).await;
+    rig.advance(40_000_000);
+    let (reply, ..) = rig.acquire(&sharer("w", seven), None).await;
+    assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
 }
