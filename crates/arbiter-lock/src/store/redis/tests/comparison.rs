@@ -572,7 +572,8 @@ impl Walk {
             0..2 => {
                 let life =
                     [Some(50), Some(3_000), Some(100_000), None][self.random.random_range(0..4)];
-                self.rig.seize("Zm9yZWlnbg==", life);
+                let owner = ["Zm9yZWlnbg==", "shared"][self.random.random_range(0..2)];
+                self.rig.seize(owner, life);
             }
             2..6 => self.rig.vanish(),
             6 => self

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, Ended, Limit, Mode, Request, Tried};
+use arbiter_lock_core::{Acquired, Ended, Limit, Mode, Renewed, Request, Tried};
 use redis::Value;
 use testkit::{Server, ServerBuilder};
 
@@ -234,4 +234,26 @@ async fn a_waiter_that_is_forgotten_leaves_no_limit() {
     rig.advance(40_000_000);
     let (reply, ..) = rig.acquire(&sharer("w", seven), None).await;
     assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_nothing() {
+    let mut rig = Rig::new(Server::builder()).await;
+    rig.acquire(&request("h", "c0", 5_000), None).await;
+    rig.seize("shared", Some(3_000));
+    assert_eq!(
+        rig.renew("h", 1, 5_000).await,
+        Renewed::NotYours { taken: true }
+    );
+    let status = rig.inspect().await;
+    assert!(status.holder.is_some() && status.sharing.is_none());
+    let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
+    assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
+    assert_eq!(
+        rig.end(&request("h", "c0", 5_000), false).await.0,
+        Ended::NotYours
+    );
+    rig.vanish();
+    let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
+    assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
 }
