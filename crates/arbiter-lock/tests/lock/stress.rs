@@ -214,47 +214,78 @@ async fn leave(guard: Guard) {
     }
 }
 
+/// A client's twelve workers on two names.
+fn mixed_client(url: &str, companies: &[Arc<Company>; 2], end: Instant) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = loop {
+            let builder = Client::builder().store(url).logger(NoopLogger);
+            if let Ok(client) = builder.command_timeout(ms(250)).connect().await {
+                break client;
+            }
+        };
+        let mut workers = tokio::task::JoinSet::new();
+        for n in 0..12_usize {
+            let (name, company) = (format!("mixed-{}", n % 2), &companies[n % 2]);
+            workers.spawn(mixed_worker(client.clone(), name, company.clone(), end));
+        }
+        workers.join_all().await;
+        client.shutdown(ms(2_000)).await;
+    });
+}
+
+/// How many held alone, and how many shared.
+fn counts(companies: &[Arc<Company>; 2]) -> [usize; 2] {
+    [0, 1].map(|n| {
+        let counts = companies.iter().map(|company| &company.counts[n]);
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    })
+}
+
 #[test]
 fn writers_and_permits_never_contradict_while_limits_change_and_the_server_stalls() {
     let server = Server::start();
     let end = Instant::now() + soak_time(ms(9_000));
-    let companies: Vec<Arc<Company>> = (0..2).map(|_| Arc::default()).collect();
+    let companies = [Arc::default(), Arc::default()];
     std::thread::scope(|threads| {
         for _ in 0..3 {
-            threads.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                runtime.block_on(async {
-                    let client = loop {
-                        let builder = Client::builder().store(&server.url()).logger(NoopLogger);
-                        if let Ok(client) = builder.command_timeout(ms(250)).connect().await {
-                            break client;
-                        }
-                    };
-                    let mut workers = tokio::task::JoinSet::new();
-                    for n in 0..12_usize {
-                        let (name, company) = (format!("mixed-{}", n % 2), &companies[n % 2]);
-                        workers.spawn(mixed_worker(client.clone(), name, company.clone(), end));
-                    }
-                    workers.join_all().await;
-                    client.shutdown(ms(2_000)).await;
-                });
-            });
+            threads.spawn(|| mixed_client(&server.url(), &companies, end));
         }
         threads.spawn(|| spoil(&server, end));
     });
-    let count = |n: usize| -> usize {
-        let counts = companies.iter().map(|company| &company.counts[n]);
-        counts.map(|count| count.load(Ordering::Relaxed)).sum()
-    };
-    println!("{} alone, {} shared", count(0), count(1));
-    assert!(50 < count(0) && 100 < count(1));
+    let [alone, shared] = counts(&companies);
+    println!("{alone} alone, {shared} shared");
+    assert!(50 < alone && 100 < shared);
     let left = || {
         let keys = server.keys().into_iter();
         let held = |key: &String| key.starts_with("arbiter:") || key.starts_with("arbiter.share");
         keys.filter(held).collect::<Vec<_>>()
     };
     assert!(eventually(ms(1_500), || left().is_empty()), "{:?}", left());
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn writers_and_permits_of_several_clients_never_contradict_in_a_file_either() {
+    let folder = testkit::Folder::new();
+    let end = Instant::now() + soak_time(ms(4_000));
+    let companies = [Arc::default(), Arc::default()];
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| mixed_client(&folder.url(), &companies, end));
+        }
+    });
+    let [alone, shared] = counts(&companies);
+    println!("{alone} alone, {shared} shared");
+    assert!(50 < alone && 100 < shared);
+    let client = Client::builder().store(&folder.url()).logger(NoopLogger);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = runtime.block_on(client.connect()).unwrap();
+    for name in ["mixed-0", "mixed-1"] {
+        let all = client.semaphore(name, 7).wait_timeout(ms(1_500));
+        drop(all.blocking_acquire_many(7).unwrap());
+    }
 }
