@@ -175,9 +175,41 @@ async fn every_key_of_ours_has_a_life_at_every_moment() {
     rig.acquire(&waiter, None).await;
     rig.end(&holder, true).await;
     rig.acquire(&waiter, Some(1)).await;
+    every_key_has_a_life(&rig, 3);
+    let (first, second) = (sharer("first", 5), sharer("second", 5));
+    rig.lose_queue();
+    rig.end(&waiter, false).await;
+    rig.acquire(&first, None).await;
+    rig.acquire(&second, None).await;
+    every_key_has_a_life(&rig, 3);
+    rig.end(&second, false).await;
+    every_key_has_a_life(&rig, 3);
+    rig.end(&first, false).await;
+    let (reply, ..) = rig.acquire(&holder, None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    rig.downgrade("h", fence, 5_000).await;
+    every_key_has_a_life(&rig, 3);
+    rig.renew("h", fence, 6_000).await;
+    every_key_has_a_life(&rig, 3);
+}
+
+fn every_key_has_a_life(rig: &Rig, keys: usize) {
+    assert_eq!(rig.server.keys().len(), keys, "{:?}", rig.server.keys());
     for key in rig.server.keys() {
         let life = rig.server.call(&["PTTL", &key]).int().unwrap();
         assert!(0 < life && life <= 61_000, "{key}: {life}");
+    }
+}
+
+fn sharer(id: &str, limit: u32) -> Request {
+    Request {
+        mode: Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Stated(NonZeroU32::new(limit).unwrap()),
+        },
+        ..request(id, "c0", 5_000)
     }
 }
 
@@ -217,22 +249,14 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
 #[tokio::test]
 async fn a_waiter_that_is_forgotten_leaves_no_limit() {
     let mut rig = Rig::new(Server::builder()).await;
-    let sharer = |id: &str, limit| Request {
-        mode: Mode::Shared {
-            weight: NonZeroU32::MIN,
-            limit: Limit::Stated(limit),
-        },
-        ..request(id, "c0", 200_000)
-    };
-    let (five, seven) = (NonZeroU32::new(5).unwrap(), NonZeroU32::new(7).unwrap());
     rig.acquire(&request("h", "c0", 200_000), None).await;
-    rig.acquire(&sharer("forgotten", five), None).await;
-    let (reply, ..) = rig.acquire(&sharer("w", seven), None).await;
+    rig.acquire(&sharer("forgotten", 5), None).await;
+    let (reply, ..) = rig.acquire(&sharer("w", 7), None).await;
     assert!(matches!(reply, Acquired::Refused(_)), "{reply:?}");
     rig.advance(40_000_000);
     rig.acquire(&request("x", "c0", 5_000), None).await;
     rig.advance(40_000_000);
-    let (reply, ..) = rig.acquire(&sharer("w", seven), None).await;
+    let (reply, ..) = rig.acquire(&sharer("w", 7), None).await;
     assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
 }
 
