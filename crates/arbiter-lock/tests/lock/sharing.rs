@@ -394,3 +394,39 @@ async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
     }
     assert!(eventually_async(ms(1_000), || go.try_lock()).await);
 }
+
+#[tokio::test]
+async fn a_downgrade_and_a_resize_let_in_more_than_one_step_grants() {
+    const CROWD: u32 = 100;
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let writer = client.rw_lock(&name).write().await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..CROWD {
+        let lock = client.rw_lock(&name);
+        waiting.spawn(async move { lock.read().await.unwrap() });
+    }
+    queued(&client, &name, CROWD.into()).await;
+    let begun = Instant::now();
+    writer.downgrade().await.unwrap();
+    let readers = waiting.join_all().await;
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
+    drop((writer, readers));
+
+    let name = unique_name();
+    let semaphore = client.semaphore(&name, 1).follow_limit();
+    let first = semaphore.acquire().await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..CROWD {
+        let semaphore = semaphore.clone();
+        waiting.spawn(async move { semaphore.acquire().await.unwrap() });
+    }
+    queued(&client, &name, CROWD.into()).await;
+    let begun = Instant::now();
+    assert_eq!(semaphore.resize(1 + CROWD).await.unwrap(), Some(1));
+    let guards = waiting.join_all().await;
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    drop((first, guards));
+}

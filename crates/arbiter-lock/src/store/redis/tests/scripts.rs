@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, Ended, Limit, Mode, Renewed, Request, Tried};
+use arbiter_lock_core::{Acquired, Downgraded, Ended, Limit, Mode, Renewed, Request, Tried};
 use redis::Value;
 use testkit::{Server, ServerBuilder};
 
@@ -280,4 +280,19 @@ async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_no
     rig.vanish();
     let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
     assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_reader_steps_down_again_by_its_own_fence_alone() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (reply, ..) = rig.acquire(&request("h", "c0", 5_000), None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    for _ in 0..2 {
+        let (reply, ..) = rig.downgrade("h", fence, 5_000).await;
+        assert!(matches!(reply, Downgraded::Downgraded { .. }), "{reply:?}");
+    }
+    let (reply, ..) = rig.downgrade("h", fence - 1, 5_000).await;
+    assert_eq!(reply, Downgraded::NotYours { taken: true });
 }
