@@ -139,39 +139,36 @@ async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
 #[tokio::test]
 async fn a_release_costs_the_same_with_ten_thousand_sharers_as_with_one() {
     let server = Server::start();
-    let client = client(&server).await;
+    let builder = Client::builder().store(&server.url()).logger(NoopLogger);
+    let client = builder.command_timeout(ms(5_000)).connect().await.unwrap();
     let mut costs = Vec::new();
-    for sharers in [1_u64, 1_000, 10_000] {
+    for sharers in [1, 1_000, 10_000] {
         let name = unique_name();
         let semaphore = client.semaphore(&name, 20_000).lease_time(ms(60_000));
-        let mut joining = JoinSet::new();
-        for _ in 0..sharers {
-            let semaphore = semaphore.clone();
-            joining.spawn(async move { semaphore.acquire().await.unwrap() });
+        let mut guards: Vec<Guard> = Vec::new();
+        while guards.len() < sharers {
+            let mut joining = JoinSet::new();
+            for _ in 0..250.min(sharers) {
+                let semaphore = semaphore.clone();
+                joining.spawn(async move { semaphore.acquire().await.unwrap() });
+            }
+            guards.extend(joining.join_all().await);
         }
-        let begun = Instant::now();
-        let guards = joining.join_all().await;
-        let joined = begun.elapsed();
         let mut best = u64::MAX;
-        for _ in 0..3 {
+        for _ in 0..6 {
             server.call(&["CONFIG", "RESETSTAT"]);
-            for _ in 0..50 {
+            for _ in 0..25 {
                 semaphore.acquire().await.unwrap().release().await.unwrap();
             }
             best = best.min(script_micros(&server));
         }
-        println!("{sharers}: {best} us of the server for 50 cycles; joined in {joined:?}");
+        println!("{sharers}: {best} us of the server for 25 cycles");
         costs.push(best);
-        let begun = Instant::now();
-        let mut leaving = JoinSet::new();
-        for guard in guards {
-            leaving.spawn(async move { guard.release().await.unwrap() });
-        }
-        leaving.join_all().await;
-        println!("all left in {:?}", begun.elapsed());
-        assert!(!exists(&server, &key(&name)));
+        drop(guards);
+        let is_free = eventually_async(ms(5_000), || !exists(&server, &key(&name))).await;
+        assert!(is_free, "{sharers} have left");
     }
-    assert!(costs[2] < 4 * costs[0] + 1_000, "{costs:?}");
+    assert!(costs[2] < 4 * costs[0], "{costs:?}");
 }
 
 /// How long the server has spent in scripts.
