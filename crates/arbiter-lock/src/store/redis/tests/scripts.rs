@@ -296,3 +296,38 @@ async fn a_reader_steps_down_again_by_its_own_fence_alone() {
     let (reply, ..) = rig.downgrade("h", fence - 1, 5_000).await;
     assert_eq!(reply, Downgraded::NotYours { taken: true });
 }
+
+#[tokio::test]
+async fn a_shared_hold_that_has_lapsed_beside_others_is_not_renewed() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let mut short = sharer("short", 5);
+    short.lease_ms = 1_000;
+    let (reply, ..) = rig.acquire(&short, None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    rig.acquire(&sharer("long", 5), None).await;
+    rig.advance(2_000_000);
+    let renewed = rig.renew("short", fence, 1_000).await;
+    assert_eq!(renewed, Renewed::NotYours { taken: true });
+}
+
+#[tokio::test]
+async fn a_follower_that_waits_for_more_than_its_own_limit_is_not_the_first_to_share() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (limit, weight) = (NonZeroU32::new(3).unwrap(), NonZeroU32::new(5).unwrap());
+    let large = Request {
+        mode: Mode::Shared {
+            weight,
+            limit: Limit::Followed(limit),
+        },
+        ..request("large", "c0", 5_000)
+    };
+    rig.acquire(&sharer("one", 5), None).await;
+    let (reply, ..) = rig.acquire(&large, None).await;
+    assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
+    let (_, granted, _) = rig.end(&sharer("one", 5), false).await;
+    assert_eq!(granted, []);
+    let (reply, ..) = rig.acquire(&large, None).await;
+    assert!(matches!(reply, Acquired::Refused(_)), "{reply:?}");
+}
