@@ -2,6 +2,7 @@
 //! and kill it. Usage: `puppet URL NAME LEASE_MS`.
 //!
 //! - `hold`: acquires, and says `held FENCE`
+//! - `read`, `permits LIMIT N`: as `hold`, to share, beside what is held
 //! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
 //! - `work HISTORY`: acquires and releases for ever, and writes what it believes into the file
 //! - `look`: says `is_held … lost …`, each as first seen
@@ -18,9 +19,17 @@ async fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
     let mut arg = || args.next().unwrap_or_default();
     let client = Client::connect(&arg()).await?;
-    let lock = client
-        .lock(&arg())
-        .lease_time(Duration::from_millis(arg().parse().unwrap_or(30_000)));
+    let name = arg();
+    let lease = Duration::from_millis(arg().parse().unwrap_or(30_000));
+    let lock = client.lock(&name).lease_time(lease);
+    let readers = client.rw_lock(&name).lease_time(lease);
+    let permits = |limit: &str| {
+        let (limit, weight) = limit.split_once(' ').unwrap_or((limit, "1"));
+        let limit = limit.parse().unwrap_or(1);
+        let semaphore = client.semaphore(&name, limit).lease_time(lease);
+        let weight = weight.parse().unwrap_or(1);
+        async move { semaphore.acquire_many(weight).await }
+    };
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -30,10 +39,12 @@ async fn main() -> Result<(), Error> {
         }
     });
     println!("ready");
-    let mut guard = None;
+    let (mut guard, mut others) = (None, Vec::new());
     while let Some(line) = told.recv().await {
         match line.split_once(' ').unwrap_or((&line, "")) {
-            ("hold", _) => guard = Some(hold(&lock).await?),
+            ("hold", _) => guard = Some(hold(lock.acquire()).await?),
+            ("read", _) => others.extend(guard.replace(hold(readers.read()).await?)),
+            ("permits", of) => others.extend(guard.replace(hold(permits(of)).await?)),
             ("queue", n) => (0..n.parse().unwrap_or(1)).for_each(|_| queue(lock.clone())),
             ("work", path) => work(&lock, path).await?,
             ("look", _) => look(guard.as_ref()),
@@ -44,8 +55,8 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-async fn hold(lock: &Lock) -> Result<Guard, Error> {
-    let guard = lock.acquire().await?;
+async fn hold(acquired: impl Future<Output = Result<Guard, Error>>) -> Result<Guard, Error> {
+    let guard = acquired.await?;
     println!("held {}", guard.fence());
     Ok(guard)
 }

@@ -25,6 +25,13 @@ impl<T> Answer<T> {
             again: false,
         }
     }
+
+    /// The answer of a step that had granted those before.
+    pub(super) fn after(mut self, mut before: Vec<Grant>) -> Self {
+        before.append(&mut self.granted);
+        self.granted = before;
+        self
+    }
 }
 
 /// A grant to a request that waited.

@@ -35,8 +35,14 @@ impl<R: Rows> Resource<R> {
         if let Some((fence, life_ms)) = self.repeat(now, id, life_ms) {
             return Answer::only(Acquired::Granted { fence, life_ms });
         }
-        if let Some(refusal) = self.refusal(request) {
-            return Answer::only(Acquired::Refused(refusal));
+        let caller = Caller { id, has_queued };
+        let (refusal, before) = self.settled_refusal(now, request, Some(&caller), &reach);
+        if let Some((fence, life_ms)) = before.mine {
+            let reply = Acquired::Granted { fence, life_ms };
+            return Answer::only(reply).after(before.granted);
+        }
+        if let Some(refusal) = refusal {
+            return Answer::only(Acquired::Refused(refusal)).after(before.granted);
         }
         if !self.root().has_queue() && self.admits(request.mode) {
             let fence = self.hold(now, request, life_ms);
@@ -47,8 +53,25 @@ impl<R: Rows> Resource<R> {
             return Answer::only(Acquired::Granted { fence, life_ms });
         }
         let ticket = self.look(request, ticket, now);
-        let handed = self.hand_over(now, Some(&Caller { id, has_queued }), reach);
-        self.acquired(now, ticket, handed)
+        let handed = self.hand_over(now, Some(&caller), reach);
+        self.acquired(now, ticket, handed).after(before.granted)
+    }
+
+    /// Why the request is refused. Where nobody holds, the limit of those who wait counts only
+    /// once the dead among them have been passed over.
+    fn settled_refusal(
+        &mut self,
+        now: Moment,
+        request: &Request,
+        caller: Option<&Caller<'_>>,
+        reach: impl Fn(&str) -> bool,
+    ) -> (Option<Refusal>, Handed) {
+        let refusal = self.refusal(request);
+        if refusal.is_none() || !self.is_free() {
+            return (refusal, Handed::default());
+        }
+        let handed = self.hand_over(now, caller, reach);
+        (self.refusal(request), handed)
     }
 
     fn acquired(&self, now: Moment, ticket: u64, handed: Handed) -> Answer<Acquired> {
@@ -84,8 +107,9 @@ impl<R: Rows> Resource<R> {
         if let Some((fence, life_ms)) = self.repeat(now, &request.id, request.lease_ms) {
             return Answer::only(Tried::Granted { fence, life_ms });
         }
-        if let Some(refusal) = self.refusal(request) {
-            return Answer::only(Tried::Refused(refusal));
+        let (refusal, before) = self.settled_refusal(now, request, None, &reach);
+        if let Some(refusal) = refusal {
+            return Answer::only(Tried::Refused(refusal)).after(before.granted);
         }
         // One that waits is granted in its order, and only once.
         let waits = self.has_place(&request.id);
@@ -105,11 +129,12 @@ impl<R: Rows> Resource<R> {
                 waiting: self.root().waiting,
             }
         };
-        Answer {
+        let answer = Answer {
             reply,
             granted,
             again,
-        }
+        };
+        answer.after(before.granted)
     }
 
     /// The request's own hold, found again by a repeated step: its fence and its life.

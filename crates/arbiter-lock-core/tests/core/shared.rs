@@ -285,3 +285,13 @@ fn a_run_is_remembered_with_its_first_start_and_its_first_end() {
         Written::NotYours
     );
 }
+
+#[test]
+fn the_limit_of_those_who_wait_counts_once_the_dead_among_them_are_passed_over() {
+    let mut world = World::new();
+    world.hold(&request("w", 30_000));
+    world.queue(&permits("p", 1, 5), None);
+    world.pass(40 * SECOND);
+    let reply = world.acquire(&permits("q", 7, 7), None).reply;
+    assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
+}

@@ -55,6 +55,52 @@ async fn a_killed_holder_frees_long_before_its_lease_and_the_next_is_told() {
 }
 
 #[tokio::test]
+async fn the_permits_of_a_dead_process_come_back_at_once_behind_many_of_a_living_one() {
+    const OF_THE_LIVING: u32 = 40;
+    let folder = Folder::new();
+    let (living, client) = (
+        puppet_with_permits(&folder, OF_THE_LIVING),
+        client(&folder).await,
+    );
+    let mut dead = puppet(&folder, 60_000);
+    dead.tell("permits 41 1");
+    assert!(dead.hear(ms(5_000)).unwrap().starts_with("held "));
+    let semaphore = client.semaphore("l", 41);
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    let next = tokio::spawn({
+        let semaphore = semaphore.clone();
+        async move {
+            drop(semaphore.acquire().await.unwrap());
+            Instant::now()
+        }
+    });
+    waiting(&client, 1).await;
+    tokio::time::sleep(ms(100)).await;
+    let killed = Instant::now();
+    dead.kill();
+    let next = tokio::time::timeout(ms(3_000), next).await;
+    let took = next.expect("it was told of the death").unwrap() - killed;
+    assert!(took < ms(500), "{took:?}");
+    let mut dead = puppet(&folder, 60_000);
+    dead.tell("permits 41 1");
+    assert!(dead.hear(ms(5_000)).unwrap().starts_with("held "));
+    dead.kill();
+    let taken = semaphore.try_acquire().await.unwrap();
+    assert!(taken.is_some(), "a try takes what the dead held");
+    drop((taken, living));
+}
+
+/// A process that holds so many permits of 41, one by one.
+fn puppet_with_permits(folder: &Folder, count: u32) -> Puppet {
+    let mut puppet = puppet(folder, 60_000);
+    for _ in 0..count {
+        puppet.tell("permits 41 1");
+        assert!(puppet.hear(ms(5_000)).unwrap().starts_with("held "));
+    }
+    puppet
+}
+
+#[tokio::test]
 async fn what_the_dead_have_left_stands_in_nobodys_way() {
     let folder = Folder::new();
     let client = client(&folder).await;

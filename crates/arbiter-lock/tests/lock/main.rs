@@ -19,6 +19,7 @@ mod options;
 mod processes;
 mod redis;
 mod session;
+mod sharing;
 mod stress;
 
 /// A runtime of the test's own, with one thread.

@@ -44,12 +44,22 @@ fn is_try(args: &[Vec<u8>]) -> bool {
 }
 
 fn is_end(args: &[Vec<u8>]) -> bool {
-    words(args).is_some_and(|words| words.len() == 5) && !is_try(args)
+    words(args).is_some_and(|words| words.len() == 6)
 }
 
 fn is_renewal(args: &[Vec<u8>]) -> bool {
-    args.get(2).is_some_and(|keys| keys == b"1")
+    args.get(2).is_some_and(|keys| keys == b"2")
         && words(args).is_some_and(|words| words.len() == 3)
+}
+
+fn is_downgrade(args: &[Vec<u8>]) -> bool {
+    args.get(2).is_some_and(|keys| keys == b"4")
+        && words(args).is_some_and(|words| words.len() == 3)
+}
+
+fn is_resize(args: &[Vec<u8>]) -> bool {
+    args.get(2).is_some_and(|keys| keys == b"4")
+        && words(args).is_some_and(|words| words.len() == 1)
 }
 
 struct Rig {
@@ -304,4 +314,118 @@ async fn a_connection_that_stays_open_and_says_nothing_is_replaced() {
     tokio::time::sleep(ms(4_000)).await;
     assert!(guard.is_held(), "the keeper's connection was replaced too");
     guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn permits_met_by_any_fault_on_their_way_in_or_out_are_all_there_in_the_end() {
+    at_once(|fault| async move {
+        for meets in [is_acquire, is_end] {
+            let rig = Rig::new().await;
+            let near = rig.direct.semaphore(&rig.name, 3);
+            let one = near.acquire().await.unwrap();
+            let rule = rig.proxy.nth(1, fault, meets);
+            let far = rig.client.semaphore(&rig.name, 3).wait_timeout(ms(3_000));
+            let two = far.acquire_many(2).await.unwrap();
+            assert!(near.try_acquire().await.unwrap().is_none(), "{fault:?}");
+            let released = two.release().await;
+            assert!(
+                matches!(released, Ok(()) | Err(Error::Unavailable(_))),
+                "{fault:?}: {released:?}"
+            );
+            assert_eq!(rule.fired(), 1, "{fault:?}");
+            let two = near.clone().wait_timeout(ms(4_000)).acquire_many(2).await;
+            let two = two.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+            tokio::time::sleep(ms(800)).await;
+            assert!(near.try_acquire().await.unwrap().is_none(), "{fault:?}");
+            let sharing = near.inspect().await.unwrap().sharing.unwrap();
+            assert_eq!((sharing.weight, sharing.count), (3, 2), "{fault:?}");
+            two.release().await.unwrap();
+            one.release().await.unwrap();
+            rig.is_clean(fault).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_downgrade_met_by_any_fault_excludes_no_less_than_its_holder_believes() {
+    at_once(|fault| async move {
+        let rig = Rig::new().await;
+        let lock = rig.client.rw_lock(&rig.name).lease_time(ms(2_400));
+        let guard = lock.write().await.unwrap();
+        let rule = rig.proxy.nth(1, fault, is_downgrade);
+        let stepped = guard.downgrade().await;
+        assert_eq!(rule.fired(), 1, "{fault:?}");
+        assert!(
+            matches!(stepped, Ok(()) | Err(Error::Unavailable(_))),
+            "{fault:?}: {stepped:?}"
+        );
+        let near = rig.direct.rw_lock(&rig.name);
+        if !guard.is_shared() {
+            tokio::time::sleep(ms(800)).await;
+            let reader = near.try_read().await.unwrap();
+            assert!(reader.is_none() || guard.is_shared(), "{fault:?}");
+        }
+        repeated(fault, || guard.downgrade()).await;
+        assert!(guard.is_shared());
+        let reader = near.try_read().await.unwrap().expect("it is shared");
+        assert!(near.try_write().await.unwrap().is_none(), "{fault:?}");
+        tokio::time::sleep(ms(2_600)).await;
+        assert!(guard.is_held() && reader.is_held(), "{fault:?}");
+        let status = near.inspect().await.unwrap();
+        assert_eq!(status.sharing.unwrap().weight, 2, "{fault:?}");
+        guard.release().await.unwrap();
+        assert!(near.try_write().await.unwrap().is_none(), "{fault:?}");
+        reader.release().await.unwrap();
+        rig.is_clean(fault).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_resize_met_by_any_fault_happens_wholly_or_can_be_repeated() {
+    at_once(|fault| async move {
+        let rig = Rig::new().await;
+        let far = rig.client.semaphore(&rig.name, 1).follow_limit();
+        let first = far.acquire().await.unwrap();
+        let waiting = tokio::spawn({
+            let near = rig.direct.semaphore(&rig.name, 1).follow_limit();
+            async move { near.acquire().await.unwrap() }
+        });
+        tokio::time::sleep(ms(50)).await;
+        let rule = rig.proxy.nth(1, fault, is_resize);
+        let resized = far.resize(2).await;
+        assert_eq!(rule.fired(), 1, "{fault:?}");
+        if resized.is_err() {
+            repeated(fault, || far.resize(2)).await;
+        }
+        let second = tokio::time::timeout(ms(1_500), waiting).await;
+        let second = second.expect("there are two").unwrap();
+        assert!(far.try_acquire().await.unwrap().is_none(), "{fault:?}");
+        first.release().await.unwrap();
+        second.release().await.unwrap();
+        rig.is_clean(fault).await;
+    })
+    .await;
+}
+
+/// Each fault on a server of its own.
+async fn at_once<F: Future<Output = ()> + Send + 'static>(meet: impl Fn(Fault) -> F) {
+    let all: Vec<_> = FAULTS.map(|fault| tokio::spawn(meet(fault))).into();
+    for one in all {
+        one.await.unwrap();
+    }
+}
+
+/// Repeats what the store did not serve: a connection is replaced once it has been silent twice.
+async fn repeated<T, F: Future<Output = Result<T, Error>>>(fault: Fault, step: impl Fn() -> F) {
+    let mut last = step().await;
+    for _ in 0..3 {
+        match last {
+            Ok(_) => return,
+            Err(Error::Unavailable(_)) => last = step().await,
+            Err(other) => panic!("{fault:?}: {other}"),
+        }
+    }
+    assert!(last.is_ok(), "{fault:?}: {:?}", last.err());
 }

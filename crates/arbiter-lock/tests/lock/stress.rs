@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Hold, Lock, NoopLogger};
+use arbiter_lock::{Client, Guard, Hold, Lock, NoopLogger};
 use rand::RngExt as _;
 use testkit::{Server, eventually, soak_time};
 
@@ -103,22 +103,7 @@ fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
                 });
             });
         }
-        threads.spawn(|| {
-            while Instant::now() < end {
-                match dice(8) {
-                    0 => {
-                        server.stop();
-                        std::thread::sleep(pause(500));
-                        server.cont();
-                    }
-                    1 => drop(server.call(&["SCRIPT", "FLUSH"])),
-                    2 => drop(server.call(&["CLIENT", "PAUSE", "150", "WRITE"])),
-                    3 => drop(server.call(&["CLIENT", "KILL", "TYPE", "pubsub"])),
-                    4 => drop(server.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])),
-                    _ => std::thread::sleep(pause(400)),
-                }
-            }
-        });
+        threads.spawn(|| spoil(&server, end));
     });
     let grants: usize = registers
         .iter()
@@ -138,4 +123,169 @@ fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
         "{:?}",
         locks()
     );
+}
+
+/// Stalls the server and cuts its connections.
+fn spoil(server: &Server, end: Instant) {
+    while Instant::now() < end {
+        match dice(8) {
+            0 => {
+                server.stop();
+                std::thread::sleep(pause(500));
+                server.cont();
+            }
+            1 => drop(server.call(&["SCRIPT", "FLUSH"])),
+            2 => drop(server.call(&["CLIENT", "PAUSE", "150", "WRITE"])),
+            3 => drop(server.call(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+            4 => drop(server.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])),
+            _ => std::thread::sleep(pause(400)),
+        }
+    }
+}
+
+const MOST: u64 = 6;
+
+/// Who believes, with what they weigh.
+#[derive(Default)]
+struct Company {
+    beliefs: Mutex<Vec<(Hold, u64)>>,
+    counts: [AtomicUsize; 2],
+}
+
+impl Company {
+    /// Notes a new belief: at this very moment one excludes all others, or all together weigh no
+    /// more than there is.
+    fn enter(&self, hold: &Hold, weight: u64) {
+        let mut beliefs = self.beliefs.lock().unwrap();
+        beliefs.push((hold.clone(), weight));
+        beliefs.retain(|(hold, _)| hold.is_held());
+        let alone = beliefs.iter().any(|(hold, _)| !hold.is_shared());
+        let weight: u64 = beliefs.iter().map(|(_, weight)| weight).sum();
+        let contradicts = MOST < weight || (alone && 1 < beliefs.len());
+        assert!(!contradicts, "they contradict: {beliefs:?}");
+        self.counts[usize::from(hold.is_shared())].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Holds alone or shares, steps down, resizes, and leaves in every way there is.
+async fn mixed_worker(client: Client, name: String, company: Arc<Company>, end: Instant) {
+    let lease = ms(400);
+    let writer = client.rw_lock(&name).lease_time(lease);
+    let semaphore = |limit| {
+        client
+            .semaphore(&name, limit)
+            .lease_time(lease)
+            .follow_limit()
+    };
+    while Instant::now() < end {
+        let weight = if dice(3) == 0 { 0 } else { 1 + dice(3) };
+        let acquire = async {
+            match weight {
+                0 => writer.write().await,
+                _ => semaphore(4).acquire_many(weight as u32).await,
+            }
+        };
+        let Ok(Ok(guard)) = tokio::time::timeout(pause(600), acquire).await else {
+            tokio::time::sleep(pause(5)).await;
+            continue;
+        };
+        company.enter(guard.hold(), weight.max(1));
+        if dice(4) == 0 {
+            // Refused where somebody waits under a limit.
+            drop(guard.downgrade().await);
+        }
+        if dice(4) == 0 {
+            let limit = 3 + dice(MOST - 2) as u32;
+            drop(semaphore(4).resize(limit).await);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause(30)) => {}
+            _ = guard.lost() => {}
+        }
+        leave(guard).await;
+    }
+}
+
+async fn leave(guard: Guard) {
+    match dice(4) {
+        0 => drop(guard),
+        1 => drop(tokio::time::timeout(pause(1), guard.release()).await),
+        _ => drop(guard.release().await),
+    }
+}
+
+/// A client's twelve workers on two names.
+fn mixed_client(url: &str, companies: &[Arc<Company>; 2], end: Instant) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = loop {
+            let builder = Client::builder().store(url).logger(NoopLogger);
+            if let Ok(client) = builder.command_timeout(ms(250)).connect().await {
+                break client;
+            }
+        };
+        let mut workers = tokio::task::JoinSet::new();
+        for n in 0..12_usize {
+            let (name, company) = (format!("mixed-{}", n % 2), &companies[n % 2]);
+            workers.spawn(mixed_worker(client.clone(), name, company.clone(), end));
+        }
+        workers.join_all().await;
+        client.shutdown(ms(2_000)).await;
+    });
+}
+
+/// How many held alone, and how many shared.
+fn counts(companies: &[Arc<Company>; 2]) -> [usize; 2] {
+    [0, 1].map(|n| {
+        let counts = companies.iter().map(|company| &company.counts[n]);
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    })
+}
+
+#[test]
+fn writers_and_permits_never_contradict_while_limits_change_and_the_server_stalls() {
+    let server = Server::start();
+    let end = Instant::now() + soak_time(ms(9_000));
+    let companies = [Arc::default(), Arc::default()];
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| mixed_client(&server.url(), &companies, end));
+        }
+        threads.spawn(|| spoil(&server, end));
+    });
+    let [alone, shared] = counts(&companies);
+    println!("{alone} alone, {shared} shared");
+    assert!(50 < alone && 100 < shared);
+    let left = || {
+        let keys = server.keys().into_iter();
+        let held = |key: &String| key.starts_with("arbiter:") || key.starts_with("arbiter.share");
+        keys.filter(held).collect::<Vec<_>>()
+    };
+    assert!(eventually(ms(1_500), || left().is_empty()), "{:?}", left());
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn writers_and_permits_of_several_clients_never_contradict_in_a_file_either() {
+    let folder = testkit::Folder::new();
+    let end = Instant::now() + soak_time(ms(4_000));
+    let companies = [Arc::default(), Arc::default()];
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| mixed_client(&folder.url(), &companies, end));
+        }
+    });
+    let [alone, shared] = counts(&companies);
+    println!("{alone} alone, {shared} shared");
+    assert!(50 < alone && 100 < shared);
+    let client = Client::builder().store(&folder.url()).logger(NoopLogger);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = runtime.block_on(client.connect()).unwrap();
+    for name in ["mixed-0", "mixed-1"] {
+        let all = client.semaphore(name, 7).wait_timeout(ms(1_500));
+        drop(all.blocking_acquire_many(7).unwrap());
+    }
 }

@@ -12,8 +12,12 @@ use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
 
 use super::liveness::Process;
 
-/// How many of those who share are watched at once: the first to lapse, as the dead are.
+/// How many of those who share are watched at once where many processes do: the first to lapse,
+/// as the dead are sooner or later.
 const MOST_BEFORE: i64 = 16;
+
+/// How many processes of those who share are watched whatever their leases.
+const MOST_PROCESSES: i64 = 64;
 
 /// How many of the waiters before one are watched.
 const NEAREST: u32 = 4;
@@ -139,9 +143,27 @@ impl<'a> Records<'a> {
             return Vec::new();
         }
         let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, owner LIMIT ?2";
-        let channels: Vec<String> = self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
+        let mut channels: Vec<String> =
+            self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
+        // One of each process, however many holds it has: '0' follows '/'.
+        let sql = "WITH RECURSIVE one(channel) AS (
+                     SELECT min(channel) FROM shared WHERE name = ?1
+                     UNION ALL
+                     SELECT (SELECT min(channel) FROM shared WHERE name = ?1
+                       AND channel >= substr(one.channel, 1, instr(one.channel, '/') - 1) || '0')
+                     FROM one WHERE channel IS NOT NULL LIMIT ?2)
+                   SELECT channel FROM one WHERE channel IS NOT NULL";
+        channels.extend(self.many(sql, &[&self.name, &MOST_PROCESSES], |row| {
+            row.get::<_, String>(0)
+        }));
         let processes = channels.iter().filter_map(|c| Process::of_channel(c));
-        processes.collect()
+        let mut all: Vec<Process> = Vec::new();
+        for process in processes {
+            if !all.contains(&process) {
+                all.push(process);
+            }
+        }
+        all
     }
 
     fn hold(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Hold> {

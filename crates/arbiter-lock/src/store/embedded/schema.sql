@@ -27,6 +27,7 @@ CREATE TABLE shared (
 ) WITHOUT ROWID;
 CREATE INDEX shared_by_end ON shared (name, until, owner);
 CREATE INDEX shared_by_fence ON shared (name, fence);
+CREATE INDEX shared_by_process ON shared (name, channel);
 
 -- One row per waiter. `seen` is when it looked last; one that was passed over counts from its
 -- ticket. A look changes `seen` alone, and so one index.

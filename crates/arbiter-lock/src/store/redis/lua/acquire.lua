@@ -44,7 +44,7 @@ elseif held[1] == id and held[2] then
 end
 
 local weight, limit, follows = parts(kind)
-if weight then
+local function refusal()
   local stored, is_in_force = limit_in_force()
   if is_in_force and stored ~= limit and not (stored and follows) then
     return {'refused', now_text, 'differs', stored or ''}
@@ -53,6 +53,18 @@ if weight then
   if most and most < weight then
     return {'refused', now_text, 'above', most}
   end
+end
+local refused = weight and refusal()
+if refused and not alone and not sharing then
+  -- The dead among those who wait set no limit.
+  local fence = hand_over(mode == 'wait' and body, has_queued, life)
+  if fence then
+    return granted(fence, life)
+  end
+  refused = refusal()
+end
+if refused then
+  return refused
 end
 if admits(weight, limit) and call('EXISTS', queue) == 0 then
   local fence = grant(id, lease, kind, life, label)

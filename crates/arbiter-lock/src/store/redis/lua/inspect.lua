@@ -19,7 +19,7 @@ local function record_of(member)
 end
 
 local count, weight, sharers = 0, tonumber(held[7] or 0), {}
-if held[1] == 'shared' then
+if held[1] == 'shared' and held[2] then
   if tonumber(redis.call('ZSCORE', share, 'g') or 0) == -tonumber(held[2]) then
     count = redis.call('ZCOUNT', share, text(now_ms), '+inf')
   end

@@ -38,7 +38,7 @@ local function renew(lock, share, owner, fence, lease)
   local held = redis.pcall('HMGET', lock, 'owner', 'fence', 'stopping', 'h' .. owner)
   if held.err then
     return 'error ' .. held.err
-  elseif held[1] == 'shared' then
+  elseif held[1] == 'shared' and held[2] then
     return renew_shared(lock, share, owner, fence, lease, held[2], held[4])
   elseif held[1] == owner and held[2] == fence then
     return prolonged(redis.call('PTTL', lock), lease, held[3], function()

@@ -38,9 +38,11 @@ local function drop(members, weight)
 end
 
 -- Finds out who holds, and ends the shared holds whose life is over; answers whether there were any.
+-- Without a fence it is a foreign owner, whatever it is called.
 local function see(owner, fence)
-  alone, sharing = owner and owner ~= 'shared', false
-  if owner ~= 'shared' then
+  local is_shared = owner == 'shared' and fence
+  alone, sharing = owner and not is_shared, false
+  if not is_shared then
     return false
   end
   if tonumber(call('ZSCORE', share, 'g') or 0) ~= -tonumber(fence) then

@@ -23,7 +23,7 @@ const LEAST: usize = 25;
 #[derive(Default)]
 struct Seen(BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 56] = [
+const KINDS: [&str; 58] = [
     "granted at once",
     "granted by a look",
     "own grant found",
@@ -62,6 +62,8 @@ const KINDS: [&str; 56] = [
     "several granted at once",
     "refused: above the limit",
     "refused: another limit",
+    "refused after the grant of another",
+    "in past the limit of the dead",
     "follows the limit in force",
     "behind those who share",
     "own shared hold found",
@@ -455,6 +457,48 @@ impl Walk {
         self.resize().await;
     }
 
+    /// Those who wait under a limit behind a writer that is no more, dead or alive, and one who
+    /// comes with another.
+    async fn orphans(&mut self) {
+        self.clear();
+        let writer = self.one_that_hears(Mode::Exclusive);
+        self.acquire_as(writer).await;
+        let of = |limit: u32| Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Stated(NonZeroU32::MIN.saturating_add(limit)),
+        };
+        let count = [1, 2, 40][self.random.random_range(0..3)];
+        for _ in 0..count {
+            let limit = self.random.random_range(0..2);
+            let orphan = self.one_that_hears(of(limit));
+            self.rig.acquire(&orphan, None).await;
+        }
+        let dies = self.random.random_bool(0.5);
+        self.rig.advance(if dies { 2_604_000 } else { 7_000 });
+        self.rig.vanish();
+        let late = self.one_that_hears(of(1));
+        let granted = if self.random.random_bool(0.5) {
+            let (reply, granted, _) = self.rig.acquire(&late, None).await;
+            let refused = matches!(reply, Acquired::Refused(_)) && !granted.is_empty();
+            self.seen
+                .count("refused after the grant of another", refused);
+            let is_in = matches!(reply, Acquired::Granted { .. });
+            self.seen
+                .count("in past the limit of the dead", is_in && dies);
+            granted
+        } else {
+            let (reply, granted, _) = self.rig.try_acquire(&late).await;
+            let refused = matches!(reply, Tried::Refused(_)) && !granted.is_empty();
+            self.seen
+                .count("refused after the grant of another", refused);
+            let is_in = matches!(reply, Tried::Granted { .. });
+            self.seen
+                .count("in past the limit of the dead", is_in && dies);
+            granted
+        };
+        self.note_grants(&granted);
+    }
+
     /// A writer, others behind it, and what becomes of the writer.
     async fn writer(&mut self) {
         self.clear();
@@ -528,7 +572,8 @@ impl Walk {
             0..2 => {
                 let life =
                     [Some(50), Some(3_000), Some(100_000), None][self.random.random_range(0..4)];
-                self.rig.seize("Zm9yZWlnbg==", life);
+                let owner = ["Zm9yZWlnbg==", "shared"][self.random.random_range(0..2)];
+                self.rig.seize(owner, life);
             }
             2..6 => self.rig.vanish(),
             6 => self
@@ -587,7 +632,8 @@ impl Walk {
             810..850 => self.foreign(),
             850..860 => self.crowd().await,
             860..870 => self.permits().await,
-            870..895 => self.writer().await,
+            870..890 => self.writer().await,
+            890..900 => self.orphans().await,
             _ => {
                 let before = sharers(&self.rig.inspect().await);
                 self.advance();

@@ -1,7 +1,9 @@
 //! Each script on its own: twice with the same arguments, at the memory limit, over somebody's
 //! data.
 
-use arbiter_lock_core::{Acquired, Ended, Request, Tried};
+use std::num::NonZeroU32;
+
+use arbiter_lock_core::{Acquired, Downgraded, Ended, Limit, Mode, Renewed, Request, Tried};
 use redis::Value;
 use testkit::{Server, ServerBuilder};
 
@@ -173,9 +175,41 @@ async fn every_key_of_ours_has_a_life_at_every_moment() {
     rig.acquire(&waiter, None).await;
     rig.end(&holder, true).await;
     rig.acquire(&waiter, Some(1)).await;
+    every_key_has_a_life(&rig, 3);
+    let (first, second) = (sharer("first", 5), sharer("second", 5));
+    rig.lose_queue();
+    rig.end(&waiter, false).await;
+    rig.acquire(&first, None).await;
+    rig.acquire(&second, None).await;
+    every_key_has_a_life(&rig, 3);
+    rig.end(&second, false).await;
+    every_key_has_a_life(&rig, 3);
+    rig.end(&first, false).await;
+    let (reply, ..) = rig.acquire(&holder, None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    rig.downgrade("h", fence, 5_000).await;
+    every_key_has_a_life(&rig, 3);
+    rig.renew("h", fence, 6_000).await;
+    every_key_has_a_life(&rig, 3);
+}
+
+fn every_key_has_a_life(rig: &Rig, keys: usize) {
+    assert_eq!(rig.server.keys().len(), keys, "{:?}", rig.server.keys());
     for key in rig.server.keys() {
         let life = rig.server.call(&["PTTL", &key]).int().unwrap();
         assert!(0 < life && life <= 61_000, "{key}: {life}");
+    }
+}
+
+fn sharer(id: &str, limit: u32) -> Request {
+    Request {
+        mode: Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Stated(NonZeroU32::new(limit).unwrap()),
+        },
+        ..request(id, "c0", 5_000)
     }
 }
 
@@ -210,4 +244,90 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
     let Said { reply: status, .. } =
         script::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
     assert!(status.holder.is_some());
+}
+
+#[tokio::test]
+async fn a_waiter_that_is_forgotten_leaves_no_limit() {
+    let mut rig = Rig::new(Server::builder()).await;
+    rig.acquire(&request("h", "c0", 200_000), None).await;
+    rig.acquire(&sharer("forgotten", 5), None).await;
+    let (reply, ..) = rig.acquire(&sharer("w", 7), None).await;
+    assert!(matches!(reply, Acquired::Refused(_)), "{reply:?}");
+    rig.advance(40_000_000);
+    rig.acquire(&request("x", "c0", 5_000), None).await;
+    rig.advance(40_000_000);
+    let (reply, ..) = rig.acquire(&sharer("w", 7), None).await;
+    assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_nothing() {
+    let mut rig = Rig::new(Server::builder()).await;
+    rig.acquire(&request("h", "c0", 5_000), None).await;
+    rig.seize("shared", Some(3_000));
+    assert_eq!(
+        rig.renew("h", 1, 5_000).await,
+        Renewed::NotYours { taken: true }
+    );
+    let status = rig.inspect().await;
+    assert!(status.holder.is_some() && status.sharing.is_none());
+    let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
+    assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
+    assert_eq!(
+        rig.end(&request("h", "c0", 5_000), false).await.0,
+        Ended::NotYours
+    );
+    rig.vanish();
+    let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
+    assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_reader_steps_down_again_by_its_own_fence_alone() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (reply, ..) = rig.acquire(&request("h", "c0", 5_000), None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    for _ in 0..2 {
+        let (reply, ..) = rig.downgrade("h", fence, 5_000).await;
+        assert!(matches!(reply, Downgraded::Downgraded { .. }), "{reply:?}");
+    }
+    let (reply, ..) = rig.downgrade("h", fence - 1, 5_000).await;
+    assert_eq!(reply, Downgraded::NotYours { taken: true });
+}
+
+#[tokio::test]
+async fn a_shared_hold_that_has_lapsed_beside_others_is_not_renewed() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let mut short = sharer("short", 5);
+    short.lease_ms = 1_000;
+    let (reply, ..) = rig.acquire(&short, None).await;
+    let Acquired::Granted { fence, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    rig.acquire(&sharer("long", 5), None).await;
+    rig.advance(2_000_000);
+    let renewed = rig.renew("short", fence, 1_000).await;
+    assert_eq!(renewed, Renewed::NotYours { taken: true });
+}
+
+#[tokio::test]
+async fn a_follower_that_waits_for_more_than_its_own_limit_is_not_the_first_to_share() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (limit, weight) = (NonZeroU32::new(3).unwrap(), NonZeroU32::new(5).unwrap());
+    let large = Request {
+        mode: Mode::Shared {
+            weight,
+            limit: Limit::Followed(limit),
+        },
+        ..request("large", "c0", 5_000)
+    };
+    rig.acquire(&sharer("one", 5), None).await;
+    let (reply, ..) = rig.acquire(&large, None).await;
+    assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
+    let (_, granted, _) = rig.end(&sharer("one", 5), false).await;
+    assert_eq!(granted, []);
+    let (reply, ..) = rig.acquire(&large, None).await;
+    assert!(matches!(reply, Acquired::Refused(_)), "{reply:?}");
 }

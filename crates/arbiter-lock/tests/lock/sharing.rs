@@ -1,0 +1,429 @@
+//! Readers and permits on a real server: crowds, crashes, a full memory, keys that go astray.
+
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Guard, LostReason, NoopLogger};
+use testkit::{GoLock, Puppet, Server, eventually_async, unique_name};
+use tokio::task::JoinSet;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+async fn client(server: &Server) -> Client {
+    let builder = Client::builder().store(&server.url()).logger(NoopLogger);
+    builder.connect().await.unwrap()
+}
+
+fn key(name: &str) -> String {
+    format!("arbiter:{name}")
+}
+
+fn companion(name: &str) -> String {
+    format!("arbiter.share2:{{arbiter:{name}}}")
+}
+
+fn exists(server: &Server, key: &str) -> bool {
+    server.call(&["EXISTS", key]).int() == Some(1)
+}
+
+/// No key is without an end.
+fn all_end(server: &Server) {
+    for key in server.keys() {
+        let life = server.call(&["PTTL", &key]).int().unwrap();
+        assert_ne!(life, -1, "{key} has no end");
+    }
+}
+
+async fn queued(client: &Client, name: &str, count: u64) {
+    let lock = client.lock(name);
+    for _ in 0..1_000 {
+        if lock.inspect().await.unwrap().waiting == count {
+            return;
+        }
+        tokio::time::sleep(ms(10)).await;
+    }
+    panic!("never {count} waiting");
+}
+
+#[tokio::test]
+async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renewal() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let (name, other) = (unique_name(), unique_name());
+    let reader = client.rw_lock(&name).lease_time(ms(900));
+    let readers = [reader.read().await.unwrap(), reader.read().await.unwrap()];
+    let lock = client.lock(&other).lease_time(ms(900));
+    let guard = lock.acquire().await.unwrap();
+    server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    tokio::time::sleep(ms(2_000)).await;
+    assert!(guard.is_held(), "{guard:?}");
+    assert!(readers.iter().all(|reader| reader.is_held()), "{readers:?}");
+    for guard in readers.into_iter().chain([guard]) {
+        guard.release().await.unwrap();
+    }
+    assert!(!exists(&server, &key(&name)) && !exists(&server, &companion(&name)));
+}
+
+#[tokio::test]
+async fn at_the_memory_limit_sharers_leave_and_step_down_and_a_failed_join_leaves_nothing() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let semaphore = client.semaphore(&name, 3).wait_timeout(ms(300));
+    let (a, b) = (
+        semaphore.acquire().await.unwrap(),
+        semaphore.acquire().await.unwrap(),
+    );
+    let written = unique_name();
+    let writer = client.lock(&written).acquire().await.unwrap();
+    server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    let before = server.call(&["HGETALL", &key(&name)]);
+    assert!(semaphore.acquire().await.unwrap_err().is_unavailable());
+    assert!(semaphore.resize(5).await.unwrap_err().is_unavailable());
+    assert_eq!(server.call(&["HGETALL", &key(&name)]), before);
+    let unheld = unique_name();
+    let reader = client.rw_lock(&unheld).wait_timeout(ms(300));
+    assert!(reader.read().await.unwrap_err().is_unavailable());
+    assert!(!exists(&server, &key(&unheld)) && !exists(&server, &companion(&unheld)));
+    a.release().await.unwrap();
+    let status = semaphore.inspect().await.unwrap();
+    assert_eq!(status.sharing.unwrap().weight, 1);
+    b.release().await.unwrap();
+    assert!(!exists(&server, &key(&name)) && !exists(&server, &companion(&name)));
+    writer.downgrade().await.unwrap();
+    all_end(&server);
+    writer.release().await.unwrap();
+    assert!(!exists(&server, &key(&written)) && !exists(&server, &companion(&written)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
+    const READERS: u64 = 1_000;
+    let server = Server::start();
+    let (writers, readers) = (client(&server).await, client(&server).await);
+    let name = unique_name();
+    let writer = writers.rw_lock(&name).write().await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..READERS {
+        let lock = readers.rw_lock(&name);
+        waiting.spawn(async move { (lock.read().await.unwrap(), Instant::now()) });
+    }
+    queued(&writers, &name, READERS).await;
+    server.call(&["CONFIG", "RESETSTAT"]);
+    let begun = Instant::now();
+    writer.release().await.unwrap();
+    let (mut guards, mut last) = (Vec::new(), begun);
+    while let Some(done) = waiting.join_next().await {
+        let (guard, at) = done.unwrap();
+        last = last.max(at);
+        guards.push(guard);
+    }
+    let took = last - begun;
+    let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
+    let evals: Vec<&str> = stats
+        .lines()
+        .filter(|l| l.contains("cmdstat_eval"))
+        .collect();
+    println!("{took:?} {evals:?}");
+    assert!(took < ms(2_500), "{took:?}");
+    assert!(guards.iter().all(|guard: &Guard| guard.is_held()));
+    let status = writers.lock(&name).inspect().await.unwrap();
+    assert_eq!(status.sharing.unwrap().count, READERS);
+    drop(guards);
+    let is_free = eventually_async(ms(5_000), || !exists(&server, &key(&name))).await;
+    assert!(is_free);
+    assert!(!exists(&server, &companion(&name)));
+}
+
+#[tokio::test]
+async fn a_release_costs_the_same_with_ten_thousand_sharers_as_with_one() {
+    let server = Server::start();
+    let builder = Client::builder().store(&server.url()).logger(NoopLogger);
+    let client = builder.command_timeout(ms(5_000)).connect().await.unwrap();
+    let mut costs = Vec::new();
+    for sharers in [1, 1_000, 10_000] {
+        let name = unique_name();
+        let semaphore = client.semaphore(&name, 20_000).lease_time(ms(60_000));
+        let mut guards: Vec<Guard> = Vec::new();
+        while guards.len() < sharers {
+            let mut joining = JoinSet::new();
+            for _ in 0..250.min(sharers) {
+                let semaphore = semaphore.clone();
+                joining.spawn(async move { semaphore.acquire().await.unwrap() });
+            }
+            guards.extend(joining.join_all().await);
+        }
+        let mut best = u64::MAX;
+        for _ in 0..6 {
+            server.call(&["CONFIG", "RESETSTAT"]);
+            for _ in 0..25 {
+                semaphore.acquire().await.unwrap().release().await.unwrap();
+            }
+            best = best.min(script_micros(&server));
+        }
+        println!("{sharers}: {best} us of the server for 25 cycles");
+        costs.push(best);
+        drop(guards);
+        let is_free = eventually_async(ms(5_000), || !exists(&server, &key(&name))).await;
+        assert!(is_free, "{sharers} have left");
+    }
+    assert!(costs[2] < 4 * costs[0], "{costs:?}");
+}
+
+/// How long the server has spent in scripts.
+fn script_micros(server: &Server) -> u64 {
+    let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
+    let micros = |line: &str| {
+        let (_, rest) = line.strip_prefix("cmdstat_eval")?.split_once("usec=")?;
+        rest.split(',').next()?.parse::<u64>().ok()
+    };
+    stats.lines().filter_map(micros).sum()
+}
+
+fn puppet(url: &str, name: &str, lease_ms: u64) -> Puppet {
+    let puppet = Puppet::example("puppet", &[url, name, &lease_ms.to_string()]);
+    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
+    puppet
+}
+
+fn holds(puppet: &Puppet) {
+    let said = puppet.hear(ms(5_000)).expect("a word from the puppet");
+    assert!(said.starts_with("held "), "{said}");
+}
+
+#[tokio::test]
+async fn the_permits_of_killed_and_stopped_processes_come_back_exactly_once() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let mut puppets = [3, 2, 1].map(|weight| {
+        let mut puppet = puppet(&server.url(), &name, 900);
+        puppet.tell(&format!("permits 6 {weight}"));
+        holds(&puppet);
+        puppet
+    });
+    let semaphore = client.semaphore(&name, 6);
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    puppets[0].kill();
+    puppets[1].stop();
+    let begun = Instant::now();
+    let five = semaphore.acquire_many(5).await.unwrap();
+    assert!(begun.elapsed() < ms(900 + 1_000), "{:?}", begun.elapsed());
+    assert!(
+        semaphore.try_acquire().await.unwrap().is_none(),
+        "one lives"
+    );
+    puppets[1].cont();
+    puppets[1].tell("look");
+    let said = puppets[1].hear(ms(5_000)).unwrap();
+    assert!(said.starts_with("is_held false"), "{said}");
+    puppets[1].tell("release");
+    let said = puppets[1].hear(ms(5_000)).unwrap();
+    assert!(said.starts_with("lost"), "{said}");
+    tokio::time::sleep(ms(300)).await;
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    puppets[2].tell("release");
+    assert_eq!(puppets[2].hear(ms(5_000)).as_deref(), Some("released"));
+    let one = semaphore.acquire().await.unwrap();
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    drop((five, one));
+}
+
+#[tokio::test]
+async fn sharers_whose_key_or_companion_goes_astray_are_told_and_the_next_come_in() {
+    let server = Server::start();
+    let client = client(&server).await;
+    for astray in [
+        "DEL K", "DEL S", "FLUSHALL", "SET S x", "EXPIRE K", "EXPIRE S",
+    ] {
+        let name = unique_name();
+        let semaphore = client.semaphore(&name, 2).lease_time(ms(1_200));
+        let held = [
+            semaphore.acquire().await.unwrap(),
+            semaphore.acquire().await.unwrap(),
+        ];
+        let (lock, share) = (key(&name), companion(&name));
+        match astray {
+            "DEL K" => server.call(&["DEL", &lock]),
+            "DEL S" => server.call(&["DEL", &share]),
+            "SET S x" => server.call(&["DEL", &lock, &share]),
+            "EXPIRE K" => server.call(&["PEXPIRE", &lock, "1"]),
+            "EXPIRE S" => server.call(&["PEXPIRE", &share, "1"]),
+            _ => server.call(&["FLUSHALL"]),
+        };
+        if astray == "SET S x" {
+            server.call(&["SET", &share, "x", "PX", "60000"]);
+        }
+        tokio::time::sleep(ms(5)).await;
+        let writer = client.rw_lock(&name).lease_time(ms(1_200));
+        let writer = writer.wait_timeout(ms(500)).write().await;
+        let writer = writer.unwrap_or_else(|e| panic!("{astray}: {e}"));
+        for guard in held {
+            let told = tokio::time::timeout(ms(1_000), guard.lost()).await;
+            let told = told.unwrap_or_else(|_| panic!("{astray}: not told"));
+            assert_ne!(told, LostReason::Released, "{astray}");
+            drop(guard);
+        }
+        tokio::time::sleep(ms(100)).await;
+        assert!(writer.is_held(), "{astray}");
+        assert!(exists(&server, &lock), "{astray}: a late release freed it");
+        writer.release().await.unwrap();
+        let two = semaphore.acquire_many(2).await.unwrap();
+        assert!(semaphore.try_acquire().await.unwrap().is_none());
+        all_end(&server);
+        two.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_go_client_and_sharers_exclude_each_other() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let go = GoLock::new(&server, &name, ms(30_000));
+    let lock = client.rw_lock(&name);
+    let readers = [lock.read().await.unwrap(), lock.read().await.unwrap()];
+    for reader in readers {
+        assert!(!go.try_lock() && !go.unlock() && !go.refresh());
+        reader.release().await.unwrap();
+    }
+    assert!(go.try_lock());
+    assert!(lock.try_read().await.unwrap().is_none());
+    let waiting = tokio::spawn({
+        let lock = lock.clone();
+        async move { (lock.read().await.unwrap(), lock.read().await.unwrap()) }
+    });
+    queued(&client, &name, 1).await;
+    assert!(go.unlock());
+    let readers = tokio::time::timeout(ms(1_000), waiting).await;
+    drop(readers.expect("a Go release lets readers in").unwrap());
+    assert!(eventually_async(ms(1_000), || go.try_lock()).await);
+}
+
+#[tokio::test]
+async fn the_limit_of_a_dead_waiter_refuses_nobody_once_its_writer_is_dead_too() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let mut writer = puppet(&server.url(), &name, 900);
+    writer.tell("hold");
+    holds(&writer);
+    let mut waiter = puppet(&server.url(), &name, 900);
+    waiter.tell("permits 5 1");
+    queued(&client, &name, 1).await;
+    writer.kill();
+    waiter.kill();
+    let is_free = eventually_async(ms(3_000), || !exists(&server, &key(&name))).await;
+    assert!(is_free);
+    let seven = client.semaphore(&name, 7).try_acquire_many(7).await;
+    let seven = seven.unwrap().expect("nobody holds");
+    seven.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_to_one_of_those_who_share_is_no_end_to_the_others() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let semaphore = client.semaphore(&name, 3).lease_time(ms(1_200));
+    let asked = semaphore.acquire().await.unwrap();
+    let broken = semaphore.acquire().await.unwrap();
+    let other = semaphore.acquire().await.unwrap();
+    let lock = client.lock(&name);
+    assert!(lock.break_now(broken.fence()).await.unwrap());
+    assert!(!lock.break_now(broken.fence()).await.unwrap());
+    let next = semaphore.try_acquire().await.unwrap().expect("one is free");
+    lock.ask_to_stop(asked.fence()).await.unwrap();
+    assert_eq!(asked.lost().await, LostReason::Revoked);
+    assert_ne!(broken.lost().await, LostReason::Released);
+    assert!(broken.release().await.unwrap_err().is_lost());
+    assert!(
+        semaphore.try_acquire().await.unwrap().is_none(),
+        "asked is not freed"
+    );
+    drop(asked);
+    let last = semaphore.acquire().await.unwrap();
+    assert!(other.is_held() && next.is_held());
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    drop((other, next, last));
+}
+
+#[tokio::test]
+async fn a_crowd_behind_a_writer_that_died_comes_in_within_a_lease_and_a_second() {
+    const READERS: u64 = 300;
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let mut writer = puppet(&server.url(), &name, 1_000);
+    writer.tell("hold");
+    holds(&writer);
+    let mut waiting = JoinSet::new();
+    for _ in 0..READERS {
+        let lock = client.rw_lock(&name);
+        waiting.spawn(async move { lock.read().await.unwrap() });
+    }
+    queued(&client, &name, READERS).await;
+    writer.kill();
+    let begun = Instant::now();
+    let guards = waiting.join_all().await;
+    let took = begun.elapsed();
+    println!("{took:?}");
+    assert!(took < ms(1_000 + 1_000 + 500), "{took:?}");
+    assert!(guards.iter().all(|guard| guard.is_held()));
+}
+
+#[tokio::test]
+async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let short = client.rw_lock(&name).lease_time(ms(700)).watchdog(false);
+    std::mem::forget(short.read().await.unwrap());
+    let long = client.rw_lock(&name).lease_time(ms(60_000));
+    let long = long.read().await.unwrap();
+    let go = GoLock::new(&server, &name, ms(30_000));
+    assert!(!go.try_lock());
+    long.release().await.unwrap();
+    for key in [key(&name), companion(&name)] {
+        let life = server.call(&["PTTL", &key]).int().unwrap();
+        assert!(life <= 700, "{key}: {life}");
+    }
+    assert!(eventually_async(ms(1_000), || go.try_lock()).await);
+}
+
+#[tokio::test]
+async fn a_downgrade_and_a_resize_let_in_more_than_one_step_grants() {
+    const CROWD: u32 = 100;
+    let server = Server::start();
+    let client = client(&server).await;
+    let name = unique_name();
+    let writer = client.rw_lock(&name).write().await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..CROWD {
+        let lock = client.rw_lock(&name);
+        waiting.spawn(async move { lock.read().await.unwrap() });
+    }
+    queued(&client, &name, CROWD.into()).await;
+    let begun = Instant::now();
+    writer.downgrade().await.unwrap();
+    let readers = waiting.join_all().await;
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
+    drop((writer, readers));
+
+    let name = unique_name();
+    let semaphore = client.semaphore(&name, 1).follow_limit();
+    let first = semaphore.acquire().await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..CROWD {
+        let semaphore = semaphore.clone();
+        waiting.spawn(async move { semaphore.acquire().await.unwrap() });
+    }
+    queued(&client, &name, CROWD.into()).await;
+    let begun = Instant::now();
+    assert_eq!(semaphore.resize(1 + CROWD).await.unwrap(), Some(1));
+    let guards = waiting.join_all().await;
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
+    assert!(semaphore.try_acquire().await.unwrap().is_none());
+    drop((first, guards));
+}
