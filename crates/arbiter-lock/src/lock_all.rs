@@ -10,15 +10,13 @@ use std::time::Duration;
 use futures_util::future::select_all;
 
 use crate::client::Inner;
+use crate::effort::last_turn;
 use crate::error::{Contended, Error, Invalid, Loss};
 use crate::guard::Guard;
 use crate::guard_all::GuardAll;
 use crate::hold::Hold;
 use crate::lock::{Lock, none_if_contended};
 use crate::options::{Patience, setters_of_the_lock};
-
-/// By how much all names together may be late.
-const LAST_TURN: Duration = Duration::from_millis(20);
 
 /// Several locks that are taken together. Cheap to clone.
 ///
@@ -173,7 +171,7 @@ async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, E
         let waited = inner.clock.now().saturating_sub(begun);
         let patience = match lock.patience() {
             Patience::AtMost(limit) if !guards.is_empty() && !limit.is_zero() => {
-                match left_of(limit, waited) {
+                match last_turn(limit, waited) {
                     Duration::ZERO => return Err(out_of_time(&lock, waited)),
                     left => Patience::AtMost(left),
                 }
@@ -191,13 +189,6 @@ async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, E
     let all = GuardAll::new(guards);
     all.check()?;
     Ok(all)
-}
-
-/// What is left of the time for all. A name whose turn comes as it runs out is asked for all the
-/// same, since only an answer tells contention from an outage.
-fn left_of(limit: Duration, waited: Duration) -> Duration {
-    let late = limit.saturating_add(LAST_TURN).saturating_sub(waited);
-    limit.saturating_sub(waited).max(late.min(LAST_TURN))
 }
 
 /// The error, with the time that the names before have taken.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::checked_value;
 use crate::client::Inner;
@@ -105,9 +104,9 @@ async fn proclaim(
     effort: &Effort,
 ) -> Result<(), Error> {
     let (link, state) = (inner.link(), &hold.state);
-    let step = || {
+    let step = |limit| {
         let (name, owner) = (&state.name, &state.request.id);
-        link.proclaim(name, owner, state.fence, value, Duration::MAX)
+        link.proclaim(name, owner, state.fence, value, limit)
     };
     effort.write(hold, step).await
 }

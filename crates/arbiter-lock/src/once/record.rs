@@ -2,7 +2,6 @@
 
 use std::error::Error as Cause;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arbiter_lock_core::{Moment, Name, Run, Written};
 
@@ -27,7 +26,7 @@ impl Record {
     /// The last run, while it is remembered, with the store's time.
     pub(super) async fn last(&self, effort: &Effort) -> Result<Said<Option<Run>>, Error> {
         let link = self.inner.link();
-        let step = || link.last_run(&self.name, Duration::MAX);
+        let step = |limit| link.last_run(&self.name, limit);
         effort.repeat(&self.name, step).await
     }
 
@@ -43,7 +42,7 @@ impl Record {
             return Ok(LastRun::new(run, at, false));
         }
         let link = self.inner.link();
-        let step = || link.inspect(&self.name, Duration::MAX);
+        let step = |limit| link.inspect(&self.name, limit);
         let holder = effort.repeat(&self.name, step).await?.reply.holder;
         if holder.is_some_and(|holder| holder.fence == Some(run.fence)) {
             return Ok(LastRun::new(run, at, true));
@@ -61,9 +60,9 @@ impl Record {
         effort: &Effort,
     ) -> Result<(), Error> {
         let (link, state) = (self.inner.link(), &hold.state);
-        let step = || {
+        let step = |limit| {
             let owner = &state.request.id;
-            link.begin_run(&self.name, owner, state.fence, keep_ms, Duration::MAX)
+            link.begin_run(&self.name, owner, state.fence, keep_ms, limit)
         };
         effort.write(hold, step).await
     }
@@ -105,7 +104,7 @@ impl Record {
         effort: &Effort,
     ) -> Result<Written, Error> {
         let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ms());
-        let step = || link.finish_run(&self.name, fence, outcome, keep_ms, Duration::MAX);
+        let step = |limit| link.finish_run(&self.name, fence, outcome, keep_ms, limit);
         effort.repeat(&self.name, step).await
     }
 }

@@ -3,6 +3,24 @@
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error};
+use tokio::time::Instant;
+
+use crate::election::silenced_by_a_grant;
+
+/// Asserts that it fails for the silence of the store, within a wait of 300 ms.
+async fn assert_in_time<T>(what: &str, asking: impl Future<Output = Result<T, Error>>) {
+    let begun = Instant::now();
+    let answer = asking.await;
+    assert!(answer.is_err_and(|error| error.is_unavailable()), "{what}");
+    let waited = begun.elapsed();
+    assert!(
+        waited <= WAIT + Duration::from_millis(50),
+        "{what}: {waited:?}"
+    );
+}
+
+const WAIT: Duration = Duration::from_millis(300);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn every_face_has_its_blocking_forms() {
@@ -90,4 +108,37 @@ async fn a_downgrade_with_no_answer_is_believed_to_have_let_others_in() {
     client.testing().go_silent();
     let dropped = tokio::time::timeout(Duration::from_millis(10), writer.downgrade()).await;
     assert!(dropped.is_err() && writer.is_shared());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_face_outlasts_its_wait_for_a_silent_store() {
+    let client = Client::in_memory();
+    client.testing().go_silent();
+    let rw_lock = client.rw_lock("l").wait_timeout(WAIT);
+    assert_in_time("read", rw_lock.read()).await;
+    assert_in_time("write", rw_lock.write()).await;
+    let session = client.session().rw_lock("l").wait_timeout(WAIT);
+    assert_in_time("session", session.read()).await;
+    let permits = client.semaphore("l", 3).wait_timeout(WAIT);
+    assert_in_time("permits", permits.acquire_many(2)).await;
+    let all = client.lock_all(["a", "b", "c"]).wait_timeout(WAIT);
+    assert_in_time("all", all.acquire()).await;
+    let election = client.election("l").wait_timeout(WAIT);
+    assert_in_time("campaign", election.campaign("node")).await;
+    let job = client.once("l").every(HOUR).wait_timeout(WAIT);
+    assert_in_time("begin", job.begin()).await;
+    assert_in_time("last run", job.last_run()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_face_outlasts_its_wait_for_a_store_that_goes_silent_after_a_grant() {
+    let client = silenced_by_a_grant().await;
+    let all = client.lock_all(["a", "b"]).wait_timeout(WAIT);
+    assert_in_time("all", all.acquire()).await;
+    let client = silenced_by_a_grant().await;
+    let election = client.election("l").wait_timeout(WAIT);
+    assert_in_time("campaign", election.campaign("node")).await;
+    let client = silenced_by_a_grant().await;
+    let job = client.once("l").every(HOUR).wait_timeout(WAIT);
+    assert_in_time("begin", job.begin()).await;
 }
