@@ -43,6 +43,10 @@ impl Guard {
         }
     }
 
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        self.grip.inner.clone()
+    }
+
     /// The view of the hold, to be cloned.
     #[must_use]
     pub fn hold(&self) -> &Hold {

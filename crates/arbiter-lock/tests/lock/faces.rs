@@ -142,3 +142,41 @@ async fn no_face_outlasts_its_wait_for_a_store_that_goes_silent_after_a_grant() 
     let job = client.once("l").every(HOUR).wait_timeout(WAIT);
     assert_in_time("begin", job.begin()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_names_are_given_up_to_a_silent_store_as_fast_as_one() {
+    let client = Client::in_memory();
+    let all = client.lock_all(["a", "b", "c", "d", "e"]);
+    let guards = all.acquire().await.unwrap();
+    client.testing().go_silent();
+    let begun = Instant::now();
+    let error = guards.release().await.unwrap_err();
+    assert!(
+        error.is_unavailable() && error.name() == Some("a"),
+        "{error}"
+    );
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(1_050), "{waited:?}");
+    client.testing().answer();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(all.try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_costs_the_same_however_many_are_taken_with_it() {
+    let client = Client::in_memory();
+    let names = (0..5_000).map(|n| n.to_string()).collect::<Vec<_>>();
+    let cycle = async |names: &[String]| {
+        let guards = client.lock_all(names).acquire().await.unwrap();
+        guards.release().await.unwrap();
+    };
+    let begun = std::time::Instant::now();
+    for few in names.chunks(500) {
+        cycle(few).await;
+    }
+    let by_few = begun.elapsed();
+    let begun = std::time::Instant::now();
+    cycle(&names).await;
+    let at_once = begun.elapsed();
+    assert!(at_once < by_few * 4, "{at_once:?}, and {by_few:?} by 500");
+}
