@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use crate::client::Inner;
 use crate::effort::last_turn;
 use crate::error::{Contended, Error, Invalid, Loss};
-use crate::guard::Guard;
 use crate::guard_all::GuardAll;
 use crate::hold::Hold;
 use crate::lock::{Lock, none_if_contended};
@@ -167,6 +167,7 @@ impl LockAll {
 async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, Error> {
     let begun = inner.clock.now();
     let mut guards = Vec::with_capacity(locks.len());
+    let mut losses = FuturesUnordered::new();
     for lock in locks {
         let waited = inner.clock.now().saturating_sub(begun);
         let patience = match lock.patience() {
@@ -181,9 +182,10 @@ async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, E
         let acquiring = lock.with_patience(patience).acquiring()?;
         let guard = tokio::select! {
             biased;
-            error = first_lost(&guards) => return Err(error),
+            Some(error) = losses.next() => return Err(error),
             acquired = acquiring => acquired.map_err(|error| after(error, waited))?,
         };
+        losses.push(loss_of(guard.hold().clone()));
         guards.push(guard);
     }
     let all = GuardAll::new(guards);
@@ -209,10 +211,6 @@ fn out_of_time(lock: &Lock, waited: Duration) -> Error {
     }))
 }
 
-async fn first_lost(guards: &[Guard]) -> Error {
-    if guards.is_empty() {
-        return std::future::pending().await;
-    }
-    let (reason, index, _) = select_all(guards.iter().map(|guard| guard.lost())).await;
-    Error::lost(guards[index].name(), reason)
+async fn loss_of(hold: Hold) -> Error {
+    Error::lost(hold.name(), hold.lost().await)
 }
