@@ -15,8 +15,9 @@ use crate::rw_lock::RwLock;
 /// other. Acquisitions that wait at the same time share one place in the queue, which is given
 /// up when the last of them gives up. Who reads or writes while the session writes, and who reads
 /// while it reads, shares its hold; who would write while it reads, or once it has been
-/// downgraded, is refused ([`Error::Invalid`](crate::Error::Invalid)). After a loss, old guards stay lost, and the next acquire
-/// is a new request.
+/// downgraded, is refused ([`Error::Invalid`](crate::Error::Invalid)), and so is a downgrade while
+/// another of its guards writes. After a loss, old guards stay lost, and the next acquire is a new
+/// request.
 ///
 /// # Examples
 /// ```

@@ -191,7 +191,7 @@ pub async fn a_session_shares_what_it_holds_and_never_upgrades(store: &Store) {
         assert!(nested.fence() == writer.fence() && !nested.is_shared());
         free(nested).await;
     }
-    let nested = session.lock("l").acquire().await.expect("a nested hold");
+    let nested = lock.read().await.expect("a nested hold");
     writer.downgrade().await.expect("a downgrade");
     assert!(nested.is_shared());
     free(nested).await;
@@ -210,6 +210,29 @@ pub async fn a_session_shares_what_it_holds_and_never_upgrades(store: &Store) {
     assert!(nested.is_held(), "the last of them frees");
     free(nested).await;
     free(lock.try_write().await.expect("a try").expect("it is free")).await;
+}
+
+pub async fn a_guard_of_a_session_is_no_reader_while_another_writes(store: &Store) {
+    let (client, other) = (store.client().await, store.client().await);
+    let session = client.session();
+    let first = session.rw_lock("l").write().await.expect("a write");
+    let second = session.lock("l").acquire().await.expect("a nested write");
+    let reader = session.rw_lock("l").read().await.expect("a nested read");
+    for guard in [&first, &second, &reader] {
+        let error = guard.downgrade().await.expect_err("another writes");
+        let words = error.to_string();
+        assert!(words.contains("another guard of the session"), "{words}");
+        assert!(guard.is_held() && !guard.is_shared());
+    }
+    let tried = other.rw_lock("l").try_read().await.expect("a try");
+    assert!(tried.is_none());
+    free(first).await;
+    second.downgrade().await.expect("no other writes");
+    let tried = other.rw_lock("l").try_read().await.expect("a try");
+    assert!(second.is_shared() && reader.is_shared());
+    for guard in [tried.expect("it reads"), second, reader] {
+        free(guard).await;
+    }
 }
 
 fn assert_no_upgrade(error: Error) {
