@@ -210,7 +210,8 @@ impl Once {
     }
 
     /// Says who ran the job last, when, and what became of it; `None` where nothing is remembered
-    /// of it. It is remembered for two periods, and a minute at the least.
+    /// of it. It is remembered for two periods from its end, and a minute at the least; one that has
+    /// not ended, for 30 days more.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
@@ -266,7 +267,7 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
     }
     // Given up, it might be recorded as begun and never run.
     let effort = Effort::patient(record.inner.clone());
-    record.begin(hold, rules.keep_ms(), &effort).await?;
+    record.begin(hold, &rules, &effort).await?;
     Ok(Begun::Run(RunGuard {
         guard,
         record,

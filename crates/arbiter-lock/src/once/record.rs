@@ -56,10 +56,10 @@ impl Record {
     pub(super) async fn begin(
         &self,
         hold: &Hold,
-        keep_ms: u64,
+        rules: &Rules,
         effort: &Effort,
     ) -> Result<(), Error> {
-        let (link, state) = (self.inner.link(), &hold.state);
+        let (link, state, keep_ms) = (self.inner.link(), &hold.state, rules.keep_running_ms());
         let step = |limit| {
             let owner = &state.request.id;
             link.begin_run(&self.name, owner, state.fence, keep_ms, limit)
@@ -76,14 +76,9 @@ impl Record {
         effort: &Effort,
     ) {
         let outcome = ending.to_line();
-        let mut finished = self.send_finish(hold, &outcome, rules, effort).await;
-        if matches!(finished, Ok(Written::NotYours)) && rules.pause.is_some() {
-            // A pause counts from the end, also where the run outlasted its record.
-            finished = match self.begin(hold, rules.keep_ms(), effort).await {
-                Ok(()) => self.send_finish(hold, &outcome, rules, effort).await,
-                Err(error) => Err(error),
-            };
-        }
+        let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ended_ms());
+        let step = |limit| link.finish_run(&self.name, fence, &outcome, keep_ms, limit);
+        let finished = effort.repeat(&self.name, step).await;
         let cause: Box<dyn Cause + Send + Sync> = match finished {
             Ok(Written::Written) => return,
             Ok(Written::NotYours) => "the store has forgotten it, or remembers a later one".into(),
@@ -91,20 +86,8 @@ impl Record {
         };
         self.inner.log(&Event::EndNotRecorded {
             name: self.name.as_str(),
-            fence: hold.fence(),
+            fence,
             cause: &*cause,
         });
-    }
-
-    async fn send_finish(
-        &self,
-        hold: &Hold,
-        outcome: &Arc<str>,
-        rules: &Rules,
-        effort: &Effort,
-    ) -> Result<Written, Error> {
-        let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ms());
-        let step = |limit| link.finish_run(&self.name, fence, outcome, keep_ms, limit);
-        effort.repeat(&self.name, step).await
     }
 }

@@ -32,6 +32,8 @@ pub(super) enum Verdict<'a> {
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// How long a run is remembered at the least.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
+/// How much longer one is that has not ended: it may go on for so long.
+const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
 
 impl Rules {
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -69,13 +71,26 @@ impl Rules {
         !self.repeat_failed || ended.is_some_and(|(_, outcome)| Ending::of(outcome).is_well())
     }
 
-    /// For how long the store has to remember a run: two periods.
-    pub(super) fn keep_ms(&self) -> u64 {
+    /// For how long the store has to remember a run that goes on.
+    pub(super) fn keep_running_ms(&self) -> u64 {
+        whole_ms(self.memory() + LONGEST_RUN)
+    }
+
+    /// For how long the store has to remember a run from its end.
+    pub(super) fn keep_ended_ms(&self) -> u64 {
+        whole_ms(self.memory())
+    }
+
+    /// How long a run matters: two periods.
+    fn memory(&self) -> Duration {
         let period = self.period.as_ref().map(Period::longest);
         let longest = period.max(self.pause).unwrap_or_default();
-        let keep = (longest * 2).max(SHORTEST_MEMORY);
-        u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)
+        (longest * 2).max(SHORTEST_MEMORY)
     }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn later(moment: Moment, by: Duration) -> Moment {
@@ -194,12 +209,19 @@ mod tests {
 
     #[test]
     fn a_run_is_remembered_for_two_periods_and_a_minute_at_the_least() {
-        assert_eq!(every(1).keep_ms(), 60_000);
-        assert_eq!(every(100).keep_ms(), 200_000);
+        assert_eq!(every(1).keep_ended_ms(), 60_000);
+        assert_eq!(every(100).keep_ended_ms(), 200_000);
         let rules = Rules {
             pause: Some(Duration::from_secs(300)),
             ..every(100)
         };
-        assert_eq!(rules.keep_ms(), 600_000);
+        assert_eq!(rules.keep_ended_ms(), 600_000);
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_is_remembered_for_thirty_days_more() {
+        let days = 30 * 86_400_000;
+        assert_eq!(every(1).keep_running_ms(), 60_000 + days);
+        assert_eq!(every(100).keep_running_ms(), 200_000 + days);
     }
 }

@@ -49,7 +49,22 @@ async fn whoever_comes_early_by_less_than_the_slack_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_counts_from_the_end_of_a_run_that_outlasted_its_record() {
+async fn a_run_is_remembered_for_as_long_as_it_goes_on() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(MINUTE);
+    let long = begin(&job).await;
+    pass(20 * 24 * HOUR).await;
+    let last = job.last_run().await.unwrap().unwrap();
+    assert_eq!(last.state, RunState::Running);
+    assert!(20 * 24 * HOUR <= last.started, "{last}");
+    long.finish(Ok("")).await.unwrap();
+    let last = job.last_run().await.unwrap().unwrap();
+    assert!(matches!(last.state, RunState::EndedWell { .. }), "{last}");
+    assert!(20 * 24 * HOUR <= last.started, "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_counts_from_the_end_of_a_run_that_is_longer() {
     let client = Client::in_memory();
     let job = client.once("j").at_least(10 * MINUTE);
     let long = begin(&job).await;
@@ -65,7 +80,7 @@ async fn a_pause_counts_from_the_end_of_a_run_that_outlasted_its_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_forgotten_after_two_periods() {
+async fn a_run_is_forgotten_two_periods_after_its_end() {
     let client = Client::in_memory();
     let job = client.once("j").every(HOUR);
     run(&job).await;
