@@ -33,9 +33,10 @@ pub use skip::Skip;
 /// exclusively, as the holder of a [`Lock`](crate::Lock) of that name does. By default it waits
 /// for nobody: while somebody else runs the job, it is skipped.
 ///
-/// All go by the store's clock, and each by its own rules: give the same ones everywhere. A job
-/// that fails, or whose machine dies, has had its turn, unless [`Once::repeat_failed`] says
-/// otherwise.
+/// All go by the store's clock, and each by its own rules: give the same ones everywhere. Where
+/// that clock steps back, the job is due that much later, or at once if that is more than two
+/// periods away. A job that fails, or whose machine dies, has had its turn, unless
+/// [`Once::repeat_failed`] says otherwise.
 ///
 /// # Examples
 /// ```

@@ -59,7 +59,8 @@ impl Rules {
         let by_period = self.period.as_ref().map(|p| p.next_after(last.started));
         let by_pause = self.pause.map(|pause| later(ended, pause));
         let next = by_period.max(by_pause).unwrap_or(now);
-        if next <= now {
+        // Of a wait longer than any rule asks for, the clock is to blame, as it was or as it is.
+        if next <= now || later(now, self.memory()) < next {
             return Verdict::Due;
         }
         let next = Duration::from_micros(next.as_micros() - now.as_micros());
@@ -205,6 +206,23 @@ mod tests {
             ..every(100)
         };
         assert_eq!(next(&rules, 0, &run(50, Some((60, "ok")))), 140);
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_by_years_makes_it_due() {
+        let pause = Some(Duration::from_secs(100));
+        let rules = Rules {
+            pause,
+            ..every(100)
+        };
+        for (started, ended) in [(100, 100), (0, 100)] {
+            let last = run(started, Some((ended, "ok")));
+            assert_eq!(next(&rules, 0, &last), 200);
+            let last = run(started, Some((ended + 1, "ok")));
+            assert_eq!(next(&rules, 0, &last), 0);
+        }
+        assert_eq!(next(&every(100), 0, &run(110, None)), 200);
+        assert_eq!(next(&every(100), 0, &run(111, None)), 0);
     }
 
     #[test]
