@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbiter_lock::{Client, Event, Testing};
+use testkit::{Server, unique_name};
 use tokio::time::Instant;
+
+use crate::faults::key;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -116,6 +119,27 @@ async fn a_shutdown_ends_observers_and_campaigns() {
     let closed = |error: arbiter_lock::Error| matches!(error, arbiter_lock::Error::Closed);
     assert!(closed(next.unwrap_err()));
     assert!(closed(campaign.unwrap_err()));
+}
+
+#[tokio::test]
+async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    server.call(&["SET", &key(&name), "somebody's data"]);
+    let mut observer = client.election(&name).observe();
+    let mut refused = 0;
+    let asking = async {
+        loop {
+            let error = observer.next().await.unwrap_err();
+            assert!(matches!(error, arbiter_lock::Error::Refused(_)), "{error}");
+            refused += 1;
+        }
+    };
+    let asked = tokio::time::timeout(ms(2_000), asking).await;
+    assert!(asked.is_err() && (2..50).contains(&refused), "{refused}");
+    server.call(&["DEL", &key(&name)]);
+    assert!(observer.next().await.unwrap().is_none());
 }
 
 #[test]
