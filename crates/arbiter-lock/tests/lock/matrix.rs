@@ -452,7 +452,7 @@ async fn a_server_that_goes_away_between_the_names_ends_the_wait_in_time_and_lea
         rig.proxy.set_traffic(Traffic::Flowing);
         held.release().await.unwrap();
         for name in &names {
-            let lock = rig.direct.lock(name).wait_timeout(ms(4_000));
+            let lock = rig.direct.lock(name).wait_timeout(ms(8_000));
             let guard = lock.acquire().await;
             drop(guard.unwrap_or_else(|e| panic!("{traffic:?}: {e}")));
         }
