@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbiter_lock::{Client, Event, Testing};
-use testkit::{Server, unique_name};
+use testkit::{Proxy, Server, Traffic, unique_name};
 use tokio::time::Instant;
 
 use crate::faults::key;
@@ -139,6 +139,27 @@ async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
     let asked = tokio::time::timeout(ms(2_000), asking).await;
     assert!(asked.is_err() && (2..50).contains(&refused), "{refused}");
     server.call(&["DEL", &key(&name)]);
+    assert!(observer.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let builder = Client::builder().store(&proxy.url());
+    let client = builder.command_timeout(ms(300)).connect().await.unwrap();
+    let direct = Client::connect(&server.url()).await.unwrap();
+    let mut observer = client.election("e").observe();
+    assert!(observer.next().await.unwrap().is_none());
+    proxy.set_traffic(Traffic::Silent);
+    let leadership = direct.election("e").campaign("node").await.unwrap();
+    let quiet = tokio::time::timeout(ms(1_500), observer.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    proxy.set_traffic(Traffic::Flowing);
+    let seen = tokio::time::timeout(ms(5_000), observer.next()).await;
+    let seen = seen.unwrap().unwrap().unwrap();
+    assert_eq!(seen.fence, Some(leadership.fence()));
+    leadership.resign().await.unwrap();
     assert!(observer.next().await.unwrap().is_none());
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arbiter_lock::{Begun, Client, Error, Event, Once, Outcome, RunGuard, RunState, Skip};
+use testkit::{Server, ServerClock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -152,6 +153,23 @@ async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
         assert_ne!(state, RunState::Crashed, "after {polls} polls");
         pass(MINUTE).await;
     }
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years() {
+    let clock = ServerClock::new();
+    clock.run_ahead(400 * 86_400 * 1_000_000);
+    let server = clock.rule(Server::builder()).start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let job = client.once("j").every(HOUR);
+    run(&job).await;
+    skip(&job).await;
+    clock.run_ahead(0);
+    run(&job).await;
+    let Skip::NotDue { next, .. } = skip(&job).await else {
+        panic!("it is not running");
+    };
+    assert!(next <= HOUR, "{next:?}");
 }
 
 #[test]
