@@ -160,9 +160,9 @@ impl Once {
     }
 
     /// Begins a run if the job is due and nobody runs it; whoever does so says by
-    /// [`RunGuard::finish`] how it ended. A skip costs one read. A store that does not say
-    /// that it has recorded the begin is asked again for as long as the hold lasts, and for 30 s at
-    /// the most.
+    /// [`RunGuard::finish`] how it ended. A skip costs one read. Once it holds, a store that does
+    /// not say that it has recorded the begin is asked again for as long as the hold lasts and for
+    /// 30 s at the most, whatever the time to wait: to give up might cost the job its turn.
     ///
     /// # Errors
     /// As [`Lock::acquire`](crate::Lock::acquire), but for [`Error::Contended`]: that is a skip.

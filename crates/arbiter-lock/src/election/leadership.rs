@@ -42,7 +42,8 @@ impl Leadership {
 
     /// Proclaims another value, of at most
     /// [`MAX_VALUE_BYTES`](crate::Election::MAX_VALUE_BYTES). A store that does not answer is
-    /// asked again, for as long as the hold lasts and for 30 s at the most.
+    /// asked again, for as long as the hold lasts and for 30 s at the most. What was sent and never
+    /// answered may arrive late, and then stands in place of a later value until the next one.
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold is over; [`Error::Unavailable`] or [`Error::Refused`] if the
