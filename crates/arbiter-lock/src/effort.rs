@@ -134,3 +134,19 @@ pub(crate) fn last_turn(end: Duration, now: Duration) -> Duration {
     let late = end.saturating_add(LAST_TURN).saturating_sub(now);
     end.saturating_sub(now).max(late.min(LAST_TURN))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::last_turn;
+    use std::time::Duration;
+
+    #[test]
+    fn a_turn_that_comes_as_the_time_runs_out_is_20_ms_and_none_comes_after() {
+        let ms = Duration::from_millis;
+        for (now, turn) in [(0, 100), (80, 20), (99, 20), (100, 20), (110, 10), (120, 0)] {
+            assert_eq!(last_turn(ms(100), ms(now)), ms(turn), "at {now} ms");
+        }
+        assert_eq!(last_turn(ms(100), Duration::MAX), Duration::ZERO);
+        assert_eq!(last_turn(Duration::MAX, ms(0)), Duration::MAX);
+    }
+}

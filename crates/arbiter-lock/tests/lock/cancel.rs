@@ -134,7 +134,10 @@ async fn a_run_that_is_dropped_after_any_poll_holds_nothing_and_is_never_running
         assert!(last.is_none_or(|last| last.state == RunState::Crashed));
 
         let job = client.once(&format!("run {times}")).every(HOUR);
-        let work = |_| async { Ok::<_, Error>(tokio::task::yield_now().await) };
+        let work = |_| async {
+            tokio::task::yield_now().await;
+            Ok::<_, Error>(())
+        };
         let done = poll_times(times, job.run(work)).await.is_some();
         ran += usize::from(done);
         assert!(is_clean(&client, &format!("run {times}")).await);

@@ -202,7 +202,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
     let count = |beliefs: &AtomicUsize| beliefs.load(Ordering::SeqCst);
     let lock = session.rw_lock("l");
     for turn in 0..100 {
-        let (believed, guard) = if (turn + n) % 3 == 0 {
+        let (believed, guard) = if (turn + n).is_multiple_of(3) {
             match lock.write().await {
                 Ok(guard) => (&mine.writing, guard),
                 Err(Error::Invalid(_)) => continue, // the session reads
@@ -223,7 +223,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
             tokio::task::yield_now().await;
         }
         believed.fetch_sub(1, Ordering::SeqCst);
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             match guard.downgrade().await {
                 Ok(()) | Err(Error::Invalid(_)) => {} // another writes
                 Err(error) => panic!("{error}"),
