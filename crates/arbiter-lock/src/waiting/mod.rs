@@ -219,17 +219,9 @@ impl Waiting {
         };
         match self.attempt.answered(step) {
             Ok(said) => self.answered(sent, said),
-            Err(failure) if self.is_cut_short(&failure, left) => Ok(Next::Over),
+            Err(failure) if is_cut_short(&failure, left) => Ok(Next::Over),
             Err(failure) => self.failed(failure),
         }
-    }
-
-    /// Whether it was the end of the wait that cut a look short, and nothing was wrong before.
-    fn is_cut_short(&self, failure: &Failure, left: Option<Duration>) -> bool {
-        failure.kind == FailureKind::Silent
-            && left.is_some_and(|left| left < SHORTEST_SILENCE)
-            && self.seen.is_some()
-            && self.silence.is_none()
     }
 
     fn answered(&mut self, sent: Duration, said: Said<Acquired>) -> Result<Next, Error> {
@@ -376,6 +368,11 @@ impl Waiting {
             }
         }
     }
+}
+
+/// Whether it was the end of the wait that cut a look short.
+fn is_cut_short(failure: &Failure, left: Option<Duration>) -> bool {
+    failure.kind == FailureKind::Silent && left.is_some_and(|left| left < SHORTEST_SILENCE)
 }
 
 async fn sleep_or_never(time: Option<Duration>) {

@@ -303,12 +303,12 @@ async fn a_wait_that_ends_during_a_look_is_contended() {
     // One of another library announces nothing, and is looked at again and again.
     rig.server.call(&["HSET", &key, "owner", "foreign"]);
     rig.server.call(&["PEXPIRE", &key, "60000"]);
-    rig.proxy.each(Fault::DelayReply(ms(30)), is_acquire);
-    for wait in (200..300).step_by(10) {
-        let lock = rig.client.lock(&rig.name).wait_timeout(ms(wait));
-        let error = lock.acquire().await.unwrap_err();
-        assert!(error.is_contended(), "{wait} ms: {error}");
-    }
+    let lock = rig.client.lock(&rig.name).wait_timeout(ms(600));
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(530)).await;
+    let rule = rig.proxy.each(Fault::DelayReply(ms(2_000)), is_acquire);
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(error.is_contended(), "{error}, {} looks", rule.fired());
 }
 
 #[tokio::test]
