@@ -73,6 +73,21 @@ async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_observer_counts_each_silence_from_its_own_begin() {
+    let client = Client::in_memory();
+    let mut observer = client.election("e").observe();
+    assert!(observer.next().await.unwrap().is_none());
+    for _ in 0..3 {
+        client.testing().go_silent();
+        let quiet = tokio::time::timeout(ms(20_000), observer.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        client.testing().answer();
+        let quiet = tokio::time::timeout(ms(2_000), observer.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_observer_that_is_dropped_in_between_misses_nothing_and_keeps_its_pace() {
     let client = Client::in_memory();
     let election = client.election("e");

@@ -155,6 +155,19 @@ async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_that_was_lost_is_told_to_a_silent_store_once() {
+    let client = Client::in_memory();
+    let lossy = client.once("j").every(HOUR).lease_time(MINUTE);
+    let run = begin(&lossy.watchdog(false)).await;
+    run.lost().await;
+    client.testing().go_silent();
+    let begun = tokio::time::Instant::now();
+    assert!(run.finish(Ok("")).await.unwrap_err().is_lost());
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(1_050), "{waited:?}");
+}
+
 #[tokio::test]
 async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years() {
     let clock = ServerClock::new();

@@ -190,6 +190,22 @@ async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else
     drop(second.await.unwrap());
 }
 
+#[tokio::test]
+async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
+    let client = Client::in_memory();
+    let session = client.session();
+    let lock = session.rw_lock("l");
+    let (one, other) = tokio::join!(lock.try_read(), lock.try_read());
+    let (one, other) = (one.unwrap().unwrap(), other.unwrap().unwrap());
+    assert_eq!(one.fence(), other.fence());
+    let status = client.lock("l").inspect().await.unwrap();
+    assert_eq!(status.sharing.unwrap().count, 1);
+    one.release().await.unwrap();
+    assert!(other.is_held());
+    other.release().await.unwrap();
+    assert!(client.lock("l").try_acquire().await.unwrap().is_some());
+}
+
 /// How many of a session write and read at this moment.
 #[derive(Default)]
 struct Beliefs {
