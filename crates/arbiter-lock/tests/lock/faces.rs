@@ -1,8 +1,9 @@
 //! What the faces do apart from any store: blocking forms, and answers that never came.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error};
+use arbiter_lock::{Client, Error, Event, LostReason, Testing};
 use tokio::time::Instant;
 
 use crate::election::silenced_by_a_grant;
@@ -141,6 +142,62 @@ async fn no_face_outlasts_its_wait_for_a_store_that_goes_silent_after_a_grant() 
     let client = silenced_by_a_grant().await;
     let job = client.once("l").every(HOUR).wait_timeout(WAIT);
     assert_in_time("begin", job.begin()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_names_wait_for_none_with_no_time_and_count_the_time_of_all() {
+    let client = Client::in_memory();
+    let first = client.lock("a").acquire().await.unwrap();
+    let _second = client.lock("b").acquire().await.unwrap();
+    let both = client.lock_all(["a", "b"]).wait_timeout(WAIT);
+    let freeing = async {
+        tokio::time::sleep(WAIT / 2).await;
+        first.release().await.unwrap();
+    };
+    let (error, ()) = tokio::join!(both.acquire(), freeing);
+    match error {
+        Err(Error::Contended(contended)) => assert!(WAIT <= contended.waited, "{contended:?}"),
+        other => panic!("{other:?}"),
+    }
+    let begun = Instant::now();
+    let tried = both.wait_timeout(Duration::ZERO).acquire().await;
+    assert!(tried.unwrap_err().is_contended());
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_name_that_is_lost_as_the_last_is_acquired_is_a_loss() {
+    let testing = Arc::new(OnceLock::<Testing>::new());
+    let losing = testing.clone();
+    let logger = move |event: &Event<'_>| {
+        if let (Event::Acquired { name: "b", .. }, Some(testing)) = (event, losing.get()) {
+            testing.lose("a", LostReason::Expired);
+        }
+    };
+    let builder = Client::builder().store("memory:").logger(logger);
+    let client = builder.connect().await.unwrap();
+    testing.set(client.testing()).unwrap();
+    let error = client.lock_all(["a", "b"]).acquire().await.unwrap_err();
+    assert!(error.is_lost() && error.name() == Some("a"), "{error}");
+}
+
+#[tokio::test]
+async fn a_resize_that_lets_many_in_answers_what_the_limit_was() {
+    let client = Client::in_memory();
+    let held = client.semaphore("s", 1).acquire().await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let follower = client.semaphore("s", 1).follow_limit();
+        waiting.spawn(async move { follower.acquire().await.unwrap() });
+    }
+    while client.lock("s").inspect().await.unwrap().waiting < 100 {
+        tokio::task::yield_now().await;
+    }
+    let before = client.semaphore("s", 1).resize(101).await.unwrap();
+    assert_eq!(before, Some(1));
+    let all = tokio::time::timeout(Duration::from_secs(5), waiting.join_all()).await;
+    assert_eq!(all.unwrap().len(), 100);
+    drop(held);
 }
 
 #[tokio::test(start_paused = true)]
