@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Downgraded, Renewed};
 
-use crate::error::Error;
+use crate::error::{Error, Invalid};
 use crate::guard::Grip;
 use crate::hold::Company;
 use crate::lost_reason::LostReason;
@@ -16,16 +16,17 @@ use crate::rw_lock::READ;
 use crate::store::Failure;
 
 impl Grip {
-    pub(crate) async fn downgrade(&self) -> Result<(), Error> {
+    /// For a guard that is `asking` of those of its session that count on being alone.
+    pub(crate) async fn downgrade(&self, asking: usize) -> Result<(), Error> {
         let state = &self.state;
         if let Some(reason) = state.over() {
             return Err(Error::lost(state.name.as_str(), reason));
         }
-        let before = state.company();
+        let before = state.expect_company(asking);
+        let before = before.ok_or_else(|| another_writes(state.name.as_str()))?;
         if before == Company::Sharers {
             return Ok(());
         }
-        state.set_company(Company::Perhaps);
         match self.send_downgrade().await {
             Ok(Downgraded::Downgraded { .. }) => {
                 state.set_company(Company::Sharers);
@@ -68,4 +69,14 @@ impl Grip {
             }
         }
     }
+}
+
+fn another_writes(name: &str) -> Error {
+    Invalid::error(
+        "lock",
+        format!(
+            "another guard of the session writes '{}' and counts on being alone: release it before you downgrade",
+            name.escape_debug(),
+        ),
+    )
 }

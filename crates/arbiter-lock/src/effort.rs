@@ -18,55 +18,86 @@ use crate::store::Failure;
 /// once, and none for longer than the store may be silent.
 pub(crate) struct Effort {
     inner: Arc<Inner>,
-    /// When it is over, on the local clock.
-    end: Option<Duration>,
+    end: End,
 }
+
+/// When it is over.
+#[derive(Clone, Copy)]
+enum End {
+    /// After one sending of each step, which may take as long as a command may.
+    FirstSending,
+    /// Then, on the local clock.
+    At(Duration),
+    /// When the store has been silent for too long.
+    Silence,
+}
+
+/// By how much it may be late: a step whose turn comes as the time runs out is sent all the same,
+/// since only an answer tells contention from an outage.
+const LAST_TURN: Duration = Duration::from_millis(20);
 
 impl Effort {
     /// As long as the lock may be waited for, from now.
     pub(crate) fn of(lock: &Lock) -> Self {
-        let limit = match lock.options.patience {
-            Patience::Try => Some(Duration::ZERO),
-            Patience::AtMost(limit) => Some(limit),
-            Patience::Forever => None,
-        };
         let inner = lock.inner.clone();
-        let end = limit.map(|limit| inner.clock.now().saturating_add(limit));
-        Self { inner, end }
+        match lock.options.patience {
+            Patience::Try => Self::within(inner, Duration::ZERO),
+            Patience::AtMost(limit) => Self::within(inner, limit),
+            Patience::Forever => Self::patient(inner),
+        }
     }
 
-    /// That long, from now.
+    /// That long, from now; with zero, one sending of each step.
     pub(crate) fn within(inner: Arc<Inner>, limit: Duration) -> Self {
-        let end = Some(inner.clock.now().saturating_add(limit));
+        let end = match limit {
+            Duration::ZERO => End::FirstSending,
+            limit => End::At(inner.clock.now().saturating_add(limit)),
+        };
         Self { inner, end }
     }
 
     /// As long as the store may be silent.
     pub(crate) fn patient(inner: Arc<Inner>) -> Self {
-        Self { inner, end: None }
+        let end = End::Silence;
+        Self { inner, end }
     }
 
     /// The lock, with what is left of its patience.
     pub(crate) fn rest(&self, lock: &Lock) -> Lock {
         match self.end {
-            Some(end) => lock
-                .clone()
-                .wait_timeout(end.saturating_sub(self.inner.clock.now())),
-            None => lock.clone(),
+            End::FirstSending | End::Silence => lock.clone(),
+            End::At(_) => lock.clone().wait_timeout(self.turn()),
         }
     }
 
-    /// Sends the step until the store answers, or will not.
-    pub(crate) async fn repeat<T, F>(&self, name: &Name, step: impl Fn() -> F) -> Result<T, Error>
+    /// How long the next sending may take.
+    fn turn(&self) -> Duration {
+        match self.end {
+            End::FirstSending | End::Silence => Duration::MAX,
+            End::At(end) => last_turn(end, self.inner.clock.now()),
+        }
+    }
+
+    /// Sends the step, which is given the time that it may take, until the store answers, or will
+    /// not.
+    pub(crate) async fn repeat<T, F>(
+        &self,
+        name: &Name,
+        step: impl Fn(Duration) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let clock = &self.inner.clock;
         let latest = clock.now().saturating_add(self.inner.store_timeout);
-        let end = self.end.map_or(latest, |end| end.min(latest));
+        let end = match self.end {
+            End::FirstSending => Duration::ZERO,
+            End::At(end) => end.min(latest),
+            End::Silence => latest,
+        };
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
         loop {
-            let failure = match step().await {
+            let failure = match step(self.turn()).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
@@ -79,7 +110,11 @@ impl Effort {
     }
 
     /// Has the store write something for the hold, while that lasts.
-    pub(crate) async fn write<F>(&self, hold: &Hold, step: impl Fn() -> F) -> Result<(), Error>
+    pub(crate) async fn write<F>(
+        &self,
+        hold: &Hold,
+        step: impl Fn(Duration) -> F,
+    ) -> Result<(), Error>
     where
         F: Future<Output = Result<Written, Failure>>,
     {
@@ -91,5 +126,27 @@ impl Effort {
                 Err(Error::lost(hold.name(), reason))
             }
         }
+    }
+}
+
+/// What is left at that moment of the time to that end.
+pub(crate) fn last_turn(end: Duration, now: Duration) -> Duration {
+    let late = end.saturating_add(LAST_TURN).saturating_sub(now);
+    end.saturating_sub(now).max(late.min(LAST_TURN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_turn;
+    use std::time::Duration;
+
+    #[test]
+    fn a_turn_that_comes_as_the_time_runs_out_is_20_ms_and_none_comes_after() {
+        let ms = Duration::from_millis;
+        for (now, turn) in [(0, 100), (80, 20), (99, 20), (100, 20), (110, 10), (120, 0)] {
+            assert_eq!(last_turn(ms(100), ms(now)), ms(turn), "at {now} ms");
+        }
+        assert_eq!(last_turn(ms(100), Duration::MAX), Duration::ZERO);
+        assert_eq!(last_turn(Duration::MAX, ms(0)), Duration::MAX);
     }
 }

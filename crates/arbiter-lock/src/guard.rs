@@ -5,12 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Ended, Renewed};
+use arbiter_lock_core::{Ended, Mode, Renewed};
 
 use crate::client::Inner;
 use crate::error::Error;
 use crate::event::Event;
-use crate::hold::{Hold, HoldState};
+use crate::hold::{Hold, HoldState, Writer};
 use crate::lost_reason::LostReason;
 use crate::store::{Order, SaidEnded};
 
@@ -23,6 +23,7 @@ use crate::store::{Order, SaidEnded};
 pub struct Guard {
     hold: Hold,
     grip: Arc<Grip>,
+    writer: Option<Writer>,
 }
 
 /// What ends a hold when it goes: a plain guard has its own, the guards of a session share one.
@@ -40,7 +41,24 @@ impl Guard {
                 state: grip.state.clone(),
             },
             grip,
+            writer: None,
         }
+    }
+
+    /// One of the guards of a session; none where it is to write and others may hold.
+    pub(crate) fn of_session(grip: Arc<Grip>, mode: Mode) -> Option<Self> {
+        let writer = match mode {
+            Mode::Exclusive => Some(grip.state.join_as_writer()?),
+            Mode::Shared { .. } => None,
+        };
+        Some(Self {
+            writer,
+            ..Self::new(grip)
+        })
+    }
+
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        self.grip.inner.clone()
     }
 
     /// The view of the hold, to be cloned.
@@ -79,11 +97,12 @@ impl Guard {
     }
 
     /// Makes a reader of a writer, without a gap: other readers may come in, and no writer before
-    /// this hold ends. The hold and its fence go on; of a session, all its guards of this name
-    /// become readers. It is `Ok` at once where the hold is a shared one already.
+    /// this hold ends. The hold and its fence go on; of a session, all who read this name by it go
+    /// on reading. It is `Ok` at once where the hold is a shared one already.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the hold is over. [`Error::Refused`] if those who wait to share have
+    /// [`Error::Lost`] if the hold is over. [`Error::Invalid`] if another guard of the session
+    /// writes: it counts on being alone, and nothing was sent. [`Error::Refused`] if those who wait to share have
     /// stated a limit: a reader has none, and the hold stays what it was.
     /// [`Error::Unavailable`] if the store did not answer: the guard holds on, as a writer or as
     /// a reader, and [`Hold::is_shared`] is true, since others may have come in. To repeat it is
@@ -106,9 +125,10 @@ impl Guard {
     /// ```
     pub async fn downgrade(&self) -> Result<(), Error> {
         let grip = self.grip.clone();
+        let asking = self.writers();
         self.grip
             .inner
-            .run(async move { grip.downgrade().await })
+            .run(async move { grip.downgrade(asking).await })
             .await?
     }
 
@@ -118,10 +138,16 @@ impl Guard {
     /// As [`Guard::downgrade`].
     pub fn blocking_downgrade(&self) -> Result<(), Error> {
         let grip = self.grip.clone();
+        let asking = self.writers();
         self.grip
             .inner
             .service()?
-            .block_on(async move { grip.downgrade().await })?
+            .block_on(async move { grip.downgrade(asking).await })?
+    }
+
+    /// How many of those who count on being alone it is.
+    fn writers(&self) -> usize {
+        usize::from(self.writer.is_some())
     }
 
     /// Releases the resource, and hands it to the next in order. Of the guards of a session

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 
 use crate::error::{Error, Loss};
 use crate::guard::Guard;
@@ -62,19 +62,16 @@ impl GuardAll {
         select_all(each.collect::<Vec<_>>()).map(|(loss, _, _)| loss)
     }
 
-    /// Releases all of them, the last taken first. Each is tried, whatever becomes of the others.
+    /// Releases all of them at the same time. Each is tried, whatever becomes of the others.
     ///
     /// # Errors
-    /// As [`Guard::release`]; the first that there was.
+    /// As [`Guard::release`]; that of the first name for which there was one.
     ///
     /// # Cancel safety
     /// Dropped, the keeper finishes what is left, as with a dropped guard.
     pub async fn release(self) -> Result<(), Error> {
-        let mut released = Ok(());
-        for guard in self.guards.into_iter().rev() {
-            released = released.and(guard.release().await);
-        }
-        released
+        let releasing = self.guards.into_iter().map(Guard::release);
+        join_all(releasing).await.into_iter().collect()
     }
 
     /// As [`GuardAll::release`], for callers that may block.
@@ -82,11 +79,10 @@ impl GuardAll {
     /// # Errors
     /// As [`GuardAll::release`].
     pub fn blocking_release(self) -> Result<(), Error> {
-        let mut released = Ok(());
-        for guard in self.guards.into_iter().rev() {
-            released = released.and(guard.blocking_release());
-        }
-        released
+        let Some(inner) = self.guards.first().map(Guard::inner) else {
+            return Ok(());
+        };
+        inner.service()?.block_on(self.release())?
     }
 
     /// The first loss that there was, if there was one.

@@ -172,6 +172,8 @@ struct Life {
     latest_end: Duration,
     over: Option<LostReason>,
     company: Company,
+    /// How many guards of a session count on being alone.
+    writers: usize,
     /// Whether the last renewal has no known outcome.
     unanswered: bool,
     wakers: Vec<(u64, Waker)>,
@@ -185,6 +187,15 @@ pub(crate) enum Company {
     /// A downgrade of it has no known outcome.
     Perhaps,
     Sharers,
+}
+
+/// A guard of a session that counts on being alone, until it goes.
+pub(crate) struct Writer(Arc<HoldState>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.life().writers -= 1;
+    }
 }
 
 /// What a grant is believed by: when its life began at the earliest, and how long it is.
@@ -226,6 +237,7 @@ impl HoldState {
                 latest_end,
                 over: None,
                 company,
+                writers: 0,
                 unanswered: false,
                 wakers: Vec::new(),
                 next_seat: 0,
@@ -239,6 +251,29 @@ impl HoldState {
 
     pub(crate) fn company(&self) -> Company {
         self.life().company
+    }
+
+    /// Counts a guard that was asked for to write, unless others may hold beside it.
+    pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
+        let mut life = self.life();
+        (life.company == Company::Nobody).then(|| {
+            life.writers += 1;
+            Writer(self.clone())
+        })
+    }
+
+    /// From now on others may hold beside it, unless more guards than those `asking` count on
+    /// being alone; answers what it was.
+    pub(crate) fn expect_company(&self, asking: usize) -> Option<Company> {
+        let mut life = self.life();
+        let before = life.company;
+        if before == Company::Sharers {
+            return Some(before);
+        }
+        (life.writers <= asking).then(|| {
+            life.company = Company::Perhaps;
+            before
+        })
     }
 
     pub(crate) fn set_company(&self, company: Company) {

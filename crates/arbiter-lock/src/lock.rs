@@ -224,10 +224,7 @@ impl Lock {
         let name = self.checked_name()?;
         Ok(async move {
             match nest {
-                Some(nest) => nest
-                    .acquire(inner, name, mode, options)
-                    .await
-                    .map(Guard::new),
+                Some(nest) => nest.acquire(inner, name, mode, options).await,
                 None => {
                     let hold =
                         waiting::acquire(inner.clone(), name, mode, options, News::default())

@@ -7,18 +7,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use crate::client::Inner;
+use crate::effort::last_turn;
 use crate::error::{Contended, Error, Invalid, Loss};
-use crate::guard::Guard;
 use crate::guard_all::GuardAll;
 use crate::hold::Hold;
 use crate::lock::{Lock, none_if_contended};
 use crate::options::{Patience, setters_of_the_lock};
-
-/// By how much all names together may be late.
-const LAST_TURN: Duration = Duration::from_millis(20);
 
 /// Several locks that are taken together. Cheap to clone.
 ///
@@ -169,11 +167,12 @@ impl LockAll {
 async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, Error> {
     let begun = inner.clock.now();
     let mut guards = Vec::with_capacity(locks.len());
+    let mut losses = FuturesUnordered::new();
     for lock in locks {
         let waited = inner.clock.now().saturating_sub(begun);
         let patience = match lock.patience() {
             Patience::AtMost(limit) if !guards.is_empty() && !limit.is_zero() => {
-                match left_of(limit, waited) {
+                match last_turn(limit, waited) {
                     Duration::ZERO => return Err(out_of_time(&lock, waited)),
                     left => Patience::AtMost(left),
                 }
@@ -183,21 +182,15 @@ async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, E
         let acquiring = lock.with_patience(patience).acquiring()?;
         let guard = tokio::select! {
             biased;
-            error = first_lost(&guards) => return Err(error),
+            Some(error) = losses.next() => return Err(error),
             acquired = acquiring => acquired.map_err(|error| after(error, waited))?,
         };
+        losses.push(loss_of(guard.hold().clone()));
         guards.push(guard);
     }
     let all = GuardAll::new(guards);
     all.check()?;
     Ok(all)
-}
-
-/// What is left of the time for all. A name whose turn comes as it runs out is asked for all the
-/// same, since only an answer tells contention from an outage.
-fn left_of(limit: Duration, waited: Duration) -> Duration {
-    let late = limit.saturating_add(LAST_TURN).saturating_sub(waited);
-    limit.saturating_sub(waited).max(late.min(LAST_TURN))
 }
 
 /// The error, with the time that the names before have taken.
@@ -218,10 +211,6 @@ fn out_of_time(lock: &Lock, waited: Duration) -> Error {
     }))
 }
 
-async fn first_lost(guards: &[Guard]) -> Error {
-    if guards.is_empty() {
-        return std::future::pending().await;
-    }
-    let (reason, index, _) = select_all(guards.iter().map(|guard| guard.lost())).await;
-    Error::lost(guards[index].name(), reason)
+async fn loss_of(hold: Hold) -> Error {
+    Error::lost(hold.name(), hold.lost().await)
 }

@@ -14,8 +14,7 @@ use tokio::sync::Notify;
 
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
-use crate::guard::Grip;
-use crate::hold::HoldState;
+use crate::guard::{Grip, Guard};
 use crate::options::{Options, Patience};
 use crate::store::{Failure, FailureKind};
 use crate::waiting::{self, News};
@@ -61,7 +60,7 @@ impl Nest {
         name: Name,
         mode: Mode,
         options: Arc<Options>,
-    ) -> Acquired {
+    ) -> Result<Guard, Error> {
         options.check()?;
         let begun = inner.clock.now();
         loop {
@@ -98,8 +97,7 @@ impl Nest {
             same_settings(&grip.state.options, &options)?;
             // One that was lost before its sharer came to see it is no hold.
             if grip.state.over().is_none() {
-                no_upgrade(&grip.state, mode)?;
-                return Ok(grip);
+                return Guard::of_session(grip, mode).ok_or_else(|| no_upgrade(&name));
             }
         }
     }
@@ -285,17 +283,14 @@ async fn wait(
 }
 
 /// No reader becomes the writer while it holds.
-fn no_upgrade(held: &HoldState, asked: Mode) -> Result<(), Error> {
-    if asked != Mode::Exclusive || !held.is_shared() {
-        return Ok(());
-    }
-    Err(Invalid::error(
+fn no_upgrade(name: &Name) -> Error {
+    Invalid::error(
         "lock",
         format!(
             "the session holds '{}' as a reader and asks to write: two readers that did so would wait for each other; release it first, or write from the beginning",
-            held.name.as_str().escape_debug(),
+            name.as_str().escape_debug(),
         ),
-    ))
+    )
 }
 
 /// Re-entry keeps the settings of the outermost hold; others are refused.

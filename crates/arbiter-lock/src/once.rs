@@ -33,9 +33,10 @@ pub use skip::Skip;
 /// exclusively, as the holder of a [`Lock`](crate::Lock) of that name does. By default it waits
 /// for nobody: while somebody else runs the job, it is skipped.
 ///
-/// All go by the store's clock, and each by its own rules: give the same ones everywhere. A job
-/// that fails, or whose machine dies, has had its turn, unless [`Once::repeat_failed`] says
-/// otherwise.
+/// All go by the store's clock, and each by its own rules: give the same ones everywhere. Where
+/// that clock steps back, the job is due that much later, or at once if that is more than two
+/// periods away. A job that fails, or whose machine dies, has had its turn, unless
+/// [`Once::repeat_failed`] says otherwise.
 ///
 /// # Examples
 /// ```
@@ -159,9 +160,9 @@ impl Once {
     }
 
     /// Begins a run if the job is due and nobody runs it; whoever does so says by
-    /// [`RunGuard::finish`] how it ended. A skip costs one read. A store that does not say
-    /// that it has recorded the begin is asked again for as long as the hold lasts, and for 30 s at
-    /// the most.
+    /// [`RunGuard::finish`] how it ended. A skip costs one read. Once it holds, a store that does
+    /// not say that it has recorded the begin is asked again for as long as the hold lasts and for
+    /// 30 s at the most, whatever the time to wait: to give up might cost the job its turn.
     ///
     /// # Errors
     /// As [`Lock::acquire`](crate::Lock::acquire), but for [`Error::Contended`]: that is a skip.
@@ -210,7 +211,8 @@ impl Once {
     }
 
     /// Says who ran the job last, when, and what became of it; `None` where nothing is remembered
-    /// of it. It is remembered for two periods, and a minute at the least.
+    /// of it. It is remembered for two periods from its end, and a minute at the least; one that has
+    /// not ended, for 30 days more.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
@@ -266,7 +268,7 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
     }
     // Given up, it might be recorded as begun and never run.
     let effort = Effort::patient(record.inner.clone());
-    record.begin(hold, rules.keep_ms(), &effort).await?;
+    record.begin(hold, &rules, &effort).await?;
     Ok(Begun::Run(RunGuard {
         guard,
         record,

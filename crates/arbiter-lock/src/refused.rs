@@ -86,9 +86,16 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.escape_debug();
         match self.kind {
+            RefusedKind::LimitDiffers {
+                asked: Some(asked),
+                in_force: Some(in_force),
+            } => write!(
+                f,
+                "lock '{name}': a limit of {asked} was asked for, and a limit of {in_force} is in force: ask for that, follow it (follow_limit), or take another name"
+            ),
             RefusedKind::LimitDiffers { asked, in_force } => write!(
                 f,
-                "lock '{name}': {} was asked for, and {} is in force: ask for that, follow it (follow_limit), or take another name",
+                "lock '{name}': {} was asked for, and {} is in force: readers and permits do not mix under one name, so wait until nobody holds it, or take another",
                 LimitOf(asked),
                 LimitOf(in_force),
             ),
@@ -111,7 +118,7 @@ impl fmt::Display for LimitOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(limit) => write!(f, "a limit of {limit}"),
-            None => f.write_str("no limit, as by readers,"),
+            None => f.write_str("no limit (as by readers)"),
         }
     }
 }

@@ -13,10 +13,13 @@ use crate::rw_lock::RwLock;
 /// A nested acquire makes no round trip and has the fence of the outermost hold; the last of
 /// the guards frees. Tasks that share a session share its holds: they do not exclude each
 /// other. Acquisitions that wait at the same time share one place in the queue, which is given
-/// up when the last of them gives up. Who reads or writes while the session writes, and who reads
-/// while it reads, shares its hold; who would write while it reads, or once it has been
-/// downgraded, is refused ([`Error::Invalid`](crate::Error::Invalid)). After a loss, old guards stay lost, and the next acquire
-/// is a new request.
+/// up when the last of them gives up; once it is granted, it is held until each of them has been
+/// polled or dropped, and the last guard is gone.
+///
+/// Who reads or writes while the session writes, and who reads while it reads, shares its hold.
+/// Who would write while it reads, or once it has been downgraded, is refused
+/// ([`Error::Invalid`](crate::Error::Invalid)), and so is a downgrade while another of its guards
+/// writes. After a loss, old guards stay lost, and the next acquire is a new request.
 ///
 /// # Examples
 /// ```

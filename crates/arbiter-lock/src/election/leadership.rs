@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::checked_value;
 use crate::client::Inner;
@@ -43,7 +42,8 @@ impl Leadership {
 
     /// Proclaims another value, of at most
     /// [`MAX_VALUE_BYTES`](crate::Election::MAX_VALUE_BYTES). A store that does not answer is
-    /// asked again, for as long as the hold lasts and for 30 s at the most.
+    /// asked again, for as long as the hold lasts and for 30 s at the most. What was sent and never
+    /// answered may arrive late, and then stands in place of a later value until the next one.
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold is over; [`Error::Unavailable`] or [`Error::Refused`] if the
@@ -105,9 +105,9 @@ async fn proclaim(
     effort: &Effort,
 ) -> Result<(), Error> {
     let (link, state) = (inner.link(), &hold.state);
-    let step = || {
+    let step = |limit| {
         let (name, owner) = (&state.name, &state.request.id);
-        link.proclaim(name, owner, state.fence, value, Duration::MAX)
+        link.proclaim(name, owner, state.fence, value, limit)
     };
     effort.write(hold, step).await
 }

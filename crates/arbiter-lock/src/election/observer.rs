@@ -50,7 +50,8 @@ impl Observer {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store has not answered for 30 s on end, [`Error::Refused`],
-    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after any of them.
+    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after any of them, and looks
+    /// no more often for it.
     ///
     /// # Cancel safety
     /// Dropped, it misses nothing: the next call answers what was not answered yet.
@@ -121,11 +122,11 @@ impl Observer {
         let inner = &self.lock.inner;
         let now = inner.clock.now();
         let since = *self.silent_since.get_or_insert(now);
+        self.due = now + self.backoff.next(rand::random());
         if !failure.is_transient() || inner.store_timeout <= now.saturating_sub(since) {
             self.silent_since = None;
             return Err(inner.store_error(&self.lock.checked_name()?, failure));
         }
-        self.due = now + self.backoff.next(rand::random());
         Ok(())
     }
 }

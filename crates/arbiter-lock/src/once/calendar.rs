@@ -144,4 +144,32 @@ mod tests {
         assert_eq!(next(Unit::Hour, zone, first), "2026-10-25T01:00:00Z");
         assert_eq!(next(Unit::Hour, zone, second), "2026-10-25T02:00:00Z");
     }
+
+    #[test]
+    fn an_hour_that_the_clocks_cut_in_half_ends_at_the_next_full_hour() {
+        let zone = "Australia/Lord_Howe";
+        for (at, end) in [
+            ("2026-04-04T14:59:59Z", "2026-04-04T15:00:00Z"), // 01:59:59, then 01:30 again
+            ("2026-04-04T15:00:00Z", "2026-04-04T15:30:00Z"),
+            ("2026-10-03T15:29:59Z", "2026-10-03T15:30:00Z"), // 01:59:59, then 02:30
+            ("2026-10-03T15:30:00Z", "2026-10-03T16:00:00Z"),
+        ] {
+            assert_eq!(next(Unit::Hour, zone, at), end, "{at}");
+        }
+    }
+
+    #[test]
+    fn the_hour_that_is_left_out_is_none() {
+        let (before, after) = ("2026-03-29T00:59:59.999999Z", "2026-03-29T01:00:00Z");
+        let zone = "Europe/Berlin";
+        assert_eq!(next(Unit::Hour, zone, before), after);
+        assert_eq!(next(Unit::Hour, zone, after), "2026-03-29T02:00:00Z");
+    }
+
+    #[test]
+    fn a_leap_day_is_a_day() {
+        let (eve, day) = ("2028-02-28T12:00:00Z", "2028-02-29T00:00:00Z");
+        assert_eq!(next(Unit::Day, "UTC", eve), day);
+        assert_eq!(next(Unit::Day, "UTC", day), "2028-03-01T00:00:00Z");
+    }
 }

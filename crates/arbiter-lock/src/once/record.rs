@@ -2,7 +2,6 @@
 
 use std::error::Error as Cause;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arbiter_lock_core::{Moment, Name, Run, Written};
 
@@ -27,7 +26,7 @@ impl Record {
     /// The last run, while it is remembered, with the store's time.
     pub(super) async fn last(&self, effort: &Effort) -> Result<Said<Option<Run>>, Error> {
         let link = self.inner.link();
-        let step = || link.last_run(&self.name, Duration::MAX);
+        let step = |limit| link.last_run(&self.name, limit);
         effort.repeat(&self.name, step).await
     }
 
@@ -43,7 +42,7 @@ impl Record {
             return Ok(LastRun::new(run, at, false));
         }
         let link = self.inner.link();
-        let step = || link.inspect(&self.name, Duration::MAX);
+        let step = |limit| link.inspect(&self.name, limit);
         let holder = effort.repeat(&self.name, step).await?.reply.holder;
         if holder.is_some_and(|holder| holder.fence == Some(run.fence)) {
             return Ok(LastRun::new(run, at, true));
@@ -57,13 +56,13 @@ impl Record {
     pub(super) async fn begin(
         &self,
         hold: &Hold,
-        keep_ms: u64,
+        rules: &Rules,
         effort: &Effort,
     ) -> Result<(), Error> {
-        let (link, state) = (self.inner.link(), &hold.state);
-        let step = || {
+        let (link, state, keep_ms) = (self.inner.link(), &hold.state, rules.keep_running_ms());
+        let step = |limit| {
             let owner = &state.request.id;
-            link.begin_run(&self.name, owner, state.fence, keep_ms, Duration::MAX)
+            link.begin_run(&self.name, owner, state.fence, keep_ms, limit)
         };
         effort.write(hold, step).await
     }
@@ -77,14 +76,9 @@ impl Record {
         effort: &Effort,
     ) {
         let outcome = ending.to_line();
-        let mut finished = self.send_finish(hold, &outcome, rules, effort).await;
-        if matches!(finished, Ok(Written::NotYours)) && rules.pause.is_some() {
-            // A pause counts from the end, also where the run outlasted its record.
-            finished = match self.begin(hold, rules.keep_ms(), effort).await {
-                Ok(()) => self.send_finish(hold, &outcome, rules, effort).await,
-                Err(error) => Err(error),
-            };
-        }
+        let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ended_ms());
+        let step = |limit| link.finish_run(&self.name, fence, &outcome, keep_ms, limit);
+        let finished = effort.repeat(&self.name, step).await;
         let cause: Box<dyn Cause + Send + Sync> = match finished {
             Ok(Written::Written) => return,
             Ok(Written::NotYours) => "the store has forgotten it, or remembers a later one".into(),
@@ -92,20 +86,8 @@ impl Record {
         };
         self.inner.log(&Event::EndNotRecorded {
             name: self.name.as_str(),
-            fence: hold.fence(),
+            fence,
             cause: &*cause,
         });
-    }
-
-    async fn send_finish(
-        &self,
-        hold: &Hold,
-        outcome: &Arc<str>,
-        rules: &Rules,
-        effort: &Effort,
-    ) -> Result<Written, Error> {
-        let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ms());
-        let step = || link.finish_run(&self.name, fence, outcome, keep_ms, Duration::MAX);
-        effort.repeat(&self.name, step).await
     }
 }

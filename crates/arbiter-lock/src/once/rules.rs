@@ -32,6 +32,8 @@ pub(super) enum Verdict<'a> {
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// How long a run is remembered at the least.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
+/// How much longer one is that has not ended: it may go on for so long.
+const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
 
 impl Rules {
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -57,7 +59,8 @@ impl Rules {
         let by_period = self.period.as_ref().map(|p| p.next_after(last.started));
         let by_pause = self.pause.map(|pause| later(ended, pause));
         let next = by_period.max(by_pause).unwrap_or(now);
-        if next <= now {
+        // Of a wait longer than any rule asks for, the clock is to blame, as it was or as it is.
+        if next <= now || later(now, self.memory()) < next {
             return Verdict::Due;
         }
         let next = Duration::from_micros(next.as_micros() - now.as_micros());
@@ -69,13 +72,26 @@ impl Rules {
         !self.repeat_failed || ended.is_some_and(|(_, outcome)| Ending::of(outcome).is_well())
     }
 
-    /// For how long the store has to remember a run: two periods.
-    pub(super) fn keep_ms(&self) -> u64 {
+    /// For how long the store has to remember a run that goes on.
+    pub(super) fn keep_running_ms(&self) -> u64 {
+        whole_ms(self.memory() + LONGEST_RUN)
+    }
+
+    /// For how long the store has to remember a run from its end.
+    pub(super) fn keep_ended_ms(&self) -> u64 {
+        whole_ms(self.memory())
+    }
+
+    /// How long a run matters: two periods.
+    fn memory(&self) -> Duration {
         let period = self.period.as_ref().map(Period::longest);
         let longest = period.max(self.pause).unwrap_or_default();
-        let keep = (longest * 2).max(SHORTEST_MEMORY);
-        u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)
+        (longest * 2).max(SHORTEST_MEMORY)
     }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn later(moment: Moment, by: Duration) -> Moment {
@@ -193,13 +209,37 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_stepped_back_by_years_makes_it_due() {
+        let pause = Some(Duration::from_secs(100));
+        let rules = Rules {
+            pause,
+            ..every(100)
+        };
+        for (started, ended) in [(100, 100), (0, 100)] {
+            let last = run(started, Some((ended, "ok")));
+            assert_eq!(next(&rules, 0, &last), 200);
+            let last = run(started, Some((ended + 1, "ok")));
+            assert_eq!(next(&rules, 0, &last), 0);
+        }
+        assert_eq!(next(&every(100), 0, &run(110, None)), 200);
+        assert_eq!(next(&every(100), 0, &run(111, None)), 0);
+    }
+
+    #[test]
     fn a_run_is_remembered_for_two_periods_and_a_minute_at_the_least() {
-        assert_eq!(every(1).keep_ms(), 60_000);
-        assert_eq!(every(100).keep_ms(), 200_000);
+        assert_eq!(every(1).keep_ended_ms(), 60_000);
+        assert_eq!(every(100).keep_ended_ms(), 200_000);
         let rules = Rules {
             pause: Some(Duration::from_secs(300)),
             ..every(100)
         };
-        assert_eq!(rules.keep_ms(), 600_000);
+        assert_eq!(rules.keep_ended_ms(), 600_000);
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_is_remembered_for_thirty_days_more() {
+        let days = 30 * 86_400_000;
+        assert_eq!(every(1).keep_running_ms(), 60_000 + days);
+        assert_eq!(every(100).keep_running_ms(), 200_000 + days);
     }
 }

@@ -29,6 +29,9 @@ use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
 /// announces nothing.
 const FOREIGN_LOOK: Duration = Duration::from_millis(50);
 
+/// A store that was given less time than this for its answer is not silent.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
+
 /// For how long a try repeats itself while there is more to hand over.
 const LONGEST_TRY: Duration = Duration::from_millis(500);
 
@@ -216,6 +219,7 @@ impl Waiting {
         };
         match self.attempt.answered(step) {
             Ok(said) => self.answered(sent, said),
+            Err(failure) if is_cut_short(&failure, left) => Ok(Next::Over),
             Err(failure) => self.failed(failure),
         }
     }
@@ -364,6 +368,11 @@ impl Waiting {
             }
         }
     }
+}
+
+/// Whether it was the end of the wait that cut a look short.
+fn is_cut_short(failure: &Failure, left: Option<Duration>) -> bool {
+    failure.kind == FailureKind::Silent && left.is_some_and(|left| left < SHORTEST_SILENCE)
 }
 
 async fn sleep_or_never(time: Option<Duration>) {

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Status};
+use arbiter_lock::{Begun, Client, Error, RunState, Status};
 
 /// Polls a future that many times and drops it; answers what it came to, if it ended.
 async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
@@ -31,6 +31,10 @@ async fn is_clean(client: &Client, name: &str) -> bool {
     } = client.lock(name).inspect().await.unwrap();
     holder.is_none() && waiting == 0
 }
+
+/// More polls than anything here takes.
+const MOST_POLLS: usize = 40;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 #[tokio::test(start_paused = true)]
 async fn an_acquire_dropped_after_any_poll_leaves_nothing() {
@@ -99,6 +103,121 @@ async fn a_run_dropped_after_any_poll_frees_all_the_same() {
         let work = |_| tokio::time::sleep(Duration::from_secs(1));
         drop(poll_times(times, lock.run(work)).await);
         assert!(is_clean(&client, "l").await, "after {times} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_dropped_after_any_poll_leads_nobody() {
+    let client = Client::in_memory();
+    let election = client.election("e");
+    let mut led = 0;
+    for times in 0..MOST_POLLS {
+        let leadership = poll_times(times, election.campaign("node")).await;
+        led += usize::from(leadership.is_some());
+        drop(leadership);
+        assert!(is_clean(&client, "e").await, "after {times} polls");
+    }
+    assert!(0 < led && led < MOST_POLLS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_dropped_after_any_poll_holds_nothing_and_is_never_running() {
+    let client = Client::in_memory();
+    let (mut begun, mut ran) = (0, 0);
+    for times in 0..MOST_POLLS {
+        let job = client.once(&format!("begin {times}")).every(HOUR);
+        let run = poll_times(times, job.begin()).await;
+        begun += usize::from(matches!(run, Some(Ok(Begun::Run(_)))));
+        drop(run);
+        assert!(is_clean(&client, &format!("begin {times}")).await);
+        let last = job.last_run().await.unwrap();
+        assert!(last.is_none_or(|last| last.state == RunState::Crashed));
+
+        let job = client.once(&format!("run {times}")).every(HOUR);
+        let work = |_| async {
+            tokio::task::yield_now().await;
+            Ok::<_, Error>(())
+        };
+        let done = poll_times(times, job.run(work)).await.is_some();
+        ran += usize::from(done);
+        assert!(is_clean(&client, &format!("run {times}")).await);
+        let state = job.last_run().await.unwrap().map(|last| last.state);
+        let ended = matches!(state, Some(RunState::EndedWell { .. }));
+        assert!(state != Some(RunState::Running) && (ended || !done));
+    }
+    assert!(0 < begun && begun < MOST_POLLS && 0 < ran && ran < begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_names_dropped_after_any_poll_are_all_given_back() {
+    let client = Client::in_memory();
+    let all = client.lock_all(["a", "b", "c"]);
+    for times in 0..MOST_POLLS {
+        drop(poll_times(times, all.acquire()).await);
+        let held = client.lock("b").acquire().await.unwrap();
+        assert!(poll_times(times, all.acquire()).await.is_none());
+        assert!(is_clean(&client, "a").await && is_clean(&client, "c").await);
+        assert_eq!(all_waiting(&client).await, 0, "after {times} polls");
+        held.release().await.unwrap();
+        let guards = all.acquire().await.unwrap();
+        drop(poll_times(times, guards.release()).await);
+        for name in ["a", "b", "c"] {
+            assert!(is_clean(&client, name).await, "after {times} polls");
+        }
+    }
+}
+
+async fn all_waiting(client: &Client) -> u64 {
+    let mut waiting = 0;
+    for name in ["a", "b", "c"] {
+        waiting += client.lock(name).inspect().await.unwrap().waiting;
+    }
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_downgrade_or_resize_dropped_after_any_poll_is_done_or_not() {
+    let client = Client::in_memory();
+    let catalogue = client.rw_lock("l");
+    for times in 0..8 {
+        let writer = catalogue.write().await.unwrap();
+        let done = poll_times(times, writer.downgrade()).await.is_some();
+        let others = catalogue.try_read().await.unwrap().is_some();
+        assert!(!others || writer.is_shared(), "others read beside a writer");
+        assert!(others || !done);
+        writer.release().await.unwrap();
+
+        let permit = client.semaphore("s", 1).acquire().await.unwrap();
+        let bigger = client.semaphore("s", 2);
+        let done = poll_times(times, bigger.resize(2)).await.is_some();
+        let another = bigger.try_acquire().await;
+        assert!(another.is_ok() || !done);
+        drop((permit, another));
+        assert!(is_clean(&client, "s").await, "after {times} polls");
+    }
+}
+
+#[test]
+fn whatever_is_dropped_without_its_runtime_or_in_a_panic_frees() {
+    let client = Client::in_memory();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (election, job) = (client.election("e"), client.once("j").every(HOUR));
+    let held = runtime.block_on(async {
+        let all = client.lock_all(["a", "b"]).acquire().await.unwrap();
+        let run = job.begin().await.unwrap();
+        let leadership = election.campaign("node").await.unwrap();
+        let permit = client.semaphore("s", 2).acquire().await.unwrap();
+        (all, run, leadership, permit)
+    });
+    drop(runtime);
+    let panicked = std::thread::spawn(move || {
+        let _held = held;
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    for name in ["a", "b", "e", "j", "s"] {
+        let lock = client.lock(name).wait_timeout(Duration::from_secs(1));
+        assert!(lock.blocking_acquire().is_ok(), "{name}");
     }
 }
 

@@ -4,14 +4,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbiter_lock::{Client, Event, Testing};
+use testkit::{Proxy, Server, Traffic, unique_name};
 use tokio::time::Instant;
+
+use crate::faults::key;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// A client whose store goes silent as soon as something is acquired.
-async fn silenced_by_a_grant() -> Client {
+pub(crate) async fn silenced_by_a_grant() -> Client {
     let testing = Arc::new(OnceLock::<Testing>::new());
     let silence = testing.clone();
     let builder = Client::builder().store("memory:");
@@ -26,13 +29,13 @@ async fn silenced_by_a_grant() -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_outlasts_its_wait_by_one_command() {
+async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_ends_with_its_wait() {
     let client = silenced_by_a_grant().await;
     let begun = Instant::now();
     let election = client.election("e").wait_timeout(ms(2_000));
     let failed = election.campaign("node").await;
     assert!(failed.unwrap_err().is_unavailable());
-    assert!(begun.elapsed() <= ms(3_000), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= ms(2_050), "{:?}", begun.elapsed());
     client.testing().answer();
     tokio::time::sleep(ms(2_000)).await;
     assert!(election.leader().await.unwrap().is_none());
@@ -67,6 +70,21 @@ async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
     let leadership = client.election("e").campaign("node").await.unwrap();
     let leader = observer.next().await.unwrap().unwrap();
     assert_eq!(leader.fence, Some(leadership.fence()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_counts_each_silence_from_its_own_begin() {
+    let client = Client::in_memory();
+    let mut observer = client.election("e").observe();
+    assert!(observer.next().await.unwrap().is_none());
+    for _ in 0..3 {
+        client.testing().go_silent();
+        let quiet = tokio::time::timeout(ms(20_000), observer.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        client.testing().answer();
+        let quiet = tokio::time::timeout(ms(2_000), observer.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,6 +134,48 @@ async fn a_shutdown_ends_observers_and_campaigns() {
     let closed = |error: arbiter_lock::Error| matches!(error, arbiter_lock::Error::Closed);
     assert!(closed(next.unwrap_err()));
     assert!(closed(campaign.unwrap_err()));
+}
+
+#[tokio::test]
+async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    server.call(&["SET", &key(&name), "somebody's data"]);
+    let mut observer = client.election(&name).observe();
+    let mut refused = 0;
+    let asking = async {
+        loop {
+            let error = observer.next().await.unwrap_err();
+            assert!(matches!(error, arbiter_lock::Error::Refused(_)), "{error}");
+            refused += 1;
+        }
+    };
+    let asked = tokio::time::timeout(ms(2_000), asking).await;
+    assert!(asked.is_err() && (2..50).contains(&refused), "{refused}");
+    server.call(&["DEL", &key(&name)]);
+    assert!(observer.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let builder = Client::builder().store(&proxy.url());
+    let client = builder.command_timeout(ms(300)).connect().await.unwrap();
+    let direct = Client::connect(&server.url()).await.unwrap();
+    let mut observer = client.election("e").observe();
+    assert!(observer.next().await.unwrap().is_none());
+    proxy.set_traffic(Traffic::Silent);
+    let leadership = direct.election("e").campaign("node").await.unwrap();
+    let quiet = tokio::time::timeout(ms(1_500), observer.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    proxy.set_traffic(Traffic::Flowing);
+    let seen = tokio::time::timeout(ms(5_000), observer.next()).await;
+    let seen = seen.unwrap().unwrap().unwrap();
+    assert_eq!(seen.fence, Some(leadership.fence()));
+    leadership.resign().await.unwrap();
+    assert!(observer.next().await.unwrap().is_none());
 }
 
 #[test]

@@ -1,8 +1,27 @@
 //! What the faces do apart from any store: blocking forms, and answers that never came.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error};
+use arbiter_lock::{Client, Error, Event, LostReason, Testing};
+use tokio::time::Instant;
+
+use crate::election::silenced_by_a_grant;
+
+/// Asserts that it fails for the silence of the store, within a wait of 300 ms.
+async fn assert_in_time<T>(what: &str, asking: impl Future<Output = Result<T, Error>>) {
+    let begun = Instant::now();
+    let answer = asking.await;
+    assert!(answer.is_err_and(|error| error.is_unavailable()), "{what}");
+    let waited = begun.elapsed();
+    assert!(
+        waited <= WAIT + Duration::from_millis(50),
+        "{what}: {waited:?}"
+    );
+}
+
+const WAIT: Duration = Duration::from_millis(300);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn every_face_has_its_blocking_forms() {
@@ -90,4 +109,131 @@ async fn a_downgrade_with_no_answer_is_believed_to_have_let_others_in() {
     client.testing().go_silent();
     let dropped = tokio::time::timeout(Duration::from_millis(10), writer.downgrade()).await;
     assert!(dropped.is_err() && writer.is_shared());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_face_outlasts_its_wait_for_a_silent_store() {
+    let client = Client::in_memory();
+    client.testing().go_silent();
+    let rw_lock = client.rw_lock("l").wait_timeout(WAIT);
+    assert_in_time("read", rw_lock.read()).await;
+    assert_in_time("write", rw_lock.write()).await;
+    let session = client.session().rw_lock("l").wait_timeout(WAIT);
+    assert_in_time("session", session.read()).await;
+    let permits = client.semaphore("l", 3).wait_timeout(WAIT);
+    assert_in_time("permits", permits.acquire_many(2)).await;
+    let all = client.lock_all(["a", "b", "c"]).wait_timeout(WAIT);
+    assert_in_time("all", all.acquire()).await;
+    let election = client.election("l").wait_timeout(WAIT);
+    assert_in_time("campaign", election.campaign("node")).await;
+    let job = client.once("l").every(HOUR).wait_timeout(WAIT);
+    assert_in_time("begin", job.begin()).await;
+    assert_in_time("last run", job.last_run()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_face_outlasts_its_wait_for_a_store_that_goes_silent_after_a_grant() {
+    let client = silenced_by_a_grant().await;
+    let all = client.lock_all(["a", "b"]).wait_timeout(WAIT);
+    assert_in_time("all", all.acquire()).await;
+    let client = silenced_by_a_grant().await;
+    let election = client.election("l").wait_timeout(WAIT);
+    assert_in_time("campaign", election.campaign("node")).await;
+    let client = silenced_by_a_grant().await;
+    let job = client.once("l").every(HOUR).wait_timeout(WAIT);
+    assert_in_time("begin", job.begin()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_names_wait_for_none_with_no_time_and_count_the_time_of_all() {
+    let client = Client::in_memory();
+    let first = client.lock("a").acquire().await.unwrap();
+    let _second = client.lock("b").acquire().await.unwrap();
+    let both = client.lock_all(["a", "b"]).wait_timeout(WAIT);
+    let freeing = async {
+        tokio::time::sleep(WAIT / 2).await;
+        first.release().await.unwrap();
+    };
+    let (error, ()) = tokio::join!(both.acquire(), freeing);
+    match error {
+        Err(Error::Contended(contended)) => assert!(WAIT <= contended.waited, "{contended:?}"),
+        other => panic!("{other:?}"),
+    }
+    let begun = Instant::now();
+    let tried = both.wait_timeout(Duration::ZERO).acquire().await;
+    assert!(tried.unwrap_err().is_contended());
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_name_that_is_lost_as_the_last_is_acquired_is_a_loss() {
+    let testing = Arc::new(OnceLock::<Testing>::new());
+    let losing = testing.clone();
+    let logger = move |event: &Event<'_>| {
+        if let (Event::Acquired { name: "b", .. }, Some(testing)) = (event, losing.get()) {
+            testing.lose("a", LostReason::Expired);
+        }
+    };
+    let builder = Client::builder().store("memory:").logger(logger);
+    let client = builder.connect().await.unwrap();
+    testing.set(client.testing()).unwrap();
+    let error = client.lock_all(["a", "b"]).acquire().await.unwrap_err();
+    assert!(error.is_lost() && error.name() == Some("a"), "{error}");
+}
+
+#[tokio::test]
+async fn a_resize_that_lets_many_in_answers_what_the_limit_was() {
+    let client = Client::in_memory();
+    let held = client.semaphore("s", 1).acquire().await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let follower = client.semaphore("s", 1).follow_limit();
+        waiting.spawn(async move { follower.acquire().await.unwrap() });
+    }
+    while client.lock("s").inspect().await.unwrap().waiting < 100 {
+        tokio::task::yield_now().await;
+    }
+    let before = client.semaphore("s", 1).resize(101).await.unwrap();
+    assert_eq!(before, Some(1));
+    let all = tokio::time::timeout(Duration::from_secs(5), waiting.join_all()).await;
+    assert_eq!(all.unwrap().len(), 100);
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_names_are_given_up_to_a_silent_store_as_fast_as_one() {
+    let client = Client::in_memory();
+    let all = client.lock_all(["a", "b", "c", "d", "e"]);
+    let guards = all.acquire().await.unwrap();
+    client.testing().go_silent();
+    let begun = Instant::now();
+    let error = guards.release().await.unwrap_err();
+    assert!(
+        error.is_unavailable() && error.name() == Some("a"),
+        "{error}"
+    );
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(1_050), "{waited:?}");
+    client.testing().answer();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(all.try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_costs_the_same_however_many_are_taken_with_it() {
+    let client = Client::in_memory();
+    let names = (0..5_000).map(|n| n.to_string()).collect::<Vec<_>>();
+    let cycle = async |names: &[String]| {
+        let guards = client.lock_all(names).acquire().await.unwrap();
+        guards.release().await.unwrap();
+    };
+    let begun = std::time::Instant::now();
+    for few in names.chunks(500) {
+        cycle(few).await;
+    }
+    let by_few = begun.elapsed();
+    let begun = std::time::Instant::now();
+    cycle(&names).await;
+    let at_once = begun.elapsed();
+    assert!(at_once < by_few * 4, "{at_once:?}, and {by_few:?} by 500");
 }

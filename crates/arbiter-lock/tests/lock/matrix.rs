@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Guard, NoopLogger};
+use arbiter_lock::{Begun, Client, Error, Guard, NoopLogger, RunState};
 use testkit::{Fault, Proxy, Pushes, Server, Traffic, eventually_async, unique_name};
+
+use crate::faults::key;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -43,23 +45,38 @@ fn is_try(args: &[Vec<u8>]) -> bool {
     begins_with(args, b"try")
 }
 
+/// Whether it is a script's call with so many keys, the last of that kind, and so many words.
+fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usize) -> bool {
+    words(args).is_some_and(|words| words.len() == count && args.len() == 3 + keys + count)
+        && args[2 + keys].starts_with(last_key)
+}
+
 fn is_end(args: &[Vec<u8>]) -> bool {
-    words(args).is_some_and(|words| words.len() == 6)
+    is_call(args, 4, b"arbiter.share", 6)
 }
 
 fn is_renewal(args: &[Vec<u8>]) -> bool {
-    args.get(2).is_some_and(|keys| keys == b"2")
-        && words(args).is_some_and(|words| words.len() == 3)
+    is_call(args, 2, b"arbiter.share", 3)
 }
 
 fn is_downgrade(args: &[Vec<u8>]) -> bool {
-    args.get(2).is_some_and(|keys| keys == b"4")
-        && words(args).is_some_and(|words| words.len() == 3)
+    is_call(args, 4, b"arbiter.share", 3)
 }
 
 fn is_resize(args: &[Vec<u8>]) -> bool {
-    args.get(2).is_some_and(|keys| keys == b"4")
-        && words(args).is_some_and(|words| words.len() == 1)
+    is_call(args, 4, b"arbiter.share", 1)
+}
+
+fn is_proclamation(args: &[Vec<u8>]) -> bool {
+    is_call(args, 1, b"arbiter:", 3)
+}
+
+fn is_begin(args: &[Vec<u8>]) -> bool {
+    is_call(args, 2, b"arbiter.run", 3)
+}
+
+fn is_finish(args: &[Vec<u8>]) -> bool {
+    is_call(args, 1, b"arbiter.run", 3)
 }
 
 struct Rig {
@@ -185,20 +202,20 @@ async fn a_release_met_by_any_fault_frees_and_is_never_reported_as_a_loss() {
 
 #[tokio::test]
 async fn a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on() {
+    let mut each = tokio::task::JoinSet::new();
     for fault in FAULTS {
-        let rig = Rig::new().await;
-        let lock = rig.client.lock(&rig.name).lease_time(ms(2_400));
-        let guard = lock.acquire().await.unwrap();
-        let rule = rig.proxy.nth(1, fault, is_renewal);
-        tokio::time::sleep(ms(2_600)).await;
-        assert!(
-            guard.is_held() && rule.fired() == 1,
-            "{fault:?}: {:?}",
-            guard
-        );
-        guard.release().await.unwrap();
-        rig.is_clean(fault).await;
+        each.spawn(async move {
+            let rig = Rig::new().await;
+            let lock = rig.client.lock(&rig.name).lease_time(ms(4_800));
+            let guard = lock.acquire().await.unwrap();
+            let rule = rig.proxy.nth(1, fault, is_renewal);
+            tokio::time::sleep(ms(5_000)).await;
+            assert!(guard.is_held() && rule.fired() == 1, "{fault:?}: {guard:?}");
+            guard.release().await.unwrap();
+            rig.is_clean(fault).await;
+        });
     }
+    each.join_all().await;
 }
 
 #[tokio::test]
@@ -277,6 +294,21 @@ async fn lost_and_late_messages_cost_a_look_and_no_more() {
         guard.release().await.unwrap();
         rig.is_clean(Fault::LoseReply).await;
     }
+}
+
+#[tokio::test]
+async fn a_wait_that_ends_during_a_look_is_contended() {
+    let rig = Rig::new().await;
+    let key = key(&rig.name);
+    // One of another library announces nothing, and is looked at again and again.
+    rig.server.call(&["HSET", &key, "owner", "foreign"]);
+    rig.server.call(&["PEXPIRE", &key, "60000"]);
+    let lock = rig.client.lock(&rig.name).wait_timeout(ms(600));
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(530)).await;
+    let rule = rig.proxy.each(Fault::DelayReply(ms(2_000)), is_acquire);
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(error.is_contended(), "{error}, {} looks", rule.fired());
 }
 
 #[tokio::test]
@@ -428,4 +460,125 @@ async fn repeated<T, F: Future<Output = Result<T, Error>>>(fault: Fault, step: i
         }
     }
     assert!(last.is_ok(), "{fault:?}: {:?}", last.err());
+}
+
+#[tokio::test]
+async fn a_proclamation_met_by_any_fault_is_seen_in_the_end() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let election = rig.client.election(&rig.name);
+        let rules = [1, 2].map(|n| rig.proxy.nth(n, fault, is_proclamation));
+        let leadership = election.campaign("first").await;
+        let leadership = leadership.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        let seen = rig.direct.election(&rig.name);
+        let value = async || seen.leader().await.unwrap().and_then(|leader| leader.value);
+        assert_eq!(value().await.as_deref(), Some("first"), "{fault:?}");
+        leadership.proclaim("second").await.unwrap();
+        assert_eq!(value().await.as_deref(), Some("second"), "{fault:?}");
+        assert!(rules.iter().all(|rule| rule.fired() == 1), "{fault:?}");
+        leadership.resign().await.unwrap();
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_begin_and_end_meet_any_fault_is_recorded_once() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let job = rig.client.once(&rig.name).every(ms(3_600_000));
+        let rules = [
+            rig.proxy.nth(1, fault, is_begin),
+            rig.proxy.nth(1, fault, is_finish),
+        ];
+        let run = match job.begin().await {
+            Ok(Begun::Run(run)) => run,
+            other => panic!("{fault:?}: {other:?}"),
+        };
+        let fence = run.fence();
+        run.finish(Ok("7 rows")).await.unwrap();
+        assert!(rules.iter().all(|rule| rule.fired() == 1), "{fault:?}");
+        let last = rig.direct.once(&rig.name).last_run().await.unwrap();
+        let last = last.unwrap();
+        assert_eq!(last.fence, fence, "{fault:?}");
+        assert!(
+            matches!(&last.state, RunState::EndedWell { note, .. } if note == "7 rows"),
+            "{fault:?}: {last}"
+        );
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_downgrade_or_resize_met_by_any_fault_is_done_when_it_is_repeated() {
+    for fault in FAULTS {
+        let rig = Rig::new().await;
+        let writer = rig.client.rw_lock(&rig.name).write().await.unwrap();
+        let rule = rig.proxy.nth(1, fault, is_downgrade);
+        if let Err(error) = writer.downgrade().await {
+            assert!(error.is_unavailable() && writer.is_held(), "{error}");
+            let again = eventually(async || writer.downgrade().await.is_ok()).await;
+            assert!(again, "{fault:?}");
+        }
+        let reader = rig.direct.rw_lock(&rig.name).try_read().await.unwrap();
+        assert!(reader.is_some() && writer.is_shared() && rule.fired() == 1);
+        drop(reader);
+        writer.release().await.unwrap();
+        rig.is_clean(fault).await;
+
+        let permits = rig.direct.semaphore(&rig.name, 1);
+        let permit = permits.acquire().await.unwrap();
+        let rule = rig.proxy.nth(1, fault, is_resize);
+        let resized = rig.client.semaphore(&rig.name, 2);
+        if let Err(error) = resized.resize(2).await {
+            assert!(error.is_unavailable(), "{error}");
+            let again = eventually(async || resized.resize(2).await.is_ok()).await;
+            assert!(again, "{fault:?}");
+        }
+        assert_eq!(rule.fired(), 1, "{fault:?}");
+        drop(resized.try_acquire().await.unwrap().expect("another"));
+        permit.release().await.unwrap();
+        rig.is_clean(fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_between_the_names_ends_the_wait_in_time_and_leaves_none() {
+    for traffic in [Traffic::Silent, Traffic::Refused] {
+        let rig = Rig::new().await;
+        let names = ["a", "b", "c"].map(|suffix| format!("{}{suffix}", rig.name));
+        let held = rig.direct.lock(&names[1]).acquire().await.unwrap();
+        let all = rig.client.lock_all(&names).wait_timeout(ms(1_500));
+        let begun = Instant::now();
+        let waiting = tokio::spawn(async move { all.acquire().await });
+        let queued = eventually(async || {
+            let status = rig.direct.lock(&names[1]).inspect().await;
+            status.unwrap().waiting == 1
+        });
+        assert!(queued.await);
+        rig.proxy.set_traffic(traffic);
+        if traffic == Traffic::Refused {
+            rig.proxy.cut_all();
+        }
+        let error = waiting.await.unwrap().unwrap_err();
+        let waited = begun.elapsed();
+        assert!(error.is_unavailable(), "{traffic:?}: {error}");
+        assert!(waited <= ms(1_550) + ms(200), "{traffic:?}: {waited:?}");
+        rig.proxy.set_traffic(Traffic::Flowing);
+        held.release().await.unwrap();
+        for name in &names {
+            let lock = rig.direct.lock(name).wait_timeout(ms(8_000));
+            let guard = lock.acquire().await;
+            drop(guard.unwrap_or_else(|e| panic!("{traffic:?}: {e}")));
+        }
+    }
+}
+
+/// Whether it becomes true within five seconds.
+async fn eventually(is_true: impl AsyncFn() -> bool) -> bool {
+    let trying = async {
+        while !is_true().await {
+            tokio::time::sleep(ms(20)).await;
+        }
+    };
+    tokio::time::timeout(ms(5_000), trying).await.is_ok()
 }

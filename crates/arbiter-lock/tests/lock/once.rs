@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arbiter_lock::{Begun, Client, Error, Event, Once, Outcome, RunGuard, RunState, Skip};
+use testkit::{Server, ServerClock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -49,7 +50,22 @@ async fn whoever_comes_early_by_less_than_the_slack_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_counts_from_the_end_of_a_run_that_outlasted_its_record() {
+async fn a_run_is_remembered_for_as_long_as_it_goes_on() {
+    let client = Client::in_memory();
+    let job = client.once("j").every(MINUTE);
+    let long = begin(&job).await;
+    pass(20 * 24 * HOUR).await;
+    let last = job.last_run().await.unwrap().unwrap();
+    assert_eq!(last.state, RunState::Running);
+    assert!(20 * 24 * HOUR <= last.started, "{last}");
+    long.finish(Ok("")).await.unwrap();
+    let last = job.last_run().await.unwrap().unwrap();
+    assert!(matches!(last.state, RunState::EndedWell { .. }), "{last}");
+    assert!(20 * 24 * HOUR <= last.started, "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_counts_from_the_end_of_a_run_that_is_longer() {
     let client = Client::in_memory();
     let job = client.once("j").at_least(10 * MINUTE);
     let long = begin(&job).await;
@@ -65,7 +81,7 @@ async fn a_pause_counts_from_the_end_of_a_run_that_outlasted_its_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_forgotten_after_two_periods() {
+async fn a_run_is_forgotten_two_periods_after_its_end() {
     let client = Client::in_memory();
     let job = client.once("j").every(HOUR);
     run(&job).await;
@@ -137,6 +153,36 @@ async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
         assert_ne!(state, RunState::Crashed, "after {polls} polls");
         pass(MINUTE).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_that_was_lost_is_told_to_a_silent_store_once() {
+    let client = Client::in_memory();
+    let lossy = client.once("j").every(HOUR).lease_time(MINUTE);
+    let run = begin(&lossy.watchdog(false)).await;
+    run.lost().await;
+    client.testing().go_silent();
+    let begun = tokio::time::Instant::now();
+    assert!(run.finish(Ok("")).await.unwrap_err().is_lost());
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(1_050), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years() {
+    let clock = ServerClock::new();
+    clock.run_ahead(400 * 86_400 * 1_000_000);
+    let server = clock.rule(Server::builder()).start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    let job = client.once("j").every(HOUR);
+    run(&job).await;
+    skip(&job).await;
+    clock.run_ahead(0);
+    run(&job).await;
+    let Skip::NotDue { next, .. } = skip(&job).await else {
+        panic!("it is not running");
+    };
+    assert!(next <= HOUR, "{next:?}");
 }
 
 #[test]

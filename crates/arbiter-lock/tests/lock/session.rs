@@ -1,8 +1,10 @@
 //! Sessions: one logical owner, whatever its tasks do at the same time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::Client;
+use arbiter_lock::{Client, Error, Session};
 use testkit::{Server, unique_name};
 
 use crate::one_worker;
@@ -186,4 +188,79 @@ async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else
     assert!(!second.is_finished());
     got.release().await.unwrap();
     drop(second.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
+    let client = Client::in_memory();
+    let session = client.session();
+    let lock = session.rw_lock("l");
+    let (one, other) = tokio::join!(lock.try_read(), lock.try_read());
+    let (one, other) = (one.unwrap().unwrap(), other.unwrap().unwrap());
+    assert_eq!(one.fence(), other.fence());
+    let status = client.lock("l").inspect().await.unwrap();
+    assert_eq!(status.sharing.unwrap().count, 1);
+    one.release().await.unwrap();
+    assert!(other.is_held());
+    other.release().await.unwrap();
+    assert!(client.lock("l").try_acquire().await.unwrap().is_some());
+}
+
+/// How many of a session write and read at this moment.
+#[derive(Default)]
+struct Beliefs {
+    writing: AtomicUsize,
+    reading: AtomicUsize,
+}
+
+/// Asks for this and that a hundred times; asserts that nobody else's belief conflicts.
+async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<Beliefs>, n: usize) {
+    let count = |beliefs: &AtomicUsize| beliefs.load(Ordering::SeqCst);
+    let lock = session.rw_lock("l");
+    for turn in 0..100 {
+        let (believed, guard) = if (turn + n).is_multiple_of(3) {
+            match lock.write().await {
+                Ok(guard) => (&mine.writing, guard),
+                Err(Error::Invalid(_)) => continue, // the session reads
+                Err(error) => panic!("{error}"),
+            }
+        } else {
+            (&mine.reading, lock.read().await.unwrap())
+        };
+        believed.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..3 {
+            let alone = 0 < count(&mine.writing);
+            assert_eq!(
+                count(&others.writing),
+                0,
+                "two sessions, one of which writes"
+            );
+            assert!(!alone || count(&others.reading) == 0);
+            tokio::task::yield_now().await;
+        }
+        believed.fetch_sub(1, Ordering::SeqCst);
+        if turn.is_multiple_of(2) {
+            match guard.downgrade().await {
+                Ok(()) | Err(Error::Invalid(_)) => {} // another writes
+                Err(error) => panic!("{error}"),
+            }
+        }
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tasks_of_two_sessions_never_believe_in_what_conflicts() {
+    let client = Client::in_memory();
+    let beliefs: [Arc<Beliefs>; 2] = Default::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    for which in 0..2 {
+        let session = Arc::new(client.session());
+        for n in 0..3 {
+            let (mine, others) = (beliefs[which].clone(), beliefs[1 - which].clone());
+            tasks.spawn(read_and_write(session.clone(), mine, others, n));
+        }
+    }
+    let done = tokio::time::timeout(ms(9_000), tasks.join_all()).await;
+    done.expect("a wake-up was lost");
 }

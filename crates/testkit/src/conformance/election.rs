@@ -143,7 +143,8 @@ pub async fn lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_en
 
     let (a, b) = (store.client().await, store.client().await);
     let dropped = Arc::new(AtomicBool::new(false));
-    let election = a.election("e").lease_time(ms(400)).watchdog(false);
+    let election = a.election("e").lease_time(ms(800)).watchdog(false);
+    let election = election.lost_margin(ms(400)); // other tests want the machine too
     let follower = tokio::spawn({
         let (election, dropped) = (b.election("e"), dropped.clone());
         async move {

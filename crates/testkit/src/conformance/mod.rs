@@ -29,6 +29,7 @@ macro_rules! conformance {
             a_downgrade_of_a_lost_hold_says_so,
             a_limit_and_readers_do_not_mix,
             a_session_shares_what_it_holds_and_never_upgrades,
+            a_guard_of_a_session_is_no_reader_while_another_writes,
             a_session_that_waits_to_read_and_to_write_has_a_request_for_each,
             a_reader_that_waits_to_write_is_warned,
             those_who_look_see_the_readers,

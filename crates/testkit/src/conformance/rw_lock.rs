@@ -93,13 +93,13 @@ pub async fn a_writer_gets_its_turn_among_readers_that_come_and_go(store: &Store
 
 pub async fn every_reader_has_a_lease_of_its_own(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
-    let renewed = a.rw_lock("l").lease_time(ms(300)).read().await;
+    let renewed = a.rw_lock("l").lease_time(ms(900)).read().await;
     let renewed = renewed.expect("a read");
     let lock = b.rw_lock("l").lease_time(ms(400)).watchdog(false);
     let short = lock.read().await.expect("a read");
     let long = a.rw_lock("l").read().await.expect("a read");
     assert_eq!(short.lost().await, LostReason::Expired);
-    tokio::time::sleep(ms(500)).await;
+    tokio::time::sleep(ms(1_000)).await;
     assert!(renewed.is_held() && long.is_held());
     let status = a.lock("l").inspect().await.expect("a status");
     assert_eq!(status.sharing.expect("readers").count, 2, "one is dead");
@@ -113,7 +113,7 @@ pub async fn every_reader_has_a_lease_of_its_own(store: &Store) {
 
 pub async fn a_downgrade_lets_readers_in_and_no_writer(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
-    let lock = a.rw_lock("l").lease_time(ms(600));
+    let lock = a.rw_lock("l").lease_time(ms(1_200));
     let downgraded = lock.write().await.expect("a write");
     let lock = b.rw_lock("l");
     let reader = spawn(async move { lock.read().await });
@@ -127,7 +127,7 @@ pub async fn a_downgrade_lets_readers_in_and_no_writer(store: &Store) {
     assert!(downgraded.is_shared() && downgraded.fence() == fence);
     let reader = soon(reader).await;
     reader.downgrade().await.expect("a reader is one");
-    tokio::time::sleep(ms(1_000)).await;
+    tokio::time::sleep(ms(1_800)).await;
     assert!(downgraded.is_held(), "it is renewed");
     assert!(!writer.is_finished());
     free(downgraded).await;
@@ -150,7 +150,7 @@ pub async fn a_limit_and_readers_do_not_mix(store: &Store) {
     let error = b.semaphore("l", 2).acquire().await.expect_err("no limit");
     let words = error.to_string();
     assert!(
-        words.contains("a limit of 2") && words.contains("no limit"),
+        words.contains("a limit of 2") && words.contains("no limit (as by readers) is in force"),
         "{words}"
     );
     let expected = RefusedKind::LimitDiffers {
@@ -165,6 +165,10 @@ pub async fn a_limit_and_readers_do_not_mix(store: &Store) {
     };
     let permit = b.semaphore("l", 2).acquire().await.expect("a permit");
     let error = a.rw_lock("l").try_read().await.expect_err("a limit");
+    assert!(
+        !error.to_string().contains("follow"),
+        "no reader can: {error}"
+    );
     assert_eq!(refusal(error), expected);
     free(permit).await;
     let writer = a.rw_lock("l").write().await.expect("a write");
@@ -191,7 +195,7 @@ pub async fn a_session_shares_what_it_holds_and_never_upgrades(store: &Store) {
         assert!(nested.fence() == writer.fence() && !nested.is_shared());
         free(nested).await;
     }
-    let nested = session.lock("l").acquire().await.expect("a nested hold");
+    let nested = lock.read().await.expect("a nested hold");
     writer.downgrade().await.expect("a downgrade");
     assert!(nested.is_shared());
     free(nested).await;
@@ -210,6 +214,29 @@ pub async fn a_session_shares_what_it_holds_and_never_upgrades(store: &Store) {
     assert!(nested.is_held(), "the last of them frees");
     free(nested).await;
     free(lock.try_write().await.expect("a try").expect("it is free")).await;
+}
+
+pub async fn a_guard_of_a_session_is_no_reader_while_another_writes(store: &Store) {
+    let (client, other) = (store.client().await, store.client().await);
+    let session = client.session();
+    let first = session.rw_lock("l").write().await.expect("a write");
+    let second = session.lock("l").acquire().await.expect("a nested write");
+    let reader = session.rw_lock("l").read().await.expect("a nested read");
+    for guard in [&first, &second, &reader] {
+        let error = guard.downgrade().await.expect_err("another writes");
+        let words = error.to_string();
+        assert!(words.contains("another guard of the session"), "{words}");
+        assert!(guard.is_held() && !guard.is_shared());
+    }
+    let tried = other.rw_lock("l").try_read().await.expect("a try");
+    assert!(tried.is_none());
+    free(first).await;
+    second.downgrade().await.expect("no other writes");
+    let tried = other.rw_lock("l").try_read().await.expect("a try");
+    assert!(second.is_shared() && reader.is_shared());
+    for guard in [tried.expect("it reads"), second, reader] {
+        free(guard).await;
+    }
 }
 
 fn assert_no_upgrade(error: Error) {
@@ -261,7 +288,7 @@ pub async fn a_reader_that_waits_to_write_is_warned(store: &Store) {
         });
     let client = client.connect().await.expect("a client of the store");
     let other = store.client().await;
-    let lock = || client.rw_lock("l").wait_timeout(ms(200));
+    let lock = || client.rw_lock("l").wait_timeout(ms(800));
     let theirs = other.rw_lock("l").read().await.expect("a read");
     let error = lock().write().await.expect_err("another reads");
     let words = error.to_string();
