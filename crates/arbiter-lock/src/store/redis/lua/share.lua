@@ -22,6 +22,9 @@ local function record_of(id)
   return string.match(call('HGET', lock, 'h' .. id) or '', '^(%d+) (%d+) (%d+) (%d) (.*)$')
 end
 
+-- How many arguments one call has at the most.
+local MOST = 1000
+
 -- Takes those out who are no more; they are gone from KEYS[4], and weigh so much.
 local function drop(members, weight)
   if call('ZCARD', share) == 1 then
@@ -29,8 +32,8 @@ local function drop(members, weight)
     sharing = false
     return
   end
-  for _, member in ipairs(members) do
-    call('HDEL', lock, member)
+  for i = 1, #members, MOST do
+    call('HDEL', lock, unpack(members, i, math.min(i + MOST - 1, #members)))
   end
   sharing.weight = sharing.weight - weight
   call('HSET', lock, 'weight', text(sharing.weight))
@@ -53,9 +56,11 @@ local function see(owner, fence)
   sharing = {weight = tonumber(sums[1]), limit = tonumber(sums[2]) or false}
   local over = call('ZRANGEBYSCORE', share, '(0', '(' .. text(now_ms))
   local weight = 0
-  for _, member in ipairs(over) do
-    local _, of_one = record_of(string.sub(member, 2))
-    weight = weight + tonumber(of_one)
+  for i = 1, #over, MOST do
+    local records = call('HMGET', lock, unpack(over, i, math.min(i + MOST - 1, #over)))
+    for _, record in ipairs(records) do
+      weight = weight + tonumber(string.match(record, '^%d+ (%d+)'))
+    end
   end
   if not over[1] then
     return false
