@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Ends somebody else's hold of the lock NAME
     Break(BreakArgs),
+    /// Changes how many permits NAME has, while some are held
+    Resize(ResizeArgs),
 }
 
 /// `arbiter run`.
@@ -97,6 +99,9 @@ pub(crate) struct RunArgs {
     /// How many permits there are in all; everybody has to state the same
     #[arg(long, value_name = "N", requires = "permits")]
     pub(crate) of: Option<u32>,
+    /// Where another limit than N is in force, take that
+    #[arg(long, requires = "of")]
+    pub(crate) follow_limit: bool,
     /// Lead, and let everybody see this text for as long as the command runs
     #[arg(long, value_name = "TEXT")]
     pub(crate) announce: Option<String>,
@@ -200,6 +205,16 @@ pub(crate) struct BreakArgs {
     #[arg(long)]
     pub(crate) now: bool,
     /// The lock's name
+    pub(crate) name: String,
+}
+
+/// `arbiter resize`.
+#[derive(Debug, Args)]
+pub(crate) struct ResizeArgs {
+    /// How many permits there are from now on
+    #[arg(long, value_name = "N")]
+    pub(crate) of: u32,
+    /// The semaphore's name
     pub(crate) name: String,
 }
 

@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Run(args) => commands::run::run(args, &cli.store).await,
         Command::Once(args) => commands::once::once(args, &cli.store).await,
+        Command::Resize(args) => commands::resize::resize(args, &cli.store).await,
         Command::Status(args) => commands::status::status(args, &cli.store).await,
         Command::Break(args) => commands::r#break::r#break(args, &cli.store).await,
     }

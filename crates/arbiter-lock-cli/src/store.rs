@@ -63,7 +63,7 @@ fn limits(error: &Error) -> Option<String> {
         } => {
             format!(
                 "--of {of} is another limit than the one in force: '{name}' has {limit}, until \
-                 nobody holds or waits"
+                 nobody holds or waits (--follow-limit takes it, arbiter resize changes it)"
             )
         }
         RefusedKind::LimitDiffers {

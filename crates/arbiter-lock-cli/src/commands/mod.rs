@@ -2,6 +2,7 @@
 
 pub(crate) mod r#break;
 pub(crate) mod once;
+pub(crate) mod resize;
 pub(crate) mod run;
 pub(crate) mod status;
 mod work;

@@ -80,6 +80,11 @@ async fn held(
         all.acquire().await.map(Held::from)
     } else if let (Some(permits), Some(of)) = (args.permits, args.of) {
         let semaphore = asked!(client.semaphore(name, of));
+        let semaphore = if args.follow_limit {
+            semaphore.follow_limit()
+        } else {
+            semaphore
+        };
         semaphore.acquire_many(permits).await.map(Held::from)
     } else if let Some(value) = &args.announce {
         let election = asked!(client.election(name));

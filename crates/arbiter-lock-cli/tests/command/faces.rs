@@ -85,6 +85,42 @@ fn permits_are_taken_and_come_back_and_another_limit_is_65_with_both_numbers() {
 }
 
 #[test]
+fn the_number_of_permits_changes_while_some_are_held_and_followers_take_it() {
+    let server = Server::builder().start();
+    let resize = |of| output(arbiter(&server, &["resize", "--of", of, "n"]));
+    let (status, _, said) = resize("2");
+    assert!(status == 75 && said.contains("no permits"), "{said}");
+    let marker = fresh_file();
+    let one = working(
+        &server,
+        &["run", "--permits", "1", "--of", "1", "n"],
+        &marker,
+    );
+    let follow = [
+        "run",
+        "-n",
+        "--permits",
+        "1",
+        "--of",
+        "1",
+        "--follow-limit",
+        "n",
+        "--",
+        "true",
+    ];
+    assert_eq!(status_of(&server, &follow), 75);
+    let (status, _, said) = resize("2");
+    assert!(
+        status == 0 && said.contains("2 permits, and had 1"),
+        "{said}"
+    );
+    assert_eq!(status_of(&server, &follow), 0);
+    assert_eq!(status_of(&server, &["resize", "--of", "0", "n"]), 64);
+    signal(&one, "TERM");
+    end(one);
+}
+
+#[test]
 fn one_of_those_who_share_is_asked_to_stop_by_its_fence() {
     let server = Server::builder().start();
     let (a, b) = (fresh_file(), fresh_file());
@@ -208,7 +244,7 @@ fn a_job_that_runs_is_skipped_and_one_whose_arbiter_was_killed_has_crashed() {
     let again = [&job[..], &["--", "true"]].concat();
     let (status, _, said) = output(arbiter(&server, &again));
     assert_eq!(status, 0);
-    assert!(said.contains("is running"), "{said}");
+    assert!(said.contains("is running now"), "{said}");
     signal(&child, "KILL");
     end(child);
     assert!(eventually(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::LastRun;
+use super::{LastRun, RunState};
 use crate::error::Seconds;
 use crate::status::Holder;
 
@@ -34,7 +34,17 @@ impl fmt::Display for Skip {
         match self {
             Self::NotDue { name, last, next } => {
                 let name = name.escape_debug();
-                write!(f, "'{name}' was run by {last}; ")?;
+                match last.state {
+                    RunState::Running => {
+                        let started = Seconds(last.started);
+                        write!(
+                            f,
+                            "'{name}' is running now, by {}, started {started} ago; ",
+                            last.label
+                        )?;
+                    }
+                    _ => write!(f, "'{name}' was run by {last}; ")?,
+                }
                 write!(f, "it may run again in {}", Seconds(*next))
             }
             Self::Running { name, holder } => {
