@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Limit, Mode, Name, Refusal, Resized};
+use arbiter_lock_core::{Limit, Mode, Name, Refusal, Request, Resized};
 
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
@@ -244,20 +244,30 @@ impl Semaphore {
 
 async fn resize(inner: Arc<Inner>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
     let link = inner.link();
-    let mut first = None;
-    loop {
-        let said = link.resize(&name, permits, Duration::MAX).await;
-        let Said { reply, again, .. } =
-            said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
-        let before = match reply {
-            Resized::Resized { before } => Some(before.get()),
-            Resized::NotHeld => None,
-        };
-        // A repeated step finds the new limit.
-        let before = *first.get_or_insert(before);
-        if !again {
-            return Ok(before);
-        }
+    let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
+    let said = link.resize(&name, permits, Duration::MAX).await;
+    let Said {
+        reply, mut again, ..
+    } = said.map_err(failed)?;
+    while again {
+        // To say the limit again could undo what somebody else has set since.
+        let ended = link.end(&name, &nobody(), false, Duration::MAX).await;
+        again = ended.map_err(failed)?.again;
+    }
+    match reply {
+        Resized::Resized { before } => Ok(Some(before.get())),
+        Resized::NotHeld => Ok(None),
+    }
+}
+
+/// A request that never was: its end hands over, and changes nothing else.
+fn nobody() -> Request {
+    Request {
+        id: format!("{:032x}", rand::random::<u128>()).into(),
+        mode: Mode::Exclusive,
+        lease_ms: 0,
+        channel: "-".into(),
+        label: "".into(),
     }
 }
 

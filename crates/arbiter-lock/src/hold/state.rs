@@ -1,0 +1,266 @@
+//! What the guard, the keeper and all views of one hold share: its life by the local clock.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use arbiter_lock_core::{Lease, Mode, Next, Request};
+
+use crate::clock::Clock;
+use crate::lost_reason::LostReason;
+use crate::options::Options;
+use crate::store::Renewal;
+
+/// What the guard, the keeper and all views of one hold share.
+pub(crate) struct HoldState {
+    pub(crate) name: arbiter_lock_core::Name,
+    pub(crate) request: Arc<Request>,
+    pub(crate) fence: u64,
+    /// Whether its end has to leave a tombstone: an acquire of it was never answered.
+    pub(crate) tombstone: bool,
+    pub(crate) options: Arc<Options>,
+    clock: Clock,
+    life: Mutex<Life>,
+}
+
+struct Life {
+    lease: Lease,
+    /// When `max_hold` ends it.
+    latest_end: Duration,
+    over: Option<LostReason>,
+    company: Company,
+    /// How many guards of a session count on being alone.
+    writers: usize,
+    /// Whether the last renewal has no known outcome.
+    unanswered: bool,
+    wakers: Vec<(u64, Waker)>,
+    next_seat: u64,
+}
+
+/// Whether others may hold beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Nobody,
+    /// A downgrade of it has no known outcome.
+    Perhaps,
+    Sharers,
+}
+
+/// A guard of a session that counts on being alone, until it goes.
+pub(crate) struct Writer(Arc<HoldState>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.life().writers -= 1;
+    }
+}
+
+/// What a grant is believed by: when its life began at the earliest, and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Belief {
+    pub(crate) fence: u64,
+    pub(crate) base: Duration,
+    pub(crate) life: Duration,
+}
+
+impl HoldState {
+    pub(crate) fn new(
+        name: arbiter_lock_core::Name,
+        request: Arc<Request>,
+        belief: Belief,
+        tombstone: bool,
+        options: Arc<Options>,
+        clock: Clock,
+    ) -> Self {
+        let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
+        let renew_after = claim_due.or(options.renew_after());
+        let lease = Lease::new(belief.base, belief.life, options.margin(), renew_after);
+        let latest_end = options
+            .max_hold
+            .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
+        let company = match request.mode {
+            Mode::Exclusive => Company::Nobody,
+            Mode::Shared { .. } => Company::Sharers,
+        };
+        Self {
+            name,
+            request,
+            fence: belief.fence,
+            tombstone,
+            options,
+            clock,
+            life: Mutex::new(Life {
+                lease,
+                latest_end,
+                over: None,
+                company,
+                writers: 0,
+                unanswered: false,
+                wakers: Vec::new(),
+                next_seat: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.company() != Company::Nobody
+    }
+
+    pub(crate) fn company(&self) -> Company {
+        self.life().company
+    }
+
+    /// Counts a guard that was asked for to write, unless others may hold beside it.
+    pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
+        let mut life = self.life();
+        (life.company == Company::Nobody).then(|| {
+            life.writers += 1;
+            Writer(self.clone())
+        })
+    }
+
+    /// From now on others may hold beside it, unless more guards than those `asking` count on
+    /// being alone; answers what it was.
+    pub(crate) fn expect_company(&self, asking: usize) -> Option<Company> {
+        let mut life = self.life();
+        let before = life.company;
+        if before == Company::Sharers {
+            return Some(before);
+        }
+        (life.writers <= asking).then(|| {
+            life.company = Company::Perhaps;
+            before
+        })
+    }
+
+    pub(crate) fn set_company(&self, company: Company) {
+        self.life().company = company;
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the hold is over, if it is; whoever finds out tells everybody.
+    pub(crate) fn over(&self) -> Option<LostReason> {
+        self.end_if(|life, now| life.ended_by(now))
+    }
+
+    /// Ends the belief, unless it is over already; answers why it is over.
+    pub(crate) fn give_up(&self, reason: LostReason) -> LostReason {
+        self.end_if(|life, now| life.ended_by(now).or(Some(reason)))
+            .unwrap_or(reason)
+    }
+
+    fn end_if(&self, decide: impl Fn(&Life, Duration) -> Option<LostReason>) -> Option<LostReason> {
+        let mut life = self.life();
+        if life.over.is_none() {
+            life.over = decide(&life, self.clock.now());
+            if life.over.is_some() {
+                let wakers = std::mem::take(&mut life.wakers);
+                drop(life);
+                wakers.into_iter().for_each(|(_, waker)| waker.wake());
+                return self.life().over;
+            }
+        }
+        life.over
+    }
+
+    /// Nobody waits at that seat any more.
+    pub(super) fn leave(&self, seat: u64) {
+        self.life().wakers.retain(|(other, _)| *other != seat);
+    }
+
+    pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
+        if let Some(reason) = self.over() {
+            return Some(reason);
+        }
+        let mut life = self.life();
+        let number = seat.unwrap_or(life.next_seat);
+        if seat.is_none() {
+            life.next_seat += 1;
+            *seat = Some(number);
+        }
+        match life.wakers.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, known)) => known.clone_from(waker),
+            None => life.wakers.push((number, waker.clone())),
+        }
+        life.over
+    }
+
+    pub(super) fn remaining(&self) -> Duration {
+        match self.over() {
+            Some(_) => Duration::ZERO,
+            None => self.life().end_of_belief().saturating_sub(self.clock.now()),
+        }
+    }
+
+    /// What the keeper has to do for it.
+    pub(crate) fn next(&self, now: Duration) -> Next {
+        match self.over() {
+            Some(_) => Next::Lost,
+            None => self.life().next(now),
+        }
+    }
+
+    /// What to renew it by.
+    pub(crate) fn renewal(&self) -> Renewal<'_> {
+        Renewal {
+            name: &self.name,
+            owner: &self.request.id,
+            fence: self.fence,
+            lease_ms: self.request.lease_ms,
+        }
+    }
+
+    /// When the belief ends if nothing more is heard.
+    pub(crate) fn end_of_belief(&self) -> Duration {
+        self.life().end_of_belief()
+    }
+
+    /// A renewal that was sent at `sent` set a life of `life`.
+    pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
+        if self.over().is_some() {
+            return; // lost is final
+        }
+        let renew_after = self.options.renew_after();
+        let mut state = self.life();
+        state.unanswered = false;
+        state.lease.confirm(sent, life, renew_after);
+    }
+
+    /// A renewal has no known outcome; it is due again at `again`.
+    pub(crate) fn postpone(&self, again: Duration) {
+        let mut life = self.life();
+        life.unanswered = true;
+        life.lease.postpone(again);
+    }
+}
+
+impl Life {
+    fn end_of_belief(&self) -> Duration {
+        self.lease.end().min(self.latest_end)
+    }
+
+    fn ended_by(&self, now: Duration) -> Option<LostReason> {
+        if self.latest_end <= now && self.latest_end < self.lease.end() {
+            return Some(LostReason::MaxHold);
+        }
+        let reason = if self.unanswered {
+            LostReason::Unreachable
+        } else {
+            LostReason::Expired
+        };
+        (self.lease.end() <= now).then_some(reason)
+    }
+
+    fn next(&self, now: Duration) -> Next {
+        match self.lease.next(now) {
+            _ if self.ended_by(now).is_some() => Next::Lost,
+            Next::Sleep { until } => Next::Sleep {
+                until: until.min(self.latest_end),
+            },
+            next => next,
+        }
+    }
+}
