@@ -27,6 +27,9 @@ pub(super) struct Call<'a> {
     args: Vec<Arg<'a>>,
 }
 
+/// What keys and arguments take, so that a call is written without growing.
+const TYPICAL_BYTES: usize = 512;
+
 enum Arg<'a> {
     Text(&'a str),
     Number(u64),
@@ -81,8 +84,9 @@ impl Call<'_> {
     }
 
     fn command(&self, verb: &str, script: &str) -> Cmd {
-        let mut cmd = redis::cmd(verb);
-        cmd.arg(script).arg(self.keys.len());
+        let words = 3 + self.keys.len() + self.args.len();
+        let mut cmd = Cmd::with_capacity(words, TYPICAL_BYTES + script.len());
+        cmd.arg(verb).arg(script).arg(self.keys.len());
         for key in &self.keys {
             cmd.arg(&**key);
         }
@@ -90,7 +94,7 @@ impl Call<'_> {
             match arg {
                 Arg::Text(text) => cmd.arg(*text),
                 Arg::Number(number) => cmd.arg(*number),
-                Arg::Kind(mode) => cmd.arg(kind(*mode)),
+                Arg::Kind(mode) => cmd.arg(&*kind(*mode)),
             };
         }
         cmd
@@ -236,13 +240,13 @@ fn body(request: &Request) -> [Arg<'_>; 5] {
 }
 
 /// How a request wants to hold, as the scripts read it.
-fn kind(mode: Mode) -> String {
+fn kind(mode: Mode) -> Cow<'static, str> {
     match mode {
-        Mode::Exclusive => "x".to_owned(),
+        Mode::Exclusive => "x".into(),
         Mode::Shared { weight, limit } => match limit {
-            Limit::Unlimited => format!("s{weight}"),
-            Limit::Stated(limit) => format!("s{weight}/{limit}"),
-            Limit::Followed(limit) => format!("s{weight}~{limit}"),
+            Limit::Unlimited => format!("s{weight}").into(),
+            Limit::Stated(limit) => format!("s{weight}/{limit}").into(),
+            Limit::Followed(limit) => format!("s{weight}~{limit}").into(),
         },
     }
 }
