@@ -5,4 +5,4 @@ pub(crate) mod once;
 pub(crate) mod resize;
 pub(crate) mod run;
 pub(crate) mod status;
-mod work;
+mod supervisor;

@@ -4,7 +4,7 @@ use arbiter_lock::{Begun, Client, Once};
 
 use crate::child::find;
 use crate::cli::{OnceArgs, StoreArgs};
-use crate::commands::work::{self, Held, Interrupts, LINGER, with_settings};
+use crate::commands::supervisor::{self, Held, Interrupts, LINGER, with_settings};
 use crate::exit::Exit;
 use crate::output;
 use crate::store;
@@ -18,11 +18,11 @@ pub(crate) async fn once(args: OnceArgs, store: &StoreArgs) -> Exit {
 async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     store::check_name(&args.name)?;
     let work = &args.work;
-    let grace = work::grace(work)?;
+    let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let client = tokio::select! {
-        client = store::connect(store, work::narrator(work)) => client?,
+        client = store::connect(store, supervisor::narrator(work)) => client?,
         signal = interrupts.next() => return Err(Exit::DieOf(signal)),
     };
     let job = with_settings!(job(&client, args), work, grace);
@@ -31,7 +31,7 @@ async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
         begun = job.begin() => match begun {
             Ok(Begun::Run(run)) => {
                 let held = Held::from(run);
-                work::work(held, work, grace, liveness.as_deref(), &mut interrupts).await
+                supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await
             }
             Ok(Begun::Skipped(skip)) => {
                 if !work.quiet {

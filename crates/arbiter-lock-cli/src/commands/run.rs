@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
-use crate::commands::work::{self, Held, Interrupts, LINGER, with_settings};
+use crate::commands::supervisor::{self, Held, Interrupts, LINGER, with_settings};
 use crate::exit::Exit;
 use crate::output::{self, Narrator};
 use crate::store;
@@ -26,11 +26,11 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let names: BTreeSet<&str> = args.names.iter().map(String::as_str).collect();
     check_names(&names, args)?;
     let work = &args.work;
-    let grace = work::grace(work)?;
+    let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let (news, told) = watch::channel(None);
-    let narrator = work::narrator(work);
+    let narrator = supervisor::narrator(work);
     let client = tokio::select! {
         client = store::connect(store, News { narrator, news }) => client?,
         signal = interrupts.next() => return Err(Exit::DieOf(signal)),
@@ -38,7 +38,7 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let liveness = client.liveness_file();
     let exit = tokio::select! {
         held = acquire(&client, &names, args, grace, store, told) => match held {
-            Ok(held) => work::work(held, work, grace, liveness.as_deref(), &mut interrupts).await,
+            Ok(held) => supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit,
         },
         signal = interrupts.next() => Exit::DieOf(signal),

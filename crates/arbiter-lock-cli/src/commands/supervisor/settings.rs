@@ -11,8 +11,8 @@ macro_rules! with_settings {
     ($face:expr, $args:expr, $grace:expr) => {{
         let face = $face
             .lease_time($args.lease)
-            .lost_margin($grace + crate::commands::work::margin($args.lease))
-            .label(&crate::commands::work::note($args));
+            .lost_margin($grace + crate::commands::supervisor::margin($args.lease))
+            .label(&crate::commands::supervisor::note($args));
         match $args.max_hold {
             Some(limit) => face.max_hold(limit),
             None => face,

@@ -26,7 +26,7 @@ const RELEASE: Duration = Duration::from_millis(650);
 pub(crate) const LINGER: Duration = Duration::from_millis(300);
 
 /// Runs the command, and answers for it.
-pub(crate) async fn work(
+pub(crate) async fn supervise(
     held: Held,
     args: &WorkArgs,
     grace: Duration,
