@@ -1,0 +1,139 @@
+//! The faults, the steps that they meet, and a server behind a proxy.
+
+use std::time::Duration;
+
+use arbiter_lock::{Client, Error, Guard, NoopLogger};
+use testkit::{Fault, Proxy, Server, unique_name};
+
+pub(super) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(super) const FAULTS: [Fault; 5] = [
+    Fault::LoseReply,
+    Fault::DelayReply(ms(700)),
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::Duplicate,
+];
+
+/// The words of a script's call after its keys.
+pub(super) fn words(args: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
+    let is_script = args.first().is_some_and(|verb| verb.starts_with(b"EVAL"));
+    let keys: usize = std::str::from_utf8(args.get(2)?).ok()?.parse().ok()?;
+    if is_script {
+        args.get(3 + keys..)
+    } else {
+        None
+    }
+}
+
+pub(super) fn begins_with(args: &[Vec<u8>], word: &[u8]) -> bool {
+    words(args)
+        .and_then(|words| words.first())
+        .is_some_and(|first| first == word)
+}
+
+pub(super) fn is_acquire(args: &[Vec<u8>]) -> bool {
+    begins_with(args, b"wait")
+}
+
+pub(super) fn is_try(args: &[Vec<u8>]) -> bool {
+    begins_with(args, b"try")
+}
+
+/// Whether it is a script's call with so many keys, the last of that kind, and so many words.
+pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usize) -> bool {
+    words(args).is_some_and(|words| words.len() == count && args.len() == 3 + keys + count)
+        && args[2 + keys].starts_with(last_key)
+}
+
+pub(super) fn is_end(args: &[Vec<u8>]) -> bool {
+    is_call(args, 4, b"arbiter.share", 6)
+}
+
+pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
+    is_call(args, 2, b"arbiter.share", 3)
+}
+
+pub(super) fn is_downgrade(args: &[Vec<u8>]) -> bool {
+    is_call(args, 4, b"arbiter.share", 3)
+}
+
+pub(super) fn is_resize(args: &[Vec<u8>]) -> bool {
+    is_call(args, 4, b"arbiter.share", 1)
+}
+
+pub(super) fn is_proclamation(args: &[Vec<u8>]) -> bool {
+    is_call(args, 1, b"arbiter:", 3)
+}
+
+pub(super) fn is_begin(args: &[Vec<u8>]) -> bool {
+    is_call(args, 2, b"arbiter.run", 3)
+}
+
+pub(super) fn is_finish(args: &[Vec<u8>]) -> bool {
+    is_call(args, 1, b"arbiter.run", 3)
+}
+
+pub(super) struct Rig {
+    pub(super) server: Server,
+    pub(super) proxy: Proxy,
+    pub(super) client: Client,
+    pub(super) direct: Client,
+    pub(super) name: String,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        let server = Server::start();
+        let proxy = Proxy::before(&server);
+        let connect = |url: String| async move {
+            let builder = Client::builder().store(&url).logger(NoopLogger);
+            builder.command_timeout(ms(300)).connect().await.unwrap()
+        };
+        let (client, direct) = (connect(proxy.url()).await, connect(server.url()).await);
+        let name = unique_name();
+        // The server knows the scripts, and both connections stand.
+        client
+            .lock(&name)
+            .acquire()
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+        Self {
+            server,
+            proxy,
+            client,
+            direct,
+            name,
+        }
+    }
+
+    /// Nothing holds and nobody waits, and somebody else is granted.
+    pub(super) async fn is_clean(&self, fault: Fault) {
+        let lock = self.direct.lock(&self.name).wait_timeout(ms(4_000));
+        let guard = lock
+            .acquire()
+            .await
+            .unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        assert_eq!(lock.inspect().await.unwrap().waiting, 0, "{fault:?}");
+        guard.release().await.unwrap();
+        let lives = |key: &String| self.server.call(&["PTTL", key]).int().unwrap();
+        assert!(
+            self.server.keys().iter().all(|key| lives(key) != -1),
+            "{fault:?}"
+        );
+    }
+}
+
+/// What an acquire came to: a hold, or an answer that says that the store did not serve.
+pub(super) fn held(result: Result<Guard, Error>, fault: Fault) -> Option<Guard> {
+    match result {
+        Ok(guard) => Some(guard),
+        Err(Error::Unavailable(_)) => None,
+        Err(other) => panic!("{fault:?}: {other}"),
+    }
+}
