@@ -110,7 +110,7 @@ fn text_of(value: Value) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script;
+    use super::super::reply;
     use super::*;
 
     fn text(text: &str) -> Value {
@@ -133,21 +133,21 @@ mod tests {
             Value::Okay,
         ];
         for value in odd {
-            assert!(script::acquired(value.clone()).is_err(), "{value:?}");
-            assert!(script::tried(value.clone()).is_err(), "{value:?}");
-            assert!(script::ended(value.clone()).is_err(), "{value:?}");
-            assert!(script::broken(value.clone()).is_err(), "{value:?}");
-            assert!(script::inspected(value.clone()).is_err(), "{value:?}");
-            assert!(script::renewed(value.clone(), 9).is_err(), "{value:?}");
+            assert!(reply::acquired(value.clone()).is_err(), "{value:?}");
+            assert!(reply::tried(value.clone()).is_err(), "{value:?}");
+            assert!(reply::ended(value.clone()).is_err(), "{value:?}");
+            assert!(reply::broken(value.clone()).is_err(), "{value:?}");
+            assert!(reply::inspected(value.clone()).is_err(), "{value:?}");
+            assert!(reply::renewed(value.clone(), 9).is_err(), "{value:?}");
         }
     }
 
     #[test]
     fn a_message_that_is_no_grant_is_dropped() {
         for payload in ["", "x", "x 1 2", "x 1 2 y", "x -1 2 3"] {
-            assert_eq!(script::push(payload.as_bytes()), None, "{payload}");
+            assert_eq!(reply::push(payload.as_bytes()), None, "{payload}");
         }
-        assert_eq!(script::push(&[0xff, 0xfe]), None);
-        assert!(script::push(b"id 5 2000 1700000000000000").is_some());
+        assert_eq!(reply::push(&[0xff, 0xfe]), None);
+        assert!(reply::push(b"id 5 2000 1700000000000000").is_some());
     }
 }

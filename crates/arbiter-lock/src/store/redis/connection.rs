@@ -13,7 +13,8 @@ use redis::{Cmd, PushInfo, PushKind, Value};
 
 use super::dial::{Line, dial};
 use super::failure::failure_of;
-use super::script::{self, Call};
+use super::reply;
+use super::script::Call;
 use super::target::Target;
 use crate::store::{Failure, FailureKind, Registry};
 
@@ -291,7 +292,7 @@ impl Shared {
         let registry = self.ears.as_ref().and_then(|ears| ears.registry.upgrade());
         match (push.kind, push.data.as_slice()) {
             (PushKind::Message, [_, Value::BulkString(payload)]) => {
-                if let (Some(registry), Some(push)) = (registry, script::push(payload)) {
+                if let (Some(registry), Some(push)) = (registry, reply::push(payload)) {
                     registry.deliver(push);
                 }
             }

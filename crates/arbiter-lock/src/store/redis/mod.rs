@@ -7,6 +7,7 @@ mod dial;
 mod driver;
 mod failure;
 mod keys;
+mod reply;
 mod script;
 mod target;
 #[cfg(test)]

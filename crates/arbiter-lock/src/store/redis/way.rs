@@ -10,7 +10,7 @@ use arbiter_lock_core::{
 
 use super::connection::Connection;
 use super::keys::Keys;
-use super::script;
+use super::{reply, script};
 use crate::store::{Failure, FailureKind, Renewal, Said, SaidEnded};
 
 /// One runtime's way to a server.
@@ -51,7 +51,7 @@ impl Way {
         limit: Duration,
     ) -> Result<Said<Acquired>, Failure> {
         let keys = self.keys(name)?;
-        script::acquired(
+        reply::acquired(
             self.connection
                 .call(&script::acquire(&keys, request, ticket), limit)
                 .await?,
@@ -65,7 +65,7 @@ impl Way {
         limit: Duration,
     ) -> Result<Said<Tried>, Failure> {
         let keys = self.keys(name)?;
-        script::tried(
+        reply::tried(
             self.connection
                 .call(&script::try_acquire(&keys, request), limit)
                 .await?,
@@ -80,7 +80,7 @@ impl Way {
         let keys = renewals.iter().map(|renewal| self.keys(renewal.name));
         let keys: Vec<Keys> = keys.collect::<Result<_, _>>()?;
         let call = script::renew(&keys, renewals);
-        script::renewed(self.connection.call(&call, limit).await?, renewals.len())
+        reply::renewed(self.connection.call(&call, limit).await?, renewals.len())
     }
 
     pub(crate) async fn end(
@@ -91,7 +91,7 @@ impl Way {
         limit: Duration,
     ) -> Result<SaidEnded, Failure> {
         let keys = self.keys(name)?;
-        script::ended(
+        reply::ended(
             self.connection
                 .call(&script::end(&keys, request, tombstone), limit)
                 .await?,
@@ -106,7 +106,7 @@ impl Way {
         limit: Duration,
     ) -> Result<Said<Broken>, Failure> {
         let keys = self.keys(name)?;
-        script::broken(
+        reply::broken(
             self.connection
                 .call(&script::break_hold(&keys, fence, at_once), limit)
                 .await?,
@@ -120,7 +120,7 @@ impl Way {
     ) -> Result<Said<Downgraded>, Failure> {
         let keys = self.keys(renewal.name)?;
         let call = script::downgrade(&keys, renewal);
-        script::downgraded(self.connection.call(&call, limit).await?)
+        reply::downgraded(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn resize(
@@ -131,7 +131,7 @@ impl Way {
     ) -> Result<Said<Resized>, Failure> {
         let keys = self.keys(name)?;
         let call = script::resize(&keys, permits);
-        script::resized(self.connection.call(&call, limit).await?)
+        reply::resized(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn proclaim(
@@ -144,7 +144,7 @@ impl Way {
     ) -> Result<Written, Failure> {
         let keys = self.keys(name)?;
         let call = script::proclaim(&keys, owner, fence, value);
-        script::written(self.connection.call(&call, limit).await?)
+        reply::written(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn begin_run(
@@ -157,7 +157,7 @@ impl Way {
     ) -> Result<Written, Failure> {
         let keys = self.keys(name)?;
         let call = script::begin_run(&keys, owner, fence, keep_ms);
-        script::written(self.connection.call(&call, limit).await?)
+        reply::written(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn finish_run(
@@ -170,7 +170,7 @@ impl Way {
     ) -> Result<Written, Failure> {
         let keys = self.keys(name)?;
         let call = script::finish_run(&keys, fence, outcome, keep_ms);
-        script::written(self.connection.call(&call, limit).await?)
+        reply::written(self.connection.call(&call, limit).await?)
     }
 
     pub(crate) async fn last_run(
@@ -179,7 +179,7 @@ impl Way {
         limit: Duration,
     ) -> Result<Said<Option<Run>>, Failure> {
         let keys = self.keys(name)?;
-        script::ran(
+        reply::ran(
             self.connection
                 .call(&script::last_run(&keys), limit)
                 .await?,
@@ -192,6 +192,6 @@ impl Way {
         limit: Duration,
     ) -> Result<Said<Status>, Failure> {
         let keys = self.keys(name)?;
-        script::inspected(self.connection.call(&script::inspect(&keys), limit).await?)
+        reply::inspected(self.connection.call(&script::inspect(&keys), limit).await?)
     }
 }

@@ -14,6 +14,7 @@ use testkit::{Server, ServerBuilder, ServerClock};
 
 use super::super::dial::{Line, dial};
 use super::super::keys::Keys;
+use super::super::reply;
 use super::super::script::{self, Call};
 use super::super::target::Target;
 use crate::store::{Push, Renewal, Said, SaidEnded};
@@ -52,7 +53,7 @@ impl Rig {
             if let (PushKind::Message, [_, Value::BulkString(payload)]) =
                 (push.kind, push.data.as_slice())
             {
-                heard.lock().unwrap().push(script::push(payload).unwrap());
+                heard.lock().unwrap().push(reply::push(payload).unwrap());
             }
         };
         let mut line = dial(&target, Duration::from_secs(5), on_push)
@@ -172,13 +173,13 @@ impl Rig {
             .send(&script::acquire(&self.keys, request, ticket))
             .await;
         let core = self.core.acquire(self.now(), request, ticket, listens);
-        self.compare(core, script::acquired(value).unwrap()).await
+        self.compare(core, reply::acquired(value).unwrap()).await
     }
 
     pub(super) async fn try_acquire(&mut self, request: &Request) -> (Tried, Vec<Grant>, bool) {
         let value = self.send(&script::try_acquire(&self.keys, request)).await;
         let core = self.core.try_acquire(self.now(), request, listens);
-        self.compare(core, script::tried(value).unwrap()).await
+        self.compare(core, reply::tried(value).unwrap()).await
     }
 
     pub(super) async fn renew(&mut self, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
@@ -191,7 +192,7 @@ impl Rig {
         let value = self
             .send(&script::renew(std::slice::from_ref(&self.keys), &[renewal]))
             .await;
-        let answer = script::renewed(value, 1).unwrap().remove(0).unwrap();
+        let answer = reply::renewed(value, 1).unwrap().remove(0).unwrap();
         assert_eq!(
             answer,
             self.core
@@ -209,7 +210,7 @@ impl Rig {
             .send(&script::end(&self.keys, request, tombstone))
             .await;
         let core = self.core.end(self.now(), &request.id, tombstone, listens);
-        let SaidEnded { reply, again } = script::ended(value).unwrap();
+        let SaidEnded { reply, again } = reply::ended(value).unwrap();
         self.compare(
             core,
             Said {
@@ -230,7 +231,7 @@ impl Rig {
             .send(&script::break_hold(&self.keys, fence, at_once))
             .await;
         let core = self.core.break_hold(self.now(), fence, at_once, listens);
-        self.compare(core, script::broken(value).unwrap()).await
+        self.compare(core, reply::broken(value).unwrap()).await
     }
 
     pub(super) async fn downgrade(
@@ -249,25 +250,25 @@ impl Rig {
         let core = self
             .core
             .downgrade(self.now(), owner, fence, lease_ms, listens);
-        self.compare(core, script::downgraded(value).unwrap()).await
+        self.compare(core, reply::downgraded(value).unwrap()).await
     }
 
     pub(super) async fn resize(&mut self, limit: NonZeroU32) -> (Resized, Vec<Grant>, bool) {
         let value = self.send(&script::resize(&self.keys, limit)).await;
         let core = self.core.resize(self.now(), limit, listens);
-        self.compare(core, script::resized(value).unwrap()).await
+        self.compare(core, reply::resized(value).unwrap()).await
     }
 
     pub(super) async fn proclaim(&mut self, owner: &str, fence: u64, text: &str) -> Written {
         let call = script::proclaim(&self.keys, owner, fence, text);
-        let written = script::written(self.send(&call).await).unwrap();
+        let written = reply::written(self.send(&call).await).unwrap();
         assert_eq!(written, self.core.proclaim(self.now(), owner, fence, text));
         written
     }
 
     pub(super) async fn begin_run(&mut self, owner: &str, fence: u64, keep_ms: u64) -> Written {
         let call = script::begin_run(&self.keys, owner, fence, keep_ms);
-        let written = script::written(self.send(&call).await).unwrap();
+        let written = reply::written(self.send(&call).await).unwrap();
         let core = self.core.begin_run(self.now(), owner, fence, keep_ms);
         assert_eq!(written, core);
         written
@@ -275,7 +276,7 @@ impl Rig {
 
     pub(super) async fn finish_run(&mut self, fence: u64, outcome: &str, keep_ms: u64) -> Written {
         let call = script::finish_run(&self.keys, fence, outcome, keep_ms);
-        let written = script::written(self.send(&call).await).unwrap();
+        let written = reply::written(self.send(&call).await).unwrap();
         let core = self
             .core
             .finish_run(self.now(), fence, &outcome.into(), keep_ms);
@@ -284,13 +285,13 @@ impl Rig {
     }
 
     pub(super) async fn last_run(&self) -> Option<Run> {
-        let said = script::ran(self.send(&script::last_run(&self.keys)).await).unwrap();
+        let said = reply::ran(self.send(&script::last_run(&self.keys)).await).unwrap();
         assert_eq!(said.reply, self.core.last_run(self.now()));
         said.reply
     }
 
     pub(super) async fn inspect(&self) -> Status {
-        let said = script::inspected(self.send(&script::inspect(&self.keys)).await).unwrap();
+        let said = reply::inspected(self.send(&script::inspect(&self.keys)).await).unwrap();
         assert_eq!(said.reply, self.core.inspect(self.now()));
         said.reply
     }

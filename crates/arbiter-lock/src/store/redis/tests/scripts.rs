@@ -8,6 +8,7 @@ use redis::Value;
 use testkit::{Server, ServerBuilder};
 
 use super::super::failure::failure_of;
+use super::super::reply;
 use super::super::script::{self, Call};
 use super::rig::{Rig, request};
 use crate::store::{FailureKind, Said};
@@ -32,7 +33,7 @@ async fn twice(rig: &Rig, call: &Call<'_>) -> (Value, Value) {
 }
 
 fn fence_of(value: Value) -> u64 {
-    match script::acquired(value).unwrap().reply {
+    match reply::acquired(value).unwrap().reply {
         Acquired::Granted { fence, .. } => fence,
         other => panic!("{other:?}"),
     }
@@ -58,13 +59,13 @@ async fn every_step_run_twice_leaves_what_it_left_once() {
 
     // The release hands over; run again it finds the waiter's hold, and leaves it alone.
     let (first, second) = twice(&rig, &script::end(&keys, &holder, false)).await;
-    assert_eq!(script::ended(first).unwrap().reply, Ended::Released);
-    assert_eq!(script::ended(second).unwrap().reply, Ended::NotYours);
+    assert_eq!(reply::ended(first).unwrap().reply, Ended::Released);
+    assert_eq!(reply::ended(second).unwrap().reply, Ended::NotYours);
     let (first, second) = twice(&rig, &script::acquire(&keys, &waiter, Some(5))).await;
     assert_eq!(first, second);
     twice(&rig, &script::end(&keys, &waiter, true)).await;
     let (first, _) = twice(&rig, &script::acquire(&keys, &waiter, None)).await;
-    assert_eq!(script::acquired(first).unwrap().reply, Acquired::Ended);
+    assert_eq!(reply::acquired(first).unwrap().reply, Acquired::Ended);
 }
 
 #[tokio::test]
@@ -96,7 +97,7 @@ async fn never_touches_foreign_data(server: ServerBuilder) {
         ] {
             let failed = match rig.try_send(&call).await {
                 Err(kind) => kind,
-                Ok(value) => script::acquired(value).unwrap_err().kind,
+                Ok(value) => reply::acquired(value).unwrap_err().kind,
             };
             assert_eq!(failed, FailureKind::WrongType, "{command:?}");
         }
@@ -149,7 +150,7 @@ async fn without_the_right_to_publish_a_release_still_frees_and_grants() {
     rig.server
         .call(&["ACL", "SETUSER", "default", "-publish", "-pubsub"]);
     let value = rig.send(&script::end(&rig.keys, &holder, false)).await;
-    assert_eq!(script::ended(value).unwrap().reply, Ended::Released);
+    assert_eq!(reply::ended(value).unwrap().reply, Ended::Released);
     let held = rig.server.call(&["HGET", &rig.keys.lock, "owner"]).text();
     assert_eq!(held.as_deref(), Some("w"));
 }
@@ -231,7 +232,7 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
         lease_ms: 5_000,
     };
     let keys = [bad, rig.keys.clone()];
-    let answers = script::renewed(
+    let answers = reply::renewed(
         rig.send(&script::renew(&keys, &[renewal, renewal])).await,
         2,
     )
@@ -242,7 +243,7 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
     );
     assert!(answers[1].is_ok());
     let Said { reply: status, .. } =
-        script::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
+        reply::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
     assert!(status.holder.is_some());
 }
 
