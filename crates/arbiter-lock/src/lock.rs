@@ -93,10 +93,6 @@ impl Lock {
         }
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
-    }
-
     pub(crate) fn patience(&self) -> Patience {
         self.options.patience
     }
@@ -260,14 +256,7 @@ impl Lock {
         W: Future,
     {
         let guard = self.acquire().await?;
-        let done = tokio::select! {
-            biased;
-            reason = guard.lost() => return Err(Error::lost(guard.name(), reason)),
-            done = work(guard.hold().clone()) => done,
-        };
-        if let Some(reason) = guard.state.over() {
-            return Err(Error::lost(guard.name(), reason));
-        }
+        let done = guard.protect(work(guard.hold().clone())).await?;
         // The keeper goes on where this fails.
         let _ = guard.release().await;
         Ok(done)

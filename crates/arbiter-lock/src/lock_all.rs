@@ -72,7 +72,7 @@ impl LockAll {
     /// # Cancel safety
     /// Dropped, it gives back what it has taken, and leaves the queue, as [`Lock::acquire`] does.
     pub async fn acquire(&self) -> Result<GuardAll, Error> {
-        self.lock.inner().run(self.acquiring()?).await?
+        self.lock.inner.run(self.acquiring()?).await?
     }
 
     /// Acquires all of them if that is possible at once, and nobody waits for any. Otherwise what
@@ -93,7 +93,7 @@ impl LockAll {
     /// As [`LockAll::acquire`].
     pub fn blocking_acquire(&self) -> Result<GuardAll, Error> {
         let acquiring = self.acquiring()?;
-        self.lock.inner().service()?.block_on(acquiring)?
+        self.lock.inner.service()?.block_on(acquiring)?
     }
 
     /// As [`LockAll::try_acquire`], for callers that may block.
@@ -159,7 +159,7 @@ impl LockAll {
         for lock in &locks {
             lock.checked_name()?;
         }
-        Ok(acquire_each(self.lock.inner().clone(), locks))
+        Ok(acquire_each(self.lock.inner.clone(), locks))
     }
 }
 

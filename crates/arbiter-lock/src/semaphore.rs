@@ -189,7 +189,7 @@ impl Semaphore {
     /// # Ok(()) }
     /// ```
     pub async fn resize(&self, permits: u32) -> Result<Option<u32>, Error> {
-        let (inner, name) = (self.lock.inner(), self.lock.checked_name()?);
+        let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
         let resizing = resize(inner.clone(), name, at_least_one(permits)?);
         inner.run(resizing).await?
     }
@@ -199,7 +199,7 @@ impl Semaphore {
     /// # Errors
     /// As [`Semaphore::resize`].
     pub fn blocking_resize(&self, permits: u32) -> Result<Option<u32>, Error> {
-        let (inner, name) = (self.lock.inner(), self.lock.checked_name()?);
+        let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
         let resizing = resize(inner.clone(), name, at_least_one(permits)?);
         inner.service()?.block_on(resizing)?
     }

@@ -10,6 +10,7 @@ use crate::effort::Effort;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::hold::Hold;
+use crate::store::Write;
 
 /// Leads until it is resigned or dropped, or the hold is lost: see
 /// [`Election`](crate::Election).
@@ -104,11 +105,13 @@ async fn proclaim(
     value: &str,
     effort: &Effort,
 ) -> Result<(), Error> {
-    let (link, state) = (inner.link(), &hold.state);
-    let step = |limit| {
-        let (name, owner) = (&state.name, &state.request.id);
-        link.proclaim(name, owner, state.fence, value, limit)
+    let proclamation = Write::Proclaim {
+        owner: hold.state.request.id.clone(),
+        fence: hold.fence(),
+        value: value.into(),
     };
+    let link = inner.link();
+    let step = |limit| link.write(&hold.state.name, &proclamation, limit);
     effort.write(hold, step).await
 }
 

@@ -13,7 +13,7 @@ use crate::effort::Effort;
 use crate::error::Error;
 use crate::event::Event;
 use crate::hold::Hold;
-use crate::store::Said;
+use crate::store::{Said, Write};
 
 /// What the store remembers of a job.
 #[derive(Clone)]
@@ -59,11 +59,13 @@ impl Record {
         rules: &Rules,
         effort: &Effort,
     ) -> Result<(), Error> {
-        let (link, state, keep_ms) = (self.inner.link(), &hold.state, rules.keep_running_ms());
-        let step = |limit| {
-            let owner = &state.request.id;
-            link.begin_run(&self.name, owner, state.fence, keep_ms, limit)
+        let begin = Write::BeginRun {
+            owner: hold.state.request.id.clone(),
+            fence: hold.fence(),
+            keep_ms: rules.keep_running_ms(),
         };
+        let link = self.inner.link();
+        let step = |limit| link.write(&self.name, &begin, limit);
         effort.write(hold, step).await
     }
 
@@ -75,9 +77,13 @@ impl Record {
         rules: &Rules,
         effort: &Effort,
     ) {
-        let outcome = ending.to_line();
-        let (link, fence, keep_ms) = (self.inner.link(), hold.fence(), rules.keep_ended_ms());
-        let step = |limit| link.finish_run(&self.name, fence, &outcome, keep_ms, limit);
+        let (link, fence) = (self.inner.link(), hold.fence());
+        let finish = Write::FinishRun {
+            fence,
+            outcome: ending.to_line(),
+            keep_ms: rules.keep_ended_ms(),
+        };
+        let step = |limit| link.write(&self.name, &finish, limit);
         let finished = effort.repeat(&self.name, step).await;
         let cause: Box<dyn Cause + Send + Sync> = match finished {
             Ok(Written::Written) => return,

@@ -8,7 +8,7 @@ use arbiter_lock_core::{
     Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
 };
 
-use super::{Failure, Registry, Said, SaidEnded, Store, memory};
+use super::{Failure, Registry, Said, SaidEnded, Store, Write, memory};
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
 /// limit and the store's own, and is never sent again by the link itself.
@@ -170,37 +170,13 @@ impl Link {
         on!(self, way => way.resize(name, permits, limit))
     }
 
-    pub(crate) async fn proclaim(
+    pub(crate) async fn write(
         &self,
         name: &Name,
-        owner: &str,
-        fence: u64,
-        value: &str,
+        write: &Write,
         limit: Duration,
     ) -> Result<Written, Failure> {
-        on!(self, way => way.proclaim(name, owner, fence, value, limit))
-    }
-
-    pub(crate) async fn begin_run(
-        &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        on!(self, way => way.begin_run(name, owner, fence, keep_ms, limit))
-    }
-
-    pub(crate) async fn finish_run(
-        &self,
-        name: &Name,
-        fence: u64,
-        outcome: &Arc<str>,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        on!(self, way => way.finish_run(name, fence, outcome, keep_ms, limit))
+        on!(self, way => way.write(name, write, limit))
     }
 
     pub(crate) async fn last_run(

@@ -12,7 +12,7 @@ use arbiter_lock_core::{
 
 use tokio::sync::watch;
 
-use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded};
+use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded, Write};
 use crate::clock::Clock;
 
 /// All names of one memory store.
@@ -336,49 +336,16 @@ impl Way {
         .await
     }
 
-    pub(super) async fn proclaim(
+    pub(super) async fn write(
         &self,
         name: &Name,
-        owner: &str,
-        fence: u64,
-        value: &str,
+        write: &Write,
         limit: Duration,
     ) -> Result<Written, Failure> {
         self.carry(limit, |world| {
-            let step = |resource: &mut Resource, now| resource.proclaim(now, owner, fence, value);
-            world.step(name, step).reply
-        })
-        .await
-    }
-
-    pub(super) async fn begin_run(
-        &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        self.carry(limit, |world| {
-            let step =
-                |resource: &mut Resource, now| resource.begin_run(now, owner, fence, keep_ms);
-            world.step(name, step).reply
-        })
-        .await
-    }
-
-    pub(super) async fn finish_run(
-        &self,
-        name: &Name,
-        fence: u64,
-        outcome: &Arc<str>,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        self.carry(limit, |world| {
-            let step =
-                |resource: &mut Resource, now| resource.finish_run(now, fence, outcome, keep_ms);
-            world.step(name, step).reply
+            world
+                .step(name, |resource, now| write.apply(resource, now))
+                .reply
         })
         .await
     }

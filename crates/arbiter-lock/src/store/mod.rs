@@ -12,6 +12,7 @@ pub(crate) mod memory;
 pub(crate) mod redis;
 mod registry;
 mod settings;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use link::{Link, Renewal};
 pub(crate) use registry::{Push, Registry, Slot, Woken};
 pub(crate) use settings::ServerSettings;
+pub(crate) use write::Write;
 
 /// A request to end.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use arbiter_lock_core::{
 use super::liveness::Process;
 use super::records::Records;
 use super::{Embedded, Opened};
-use crate::store::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded};
+use crate::store::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Write};
 
 /// How often a step is repeated because what stood in its way has died.
 const MOST_DEAD: usize = 64;
@@ -221,65 +221,18 @@ impl Way {
         Ok(said)
     }
 
-    pub(crate) async fn proclaim(
+    pub(crate) async fn write(
         &self,
         name: &Name,
-        owner: &str,
-        fence: u64,
-        value: &str,
+        write: &Write,
         limit: Duration,
     ) -> Result<Written, Failure> {
-        let (owner, value) = (Arc::<str>::from(owner), Arc::<str>::from(value));
-        let step = move |resource: &mut Resource<Records<'_>>, now: Moment| {
-            resource.proclaim(now, &owner, fence, &value)
+        let (name, write) = (name.clone(), write.clone());
+        let step = move |database: &mut super::database::Database| {
+            let written = database.step(&name, |resource, now| write.apply(resource, now));
+            written.map(|(written, _)| written)
         };
-        self.write(name, limit, step).await
-    }
-
-    pub(crate) async fn begin_run(
-        &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        let owner = Arc::<str>::from(owner);
-        let step = move |resource: &mut Resource<Records<'_>>, now: Moment| {
-            resource.begin_run(now, &owner, fence, keep_ms)
-        };
-        self.write(name, limit, step).await
-    }
-
-    pub(crate) async fn finish_run(
-        &self,
-        name: &Name,
-        fence: u64,
-        outcome: &Arc<str>,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        let outcome = outcome.clone();
-        let step = move |resource: &mut Resource<Records<'_>>, now: Moment| {
-            resource.finish_run(now, fence, &outcome, keep_ms)
-        };
-        self.write(name, limit, step).await
-    }
-
-    /// Does a step that grants nothing to anybody.
-    async fn write(
-        &self,
-        name: &Name,
-        limit: Duration,
-        step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> Written + Send + 'static,
-    ) -> Result<Written, Failure> {
-        let name = name.clone();
-        self.opened()?
-            .gate
-            .pass(limit, move |database| {
-                database.step(&name, step).map(|(written, _)| written)
-            })
-            .await
+        self.opened()?.gate.pass(limit, step).await
     }
 
     pub(crate) async fn last_run(

@@ -8,7 +8,7 @@ use arbiter_lock_core::{Limit, Mode, Request, Status};
 use redis::Cmd;
 
 use super::keys::Keys;
-use crate::store::Renewal;
+use crate::store::{Renewal, Write};
 
 /// A script's source and its hash, by which the server knows it.
 pub(super) struct Script {
@@ -179,32 +179,39 @@ pub(super) fn resize(keys: &Keys, limit: NonZeroU32) -> Call<'_> {
     of_lock(&RESIZE, keys, vec![Arg::Number(limit.get().into())])
 }
 
-pub(super) fn proclaim<'a>(keys: &'a Keys, owner: &'a str, fence: u64, value: &'a str) -> Call<'a> {
-    Call {
-        script: &PROCLAIM,
-        keys: vec![(&keys.lock).into()],
-        args: vec![Arg::Text(owner), Arg::Number(fence), Arg::Text(value)],
-    }
-}
-
-pub(super) fn begin_run<'a>(keys: &'a Keys, owner: &'a str, fence: u64, keep_ms: u64) -> Call<'a> {
-    Call {
-        script: &BEGIN_RUN,
-        keys: vec![(&keys.lock).into(), keys.run().into()],
-        args: vec![Arg::Text(owner), Arg::Number(fence), Arg::Number(keep_ms)],
-    }
-}
-
-pub(super) fn finish_run<'a>(
-    keys: &'a Keys,
-    fence: u64,
-    outcome: &'a str,
-    keep_ms: u64,
-) -> Call<'a> {
-    Call {
-        script: &FINISH_RUN,
-        keys: vec![keys.run().into()],
-        args: vec![Arg::Number(fence), Arg::Text(outcome), Arg::Number(keep_ms)],
+pub(super) fn write<'a>(keys: &'a Keys, write: &'a Write) -> Call<'a> {
+    match write {
+        Write::Proclaim {
+            owner,
+            fence,
+            value,
+        } => Call {
+            script: &PROCLAIM,
+            keys: vec![(&keys.lock).into()],
+            args: vec![Arg::Text(owner), Arg::Number(*fence), Arg::Text(value)],
+        },
+        Write::BeginRun {
+            owner,
+            fence,
+            keep_ms,
+        } => Call {
+            script: &BEGIN_RUN,
+            keys: vec![(&keys.lock).into(), keys.run().into()],
+            args: vec![Arg::Text(owner), Arg::Number(*fence), Arg::Number(*keep_ms)],
+        },
+        Write::FinishRun {
+            fence,
+            outcome,
+            keep_ms,
+        } => Call {
+            script: &FINISH_RUN,
+            keys: vec![keys.run().into()],
+            args: vec![
+                Arg::Number(*fence),
+                Arg::Text(outcome),
+                Arg::Number(*keep_ms),
+            ],
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use arbiter_lock_core::{
 use super::connection::Connection;
 use super::keys::Keys;
 use super::{reply, script};
-use crate::store::{Failure, FailureKind, Renewal, Said, SaidEnded};
+use crate::store::{Failure, FailureKind, Renewal, Said, SaidEnded, Write};
 
 /// One runtime's way to a server.
 pub(crate) struct Way {
@@ -134,42 +134,14 @@ impl Way {
         reply::resized(self.connection.call(&call, limit).await?)
     }
 
-    pub(crate) async fn proclaim(
+    pub(crate) async fn write(
         &self,
         name: &Name,
-        owner: &str,
-        fence: u64,
-        value: &str,
+        write: &Write,
         limit: Duration,
     ) -> Result<Written, Failure> {
         let keys = self.keys(name)?;
-        let call = script::proclaim(&keys, owner, fence, value);
-        reply::written(self.connection.call(&call, limit).await?)
-    }
-
-    pub(crate) async fn begin_run(
-        &self,
-        name: &Name,
-        owner: &str,
-        fence: u64,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        let keys = self.keys(name)?;
-        let call = script::begin_run(&keys, owner, fence, keep_ms);
-        reply::written(self.connection.call(&call, limit).await?)
-    }
-
-    pub(crate) async fn finish_run(
-        &self,
-        name: &Name,
-        fence: u64,
-        outcome: &Arc<str>,
-        keep_ms: u64,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        let keys = self.keys(name)?;
-        let call = script::finish_run(&keys, fence, outcome, keep_ms);
+        let call = script::write(&keys, write);
         reply::written(self.connection.call(&call, limit).await?)
     }
 

@@ -14,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use testkit::Server;
 
 use super::rig::{Rig, listens, request};
+use crate::store::Write;
 
 const STEPS: usize = 10_000;
 const MOST_STEPS: usize = 150_000;
@@ -541,20 +542,35 @@ impl Walk {
     async fn write_as(&mut self, index: usize) {
         let (request, _, fence) = self.pool[index].clone();
         let keep_ms = [900, 5_000, 100_000][self.random.random_range(0..3)];
-        let (kind, written) = match self.random.random_range(0..4) {
-            0 => (
-                "proclaimed",
-                self.rig.proclaim(&request.id, fence, "a b").await,
-            ),
-            1 | 2 => (
-                "run begun",
-                self.rig.begin_run(&request.id, fence, keep_ms).await,
-            ),
+        let owner = request.id;
+        let (kind, write) = match self.random.random_range(0..4) {
+            0 => {
+                let value = "a b".into();
+                let write = Write::Proclaim {
+                    owner,
+                    fence,
+                    value,
+                };
+                ("proclaimed", write)
+            }
+            1 | 2 => {
+                let write = Write::BeginRun {
+                    owner,
+                    fence,
+                    keep_ms,
+                };
+                ("run begun", write)
+            }
             _ => {
-                let last = self.rig.last_run().await.map_or(fence, |run| run.fence);
-                ("run ended", self.rig.finish_run(last, "0", keep_ms).await)
+                let write = Write::FinishRun {
+                    fence: self.rig.last_run().await.map_or(fence, |run| run.fence),
+                    outcome: "0".into(),
+                    keep_ms,
+                };
+                ("run ended", write)
             }
         };
+        let written = self.rig.write(&write).await;
         self.seen.count(kind, written == Written::Written);
     }
 

@@ -17,7 +17,7 @@ use super::super::keys::Keys;
 use super::super::reply;
 use super::super::script::{self, Call};
 use super::super::target::Target;
-use crate::store::{Push, Renewal, Said, SaidEnded};
+use crate::store::{Push, Renewal, Said, SaidEnded, Write};
 
 /// Channels on which somebody listens; on any other, nobody does.
 pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
@@ -259,28 +259,11 @@ impl Rig {
         self.compare(core, reply::resized(value).unwrap()).await
     }
 
-    pub(super) async fn proclaim(&mut self, owner: &str, fence: u64, text: &str) -> Written {
-        let call = script::proclaim(&self.keys, owner, fence, text);
+    pub(super) async fn write(&mut self, write: &Write) -> Written {
+        let call = script::write(&self.keys, write);
         let written = reply::written(self.send(&call).await).unwrap();
-        assert_eq!(written, self.core.proclaim(self.now(), owner, fence, text));
-        written
-    }
-
-    pub(super) async fn begin_run(&mut self, owner: &str, fence: u64, keep_ms: u64) -> Written {
-        let call = script::begin_run(&self.keys, owner, fence, keep_ms);
-        let written = reply::written(self.send(&call).await).unwrap();
-        let core = self.core.begin_run(self.now(), owner, fence, keep_ms);
-        assert_eq!(written, core);
-        written
-    }
-
-    pub(super) async fn finish_run(&mut self, fence: u64, outcome: &str, keep_ms: u64) -> Written {
-        let call = script::finish_run(&self.keys, fence, outcome, keep_ms);
-        let written = reply::written(self.send(&call).await).unwrap();
-        let core = self
-            .core
-            .finish_run(self.now(), fence, &outcome.into(), keep_ms);
-        assert_eq!(written, core);
+        let now = self.now();
+        assert_eq!(written, write.apply(&mut self.core, now));
         written
     }
 
