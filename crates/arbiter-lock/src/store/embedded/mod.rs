@@ -8,6 +8,7 @@
 //! The rules are the core's. What this store adds is what it knows of processes: the requests
 //! of one that has ended are ended at once.
 
+mod before;
 mod birth;
 mod database;
 mod failure;
@@ -16,6 +17,7 @@ mod gate;
 mod liveness;
 mod post;
 mod records;
+mod row;
 #[cfg(test)]
 mod tests;
 mod undertaker;

@@ -2,25 +2,14 @@
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use arbiter_lock_core::{
-    Forgotten, Hold, Limit, Mode, Moment, Note, Request, Root, Rows, Run, Sharing, Waiter,
+    Forgotten, Hold, Limit, Mode, Moment, Note, Request, Root, Rows, Run, Waiter,
 };
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
 
-use super::liveness::Process;
-
-/// How many of those who share are watched at once where many processes do: the first to lapse,
-/// as the dead are sooner or later.
-const MOST_BEFORE: i64 = 16;
-
-/// How many processes of those who share are watched whatever their leases.
-const MOST_PROCESSES: i64 = 64;
-
-/// How many of the waiters before one are watched.
-const NEAREST: u32 = 4;
+use super::row::{hold, int, kind, micros, root, run, unsigned, waiter};
 
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
 const WAITER: &str = "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", follows, lease_ms, channel, label";
@@ -29,8 +18,8 @@ const WAITER: &str = "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\
 /// transaction be undone.
 pub(super) struct Records<'a> {
     connection: &'a Connection,
-    name: &'a str,
-    root: Root,
+    pub(super) name: &'a str,
+    pub(super) root: Root,
     loaded: Root,
     failure: RefCell<Option<Error>>,
 }
@@ -104,68 +93,6 @@ impl<'a> Records<'a> {
         self.check()
     }
 
-    /// The processes before a waiter: of the nearest waiters, and near the head of those who
-    /// hold. More than one, since one that gives up tells nobody behind it.
-    pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
-        let sql = "SELECT channel FROM waiters
-                   WHERE name = ?1 AND passed_over = 0 AND (ticket, id) < (?2, ?3)
-                   ORDER BY ticket DESC, id DESC LIMIT ?4";
-        let waiters: Vec<String> =
-            self.many(sql, &[&self.name, &int(ticket), &id, &NEAREST], |row| {
-                row.get(0)
-            });
-        let mut before: Vec<_> = waiters
-            .iter()
-            .filter_map(|channel| Process::of_channel(channel))
-            .collect();
-        if waiters.len() < NEAREST as usize {
-            before.extend(self.holders());
-        }
-        before
-    }
-
-    /// The processes of those who hold, and of the first waiter.
-    pub(super) fn stands_before_all(&self) -> Vec<Process> {
-        let mut all = self.holders();
-        if 0 < self.root.waiting
-            && let Some(waiter) = self.first_waiting()
-        {
-            all.extend(Process::of_channel(&waiter.request.channel));
-        }
-        all
-    }
-
-    fn holders(&self) -> Vec<Process> {
-        if let Some(hold) = &self.root.exclusive {
-            return Process::of_channel(&hold.channel).into_iter().collect();
-        }
-        if self.root.sharing.is_none() {
-            return Vec::new();
-        }
-        let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, owner LIMIT ?2";
-        let mut channels: Vec<String> =
-            self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
-        // One of each process, however many holds it has: '0' follows '/'.
-        let sql = "WITH RECURSIVE one(channel) AS (
-                     SELECT min(channel) FROM shared WHERE name = ?1
-                     UNION ALL
-                     SELECT (SELECT min(channel) FROM shared WHERE name = ?1
-                       AND channel >= substr(one.channel, 1, instr(one.channel, '/') - 1) || '0')
-                     FROM one WHERE channel IS NOT NULL LIMIT ?2)
-                   SELECT channel FROM one WHERE channel IS NOT NULL";
-        channels.extend(self.many(sql, &[&self.name, &MOST_PROCESSES], |row| {
-            row.get::<_, String>(0)
-        }));
-        let processes = channels.iter().filter_map(|c| Process::of_channel(c));
-        let mut all: Vec<Process> = Vec::new();
-        for process in processes {
-            if !all.contains(&process) {
-                all.push(process);
-            }
-        }
-        all
-    }
-
     fn hold(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Hold> {
         self.one(&format!("SELECT {HOLD} FROM shared {rest}"), values, hold)
     }
@@ -195,7 +122,7 @@ impl<'a> Records<'a> {
         self.kept(find()).flatten()
     }
 
-    fn many<T>(
+    pub(super) fn many<T>(
         &self,
         sql: &str,
         values: &[&dyn ToSql],
@@ -410,137 +337,4 @@ impl Rows for Records<'_> {
             ],
         );
     }
-}
-
-/// Numbers of the core stay below 2^53, but for an end that there is none of.
-fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn micros(moment: Moment) -> i64 {
-    int(moment.as_micros())
-}
-
-fn kind(note: Note) -> i64 {
-    match note {
-        Note::Mark => 0,
-        Note::Tombstone => 1,
-    }
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column)
-        .map(|number| u64::try_from(number).unwrap_or_default())
-}
-
-fn maybe(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
-    row.get::<_, Option<i64>>(column)
-        .map(|number| number.and_then(|number| u64::try_from(number).ok()))
-}
-
-fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Moment>> {
-    maybe(row, column).map(|micros| micros.map(Moment::from_micros))
-}
-
-fn limit(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<NonZeroU32>> {
-    row.get::<_, Option<u32>>(column)
-        .map(|limit| limit.and_then(NonZeroU32::new))
-}
-
-fn words(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
-    row.get_ref(column)?
-        .as_str()
-        .map(Arc::from)
-        .map_err(Into::into)
-}
-
-fn root(row: &Row<'_>) -> rusqlite::Result<Root> {
-    let exclusive = match row.get::<_, Option<Box<str>>>(1)? {
-        None => None,
-        Some(owner) => Some(Hold {
-            owner: owner.into(),
-            fence: maybe(row, 2)?,
-            weight: 0,
-            since: moment(row, 3)?,
-            last_milli: maybe(row, 4)?,
-            channel: words(row, 5)?,
-            label: words(row, 6)?,
-            stopping: row.get(7)?,
-            value: row.get::<_, Option<Box<str>>>(8)?.map(Arc::from),
-        }),
-    };
-    let sharing = match maybe(row, 9)? {
-        None => None,
-        Some(generation) => Some(Sharing {
-            generation,
-            limit: limit(row, 10)?,
-            count: unsigned(row, 11)?,
-            weight: unsigned(row, 12)?,
-        }),
-    };
-    Ok(Root {
-        exclusive,
-        sharing,
-        waiting: unsigned(row, 13)?,
-        passed_over: unsigned(row, 14)?,
-        notes: unsigned(row, 15)?,
-        latest_grant: moment(row, 16)?,
-        floor: moment(row, 17)?,
-        queue_until: unsigned(row, 18)?,
-        last_fence: unsigned(row, 19)?,
-        fence_until: unsigned(row, 20)?,
-    })
-}
-
-fn hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
-    Ok(Hold {
-        owner: words(row, 0)?,
-        fence: maybe(row, 1)?,
-        weight: row.get(2)?,
-        since: moment(row, 3)?,
-        last_milli: maybe(row, 4)?.filter(|end| *end != i64::MAX as u64),
-        channel: words(row, 5)?,
-        label: words(row, 6)?,
-        stopping: row.get(7)?,
-        value: None,
-    })
-}
-
-fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
-    let ended = match moment(row, 3)? {
-        Some(at) => Some((at, words(row, 4)?)),
-        None => None,
-    };
-    Ok(Run {
-        fence: unsigned(row, 0)?,
-        label: words(row, 1)?,
-        started: Moment::from_micros(unsigned(row, 2)?),
-        ended,
-        until: unsigned(row, 5)?,
-    })
-}
-
-fn waiter(row: &Row<'_>) -> rusqlite::Result<Waiter> {
-    let mode = match NonZeroU32::new(row.get(3)?) {
-        None => Mode::Exclusive,
-        Some(weight) => Mode::Shared {
-            weight,
-            limit: match (limit(row, 4)?, row.get(5)?) {
-                (None, _) => Limit::Unlimited,
-                (Some(limit), false) => Limit::Stated(limit),
-                (Some(limit), true) => Limit::Followed(limit),
-            },
-        },
-    };
-    Ok(Waiter {
-        request: Request {
-            id: words(row, 0)?,
-            mode,
-            lease_ms: unsigned(row, 6)?,
-            channel: words(row, 7)?,
-            label: words(row, 8)?,
-        },
-        ticket: unsigned(row, 1)?,
-        seen: moment(row, 2)?,
-    })
 }

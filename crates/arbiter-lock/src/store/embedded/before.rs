@@ -1,0 +1,81 @@
+//! Which processes stand before a waiter: whose deaths are watched.
+
+use arbiter_lock_core::Rows as _;
+
+use super::liveness::Process;
+use super::records::Records;
+use super::row::int;
+
+/// How many of those who share are watched at once where many processes do: the first to lapse,
+/// as the dead are sooner or later.
+const MOST_BEFORE: i64 = 16;
+
+/// How many processes of those who share are watched whatever their leases.
+const MOST_PROCESSES: i64 = 64;
+
+/// How many of the waiters before one are watched.
+const NEAREST: u32 = 4;
+
+impl Records<'_> {
+    /// The processes before a waiter: of the nearest waiters, and near the head of those who
+    /// hold. More than one, since one that gives up tells nobody behind it.
+    pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
+        let sql = "SELECT channel FROM waiters
+                   WHERE name = ?1 AND passed_over = 0 AND (ticket, id) < (?2, ?3)
+                   ORDER BY ticket DESC, id DESC LIMIT ?4";
+        let waiters: Vec<String> =
+            self.many(sql, &[&self.name, &int(ticket), &id, &NEAREST], |row| {
+                row.get(0)
+            });
+        let mut before: Vec<_> = waiters
+            .iter()
+            .filter_map(|channel| Process::of_channel(channel))
+            .collect();
+        if waiters.len() < NEAREST as usize {
+            before.extend(self.holders());
+        }
+        before
+    }
+
+    /// The processes of those who hold, and of the first waiter.
+    pub(super) fn stands_before_all(&self) -> Vec<Process> {
+        let mut all = self.holders();
+        if 0 < self.root.waiting
+            && let Some(waiter) = self.first_waiting()
+        {
+            all.extend(Process::of_channel(&waiter.request.channel));
+        }
+        all
+    }
+
+    fn holders(&self) -> Vec<Process> {
+        if let Some(hold) = &self.root.exclusive {
+            return Process::of_channel(&hold.channel).into_iter().collect();
+        }
+        if self.root.sharing.is_none() {
+            return Vec::new();
+        }
+        let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, owner LIMIT ?2";
+        let mut channels: Vec<String> =
+            self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
+        // One of each process, however many holds it has: '0' follows '/'.
+        let sql = "WITH RECURSIVE one(channel) AS (
+                     SELECT min(channel) FROM shared WHERE name = ?1
+                     UNION ALL
+                     SELECT (SELECT min(channel) FROM shared WHERE name = ?1
+                       AND channel >= substr(one.channel, 1, instr(one.channel, '/') - 1) || '0')
+                     FROM one WHERE channel IS NOT NULL LIMIT ?2)
+                   SELECT channel FROM one WHERE channel IS NOT NULL";
+        channels.extend(self.many(sql, &[&self.name, &MOST_PROCESSES], |row| {
+            row.get::<_, String>(0)
+        }));
+        let processes = channels.iter().filter_map(|c| Process::of_channel(c));
+        let mut all: Vec<Process> = Vec::new();
+        for process in processes {
+            if !all.contains(&process) {
+                all.push(process);
+            }
+        }
+        all
+    }
+}
