@@ -2,4 +2,8 @@
 
 mod comparison;
 mod rig;
+mod scenes;
 mod scripts;
+mod seen;
+mod steps;
+mod walk;

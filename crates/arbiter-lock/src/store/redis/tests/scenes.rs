@@ -1,0 +1,121 @@
+//! What single random steps seldom come to: several steps of a walk at once.
+
+use std::num::NonZeroU32;
+
+use arbiter_lock_core::{Acquired, Limit, Mode, Request, Tried};
+use rand::RngExt;
+
+use super::rig::request;
+use super::walk::Walk;
+
+impl Walk {
+    /// Nobody holds or waits.
+    pub(super) fn clear(&mut self) {
+        self.rig.vanish();
+        self.rig.lose_queue();
+    }
+
+    pub(super) fn one_that_hears(&mut self, mode: Mode) -> Request {
+        self.next_id += 1;
+        Request {
+            mode,
+            ..request(&format!("r{}", self.next_id), "c1", 5_000)
+        }
+    }
+
+    /// Permits, held and waited for, and a limit that is raised or lowered.
+    pub(super) async fn permits(&mut self) {
+        self.clear();
+        for _ in 0..self.random.random_range(2..5) {
+            let weight = NonZeroU32::MIN.saturating_add(self.random.random_range(0..4));
+            let limit = Limit::Stated(NonZeroU32::MIN.saturating_add(3));
+            let request = self.one_that_hears(Mode::Shared { weight, limit });
+            self.acquire_as(request).await;
+        }
+        self.resize().await;
+    }
+
+    /// Those who wait under a limit behind a writer that is no more, dead or alive, and one who
+    /// comes with another.
+    pub(super) async fn orphans(&mut self) {
+        self.clear();
+        let writer = self.one_that_hears(Mode::Exclusive);
+        self.acquire_as(writer).await;
+        let of = |limit: u32| Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Stated(NonZeroU32::MIN.saturating_add(limit)),
+        };
+        let count = [1, 2, 40][self.random.random_range(0..3)];
+        for _ in 0..count {
+            let limit = self.random.random_range(0..2);
+            let orphan = self.one_that_hears(of(limit));
+            self.rig.acquire(&orphan, None).await;
+        }
+        let dies = self.random.random_bool(0.5);
+        self.rig.advance(if dies { 2_604_000 } else { 7_000 });
+        self.rig.vanish();
+        let late = self.one_that_hears(of(1));
+        let granted = if self.random.random_bool(0.5) {
+            let (reply, granted, _) = self.rig.acquire(&late, None).await;
+            let refused = matches!(reply, Acquired::Refused(_)) && !granted.is_empty();
+            self.seen
+                .count("refused after the grant of another", refused);
+            let is_in = matches!(reply, Acquired::Granted { .. });
+            self.seen
+                .count("in past the limit of the dead", is_in && dies);
+            granted
+        } else {
+            let (reply, granted, _) = self.rig.try_acquire(&late).await;
+            let refused = matches!(reply, Tried::Refused(_)) && !granted.is_empty();
+            self.seen
+                .count("refused after the grant of another", refused);
+            let is_in = matches!(reply, Tried::Granted { .. });
+            self.seen
+                .count("in past the limit of the dead", is_in && dies);
+            granted
+        };
+        self.note_grants(&granted);
+    }
+
+    /// A writer, others behind it, and what becomes of the writer.
+    pub(super) async fn writer(&mut self) {
+        self.clear();
+        let request = self.one_that_hears(Mode::Exclusive);
+        let writer = self.acquire_as(request).await;
+        for _ in 0..self.random.random_range(0..4) {
+            let mode = self.mode();
+            let request = self.one_that_hears(mode);
+            self.rig.acquire(&request, None).await;
+        }
+        if self.random.random_bool(0.3) {
+            let fence = self.pool[writer].2;
+            self.rig.break_hold(fence, false).await;
+            self.renew_as(writer, fence).await;
+        }
+        match self.random.random_range(0..3) {
+            0 => self.write_as(writer).await,
+            _ => self.downgrade_of(writer).await,
+        }
+    }
+
+    /// A fresh request in the pool, granted or waiting.
+    pub(super) async fn acquire_as(&mut self, request: Request) -> usize {
+        let (reply, ..) = self.rig.acquire(&request, None).await;
+        let fence = match reply {
+            Acquired::Granted { fence, .. } => fence,
+            _ => 0,
+        };
+        let index = self.random.random_range(0..self.pool.len());
+        self.pool[index] = (request, None, fence);
+        index
+    }
+
+    /// More dead waiters than one call passes over, behind a holder.
+    pub(super) async fn crowd(&mut self) {
+        for _ in 0..self.random.random_range(33..70) {
+            let request = self.fresh();
+            self.rig.acquire(&request, None).await;
+        }
+        self.rig.advance(2_604_000);
+    }
+}

@@ -1,0 +1,84 @@
+//! How often each kind of transition was seen.
+
+use std::collections::BTreeMap;
+
+/// How often each kind of transition was seen.
+#[derive(Default)]
+pub(super) struct Seen(pub(super) BTreeMap<&'static str, usize>);
+
+const KINDS: [&str; 58] = [
+    "granted at once",
+    "granted by a look",
+    "own grant found",
+    "queued",
+    "place kept",
+    "mark met",
+    "queued, more to do",
+    "acquire of an ended request",
+    "behind a foreign holder",
+    "behind an immortal holder",
+    "try granted",
+    "try busy",
+    "try busy, more to do",
+    "try of an ended request",
+    "try hands over",
+    "look hands over to another",
+    "renewed",
+    "stopping",
+    "taken",
+    "gone",
+    "released",
+    "released and handed over",
+    "left",
+    "end hands over for another",
+    "end of nothing",
+    "end, more to do",
+    "broken",
+    "broken and handed over",
+    "asked to stop",
+    "not held",
+    "fence ahead of the clock",
+    "passed over: deaf",
+    "passed over: dead",
+    "waiters listed",
+    "beside others",
+    "several granted at once",
+    "refused: above the limit",
+    "refused: another limit",
+    "refused after the grant of another",
+    "in past the limit of the dead",
+    "follows the limit in force",
+    "behind those who share",
+    "own shared hold found",
+    "shared hold renewed",
+    "shared hold stopping",
+    "shared hold released, others stay",
+    "shared hold broken, others stay",
+    "shared hold lapsed, others stay",
+    "downgraded",
+    "downgraded and handed over",
+    "downgraded again",
+    "downgrade refused",
+    "resized",
+    "resized and handed over",
+    "nothing to resize",
+    "proclaimed",
+    "run begun",
+    "run ended",
+];
+
+impl Seen {
+    pub(super) fn count(&mut self, kind: &'static str, seen: bool) {
+        assert!(KINDS.contains(&kind), "{kind}");
+        *self.0.entry(kind).or_default() += usize::from(seen);
+    }
+
+    pub(super) fn rarest(&self) -> (&'static str, usize) {
+        let times = |kind| (kind, self.0.get(kind).copied().unwrap_or(0));
+        KINDS
+            .into_iter()
+            .map(times)
+            .min_by_key(|(_, times)| *times)
+            .expect("there are kinds")
+    }
+}
