@@ -27,7 +27,7 @@ impl Walk {
     pub(super) async fn permits(&mut self) {
         self.clear();
         for _ in 0..self.random.random_range(2..5) {
-            let weight = NonZeroU32::MIN.saturating_add(self.random.random_range(0..4));
+            let weight = NonZeroU32::MIN.saturating_add(self.random.random_range(0..6));
             let limit = Limit::Stated(NonZeroU32::MIN.saturating_add(3));
             let request = self.one_that_hears(Mode::Shared { weight, limit });
             self.acquire_as(request).await;
