@@ -47,6 +47,7 @@ macro_rules! conformance {
             a_follower_takes_the_limit_in_force,
             a_dropped_permit_comes_back,
             the_permits_of_the_dead_come_back_exactly_once,
+            the_permit_of_a_dead_one_comes_back_beside_those_that_are_renewed,
             those_who_look_see_limit_and_holders,
         );
     };

@@ -212,6 +212,23 @@ pub async fn the_permits_of_the_dead_come_back_exactly_once(store: &Store) {
     free(other).await;
 }
 
+pub async fn the_permit_of_a_dead_one_comes_back_beside_those_that_are_renewed(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let living = a.semaphore("s", 2).lease_time(ms(600));
+    let living = living.acquire().await.expect("a permit");
+    let dying = a.semaphore("s", 2).lease_time(ms(400)).watchdog(false);
+    std::mem::forget(dying.acquire().await.expect("a permit"));
+    let semaphore = b.semaphore("s", 2).wait_timeout(ms(3_000));
+    let next = semaphore.acquire().await.expect("that of the dead");
+    assert!(living.is_held(), "the others go on");
+    assert!(semaphore.try_acquire().await.expect("a try").is_none());
+    let sharing = semaphore.inspect().await.expect("a status").sharing;
+    let sharing = sharing.expect("two hold");
+    assert_eq!((sharing.weight, sharing.count), (2, 2));
+    free(living).await;
+    free(next).await;
+}
+
 pub async fn those_who_look_see_limit_and_holders(store: &Store) {
     let client = store.client().await;
     let semaphore = client.semaphore("s", 5);
