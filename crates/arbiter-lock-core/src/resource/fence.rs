@@ -1,10 +1,13 @@
-//! Fencing tokens: `max(time in µs, last + 1)`, remembered for a minute and for as long as
-//! they are ahead of the clock.
+//! Fencing tokens: `max(time in µs, last + 1)`. The last is remembered to the end of the ten
+//! seconds in which it lies, and for a minute more.
 
 use super::rows::Rows;
 use super::{Moment, Resource};
 
-const MEMORY_MS: u64 = 60_000;
+const TEN_SECONDS_US: u64 = 10_000_000;
+const TEN_SECONDS_MS: u64 = 10_000;
+/// Those of its own end, and six more.
+const MEMORY: u64 = 7;
 
 impl<R: Rows> Resource<R> {
     pub(super) fn draw_fence(&mut self, now: Moment) -> u64 {
@@ -12,9 +15,8 @@ impl<R: Rows> Resource<R> {
         let remembered = now.as_millis() <= root.fence_until;
         let last = if remembered { root.last_fence } else { 0 };
         let fence = now.as_micros().max(last + 1);
-        let ahead_ms = (fence - now.as_micros()).div_ceil(1_000);
         root.last_fence = fence;
-        root.fence_until = now.last_milli(MEMORY_MS + ahead_ms);
+        root.fence_until = (fence / TEN_SECONDS_US + MEMORY) * TEN_SECONDS_MS;
         fence
     }
 }

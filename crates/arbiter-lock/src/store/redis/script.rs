@@ -1,18 +1,19 @@
 //! The scripts: for each one function that makes the call. `reply` reads what it answers.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
 
 use arbiter_lock_core::{Limit, Mode, Request, Status};
-use redis::Cmd;
+use redis::{Cmd, RedisWrite};
 
 use super::keys::Keys;
 use crate::store::{Renewal, Write};
 
 /// A script's source and its hash, by which the server knows it.
 pub(super) struct Script {
-    source: &'static str,
+    source: String,
     sha1: String,
 }
 
@@ -29,8 +30,16 @@ const TYPICAL_BYTES: usize = 512;
 enum Arg<'a> {
     Text(&'a str),
     Number(u64),
-    Kind(Mode),
+    /// An acquire in that mode, with its ticket.
+    Wait(Mode, Option<u64>),
+    /// A try in that mode.
+    Try(Mode),
+    /// What a request says of itself after its id.
+    Rest(&'a Request),
 }
+
+/// How a request wants to hold, as the scripts read it.
+struct Kind(Mode);
 
 macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)+) => {
@@ -40,30 +49,41 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE = "lua/lock.lua" "lua/clock.lua" "lua/hold.lua" "lua/acquire_free.lua" "lua/keep.lua"
+    ACQUIRE = "lua/lock.lua" "lua/time.lua" "lua/acquire_free.lua" "lua/clock.lua" "lua/keep.lua"
         "lua/share.lua" "lua/queue.lua" "lua/acquire.lua";
-    END = "lua/lock.lua" "lua/end_alone.lua" "lua/clock.lua" "lua/hold.lua" "lua/keep.lua"
+    END = "lua/lock.lua" "lua/end_alone.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua"
         "lua/share.lua" "lua/queue.lua" "lua/end.lua";
-    BREAK = "lua/lock.lua" "lua/clock.lua" "lua/hold.lua" "lua/keep.lua" "lua/share.lua"
+    BREAK = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
         "lua/queue.lua" "lua/break.lua";
-    DOWNGRADE = "lua/lock.lua" "lua/clock.lua" "lua/hold.lua" "lua/keep.lua" "lua/share.lua"
+    DOWNGRADE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
         "lua/queue.lua" "lua/downgrade.lua";
-    RESIZE = "lua/lock.lua" "lua/clock.lua" "lua/hold.lua" "lua/keep.lua" "lua/share.lua"
+    RESIZE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
         "lua/queue.lua" "lua/resize.lua";
-    RENEW = "lua/clock.lua" "lua/keep.lua" "lua/renew.lua";
-    INSPECT = "lua/clock.lua" "lua/inspect.lua";
+    RENEW = "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/renew.lua";
+    INSPECT = "lua/time.lua" "lua/clock.lua" "lua/inspect.lua";
     PROCLAIM = "lua/proclaim.lua";
-    BEGIN_RUN = "lua/clock.lua" "lua/begin_run.lua";
-    FINISH_RUN = "lua/clock.lua" "lua/finish_run.lua";
-    LAST_RUN = "lua/clock.lua" "lua/last_run.lua";
+    BEGIN_RUN = "lua/time.lua" "lua/begin_run.lua";
+    FINISH_RUN = "lua/time.lua" "lua/finish_run.lua";
+    LAST_RUN = "lua/time.lua" "lua/last_run.lua";
     PROBE = "lua/probe.lua";
 }
 
+/// What a line `--+ name` stands for: pieces that stand in a short path too, where a function
+/// would cost too much.
+const PIECES: [(&str, &str); 2] = [
+    ("--+ fence\n", include_str!("lua/fence.lua")),
+    ("--+ alone\n", include_str!("lua/alone.lua")),
+];
+
 impl Script {
-    fn new(source: &'static str) -> Self {
+    fn new(source: &str) -> Self {
+        let pieces = PIECES.iter();
+        let source = pieces.fold(source.to_owned(), |source, (line, piece)| {
+            source.replace(line, piece)
+        });
         Self {
+            sha1: redis::Script::new(&source).get_hash().to_owned(),
             source,
-            sha1: redis::Script::new(source).get_hash().to_owned(),
         }
     }
 }
@@ -76,7 +96,7 @@ impl Call<'_> {
 
     /// The call with the script's source, for a server that does not know it.
     pub(super) fn by_source(&self) -> Cmd {
-        self.command("EVAL", self.script.source)
+        self.command("EVAL", &self.script.source)
     }
 
     fn command(&self, verb: &str, script: &str) -> Cmd {
@@ -87,11 +107,7 @@ impl Call<'_> {
             cmd.arg(&**key);
         }
         for arg in &self.args {
-            match arg {
-                Arg::Text(text) => cmd.arg(*text),
-                Arg::Number(number) => cmd.arg(*number),
-                Arg::Kind(mode) => cmd.arg(&*kind(*mode)),
-            };
+            cmd.write_arg_fmt(arg);
         }
         cmd
     }
@@ -111,21 +127,20 @@ fn of_lock<'a>(script: &'static Script, keys: &'a Keys, args: Vec<Arg<'a>>) -> C
 }
 
 pub(super) fn acquire<'a>(keys: &'a Keys, request: &'a Request, ticket: Option<u64>) -> Call<'a> {
-    let ticket = ticket.map_or(Arg::Text(""), Arg::Number);
-    let mut args = vec![Arg::Text("wait"), ticket];
-    args.extend(body(request));
-    of_lock(&ACQUIRE, keys, args)
+    of_lock(
+        &ACQUIRE,
+        keys,
+        asked(Arg::Wait(request.mode, ticket), request),
+    )
 }
 
 pub(super) fn try_acquire<'a>(keys: &'a Keys, request: &'a Request) -> Call<'a> {
-    let mut args = vec![Arg::Text("try"), Arg::Text("")];
-    args.extend(body(request));
-    of_lock(&ACQUIRE, keys, args)
+    of_lock(&ACQUIRE, keys, asked(Arg::Try(request.mode), request))
 }
 
 pub(super) fn end<'a>(keys: &'a Keys, request: &'a Request, tombstone: bool) -> Call<'a> {
-    let mut args = Vec::from(body(request));
-    args.push(Arg::Text(if tombstone { "1" } else { "" }));
+    let mut args = vec![Arg::Text(&request.id), Arg::Rest(request)];
+    args.extend(tombstone.then_some(Arg::Text("1")));
     of_lock(&END, keys, args)
 }
 
@@ -232,24 +247,41 @@ pub(super) fn probe() -> Call<'static> {
     }
 }
 
-fn body(request: &Request) -> [Arg<'_>; 5] {
-    [
+fn asked<'a>(how: Arg<'a>, request: &'a Request) -> Vec<Arg<'a>> {
+    vec![
+        how,
         Arg::Text(&request.id),
         Arg::Number(request.lease_ms),
-        Arg::Kind(request.mode),
         Arg::Text(&request.channel),
         Arg::Text(&request.label),
     ]
 }
 
-/// How a request wants to hold, as the scripts read it.
-fn kind(mode: Mode) -> Cow<'static, str> {
-    match mode {
-        Mode::Exclusive => "x".into(),
-        Mode::Shared { weight, limit } => match limit {
-            Limit::Unlimited => format!("s{weight}").into(),
-            Limit::Stated(limit) => format!("s{weight}/{limit}").into(),
-            Limit::Followed(limit) => format!("s{weight}~{limit}").into(),
-        },
+impl fmt::Display for Arg<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Wait(mode, None) => write!(f, "wait {}", Kind(mode)),
+            Self::Wait(mode, Some(ticket)) => write!(f, "wait {} {ticket}", Kind(mode)),
+            Self::Try(mode) => write!(f, "try {}", Kind(mode)),
+            Self::Rest(request) => {
+                let (kind, lease) = (Kind(request.mode), request.lease_ms);
+                write!(f, "{lease} {kind} {} {}", request.channel, request.label)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Mode::Exclusive => f.write_str("x"),
+            Mode::Shared { weight, limit } => match limit {
+                Limit::Unlimited => write!(f, "s{weight}"),
+                Limit::Stated(limit) => write!(f, "s{weight}/{limit}"),
+                Limit::Followed(limit) => write!(f, "s{weight}~{limit}"),
+            },
+        }
     }
 }

@@ -1,13 +1,15 @@
 -- Grants the request, or queues it; repeated, a look. Or tries, and queues nothing.
 --
 -- KEYS     lock, last fence, queue, shared holds
--- ARGV     'wait' or 'try', ticket or '', request id, lease in ms, kind, channel, label
+-- ARGV     'wait <kind>', 'wait <kind> <ticket>' or 'try <kind>', request id, lease in ms, channel,
+--          label
 -- Returns  'granted <now µs> <fence> <life ms>'
 --          {'queued', now µs, ticket, place, again, owner, fence, since µs, life ms, label}
 --          {'busy', now µs, waiting, again, owner, fence, since µs, life ms, label}
 --          {'refused', now µs, 'above' or 'differs', the limit in force or ''}
 --          {'ended', now µs}, {'foreign-data'}
 -- A life of -1 has no end, of -2 is nobody's.
+local mode, kind, ticket = string.match(how, '^(%a+) (%S+) ?(%d*)$')
 if not held[1] and call('EXISTS', lock) == 1 then
   return {'foreign-data'}
 end
@@ -67,7 +69,7 @@ if refused then
   return refused
 end
 if admits(weight, limit) and call('EXISTS', queue) == 0 then
-  local fence = grant(id, lease, kind, life, label)
+  local fence = grant(id, kind, life, label)
   if mode == 'wait' and has_queued then
     touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
   end
@@ -92,7 +94,7 @@ if not alone then
   fence, again = hand_over(mode == 'wait' and body, has_queued, life)
   local may_try = mode == 'try' and not again and not known[3] and not known[4]
   if may_try and call('ZCOUNT', queue, 1, '+inf') == 0 and admits(weight, limit) then
-    fence = grant(id, lease, kind, life, label)
+    fence = grant(id, kind, life, label)
     if call('EXISTS', queue) == 1 then
       touch('-' .. now_text, 'g')
     end

@@ -1,6 +1,10 @@
--- The short path of acquire and of try: a free lock that nobody waits for.
-local mode, ticket, id, lease, kind, channel, label = unpack(ARGV)
-local held = call('HMGET', lock, 'owner', 'fence', 'since', 'label')
-if not held[1] and ticket == '' and kind == 'x' and call('EXISTS', lock, queue) == 0 then
-  return 'granted ' .. now_text .. ' ' .. hold(id, lease, lease, label) .. ' ' .. lease
+-- The short path of acquire and of try: a free lock that nobody waits for. It calls no function of
+-- ours, since each costs more than a call of the server's.
+local how, id, lease, channel, label = unpack(ARGV)
+if (how == 'wait x' or how == 'try x') and call('EXISTS', lock, queue) == 0 then
+  local life = lease
+  --+ fence
+  --+ alone
+  return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. life
 end
+local held = call('HMGET', lock, 'owner', 'fence')

@@ -1,6 +1,4 @@
--- The server's time, taken once.
-local clock = redis.call('TIME')
-local now_text = clock[1] .. string.sub('00000' .. clock[2], -6)
+-- The server's time as numbers.
 local now = tonumber(now_text)
 local now_ms = math.floor(now / 1000)
 

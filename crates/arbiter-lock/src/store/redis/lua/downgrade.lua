@@ -36,7 +36,7 @@ else
   life = life_after(call('PTTL', lock), held[4])
   alone = false
   begin_to_share(fence, false)
-  join(id, fence, 1, held[3], held[4] or '0', held[5], now_ms + life)
+  join(id, fence, 1, held[3] or fence, held[4] or '0', held[5], now_ms + life)
 end
 local _, again = hand_over()
 return {'downgraded', now_text, again and 1 or 0, life}

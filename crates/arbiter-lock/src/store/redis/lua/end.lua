@@ -1,28 +1,30 @@
 -- Releases or abandons: frees what the request holds, or leaves the queue, and hands over.
 --
 -- KEYS     lock, last fence, queue, shared holds
--- ARGV     request id, lease in ms, kind, channel, label, '1' to leave a tombstone or ''
+-- ARGV     request id, '<lease in ms> <kind> <channel> <label>', '1' to leave a tombstone
 -- Returns  'released', or {'released' or 'left' or 'not-yours', now µs, again}
 -- Deletes before it writes: at the memory limit a first write would be refused.
-if see(held[1], held[2]) then
-  floor(true)
-end
-if sharing then
-  is_mine = leave(id)
+if not is_mine then
+  has_queue = call('EXISTS', queue) == 1
+  local held = call('HMGET', lock, 'owner', 'fence')
+  if see(held[1], held[2]) then
+    floor(true)
+  end
+  if sharing then
+    is_mine = leave(id)
+  end
 end
 local waited, again = false, false
 if has_queue then
-  local body = id .. ' ' .. lease .. ' ' .. kind .. ' ' .. channel .. ' ' .. label
+  local body = id .. ' ' .. rest
   waited = 0 < call('ZREM', queue, 'w' .. body, 'p' .. body)
-  call('ZREM', queue, 's' .. body, 'l' .. body, 'm' .. id)
-  if is_mine and not sharing then
-    call('ZREM', queue, 'g')
-  end
+  local latest = is_mine and not sharing and 'g' or 'm' .. id
+  call('ZREM', queue, 'm' .. id, 's' .. body, 'l' .. body, latest)
 end
-if tombstone == '1' then
+if tombstone then
   touch('-' .. now_text, 't' .. id)
 end
-if has_queue and not alone and (sharing or call('EXISTS', lock) == 0) then
+if has_queue and not alone and (is_mine or sharing or call('EXISTS', lock) == 0) then
   local _
   _, again = hand_over()
 end

@@ -46,7 +46,7 @@ end
 
 local status = {
   'status', now_text, redis.call('ZCOUNT', queue, 1, '+inf'),
-  held[1] or '', held[2] or '', held[3] or '', life, held[4] or '',
+  held[1] or '', held[2] or '', held[3] or held[2] or '', life, held[4] or '',
   held[5] and '=' .. held[5] or '',
   count, held[6] or '', text(weight), #sharers / 6,
 }

@@ -93,11 +93,11 @@ local function hand_over(mine, mine_has_queued, mine_life)
       if mine_has_queued then
         touch('-' .. now_text, 'm' .. id)
       end
-      my_fence = grant(id, lease, kind, mine_life, label)
+      my_fence = grant(id, kind, mine_life, label)
     elseif live and listens(channel) then
       touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
       local life = math.min(tonumber(lease), 2000)
-      local fence = grant(id, lease, kind, life, label)
+      local fence = grant(id, kind, life, label)
       redis.pcall('PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
     else
       call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)

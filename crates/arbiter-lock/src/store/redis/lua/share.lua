@@ -110,13 +110,14 @@ local function join(id, fence, weight, since, stopping, label, milli)
 end
 
 -- Writes a hold that was admitted, and answers its fence.
-local function grant(id, lease, kind, life, label)
+local function grant(id, kind, life, label)
   local weight, limit = parts(kind)
+  --+ fence
   if not weight then
     alone = true
-    return hold(id, lease, life, label)
+    --+ alone
+    return fence
   end
-  local fence = draw()
   if not sharing then
     begin_to_share(fence, limit)
   end
@@ -128,7 +129,8 @@ end
 local function holder()
   local held = call('HMGET', lock, 'owner', 'fence', 'since', 'label')
   if not sharing then
-    return held[1] or '', held[2] or '', held[3] or '', call('PTTL', lock), held[4] or ''
+    local since = held[3] or held[2] or ''
+    return held[1] or '', held[2] or '', since, call('PTTL', lock), held[4] or ''
   end
   local longest = call('ZREVRANGE', share, 0, 0, 'WITHSCORES')
   local _, _, since, _, label = record_of(string.sub(longest[1], 2))
