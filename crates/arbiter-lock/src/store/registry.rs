@@ -61,6 +61,12 @@ impl Registry {
         slots.iter().for_each(|slot| slot.bell.notify_one());
     }
 
+    /// How many wait.
+    #[cfg(feature = "redis")]
+    pub(crate) fn len(&self) -> usize {
+        self.slots().len()
+    }
+
     /// Whether nobody waits.
     #[cfg(feature = "embedded")]
     pub(crate) fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, LostReason, RefusedKind};
+use arbiter_lock::{Asked, Client, Error, LostReason, RefusedKind};
 use testkit::{Server, unique_name};
 
 use crate::faults::{held, key};
@@ -192,6 +192,32 @@ async fn the_rights_that_the_documentation_lists_suffice() {
         .unwrap()
         .unwrap();
     assert!(client.lock(&name).break_now(next.fence()).await.unwrap());
+    use_every_other_face(&client).await;
+}
+
+async fn use_every_other_face(client: &Client) {
+    let catalogue = client.rw_lock("catalogue");
+    let writer = catalogue.write().await.unwrap();
+    writer.downgrade().await.unwrap();
+    let readers = [catalogue.read().await, catalogue.read().await].map(Result::unwrap);
+    client.lock("catalogue").inspect().await.unwrap();
+    let asked = client.lock("catalogue").ask_to_stop(writer.fence()).await;
+    assert!(matches!(asked.unwrap(), Asked::Told { .. }));
+    for guard in [writer].into_iter().chain(readers) {
+        guard.release().await.unwrap();
+    }
+    let semaphore = client.semaphore("permits", 3).lease_time(ms(300));
+    let permits = semaphore.acquire_many(2).await.unwrap();
+    let lapsing = semaphore.clone().watchdog(false).acquire().await.unwrap();
+    assert_eq!(lapsing.lost().await, LostReason::Expired);
+    semaphore.resize(4).await.unwrap();
+    permits.release().await.unwrap();
+    let leadership = client.election("leader").campaign("me").await.unwrap();
+    leadership.proclaim("still me").await.unwrap();
+    leadership.resign().await.unwrap();
+    let job = client.once("job").every(Duration::from_secs(60));
+    let _ = job.run(|_| async { Ok::<(), Error>(()) }).await.unwrap();
+    assert!(job.last_run().await.unwrap().is_some());
 }
 
 #[cfg(feature = "tls")]

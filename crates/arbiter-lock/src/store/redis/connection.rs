@@ -103,20 +103,28 @@ impl Connection {
         let begun = Instant::now();
         let up = self.up(limit).await?;
         let left = limit.saturating_sub(begun.elapsed());
-        match self.send(&up, &call.by_hash(), left).await {
+        let is_alone = self.0.waiters() <= call.own_waiters();
+        match self.send(&up, &call.by_hash(), left, is_alone).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
-                self.send(&up, &call.by_source(), left).await
+                self.send(&up, &call.by_source(), left, is_alone).await
             }
             result => result,
         }
     }
 
     /// Sends one command, once.
-    async fn send(&self, up: &Arc<Up>, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
+    async fn send(
+        &self,
+        up: &Arc<Up>,
+        cmd: &Cmd,
+        limit: Duration,
+        is_alone: bool,
+    ) -> Result<Value, Failure> {
         let mut connection = up.line.connection.clone();
-        let answer = tokio::time::timeout(limit, connection.send_packed_command(cmd)).await;
-        let answer = match answer {
+        let answer = connection.send_packed_command(cmd);
+        let answer = up.line.driver.answer(answer, is_alone);
+        let answer = match tokio::time::timeout(limit, answer).await {
             Ok(answer) => {
                 up.line.arrived.understood();
                 answer.and_then(Value::extract_error)
@@ -172,6 +180,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many of this runtime wait for messages.
+    fn waiters(&self) -> usize {
+        let registry = self.ears.as_ref().and_then(|ears| ears.registry.upgrade());
+        registry.map_or(0, |registry| registry.len())
+    }
+
     /// Drops a connection that has gone silent. Callers in a hurry do not know whether it has:
     /// their answers may come a moment later.
     fn give_up(self: &Arc<Self>, up: &Arc<Up>, limit: Duration) {
@@ -186,6 +200,7 @@ impl Shared {
         let mut connection = up.line.connection.clone();
         let ping = redis::cmd("PING");
         let answer = connection.send_packed_command(&ping);
+        let answer = up.line.driver.answer(answer, false);
         match tokio::time::timeout(self.limits.command, answer).await {
             Ok(Ok(_)) => up.unanswered.store(0, Ordering::Relaxed),
             _ => self.retire(&up),

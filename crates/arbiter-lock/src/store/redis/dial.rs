@@ -6,25 +6,19 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
 
 use super::bounded::{Arrived, Bounded};
+use super::driver::Driver;
 use super::failure::failure_of;
 use super::target::{Place, Target};
 use crate::store::{Failure, FailureKind};
 
-/// A connection and the task that drives it.
+/// A connection and what drives it.
 pub(super) struct Line {
     pub(super) connection: MultiplexedConnection,
     /// What has arrived on it.
     pub(super) arrived: Arrived,
-    driver: AbortHandle,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    pub(super) driver: Driver,
 }
 
 /// How many commands may stand in front of the driver before callers wait for room.
@@ -118,10 +112,9 @@ where
             may_have_run: false,
             ..failure_of(&e)
         })?;
-    let driver = tokio::spawn(super::driver::Gathering::new(driver)).abort_handle();
     Ok(Line {
         connection,
         arrived,
-        driver,
+        driver: Driver::start(driver),
     })
 }

@@ -1,34 +1,270 @@
-//! Drives a shared connection so that the commands of many tasks go out in one write.
+//! Drives a shared connection: it reads and writes for all who call.
+//!
+//! A caller that is alone drives the connection in its own polls, and so pays for no change of
+//! tasks. As soon as somebody else calls, or waits for a message, a task drives for all and
+//! gathers what they send into few writes. So a caller that is not polled holds nobody up: whoever
+//! comes next puts the task in charge.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
-/// Steps aside once at each wake before it polls the driver: whatever other tasks are about to
-/// send is then gathered into one write.
-pub(super) struct Gathering<F> {
-    driver: Pin<Box<F>>,
-    has_stepped_aside: bool,
+use tokio::task::AbortHandle;
+
+/// The driver of one connection; dropped, it closes it.
+pub(super) struct Driver {
+    engine: Arc<Engine>,
+    task: AbortHandle,
 }
 
-impl<F> Gathering<F> {
-    pub(super) fn new(driver: F) -> Self {
-        Self {
-            driver: Box::pin(driver),
+type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Engine {
+    /// Polled by whoever is in charge, always with the engine itself as the waker.
+    connection: Mutex<Option<Connection>>,
+    charge: Mutex<Charge>,
+    is_closed: AtomicBool,
+}
+
+/// Who is woken when the connection can go on.
+#[derive(Default)]
+struct Charge {
+    task: Option<Waker>,
+    /// Calls that have begun and not ended.
+    calls: usize,
+    /// The number of the call in charge, if one is.
+    call: Option<u64>,
+    caller: Option<Waker>,
+    next_number: u64,
+    /// The caller in charge is about to look at `is_due`.
+    is_looking: bool,
+    /// The connection could go on since it was last polled.
+    is_due: bool,
+}
+
+impl Driver {
+    /// Drives from now on, on the runtime in which this is called.
+    pub(super) fn start(connection: impl Future<Output = ()> + Send + 'static) -> Self {
+        let engine = Arc::new(Engine {
+            connection: Mutex::new(Some(Box::pin(connection))),
+            charge: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        });
+        let task = Task {
+            engine: engine.clone(),
             has_stepped_aside: false,
+        };
+        Self {
+            engine,
+            task: tokio::spawn(task).abort_handle(),
+        }
+    }
+
+    /// Waits for the answer to a call, which may drive if it is alone: if nobody else waits for
+    /// a message.
+    pub(super) async fn answer<T>(&self, answer: impl Future<Output = T>, is_alone: bool) -> T {
+        let call = Call::begin(&self.engine, is_alone);
+        let mut answer = std::pin::pin!(answer);
+        std::future::poll_fn(|cx| call.poll(answer.as_mut(), cx)).await
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.engine.close();
+    }
+}
+
+impl Engine {
+    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn charge(&self) -> MutexGuard<'_, Charge> {
+        self.charge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the connection go on as far as it can.
+    fn drive(self: &Arc<Self>) -> Poll<()> {
+        self.charge().is_due = false;
+        let waker = Waker::from(self.clone());
+        let mut connection = self.connection();
+        let driven = connection.as_mut().map_or(Poll::Ready(()), |connection| {
+            connection.as_mut().poll(&mut Context::from_waker(&waker))
+        });
+        if driven.is_ready() {
+            *connection = None;
+        }
+        drop(connection);
+        if self.is_closed.load(Ordering::SeqCst) {
+            self.close();
+        }
+        driven
+    }
+
+    /// Closes the connection; while it is being polled, perhaps by this very thread, that is left
+    /// to whoever polls it.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        if let Ok(mut connection) = self.connection.try_lock() {
+            let closed = connection.take();
+            drop(connection);
+            drop(closed);
+        }
+    }
+
+    /// Puts the task in charge, if a call is.
+    fn dismiss(&self, mut charge: MutexGuard<'_, Charge>) {
+        if charge.call.take().is_none() {
+            return;
+        }
+        charge.is_looking = false;
+        let caller = charge.caller.take();
+        let task = charge.task.clone().filter(|_| charge.is_due);
+        drop(charge);
+        [caller, task].into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Engine {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut charge = self.charge();
+        charge.is_due = true;
+        let woken = match charge.call {
+            Some(_) if charge.is_looking => None,
+            Some(_) => charge.caller.clone(),
+            None => charge.task.clone(),
+        };
+        drop(charge);
+        if let Some(waker) = woken {
+            waker.wake();
         }
     }
 }
 
-impl<F: Future<Output = ()>> Future for Gathering<F> {
+/// A call, from before it is sent until it is answered or given up.
+struct Call<'a> {
+    engine: &'a Arc<Engine>,
+    /// Its number, if it may drive.
+    number: Option<u64>,
+}
+
+impl<'a> Call<'a> {
+    fn begin(engine: &'a Arc<Engine>, is_alone: bool) -> Self {
+        let mut charge = engine.charge();
+        charge.calls += 1;
+        if charge.calls == 1 && is_alone {
+            charge.next_number += 1;
+            charge.call = Some(charge.next_number);
+            let number = charge.call;
+            return Self { engine, number };
+        }
+        engine.dismiss(charge);
+        Self {
+            engine,
+            number: None,
+        }
+    }
+
+    /// Whether the call is in charge; if so, it is about to drive.
+    fn takes_the_wheel(&self, waker: &Waker) -> bool {
+        let Some(number) = self.number else {
+            return false;
+        };
+        let mut charge = self.engine.charge();
+        if charge.call != Some(number) {
+            return false;
+        }
+        charge.is_looking = true;
+        match &mut charge.caller {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        true
+    }
+
+    fn poll<T>(
+        &self,
+        mut answer: Pin<&mut impl Future<Output = T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        if !self.takes_the_wheel(cx.waker()) {
+            return answer.poll(cx);
+        }
+        // Nobody but this call drives, and so brings the answer, for as long as it is in charge;
+        // when it is dismissed it is woken, and then listens.
+        let mut deaf = Context::from_waker(Waker::noop());
+        if let Poll::Ready(answered) = answer.as_mut().poll(&mut deaf) {
+            return Poll::Ready(answered);
+        }
+        let is_over = self.engine.drive().is_ready();
+        if let Poll::Ready(answered) = answer.poll(&mut deaf) {
+            return Poll::Ready(answered);
+        }
+        let mut charge = self.engine.charge();
+        if charge.call == self.number {
+            charge.is_looking = false;
+            if charge.is_due || is_over {
+                drop(charge);
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut charge = self.engine.charge();
+        charge.calls -= 1;
+        if self.number.is_some() && charge.call == self.number {
+            charge.caller = None;
+            self.engine.dismiss(charge);
+        }
+    }
+}
+
+/// Drives for all, unless a caller does.
+struct Task {
+    engine: Arc<Engine>,
+    has_stepped_aside: bool,
+}
+
+impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.has_stepped_aside {
+        let mut charge = self.engine.charge();
+        match &mut charge.task {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        if charge.call.is_some() {
+            return Poll::Pending;
+        }
+        let calls = charge.calls;
+        drop(charge);
+        // Whatever other tasks are about to send is gathered into one write.
+        if !self.has_stepped_aside && 1 < calls {
             self.has_stepped_aside = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.has_stepped_aside = false;
-        self.driver.as_mut().poll(cx)
+        self.engine.drive()
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.engine.close();
     }
 }

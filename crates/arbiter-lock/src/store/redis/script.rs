@@ -89,6 +89,11 @@ impl Script {
 }
 
 impl Call<'_> {
+    /// How many waiters have been registered for the call itself.
+    pub(super) fn own_waiters(&self) -> usize {
+        usize::from(std::ptr::eq(self.script, &*ACQUIRE))
+    }
+
     /// The call by the script's hash.
     pub(super) fn by_hash(&self) -> Cmd {
         self.command("EVALSHA", &self.script.sha1)

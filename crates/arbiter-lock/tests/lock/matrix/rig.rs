@@ -31,7 +31,7 @@ pub(super) fn words(args: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
 pub(super) fn begins_with(args: &[Vec<u8>], word: &[u8]) -> bool {
     words(args)
         .and_then(|words| words.first())
-        .is_some_and(|first| first == word)
+        .is_some_and(|first| first.split(|byte| *byte == b' ').next() == Some(word))
 }
 
 pub(super) fn is_acquire(args: &[Vec<u8>]) -> bool {
@@ -49,7 +49,11 @@ pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usi
 }
 
 pub(super) fn is_end(args: &[Vec<u8>]) -> bool {
-    is_call(args, 4, b"arbiter.share", 6)
+    let counts = [2, 3];
+    counts
+        .iter()
+        .any(|count| is_call(args, 4, b"arbiter.share", *count))
+        && tells_of_itself(args)
 }
 
 pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
@@ -57,7 +61,12 @@ pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
 }
 
 pub(super) fn is_downgrade(args: &[Vec<u8>]) -> bool {
-    is_call(args, 4, b"arbiter.share", 3)
+    is_call(args, 4, b"arbiter.share", 3) && !tells_of_itself(args)
+}
+
+/// Whether the second word is what a request says of itself.
+fn tells_of_itself(args: &[Vec<u8>]) -> bool {
+    words(args).is_some_and(|words| words[1].contains(&b' '))
 }
 
 pub(super) fn is_resize(args: &[Vec<u8>]) -> bool {

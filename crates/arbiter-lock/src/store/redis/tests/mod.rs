@@ -1,6 +1,7 @@
 //! The scripts against the core, and each on its own.
 
 mod comparison;
+mod driver;
 mod rig;
 mod scenes;
 mod scripts;

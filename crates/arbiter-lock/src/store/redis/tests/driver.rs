@@ -1,0 +1,79 @@
+//! Who drives a connection, and that no wake is lost when that changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::driver::Driver;
+
+/// A connection that answers what it is sent, and can go on once more right after each answer.
+fn echo() -> (
+    Driver,
+    mpsc::UnboundedSender<oneshot::Sender<()>>,
+    Arc<AtomicUsize>,
+) {
+    let (calls, mut called) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counted = polls.clone();
+    let connection = std::future::poll_fn(move |cx| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        while let Poll::Ready(call) = called.poll_recv(cx) {
+            let Some(answer) = call else {
+                return Poll::Ready(());
+            };
+            let _ = answer.send(());
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    });
+    (Driver::start(connection), calls, polls)
+}
+
+async fn call(calls: &mpsc::UnboundedSender<oneshot::Sender<()>>) {
+    let (answer, answered) = oneshot::channel();
+    calls.send(answer).unwrap();
+    answered.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_comes_right_after_the_answer_to_the_one_who_drives_is_seen() {
+    let (driver, calls, polls) = echo();
+    tokio::task::yield_now().await;
+    driver.answer(call(&calls), true).await;
+    let before = polls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(polls.load(Ordering::SeqCst), before + 1);
+}
+
+#[tokio::test]
+async fn one_who_is_alone_drives_in_its_own_polls() {
+    let (driver, calls, polls) = echo();
+    tokio::task::yield_now().await;
+    let before = polls.load(Ordering::SeqCst);
+    let mut alone = std::pin::pin!(driver.answer(call(&calls), true));
+    let answered = std::future::poll_fn(|cx| Poll::Ready(alone.as_mut().poll(cx))).await;
+    assert!(answered.is_ready());
+    assert_eq!(polls.load(Ordering::SeqCst), before + 1);
+    let mut second = std::pin::pin!(driver.answer(call(&calls), false));
+    let answered = std::future::poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx))).await;
+    assert!(answered.is_pending(), "the task drives");
+    second.await;
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_itself_while_it_is_driven_is_gone() {
+    let slot = Arc::new(std::sync::Mutex::new(None::<Driver>));
+    let (gone, held) = (Arc::new(()), slot.clone());
+    let kept = gone.clone();
+    let connection = std::future::poll_fn(move |_| {
+        let _kept = &kept;
+        drop(held.lock().unwrap().take());
+        Poll::<()>::Pending
+    });
+    *slot.lock().unwrap() = Some(Driver::start(connection));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(Arc::strong_count(&gone), 1);
+}
