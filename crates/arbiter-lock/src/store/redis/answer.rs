@@ -10,7 +10,7 @@ pub(super) struct Answer(std::vec::IntoIter<Value>);
 /// Numbers that a double holds exactly.
 const END_OF_NUMBERS: u64 = 1 << 53;
 /// Into how many words a line is split at the most: no answer that is a line has more.
-const MOST_WORDS: usize = 8;
+const MOST_WORDS: usize = 10;
 
 pub(super) fn malformed(what: &str) -> Failure {
     let shown: String = what.chars().take(80).collect();

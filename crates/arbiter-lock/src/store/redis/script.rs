@@ -49,10 +49,10 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE = "lua/lock.lua" "lua/time.lua" "lua/acquire_free.lua" "lua/clock.lua" "lua/keep.lua"
-        "lua/share.lua" "lua/queue.lua" "lua/acquire.lua";
-    END = "lua/lock.lua" "lua/end_alone.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua"
-        "lua/share.lua" "lua/queue.lua" "lua/end.lua";
+    ACQUIRE = "lua/lock.lua" "lua/time.lua" "lua/acquire_free.lua" "lua/acquire_held.lua"
+        "lua/clock.lua" "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/acquire.lua";
+    END = "lua/lock.lua" "lua/end_alone.lua" "lua/time.lua" "lua/end_passed.lua" "lua/clock.lua"
+        "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/end.lua";
     BREAK = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
         "lua/queue.lua" "lua/break.lua";
     DOWNGRADE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"

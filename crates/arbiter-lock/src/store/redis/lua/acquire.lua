@@ -4,7 +4,8 @@
 -- ARGV     'wait <kind>', 'wait <kind> <ticket>' or 'try <kind>', request id, lease in ms, channel,
 --          label
 -- Returns  'granted <now µs> <fence> <life ms>'
---          {'queued', now µs, ticket, place, again, owner, fence, since µs, life ms, label}
+--          {'queued', now µs, ticket, place, again, owner, fence, since µs, life ms, label}, or the
+--          same as a line
 --          {'busy', now µs, waiting, again, owner, fence, since µs, life ms, label}
 --          {'refused', now µs, 'above' or 'differs', the limit in force or ''}
 --          {'ended', now µs}, {'foreign-data'}

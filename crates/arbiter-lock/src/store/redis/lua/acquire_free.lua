@@ -7,4 +7,3 @@ if (how == 'wait x' or how == 'try x') and call('EXISTS', lock, queue) == 0 then
   --+ alone
   return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. life
 end
-local held = call('HMGET', lock, 'owner', 'fence')

@@ -1,0 +1,24 @@
+-- The short path of handing over: to one who will hold alone, has looked, and listens. Or nobody
+-- waits, and what was granted is forgotten.
+if is_mine and not tombstone then
+  local mark, head = 'm' .. id, call('ZRANGEBYSCORE', queue, 1, '+inf', 'LIMIT', 0, 1)[1]
+  if not head then
+    call('ZREM', queue, mark, 'g')
+    return 'released'
+  end
+  local body = string.sub(head, 2)
+  local id, lease, channel, label = string.match(body, '^(%S+) (%d+) x (%S+) (.*)$')
+  local seen = id and call('ZMSCORE', queue, 's' .. body, 'f') or {}
+  local at, floor = tonumber(seen[1]), tonumber(seen[2] or 1)
+  local is_live = at and tonumber(now_text) + at <= 2500000 and at < floor
+  if is_live and redis.pcall('PUBSUB', 'NUMSUB', channel)[2] ~= 0 then
+    call('ZREM', queue, head, 's' .. body, mark)
+    call('ZADD', queue, '-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
+    call('PEXPIRE', queue, 60000)
+    local life = math.min(tonumber(lease), 2000)
+    --+ fence
+    --+ alone
+    redis.pcall('PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
+    return 'released'
+  end
+end
