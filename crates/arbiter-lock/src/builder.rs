@@ -144,7 +144,9 @@ impl ClientBuilder {
         let (store, clock) = store_of_url(url, self.server)?;
         let inner = Inner::new(store, clock, self.logger, self.store_timeout, self.defaults);
         let probed = inner.clone();
-        inner.run(async move { probed.probe().await }).await??;
+        inner
+            .run(move || async move { probed.probe().await })
+            .await??;
         Ok(Client { inner })
     }
 }

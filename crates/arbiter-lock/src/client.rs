@@ -182,7 +182,7 @@ impl Client {
         // At the limit, whatever has not been released is declared lost.
         let quiet = self
             .inner
-            .run(async move { tokio::time::timeout(limit, quiet).await });
+            .run(move || async move { tokio::time::timeout(limit, quiet).await });
         if let Ok(Ok(())) = quiet.await {
             return 0;
         }
@@ -282,16 +282,17 @@ impl Inner {
         self.logger.log(event);
     }
 
-    /// Runs a future where there is a tokio runtime: here, or else on the client's own thread.
+    /// Does the work where there is a tokio runtime: here, or else on the client's own thread. The
+    /// future is made only there, since one that is handed on is kept twice.
     ///
     /// The outer error is that there is no such thread to be had.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Error> {
+    pub(crate) async fn run<W>(&self, work: impl FnOnce() -> W) -> Result<W::Output, Error>
+    where
+        W: Future<Output: Send> + Send + 'static,
+    {
         match Handle::try_current() {
-            Ok(_) => Ok(work.await),
-            Err(_) => self.service()?.run(work).await,
+            Ok(_) => Ok(work().await),
+            Err(_) => self.service()?.run(work()).await,
         }
     }
 

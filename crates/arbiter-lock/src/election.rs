@@ -67,7 +67,8 @@ impl Election {
     /// # Cancel safety
     /// As [`Lock::acquire`](crate::Lock::acquire). The value may have been seen for a moment.
     pub async fn campaign(&self, value: &str) -> Result<Leadership, Error> {
-        self.lock.inner.run(self.campaigning(value)?).await?
+        let campaigning = self.campaigning(value)?;
+        self.lock.inner.run(|| campaigning).await?
     }
 
     /// Leads if that is possible at once, and nobody waits for it.
@@ -177,7 +178,8 @@ impl Election {
     /// # Cancel safety
     /// It changes nothing.
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
-        self.lock.inner.run(self.looking()?).await?
+        let looking = self.looking()?;
+        self.lock.inner.run(|| looking).await?
     }
 
     /// As [`Election::leader`], for callers that may block.

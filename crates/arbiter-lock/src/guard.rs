@@ -80,7 +80,7 @@ impl Guard {
         let grip = self.grip.clone();
         self.grip
             .inner
-            .run(async move { grip.refresh().await })
+            .run(move || async move { grip.refresh().await })
             .await?
     }
 
@@ -128,7 +128,7 @@ impl Guard {
         let asking = self.writers();
         self.grip
             .inner
-            .run(async move { grip.downgrade(asking).await })
+            .run(move || async move { grip.downgrade(asking).await })
             .await?
     }
 
@@ -163,7 +163,7 @@ impl Guard {
     /// hear whether the work was protected to its end.
     pub async fn release(self) -> Result<(), Error> {
         let inner = self.grip.inner.clone();
-        inner.run(self.released()).await?
+        inner.run(|| self.released()).await?
     }
 
     /// As [`Guard::release`], for callers that may block.

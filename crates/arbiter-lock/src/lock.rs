@@ -174,7 +174,8 @@ impl Lock {
     /// its place. A future that is not polled does not wait: it is passed over.
     #[doc(alias = "Lock")]
     pub async fn acquire(&self) -> Result<Guard, Error> {
-        self.inner.run(self.acquiring()?).await?
+        let asked = self.asked()?;
+        self.inner.run(|| asked.acquire()).await?
     }
 
     /// Acquires the lock if that is possible at once, and nobody waits for it.
@@ -210,24 +211,17 @@ impl Lock {
     pub(crate) fn acquiring(
         &self,
     ) -> Result<impl Future<Output = Result<Guard, Error>> + Send + 'static, Error> {
-        let Self {
-            inner,
-            mode,
-            options,
-            nest,
-            ..
-        } = self.clone();
-        let name = self.checked_name()?;
-        Ok(async move {
-            match nest {
-                Some(nest) => nest.acquire(inner, name, mode, options).await,
-                None => {
-                    let hold =
-                        waiting::acquire(inner.clone(), name, mode, options, News::default())
-                            .await?;
-                    Ok(Guard::new(Grip::new(inner, hold)))
-                }
-            }
+        Ok(self.asked()?.acquire())
+    }
+
+    /// What an acquire takes along.
+    fn asked(&self) -> Result<Asking, Error> {
+        Ok(Asking {
+            name: self.checked_name()?,
+            inner: self.inner.clone(),
+            mode: self.mode,
+            options: self.options.clone(),
+            nest: self.nest.clone(),
         })
     }
 
@@ -270,7 +264,8 @@ impl Lock {
     /// # Cancel safety
     /// It changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
-        self.inner.run(self.inspecting()?).await?
+        let inspecting = self.inspecting()?;
+        self.inner.run(|| inspecting).await?
     }
 
     /// As [`Lock::inspect`], for callers that may block.
@@ -342,13 +337,39 @@ impl Lock {
             said.map(|said| said.reply)
                 .map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))
         };
-        self.inner.run(breaking).await?
+        self.inner.run(|| breaking).await?
     }
 
     pub(crate) fn checked_name(&self) -> Result<Name, Error> {
         self.name
             .clone()
             .map_err(|e| Invalid::error("name", e.to_string()))
+    }
+}
+
+/// A lock that is about to be acquired.
+struct Asking {
+    inner: Arc<Inner>,
+    name: Name,
+    mode: Mode,
+    options: Arc<Options>,
+    nest: Option<Arc<Nest>>,
+}
+
+impl Asking {
+    async fn acquire(self) -> Result<Guard, Error> {
+        let Self {
+            inner,
+            name,
+            mode,
+            options,
+            nest,
+        } = self;
+        if let Some(nest) = nest {
+            return nest.acquire(inner, name, mode, options).await;
+        }
+        let hold = waiting::acquire(inner.clone(), name, mode, options, News::default()).await?;
+        Ok(Guard::new(Grip::new(inner, hold)))
     }
 }
 

@@ -72,7 +72,8 @@ impl LockAll {
     /// # Cancel safety
     /// Dropped, it gives back what it has taken, and leaves the queue, as [`Lock::acquire`] does.
     pub async fn acquire(&self) -> Result<GuardAll, Error> {
-        self.lock.inner.run(self.acquiring()?).await?
+        let acquiring = self.acquiring()?;
+        self.lock.inner.run(|| acquiring).await?
     }
 
     /// Acquires all of them if that is possible at once, and nobody waits for any. Otherwise what

@@ -190,7 +190,8 @@ impl Once {
     /// # Ok(()) }
     /// ```
     pub async fn begin(&self) -> Result<Begun, Error> {
-        self.lock.inner.run(self.beginning()?).await?
+        let beginning = self.beginning()?;
+        self.lock.inner.run(|| beginning).await?
     }
 
     /// As [`Once::begin`], for callers that may block.
@@ -229,7 +230,7 @@ impl Once {
                 None => Ok(None),
             }
         };
-        self.lock.inner.run(looking).await?
+        self.lock.inner.run(|| looking).await?
     }
 
     fn record(&self) -> Result<Record, Error> {

@@ -191,7 +191,7 @@ impl Semaphore {
     pub async fn resize(&self, permits: u32) -> Result<Option<u32>, Error> {
         let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
         let resizing = resize(inner.clone(), name, at_least_one(permits)?);
-        inner.run(resizing).await?
+        inner.run(|| resizing).await?
     }
 
     /// As [`Semaphore::resize`], for callers that may block.

@@ -48,15 +48,17 @@ impl Service {
     }
 
     /// Runs the work on the thread, for a caller of another executor.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> impl Future<Output = Result<T, Error>> + Send + 'static {
         let mut task = AbortOnDrop(self.runtime.spawn(work));
-        match (&mut task.0).await {
-            Ok(done) => Ok(done),
-            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            Err(_) => Err(Error::Closed),
+        async move {
+            match (&mut task.0).await {
+                Ok(done) => Ok(done),
+                Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+                Err(_) => Err(Error::Closed),
+            }
         }
     }
 

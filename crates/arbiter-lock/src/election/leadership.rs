@@ -55,7 +55,7 @@ impl Leadership {
     /// Dropped, the value may be proclaimed or not, and the leadership is as it was.
     pub async fn proclaim(&self, value: &str) -> Result<(), Error> {
         let proclaiming = self.proclaiming(value)?;
-        self.inner.run(proclaiming).await?
+        self.inner.run(|| proclaiming).await?
     }
 
     /// As [`Leadership::proclaim`], for callers that may block.

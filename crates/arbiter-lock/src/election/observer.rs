@@ -82,14 +82,14 @@ impl Observer {
                 () = tokio::time::sleep(left) => Ok(()),
             }
         };
-        self.lock.inner.run(pausing).await?
+        self.lock.inner.run(|| pausing).await?
     }
 
     async fn look(&self) -> Result<Result<Said<Status>, Failure>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
         let looking = async move { inner.link().inspect(&name, Duration::MAX).await };
-        self.lock.inner.run(looking).await
+        self.lock.inner.run(|| looking).await
     }
 
     /// Notes what was seen; answers it if it is news.

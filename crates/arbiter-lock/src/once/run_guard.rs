@@ -48,7 +48,7 @@ impl RunGuard {
     /// Dropped, the end may be recorded or not, and the keeper releases.
     pub async fn finish(self, outcome: Result<&str, &str>) -> Result<(), Error> {
         let inner = self.record.inner.clone();
-        inner.run(self.finishing(outcome)).await?
+        inner.run(|| self.finishing(outcome)).await?
     }
 
     /// As [`RunGuard::finish`], for callers that may block.

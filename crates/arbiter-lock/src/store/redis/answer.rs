@@ -5,7 +5,15 @@ use redis::Value;
 use crate::store::{Failure, FailureKind};
 
 /// The fields of an answer that have not been read yet.
-pub(super) struct Answer(std::vec::IntoIter<Value>);
+pub(super) enum Answer {
+    List(std::vec::IntoIter<Value>),
+    Line {
+        line: String,
+        /// Where the next word begins, and how many may begin yet.
+        next: Option<usize>,
+        words: usize,
+    },
+}
 
 /// Numbers that a double holds exactly.
 const END_OF_NUMBERS: u64 = 1 << 53;
@@ -24,14 +32,13 @@ impl Answer {
     /// An answer that is a list, or a line of words.
     pub(super) fn new(value: Value) -> Result<Self, Failure> {
         if let Value::Array(fields) = value {
-            return Ok(Self(fields.into_iter()));
+            return Ok(Self::List(fields.into_iter()));
         }
-        let line = text_of(value)?;
-        let words: Vec<_> = line
-            .splitn(MOST_WORDS, ' ')
-            .map(|word| Value::SimpleString(word.to_owned()))
-            .collect();
-        Ok(Self(words.into_iter()))
+        Ok(Self::Line {
+            line: text_of(value)?,
+            next: Some(0),
+            words: MOST_WORDS,
+        })
     }
 
     /// The items of a list.
@@ -53,8 +60,22 @@ impl Answer {
         }
     }
 
+    /// The next field, read as it stands.
+    fn field<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, Failure> {
+        let too_few = || malformed("too few fields");
+        let (line, next, words) = match self {
+            Self::List(fields) => return Ok(read(&text_of(fields.next().ok_or_else(too_few)?)?)),
+            Self::Line { line, next, words } => (line, next, words),
+        };
+        let rest = next.and_then(|at| line.get(at..)).ok_or_else(too_few)?;
+        *words -= 1;
+        let end = rest.find(' ').filter(|_| 0 < *words);
+        *next = next.zip(end).map(|(at, end)| at + end + 1);
+        Ok(read(&rest[..end.unwrap_or(rest.len())]))
+    }
+
     pub(super) fn text(&mut self) -> Result<String, Failure> {
-        text_of(self.0.next().ok_or_else(|| malformed("too few fields"))?)
+        self.field(str::to_owned)
     }
 
     pub(super) fn number(&mut self) -> Result<u64, Failure> {
@@ -64,12 +85,13 @@ impl Answer {
 
     /// A number, or an empty string.
     pub(super) fn optional_number(&mut self) -> Result<Option<u64>, Failure> {
-        let text = self.text()?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let number = text.parse().ok().filter(|number| *number < END_OF_NUMBERS);
-        number.map(Some).ok_or_else(|| malformed(&text))
+        self.field(|text| {
+            if text.is_empty() {
+                return Ok(None);
+            }
+            let number = text.parse().ok().filter(|number| *number < END_OF_NUMBERS);
+            number.map(Some).ok_or_else(|| malformed(text))
+        })?
     }
 
     pub(super) fn flag(&mut self) -> Result<bool, Failure> {
@@ -78,30 +100,37 @@ impl Answer {
 
     /// A life in ms: none where there is nobody, none within where it has no end.
     pub(super) fn life(&mut self) -> Result<Option<Option<u64>>, Failure> {
-        match self.text()?.as_str() {
+        self.field(|life| match life {
             "-2" => Ok(None),
             "-1" => Ok(Some(None)),
             life => life
                 .parse()
                 .map(|life| Some(Some(life)))
                 .map_err(|_| malformed(life)),
-        }
+        })?
     }
 
     /// What is left, as one line.
-    pub(super) fn rest(self) -> String {
-        let words: Vec<_> = self.0.filter_map(|field| text_of(field).ok()).collect();
+    pub(super) fn rest(mut self) -> String {
+        let mut words = Vec::new();
+        while let Ok(word) = self.text() {
+            words.push(word);
+        }
         words.join(" ")
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.len() == 0
+        match self {
+            Self::List(fields) => fields.len() == 0,
+            Self::Line { next, .. } => next.is_none(),
+        }
     }
 }
 
 fn text_of(value: Value) -> Result<String, Failure> {
     match value {
-        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::BulkString(bytes) => Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())),
         Value::SimpleString(text) => Ok(text),
         Value::Int(number) => Ok(number.to_string()),
         _ => Err(malformed("a field of another type")),

@@ -98,13 +98,13 @@ impl Connection {
     }
 
     /// Sends a step and waits for its answer within `limit` and the limit of a command.
-    pub(super) async fn call(&self, call: &Call<'_>, limit: Duration) -> Result<Value, Failure> {
+    pub(super) async fn call(&self, call: &Call, limit: Duration) -> Result<Value, Failure> {
         let limit = limit.min(self.0.limits.command);
         let begun = Instant::now();
         let up = self.up(limit).await?;
         let left = limit.saturating_sub(begun.elapsed());
         let is_alone = self.0.waiters() <= call.own_waiters();
-        match self.send(&up, &call.by_hash(), left, is_alone).await {
+        match self.send(&up, call.by_hash(), left, is_alone).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
                 self.send(&up, &call.by_source(), left, is_alone).await
@@ -122,8 +122,8 @@ impl Connection {
         is_alone: bool,
     ) -> Result<Value, Failure> {
         let mut connection = up.line.connection.clone();
-        let answer = connection.send_packed_command(cmd);
-        let answer = up.line.driver.answer(answer, is_alone);
+        let driver = &up.line.driver;
+        let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
         let answer = match tokio::time::timeout(limit, answer).await {
             Ok(answer) => {
                 up.line.arrived.understood();
@@ -151,7 +151,8 @@ impl Connection {
         if let Some(up) = &self.0.state().up {
             return Ok(up.clone());
         }
-        let dialled = tokio::time::timeout(limit, self.0.clone().dial_or_join()).await;
+        let dialling = Box::pin(self.0.clone().dial_or_join());
+        let dialled = tokio::time::timeout(limit, dialling).await;
         dialled.unwrap_or_else(|_| {
             let down = self.0.state().down.clone();
             Err(down.map_or_else(
@@ -199,8 +200,8 @@ impl Shared {
     async fn find_out(self: Arc<Self>, up: Arc<Up>) {
         let mut connection = up.line.connection.clone();
         let ping = redis::cmd("PING");
-        let answer = connection.send_packed_command(&ping);
-        let answer = up.line.driver.answer(answer, false);
+        let driver = &up.line.driver;
+        let answer = driver.call(false, || connection.send_packed_command(&ping));
         match tokio::time::timeout(self.limits.command, answer).await {
             Ok(Ok(_)) => up.unanswered.store(0, Ordering::Relaxed),
             _ => self.retire(&up),

@@ -61,11 +61,15 @@ impl Driver {
         }
     }
 
-    /// Waits for the answer to a call, which may drive if it is alone: if nobody else waits for
-    /// a message.
-    pub(super) async fn answer<T>(&self, answer: impl Future<Output = T>, is_alone: bool) -> T {
+    /// Makes a call and waits for its answer. It may drive if it is alone: if nobody else waits
+    /// for a message.
+    pub(super) async fn call<A: Future>(
+        &self,
+        is_alone: bool,
+        send: impl FnOnce() -> A,
+    ) -> A::Output {
         let call = Call::begin(&self.engine, is_alone);
-        let mut answer = std::pin::pin!(answer);
+        let mut answer = std::pin::pin!(send());
         std::future::poll_fn(|cx| call.poll(answer.as_mut(), cx)).await
     }
 }

@@ -35,7 +35,7 @@ static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
 impl Keys {
     /// The keys of `prefix` and `name`; none for a key that looks like a companion.
     pub(super) fn new(prefix: &str, name: &str) -> Option<Self> {
-        let lock = format!("{prefix}{name}");
+        let lock = [prefix, name].concat();
         if lock.starts_with(COMPANION) {
             return None;
         }
@@ -58,14 +58,14 @@ impl Keys {
 /// class 2 where the key can be one, class 3 where a tag has to be found.
 fn companion(kind: &str, lock: &str) -> String {
     if tag(lock.as_bytes()).is_some() {
-        return format!("{COMPANION}{kind}1:{lock}");
+        return [COMPANION, kind, "1:", lock].concat();
     }
     if !lock.contains('}') {
-        return format!("{COMPANION}{kind}2:{{{lock}}}");
+        return [COMPANION, kind, "2:{", lock, "}"].concat();
     }
     let slot = slot(lock.as_bytes());
     let number = NUMBERS.get(usize::from(slot)).copied().unwrap_or_default();
-    format!("{COMPANION}{kind}3:{{{number}}}{lock}")
+    [COMPANION, kind, "3:{", &number.to_string(), "}", lock].concat()
 }
 
 /// The part of a key that decides its slot: between the first `{` and the next `}`, if that is

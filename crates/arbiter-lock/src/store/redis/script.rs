@@ -1,6 +1,5 @@
 //! The scripts: for each one function that makes the call. `reply` reads what it answers.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -18,28 +17,20 @@ pub(super) struct Script {
 }
 
 /// A call of a script.
-pub(super) struct Call<'a> {
+pub(super) struct Call {
     script: &'static Script,
-    keys: Vec<Cow<'a, str>>,
-    args: Vec<Arg<'a>>,
+    by_hash: Cmd,
 }
 
-/// What keys and arguments take, so that a call is written without growing.
+/// What a call takes, so that it is written without growing.
+const TYPICAL_WORDS: usize = 12;
 const TYPICAL_BYTES: usize = 512;
-
-enum Arg<'a> {
-    Text(&'a str),
-    Number(u64),
-    /// An acquire in that mode, with its ticket.
-    Wait(Mode, Option<u64>),
-    /// A try in that mode.
-    Try(Mode),
-    /// What a request says of itself after its id.
-    Rest(&'a Request),
-}
 
 /// How a request wants to hold, as the scripts read it.
 struct Kind(Mode);
+
+/// What a request says of itself after its id.
+struct Rest<'a>(&'a Request);
 
 macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)+) => {
@@ -88,193 +79,158 @@ impl Script {
     }
 }
 
-impl Call<'_> {
-    /// How many waiters have been registered for the call itself.
-    pub(super) fn own_waiters(&self) -> usize {
-        usize::from(std::ptr::eq(self.script, &*ACQUIRE))
+impl Call {
+    fn new(script: &'static Script, keys: &[&str]) -> Self {
+        let mut by_hash = Cmd::with_capacity(TYPICAL_WORDS, TYPICAL_BYTES);
+        by_hash.arg("EVALSHA").arg(&script.sha1).arg(keys.len());
+        by_hash.arg(keys);
+        Self { script, by_hash }
+    }
+
+    fn of_lock(script: &'static Script, keys: &Keys) -> Self {
+        let keys = [&*keys.lock, &*keys.last_fence, &*keys.queue, &*keys.share];
+        Self::new(script, &keys)
+    }
+
+    fn with(mut self, argument: impl fmt::Display) -> Self {
+        self.by_hash.write_arg_fmt(argument);
+        self
     }
 
     /// The call by the script's hash.
-    pub(super) fn by_hash(&self) -> Cmd {
-        self.command("EVALSHA", &self.script.sha1)
+    pub(super) fn by_hash(&self) -> &Cmd {
+        &self.by_hash
     }
 
     /// The call with the script's source, for a server that does not know it.
     pub(super) fn by_source(&self) -> Cmd {
-        self.command("EVAL", &self.script.source)
-    }
-
-    fn command(&self, verb: &str, script: &str) -> Cmd {
-        let words = 3 + self.keys.len() + self.args.len();
-        let mut cmd = Cmd::with_capacity(words, TYPICAL_BYTES + script.len());
-        cmd.arg(verb).arg(script).arg(self.keys.len());
-        for key in &self.keys {
-            cmd.arg(&**key);
-        }
-        for arg in &self.args {
-            cmd.write_arg_fmt(arg);
+        let mut cmd = redis::cmd("EVAL");
+        cmd.arg(&self.script.source);
+        for word in self.by_hash.args_iter().skip(2) {
+            if let redis::Arg::Simple(word) = word {
+                cmd.arg(word);
+            }
         }
         cmd
     }
-}
 
-fn of_lock<'a>(script: &'static Script, keys: &'a Keys, args: Vec<Arg<'a>>) -> Call<'a> {
-    Call {
-        script,
-        keys: vec![
-            (&keys.lock).into(),
-            (&keys.last_fence).into(),
-            (&keys.queue).into(),
-            (&keys.share).into(),
-        ],
-        args,
+    /// How many waiters have been registered for the call itself.
+    pub(super) fn own_waiters(&self) -> usize {
+        usize::from(std::ptr::eq(self.script, &*ACQUIRE))
     }
 }
 
-pub(super) fn acquire<'a>(keys: &'a Keys, request: &'a Request, ticket: Option<u64>) -> Call<'a> {
-    of_lock(
-        &ACQUIRE,
-        keys,
-        asked(Arg::Wait(request.mode, ticket), request),
+pub(super) fn acquire(keys: &Keys, request: &Request, ticket: Option<u64>) -> Call {
+    let (kind, call) = (Kind(request.mode), Call::of_lock(&ACQUIRE, keys));
+    let call = match ticket {
+        Some(ticket) => call.with(format_args!("wait {kind} {ticket}")),
+        None => call.with(format_args!("wait {kind}")),
+    };
+    asking(call, request)
+}
+
+pub(super) fn try_acquire(keys: &Keys, request: &Request) -> Call {
+    let call = Call::of_lock(&ACQUIRE, keys);
+    asking(
+        call.with(format_args!("try {}", Kind(request.mode))),
+        request,
     )
 }
 
-pub(super) fn try_acquire<'a>(keys: &'a Keys, request: &'a Request) -> Call<'a> {
-    of_lock(&ACQUIRE, keys, asked(Arg::Try(request.mode), request))
+fn asking(call: Call, request: &Request) -> Call {
+    call.with(&request.id)
+        .with(request.lease_ms)
+        .with(&request.channel)
+        .with(&request.label)
 }
 
-pub(super) fn end<'a>(keys: &'a Keys, request: &'a Request, tombstone: bool) -> Call<'a> {
-    let mut args = vec![Arg::Text(&request.id), Arg::Rest(request)];
-    args.extend(tombstone.then_some(Arg::Text("1")));
-    of_lock(&END, keys, args)
+pub(super) fn end(keys: &Keys, request: &Request, tombstone: bool) -> Call {
+    let call = Call::of_lock(&END, keys);
+    let call = call.with(&request.id).with(Rest(request));
+    if tombstone { call.with(1) } else { call }
 }
 
-pub(super) fn break_hold(keys: &Keys, fence: u64, at_once: bool) -> Call<'_> {
-    let how = Arg::Text(if at_once { "now" } else { "ask" });
-    of_lock(&BREAK, keys, vec![Arg::Number(fence), how])
+pub(super) fn break_hold(keys: &Keys, fence: u64, at_once: bool) -> Call {
+    let how = if at_once { "now" } else { "ask" };
+    Call::of_lock(&BREAK, keys).with(fence).with(how)
 }
 
-pub(super) fn renew<'a>(keys: &'a [Keys], renewals: &[Renewal<'a>]) -> Call<'a> {
-    let of_one = |keys: &'a Keys| [(&keys.lock).into(), (&keys.share).into()];
-    let keys = keys.iter().flat_map(of_one).collect();
-    let args = renewals.iter().flat_map(|renewal| {
-        [
-            Arg::Text(renewal.owner),
-            Arg::Number(renewal.fence),
-            Arg::Number(renewal.lease_ms),
-        ]
-    });
-    Call {
-        script: &RENEW,
-        keys,
-        args: args.collect(),
-    }
+pub(super) fn renew(keys: &[Keys], renewals: &[Renewal<'_>]) -> Call {
+    let keys: Vec<&str> = keys
+        .iter()
+        .flat_map(|keys| [keys.lock.as_str(), keys.share.as_str()])
+        .collect();
+    renewals.iter().fold(Call::new(&RENEW, &keys), prolonging)
 }
 
-pub(super) fn inspect(keys: &Keys) -> Call<'_> {
-    let most = Arg::Number(Status::MOST_WAITERS as u64);
-    Call {
-        script: &INSPECT,
-        keys: vec![
-            (&keys.lock).into(),
-            (&keys.queue).into(),
-            (&keys.share).into(),
-        ],
-        args: vec![most, Arg::Number(Status::MOST_SHARERS as u64)],
-    }
+fn prolonging(call: Call, renewal: &Renewal<'_>) -> Call {
+    call.with(renewal.owner)
+        .with(renewal.fence)
+        .with(renewal.lease_ms)
 }
 
-pub(super) fn downgrade<'a>(keys: &'a Keys, renewal: &Renewal<'a>) -> Call<'a> {
-    let Renewal {
-        owner,
-        fence,
-        lease_ms,
-        ..
-    } = *renewal;
-    let args = vec![Arg::Text(owner), Arg::Number(fence), Arg::Number(lease_ms)];
-    of_lock(&DOWNGRADE, keys, args)
+pub(super) fn inspect(keys: &Keys) -> Call {
+    Call::new(&INSPECT, &[&keys.lock, &keys.queue, &keys.share])
+        .with(Status::MOST_WAITERS)
+        .with(Status::MOST_SHARERS)
 }
 
-pub(super) fn resize(keys: &Keys, limit: NonZeroU32) -> Call<'_> {
-    of_lock(&RESIZE, keys, vec![Arg::Number(limit.get().into())])
+pub(super) fn downgrade(keys: &Keys, renewal: &Renewal<'_>) -> Call {
+    prolonging(Call::of_lock(&DOWNGRADE, keys), renewal)
 }
 
-pub(super) fn write<'a>(keys: &'a Keys, write: &'a Write) -> Call<'a> {
+pub(super) fn resize(keys: &Keys, limit: NonZeroU32) -> Call {
+    Call::of_lock(&RESIZE, keys).with(limit)
+}
+
+pub(super) fn write(keys: &Keys, write: &Write) -> Call {
     match write {
         Write::Proclaim {
             owner,
             fence,
             value,
-        } => Call {
-            script: &PROCLAIM,
-            keys: vec![(&keys.lock).into()],
-            args: vec![Arg::Text(owner), Arg::Number(*fence), Arg::Text(value)],
-        },
+        } => Call::new(&PROCLAIM, &[&keys.lock])
+            .with(owner)
+            .with(fence)
+            .with(value),
         Write::BeginRun {
             owner,
             fence,
             keep_ms,
-        } => Call {
-            script: &BEGIN_RUN,
-            keys: vec![(&keys.lock).into(), keys.run().into()],
-            args: vec![Arg::Text(owner), Arg::Number(*fence), Arg::Number(*keep_ms)],
-        },
+        } => Call::new(&BEGIN_RUN, &[&keys.lock, &keys.run()])
+            .with(owner)
+            .with(fence)
+            .with(keep_ms),
         Write::FinishRun {
             fence,
             outcome,
             keep_ms,
-        } => Call {
-            script: &FINISH_RUN,
-            keys: vec![keys.run().into()],
-            args: vec![
-                Arg::Number(*fence),
-                Arg::Text(outcome),
-                Arg::Number(*keep_ms),
-            ],
-        },
+        } => Call::new(&FINISH_RUN, &[&keys.run()])
+            .with(fence)
+            .with(outcome)
+            .with(keep_ms),
     }
 }
 
-pub(super) fn last_run(keys: &Keys) -> Call<'_> {
-    Call {
-        script: &LAST_RUN,
-        keys: vec![keys.run().into()],
-        args: Vec::new(),
-    }
+pub(super) fn last_run(keys: &Keys) -> Call {
+    Call::new(&LAST_RUN, &[&keys.run()])
 }
 
 /// A call that changes nothing, and fails where the others would.
-pub(super) fn probe() -> Call<'static> {
-    Call {
-        script: &PROBE,
-        keys: vec!["arbiter.probe".into()],
-        args: Vec::new(),
-    }
+pub(super) fn probe() -> Call {
+    Call::new(&PROBE, &["arbiter.probe"])
 }
 
-fn asked<'a>(how: Arg<'a>, request: &'a Request) -> Vec<Arg<'a>> {
-    vec![
-        how,
-        Arg::Text(&request.id),
-        Arg::Number(request.lease_ms),
-        Arg::Text(&request.channel),
-        Arg::Text(&request.label),
-    ]
-}
-
-impl fmt::Display for Arg<'_> {
+impl fmt::Display for Rest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Text(text) => f.write_str(text),
-            Self::Number(number) => number.fmt(f),
-            Self::Wait(mode, None) => write!(f, "wait {}", Kind(mode)),
-            Self::Wait(mode, Some(ticket)) => write!(f, "wait {} {ticket}", Kind(mode)),
-            Self::Try(mode) => write!(f, "try {}", Kind(mode)),
-            Self::Rest(request) => {
-                let (kind, lease) = (Kind(request.mode), request.lease_ms);
-                write!(f, "{lease} {kind} {} {}", request.channel, request.label)
-            }
-        }
+        let Request {
+            mode,
+            lease_ms,
+            channel,
+            label,
+            ..
+        } = self.0;
+        write!(f, "{lease_ms} {} {channel} {label}", Kind(*mode))
     }
 }
 

@@ -42,7 +42,7 @@ async fn call(calls: &mpsc::UnboundedSender<oneshot::Sender<()>>) {
 async fn what_comes_right_after_the_answer_to_the_one_who_drives_is_seen() {
     let (driver, calls, polls) = echo();
     tokio::task::yield_now().await;
-    driver.answer(call(&calls), true).await;
+    driver.call(true, || call(&calls)).await;
     let before = polls.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(polls.load(Ordering::SeqCst), before + 1);
@@ -53,11 +53,11 @@ async fn one_who_is_alone_drives_in_its_own_polls() {
     let (driver, calls, polls) = echo();
     tokio::task::yield_now().await;
     let before = polls.load(Ordering::SeqCst);
-    let mut alone = std::pin::pin!(driver.answer(call(&calls), true));
+    let mut alone = std::pin::pin!(driver.call(true, || call(&calls)));
     let answered = std::future::poll_fn(|cx| Poll::Ready(alone.as_mut().poll(cx))).await;
     assert!(answered.is_ready());
     assert_eq!(polls.load(Ordering::SeqCst), before + 1);
-    let mut second = std::pin::pin!(driver.answer(call(&calls), false));
+    let mut second = std::pin::pin!(driver.call(false, || call(&calls)));
     let answered = std::future::poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx))).await;
     assert!(answered.is_pending(), "the task drives");
     second.await;

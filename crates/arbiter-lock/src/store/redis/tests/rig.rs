@@ -119,7 +119,7 @@ impl Rig {
         self.line.connection.clone()
     }
 
-    pub(super) async fn send(&self, call: &Call<'_>) -> Value {
+    pub(super) async fn send(&self, call: &Call) -> Value {
         let mut connection = self.line.connection.clone();
         connection
             .send_packed_command(&call.by_source())

@@ -14,7 +14,7 @@ use super::rig::{Rig, request};
 use crate::store::{FailureKind, Said};
 
 impl Rig {
-    async fn try_send(&self, call: &Call<'_>) -> Result<Value, FailureKind> {
+    async fn try_send(&self, call: &Call) -> Result<Value, FailureKind> {
         let mut connection = self.connection();
         let answer = connection.send_packed_command(&call.by_source()).await;
         answer
@@ -24,7 +24,7 @@ impl Rig {
 }
 
 /// Sends a step twice and demands the same state; the first reply and the second.
-async fn twice(rig: &Rig, call: &Call<'_>) -> (Value, Value) {
+async fn twice(rig: &Rig, call: &Call) -> (Value, Value) {
     let first = rig.send(call).await;
     let state = rig.dump();
     let second = rig.send(call).await;
