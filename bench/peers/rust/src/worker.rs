@@ -1,0 +1,42 @@
+//! A worker holds one lock after another, each until it is told to release it.
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::Failure;
+use crate::peer::Lock;
+
+pub(crate) enum Order {
+    Acquire(String),
+    Release,
+}
+
+pub(crate) async fn work<L: Lock>(
+    lock: L,
+    worker: String,
+    mut orders: UnboundedReceiver<Order>,
+) -> Result<(), Failure> {
+    let mut held = None;
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Acquire(name) => {
+                held = Some(lock.acquire(&name).await?);
+                println!("acquired {worker} {}", nanos());
+            }
+            Order::Release => {
+                let held = held
+                    .take()
+                    .ok_or("a worker that holds nothing is to release")?;
+                let begun = nanos();
+                L::release(held).await?;
+                println!("released {worker} {begun}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nanos() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
