@@ -23,7 +23,7 @@ const GAP: f64 = 26.0;
 /// Tones between light and dark, which are read on both.
 const STYLE: &str = "text{font:13px ui-sans-serif,system-ui,sans-serif;fill:#76808b}\
     .title{font-size:15px;font-weight:600}.note{font-size:12px}\
-    .bar{fill:#8b98a5}.ours{fill:#1f9d75}text.ours{font-weight:700}\
+    rect.bar{fill:#8b98a5}.ours{fill:#1f9d75}text.ours{font-weight:700}\
     .grid{stroke:#8b98a5;stroke-opacity:.25}.whisker{stroke:#76808b;stroke-width:1.5}\
     .ours-whisker{stroke:#0b6b4d;stroke-width:1.5}";
 
@@ -67,10 +67,12 @@ const PANELS: [Panel; 3] = [
 pub(crate) fn draw_again() -> Result<(), Failure> {
     let folder = Path::new("docs/performance");
     let figures = file::read(&folder.join(file::JSON))?;
-    Ok(std::fs::write(folder.join(file::SVG), svg(&figures))?)
+    let picture = svg(&figures).ok_or("the figures have nothing to draw")?;
+    Ok(std::fs::write(folder.join(file::SVG), picture)?)
 }
 
-pub(crate) fn svg(figures: &Figures) -> String {
+/// None where nothing was measured that it shows.
+pub(crate) fn svg(figures: &Figures) -> Option<String> {
     let (mut body, mut top) = (String::new(), 0.0);
     for panel in &PANELS {
         let rows = panel.rows(figures);
@@ -79,10 +81,12 @@ pub(crate) fn svg(figures: &Figures) -> String {
             top += HEAD + ROW * rows.len() as f64 + GAP;
         }
     }
+    (!body.is_empty()).then(|| {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {top}\" role=\"img\">\n\
          <title>Arbiter beside other libraries</title>\n<style>{STYLE}</style>\n{body}</svg>\n"
     )
+    })
 }
 
 impl Panel {

@@ -32,7 +32,9 @@ pub(crate) fn write(settings: &Settings, figures: &Figures, server: &str) -> Res
     let folder = Path::new(settings.folder());
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join(JSON), format!("{all:#}\n"))?;
-    std::fs::write(folder.join(SVG), chart::svg(figures))?;
+    if let Some(picture) = chart::svg(figures) {
+        std::fs::write(folder.join(SVG), picture)?;
+    }
     println!("\nfigures and chart: {}", folder.display());
     Ok(())
 }

@@ -48,19 +48,21 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// So many warm processes.
     pub(crate) fn processes(&mut self, count: usize) -> Result<&mut [Process], Failure> {
         while self.processes.len() < count {
-            let mut process = self.participant.start(&self.url)?;
+            let mut process = self.start()?;
             warm_up(&mut process, self.participant.compiles_as_it_runs)?;
-            self.version.clone_from(&process.version);
             self.processes.push(process);
         }
         Ok(&mut self.processes[..count])
+    }
+
+    /// A process that has done nothing.
+    pub(crate) fn start(&mut self) -> Result<Process, Failure> {
+        let process = self.participant.start(&self.url)?;
+        self.version.clone_from(&process.version);
+        Ok(process)
     }
 
     pub(crate) fn process(&mut self) -> Result<&mut Process, Failure> {

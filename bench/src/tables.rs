@@ -13,6 +13,8 @@ use crate::participant::{ARBITER, libraries};
 /// A column: its head, and what stands in it for a library.
 type Column = (&'static str, fn(&Figures, &str) -> Option<String>);
 
+const VERSION: &str = "version";
+
 const ON_OWN_NAMES: [Column; 9] = [
     ("1 task", |figures, library| rate(figures, library, 0)),
     ("16", |figures, library| rate(figures, library, 1)),
@@ -30,7 +32,7 @@ const ON_OWN_NAMES: [Column; 9] = [
     ("commands", |figures, library| {
         median(figures, library, COMMANDS_PER_CYCLE)
     }),
-    ("version", |figures, library| {
+    (VERSION, |figures, library| {
         figures.versions.get(library).cloned()
     }),
 ];
@@ -108,7 +110,11 @@ fn table(figures: &Figures, title: &str, columns: &[Column]) -> String {
             .map(|(_, cell)| cell(figures, library))
             .collect();
         // The versions are known of those too that were not asked for this.
-        if 1 < cells.iter().flatten().count() {
+        let mut measured = columns
+            .iter()
+            .zip(&cells)
+            .filter(|(column, _)| column.0 != VERSION);
+        if measured.any(|(_, cell)| cell.is_some()) {
             let mut row = vec![library.to_owned()];
             row.extend(
                 cells

@@ -22,8 +22,8 @@ pub(super) fn measure(
     let mut times = Vec::new();
     for _ in 0..DEATHS {
         let name = stage.fresh_name();
-        let mut holder = stage.participant.start(stage.url())?;
-        let mut waiter = stage.participant.start(stage.url())?;
+        let mut holder = stage.start()?;
+        let mut waiter = stage.start()?;
         holder.tell(&format!("acquire 0 {name}"))?;
         holder.hear(LIMIT)?;
         waiter.tell(&format!("acquire 0 {name}"))?;

@@ -1,7 +1,8 @@
 //! What somebody costs who waits while nothing happens.
 //!
-//! A holder and a waiter in processes of their own: commands are counted with and without the
-//! waiter, in windows that lie before the holder's first renewal is due.
+//! A holder and a waiter in processes of their own, which have made one hand-off before, and no
+//! more: a library may go on renewing for each hold that it had. Commands are counted with and
+//! without the waiter, in windows that lie before the holder's first renewal is due.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::Failure;
 use crate::figures::Figures;
 use crate::measures::{IDLE_COMMANDS, IDLE_CPU};
 use crate::monitor::Monitor;
+use crate::process::Process;
 use crate::scale::Scale;
 use crate::stage::Stage;
 
@@ -27,14 +29,18 @@ pub(crate) fn idle(
     figures: &mut Figures,
 ) -> Result<(), Failure> {
     let library = stage.participant.library;
-    let acquire = format!("acquire 0 {}", stage.fresh_name());
-    let [holder, waiter] = stage.processes(2)? else {
-        return Err("there are not two processes".into());
-    };
-    holder.tell(&acquire)?;
-    holder.hear(LIMIT)?;
+    let names = [stage.fresh_name(), stage.fresh_name()];
+    stage.clear();
+    let (mut holder, mut waiter) = (stage.start()?, stage.start()?);
+    let [once, name] = names.map(|name| format!("acquire 0 {name}"));
+
+    told(&mut holder, &once)?;
+    waiter.tell(&once)?;
+    hand_over(&mut holder, &mut waiter)?;
+
+    told(&mut holder, &name)?;
     let before = commands_per_second(server, scale.idle)?;
-    waiter.tell(&acquire)?;
+    waiter.tell(&name)?;
     sleep(SETTLE);
     let cpu = waiter.cpu();
     let with_waiter = commands_per_second(server, scale.idle)?;
@@ -42,12 +48,19 @@ pub(crate) fn idle(
     let commands = (with_waiter - before).max(0.0);
     figures.note_value(round, library, IDLE_COMMANDS, commands);
     figures.note_value(round, library, IDLE_CPU, cpu * 100.0);
+    hand_over(&mut holder, &mut waiter)
+}
 
-    holder.tell("release 0")?;
-    holder.hear(LIMIT)?;
+/// One releases to the other who waits, and that one too.
+fn hand_over(holder: &mut Process, waiter: &mut Process) -> Result<(), Failure> {
+    told(holder, "release 0")?;
     waiter.hear(LIMIT)?;
-    waiter.tell("release 0")?;
-    waiter.hear(LIMIT).map(drop)
+    told(waiter, "release 0")
+}
+
+fn told(process: &mut Process, line: &str) -> Result<(), Failure> {
+    process.tell(line)?;
+    process.hear(LIMIT).map(drop)
 }
 
 fn commands_per_second(server: &Server, time: Duration) -> Result<f64, Failure> {
