@@ -1,82 +1,48 @@
-//! Arbiter side by side with bare commands, in one run on one server: only the ratios count.
+//! Arbiter side by side with other libraries, in one run on one server: only the ratios count.
 //!
-//! `cargo run --release -p bench`, or with `-- servers` or `-- embedded` a part of it. The command
-//! is measured where `cargo build --release -p arbiter-lock-cli` has built it.
+//! `./bench/compare` starts it. It starts itself as `bench peer LIBRARY URL`, the participants
+//! that are our own, and as `bench many URL`, Arbiter with much of everything.
 
-mod bare;
+mod chart;
+mod clock;
 mod embedded;
-mod measure;
-mod server_time;
+mod figures;
+mod file;
+mod goal;
+mod goals;
+mod growth;
+mod measures;
+mod monitor;
+mod participant;
+mod peer;
+mod process;
+mod rounds;
+mod scale;
+mod scripts;
+mod sections;
+mod settings;
+mod spread;
+mod stage;
+mod tables;
+mod usage;
 
-use std::time::Duration;
-
-use arbiter_lock::{Client, NoopLogger};
-use testkit::Server;
-
-use bare::Bare;
-use measure::{cycles_per_second, hand_off, median};
+use settings::Settings;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const ROUNDS: usize = 3;
-const TIME: Duration = Duration::from_millis(1_500);
-
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
+fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => {
-            servers().await?;
-            embedded::compare().await
-        }
-        ["servers"] => servers().await,
-        ["embedded"] => embedded::compare().await,
-        [embedded::WORD, url, name] => embedded::cycles(url, name).await,
-        _ => Err("usage: bench [servers | embedded]".into()),
+        ["peer", library, url] => peer::peer(library, url),
+        ["many", url] => peer::many(url),
+        ["chart"] => chart::draw_again(),
+        _ => compare(&Settings::read(&args)?),
     }
 }
 
-async fn servers() -> Result<(), Failure> {
-    let server = Server::start();
-    let client = Client::builder()
-        .store(&server.url())
-        .logger(NoopLogger)
-        .connect()
-        .await?;
-    let bare = Bare::connect(&server.url()).await?;
-
-    println!(
-        "cycles/s, every task on a name of its own; the floor is SET NX and a compare-and-delete"
-    );
-    println!(
-        "{:>6} {:>10} {:>10} {:>6}",
-        "tasks", "arbiter", "bare", "ratio"
-    );
-    for tasks in [1, 16, 64, 256] {
-        let (mut ours, mut floor) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.push(cycles_per_second(tasks, TIME, &client).await?);
-            floor.push(cycles_per_second(tasks, TIME, &bare).await?);
-        }
-        let (ours, floor) = (median(ours), median(floor));
-        println!(
-            "{tasks:>6} {ours:>10.0} {floor:>10.0} {:>6.2}",
-            ours / floor
-        );
-    }
-
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
-        times.extend(hand_off(&client, 300).await?);
-    }
-    times.sort_by(f64::total_cmp);
-    let round_trip = bare.round_trip(1_000).await?;
-    let at = |part: f64| times[(times.len() as f64 * part) as usize];
-    println!(
-        "\nhand-off to another task, µs: p50 {:.0}, p99 {:.0}; a bare round trip {round_trip:.0}",
-        at(0.5),
-        at(0.99)
-    );
-
-    server_time::compare(&server, &client).await
+fn compare(settings: &Settings) -> Result<(), Failure> {
+    let (figures, server) = rounds::all(settings)?;
+    print!("{}", tables::text(&figures));
+    print!("{}", goals::text(&figures));
+    file::write(settings, &figures, &server)
 }

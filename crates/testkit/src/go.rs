@@ -9,11 +9,6 @@ use crate::server::Server;
 /// How often the Go library tries.
 const POLL: Duration = Duration::from_millis(100);
 
-const TRY: &str = "if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then \
-    redis.call('HSET', KEYS[1], 'owner', ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end return 0";
-const UNLOCK: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
-const REFRESH: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
-
 /// A lock object of the Go library, as it behaves on the wire.
 #[derive(Debug)]
 pub struct GoLock<'a> {
@@ -24,6 +19,13 @@ pub struct GoLock<'a> {
 }
 
 impl<'a> GoLock<'a> {
+    /// The script of its `TryLock`: the key, the owner and the lease in ms.
+    pub const TRY: &'static str = "if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then \
+    redis.call('HSET', KEYS[1], 'owner', ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end return 0";
+    /// The script of its `Unlock`: the key and the owner.
+    pub const UNLOCK: &'static str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+    const REFRESH: &'static str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
+
     /// A lock object with an owner of its own.
     #[must_use]
     pub fn new(server: &'a Server, name: &str, lease: Duration) -> Self {
@@ -38,7 +40,7 @@ impl<'a> GoLock<'a> {
     /// Its `TryLock`.
     #[must_use]
     pub fn try_lock(&self) -> bool {
-        self.eval(TRY)
+        self.eval(Self::TRY)
     }
 
     /// Its `Lock`, with a wait timeout.
@@ -57,13 +59,13 @@ impl<'a> GoLock<'a> {
     /// Its `Unlock`.
     #[must_use]
     pub fn unlock(&self) -> bool {
-        self.eval(UNLOCK)
+        self.eval(Self::UNLOCK)
     }
 
     /// Its `Refresh`.
     #[must_use]
     pub fn refresh(&self) -> bool {
-        self.eval(REFRESH)
+        self.eval(Self::REFRESH)
     }
 
     fn eval(&self, script: &str) -> bool {

@@ -1,0 +1,37 @@
+//! A worker holds one lock after another, each until it is told to release it.
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::lock::Lock;
+use crate::Failure;
+use crate::clock::nanos;
+
+pub(super) enum Order {
+    Acquire(String),
+    Release,
+}
+
+pub(super) async fn work<L: Lock>(
+    lock: L,
+    worker: String,
+    mut orders: UnboundedReceiver<Order>,
+) -> Result<(), Failure> {
+    let mut held = None;
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Acquire(name) => {
+                held = Some(lock.acquire(&name).await?);
+                println!("acquired {worker} {}", nanos());
+            }
+            Order::Release => {
+                let held = held
+                    .take()
+                    .ok_or("a worker that holds nothing is to release")?;
+                let begun = nanos();
+                lock.release(held).await?;
+                println!("released {worker} {begun}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What somebody costs who waits while nothing happens.
+//!
+//! A holder and a waiter in processes of their own, which have made one hand-off before, and no
+//! more: a library may go on renewing for each hold that it had. Commands are counted with and
+//! without the waiter, in windows that lie before the holder's first renewal is due.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use testkit::Server;
+
+use crate::Failure;
+use crate::figures::Figures;
+use crate::measures::{IDLE_COMMANDS, IDLE_CPU};
+use crate::monitor::Monitor;
+use crate::process::Process;
+use crate::scale::Scale;
+use crate::stage::Stage;
+
+/// Then a waiter has said what it says once.
+const SETTLE: Duration = Duration::from_millis(100);
+const LIMIT: Duration = Duration::from_secs(2);
+
+pub(crate) fn idle(
+    stage: &mut Stage<'_>,
+    server: &Server,
+    scale: &Scale,
+    round: usize,
+    figures: &mut Figures,
+) -> Result<(), Failure> {
+    let library = stage.participant.library;
+    let names = [stage.fresh_name(), stage.fresh_name()];
+    stage.clear();
+    let (mut holder, mut waiter) = (stage.start()?, stage.start()?);
+    let [once, name] = names.map(|name| format!("acquire 0 {name}"));
+
+    told(&mut holder, &once)?;
+    waiter.tell(&once)?;
+    hand_over(&mut holder, &mut waiter)?;
+
+    told(&mut holder, &name)?;
+    let before = commands_per_second(server, scale.idle)?;
+    waiter.tell(&name)?;
+    sleep(SETTLE);
+    let cpu = waiter.cpu();
+    let with_waiter = commands_per_second(server, scale.idle)?;
+    let cpu = (waiter.cpu() - cpu).as_secs_f64() / scale.idle.as_secs_f64();
+    let commands = (with_waiter - before).max(0.0);
+    figures.note_value(round, library, IDLE_COMMANDS, commands);
+    figures.note_value(round, library, IDLE_CPU, cpu * 100.0);
+    hand_over(&mut holder, &mut waiter)
+}
+
+/// One releases to the other who waits, and that one too.
+fn hand_over(holder: &mut Process, waiter: &mut Process) -> Result<(), Failure> {
+    told(holder, "release 0")?;
+    waiter.hear(LIMIT)?;
+    told(waiter, "release 0")
+}
+
+fn told(process: &mut Process, line: &str) -> Result<(), Failure> {
+    process.tell(line)?;
+    process.hear(LIMIT).map(drop)
+}
+
+fn commands_per_second(server: &Server, time: Duration) -> Result<f64, Failure> {
+    let monitor = Monitor::start(server)?;
+    sleep(time);
+    Ok(monitor.stop()?.sent() / time.as_secs_f64())
+}
