@@ -7,23 +7,33 @@ use redis::Cmd;
 
 use testkit::GoLock;
 
+macro_rules! lua {
+    ($file:literal) => {
+        include_str!(concat!(
+            "../../crates/arbiter-lock/src/store/redis/lua/",
+            $file
+        ))
+    };
+}
+
 macro_rules! ours {
     ($($file:literal)+) => {
         LazyLock::new(|| {
-            Script::new(concat!($(include_str!(concat!(
-                "../../crates/arbiter-lock/src/store/redis/lua/",
-                $file
-            ))),+))
+            let source = concat!($(lua!($file)),+)
+                .replace("--+ fence\n", lua!("fence.lua"))
+                .replace("--+ alone\n", lua!("alone.lua"));
+            Script::new(&source)
         })
     };
 }
 
 pub(crate) static ACQUIRE: LazyLock<Script> = ours!(
-    "lock.lua" "clock.lua" "hold.lua" "acquire_free.lua" "keep.lua" "share.lua" "queue.lua"
-    "acquire.lua"
+    "lock.lua" "time.lua" "acquire_free.lua" "acquire_held.lua" "clock.lua" "keep.lua" "share.lua"
+    "queue.lua" "acquire.lua"
 );
 pub(crate) static END: LazyLock<Script> = ours!(
-    "lock.lua" "end_alone.lua" "clock.lua" "hold.lua" "keep.lua" "share.lua" "queue.lua" "end.lua"
+    "lock.lua" "end_alone.lua" "time.lua" "end_passed.lua" "clock.lua" "keep.lua" "share.lua"
+    "queue.lua" "end.lua"
 );
 pub(crate) static GO_TRY_LOCK: LazyLock<Script> = LazyLock::new(|| Script::new(GoLock::TRY));
 pub(crate) static GO_UNLOCK: LazyLock<Script> = LazyLock::new(|| Script::new(GoLock::UNLOCK));
@@ -35,14 +45,14 @@ pub(crate) static COMPARE_AND_DELETE: LazyLock<Script> = LazyLock::new(|| {
 
 /// A script's source and its hash, by which the server knows it.
 pub(crate) struct Script {
-    source: &'static str,
+    source: String,
     pub(crate) sha1: String,
 }
 
 impl Script {
-    fn new(source: &'static str) -> Self {
+    fn new(source: &str) -> Self {
         Self {
-            source,
+            source: source.to_owned(),
             sha1: redis::Script::new(source).get_hash().to_owned(),
         }
     }
@@ -50,7 +60,7 @@ impl Script {
     /// Makes it known to the server.
     pub(crate) fn load(&self) -> Cmd {
         let mut load = redis::cmd("SCRIPT");
-        load.arg("LOAD").arg(self.source);
+        load.arg("LOAD").arg(&self.source);
         load
     }
 
@@ -102,13 +112,13 @@ impl Request {
     }
 
     pub(crate) fn acquire(&self, keys: &Keys) -> Cmd {
-        let args = ["wait", "", &self.id, LEASE_MS, "x", &self.channel, LABEL];
+        let args = ["wait x", &self.id, LEASE_MS, &self.channel, LABEL];
         ACQUIRE.call(&keys.words(), &args)
     }
 
     pub(crate) fn end(&self, keys: &Keys) -> Cmd {
-        let args = [&self.id, LEASE_MS, "x", &self.channel, LABEL, ""];
-        END.call(&keys.words(), &args)
+        let rest = format!("{LEASE_MS} x {} {LABEL}", self.channel);
+        END.call(&keys.words(), &[&self.id, &rest])
     }
 }
 
