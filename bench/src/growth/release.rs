@@ -3,8 +3,6 @@
 //! Its time on the server is that of the script alone, sent bare, so that nobody looks meanwhile.
 //! How many commands there are to a release is counted where the library makes them.
 
-use std::time::Duration;
-
 use redis::Connection;
 use testkit::Server;
 
@@ -39,7 +37,7 @@ pub(super) fn measure(
     if round == 0 {
         for (at, waiters) in scale.waiters.into_iter().enumerate() {
             server.call(&["FLUSHALL"]);
-            let commands = commands(server, waiters)?;
+            let commands = commands(server, waiters, scale.releases)?;
             figures.note_value(round, ARBITER, RELEASE_COMMANDS[at], commands);
         }
     }
@@ -86,15 +84,19 @@ fn time(
     Ok(middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
-/// Commands per release besides the acquires and looks of those who wait.
-fn commands(server: &Server, waiters: usize) -> Result<f64, Failure> {
+/// Commands per release besides the looks of those who wait, while a queue of so many is passed
+/// through from its head to its end.
+fn commands(server: &Server, waiters: usize, count: usize) -> Result<f64, Failure> {
     let mut process = many(&server.url())?;
-    let line = format!("crowd {} 2000", waiters + 1);
-    let monitor = Monitor::start(server)?;
-    let answer = process.ask(&line, "crowd", LIMIT);
-    // The last claims are on their way.
-    std::thread::sleep(Duration::from_millis(200));
-    let counted = monitor.stop()?;
-    let cycles: f64 = answer?.iter().skip(2).sum();
-    Ok((counted.sent() - counted.of_script(&ACQUIRE.sha1)) / cycles)
+    let (mut commands, mut releases) = (0.0, 0);
+    while releases < count {
+        process.ask(&format!("wait {waiters}"), "waiting", LIMIT)?;
+        let monitor = Monitor::start(server)?;
+        let drained = process.ask("drain", "drained", LIMIT);
+        let counted = monitor.stop()?;
+        drained?;
+        commands += counted.sent() - counted.of_script(&ACQUIRE.sha1);
+        releases += waiters + 1;
+    }
+    Ok(commands / releases as f64)
 }
