@@ -366,7 +366,7 @@ impl Asking {
             nest,
         } = self;
         if let Some(nest) = nest {
-            return nest.acquire(inner, name, mode, options).await;
+            return Box::pin(nest.acquire(inner, name, mode, options)).await;
         }
         let hold = waiting::acquire(inner.clone(), name, mode, options, News::default()).await?;
         Ok(Guard::new(Grip::new(inner, hold)))

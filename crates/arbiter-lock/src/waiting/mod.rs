@@ -60,10 +60,8 @@ pub(crate) async fn acquire(
 async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
     loop {
         let sent = attempt.send();
-        let step = attempt
-            .link
-            .try_acquire(&attempt.name, &attempt.request, Duration::MAX)
-            .await;
+        let (link, limit) = (&attempt.link, Duration::MAX);
+        let step = Box::pin(link.try_acquire(&attempt.name, &attempt.request, limit)).await;
         let said = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
@@ -209,9 +207,12 @@ impl Waiting {
             slot,
             ..
         } = &self.attempt;
+        // Apart: it is large, and short, and one that waits is to be small.
+        let limit = left.unwrap_or(Duration::MAX);
+        let acquire = Box::pin(link.acquire(name, request, self.ticket, limit));
         let step = tokio::select! {
             biased;
-            step = link.acquire(name, request, self.ticket, left.unwrap_or(Duration::MAX)) => step,
+            step = acquire => step,
             push = slot.granted() => {
                 return Ok(Next::Granted(self.age.of_push(&push, self.attempt.clock.now())));
             }
@@ -353,7 +354,7 @@ impl Waiting {
                 fence: grant.fence,
                 lease_ms,
             };
-            match link.renew(&[renewal], left).await.as_deref() {
+            match Box::pin(link.renew(&[renewal], left)).await.as_deref() {
                 Ok([Ok(Renewed::Renewed { life_ms })]) => {
                     let life = Duration::from_millis(*life_ms);
                     let claimed = Belief {

@@ -4,6 +4,7 @@
 mod bystanders;
 mod cancel;
 mod conformance;
+mod cost;
 mod driving;
 mod election;
 #[cfg(feature = "embedded")]

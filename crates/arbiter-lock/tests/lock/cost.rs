@@ -1,0 +1,172 @@
+//! What steps cost a server, in commands: counts that do not vary, so that nothing gets slower
+//! unseen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arbiter_lock::Client;
+use testkit::{Server, unique_name};
+
+type Counts = BTreeMap<String, u64>;
+
+/// The commands that the server has carried out, those within scripts too.
+fn counts(server: &Server) -> Counts {
+    let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
+    let of_line = |line: &str| {
+        let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let calls = rest.split(',').next()?.parse().ok()?;
+        Some((command.to_owned(), calls))
+    };
+    let mut counts: Counts = stats.lines().filter_map(of_line).collect();
+    counts.remove("info");
+    counts
+}
+
+/// What is done between two counts.
+async fn cost_of<T>(server: &Server, work: impl Future<Output = T>) -> (T, Counts) {
+    let before = counts(server);
+    let done = work.await;
+    let mut after = counts(server);
+    for (command, calls) in &mut after {
+        *calls -= before.get(command).copied().unwrap_or_default();
+    }
+    after.retain(|_, calls| 0 < *calls);
+    (done, after)
+}
+
+fn these(commands: &[(&str, u64)]) -> Counts {
+    let owned = commands
+        .iter()
+        .map(|(word, calls)| ((*word).to_owned(), *calls));
+    owned.collect()
+}
+
+/// A client whose scripts the server knows, with a name on which nothing is remembered but the
+/// last fence, of these ten seconds.
+async fn warm(server: &Server) -> (Client, String) {
+    let client = Client::connect(&server.url()).await.unwrap();
+    let name = unique_name();
+    loop {
+        let begun = ten_seconds(server);
+        for _ in 0..2 {
+            let guard = client.lock(&name).acquire().await.unwrap();
+            guard.refresh().await.unwrap();
+            guard.release().await.unwrap();
+        }
+        if ten_seconds(server) == begun && server.call(&["TIME"]).texts()[0].as_bytes()[9] < b'8' {
+            return (client, name);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn ten_seconds(server: &Server) -> String {
+    let seconds = server.call(&["TIME"]).texts().swap_remove(0);
+    seconds[..9].to_owned()
+}
+
+#[tokio::test]
+async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
+    let server = Server::start();
+    let (client, name) = warm(&server).await;
+    let lock = client.lock(&name);
+    let (guard, acquire) = cost_of(&server, lock.acquire()).await;
+    assert_eq!(
+        acquire,
+        these(&[
+            ("evalsha", 1),
+            ("exists", 1),
+            ("hset", 1),
+            ("pexpire", 1),
+            ("set", 1),
+            ("time", 1),
+        ])
+    );
+    let (released, release) = cost_of(&server, guard.unwrap().release()).await;
+    released.unwrap();
+    assert_eq!(
+        release,
+        these(&[("del", 1), ("evalsha", 1), ("exists", 1), ("hget", 1)])
+    );
+}
+
+#[tokio::test]
+async fn a_renewal_is_one_call_of_four_commands() {
+    let server = Server::start();
+    let (client, name) = warm(&server).await;
+    let guard = client.lock(&name).acquire().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let (refreshed, refresh) = cost_of(&server, guard.refresh()).await;
+    refreshed.unwrap();
+    assert_eq!(
+        refresh,
+        these(&[
+            ("evalsha", 1),
+            ("hmget", 1),
+            ("pexpire", 1),
+            ("pttl", 1),
+            ("time", 1),
+        ])
+    );
+}
+
+/// The commands of a release that hands over, with so many who wait and do not look meanwhile.
+async fn cost_of_handing_over(waiters: usize) -> Counts {
+    let server = Server::start();
+    let (client, name) = warm(&server).await;
+    let lock = client.lock(&name);
+    let guard = lock.acquire().await.unwrap();
+    let crowd = Client::connect(&server.url()).await.unwrap().lock(&name);
+    let acquire = || Box::pin(async { crowd.acquire().await });
+    let mut waiting: Vec<_> = std::iter::repeat_with(acquire).take(waiters).collect();
+    let all_wait = async {
+        while lock.inspect().await.unwrap().waiting < waiters as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
+        () = all_wait => {}
+    }
+    let (released, cost) = cost_of(&server, guard.release()).await;
+    released.unwrap();
+    cost
+}
+
+#[tokio::test]
+async fn a_release_costs_the_same_with_one_waiter_and_with_a_thousand() {
+    let with_one = cost_of_handing_over(1).await;
+    assert_eq!(with_one.get("evalsha"), Some(&1), "{with_one:?}");
+    assert!(with_one.values().sum::<u64>() <= 17, "{with_one:?}");
+    assert_eq!(cost_of_handing_over(100).await, with_one);
+    assert_eq!(cost_of_handing_over(1_000).await, with_one);
+}
+
+#[tokio::test]
+async fn one_who_queues_costs_no_more_behind_a_thousand() {
+    let mut costs = Vec::new();
+    for others in [1, 1_000] {
+        let server = Server::start();
+        let (client, name) = warm(&server).await;
+        let lock = client.lock(&name);
+        let _guard = lock.acquire().await.unwrap();
+        let mut waiting: Vec<_> = (0..others).map(|_| Box::pin(lock.acquire())).collect();
+        let all_wait = async {
+            while lock.inspect().await.unwrap().waiting < others {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
+            () = all_wait => {}
+        }
+        let mut one_more = Box::pin(lock.acquire());
+        let queued = tokio::time::timeout(Duration::from_millis(300), &mut one_more);
+        let (waited, cost) = cost_of(&server, queued).await;
+        assert!(waited.is_err());
+        costs.push(
+            ["zadd", "zcount", "zmscore", "hmget", "pttl"].map(|word| cost.get(word).copied()),
+        );
+    }
+    assert_eq!(costs[0], costs[1]);
+}
