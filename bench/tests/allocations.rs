@@ -2,7 +2,7 @@
 
 use std::alloc::System;
 
-use arbiter_lock::{Client, NoopLogger};
+use arbiter_lock::{Client, Error, NoopLogger};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use testkit::Server;
 
@@ -11,17 +11,18 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CYCLES: usize = 1_000;
 
-async fn allocations_per_cycle(client: &Client) -> f64 {
-    let lock = client.lock("name");
+async fn allocations_per_cycle(store: &str) -> Result<f64, Error> {
+    let builder = Client::builder().store(store).logger(NoopLogger);
+    let lock = builder.connect().await?.lock("name");
     for _ in 0..CYCLES {
-        lock.acquire().await.unwrap().release().await.unwrap();
+        lock.acquire().await?.release().await?;
     }
     let region = Region::new(ALLOCATOR);
     for _ in 0..CYCLES {
-        lock.acquire().await.unwrap().release().await.unwrap();
+        lock.acquire().await?.release().await?;
     }
     let change = region.change();
-    (change.allocations + change.reallocations) as f64 / CYCLES as f64
+    Ok((change.allocations + change.reallocations) as f64 / CYCLES as f64)
 }
 
 /// One test, since it counts what the whole process allocates.
@@ -33,10 +34,8 @@ fn a_cycle_allocates_no_more_than_it_did() {
         .unwrap();
     runtime.block_on(async {
         let server = Server::start();
-        let builder = Client::builder().store(&server.url()).logger(NoopLogger);
-        let on_redis = allocations_per_cycle(&builder.connect().await.unwrap()).await;
-        let builder = Client::builder().store("memory:").logger(NoopLogger);
-        let in_memory = allocations_per_cycle(&builder.connect().await.unwrap()).await;
+        let on_redis = allocations_per_cycle(&server.url()).await.unwrap();
+        let in_memory = allocations_per_cycle("memory:").await.unwrap();
         println!("{on_redis:.1} on Redis, {in_memory:.1} in memory");
         assert!(on_redis < 33.0, "{on_redis} on Redis");
         assert!(in_memory < 9.0, "{in_memory} in memory");
