@@ -16,7 +16,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 async fn soon(acquire: impl Future<Output = Result<Guard, arbiter_lock::Error>>) -> Guard {
-    tokio::time::timeout(ms(500), acquire)
+    tokio::time::timeout(ms(700), acquire)
         .await
         .expect("it was held up")
         .unwrap()
