@@ -195,7 +195,7 @@ impl<R: Rows> Resource<R> {
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Ended> {
         self.settle(now);
-        let hold = self.hold_of(id);
+        let hold = self.hold_of(id).filter(|hold| hold.fence.is_some());
         if let Some(hold) = &hold {
             self.free(hold);
         }

@@ -373,7 +373,7 @@ fn a_foreign_holder_is_waited_for_and_nothing_of_ours_ends_it() {
         (&*holder.owner, holder.fence, holder.remaining_ms),
         ("go", None, Some(5_000))
     );
-    assert_eq!(world.end("a", false).reply, Ended::Left);
+    assert_eq!(world.end("go", false).reply, Ended::NotYours);
     assert_eq!(world.holder().as_deref(), Some("go"));
     world.resource.life_changed(world.now(), None);
     world.pass(365 * 86_400 * SECOND);

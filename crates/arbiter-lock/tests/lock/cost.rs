@@ -41,36 +41,25 @@ fn these(commands: &[(&str, u64)]) -> Counts {
     owned.collect()
 }
 
-/// A client whose scripts the server knows, with a name on which nothing is remembered but the
-/// last fence, of these ten seconds.
-async fn warm(server: &Server) -> (Client, String) {
+/// A client whose scripts the server knows.
+async fn warm(server: &Server) -> Client {
     let client = Client::connect(&server.url()).await.unwrap();
-    let name = unique_name();
-    loop {
-        let begun = ten_seconds(server);
-        for _ in 0..2 {
-            let guard = client.lock(&name).acquire().await.unwrap();
-            guard.refresh().await.unwrap();
-            guard.release().await.unwrap();
-        }
-        if ten_seconds(server) == begun && server.call(&["TIME"]).texts()[0].as_bytes()[9] < b'8' {
-            return (client, name);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let guard = client.lock(&unique_name()).acquire().await.unwrap();
+    guard.refresh().await.unwrap();
+    guard.release().await.unwrap();
+    client
 }
 
-fn ten_seconds(server: &Server) -> String {
-    let seconds = server.call(&["TIME"]).texts().swap_remove(0);
-    seconds[..9].to_owned()
+fn second(server: &Server) -> String {
+    server.call(&["TIME"]).texts().swap_remove(0)
 }
 
 #[tokio::test]
 async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
     let server = Server::start();
-    let (client, name) = warm(&server).await;
-    let lock = client.lock(&name);
-    let (guard, acquire) = cost_of(&server, lock.acquire()).await;
+    let lock = warm(&server).await.lock(&unique_name());
+    let (guard, mut acquire) = cost_of(&server, lock.acquire()).await;
+    assert_eq!(acquire.remove("pexpireat"), Some(1), "the first fence");
     assert_eq!(
         acquire,
         these(&[
@@ -86,15 +75,41 @@ async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
     released.unwrap();
     assert_eq!(
         release,
-        these(&[("del", 1), ("evalsha", 1), ("exists", 1), ("hget", 1)])
+        these(&[("del", 1), ("evalsha", 1), ("exists", 1), ("hmget", 1)])
     );
+}
+
+#[tokio::test]
+async fn the_life_of_the_last_fence_is_prolonged_by_the_first_grant_of_a_second_only() {
+    let server = Server::start();
+    let lock = warm(&server).await.lock(&unique_name());
+    loop {
+        let begun = second(&server);
+        lock.acquire().await.unwrap().release().await.unwrap();
+        let (guard, acquire) = cost_of(&server, lock.acquire()).await;
+        guard.unwrap().release().await.unwrap();
+        if second(&server) == begun {
+            assert_eq!(acquire.get("pexpireat"), None);
+            break;
+        }
+    }
+    let last = second(&server);
+    while second(&server) == last {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (_guard, acquire) = cost_of(&server, lock.acquire()).await;
+    assert_eq!(acquire.get("pexpireat"), Some(&1));
 }
 
 #[tokio::test]
 async fn a_renewal_is_one_call_of_four_commands() {
     let server = Server::start();
-    let (client, name) = warm(&server).await;
-    let guard = client.lock(&name).acquire().await.unwrap();
+    let guard = warm(&server)
+        .await
+        .lock(&unique_name())
+        .acquire()
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     let (refreshed, refresh) = cost_of(&server, guard.refresh()).await;
     refreshed.unwrap();
@@ -113,8 +128,8 @@ async fn a_renewal_is_one_call_of_four_commands() {
 /// The commands of a release that hands over, with so many who wait and do not look meanwhile.
 async fn cost_of_handing_over(waiters: usize) -> Counts {
     let server = Server::start();
-    let (client, name) = warm(&server).await;
-    let lock = client.lock(&name);
+    let name = unique_name();
+    let lock = warm(&server).await.lock(&name);
     let guard = lock.acquire().await.unwrap();
     let crowd = Client::connect(&server.url()).await.unwrap().lock(&name);
     let acquire = || Box::pin(async { crowd.acquire().await });
@@ -128,8 +143,9 @@ async fn cost_of_handing_over(waiters: usize) -> Counts {
         _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
         () = all_wait => {}
     }
-    let (released, cost) = cost_of(&server, guard.release()).await;
+    let (released, mut cost) = cost_of(&server, guard.release()).await;
     released.unwrap();
+    cost.remove("pexpireat"); // once a second
     cost
 }
 
@@ -147,8 +163,7 @@ async fn one_who_queues_costs_no_more_behind_a_thousand() {
     let mut costs = Vec::new();
     for others in [1, 1_000] {
         let server = Server::start();
-        let (client, name) = warm(&server).await;
-        let lock = client.lock(&name);
+        let lock = warm(&server).await.lock(&unique_name());
         let _guard = lock.acquire().await.unwrap();
         let mut waiting: Vec<_> = (0..others).map(|_| Box::pin(lock.acquire())).collect();
         let all_wait = async {

@@ -6,7 +6,6 @@
 -- Deletes before it writes: at the memory limit a first write would be refused.
 if not is_mine then
   has_queue = call('EXISTS', queue) == 1
-  local held = call('HMGET', lock, 'owner', 'fence')
   if see(held[1], held[2]) then
     floor(true)
   end

@@ -1,6 +1,7 @@
 -- The short path of end: the holder of a lock that nobody waits for.
 local id, rest, tombstone = unpack(ARGV)
-local is_mine = call('HGET', lock, 'owner') == id
+local held = call('HMGET', lock, 'owner', 'fence')
+local is_mine = held[1] == id and held[2]
 local has_queue = false
 if is_mine then
   call('DEL', lock)

@@ -200,7 +200,7 @@ fn every_key_has_a_life(rig: &Rig, keys: usize) {
     assert_eq!(rig.server.keys().len(), keys, "{:?}", rig.server.keys());
     for key in rig.server.keys() {
         let life = rig.server.call(&["PTTL", &key]).int().unwrap();
-        assert!(0 < life && life <= 70_000, "{key}: {life}");
+        assert!(0 < life && life <= 61_000, "{key}: {life}");
     }
 }
 
