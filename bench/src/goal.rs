@@ -1,16 +1,20 @@
 //! A goal: one figure against another.
 
 use crate::figures::Figures;
+use crate::participant::peers;
 use crate::spread::Spread;
 
 /// A figure of a library.
 pub(crate) type Of = (&'static str, &'static str);
 
+/// Whether a peer is one of those.
+pub(crate) type Among = fn(&str) -> bool;
+
 pub(crate) enum Against {
     One(Of),
-    /// Of those libraries whose figure is the highest.
-    Highest(&'static [&'static str], &'static str),
-    Lowest(&'static [&'static str], &'static str),
+    /// Of those peers the one whose figure is the highest.
+    Highest(Among, &'static str),
+    Lowest(Among, &'static str),
     Number(f64),
 }
 
@@ -46,13 +50,13 @@ impl Goal {
         let (ratio, against) = match self.against {
             Against::Number(number) => (figure.by(number), tidy(number)),
             Against::One(other) => self.by_library(figures, other)?,
-            Against::Highest(libraries, measure) => {
-                let all = medians(figures, libraries, measure);
+            Against::Highest(among, measure) => {
+                let all = medians(figures, among, measure);
                 let best = all.max_by(|a, b| f64::total_cmp(&a.1, &b.1))?;
                 self.by_library(figures, (best.0, measure))?
             }
-            Against::Lowest(libraries, measure) => {
-                let all = medians(figures, libraries, measure);
+            Against::Lowest(among, measure) => {
+                let all = medians(figures, among, measure);
                 let best = all.min_by(|a, b| f64::total_cmp(&a.1, &b.1))?;
                 self.by_library(figures, (best.0, measure))?
             }
@@ -86,14 +90,14 @@ impl Goal {
     }
 }
 
-fn medians<'a>(
-    figures: &'a Figures,
-    libraries: &'a [&'static str],
-    measure: &'a str,
-) -> impl Iterator<Item = (&'static str, f64)> + 'a {
-    libraries
-        .iter()
-        .filter_map(move |library| Some((*library, figures.spread(library, measure)?.median)))
+fn medians(
+    figures: &Figures,
+    among: Among,
+    measure: &str,
+) -> impl Iterator<Item = (&'static str, f64)> {
+    peers()
+        .filter(move |library| among(library))
+        .filter_map(move |library| Some((library, figures.spread(library, measure)?.median)))
 }
 
 /// A number in as few digits as tell something.

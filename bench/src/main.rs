@@ -4,7 +4,6 @@
 //! that are our own, and as `bench many URL`, Arbiter with much of everything.
 
 mod chart;
-mod clock;
 mod embedded;
 mod figures;
 mod file;
@@ -26,9 +25,9 @@ mod stage;
 mod tables;
 mod usage;
 
-use settings::Settings;
+use lines::Failure;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use settings::Settings;
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();

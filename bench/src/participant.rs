@@ -39,21 +39,27 @@ const PEERS: [(&str, &[&str]); 5] = [
 
 /// All libraries, in the order of the tables.
 pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
-    let peers = PEERS.iter().flat_map(|(_, libraries)| libraries.iter());
-    OURS.iter().chain(peers).copied()
+    OURS.into_iter().chain(peers())
+}
+
+/// The libraries of others.
+pub(crate) fn peers() -> impl Iterator<Item = &'static str> {
+    PEERS
+        .iter()
+        .flat_map(|(_, libraries)| libraries.iter().copied())
 }
 
 pub(crate) struct Participant {
-    pub(crate) library: &'static str,
+    pub(crate) name: &'static str,
     /// What a shell would start, without its arguments.
     program: String,
     pub(crate) compiles_as_it_runs: bool,
 }
 
 impl Participant {
-    pub(crate) fn ours(library: &'static str) -> Result<Self, Failure> {
+    pub(crate) fn ours(name: &'static str) -> Result<Self, Failure> {
         Ok(Self {
-            library,
+            name,
             program: own_program("peer")?,
             compiles_as_it_runs: false,
         })
@@ -69,18 +75,18 @@ impl Participant {
             let of_language = PEERS.iter().find(|(known, _)| known == language);
             let (_, libraries) =
                 of_language.ok_or_else(|| format!("{language} has no libraries here"))?;
-            all.extend(libraries.iter().map(|library| Self {
-                library,
+            all.extend(libraries.iter().map(|name| Self {
+                name,
                 program: program.clone(),
                 compiles_as_it_runs: language == "java",
             }));
         }
-        all.retain(|participant| settings.wants_library(participant.library));
+        all.retain(|participant| settings.wants_library(participant.name));
         Ok(all)
     }
 
     pub(crate) fn start(&self, url: &str) -> Result<Process, Failure> {
-        Process::start(&self.program, &[self.library, url])
+        Process::start(&self.program, &[self.name, url])
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn all(settings: &Settings) -> Result<(Figures, String), Failure> {
                 "round {} of {}: {}",
                 round + 1,
                 settings.rounds,
-                participant.library
+                participant.name
             );
             libraries(participant, &server, settings, round, &mut figures);
         }
@@ -84,7 +84,7 @@ fn libraries(
             continue;
         }
         if let Err(failure) = step(&mut stage, server, &settings.scale, round, figures) {
-            let library = participant.library;
+            let library = participant.name;
             if failure.to_string().starts_with("unable ") {
                 figures.note_failure(format!("{library}: {failure}"));
             } else {
@@ -95,5 +95,5 @@ fn libraries(
     }
     figures
         .versions
-        .insert(participant.library.to_owned(), stage.version.clone());
+        .insert(participant.name.to_owned(), stage.version.clone());
 }

@@ -4,12 +4,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::Failure;
-use crate::clock::nanos;
 use crate::figures::Figures;
 use crate::measures::FILE_DEATH;
 use crate::participant::ARBITER;
 use crate::spread::Spread;
 use crate::stage::Stage;
+use lines::nanos;
 
 const DEATHS: usize = 20;
 const LIMIT: Duration = Duration::from_secs(5);

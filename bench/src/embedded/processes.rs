@@ -17,7 +17,7 @@ pub(super) fn cycles(
     round: usize,
     figures: &mut Figures,
 ) -> Result<(), Failure> {
-    let library = stage.participant.library;
+    let library = stage.participant.name;
     let ms = scale.crowd_ms;
     let alone = stage
         .process()?

@@ -4,9 +4,8 @@
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 
-use super::lock::Lock;
-use crate::Failure;
 use crate::scripts::{COMPARE_AND_DELETE, Script, fresh_id};
+use lines::{Failure, Lock};
 
 #[derive(Clone)]
 pub(super) struct Bare {

@@ -4,9 +4,8 @@
 use redis::aio::MultiplexedConnection;
 
 use super::bare::multiplexed;
-use super::lock::Lock;
-use crate::Failure;
 use crate::scripts::{ACQUIRE, END, Keys, Request};
+use lines::{Failure, Lock};
 
 #[derive(Clone)]
 pub(super) struct BareScripts {

@@ -10,13 +10,12 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Guard};
+use arbiter_lock::Guard;
 use tokio::task::JoinSet;
 
-use super::serve::{lines, time};
-use super::turns::{crowd, cycles};
-use super::{arbiter, lock::Lock as _};
-use crate::Failure;
+use lines::{Failure, Lock as _, crowd, cycles, lines, time};
+
+use super::arbiter::{self, Arbiter};
 
 const NAME: &str = "queue";
 /// How many tasks take and free names at once.
@@ -52,7 +51,7 @@ pub(crate) async fn many(url: &str) -> Result<(), Failure> {
 }
 
 impl Many {
-    async fn hold(&mut self, client: &Client, count: usize) -> Result<(), Failure> {
+    async fn hold(&mut self, client: &Arbiter, count: usize) -> Result<(), Failure> {
         let (mut tasks, before) = (JoinSet::new(), self.holds.len());
         for task in 0..AT_ONCE {
             let client = client.clone();
@@ -82,7 +81,7 @@ impl Many {
         least
     }
 
-    async fn wait(&mut self, client: &Client, count: u64) -> Result<(), Failure> {
+    async fn wait(&mut self, client: &Arbiter, count: u64) -> Result<(), Failure> {
         self.first = Some(client.acquire(NAME).await?);
         for _ in 0..count {
             let client = client.clone();
@@ -109,7 +108,7 @@ impl Many {
     }
 }
 
-async fn tries(client: &Client, count: usize) -> Result<(), Failure> {
+async fn tries(client: &Arbiter, count: usize) -> Result<(), Failure> {
     let lock = client.lock(NAME);
     let mut times = Vec::new();
     for _ in 0..count {
@@ -125,7 +124,7 @@ async fn tries(client: &Client, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn names(client: &Client, count: usize) -> Result<(), Failure> {
+async fn names(client: &Arbiter, count: usize) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for task in 0..AT_ONCE {

@@ -3,12 +3,36 @@
 mod arbiter;
 mod bare;
 mod bare_scripts;
-mod lock;
 mod many;
-mod serve;
 mod sqlite;
-mod turns;
-mod worker;
 
+use lines::{Failure, serve, version_in};
+use tokio::runtime::{Builder, Runtime};
+
+use bare::Bare;
+use bare_scripts::BareScripts;
 pub(crate) use many::many;
-pub(crate) use serve::peer;
+use sqlite::Sqlite;
+
+/// Obeys the lines of the standard input as the participant of that name.
+pub(crate) fn peer(library: &str, url: &str) -> Result<(), Failure> {
+    let runtime = match library.ends_with("current-thread") {
+        true => Builder::new_current_thread().enable_all().build()?,
+        false => Runtime::new()?,
+    };
+    let ours = env!("CARGO_PKG_VERSION");
+    let redis = version_in(include_str!("../../../Cargo.lock"), "redis");
+    runtime.block_on(async {
+        match library {
+            "arbiter" | "arbiter-current-thread" => {
+                serve(library, ours, arbiter::connect(url).await?).await
+            }
+            "bare" => serve(library, redis, Bare::connect(url).await?).await,
+            "bare-scripts" | "bare-scripts-current-thread" => {
+                serve(library, redis, BareScripts::connect(url).await?).await
+            }
+            "sqlite" => serve(library, rusqlite::version(), Sqlite::open(url)?).await,
+            _ => Err(format!("there is no participant {library}").into()),
+        }
+    })
+}

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::lock::Lock;
-use crate::Failure;
 use crate::scripts::fresh_id;
+use lines::{Failure, Lock};
 
 #[derive(Clone)]
 pub(super) struct Sqlite(Arc<Mutex<Connection>>);

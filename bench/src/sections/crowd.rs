@@ -21,7 +21,7 @@ pub(crate) fn crowd(
     let [seconds, worst, counts @ ..] = &answer[..] else {
         return Err("an answer to crowd has more numbers".into());
     };
-    let library = stage.participant.library;
+    let library = stage.participant.name;
     note_turns(&CROWD, *seconds, *worst, counts, |measure, value| {
         figures.note_value(round, library, measure, value);
     });
@@ -51,7 +51,7 @@ pub(crate) fn duel(
         worst = worst.max(wait);
         counts.push(count);
     }
-    let library = stage.participant.library;
+    let library = stage.participant.name;
     note_turns(&DUEL, longest, worst, &counts, |measure, value| {
         figures.note_value(round, library, measure, value);
     });

@@ -21,7 +21,7 @@ pub(crate) fn cycles(
     round: usize,
     figures: &mut Figures,
 ) -> Result<(), Failure> {
-    let library = stage.participant.library;
+    let library = stage.participant.name;
     let process = stage.process()?;
     let mut note = |measure, value| figures.note_value(round, library, measure, value);
 

@@ -52,12 +52,12 @@ pub(crate) fn hand_offs(
                 return Err(failure);
             }
             hangs += 1;
-            let library = stage.participant.library;
+            let library = stage.participant.name;
             figures.note_failure(format!("{library}: {}: {failure}", measures.hangs));
             stage.clear();
         }
     }
-    let library = stage.participant.library;
+    let library = stage.participant.name;
     micros.sort_by(f64::total_cmp);
     figures.note_value(round, library, measures.hangs, hangs as f64);
     for (measure, part) in [(measures.p50, 0.5), (measures.p99, 0.99)] {

@@ -28,7 +28,7 @@ pub(crate) fn idle(
     round: usize,
     figures: &mut Figures,
 ) -> Result<(), Failure> {
-    let library = stage.participant.library;
+    let library = stage.participant.name;
     let names = [stage.fresh_name(), stage.fresh_name()];
     stage.clear();
     let (mut holder, mut waiter) = (stage.start()?, stage.start()?);

@@ -2,8 +2,9 @@
 
 use async_redis_lock::{Lock as Held, Locker, Options};
 
-use crate::peer::Lock;
-use crate::{Failure, LEASE};
+use lines::{Failure, Lock};
+
+use crate::LEASE;
 
 #[derive(Clone)]
 pub(crate) struct WithAsyncRedisLock {
@@ -28,7 +29,7 @@ impl Lock for WithAsyncRedisLock {
             .await?)
     }
 
-    async fn release(held: Held) -> Result<(), Failure> {
+    async fn release(&self, held: Held) -> Result<(), Failure> {
         Ok(held.release().await?)
     }
 }

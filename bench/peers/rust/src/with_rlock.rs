@@ -3,8 +3,9 @@
 use rlock::AcquireOptions;
 use rlock::async_lock::{RLock, RLockGuard};
 
-use crate::peer::Lock;
-use crate::{Failure, LEASE};
+use lines::{Failure, Lock};
+
+use crate::LEASE;
 
 #[derive(Clone)]
 pub(crate) struct WithRlock {
@@ -27,7 +28,7 @@ impl Lock for WithRlock {
         Ok(self.rlock.acquire_mutex_with_options(name, options).await?)
     }
 
-    async fn release(mut held: RLockGuard) -> Result<(), Failure> {
+    async fn release(&self, mut held: RLockGuard) -> Result<(), Failure> {
         Ok(held.release().await?)
     }
 }

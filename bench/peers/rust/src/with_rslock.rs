@@ -3,24 +3,28 @@
 
 use rslock::{LockGuard, LockManager};
 
-use crate::peer::Lock;
-use crate::{Failure, LEASE};
+use lines::{Failure, Lock};
 
-pub(crate) async fn connect(url: &str) -> Result<LockManager, Failure> {
+use crate::LEASE;
+
+#[derive(Clone)]
+pub(crate) struct WithRslock(LockManager);
+
+pub(crate) async fn connect(url: &str) -> Result<WithRslock, Failure> {
     let manager = LockManager::new(vec![url]);
     let own = format!("ready-{}", std::process::id());
     manager.lock(own.as_str(), LEASE).await?.release().await;
-    Ok(manager)
+    Ok(WithRslock(manager))
 }
 
-impl Lock for LockManager {
+impl Lock for WithRslock {
     type Held = LockGuard;
 
     async fn acquire(&self, name: &str) -> Result<LockGuard, Failure> {
-        Ok(Self::acquire(self, name, LEASE).await?)
+        Ok(self.0.acquire(name, LEASE).await?)
     }
 
-    async fn release(held: LockGuard) -> Result<(), Failure> {
+    async fn release(&self, held: LockGuard) -> Result<(), Failure> {
         held.release().await;
         Ok(())
     }

@@ -4,42 +4,17 @@ use std::collections::HashMap;
 use std::process::exit;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::arbiter;
-use super::bare::Bare;
-use super::bare_scripts::BareScripts;
-use super::lock::Lock;
-use super::sqlite::Sqlite;
-use super::turns::{crowd, cycles};
-use super::worker::{Order, work};
-use crate::Failure;
+use crate::turns::{crowd, cycles};
+use crate::worker::{Order, work};
+use crate::{Failure, Lock};
 
-/// Obeys the lines of the standard input as the participant of that name.
-pub(crate) fn peer(library: &str, url: &str) -> Result<(), Failure> {
-    let runtime = match library.ends_with("current-thread") {
-        true => Builder::new_current_thread().enable_all().build()?,
-        false => Runtime::new()?,
-    };
-    let ours = env!("CARGO_PKG_VERSION");
-    let redis = built_with("redis");
-    runtime.block_on(async {
-        match library {
-            "arbiter" | "arbiter-current-thread" => {
-                serve(library, ours, arbiter::connect(url).await?).await
-            }
-            "bare" => serve(library, redis, Bare::connect(url).await?).await,
-            "bare-scripts" | "bare-scripts-current-thread" => {
-                serve(library, redis, BareScripts::connect(url).await?).await
-            }
-            "sqlite" => serve(library, rusqlite::version(), Sqlite::open(url)?).await,
-            _ => Err(format!("there is no participant {library}").into()),
-        }
-    })
-}
-
-async fn serve<L: Lock>(library: &str, version: &str, lock: L) -> Result<(), Failure> {
+/// Says that it is ready, and obeys until the standard input ends; what is under way ends with it.
+///
+/// # Errors
+/// A line that it does not understand.
+pub async fn serve<L: Lock>(library: &str, version: &str, lock: L) -> Result<(), Failure> {
     let mut lines = lines();
     println!("ready {library} {version}");
     let mut workers = HashMap::new();
@@ -71,7 +46,8 @@ async fn serve<L: Lock>(library: &str, version: &str, lock: L) -> Result<(), Fai
 
 /// The lines of the standard input, read on a thread of their own: the runtime may have no other
 /// than this one.
-pub(super) fn lines() -> UnboundedReceiver<String> {
+#[must_use]
+pub fn lines() -> UnboundedReceiver<String> {
     let (heard, lines) = unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -93,14 +69,10 @@ fn start(task: impl Future<Output = Result<(), Failure>> + Send + 'static) {
     });
 }
 
-pub(super) fn time(ms: &str) -> Result<Duration, Failure> {
+/// So many milliseconds.
+///
+/// # Errors
+/// What is no number.
+pub fn time(ms: &str) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(ms.parse()?))
-}
-
-/// The version of a crate that this program was built with.
-fn built_with(package: &str) -> &'static str {
-    let lock = include_str!("../../../Cargo.lock");
-    lock.split_once(&format!("name = \"{package}\"\nversion = \""))
-        .and_then(|(_, rest)| rest.split('"').next())
-        .unwrap_or("of unknown version")
 }

@@ -3,7 +3,8 @@
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
-pub(crate) fn nanos() -> i64 {
+#[must_use]
+pub fn nanos() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }

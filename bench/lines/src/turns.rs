@@ -4,22 +4,29 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::Failure;
-use crate::peer::Lock;
+use crate::{Failure, Lock};
 
 /// What one task saw.
+#[derive(Default)]
 struct Turns {
     cycles: Vec<Duration>,
     worst_acquire: Duration,
 }
 
-/// Every task on a name of its own.
-pub(crate) async fn cycles<L: Lock>(lock: L, tasks: usize, time: Duration) -> Result<(), Failure> {
+/// So many tasks take and free a lock each, on a name of its own, for so long; says how many cycles
+/// they made, and how long one took.
+///
+/// # Errors
+/// Those of the lock.
+pub async fn cycles<L: Lock>(lock: L, tasks: usize, time: Duration) -> Result<(), Failure> {
     let names = (0..tasks).map(|task| format!("name-{task}"));
     let (seconds, turns) = together(lock, names, time).await?;
     let mut times: Vec<_> = turns.into_iter().flat_map(|task| task.cycles).collect();
     times.sort_unstable();
-    let micros = |part: f64| times[(times.len() as f64 * part) as usize].as_secs_f64() * 1e6;
+    let micros = |part: f64| {
+        let at = (times.len() as f64 * part) as usize;
+        times.get(at).copied().unwrap_or_default().as_secs_f64() * 1e6
+    };
     println!(
         "cycles {} {seconds:.6} {:.1} {:.1}",
         times.len(),
@@ -29,17 +36,20 @@ pub(crate) async fn cycles<L: Lock>(lock: L, tasks: usize, time: Duration) -> Re
     Ok(())
 }
 
-/// All tasks on one name.
-pub(crate) async fn crowd<L: Lock>(lock: L, tasks: usize, time: Duration) -> Result<(), Failure> {
+/// The same, all on one name; says the longest wait, and the cycles of each.
+///
+/// # Errors
+/// Those of the lock.
+pub async fn crowd<L: Lock>(lock: L, tasks: usize, time: Duration) -> Result<(), Failure> {
     let names = (0..tasks).map(|_| "crowd".to_owned());
     let (seconds, turns) = together(lock, names, time).await?;
     let worst = turns.iter().map(|task| task.worst_acquire).max();
     let worst = worst.unwrap_or_default().as_secs_f64() * 1e3;
-    let counts: String = turns
-        .iter()
-        .map(|task| format!(" {}", task.cycles.len()))
-        .collect();
-    println!("crowd {seconds:.6} {worst:.3}{counts}");
+    let counts = turns.iter().map(|task| format!(" {}", task.cycles.len()));
+    println!(
+        "crowd {seconds:.6} {worst:.3}{}",
+        counts.collect::<String>()
+    );
     Ok(())
 }
 
@@ -49,9 +59,8 @@ async fn together<L: Lock>(
     time: Duration,
 ) -> Result<(f64, Vec<Turns>), Failure> {
     let begun = Instant::now();
-    let mut running: JoinSet<_> = names
-        .map(|name| turns(lock.clone(), name, begun + time))
-        .collect();
+    let tasks = names.map(|name| turns(lock.clone(), name, begun + time));
+    let mut running: JoinSet<_> = tasks.collect();
     let mut done = Vec::new();
     while let Some(task) = running.join_next().await {
         done.push(task??);
@@ -60,15 +69,12 @@ async fn together<L: Lock>(
 }
 
 async fn turns<L: Lock>(lock: L, name: String, until: Instant) -> Result<Turns, Failure> {
-    let mut turns = Turns {
-        cycles: Vec::new(),
-        worst_acquire: Duration::ZERO,
-    };
+    let mut turns = Turns::default();
     let mut begun = Instant::now();
     while begun < until {
         let held = lock.acquire(&name).await?;
         turns.worst_acquire = turns.worst_acquire.max(begun.elapsed());
-        L::release(held).await?;
+        lock.release(held).await?;
         turns.cycles.push(begun.elapsed());
         begun = Instant::now();
     }

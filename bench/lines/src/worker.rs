@@ -1,10 +1,8 @@
 //! A worker holds one lock after another, each until it is told to release it.
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::Failure;
-use crate::peer::Lock;
+use crate::{Failure, Lock, nanos};
 
 pub(crate) enum Order {
     Acquire(String),
@@ -28,15 +26,10 @@ pub(crate) async fn work<L: Lock>(
                     .take()
                     .ok_or("a worker that holds nothing is to release")?;
                 let begun = nanos();
-                L::release(held).await?;
+                lock.release(held).await?;
                 println!("released {worker} {begun}");
             }
         }
     }
     Ok(())
-}
-
-fn nanos() -> i64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
