@@ -179,7 +179,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether the call is in charge; if so, it is about to drive.
-    fn takes_the_wheel(&self, waker: &Waker) -> bool {
+    fn takes_charge(&self, waker: &Waker) -> bool {
         let Some(number) = self.number else {
             return false;
         };
@@ -200,7 +200,7 @@ impl<'a> Call<'a> {
         mut answer: Pin<&mut impl Future<Output = T>>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
-        if !self.takes_the_wheel(cx.waker()) {
+        if !self.takes_charge(cx.waker()) {
             return answer.poll(cx);
         }
         // Nobody but this call drives, and so brings the answer, for as long as it is in charge;
