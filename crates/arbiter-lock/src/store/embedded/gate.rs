@@ -33,7 +33,9 @@ const OTHERS_TURN: Duration = Duration::from_micros(200);
 const MOST_SPINS: u32 = 32;
 const PAUSE: u32 = 32;
 
-type Work = Box<dyn FnOnce(&mut Database) + Send>;
+/// What is left to do outside.
+type Rest = Box<dyn FnOnce()>;
+type Work = Box<dyn FnOnce(&mut Database) -> Rest + Send>;
 
 enum Job {
     Step(Work),
@@ -85,28 +87,34 @@ impl Gate {
         })
     }
 
-    /// Does some work inside the gate: at once, or when its turn has come.
+    /// Does some work inside the gate, at once or when its turn has come, and the rest outside,
+    /// with what the work has come to.
     ///
-    /// Dropped while it waits, the work is not done; dropped later, it is.
-    pub(super) async fn pass<T: Send + 'static>(
+    /// Dropped while it waits, nothing is done; dropped later, all is.
+    pub(super) async fn pass<T: Send + 'static, U: Send + 'static>(
         &self,
         limit: Duration,
         work: impl FnOnce(&mut Database) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        rest: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<U, Failure> {
         if self.steps.fetch_add(1, Ordering::Relaxed) % TIDY_STEPS == TIDY_STEPS - 1 {
             // A thread that is gone tidies nothing.
             let _ = self.jobs.send(Job::Tidy);
         }
         let work = match self.pass_at_once(work) {
-            Ok(done) => return done,
+            Ok(done) => return done.map(rest),
             Err(work) => work,
         };
         let (done, result) = oneshot::channel();
         let job = Job::Step(Box::new(move |database| {
-            if !done.is_closed() {
-                // A caller that has gone meanwhile needs no answer.
-                let _ = done.send(work(database));
+            if done.is_closed() {
+                return Box::new(|| {});
             }
+            let result = work(database);
+            Box::new(move || {
+                // A caller that has gone meanwhile needs no answer.
+                let _ = done.send(result.map(rest));
+            })
         }));
         let limit = limit.min(COMMAND_TIMEOUT);
         let sent = self.jobs.send(job).is_ok();
@@ -118,6 +126,8 @@ impl Gate {
 
     /// Only reads, which needs no gate.
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
+        // A signal may interrupt it; nothing else goes wrong with a file of ours.
+        while flock(&self.file, FlockOperation::LockExclusive).is_err() {}
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut database)
     }
@@ -209,14 +219,18 @@ impl Porter {
 
     /// Waits for the gate, and carries in whatever else has come meanwhile.
     fn carry(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
-        self.inside(|database| {
-            work(database);
+        let rests = self.inside(|database| {
+            let mut rests = vec![work(database)];
             for job in jobs.try_iter().take(MOST_AT_ONCE) {
                 if let Job::Step(work) = job {
-                    work(database);
+                    rests.push(work(database));
                 }
             }
+            rests
         });
+        for rest in rests {
+            rest();
+        }
     }
 
     fn inside<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {

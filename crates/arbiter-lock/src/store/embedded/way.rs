@@ -142,16 +142,20 @@ impl Way {
         let renewals: Vec<_> = renewals.iter().map(own).collect();
         self.opened()?
             .gate
-            .pass(limit, move |database| {
-                let renew = |(name, owner, fence, lease_ms): &(Name, Arc<str>, u64, u64)| {
-                    database
-                        .step(name, |resource, now| {
-                            resource.renew(now, owner, *fence, *lease_ms)
-                        })
-                        .map(|(renewed, _)| renewed)
-                };
-                Ok(renewals.iter().map(renew).collect())
-            })
+            .pass(
+                limit,
+                move |database| {
+                    let renew = |(name, owner, fence, lease_ms): &(Name, Arc<str>, u64, u64)| {
+                        database
+                            .step(name, |resource, now| {
+                                resource.renew(now, owner, *fence, *lease_ms)
+                            })
+                            .map(|(renewed, _)| renewed)
+                    };
+                    Ok(renewals.iter().map(renew).collect())
+                },
+                std::convert::identity,
+            )
             .await
     }
 
@@ -232,7 +236,8 @@ impl Way {
             let written = database.step(&name, |resource, now| write.apply(resource, now));
             written.map(|(written, _)| written)
         };
-        self.opened()?.gate.pass(limit, step).await
+        let gate = &self.opened()?.gate;
+        gate.pass(limit, step, std::convert::identity).await
     }
 
     pub(crate) async fn last_run(
@@ -279,16 +284,21 @@ impl Opened {
             let reach = |channel: &str| opened.listens(channel);
             let ((answer, before), at) =
                 database.step(&name, |resource, now| step(resource, now, &reach))?;
-            // Told by whoever made the step, even if its caller has gone.
+            Ok((answer, before, at))
+        };
+        let opened = self.clone();
+        let tell = move |(answer, before, at): (Answer<T>, _, _)| {
+            // Told by whoever made the step, even if its caller has gone; and outside, since who
+            // is told comes to the gate next.
             opened.tell(answer.granted);
             let said = Said {
                 reply: answer.reply,
                 at,
                 again: answer.again,
             };
-            Ok((said, before))
+            (said, before)
         };
-        self.gate.pass(limit, work).await
+        self.gate.pass(limit, work, tell).await
     }
 
     /// Ends a request of a process that cannot do it any more.
