@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, NAMES_AT_ONCE};
 use super::failure;
+use super::turn;
 use crate::store::{Failure, FailureKind};
 
 /// What a step waits for its turn at the most, as on a server.
@@ -27,11 +28,6 @@ const TIDY_STEPS: u32 = 256;
 const TIDY_TIME: Duration = Duration::from_secs(10);
 /// How long the gate stays open between two passages that tidy up: to be woken takes others time.
 const OTHERS_TURN: Duration = Duration::from_micros(200);
-
-/// How often to try the gate before the step is left to the thread, and how long to pause in
-/// between, in turns of the processor: some 40 µs in all.
-const MOST_SPINS: u32 = 32;
-const PAUSE: u32 = 32;
 
 /// What is left to do outside.
 type Rest = Box<dyn FnOnce()>;
@@ -126,8 +122,6 @@ impl Gate {
 
     /// Only reads, which needs no gate.
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
-        // A signal may interrupt it; nothing else goes wrong with a file of ours.
-        while flock(&self.file, FlockOperation::LockExclusive).is_err() {}
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut database)
     }
@@ -139,25 +133,12 @@ impl Gate {
     {
         // It is only ever held for the time of a step.
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.enters_soon() {
+        if !turn::opens_soon(&self.file) {
             return Err(work);
         }
         let done = work(&mut database);
         unlock(&self.file);
         Ok(done)
-    }
-
-    /// Locks the gate, if it opens within the time of a step or two: to sleep takes longer.
-    fn enters_soon(&self) -> bool {
-        for _ in 0..MOST_SPINS {
-            if flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                return true;
-            }
-            for _ in 0..PAUSE {
-                std::hint::spin_loop();
-            }
-        }
-        false
     }
 
     fn who_is_inside(&self) -> String {
@@ -209,6 +190,7 @@ impl Porter {
                 Ok(Job::Tidy) | Err(RecvTimeoutError::Timeout) => {
                     let was_untidy = std::mem::replace(&mut is_untidy, self.tidy_some());
                     if was_untidy && !is_untidy {
+                        self.ask();
                         self.inside(Database::cut_log);
                     }
                 }
@@ -219,6 +201,7 @@ impl Porter {
 
     /// Waits for the gate, and carries in whatever else has come meanwhile.
     fn carry(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
+        self.wait();
         let rests = self.inside(|database| {
             let mut rests = vec![work(database)];
             for job in jobs.try_iter().take(MOST_AT_ONCE) {
@@ -233,9 +216,21 @@ impl Porter {
         }
     }
 
-    fn inside<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
+    fn wait(&self) {
         // A signal may interrupt it; nothing else goes wrong with a file of ours.
         while flock(&self.file, FlockOperation::LockExclusive).is_err() {}
+    }
+
+    /// Waits, but asks first: one that sleeps at the gate is woken each time it opens, and mostly
+    /// comes too late.
+    fn ask(&self) {
+        if !turn::opens_soon(&self.file) {
+            self.wait();
+        }
+    }
+
+    /// Does the work and leaves.
+    fn inside<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let done = work(&mut database);
         drop(database);
@@ -246,6 +241,7 @@ impl Porter {
     /// Forgets some names, or else gives some of the file back; answers whether there is likely
     /// more to do at once.
     fn tidy_some(&self) -> bool {
+        self.ask();
         self.inside(|database| {
             database.checkpoint();
             let forgotten = database.forget_some().unwrap_or_default();

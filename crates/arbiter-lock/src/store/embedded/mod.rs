@@ -20,6 +20,7 @@ mod records;
 mod row;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod undertaker;
 mod way;
 
