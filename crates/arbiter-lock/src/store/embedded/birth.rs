@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::database::Database;
 use super::gate::{self, Gate};
 use super::liveness::{self, Liveness, Process};
+use super::log::Log;
 use super::post::Post;
 use super::{Opened, folder};
 use crate::store::{Failure, FailureKind};
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn open(folder: &Path, process: &Process) -> Result<Arc<Opened>, Failure> {
     folder::prepare(folder)?;
     let gate = gate::open(folder)?;
+    Log::of(folder).flush_if_grown();
     enter(&gate, folder)?;
     // The gate opens again when this is dropped, at the end.
     let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;

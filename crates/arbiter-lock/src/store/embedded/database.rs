@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params}
 
 use super::failure;
 use super::liveness::Process;
+use super::log::{self, Log};
 use super::records::Records;
 use crate::clock::Clock;
 use crate::store::{Failure, FailureKind, Said};
@@ -24,8 +25,6 @@ const SCHEMA: &str = include_str!("schema.sql");
 const BUSY: Duration = Duration::from_millis(100);
 /// How long after that no step waits.
 const RETRY_LOCKED: Duration = Duration::from_secs(1);
-/// How large the log may grow before it is copied into the file.
-const LARGEST_LOG: i64 = 8 << 20;
 /// How many names are looked at in one passage of the gate, to forget them.
 pub(super) const NAMES_AT_ONCE: usize = 64;
 /// How many pages of the file are given back in one passage of the gate.
@@ -36,6 +35,7 @@ const MOST_LEFT: usize = 64;
 pub(super) struct Database {
     connection: Connection,
     path: PathBuf,
+    log: Log,
     /// Which file it was when it was opened: its device and number.
     identity: (u64, u64),
     /// When another program was last found to have locked it.
@@ -66,6 +66,7 @@ impl Database {
         let mut database = Self {
             connection,
             path: path.clone(),
+            log: Log::of(folder),
             identity,
             locked: None,
             start: Duration::ZERO,
@@ -115,7 +116,7 @@ impl Database {
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // The log is written over from its beginning, and cut only where it has grown too large.
-        connection.pragma_update(None, "journal_size_limit", LARGEST_LOG)?;
+        connection.pragma_update(None, "journal_size_limit", log::LARGEST)?;
         connection.pragma_update(None, "synchronous", "normal")?;
         // The log is copied by the gate's own thread, and not in the middle of a step.
         connection.pragma_update(None, "wal_autocheckpoint", 0)
@@ -348,7 +349,7 @@ impl Database {
 
     /// Copies the log into the file, once it has grown.
     pub(super) fn checkpoint(&mut self) {
-        if LARGEST_LOG < self.log_size() {
+        if self.log.has_grown() {
             self.copy_log("PRAGMA wal_checkpoint(RESTART)");
         }
     }
@@ -407,11 +408,6 @@ impl Database {
         }
         let patience = if is_over { BUSY } else { Duration::ZERO };
         self.connection.busy_timeout(patience)
-    }
-
-    fn log_size(&self) -> i64 {
-        let log = self.path.with_extension("db-wal");
-        std::fs::metadata(log).map_or(0, |found| found.len().try_into().unwrap_or(i64::MAX))
     }
 
     fn run(&self, sql: &str) -> rusqlite::Result<()> {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, NAMES_AT_ONCE};
 use super::failure;
+use super::log::Log;
 use super::turn;
 use crate::store::{Failure, FailureKind};
 
@@ -68,6 +69,7 @@ impl Gate {
         let (jobs, waiting) = mpsc::channel();
         let porter = Porter {
             database: database.clone(),
+            log: Log::of(folder),
             file: open(folder)?,
         };
         std::thread::Builder::new()
@@ -176,6 +178,7 @@ fn locked_by(inode: u64) -> Option<u32> {
 /// The thread that waits for the gate, and tidies up.
 struct Porter {
     database: Arc<Mutex<Database>>,
+    log: Log,
     file: File,
 }
 
@@ -190,6 +193,7 @@ impl Porter {
                 Ok(Job::Tidy) | Err(RecvTimeoutError::Timeout) => {
                     let was_untidy = std::mem::replace(&mut is_untidy, self.tidy_some());
                     if was_untidy && !is_untidy {
+                        self.log.flush();
                         self.ask();
                         self.inside(Database::cut_log);
                     }
@@ -241,6 +245,7 @@ impl Porter {
     /// Forgets some names, or else gives some of the file back; answers whether there is likely
     /// more to do at once.
     fn tidy_some(&self) -> bool {
+        self.log.flush_if_grown();
         self.ask();
         self.inside(|database| {
             database.checkpoint();

@@ -15,6 +15,7 @@ mod failure;
 mod folder;
 mod gate;
 mod liveness;
+mod log;
 mod post;
 mod records;
 mod row;
