@@ -1,8 +1,8 @@
 //! The gate: a file that is locked around each step, so that processes take turns.
 //!
-//! A step passes on the caller's own thread when the gate stands open, which takes some
-//! microseconds. When another process is inside, the step is left to a thread that waits for
-//! the gate, since such a wait can neither be timed nor dropped: the caller's can.
+//! A step passes on the caller's own thread when the gate stands open or opens soon. When it does
+//! not, the step is left to a thread that waits for the gate, since such a wait can neither be
+//! timed nor dropped: the caller's can.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use super::database::{Database, NAMES_AT_ONCE};
 use super::failure;
 use super::log::Log;
-use super::turn;
+use super::turn::{self, Pace};
+use crate::clock::Clock;
 use crate::store::{Failure, FailureKind};
 
 /// What a step waits for its turn at the most, as on a server.
@@ -41,6 +42,7 @@ enum Job {
 
 pub(super) struct Gate {
     database: Arc<Mutex<Database>>,
+    pace: Mutex<Pace>,
     file: File,
     path: PathBuf,
     jobs: mpsc::Sender<Job>,
@@ -78,6 +80,7 @@ impl Gate {
             .map_err(|e| failure::of_io(&e, folder))?;
         Ok(Self {
             database,
+            pace: Mutex::default(),
             file: open(folder)?,
             path: path(folder),
             jobs,
@@ -135,11 +138,14 @@ impl Gate {
     {
         // It is only ever held for the time of a step.
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if !turn::opens_soon(&self.file) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.come(Clock::Boot.now());
+        if !turn::enters(&self.file, &pace) {
             return Err(work);
         }
         let done = work(&mut database);
         unlock(&self.file);
+        pace.leave(Clock::Boot.now());
         Ok(done)
     }
 
