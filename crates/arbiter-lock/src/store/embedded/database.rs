@@ -52,7 +52,7 @@ impl Database {
         folder: &Path,
         after_a_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
-        let path = folder.join("arbiter.db");
+        let path = path(folder);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -420,6 +420,11 @@ impl Database {
             let _ = self.run("ROLLBACK");
         }
     }
+}
+
+/// The SQLite file of a folder.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join("arbiter.db")
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::database;
+
 /// How large the log may grow before it is copied into the file, in bytes. Whoever looks for a
 /// page passes by all that the log has of it.
 pub(super) const LARGEST: u32 = 2 << 20;
@@ -12,7 +14,7 @@ pub(super) struct Log(PathBuf);
 impl Log {
     /// The log of a folder's file.
     pub(super) fn of(folder: &Path) -> Self {
-        Self(folder.join("arbiter.db-wal"))
+        Self(database::path(folder).with_extension("db-wal"))
     }
 
     /// Whether it is time to copy it.
