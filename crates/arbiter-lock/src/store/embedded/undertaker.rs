@@ -8,10 +8,12 @@ use super::liveness::{Life, Process};
 use super::post::Post;
 use crate::store::Failure;
 
-/// A process that ends closes its sockets before its files, or after.
+/// How often to ask at once, when the tie is lost: a process that ends closes its sockets before
+/// its files, or after, mostly within a millisecond.
+const NO_DOUBTS: u32 = 400;
+/// How often to ask then, and how many times: it may have much to give back.
 const DOUBT: Duration = Duration::from_millis(2);
-/// For how long to ask so often.
-const SHORT_DOUBTS: u32 = 250;
+const SHORT_DOUBTS: u32 = NO_DOUBTS + 250;
 /// How often to ask later, of one that lives and cannot be tied to.
 const LONG_DOUBT: Duration = Duration::from_millis(100);
 /// How often to see whether anybody here still waits.
@@ -112,8 +114,11 @@ impl Watch {
             tokio::select! {
                 () = Post::tied_to(&folder, &self.process) => {
                     doubts += 1;
-                    let doubt = if doubts < SHORT_DOUBTS { DOUBT } else { LONG_DOUBT };
-                    tokio::time::sleep(doubt).await;
+                    match doubts {
+                        ..=NO_DOUBTS => tokio::task::yield_now().await,
+                        ..=SHORT_DOUBTS => tokio::time::sleep(DOUBT).await,
+                        _ => tokio::time::sleep(LONG_DOUBT).await,
+                    }
                 }
                 () = tokio::time::sleep(STILL_WAITING) => doubts = 0,
             }
