@@ -4,13 +4,20 @@
 //! tasks. As soon as somebody else calls, or waits for a message, a task drives for all and
 //! gathers what they send into few writes. So a caller that is not polled holds nobody up: whoever
 //! comes next puts the task in charge.
+//!
+//! A caller that drives does not sleep at once, since to be woken may take longer than the answer:
+//! for a moment it yields to other tasks and looks again. Where answers come later than that, it
+//! soon leaves it.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use tokio::task::AbortHandle;
+
+use super::haste::Haste;
 
 /// The driver of one connection; dropped, it closes it.
 pub(super) struct Driver {
@@ -41,6 +48,7 @@ struct Charge {
     is_looking: bool,
     /// The connection could go on since it was last polled.
     is_due: bool,
+    haste: Haste,
 }
 
 impl Driver {
@@ -68,8 +76,8 @@ impl Driver {
         is_alone: bool,
         send: impl FnOnce() -> A,
     ) -> A::Output {
-        let call = Call::begin(&self.engine, is_alone);
-        let mut answer = std::pin::pin!(send());
+        let mut call = Call::begin(&self.engine, is_alone);
+        let mut answer = pin!(send());
         std::future::poll_fn(|cx| call.poll(answer.as_mut(), cx)).await
     }
 }
@@ -159,6 +167,8 @@ struct Call<'a> {
     engine: &'a Arc<Engine>,
     /// Its number, if it may drive.
     number: Option<u64>,
+    /// Until when it looks again instead of sleeping.
+    hasty_until: Option<Instant>,
 }
 
 impl<'a> Call<'a> {
@@ -168,13 +178,17 @@ impl<'a> Call<'a> {
         if charge.calls == 1 && is_alone {
             charge.next_number += 1;
             charge.call = Some(charge.next_number);
-            let number = charge.call;
-            return Self { engine, number };
+            return Self {
+                engine,
+                number: charge.call,
+                hasty_until: charge.haste.begin(),
+            };
         }
         engine.dismiss(charge);
         Self {
             engine,
             number: None,
+            hasty_until: None,
         }
     }
 
@@ -196,7 +210,7 @@ impl<'a> Call<'a> {
     }
 
     fn poll<T>(
-        &self,
+        &mut self,
         mut answer: Pin<&mut impl Future<Output = T>>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
@@ -211,6 +225,9 @@ impl<'a> Call<'a> {
         }
         let is_over = self.engine.drive().is_ready();
         if let Poll::Ready(answered) = answer.poll(&mut deaf) {
+            if self.hasty_until.is_some() {
+                self.engine.charge().haste.has_paid();
+            }
             return Poll::Ready(answered);
         }
         let mut charge = self.engine.charge();
@@ -219,6 +236,15 @@ impl<'a> Call<'a> {
             if charge.is_due || is_over {
                 drop(charge);
                 cx.waker().wake_by_ref();
+            } else if let Some(until) = self.hasty_until {
+                if Instant::now() < until {
+                    drop(charge);
+                    // Polled once, it wakes when all others have had their turn.
+                    let _ = pin!(tokio::task::yield_now()).poll(cx);
+                } else {
+                    charge.haste.has_looked_in_vain();
+                    self.hasty_until = None;
+                }
             }
         }
         Poll::Pending

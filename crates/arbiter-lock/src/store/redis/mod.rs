@@ -6,6 +6,7 @@ mod connection;
 mod dial;
 mod driver;
 mod failure;
+mod haste;
 mod keys;
 mod reply;
 mod script;

@@ -64,6 +64,43 @@ async fn one_who_is_alone_drives_in_its_own_polls() {
 }
 
 #[tokio::test]
+async fn one_that_is_not_answered_soon_sleeps_and_is_woken() {
+    let (driver, calls, polls) = echo();
+    tokio::task::yield_now().await;
+    let (answer, answered) = oneshot::channel();
+    let waiting = tokio::spawn(async move {
+        driver.call(true, || answered).await.unwrap();
+        driver
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let before = polls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(polls.load(Ordering::SeqCst), before, "it does not sleep");
+    // Whatever can go on wakes it; the answer alone does not, since nobody else could bring it.
+    answer.send(()).unwrap();
+    let (other, _unheard) = oneshot::channel();
+    calls.send(other).unwrap();
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_looks_for_its_answer_lets_others_run_in_between() {
+    let (driver, _calls, polls) = echo();
+    tokio::task::yield_now().await;
+    let waiting = tokio::spawn(async move {
+        driver.call(true, std::future::pending::<()>).await;
+    });
+    let mut before = polls.load(Ordering::SeqCst);
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+        let now = polls.load(Ordering::SeqCst);
+        assert!(now <= before + 1, "{before} {now}");
+        before = now;
+    }
+    waiting.abort();
+}
+
+#[tokio::test]
 async fn a_connection_that_closes_itself_while_it_is_driven_is_gone() {
     let slot = Arc::new(std::sync::Mutex::new(None::<Driver>));
     let (gone, held) = (Arc::new(()), slot.clone());

@@ -1,0 +1,74 @@
+//! Whether a call looks again and again for its answer before it sleeps: to be woken may take
+//! longer than the answer does.
+
+use std::time::{Duration, Instant};
+
+/// How long it looks: an answer from the same machine comes sooner.
+const SOON: Duration = Duration::from_micros(100);
+/// How many calls sleep at once, after others have looked in vain, before one looks again.
+const MOST_ASLEEP: u32 = 64;
+
+/// How looking has paid of late.
+#[derive(Default)]
+pub(super) struct Haste {
+    /// How many calls have yet to sleep at once.
+    asleep: u32,
+    /// How many do the next time that one has looked in vain.
+    next: u32,
+}
+
+impl Haste {
+    /// Until when a call that begins now looks again, if it does.
+    pub(super) fn begin(&mut self) -> Option<Instant> {
+        let sleeps = 0 < self.asleep;
+        self.asleep = self.asleep.saturating_sub(1);
+        (!sleeps).then(|| Instant::now() + SOON)
+    }
+
+    pub(super) fn has_looked_in_vain(&mut self) {
+        self.asleep = self.next;
+        self.next = (2 * self.next).clamp(1, MOST_ASLEEP);
+    }
+
+    pub(super) fn has_paid(&mut self) {
+        self.next = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_answers_come_late_one_call_in_64_looks_for_its_own() {
+        let mut haste = Haste::default();
+        let mut looks = |calls: usize| {
+            let mut looked = 0;
+            for _ in 0..calls {
+                if haste.begin().is_some() {
+                    haste.has_looked_in_vain();
+                    looked += 1;
+                }
+            }
+            looked
+        };
+        assert_eq!(looks(2), 2);
+        looks(1_000);
+        assert_eq!(looks(650), 10);
+    }
+
+    #[test]
+    fn where_answers_come_soon_again_every_call_looks() {
+        let mut haste = Haste::default();
+        for _ in 0..1_000 {
+            if haste.begin().is_some() {
+                haste.has_looked_in_vain();
+            }
+        }
+        while haste.begin().is_none() {}
+        haste.has_paid();
+        assert!((0..100).all(|_| haste.begin().is_some()));
+        haste.has_looked_in_vain();
+        assert!(haste.begin().is_some());
+    }
+}
