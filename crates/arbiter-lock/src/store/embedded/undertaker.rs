@@ -114,10 +114,11 @@ impl Watch {
             tokio::select! {
                 () = Post::tied_to(&folder, &self.process) => {
                     doubts += 1;
-                    match doubts {
-                        ..=NO_DOUBTS => tokio::task::yield_now().await,
-                        ..=SHORT_DOUBTS => tokio::time::sleep(DOUBT).await,
-                        _ => tokio::time::sleep(LONG_DOUBT).await,
+                    if doubts <= NO_DOUBTS {
+                        tokio::task::yield_now().await;
+                    } else {
+                        let is_short = doubts <= SHORT_DOUBTS;
+                        tokio::time::sleep(if is_short { DOUBT } else { LONG_DOUBT }).await;
                     }
                 }
                 () = tokio::time::sleep(STILL_WAITING) => doubts = 0,
