@@ -255,9 +255,9 @@ impl Waiting {
 
     /// How long until the next look.
     fn pause(&self, place: u64, holder: Option<&HolderView>) -> Duration {
-        let longest =
+        let mean =
             Duration::from_millis(LOOK_INTERVAL_MS).min(self.attempt.options.first_life() / 2);
-        let jittered = longest.mul_f64(0.75 + 0.25 * rand::random::<f64>());
+        let jittered = mean.mul_f64(0.9 + 0.2 * rand::random::<f64>());
         let (1, Some(holder)) = (place, holder) else {
             return jittered;
         };
