@@ -310,6 +310,19 @@ fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
 }
 
 #[test]
+fn the_last_fence_is_remembered_for_a_minute_and_no_longer_than_that_and_its_second() {
+    let mut world = World::new();
+    let first = world.hold(&request("a", 100));
+    drop(world.end("a", false));
+    world.pass(60 * SECOND);
+    assert!(!world.resource.is_forgotten(world.now()));
+    world.pass(SECOND + 1_000);
+    assert!(world.resource.is_forgotten(world.now()));
+    world.now -= 120 * SECOND;
+    assert_eq!(world.hold(&request("b", 100)), first + 1);
+}
+
+#[test]
 fn a_fence_ahead_of_the_clock_is_remembered_until_the_clock_has_caught_up() {
     let mut world = World::new();
     let first = world.hold(&request("a", 100));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Ended, Grant, Limit, Mode, Moment, Request, Resource, Status, Tried,
+    Acquired, Ended, Grant, Limit, Mode, Moment, Request, Resource, SharingView, Status, Tried,
 };
 use proptest::prelude::*;
 
@@ -122,7 +122,18 @@ impl Observer {
 
     /// Does a step, which never lets anybody in above a limit, nor beside one who is alone.
     fn step(&mut self, step: &Step) {
-        let weight = |status: &Status| status.sharing.as_ref().map_or(0, |s| s.weight);
+        let weight = |status: &Status| {
+            let held = |sharing: &SharingView| {
+                let each = sharing
+                    .holders
+                    .iter()
+                    .map(|holder| u64::from(holder.weight));
+                let sum = each.sum::<u64>();
+                assert_eq!(sum, sharing.weight, "the sum is that of those who hold");
+                sum
+            };
+            status.sharing.as_ref().map_or(0, held)
+        };
         let before = weight(&self.resource.inspect(self.at()));
         self.do_step(step);
         let after = self.resource.inspect(self.at());

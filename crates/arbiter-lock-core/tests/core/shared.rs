@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Downgraded, Limit, Mode, Refusal, Renewed, Request, Resized, Written,
+    Acquired, Downgraded, Limit, Mode, Refusal, Renewed, Request, Resized, Tried, Written,
 };
 
 use crate::world::{SECOND, World, ids, request};
@@ -55,6 +55,18 @@ fn a_reader_behind_a_waiting_writer_waits_so_that_neither_starves() {
 }
 
 #[test]
+fn a_try_to_read_does_not_barge_past_a_writer_that_waits() {
+    let mut world = World::new();
+    world.hold(&reader("r1"));
+    world.queue(&request("w", 30_000), None);
+    let tried = world.try_acquire(&reader("r2")).reply;
+    assert!(matches!(tried, Tried::Busy { waiting: 1, .. }), "{tried:?}");
+    world.end("w", false);
+    let tried = world.try_acquire(&reader("r2")).reply;
+    assert!(matches!(tried, Tried::Granted { .. }), "{tried:?}");
+}
+
+#[test]
 fn readers_behind_a_writer_that_gave_up_come_in_at_once() {
     let mut world = World::new();
     world.hold(&reader("r1"));
@@ -80,7 +92,23 @@ fn held_permits_never_exceed_the_limit() {
     world.hold(&permits("a", 2, 3));
     world.hold(&permits("b", 1, 3));
     world.queue(&permits("c", 1, 3), None);
+    world.queue(&permits("d", 1, 3), None);
     assert_eq!(ids(&world.end("b", false).granted), ["c"]);
+    assert_eq!(ids(&world.end("c", false).granted), ["d"]);
+}
+
+#[test]
+fn a_permit_is_counted_with_its_weight_and_given_back_once() {
+    let mut world = World::new();
+    world.hold(&permits("a", 1, 3));
+    world.hold(&permits("b", 1, 3));
+    world.hold(&permits("c", 1, 3));
+    drop(world.end("a", false));
+    drop(world.end("a", false));
+    world.queue(&permits("two", 2, 3), None);
+    world.queue(&permits("one", 1, 3), None);
+    assert_eq!(ids(&world.end("b", false).granted), ["two"]);
+    assert_eq!(ids(&world.end("c", false).granted), ["one"]);
 }
 
 #[test]
@@ -106,11 +134,15 @@ fn every_reader_has_a_lease_of_its_own() {
         lease_ms: 1_000,
         ..reader("short")
     };
-    world.hold(&short);
+    let short_fence = world.hold(&short);
     let fence = world.hold(&reader("long"));
     world.queue(&request("w", 30_000), None);
     world.pass(2 * SECOND);
     assert_eq!(world.holder().as_deref(), Some("shared"));
+    let short = world
+        .resource
+        .renew(world.now(), "short", short_fence, 1_000);
+    assert_eq!(short, Renewed::NotYours { taken: true });
     let renewed = world.resource.renew(world.now(), "long", fence, 30_000);
     assert!(matches!(renewed, Renewed::Renewed { .. }));
     assert_eq!(world.end("short", false).granted, []);

@@ -245,6 +245,39 @@ async fn a_store_that_heals_within_the_wait_grants() {
     assert!(waiter.await.unwrap().is_ok());
 }
 
+/// Lets the store be silent for that time.
+async fn silence(client: &Client, time: Duration) {
+    client.testing().go_silent();
+    tokio::time::sleep(time).await;
+    client.testing().answer();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer() {
+    let client = Client::in_memory();
+    let lock = client
+        .lock("l")
+        .lease_time(ms(5_000))
+        .lost_margin(ms(100))
+        .watchdog(false);
+    for lock in [lock.clone(), lock.wait_timeout(Duration::ZERO)] {
+        let (guard, ()) = tokio::join!(lock.acquire(), silence(&client, ms(700)));
+        let guard = guard.unwrap();
+        assert_eq!(guard.remaining(), ms(5_000 - 100 - 700));
+        let (refreshed, ()) = tokio::join!(guard.refresh(), silence(&client, ms(600)));
+        refreshed.unwrap();
+        assert_eq!(guard.remaining(), ms(5_000 - 100 - 600));
+        guard.release().await.unwrap();
+    }
+    let lock = client.lock("l").lease_time(ms(6_000)).lost_margin(ms(100));
+    let guard = lock.acquire().await.unwrap();
+    tokio::time::sleep(ms(1_900)).await;
+    silence(&client, ms(800)).await;
+    tokio::time::sleep(ms(100)).await;
+    let since_it_was_due = 1_900 + 800 + 100 - 2_000;
+    assert_eq!(guard.remaining(), ms(6_000 - 100 - since_it_was_due));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
     let client = Client::in_memory();

@@ -1,0 +1,210 @@
+//! Failures of the client: what it believes, and what it leaves behind.
+
+use super::Caught::{Lock, Unit};
+use super::Defect;
+
+const WAITING: &str = "crates/arbiter-lock/src/waiting/mod.rs";
+const ATTEMPT: &str = "crates/arbiter-lock/src/waiting/attempt.rs";
+const AGE: &str = "crates/arbiter-lock/src/waiting/age.rs";
+const STATE: &str = "crates/arbiter-lock/src/hold/state.rs";
+const GUARD: &str = "crates/arbiter-lock/src/guard.rs";
+const NEST: &str = "crates/arbiter-lock/src/nest.rs";
+const OPTIONS: &str = "crates/arbiter-lock/src/options.rs";
+const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
+const KEEPER_TASK: &str = "crates/arbiter-lock/src/keeper/task.rs";
+const FINISH: &str = "crates/arbiter-lock/src/keeper/finish.rs";
+
+pub(crate) const DEFECTS: &[Defect] = &[
+    Defect {
+        name: "a deadline counts from the receipt of the grant",
+        file: WAITING,
+        was: "Ok(Next::Granted(Belief {\n                    fence,\n                    base: sent,",
+        put_back: "Ok(Next::Granted(Belief {\n                    fence,\n                    base: sent.max(self.attempt.clock.now()),",
+        caught_by: Lock(&["a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer"]),
+    },
+    Defect {
+        name: "a grant is believed however long it was on its way",
+        file: WAITING,
+        was: "if !self.attempt.believes(grant) {\n            return None;\n        }",
+        put_back: "",
+        caught_by: Lock(&["faults::", "moods::", "options::", "processes::"]),
+    },
+    Defect {
+        name: "a wait begins anew with every look",
+        file: WAITING,
+        was: "self.ticket = Some(ticket);",
+        put_back: "self.ticket = Some(ticket);\n                self.end = self.end.map(|end| end + Duration::from_millis(500));",
+        caught_by: Lock(&["a_wait_that_is_over_tells_who_holds_and_leaves_the_queue"]),
+    },
+    Defect {
+        name: "a wait without limit hangs on a silent store",
+        file: WAITING,
+        was: "if self.end.is_none() && self.attempt.store_timeout() <= now.saturating_sub(since) {",
+        put_back: "if self.end.is_none() && Duration::MAX <= now.saturating_sub(since) {",
+        caught_by: Lock(&["a_silent_store_ends_a_wait_without_limit_after_half_a_minute"]),
+    },
+    Defect {
+        name: "a waiter forgets its ticket, and loses its place with the server's memory",
+        file: WAITING,
+        was: "link.acquire(name, request, self.ticket, limit)",
+        put_back: "link.acquire(name, request, self.ticket.filter(|_| limit.is_zero()), limit)",
+        caught_by: Lock(&[
+            "a_restarted_server_grants_again_with_a_greater_fence_and_waiters_survive_it",
+        ]),
+    },
+    Defect {
+        name: "a first life is believed as a full lease",
+        file: ATTEMPT,
+        was: "            belief,\n            0 < self.unanswered,",
+        put_back: "            Belief { life: self.options.lease, ..belief },\n            0 < self.unanswered,",
+        caught_by: Lock(&["a_grant_is_claimed", "the_grant_is_claimed", "processes::"]),
+    },
+    Defect {
+        name: "an acquire that is dropped unanswered is forgotten, and granted to nobody",
+        file: ATTEMPT,
+        was: "if self.is_known || 0 < self.unanswered {",
+        put_back: "if self.is_known {",
+        caught_by: Lock(&["an_acquire_dropped_after_any_poll_leaves_nothing"]),
+    },
+    Defect {
+        name: "a waiter that is dropped stays in the queue",
+        file: ATTEMPT,
+        was: "if self.is_known || 0 < self.unanswered {",
+        put_back: "if 0 < self.unanswered {",
+        caught_by: Lock(&["a_waiting_acquire_dropped_after_any_poll_leaves_the_queue"]),
+    },
+    Defect {
+        name: "a timed-out attempt is granted later, and nobody knows",
+        file: ATTEMPT,
+        was: "tombstone: 0 < self.unanswered,",
+        put_back: "tombstone: self.unanswered == usize::MAX,",
+        caught_by: Lock(&[
+            "an_acquire_that_reaches_the_server_after_its_abandonment_leaves_nothing",
+        ]),
+    },
+    Defect {
+        name: "a waiter that is gone stays registered",
+        file: ATTEMPT,
+        was: "self.link.registry().remove(&self.request.id);\n        if",
+        put_back: "if",
+        caught_by: Lock(&[
+            "a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue",
+            "bystanders::",
+            "driving::",
+        ]),
+    },
+    Defect {
+        name: "a push is dated by the worst of the answers",
+        file: AGE,
+        was: "            .max()\n",
+        put_back: "            .min()\n",
+        caught_by: Unit(&[
+            "the_pair_with_the_greatest_offset_dates_a_grant_and_never_later_than_its_receipt",
+        ]),
+    },
+    Defect {
+        name: "a push is dated later than its receipt",
+        file: AGE,
+        was: "base: base.min(now),",
+        put_back: "base: base.max(base.min(now)),",
+        caught_by: Unit(&[
+            "the_pair_with_the_greatest_offset_dates_a_grant_and_never_later_than_its_receipt",
+        ]),
+    },
+    Defect {
+        name: "nobody claims a grant, and it lapses",
+        file: STATE,
+        was: "let claim_due = (belief.life < options.lease).then(|| belief.life / 10);",
+        put_back: "let claim_due = (belief.life < options.lease && belief.life.is_zero()).then(|| belief.life / 10);",
+        caught_by: Lock(&["a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed"]),
+    },
+    Defect {
+        name: "a holder waits for the store to tell it that its lease is over",
+        file: STATE,
+        was: "(self.lease.end() <= now).then_some(reason)",
+        put_back: "(self.lease.end() <= now && self.latest_end.is_zero()).then_some(reason)",
+        caught_by: Lock(&[
+            "a_holder_stopped_past_its_lease_knows_at_its_first_look_and_changes_nothing",
+        ]),
+    },
+    Defect {
+        name: "an answer revives a hold that was given up",
+        file: STATE,
+        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let mut state = self.life();",
+        put_back: "let renew_after = self.options.renew_after();\n        let mut state = self.life();\n        state.over = None;",
+        caught_by: Lock(&[
+            "a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost",
+            "cancel::",
+            "faults::",
+            "options::",
+        ]),
+    },
+    Defect {
+        name: "the watchdog renews a worker that hangs for ever",
+        file: STATE,
+        was: ".map_or(Duration::MAX, |d| clock.now().saturating_add(d));",
+        put_back: ".map_or(Duration::MAX, |_| Duration::MAX);",
+        caught_by: Lock(&["max_hold_ends_a_hold_that_renewals_would_keep"]),
+    },
+    Defect {
+        name: "a release whose answer is lost is not finished",
+        file: GUARD,
+        was: "let end = self\n            .inner\n            .link()\n            .end(",
+        put_back: "self.is_ended = true;\n        let end = self\n            .inner\n            .link()\n            .end(",
+        caught_by: Lock(&["a_release_dropped_after_any_poll_frees_all_the_same"]),
+    },
+    Defect {
+        name: "a dropped guard frees nothing",
+        file: GUARD,
+        was: "            self.let_go();\n            self.inner.keeper.post(self.order());",
+        put_back: "            self.let_go();",
+        caught_by: Lock(&["a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue"]),
+    },
+    Defect {
+        name: "a nested acquire inherits another lease than it asked for",
+        file: NEST,
+        was: "    if same {\n",
+        put_back: "    if same || !same {\n",
+        caught_by: Lock(&["a_session_refuses_other_settings_inside_and_begins_anew_after_a_loss"]),
+    },
+    Defect {
+        name: "a lease of no time is sent",
+        file: OPTIONS,
+        was: "if *lease < SHORTEST_LEASE || LONGEST_LEASE < *lease {",
+        put_back: "if *lease < SHORTEST_LEASE && LONGEST_LEASE < *lease {",
+        caught_by: Lock(&[
+            "bad_input_is_refused_before_anything_is_sent_and_the_message_has_the_range",
+        ]),
+    },
+    Defect {
+        name: "renewals run where the work blocks them",
+        file: KEEPER,
+        was: "Ok(runtime) if self.shared.store.world().is_some() => {",
+        put_back: "Ok(runtime) => {",
+        caught_by: Lock(&["a_blocked_executor_does_not_lose_the_lock"]),
+    },
+    Defect {
+        name: "a renewal counts from the receipt of its answer",
+        file: KEEPER_TASK,
+        was: "hold.confirm(sent, Duration::from_millis(life_ms));",
+        put_back: "hold.confirm(sent.max(now), Duration::from_millis(life_ms));",
+        caught_by: Lock(&["a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer"]),
+    },
+    Defect {
+        name: "a hold is given up at the first renewal that fails",
+        file: KEEPER_TASK,
+        was: "hold.postpone(now + pause);",
+        put_back: "hold.postpone(now + pause);\n                hold.give_up(LostReason::Unreachable);",
+        caught_by: Lock(&["a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on"]),
+    },
+    Defect {
+        name: "an end is sent once, and its failure is forgotten",
+        file: FINISH,
+        was: "Ok(said) if said.again => {}\n            Ok(_) => return,",
+        put_back: "Ok(said) if said.again => {}\n            _ => return,\n            #[allow(unreachable_patterns)]\n            Ok(_) => return,",
+        caught_by: Lock(&[
+            "a_guard_that",
+            "an_acquire_met_by_any_fault_is_granted_in_the_end_or_leaves_nothing",
+        ]),
+    },
+];

@@ -1,0 +1,84 @@
+//! Failures that locks have had, each as a change of a few words that puts it into Arbiter, with
+//! the test that has to notice.
+
+mod client;
+mod core_rules;
+mod scripts;
+mod store;
+mod tree;
+
+pub use tree::Tree;
+
+/// A failure, and how to put it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Defect {
+    /// What goes wrong.
+    pub name: &'static str,
+    /// The file that is changed, from the root of the project.
+    pub file: &'static str,
+    /// What stands there, once.
+    pub was: &'static str,
+    /// What is put in its place.
+    pub put_back: &'static str,
+    /// The tests that notice.
+    pub caught_by: Caught,
+}
+
+/// Where the tests are that notice a defect, and a part of the name of each.
+#[derive(Clone, Copy, Debug)]
+pub enum Caught {
+    /// Those of the core.
+    Core(&'static [&'static str]),
+    /// Those within the library.
+    Unit(&'static [&'static str]),
+    /// Those of the library from outside.
+    Lock(&'static [&'static str]),
+}
+
+impl Caught {
+    /// The names of the tests.
+    #[must_use]
+    pub const fn tests(&self) -> &'static [&'static str] {
+        match self {
+            Self::Core(tests) | Self::Unit(tests) | Self::Lock(tests) => tests,
+        }
+    }
+
+    /// The arguments of `cargo` that build the processes which the tests start.
+    #[must_use]
+    pub const fn processes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Core(_) | Self::Unit(_) => &["--version"],
+            Self::Lock(_) => &[
+                "build",
+                "--quiet",
+                "-p",
+                "arbiter-lock",
+                "--all-features",
+                "--examples",
+            ],
+        }
+    }
+
+    /// The arguments of `cargo test` that choose their binary.
+    #[must_use]
+    pub const fn binary(&self) -> &'static [&'static str] {
+        match self {
+            Self::Core(_) => &["-p", "arbiter-lock-core", "--test", "core"],
+            Self::Unit(_) => &["-p", "arbiter-lock", "--all-features", "--lib"],
+            Self::Lock(_) => &["-p", "arbiter-lock", "--all-features", "--test", "lock"],
+        }
+    }
+}
+
+/// All of them, by where they are put.
+#[must_use]
+pub fn all() -> Vec<Defect> {
+    [
+        core_rules::DEFECTS,
+        scripts::DEFECTS,
+        client::DEFECTS,
+        store::DEFECTS,
+    ]
+    .concat()
+}

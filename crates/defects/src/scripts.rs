@@ -1,0 +1,108 @@
+//! Failures of the scripts on a server.
+
+use super::Caught::{Lock, Unit};
+use super::Defect;
+
+/// That of the scripts that steps them and the core side by side.
+const COMPARED: &str = "the_scripts_do_what_the_core_does_in_every_kind_of_transition";
+
+pub(crate) const DEFECTS: &[Defect] = &[
+    Defect {
+        name: "a release deletes whatever stands there",
+        file: "crates/arbiter-lock/src/store/redis/lua/end_alone.lua",
+        was: "local is_mine = held[1] == id and held[2]",
+        put_back: "local is_mine = held[1] and held[2]",
+        caught_by: Unit(&["every_step_run_twice_leaves_what_it_left_once", COMPARED]),
+    },
+    Defect {
+        name: "a lock has no life",
+        file: "crates/arbiter-lock/src/store/redis/lua/alone.lua",
+        was: "call('PEXPIRE', lock, life)",
+        put_back: "",
+        caught_by: Unit(&["every_key_of_ours_has_a_life_at_every_moment"]),
+    },
+    Defect {
+        name: "a queue has no life",
+        file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
+        was: "  call('ZADD', queue, ...)\n  call('PEXPIRE', queue, 60000)",
+        put_back: "  call('ZADD', queue, ...)",
+        caught_by: Unit(&["every_key_of_ours_has_a_life_at_every_moment"]),
+    },
+    Defect {
+        name: "a renewal prolongs whoever holds",
+        file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
+        was: "elseif held[1] ~= owner or held[2] ~= fence then",
+        put_back: "elseif not held[1] then",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "one bad name spoils the renewals of all",
+        file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
+        was: "local held = redis.pcall('HMGET', lock, 'owner', 'fence', 'stopping')",
+        put_back: "local held = redis.call('HMGET', lock, 'owner', 'fence', 'stopping')",
+        caught_by: Unit(&["a_batch_of_renewals_survives_a_bad_key"]),
+    },
+    Defect {
+        name: "a free lock is granted past those who wait for it",
+        file: "crates/arbiter-lock/src/store/redis/lua/acquire_free.lua",
+        was: "call('EXISTS', lock, queue) == 0",
+        put_back: "call('EXISTS', lock) == 0",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "a missing right to publish undoes a release",
+        file: "crates/arbiter-lock/src/store/redis/lua/end_passed.lua",
+        was: "redis.pcall('PUBLISH', channel,",
+        put_back: "redis.call('PUBLISH', channel,",
+        caught_by: Unit(&["without_the_right_to_publish_a_release_still_frees_and_grants"]),
+    },
+    Defect {
+        name: "a release grants one that has stopped looking",
+        file: "crates/arbiter-lock/src/store/redis/lua/end_passed.lua",
+        was: "local is_live = at and tonumber(now_text) + at <= 2500000 and at < floor",
+        put_back: "local is_live = at and at < floor",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "a fence passes through a double's shortest form",
+        file: "crates/arbiter-lock/src/store/redis/lua/fence.lua",
+        was: "fence = string.format('%.0f', tonumber(before) + 1)",
+        put_back: "fence = tostring(tonumber(before) + 1)",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "somebody's data under the name is taken for a free lock",
+        file: "crates/arbiter-lock/src/store/redis/lua/acquire.lua",
+        was: "if not held[1] and call('EXISTS', lock) == 1 then\n  return {'foreign-data'}\nend",
+        put_back: "",
+        caught_by: Unit(&["somebodys_data_under_the_key_is_an_error_and_is_never_touched"]),
+    },
+    Defect {
+        name: "a reader with a short lease cuts everybody's",
+        file: "crates/arbiter-lock/src/store/redis/lua/keep.lua",
+        was: "live_until(lock, share, math.max(longest_of(share), milli))",
+        put_back: "live_until(lock, share, milli)",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "one call passes over any number of the dead",
+        file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
+        was: "  for n = 0, 32 do",
+        put_back: "  for n = 33, 3200 do",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "an acquire behind a holder barges before those who wait",
+        file: "crates/arbiter-lock/src/store/redis/lua/acquire_held.lua",
+        was: "and (has_ticket or call('ZCOUNT', queue, now_text, '+inf') == 0)",
+        put_back: "",
+        caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "a follow-up of a release at the memory limit is refused",
+        file: "crates/arbiter-lock/src/store/redis/lua/end_alone.lua",
+        was: "  call('DEL', lock)\n  has_queue",
+        put_back: "  call('HSET', lock, 'stopping', 1)\n  call('DEL', lock)\n  has_queue",
+        caught_by: Lock(&["at_the_memory_limit", "busy_read_only_full_and_replicaless"]),
+    },
+];

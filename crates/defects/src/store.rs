@@ -1,0 +1,88 @@
+//! Failures of the way to a store: connections, names, secrets, the dead of one machine.
+
+use super::Caught::{Lock, Unit};
+use super::Defect;
+
+const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
+const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
+const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
+const UNDERTAKER: &str = "crates/arbiter-lock/src/store/embedded/undertaker.rs";
+const REGISTRY: &str = "crates/arbiter-lock/src/store/registry.rs";
+
+pub(crate) const DEFECTS: &[Defect] = &[
+    Defect {
+        name: "a step that got no answer is sent again behind the protocol's back",
+        file: CONNECTION,
+        was: "Err(failure) if failure.detail.starts_with(\"NOSCRIPT\") => {",
+        put_back: "Err(failure) if failure.may_have_run || failure.detail.starts_with(\"NOSCRIPT\") => {",
+        caught_by: Lock(&["a_release_met_by_any_fault_frees_and_is_never_reported_as_a_loss"]),
+    },
+    Defect {
+        name: "a server that was flushed of its scripts is out of order",
+        file: CONNECTION,
+        was: "Err(failure) if failure.detail.starts_with(\"NOSCRIPT\") => {",
+        put_back: "Err(failure) if failure.detail.starts_with(\"NO SCRIPT\") => {",
+        caught_by: Lock(&["cut_connections_and_flushed_scripts_are_survived_by_holder_and_waiter"]),
+    },
+    Defect {
+        name: "an error of the server is taken for an answer",
+        file: CONNECTION,
+        was: "answer.and_then(Value::extract_error)",
+        put_back: "answer",
+        caught_by: Lock(&[
+            "busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_heal",
+        ]),
+    },
+    Defect {
+        name: "a connection that says nothing is kept for ever",
+        file: CONNECTION,
+        was: "if MOST_UNANSWERED <= unanswered {",
+        put_back: "if MOST_UNANSWERED.saturating_mul(1_000) <= unanswered {",
+        caught_by: Lock(&["a_connection_that_stays_open_and_says_nothing_is_replaced"]),
+    },
+    Defect {
+        name: "nobody subscribes, and every hand-off waits for a look",
+        file: CONNECTION,
+        was: "        if let Some(ears) = &self.ears {\n            let subscribed",
+        put_back: "        if let Some(ears) = self.ears.as_ref().filter(|ears| ears.channel.is_empty()) {\n            let subscribed",
+        caught_by: Lock(&["a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed"]),
+    },
+    Defect {
+        name: "a message for a waiter is kept for nobody",
+        file: REGISTRY,
+        was: "kept.as_ref().is_none_or(|old| old.fence < push.fence)",
+        put_back: "kept.as_ref().is_some_and(|old| old.fence < push.fence)",
+        caught_by: Lock(&["a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed"]),
+    },
+    Defect {
+        name: "an empty hash tag sends the keys of a name to different slots",
+        file: KEYS,
+        was: "(0 < close).then(|| &rest[..close])",
+        put_back: "Some(&rest[..close])",
+        caught_by: Unit(&[
+            "companions_share_the_slot_of_their_lock",
+            "the_slot_is_that_of_the_cluster",
+        ]),
+    },
+    Defect {
+        name: "a name looks like another's companion",
+        file: KEYS,
+        was: "if lock.starts_with(COMPANION) {",
+        put_back: "if lock.is_empty() {",
+        caught_by: Unit(&["a_key_that_looks_like_a_companion_is_refused"]),
+    },
+    Defect {
+        name: "a store shows its password",
+        file: TARGET,
+        was: "Place::Tcp { host, port } => write!(f, \"redis://{}:{port}\", Host(host))?,",
+        put_back: "Place::Tcp { host, port } => write!(f, \"redis://{}{}:{port}\", self.password.as_deref().unwrap_or_default(), Host(host))?,",
+        caught_by: Unit(&["a_url_is_read_with_its_credentials_and_shown_without"]),
+    },
+    Defect {
+        name: "what a dead process has left stands until its lease ends",
+        file: UNDERTAKER,
+        was: "            for (name, owner) in left {\n                self.end(&name, &owner).await?;\n            }",
+        put_back: "            if !left.is_empty() {\n                break;\n            }",
+        caught_by: Lock(&["a_killed_holder_frees_long_before_its_lease_and_the_next_is_told"]),
+    },
+];

@@ -1,0 +1,75 @@
+//! A copy of the project in which a defect can be put back.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Defect;
+
+/// A copy of the project.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// Copies what the project at `from` is made of; what is there already and the same is left
+    /// alone, so that it is not built again.
+    ///
+    /// # Errors
+    /// If the project's files cannot be listed, read or written.
+    pub fn copy(from: &Path, root: &Path) -> io::Result<Self> {
+        let listed = Command::new("git")
+            .args([
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ])
+            .current_dir(from)
+            .output()?;
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        for file in listed.split('\0').filter(|file| !file.is_empty()) {
+            let (source, copy) = (from.join(file), root.join(file));
+            let Ok(text) = fs::read(&source) else {
+                continue; // removed, and not yet committed so
+            };
+            if fs::read(&copy).is_ok_and(|old| old == text) {
+                continue;
+            }
+            if let Some(folder) = copy.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(&copy, text)?;
+            fs::set_permissions(&copy, fs::metadata(&source)?.permissions())?;
+        }
+        Ok(Self {
+            root: root.to_owned(),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Puts the defect back for as long as `during` lasts.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written, or has not what the defect changes, once.
+    pub fn with<T>(&self, defect: &Defect, during: impl FnOnce() -> T) -> io::Result<T> {
+        let path = self.root.join(defect.file);
+        let sound = fs::read_to_string(&path)?;
+        if sound.matches(defect.was).count() != 1 {
+            let what = format!("{} has not, once: {}", defect.file, defect.was);
+            return Err(io::Error::other(what));
+        }
+        fs::write(&path, sound.replacen(defect.was, defect.put_back, 1))?;
+        let done = during();
+        fs::write(&path, sound)?;
+        Ok(done)
+    }
+}

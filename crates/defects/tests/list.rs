@@ -1,0 +1,61 @@
+//! Every defect can be put back, and names tests that there are.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All source text of the project's tests and libraries.
+fn sources(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            into.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn what_a_defect_changes_stands_in_its_file_once() {
+    for defect in defects::all() {
+        let text = std::fs::read_to_string(project().join(defect.file)).unwrap();
+        assert_eq!(text.matches(defect.was).count(), 1, "{}", defect.name);
+        assert_ne!(defect.was, defect.put_back, "{}", defect.name);
+    }
+}
+
+#[test]
+fn no_defect_is_there_twice() {
+    let mut names = HashSet::new();
+    let mut changes = HashSet::new();
+    for defect in defects::all() {
+        assert!(names.insert(defect.name), "{}", defect.name);
+        assert!(
+            changes.insert((defect.file, defect.put_back)),
+            "{}",
+            defect.name
+        );
+    }
+    assert!(40 <= names.len());
+}
+
+#[test]
+fn the_tests_that_are_to_notice_exist() {
+    let mut text = String::new();
+    for folder in ["arbiter-lock", "arbiter-lock-core", "testkit"] {
+        sources(&project().join("crates").join(folder), &mut text);
+    }
+    for defect in defects::all() {
+        for test in defect.caught_by.tests() {
+            assert!(
+                text.contains(test),
+                "{test}, which is to catch: {}",
+                defect.name
+            );
+        }
+    }
+}
