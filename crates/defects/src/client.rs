@@ -27,7 +27,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: WAITING,
         was: "if !self.attempt.believes(grant) {\n            return None;\n        }",
         put_back: "",
-        caught_by: Lock(&["faults::", "moods::", "options::", "processes::"]),
+        caught_by: Lock(&["a_stopped_head_of_the_queue"]),
     },
     Defect {
         name: "a wait begins anew with every look",
@@ -48,16 +48,17 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: WAITING,
         was: "link.acquire(name, request, self.ticket, limit)",
         put_back: "link.acquire(name, request, self.ticket.filter(|_| limit.is_zero()), limit)",
-        caught_by: Lock(&[
-            "a_restarted_server_grants_again_with_a_greater_fence_and_waiters_survive_it",
-        ]),
+        caught_by: Lock(&["those_who_wait_keep_their_order_when_the_server_has_forgotten_them"]),
     },
     Defect {
         name: "a first life is believed as a full lease",
         file: ATTEMPT,
         was: "            belief,\n            0 < self.unanswered,",
         put_back: "            Belief { life: self.options.lease, ..belief },\n            0 < self.unanswered,",
-        caught_by: Lock(&["a_grant_is_claimed", "the_grant_is_claimed", "processes::"]),
+        caught_by: Lock(&[
+            "a_grant_is_claimed_with_the_watchdog_off_too",
+            "a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed",
+        ]),
     },
     Defect {
         name: "an acquire that is dropped unanswered is forgotten, and granted to nobody",
@@ -78,20 +79,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: ATTEMPT,
         was: "tombstone: 0 < self.unanswered,",
         put_back: "tombstone: self.unanswered == usize::MAX,",
-        caught_by: Lock(&[
-            "an_acquire_that_reaches_the_server_after_its_abandonment_leaves_nothing",
-        ]),
+        caught_by: Lock(&["an_acquire_that_was_held_back_until_its_client_gave_up_leaves_nothing"]),
     },
     Defect {
         name: "a waiter that is gone stays registered",
         file: ATTEMPT,
         was: "self.link.registry().remove(&self.request.id);\n        if",
         put_back: "if",
-        caught_by: Lock(&[
-            "a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue",
-            "bystanders::",
-            "driving::",
-        ]),
+        caught_by: Lock(&["a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue"]),
     },
     Defect {
         name: "a push is dated by the worst of the answers",
@@ -132,12 +127,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: STATE,
         was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let mut state = self.life();",
         put_back: "let renew_after = self.options.renew_after();\n        let mut state = self.life();\n        state.over = None;",
-        caught_by: Lock(&[
-            "a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost",
-            "cancel::",
-            "faults::",
-            "options::",
-        ]),
+        caught_by: Lock(&["a_late_answer_does_not_revive_a_hold_that_was_given_up"]),
     },
     Defect {
         name: "the watchdog renews a worker that hangs for ever",
@@ -202,9 +192,6 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: FINISH,
         was: "Ok(said) if said.again => {}\n            Ok(_) => return,",
         put_back: "Ok(said) if said.again => {}\n            _ => return,\n            #[allow(unreachable_patterns)]\n            Ok(_) => return,",
-        caught_by: Lock(&[
-            "a_guard_that",
-            "an_acquire_met_by_any_fault_is_granted_in_the_end_or_leaves_nothing",
-        ]),
+        caught_by: Lock(&["a_silent_server_ends_every_wait_in_time_and_is_found_again"]),
     },
 ];

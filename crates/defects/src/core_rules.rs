@@ -29,7 +29,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an acquire heeds no tombstone",
         file: STEPS,
-        was: "if self.is_buried(id) {\n            return Answer::only(Acquired::Ended);\n        }",
+        was: "if self.is_buried(id) {\n            let handed = self.hand_over(now, None, reach);\n            return Answer::only(Acquired::Ended).after(handed.granted);\n        }",
         put_back: "",
         caught_by: Core(&["an_acquire_that_meets_a_tombstone_leaves_nothing"]),
     },

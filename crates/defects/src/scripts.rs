@@ -103,6 +103,6 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/lua/end_alone.lua",
         was: "  call('DEL', lock)\n  has_queue",
         put_back: "  call('HSET', lock, 'stopping', 1)\n  call('DEL', lock)\n  has_queue",
-        caught_by: Lock(&["at_the_memory_limit", "busy_read_only_full_and_replicaless"]),
+        caught_by: Lock(&["at_the_memory_limit"]),
     },
 ];

@@ -13,8 +13,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
         file: CONNECTION,
-        was: "Err(failure) if failure.detail.starts_with(\"NOSCRIPT\") => {",
-        put_back: "Err(failure) if failure.may_have_run || failure.detail.starts_with(\"NOSCRIPT\") => {",
+        was: "match self.send(&up, call.by_hash(), left, is_alone).await {",
+        put_back: "match self.send(&up, call.by_hash(), left / 4, is_alone).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), left / 2, is_alone).await\n            }",
         caught_by: Lock(&["a_release_met_by_any_fault_frees_and_is_never_reported_as_a_loss"]),
     },
     Defect {
@@ -52,7 +52,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: REGISTRY,
         was: "kept.as_ref().is_none_or(|old| old.fence < push.fence)",
         put_back: "kept.as_ref().is_some_and(|old| old.fence < push.fence)",
-        caught_by: Lock(&["a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed"]),
+        caught_by: Lock(&["a_grant_is_heard_at_once_and_not_at_the_next_look"]),
     },
     Defect {
         name: "an empty hash tag sends the keys of a name to different slots",

@@ -24,7 +24,8 @@ impl<R: Rows> Resource<R> {
         self.prune_queue(now);
         let id = &*request.id;
         if self.is_buried(id) {
-            return Answer::only(Acquired::Ended);
+            let handed = self.hand_over(now, None, reach);
+            return Answer::only(Acquired::Ended).after(handed.granted);
         }
         let has_queued = ticket.is_some() || self.has_place(id) || self.is_marked(id);
         let life_ms = if has_queued {
@@ -102,7 +103,8 @@ impl<R: Rows> Resource<R> {
         self.settle(now);
         self.prune_queue(now);
         if self.is_buried(&request.id) {
-            return Answer::only(Tried::Ended);
+            let handed = self.hand_over(now, None, reach);
+            return Answer::only(Tried::Ended).after(handed.granted);
         }
         if let Some((fence, life_ms)) = self.repeat(now, &request.id, request.lease_ms) {
             return Answer::only(Tried::Granted { fence, life_ms });

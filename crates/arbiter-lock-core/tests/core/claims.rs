@@ -235,6 +235,25 @@ fn an_acquire_that_meets_a_tombstone_leaves_nothing() {
 }
 
 #[test]
+fn an_acquire_or_a_try_that_meets_a_tombstone_leaves_a_free_lock_to_those_who_wait() {
+    let a = request("a", 1_000);
+    for tries in [false, true] {
+        let mut world = World::new();
+        drop(world.end("a", true));
+        world.hold(&request("b", 1_000));
+        world.pass(1);
+        world.queue(&request("c", 30_000), None);
+        world.pass(2 * SECOND);
+        let granted = if tries {
+            world.try_acquire(&a).granted
+        } else {
+            world.acquire(&a, None).granted
+        };
+        assert_eq!(ids(&granted), ["c"]);
+    }
+}
+
+#[test]
 fn at_most_so_many_are_passed_over_in_one_call_and_the_caller_goes_on() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));

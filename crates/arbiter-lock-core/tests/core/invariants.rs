@@ -160,8 +160,7 @@ impl Observer {
                     _ => None,
                 };
                 self.pushed(&answer.granted, mine);
-                // One that is ended or refused hands nothing over.
-                let hands_over = !matches!(answer.reply, Acquired::Ended | Acquired::Refused(_));
+                let hands_over = !matches!(answer.reply, Acquired::Refused(_));
                 match answer.reply {
                     Acquired::Granted { .. } => {}
                     Acquired::Queued { ticket, .. } => self.tickets[*id] = Some(ticket),
@@ -178,7 +177,7 @@ impl Observer {
                     _ => None,
                 };
                 self.pushed(&answer.granted, mine);
-                let hands_over = !matches!(answer.reply, Tried::Ended | Tried::Refused(_));
+                let hands_over = !matches!(answer.reply, Tried::Refused(_));
                 self.nobody_is_left_waiting(answer.again || !hands_over);
             }
             Step::Renew(id) => {

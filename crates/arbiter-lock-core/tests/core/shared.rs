@@ -61,7 +61,7 @@ fn a_try_to_read_does_not_barge_past_a_writer_that_waits() {
     world.queue(&request("w", 30_000), None);
     let tried = world.try_acquire(&reader("r2")).reply;
     assert!(matches!(tried, Tried::Busy { waiting: 1, .. }), "{tried:?}");
-    world.end("w", false);
+    drop(world.end("w", false));
     let tried = world.try_acquire(&reader("r2")).reply;
     assert!(matches!(tried, Tried::Granted { .. }), "{tried:?}");
 }

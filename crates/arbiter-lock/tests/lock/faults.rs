@@ -13,6 +13,10 @@ pub(crate) fn key(name: &str) -> String {
     format!("arbiter:{name}")
 }
 
+fn queue(name: &str) -> String {
+    format!("arbiter.queue2:{{{}}}", key(name))
+}
+
 pub(crate) async fn held(server: &Server) -> (Client, String, Guard) {
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -211,6 +215,29 @@ async fn a_restarted_server_grants_again_with_a_greater_fence_and_waiters_surviv
     assert!(fence < next.fence());
     assert_ne!(guard.lost().await, LostReason::Released);
     next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn those_who_wait_keep_their_order_when_the_server_has_forgotten_them() {
+    let server = Server::start();
+    let (client, name, guard) = held(&server).await;
+    let mut waiters = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let lock = client.lock(&name);
+        waiters.spawn(async move {
+            let guard = lock.acquire().await.unwrap();
+            (n, guard.fence())
+        });
+        while client.lock(&name).inspect().await.unwrap().waiting <= n {
+            tokio::time::sleep(ms(5)).await;
+        }
+    }
+    server.call(&["DEL", &queue(&name)]);
+    tokio::time::sleep(ms(1_300)).await;
+    guard.release().await.unwrap();
+    let mut granted = waiters.join_all().await;
+    granted.sort_by_key(|(_, fence)| *fence);
+    assert!(granted.is_sorted(), "{granted:?}");
 }
 
 #[tokio::test]

@@ -279,6 +279,33 @@ async fn a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_answer_does_not_revive_a_hold_that_was_given_up() {
+    let client = Client::in_memory();
+    let lock = client.lock("l").watchdog(false);
+    let lock = lock.lease_time(ms(4_000)).lost_margin(ms(2_000));
+    let guard = lock.acquire().await.unwrap();
+    tokio::time::sleep(ms(1_500)).await;
+    let (refreshed, ()) = tokio::join!(guard.refresh(), silence(&client, ms(800)));
+    assert!(matches!(refreshed, Err(Error::Lost(_))), "{refreshed:?}");
+    assert!(!guard.is_held());
+    assert_eq!(guard.lost().await, LostReason::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_heard_at_once_and_not_at_the_next_look() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(100)).await;
+    let begun = Instant::now();
+    guard.release().await.unwrap();
+    let next = waiter.await.unwrap().unwrap();
+    assert!(next.is_held());
+    assert!(begun.elapsed() < ms(50), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
     let client = Client::in_memory();
     let guard = client

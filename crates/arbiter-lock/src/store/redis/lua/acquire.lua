@@ -22,6 +22,9 @@ local body = id .. ' ' .. lease .. ' ' .. kind .. ' ' .. channel .. ' ' .. label
 prune()
 local known = call('ZMSCORE', queue, 't' .. id, 'm' .. id, 'w' .. body, 'p' .. body)
 if known[1] then
+  if not alone then
+    hand_over()
+  end
   return {'ended', now_text}
 end
 local has_queued = ticket ~= '' or known[2] or known[3] or known[4]

@@ -160,7 +160,7 @@ impl Rig {
                 at: g.at,
             })
             .collect();
-        assert_eq!(pushed, told);
+        assert_eq!(pushed, told, "{:?}", core.reply);
         (core.reply, core.granted, core.again)
     }
 

@@ -1,0 +1,128 @@
+//! A client: what it believes, and what it has yet to end.
+
+use crate::message::Message;
+use crate::requests::Request;
+use crate::rule::{Rule, Rules};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Client {
+    /// How many requests it has begun.
+    pub(crate) begun: u8,
+    pub(crate) phase: Phase,
+    /// In the background.
+    pub(crate) ends: Vec<Ending>,
+    pub(crate) is_dead: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Phase {
+    #[default]
+    Idle,
+    Waiting(Waiting),
+    Holding(Holding),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Waiting {
+    pub(crate) of: Request,
+    pub(crate) tries: bool,
+    /// Ticks since the first question was sent.
+    pub(crate) first: u8,
+    /// Of the answers so far, the least time from question to answer.
+    pub(crate) lag: Option<u8>,
+    /// A question is under way.
+    pub(crate) asked: bool,
+    /// A question was never answered.
+    pub(crate) unanswered: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Holding {
+    pub(crate) of: Request,
+    pub(crate) fence: u8,
+    /// Ticks until the deadline, by the holder's own clock.
+    pub(crate) left: u8,
+    /// A renewal is under way.
+    pub(crate) renewing: bool,
+    /// A question of the acquire was never answered.
+    pub(crate) unanswered: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ending {
+    pub(crate) of: Request,
+    /// Ticks until the deadline, if it was believed until it was released.
+    pub(crate) left: u8,
+    pub(crate) tombstone: bool,
+    pub(crate) asked: bool,
+    /// It was sent more than once.
+    pub(crate) repeated: bool,
+    /// What only the judge knows: one of its sends freed the hold.
+    pub(crate) freed: bool,
+}
+
+impl Client {
+    /// Whether it holds, waits, or has yet to end that request.
+    pub(crate) fn is_about(&self, of: Request) -> bool {
+        let now = match self.phase {
+            Phase::Idle => None,
+            Phase::Waiting(waiting) => Some(waiting.of),
+            Phase::Holding(holding) => Some(holding.of),
+        };
+        now == Some(of) || self.ends.iter().any(|ending| ending.of == of)
+    }
+
+    /// Forgets what nothing can depend on any more.
+    pub(crate) fn forget_what_is_decided(&mut self, rules: Rules) {
+        if let Phase::Waiting(waiting) = &mut self.phase
+            && waiting.lag.is_some()
+        {
+            waiting.first = 0;
+        }
+        let knows_repeats = rules.keep(Rule::OwnRepeatsAreKnown);
+        for ending in &mut self.ends {
+            if ending.left == 0 || ending.repeated && knows_repeats {
+                (ending.left, ending.freed) = (0, false);
+            }
+        }
+    }
+
+    pub(crate) fn renamed(&self, rename: impl Fn(Request) -> Request) -> Self {
+        let mut renamed = self.clone();
+        match &mut renamed.phase {
+            Phase::Idle => {}
+            Phase::Waiting(waiting) => waiting.of = rename(waiting.of),
+            Phase::Holding(holding) => holding.of = rename(holding.of),
+        }
+        for ending in &mut renamed.ends {
+            ending.of = rename(ending.of);
+        }
+        renamed
+    }
+
+    /// Whether an answer or a push makes a difference to it, or the answer to a question would.
+    pub(crate) fn wants(&self, rules: Rules, message: &Message) -> bool {
+        let of = message.of();
+        match (*message, self.phase) {
+            _ if self.is_dead => false,
+            (Message::End { .. } | Message::EndAnswered { .. }, _) => self
+                .ends
+                .iter()
+                .any(|ending| ending.of == of && ending.asked),
+            (Message::Push { life, age, .. }, Phase::Waiting(waiting)) => {
+                waiting.of == of && (age < life || !rules.keep(Rule::PushesAreDated))
+            }
+            (_, Phase::Waiting(waiting)) => waiting.of == of && waiting.asked,
+            (Message::Push { fence, .. }, Phase::Holding(holding)) => {
+                holding.of == of && holding.fence < fence
+            }
+            (
+                Message::Renew { fence, .. }
+                | Message::Renewed { fence, .. }
+                | Message::NotYours { fence, .. },
+                Phase::Holding(holding),
+            ) => holding.of == of && holding.fence == fence && holding.renewing,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A model of the protocol (`docs/protocol.md`): clients, a store, and messages between them that
+//! are late, lost, doubled and overtake each other. All that can happen within stated bounds is
+//! searched through, to the end, and whatever it comes to is held against the promises.
+//!
+//! Time passes in ticks. A client that takes no step for a while is a client that is stopped, so
+//! pauses need no bound; nor does the delay of a message. Each [rule](Rule) can be broken on
+//! purpose: then the search must find a violation.
+
+mod bounds;
+mod client;
+mod message;
+mod requests;
+mod rule;
+mod search;
+mod store;
+mod world;
+
+use stateright::{Model, Property};
+
+pub use bounds::Bounds;
+pub use message::Message;
+pub use requests::Request;
+pub use rule::{Rule, Rules};
+pub use search::{Searched, Violation};
+pub use world::{Action, Left, World};
+
+/// How many ticks a lease lives.
+pub(crate) const LEASE: u8 = 2;
+/// How many ticks a grant lives that its holder has not claimed.
+pub(crate) const FIRST_LIFE: u8 = 1;
+/// How many ticks ago a live waiter has looked at the most.
+pub(crate) const LIVE: u8 = 1;
+
+/// The protocol within bounds, perhaps with a rule broken.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// What may happen.
+    pub bounds: Bounds,
+    /// Which rules are kept.
+    pub rules: Rules,
+    /// Whether states are taken for the same that differ only in which client is which, and in how
+    /// high all fences are: far fewer, but the way to one cannot be told.
+    pub is_folded: bool,
+}
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// Believed holds never overlap, unless one was ended from outside.
+    Mutex,
+    /// Fences increase.
+    Fence,
+    /// Who waits is granted in the order of arrival, as long as it is live; nobody barges.
+    Fifo,
+    /// Who comes by a free lock leaves it to a live waiter, if there is one.
+    Wake,
+    /// No renewal succeeds on what is not the hold that it names, and none makes one.
+    NoRenew,
+    /// What has been ended neither holds nor waits.
+    Clean,
+    /// A release that freed the hold in time is not told as a loss.
+    Retry,
+}
+
+impl Invariant {
+    const ALL: [Self; 7] = [
+        Self::Mutex,
+        Self::Fence,
+        Self::Fifo,
+        Self::Wake,
+        Self::NoRenew,
+        Self::Clean,
+        Self::Retry,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mutex => "MUTEX",
+            Self::Fence => "FENCE",
+            Self::Fifo => "FIFO",
+            Self::Wake => "WAKE",
+            Self::NoRenew => "NORENEW",
+            Self::Clean => "CLEAN",
+            Self::Retry => "RETRY",
+        }
+    }
+
+    fn property(self) -> Property<Protocol> {
+        let holds: fn(&Protocol, &World) -> bool = match self {
+            Self::Mutex => |_, world| world.violated() != Some(Self::Mutex),
+            Self::Fence => |_, world| world.violated() != Some(Self::Fence),
+            Self::Fifo => |_, world| world.violated() != Some(Self::Fifo),
+            Self::Wake => |_, world| world.violated() != Some(Self::Wake),
+            Self::NoRenew => |_, world| world.violated() != Some(Self::NoRenew),
+            Self::Clean => |_, world| world.violated() != Some(Self::Clean),
+            Self::Retry => |_, world| world.violated() != Some(Self::Retry),
+        };
+        Property::always(self.name(), holds)
+    }
+}
+
+impl Model for Protocol {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self.bounds.clients, self.bounds.faults)]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        world.actions(&self.bounds, actions);
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let mut next = world.clone();
+        next.take(self.rules, action);
+        Some(if self.is_folded { next.fold() } else { next })
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        Invariant::ALL.map(Invariant::property).into()
+    }
+}

@@ -1,0 +1,67 @@
+//! Searches the model through: as it is, within all bounds, and with each rule broken.
+//!
+//! With the name of a rule, it tells the shortest way to what a break of it does.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use model::{Bounds, Protocol, Rule};
+
+fn main() -> ExitCode {
+    let is_sound = match std::env::args().nth(1) {
+        None => search_all(),
+        Some(name) => match Rule::ALL.iter().find(|rule| format!("{rule:?}") == name) {
+            Some(rule) => tell(*rule),
+            None => {
+                eprintln!("there is no rule {name}: there are {:?}", Rule::ALL);
+                return ExitCode::from(2);
+            }
+        },
+    };
+    if is_sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn search_all() -> bool {
+    let mut is_sound = true;
+    println!("states, steps to the farthest, seconds");
+    for bounds in Bounds::SHORT.into_iter().chain(Bounds::LONG) {
+        let begun = Instant::now();
+        let searched = Protocol::kept(bounds).search();
+        let seconds = begun.elapsed().as_secs();
+        println!(
+            "{:>11} {:>3} {seconds:>4} s  {bounds}",
+            searched.states, searched.depth
+        );
+        if let Some(violation) = searched.violation {
+            println!("            {violation}");
+            is_sound = false;
+        }
+    }
+    for rule in Rule::ALL {
+        let searched = Protocol::with_broken(rule).search();
+        match searched.violation {
+            Some(violation) => println!("{rule:?} broken: {violation}"),
+            None => {
+                println!("{rule:?} broken: NOTHING FOUND");
+                is_sound = false;
+            }
+        }
+    }
+    is_sound
+}
+
+fn tell(rule: Rule) -> bool {
+    let violation = Protocol::with_broken(rule).search().violation;
+    for action in violation.iter().flat_map(|violation| &violation.actions) {
+        println!("{action:?}");
+    }
+    match &violation {
+        Some(violation) => println!("{violation}"),
+        None => println!("nothing found"),
+    }
+    violation.is_some()
+}

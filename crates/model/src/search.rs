@@ -1,0 +1,79 @@
+//! The search itself.
+
+use std::fmt;
+
+use stateright::{Checker as _, HasDiscoveries, Model as _};
+
+use crate::world::Action;
+use crate::{Bounds, Protocol, Rule, Rules};
+
+/// What a search has come to.
+#[derive(Clone, Debug)]
+pub struct Searched {
+    /// How many different states it has been to.
+    pub states: usize,
+    /// How many steps lead to the farthest.
+    pub depth: usize,
+    /// Whether all that can be reached was.
+    pub is_complete: bool,
+    /// What did not hold, by a shortest way to it.
+    pub violation: Option<Violation>,
+}
+
+/// What did not hold, and the way there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant.
+    pub invariant: &'static str,
+    /// What happened.
+    pub actions: Vec<Action>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} steps", self.invariant, self.actions.len())
+    }
+}
+
+impl Protocol {
+    /// With all rules kept.
+    #[must_use]
+    pub const fn kept(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            rules: Rules { broken: None },
+            is_folded: true,
+        }
+    }
+
+    /// With that rule broken, within bounds in which it shows.
+    #[must_use]
+    pub const fn with_broken(rule: Rule) -> Self {
+        Self {
+            bounds: Bounds::against(rule),
+            rules: Rules { broken: Some(rule) },
+            is_folded: false,
+        }
+    }
+
+    /// Searches through all that can happen, until something does not hold.
+    #[must_use]
+    pub fn search(self) -> Searched {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let builder = self.checker().threads(threads);
+        let checker = builder
+            .finish_when(HasDiscoveries::AnyFailures)
+            .spawn_bfs()
+            .join();
+        let found = checker.discoveries().into_iter().next();
+        Searched {
+            states: checker.unique_state_count(),
+            depth: checker.max_depth(),
+            is_complete: checker.is_done() && found.is_none(),
+            violation: found.map(|(invariant, path)| Violation {
+                invariant,
+                actions: path.into_actions(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The store: one name, and its steps. Beside what a store knows stands what only the judge does:
+//! who arrived in which order, and the highest fence.
+
+use crate::requests::{Request, Requests};
+use crate::rule::{Rule, Rules};
+use crate::{FIRST_LIFE, Invariant, LEASE, LIVE};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Store {
+    hold: Option<Hold>,
+    last: u8,
+    queue: Vec<Waiter>,
+    marks: Requests,
+    tombstones: Requests,
+    arrivals: Vec<Request>,
+    highest: u8,
+    pub(crate) violated: Option<Invariant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Hold {
+    pub(crate) of: Request,
+    pub(crate) fence: u8,
+    pub(crate) left: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Waiter {
+    of: Request,
+    /// Ticks since it looked.
+    looked: u8,
+    /// Whether it has looked since the last grant.
+    since_grant: bool,
+    /// Whether it has not looked since a grant that lapsed.
+    is_below_floor: bool,
+}
+
+/// The answer to a question, and whom else to tell.
+pub(crate) struct Answer<T> {
+    pub(crate) reply: T,
+    pub(crate) pushed: Vec<Hold>,
+}
+
+pub(crate) enum Acquired {
+    Granted(Hold),
+    Queued,
+    Busy,
+    Ended,
+}
+
+/// A step: the store, the rules it keeps, and who listens.
+pub(crate) struct Step<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) rules: Rules,
+    pub(crate) listens: &'a dyn Fn(Request) -> bool,
+    pub(crate) pushed: Vec<Hold>,
+}
+
+impl Store {
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// Whether any request that holds or waits is such a one.
+    pub(crate) fn any(&self, is_such: impl Fn(Request) -> bool) -> bool {
+        let holder = self.hold.iter().map(|hold| hold.of);
+        let mut all = self.queue.iter().map(|waiter| waiter.of).chain(holder);
+        all.any(is_such)
+    }
+
+    /// An operator deletes the key.
+    pub(crate) fn delete(&mut self) -> Option<Hold> {
+        self.hold.take()
+    }
+
+    /// Time passes; answers whether a hold has lapsed.
+    pub(crate) fn tick(&mut self) -> bool {
+        for waiter in &mut self.queue {
+            waiter.looked = (waiter.looked + 1).min(LIVE + 1);
+        }
+        let Some(hold) = &mut self.hold else {
+            return false;
+        };
+        hold.left -= 1;
+        if 0 < hold.left {
+            return false;
+        }
+        self.hold = None;
+        for waiter in &mut self.queue {
+            waiter.is_below_floor |= !waiter.since_grant;
+        }
+        true
+    }
+
+    pub(crate) fn renew(&mut self, rules: Rules, of: Request, fence: u8) -> bool {
+        match &mut self.hold {
+            Some(hold) if hold.of == of => {
+                if hold.fence != fence {
+                    if rules.keep(Rule::RenewalsNameTheFence) {
+                        return false;
+                    }
+                    self.violated = Some(Invariant::NoRenew);
+                }
+                hold.left = LEASE;
+                true
+            }
+            None if !rules.keep(Rule::RenewalsMakeNothing) => {
+                self.violated = Some(Invariant::NoRenew);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets notes of requests that nothing is about any more.
+    pub(crate) fn forget_notes(&mut self, is_alive: impl Fn(Request) -> bool) {
+        self.marks.retain(&is_alive);
+        self.tombstones.retain(&is_alive);
+    }
+
+    /// The fences that new ones are compared with.
+    pub(crate) fn fences(&self) -> Vec<u8> {
+        let held = self.hold.map(|hold| hold.fence);
+        [self.last, self.highest].into_iter().chain(held).collect()
+    }
+
+    pub(crate) fn renamed(&self, rename: impl Fn(Request) -> Request, least: u8) -> Self {
+        let mut renamed = self.clone();
+        if let Some(hold) = &mut renamed.hold {
+            hold.of = rename(hold.of);
+            hold.fence -= least;
+        }
+        for waiter in &mut renamed.queue {
+            waiter.of = rename(waiter.of);
+        }
+        for arrived in &mut renamed.arrivals {
+            *arrived = rename(*arrived);
+        }
+        renamed.marks = self.marks.renamed(&rename);
+        renamed.tombstones = self.tombstones.renamed(&rename);
+        (renamed.last, renamed.highest) = (self.last - least, self.highest - least);
+        renamed
+    }
+
+    /// What tells a client from the others, but for its number: whether it holds, where it stands,
+    /// and what is remembered of it.
+    pub(crate) fn looks_of(&self, client: u8) -> impl Ord {
+        let is_its = |of: &Request| of.client == client;
+        let place = |of: Option<usize>| of.map_or(u8::MAX, |n| n as u8);
+        let of_waiters = self.queue.iter().map(|waiter| &waiter.of);
+        (
+            !self.hold.is_some_and(|hold| is_its(&hold.of)),
+            place(of_waiters.clone().position(is_its)),
+            place(self.arrivals.iter().position(is_its)),
+        )
+    }
+
+    fn violate(&mut self, invariant: Invariant) {
+        self.violated.get_or_insert(invariant);
+    }
+}
+
+impl Step<'_> {
+    pub(crate) fn acquire(mut self, of: Request, ticket: bool, tries: bool) -> Answer<Acquired> {
+        if self.store.tombstones.contains(of) {
+            if self.store.hold.is_none() {
+                self.hand_over(None);
+            }
+            return self.answer(Acquired::Ended);
+        }
+        let is_queued = self.store.queue.iter().any(|waiter| waiter.of == of);
+        let has_queued = ticket || is_queued || self.store.marks.contains(of);
+        let life = if has_queued { FIRST_LIFE } else { LEASE };
+        if let Some(hold) = self.store.hold.as_mut().filter(|hold| hold.of == of) {
+            if hold.left < life || !self.rules.keep(Rule::NothingShortens) {
+                hold.left = life;
+            }
+            let hold = *hold;
+            return self.answer(Acquired::Granted(hold));
+        }
+        if self.store.hold.is_none() {
+            let barges = tries && !self.rules.keep(Rule::TriesDoNotBarge);
+            if self.store.queue.is_empty() || barges {
+                if has_queued {
+                    self.store.marks.insert(of);
+                }
+                let hold = self.grant(of, life);
+                return self.answer(Acquired::Granted(hold));
+            }
+        }
+        if tries {
+            self.try_busy(of)
+        } else {
+            self.wait(of)
+        }
+    }
+
+    fn try_busy(mut self, of: Request) -> Answer<Acquired> {
+        if self.store.hold.is_none() {
+            self.hand_over(None);
+        }
+        if self.store.hold.is_none() {
+            let hold = self.grant(of, LEASE);
+            return self.answer(Acquired::Granted(hold));
+        }
+        self.answer(Acquired::Busy)
+    }
+
+    fn wait(mut self, of: Request) -> Answer<Acquired> {
+        let waiter = Waiter {
+            of,
+            looked: 0,
+            since_grant: true,
+            is_below_floor: false,
+        };
+        self.store.marks.remove(of);
+        match self.store.queue.iter_mut().find(|known| known.of == of) {
+            Some(known) => *known = waiter,
+            None => self.store.queue.push(waiter),
+        }
+        if !self.store.arrivals.contains(&of) {
+            self.store.arrivals.push(of);
+        }
+        if self.store.hold.is_none() && self.rules.keep(Rule::LooksHandOver) {
+            self.hand_over(Some(of));
+        }
+        match self.store.hold.filter(|hold| hold.of == of) {
+            Some(hold) => self.answer(Acquired::Granted(hold)),
+            None => self.answer(Acquired::Queued),
+        }
+    }
+
+    /// Answers whether there was something to end.
+    pub(crate) fn end(mut self, of: Request, tombstone: bool) -> Answer<bool> {
+        let store = &mut *self.store;
+        let is_ours = |hold: Hold| hold.of == of || !self.rules.keep(Rule::EndsNameTheOwner);
+        let held = store.hold.is_some_and(is_ours);
+        if held {
+            store.hold = None;
+            if !self.rules.keep(Rule::FencesAreRemembered) {
+                store.last = 0;
+            }
+        }
+        let before = store.queue.len();
+        store.queue.retain(|waiter| waiter.of != of);
+        store.arrivals.retain(|arrived| *arrived != of);
+        store.marks.remove(of);
+        let waited = store.queue.len() < before;
+        if tombstone && self.rules.keep(Rule::Tombstones) {
+            store.tombstones.insert(of);
+        }
+        if store.hold.is_none() {
+            self.hand_over(None);
+        }
+        self.answer(held || waited)
+    }
+
+    fn answer<T>(self, reply: T) -> Answer<T> {
+        let free = self.store.hold.is_none();
+        let waiters = &self.store.queue;
+        if free && waiters.iter().any(|waiter| self.is_live(waiter)) {
+            self.store.violate(Invariant::Wake);
+        }
+        Answer {
+            reply,
+            pushed: self.pushed,
+        }
+    }
+
+    fn is_live(&self, waiter: &Waiter) -> bool {
+        waiter.looked <= LIVE && !waiter.is_below_floor && (self.listens)(waiter.of)
+    }
+
+    /// Whether the store takes it for live.
+    fn seems_live(&self, waiter: &Waiter) -> bool {
+        (waiter.looked <= LIVE || !self.rules.keep(Rule::TheSilentArePassedOver))
+            && (!waiter.is_below_floor || !self.rules.keep(Rule::TheFloor))
+            && ((self.listens)(waiter.of) || !self.rules.keep(Rule::ListenersAreAsked))
+    }
+
+    /// Grants the first live waiter; `by` looks, and hears of it by the answer.
+    fn hand_over(&mut self, by: Option<Request>) {
+        let mut waiters = self.store.queue.clone();
+        if !self.rules.keep(Rule::ArrivalDecides) {
+            waiters.reverse();
+        }
+        for waiter in waiters {
+            let of = waiter.of;
+            if by != Some(of) && !self.seems_live(&waiter) {
+                continue;
+            }
+            let is_in_vain = by != Some(of) && !self.is_live(&waiter);
+            if is_in_vain && self.store.queue.iter().any(|other| self.is_live(other)) {
+                self.store.violate(Invariant::Wake);
+            }
+            let hold = self.grant(of, FIRST_LIFE);
+            if self.rules.keep(Rule::GrantsUseThePlace) {
+                self.store.queue.retain(|waiter| waiter.of != of);
+                self.store.marks.insert(of);
+            }
+            if by != Some(of) {
+                self.pushed.push(hold);
+                if !self.rules.keep(Rule::GrantsStand) {
+                    self.store.hold = None;
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+
+    fn grant(&mut self, of: Request, life: u8) -> Hold {
+        let due = self.store.arrivals.iter().find(|arrived| {
+            let mut waiters = self.store.queue.iter();
+            let waits = |waiter: &Waiter| waiter.of == **arrived && self.is_live(waiter);
+            **arrived == of || waiters.any(waits)
+        });
+        let is_due = due.is_none_or(|due| *due == of);
+        let fence = self.store.last + 1;
+        let store = &mut *self.store;
+        if !is_due {
+            store.violate(Invariant::Fifo);
+        }
+        if fence <= store.highest {
+            store.violate(Invariant::Fence);
+        }
+        (store.last, store.highest) = (fence, store.highest.max(fence));
+        store.arrivals.retain(|arrived| *arrived != of);
+        for waiter in &mut store.queue {
+            waiter.since_grant = false;
+        }
+        let hold = Hold {
+            of,
+            fence,
+            left: life,
+        };
+        store.hold = Some(hold);
+        hold
+    }
+}

@@ -1,0 +1,659 @@
+//! Clients, the store, and what is under way between them.
+
+use crate::client::{Client, Ending, Holding, Phase, Waiting};
+use crate::message::Message;
+use crate::requests::{Request, Requests};
+use crate::rule::{Rule, Rules};
+use crate::store::{Acquired, Step, Store};
+use crate::{Bounds, FIRST_LIFE, Invariant, LEASE};
+
+/// How often each kind of fault may happen yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Left {
+    /// Questions that are given up: they arrive later, or never, or their answer does not. A push
+    /// that is lost is one that is late for ever.
+    pub losses: u8,
+    /// Messages that arrive twice.
+    pub doubles: u8,
+    /// Holds that lapse.
+    pub lapses: u8,
+    /// Clients that die.
+    pub deaths: u8,
+    /// Holds that an operator deletes.
+    pub deletions: u8,
+}
+
+/// What happens next. Messages are named by their place among those under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A client asks for the first time.
+    Begin {
+        /// Which client.
+        client: u8,
+        /// Whether it only tries.
+        tries: bool,
+    },
+    /// A client that waits asks again.
+    Look(u8),
+    /// A client that waits gives up.
+    Abandon(u8),
+    /// A holder sends a renewal.
+    Renew(u8),
+    /// A holder releases.
+    Release(u8),
+    /// A client sends an end: which client, and which of its ends.
+    SendEnd(u8, u8),
+    /// A client dies.
+    Die(u8),
+    /// A message arrives.
+    Deliver(u8, Message),
+    /// A question is given up.
+    Lose(u8, Message),
+    /// A message is sent twice.
+    Double(u8, Message),
+    /// An operator deletes the key.
+    Delete,
+    /// A tick passes.
+    Tick,
+}
+
+/// A state of everything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    clients: Vec<Client>,
+    store: Store,
+    /// In order, so that equal heaps are equal.
+    under_way: Vec<Message>,
+    left: Left,
+    /// Ended, as far as their clients know.
+    finished: Requests,
+    /// The fences of holds that an operator has deleted.
+    outside: Vec<u8>,
+}
+
+impl World {
+    pub(crate) fn new(clients: u8, left: Left) -> Self {
+        Self {
+            clients: vec![Client::default(); clients.into()],
+            store: Store::default(),
+            under_way: Vec::new(),
+            left,
+            finished: Requests::default(),
+            outside: Vec::new(),
+        }
+    }
+
+    /// What does not hold, if anything.
+    pub(crate) fn violated(&self) -> Option<Invariant> {
+        let believes = |client: &&Client| match client.phase {
+            Phase::Holding(holding) => !self.outside.contains(&holding.fence),
+            _ => false,
+        };
+        if 1 < self.clients.iter().filter(believes).count() {
+            return Some(Invariant::Mutex);
+        }
+        if self.store.any(|of| self.finished.contains(of)) {
+            return Some(Invariant::Clean);
+        }
+        self.store.violated
+    }
+
+    pub(crate) fn actions(&self, bounds: &Bounds, actions: &mut Vec<Action>) {
+        if self.violated().is_some() {
+            return;
+        }
+        for (client, it) in (0..).zip(&self.clients) {
+            if !it.is_dead {
+                self.actions_of(client, it, bounds, actions);
+            }
+        }
+        for (n, message) in (0..).zip(&self.under_way) {
+            if 0 < n && self.under_way[usize::from(n) - 1] == *message {
+                continue;
+            }
+            self.fates(n, *message, actions);
+        }
+        if 0 < self.left.deletions && self.store.hold().is_some() {
+            actions.push(Action::Delete);
+        }
+        let is_last = |hold: crate::store::Hold| hold.left == 1;
+        if 0 < self.left.lapses || !self.store.hold().is_some_and(is_last) {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn actions_of(&self, client: u8, it: &Client, bounds: &Bounds, actions: &mut Vec<Action>) {
+        match it.phase {
+            Phase::Idle if it.begun < bounds.requests => {
+                let tries = false;
+                actions.push(Action::Begin { client, tries });
+                if bounds.tries {
+                    let tries = true;
+                    actions.push(Action::Begin { client, tries });
+                }
+            }
+            Phase::Idle => {}
+            Phase::Waiting(waiting) => {
+                if !waiting.asked {
+                    actions.push(Action::Look(client));
+                }
+                actions.push(Action::Abandon(client));
+            }
+            Phase::Holding(holding) => {
+                if !holding.renewing && holding.left < LEASE {
+                    actions.push(Action::Renew(client));
+                }
+                actions.push(Action::Release(client));
+            }
+        }
+        for (n, ending) in (0..).zip(&it.ends) {
+            if !ending.asked {
+                actions.push(Action::SendEnd(client, n));
+            }
+        }
+        if 0 < self.left.deaths && 0 < it.begun {
+            actions.push(Action::Die(client));
+        }
+    }
+
+    fn fates(&self, n: u8, message: Message, actions: &mut Vec<Action>) {
+        actions.push(Action::Deliver(n, message));
+        let heard = message.clone().heard().is_some_and(|heard| *heard);
+        if 0 < self.left.losses && heard {
+            actions.push(Action::Lose(n, message));
+        }
+        if 0 < self.left.doubles && (heard || matches!(message, Message::Push { .. })) {
+            actions.push(Action::Double(n, message));
+        }
+    }
+
+    pub(crate) fn take(&mut self, rules: Rules, action: Action) {
+        match action {
+            Action::Begin { client, tries } => self.begin(rules, client, tries),
+            Action::Look(client) => self.look(client),
+            Action::Abandon(client) | Action::Release(client) => self.end(client),
+            Action::Renew(client) => self.renew(client),
+            Action::SendEnd(client, n) => self.send_end(client, n),
+            Action::Die(client) => {
+                self.left.deaths -= 1;
+                let begun = self.clients[usize::from(client)].begun;
+                self.clients[usize::from(client)] = Client {
+                    begun,
+                    is_dead: true,
+                    ..Client::default()
+                };
+            }
+            Action::Deliver(n, _) => {
+                let message = self.under_way.remove(n.into());
+                self.deliver(rules, message);
+            }
+            Action::Lose(n, _) => {
+                self.left.losses -= 1;
+                let mut message = self.under_way.remove(n.into());
+                self.unanswered(rules, message);
+                if let Some(heard) = message.heard() {
+                    *heard = false;
+                }
+                self.under_way.push(message);
+            }
+            Action::Double(n, _) => self.double(rules, n),
+            Action::Delete => {
+                self.left.deletions -= 1;
+                let deleted = self.store.delete().map(|hold| hold.fence);
+                self.outside.extend(deleted);
+            }
+            Action::Tick => self.tick(rules),
+        }
+        self.tidy(rules);
+    }
+
+    fn begin(&mut self, rules: Rules, client: u8, tries: bool) {
+        let it = &mut self.clients[usize::from(client)];
+        let per_request = rules.keep(Rule::IdsArePerRequest);
+        let number = if per_request { it.begun } else { 0 };
+        let of = Request { client, number };
+        it.begun += 1;
+        it.phase = Phase::Waiting(Waiting {
+            of,
+            tries,
+            first: 0,
+            lag: None,
+            asked: false,
+            unanswered: false,
+        });
+        self.finished.remove(of);
+        self.look(client);
+    }
+
+    fn look(&mut self, client: u8) {
+        let it = &mut self.clients[usize::from(client)];
+        let Phase::Waiting(waiting) = &mut it.phase else {
+            return;
+        };
+        waiting.asked = true;
+        self.under_way.push(Message::Acquire {
+            of: waiting.of,
+            ticket: waiting.lag.is_some(),
+            tries: waiting.tries,
+            age: 0,
+            heard: true,
+        });
+    }
+
+    fn renew(&mut self, client: u8) {
+        let it = &mut self.clients[usize::from(client)];
+        let Phase::Holding(holding) = &mut it.phase else {
+            return;
+        };
+        holding.renewing = true;
+        self.under_way.push(Message::Renew {
+            of: holding.of,
+            fence: holding.fence,
+            age: 0,
+            heard: true,
+        });
+    }
+
+    /// Releases or abandons: the rest happens in the background.
+    fn end(&mut self, client: u8) {
+        let it = &mut self.clients[usize::from(client)];
+        let (of, left, tombstone) = match it.phase {
+            Phase::Idle => return,
+            Phase::Waiting(it) => (it.of, 0, it.unanswered || it.asked),
+            Phase::Holding(it) => (it.of, it.left, it.unanswered),
+        };
+        it.phase = Phase::Idle;
+        it.ends.push(Ending {
+            of,
+            left,
+            tombstone,
+            asked: false,
+            repeated: false,
+            freed: false,
+        });
+    }
+
+    fn send_end(&mut self, client: u8, n: u8) {
+        let ending = &mut self.clients[usize::from(client)].ends[usize::from(n)];
+        ending.asked = true;
+        self.under_way.push(Message::End {
+            of: ending.of,
+            tombstone: ending.tombstone,
+            heard: true,
+        });
+    }
+
+    /// A message is sent twice: by the protocol, which knows, or below it.
+    fn double(&mut self, rules: Rules, n: u8) {
+        self.left.doubles -= 1;
+        let mut copy = self.under_way[usize::from(n)];
+        if let Some(heard) = copy.heard() {
+            *heard = false;
+        }
+        self.under_way.push(copy);
+        if !rules.keep(Rule::OnlyTheProtocolRepeats) {
+            return;
+        }
+        let of = copy.of();
+        let it = &mut self.clients[usize::from(of.client)];
+        match (copy, &mut it.phase) {
+            (Message::Acquire { .. }, Phase::Waiting(waiting)) => waiting.unanswered = true,
+            (Message::End { .. }, _) => {
+                for ending in it.ends.iter_mut().filter(|ending| ending.of == of) {
+                    ending.repeated = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the one who asked makes of silence.
+    fn unanswered(&mut self, rules: Rules, message: Message) {
+        let of = message.of();
+        let it = &mut self.clients[usize::from(of.client)];
+        match message {
+            Message::Acquire { .. } => {
+                if let Phase::Waiting(waiting) = &mut it.phase {
+                    waiting.asked = false;
+                    waiting.unanswered = true;
+                }
+            }
+            Message::Renew { .. } => {
+                if let Phase::Holding(holding) = &mut it.phase {
+                    holding.renewing = false;
+                    if !rules.keep(Rule::UnansweredIsUnknown) {
+                        holding.left = LEASE;
+                    }
+                }
+            }
+            Message::End { .. } => {
+                let is_it = |ending: &&mut Ending| ending.of == of && ending.asked;
+                if let Some(ending) = it.ends.iter_mut().find(is_it) {
+                    ending.asked = false;
+                    ending.repeated = true;
+                }
+                if !rules.keep(Rule::EndsAreRepeated) {
+                    it.ends.retain(|ending| ending.of != of);
+                    self.finished.insert(of);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self, rules: Rules, message: Message) {
+        match message {
+            Message::Acquire {
+                of,
+                ticket,
+                tries,
+                age,
+                heard,
+            } => {
+                let answer = self.step(rules, |step| step.acquire(of, ticket, tries));
+                if heard {
+                    self.under_way.push(match answer {
+                        Acquired::Granted(hold) => Message::Granted {
+                            of,
+                            fence: hold.fence,
+                            life: hold.left,
+                            age,
+                        },
+                        Acquired::Queued => Message::Queued { of, lag: age },
+                        Acquired::Busy => Message::Busy { of },
+                        Acquired::Ended => Message::Ended { of },
+                    });
+                }
+            }
+            Message::Renew {
+                of,
+                fence,
+                age,
+                heard,
+            } => {
+                let is_ours = self.store.renew(rules, of, fence);
+                if heard {
+                    self.under_way.push(match is_ours {
+                        true => Message::Renewed { of, fence, age },
+                        false => Message::NotYours { of, fence },
+                    });
+                }
+            }
+            Message::End {
+                of,
+                tombstone,
+                heard,
+            } => {
+                let held = self.store.hold().is_some_and(|hold| hold.of == of);
+                let ended = self.step(rules, |step| step.end(of, tombstone));
+                let it = &mut self.clients[usize::from(of.client)];
+                for ending in it.ends.iter_mut().filter(|ending| ending.of == of) {
+                    ending.freed |= held;
+                }
+                if heard {
+                    self.under_way.push(Message::EndAnswered { of, ended });
+                }
+            }
+            answer => self.hear(rules, answer),
+        }
+    }
+
+    fn step<T>(
+        &mut self,
+        rules: Rules,
+        take: impl FnOnce(Step<'_>) -> crate::store::Answer<T>,
+    ) -> T {
+        let clients = &self.clients;
+        let answer = take(Step {
+            store: &mut self.store,
+            rules,
+            listens: &|of| !clients[usize::from(of.client)].is_dead,
+            pushed: Vec::new(),
+        });
+        for hold in answer.pushed {
+            self.under_way.push(Message::Push {
+                of: hold.of,
+                fence: hold.fence,
+                life: hold.left,
+                age: 0,
+            });
+        }
+        answer.reply
+    }
+
+    fn hear(&mut self, rules: Rules, message: Message) {
+        let of = message.of();
+        let client = of.client;
+        let it = &mut self.clients[usize::from(client)];
+        match (message, &mut it.phase) {
+            (
+                Message::Granted {
+                    fence, life, age, ..
+                },
+                Phase::Waiting(waiting),
+            ) => {
+                waiting.asked = false;
+                let age = if rules.keep(Rule::DeadlineFromTheSend) {
+                    age
+                } else {
+                    0
+                };
+                self.believe(rules, client, fence, life, age);
+            }
+            (
+                Message::Push {
+                    fence, life, age, ..
+                },
+                Phase::Waiting(waiting),
+            ) => {
+                let age = match waiting.lag {
+                    _ if !rules.keep(Rule::PushesAreDated) => 0,
+                    Some(lag) => age + lag,
+                    None => waiting.first,
+                };
+                self.believe(rules, client, fence, life, age);
+            }
+            (Message::Push { fence, .. }, Phase::Holding(holding)) if holding.fence < fence => {
+                self.lose(rules, client);
+            }
+            (Message::Queued { lag, .. }, Phase::Waiting(waiting)) => {
+                waiting.asked = false;
+                waiting.lag = Some(waiting.lag.unwrap_or(lag).min(lag));
+            }
+            (Message::Busy { .. }, Phase::Waiting(waiting)) => {
+                if waiting.unanswered {
+                    waiting.asked = false;
+                    self.end(client);
+                } else {
+                    it.phase = Phase::Idle;
+                    self.finished.insert(of);
+                }
+            }
+            (Message::Ended { .. }, Phase::Waiting(_)) => self.end(client),
+            (Message::Renewed { age, .. }, Phase::Holding(holding)) => {
+                holding.renewing = false;
+                let age = if rules.keep(Rule::DeadlineFromTheSend) {
+                    age
+                } else {
+                    0
+                };
+                holding.left = holding.left.max(LEASE.saturating_sub(age));
+            }
+            (Message::NotYours { .. }, Phase::Holding(_)) => self.lose(rules, client),
+            (Message::EndAnswered { ended, .. }, _) => self.hear_end(rules, of, ended),
+            _ => {}
+        }
+    }
+
+    fn hear_end(&mut self, rules: Rules, of: Request, ended: bool) {
+        let it = &mut self.clients[usize::from(of.client)];
+        let is_it = |ending: &Ending| ending.of == of && ending.asked;
+        let Some(n) = it.ends.iter().position(is_it) else {
+            return;
+        };
+        let ending = it.ends.remove(n);
+        self.finished.insert(of);
+        let repeated = ending.repeated && rules.keep(Rule::OwnRepeatsAreKnown);
+        let is_told_lost = !ended && !repeated && 0 < ending.left;
+        if is_told_lost && ending.freed {
+            self.store.violated.get_or_insert(Invariant::Retry);
+        }
+    }
+
+    /// Believes a grant, unless it is too old.
+    fn believe(&mut self, rules: Rules, client: u8, fence: u8, life: u8, age: u8) {
+        let it = &mut self.clients[usize::from(client)];
+        let Phase::Waiting(waiting) = it.phase else {
+            return;
+        };
+        let is_first = life == FIRST_LIFE && !rules.keep(Rule::FirstLifeIsShort);
+        let life = if is_first { LEASE } else { life };
+        if life <= age {
+            return;
+        }
+        let of = waiting.of;
+        it.phase = Phase::Holding(Holding {
+            of,
+            fence,
+            left: life - age,
+            renewing: false,
+            unanswered: waiting.unanswered || waiting.asked,
+        });
+    }
+
+    fn lose(&mut self, rules: Rules, client: u8) {
+        let it = &mut self.clients[usize::from(client)];
+        let Phase::Holding(holding) = &mut it.phase else {
+            return;
+        };
+        holding.left = 0;
+        let of = holding.of;
+        if rules.keep(Rule::TheLostAreEnded) {
+            self.end(client);
+        } else {
+            it.phase = Phase::Idle;
+            self.finished.insert(of);
+        }
+    }
+
+    fn tick(&mut self, rules: Rules) {
+        if self.store.tick() {
+            self.left.lapses -= 1;
+        }
+        for message in &mut self.under_way {
+            if let Some(age) = message.age() {
+                *age = (*age + 1).min(LEASE);
+            }
+        }
+        for client in 0..self.clients.len() {
+            let it = &mut self.clients[client];
+            for ending in &mut it.ends {
+                ending.left = ending.left.saturating_sub(1);
+            }
+            match &mut it.phase {
+                Phase::Waiting(waiting) => waiting.first = (waiting.first + 1).min(LEASE),
+                Phase::Holding(holding) => {
+                    holding.left -= 1;
+                    if holding.left == 0 {
+                        self.lose(rules, client as u8);
+                    }
+                }
+                Phase::Idle => {}
+            }
+        }
+    }
+
+    /// Removes what makes no difference any more, so that states which go on alike are alike.
+    fn tidy(&mut self, rules: Rules) {
+        for it in &mut self.clients {
+            it.forget_what_is_decided(rules);
+        }
+        let clients = &self.clients;
+        for message in &mut self.under_way {
+            let wants = clients[usize::from(message.of().client)].wants(rules, message);
+            if let Some(heard) = message.heard() {
+                *heard &= wants;
+                if !*heard && let Some(age) = message.age() {
+                    *age = 0;
+                }
+            }
+        }
+        self.under_way.retain(|message| {
+            message.is_question() || clients[usize::from(message.of().client)].wants(rules, message)
+        });
+        self.under_way.sort_unstable();
+        let mut outside = std::mem::take(&mut self.outside);
+        outside.retain(|fence| self.believable().any(|other| other == *fence));
+        self.outside = outside;
+        let (clients, under_way) = (&self.clients, &self.under_way);
+        self.store.forget_notes(|of| {
+            let it = &clients[usize::from(of.client)];
+            it.is_about(of) || under_way.iter().any(|message| message.of() == of)
+        });
+    }
+
+    /// Makes states equal that differ only in which client is which, and in how high all fences
+    /// are. What happened can then be told no more, only whether it can.
+    pub(crate) fn fold(mut self) -> Self {
+        let mut order: Vec<u8> = (0..).take(self.clients.len()).collect();
+        order.sort_by_cached_key(|client| self.looks_of(*client));
+        let mut names = order.clone();
+        for (new, old) in (0..).zip(&order) {
+            names[usize::from(*old)] = new;
+        }
+        let rename = |of: Request| Request {
+            client: names[usize::from(of.client)],
+            ..of
+        };
+        let renamed = order
+            .iter()
+            .map(|old| self.clients[usize::from(*old)].renamed(rename));
+        self.clients = renamed.collect();
+        self.finished = self.finished.renamed(rename);
+        let fences = self.store.fences().into_iter().chain(self.believable());
+        let least = fences.min().unwrap_or_default();
+        self.store = self.store.renamed(rename, least);
+        for fence in &mut self.outside {
+            *fence -= least;
+        }
+        for it in &mut self.clients {
+            if let Phase::Holding(holding) = &mut it.phase {
+                holding.fence -= least;
+            }
+        }
+        for message in &mut self.under_way {
+            *message.of_mut() = rename(message.of());
+            if let Some(fence) = message.fence() {
+                *fence -= least;
+            }
+        }
+        self.under_way.sort_unstable();
+        self
+    }
+
+    /// The fences of what is believed, or may yet be.
+    fn believable(&self) -> impl Iterator<Item = u8> {
+        let held = self.clients.iter().filter_map(|it| match it.phase {
+            Phase::Holding(holding) => Some(holding.fence),
+            _ => None,
+        });
+        let under_way = self.under_way.iter();
+        held.chain(under_way.filter_map(|message| message.clone().fence().copied()))
+    }
+
+    /// What tells a client from the others, but for its number.
+    fn looks_of(&self, client: u8) -> impl Ord {
+        let anonymous = |of: Request| Request { client: 0, ..of };
+        let is_its = |of: Request| of.client == client;
+        let under_way = self.under_way.iter().filter(|message| is_its(message.of()));
+        let under_way: Vec<Message> = under_way
+            .map(|message| {
+                let mut message = *message;
+                *message.of_mut() = anonymous(message.of());
+                message
+            })
+            .collect();
+        let it = self.clients[usize::from(client)].renamed(anonymous);
+        (self.store.looks_of(client), it, under_way)
+    }
+}

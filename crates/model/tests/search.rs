@@ -1,0 +1,48 @@
+//! The search: nothing is found where the rules are kept, and something is where one is broken.
+
+use model::{Bounds, Protocol, Rule};
+
+#[test]
+fn no_promise_is_broken_whatever_happens_within_the_short_bounds() {
+    for bounds in Bounds::SHORT {
+        let searched = Protocol::kept(bounds).search();
+        println!("{} states: {bounds}", searched.states);
+        assert_eq!(searched.violation, None, "{bounds}");
+        assert!(searched.is_complete, "{bounds}");
+        assert!(20_000 < searched.states, "{bounds}: {}", searched.states);
+    }
+}
+
+#[test]
+fn the_break_of_any_rule_is_found() {
+    for rule in Rule::ALL {
+        let searched = Protocol::with_broken(rule).search();
+        let violation = searched.violation.map(|violation| violation.invariant);
+        assert_eq!(violation, Some(broken_by(rule)), "{rule:?}");
+    }
+}
+
+/// What does not hold without the rule.
+fn broken_by(rule: Rule) -> &'static str {
+    match rule {
+        Rule::DeadlineFromTheSend
+        | Rule::FirstLifeIsShort
+        | Rule::PushesAreDated
+        | Rule::UnansweredIsUnknown
+        | Rule::NothingShortens
+        | Rule::GrantsStand
+        | Rule::EndsNameTheOwner => "MUTEX",
+        Rule::FencesAreRemembered => "FENCE",
+        Rule::GrantsUseThePlace | Rule::ArrivalDecides | Rule::TriesDoNotBarge => "FIFO",
+        Rule::LooksHandOver
+        | Rule::ListenersAreAsked
+        | Rule::TheSilentArePassedOver
+        | Rule::TheFloor => "WAKE",
+        Rule::RenewalsNameTheFence | Rule::RenewalsMakeNothing => "NORENEW",
+        Rule::IdsArePerRequest
+        | Rule::Tombstones
+        | Rule::EndsAreRepeated
+        | Rule::TheLostAreEnded => "CLEAN",
+        Rule::OwnRepeatsAreKnown | Rule::OnlyTheProtocolRepeats => "RETRY",
+    }
+}
