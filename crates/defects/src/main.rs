@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use defects::{Caught, Defect, Tree};
 
 /// After that a test that has not ended counts as one that hangs, and so has noticed.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 
 enum Outcome {
     Passed,
@@ -102,6 +102,7 @@ fn test(caught_by: Caught, tests: &[&str], tree: &Tree, build: &Path) -> std::io
     }
     let tested = cargo(&[&*test, &["--"], tests].concat())?;
     let said = String::from_utf8_lossy(&tested.stdout);
+    eprintln!("{said}");
     Ok(match tested.status.code() {
         Some(0) => Outcome::Passed,
         Some(124 | 137) => Outcome::Hung,

@@ -59,21 +59,25 @@ impl Protocol {
     /// Searches through all that can happen, until something does not hold.
     #[must_use]
     pub fn search(self) -> Searched {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        // One thread alone always finds the same way.
+        let threads = if self.rules.broken.is_none() {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        } else {
+            1
+        };
         let builder = self.checker().threads(threads);
         let checker = builder
             .finish_when(HasDiscoveries::AnyFailures)
             .spawn_bfs()
             .join();
-        let found = checker.discoveries().into_iter().next();
+        let found = checker.discoveries().into_iter();
+        let found = found.map(|(invariant, path)| (path.into_actions(), invariant));
+        let found = found.min_by_key(|(actions, invariant)| (actions.len(), *invariant));
         Searched {
             states: checker.unique_state_count(),
             depth: checker.max_depth(),
             is_complete: checker.is_done() && found.is_none(),
-            violation: found.map(|(invariant, path)| Violation {
-                invariant,
-                actions: path.into_actions(),
-            }),
+            violation: found.map(|(actions, invariant)| Violation { invariant, actions }),
         }
     }
 }

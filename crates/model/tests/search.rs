@@ -42,7 +42,8 @@ fn broken_by(rule: Rule) -> &'static str {
         Rule::IdsArePerRequest
         | Rule::Tombstones
         | Rule::EndsAreRepeated
-        | Rule::TheLostAreEnded => "CLEAN",
-        Rule::OwnRepeatsAreKnown | Rule::OnlyTheProtocolRepeats => "RETRY",
+        | Rule::TheLostAreEnded
+        | Rule::OnlyTheProtocolRepeats => "CLEAN",
+        Rule::OwnRepeatsAreKnown => "RETRY",
     }
 }
