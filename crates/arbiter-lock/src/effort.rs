@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Backoff, Name, Written};
 
+use crate::chance;
 use crate::client::Inner;
 use crate::error::Error;
 use crate::hold::Hold;
@@ -105,7 +106,7 @@ impl Effort {
             if left.is_zero() || !failure.is_transient() {
                 return Err(self.inner.store_error(name, failure));
             }
-            tokio::time::sleep(backoff.next(rand::random()).min(left)).await;
+            tokio::time::sleep(backoff.next(chance::draw()).min(left)).await;
         }
     }
 

@@ -49,6 +49,7 @@
 //! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 
 mod builder;
+mod chance;
 mod client;
 mod clock;
 mod downgrade;
@@ -98,6 +99,8 @@ pub use rw_lock::RwLock;
 pub use semaphore::Semaphore;
 pub use session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
+#[cfg(feature = "testing")]
+pub use store::memory::Weather;
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 

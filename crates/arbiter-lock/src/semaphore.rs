@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Limit, Mode, Name, Refusal, Request, Resized};
 
+use crate::chance;
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
 use crate::guard::Guard;
@@ -263,7 +264,7 @@ async fn resize(inner: Arc<Inner>, name: Name, permits: NonZeroU32) -> Result<Op
 /// A request that never was: its end hands over, and changes nothing else.
 fn nobody() -> Request {
     Request {
-        id: format!("{:032x}", rand::random::<u128>()).into(),
+        id: format!("{:032x}", chance::draw::<u128>()).into(),
         mode: Mode::Exclusive,
         lease_ms: 0,
         channel: "-".into(),

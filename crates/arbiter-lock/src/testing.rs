@@ -1,11 +1,14 @@
 //! For tests of your own loss paths: what a store can do to a hold, on demand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arbiter_lock_core::Name;
 
+use crate::chance;
 use crate::client::Inner;
 use crate::lost_reason::LostReason;
+use crate::store::memory::Weather;
 
 /// What a store can do to a hold, on demand: see [`Client::testing`](crate::Client::testing).
 ///
@@ -51,6 +54,35 @@ impl Testing {
         {
             hold.give_up(reason);
         }
+    }
+
+    /// From now on the messages between this store and all its clients are late, lost and
+    /// doubled, as it is said there and as chance has it: see [`Testing::seed`].
+    pub fn disturb(&self, weather: Weather) {
+        if let Some(world) = self.inner.store.world() {
+            world.set_weather(Some(weather));
+        }
+    }
+
+    /// The network is good again; what is under way arrives yet.
+    pub fn calm(&self) {
+        if let Some(world) = self.inner.store.world() {
+            world.set_weather(None);
+        }
+    }
+
+    /// What a store on a bad network has met so far, and how often.
+    #[must_use]
+    pub fn sights(&self) -> BTreeMap<&'static str, u64> {
+        let world = self.inner.store.world();
+        world.map_or_else(BTreeMap::new, |world| world.sights().counts())
+    }
+
+    /// From now on this thread draws everything from that seed: request ids, the lengths of
+    /// pauses, the weather. A test on paused time and one thread that begins with it, before its
+    /// clients are made, happens the same way each time.
+    pub fn seed(seed: u64) {
+        chance::seeded::seed(seed);
     }
 
     /// The store answers nobody any more.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Backoff, Status};
 
 use super::Leader;
+use crate::chance;
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::store::{Failure, Said};
@@ -95,7 +96,7 @@ impl Observer {
     /// Notes what was seen; answers it if it is news.
     fn saw(&mut self, said: &Said<Status>) -> Option<Option<Leader>> {
         let Said { reply, at, .. } = said;
-        let jitter = 0.75 + 0.25 * rand::random::<f64>();
+        let jitter = 0.75 + 0.25 * chance::draw::<f64>();
         let lapse = reply.holder.as_ref().and_then(|view| view.remaining_ms);
         // A life lasts to the end of its last millisecond.
         let lapse = lapse.map_or(LOOK_INTERVAL, |ms| {
@@ -122,7 +123,7 @@ impl Observer {
         let inner = &self.lock.inner;
         let now = inner.clock.now();
         let since = *self.silent_since.get_or_insert(now);
-        self.due = now + self.backoff.next(rand::random());
+        self.due = now + self.backoff.next(chance::draw());
         if !failure.is_transient() || inner.store_timeout <= now.saturating_sub(since) {
             self.silent_since = None;
             return Err(inner.store_error(&self.lock.checked_name()?, failure));

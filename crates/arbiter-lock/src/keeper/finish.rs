@@ -6,6 +6,7 @@ use std::time::Duration;
 use arbiter_lock_core::Backoff;
 
 use super::Shared;
+use crate::chance;
 use crate::event::Event;
 use crate::store::{Failure, FailureKind, Link, Order};
 
@@ -64,7 +65,7 @@ async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
                 });
                 return;
             }
-            Err(_) => tokio::time::sleep(backoff.next(rand::random())).await,
+            Err(_) => tokio::time::sleep(backoff.next(chance::draw())).await,
         }
     }
 }

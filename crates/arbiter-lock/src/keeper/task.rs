@@ -67,6 +67,7 @@ pub(super) async fn keep(running: Running) {
             renewal = Some(Box::pin(renew(shared.clone(), link.clone(), batch)));
         }
         tokio::select! {
+            biased;
             batch = in_flight(&mut renewal) => {
                 renewal = None;
                 shared.renewed(batch);

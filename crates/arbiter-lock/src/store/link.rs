@@ -9,6 +9,7 @@ use arbiter_lock_core::{
 };
 
 use super::{Failure, Registry, Said, SaidEnded, Store, Write, memory};
+use crate::chance;
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
 /// limit and the store's own, and is never sent again by the link itself.
@@ -35,6 +36,14 @@ pub(crate) struct Renewal<'a> {
     pub(crate) lease_ms: u64,
 }
 
+impl Renewal<'_> {
+    /// Its name, owner, fence and lease, for a step that outlives its caller.
+    pub(crate) fn own(&self) -> (Name, Arc<str>, u64, u64) {
+        let owner = self.owner.into();
+        (self.name.clone(), owner, self.fence, self.lease_ms)
+    }
+}
+
 /// Calls the same step of whichever store it is.
 macro_rules! on {
     ($link:expr, $way:ident => $call:expr) => {
@@ -54,7 +63,7 @@ impl Link {
         let channel: Arc<str> = match store {
             #[cfg(feature = "embedded")]
             Store::Embedded(store) => store.channel(),
-            _ => format!("arbiter.wake:{:032x}", rand::random::<u128>()).into(),
+            _ => format!("arbiter.wake:{:032x}", chance::draw::<u128>()).into(),
         };
         let way = match store {
             Store::Memory(world) => Way::Memory(world.way(channel.clone(), &registry)),

@@ -1,5 +1,10 @@
 //! The memory store: the core behind a mutex, on the runtime's clock.
 
+#[cfg(feature = "testing")]
+mod sights;
+#[cfg(feature = "testing")]
+mod weather;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -11,6 +16,9 @@ use arbiter_lock_core::{
 };
 
 use tokio::sync::watch;
+
+#[cfg(feature = "testing")]
+pub use weather::Weather;
 
 use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded, Write};
 use crate::clock::Clock;
@@ -24,6 +32,11 @@ pub(crate) struct World {
     listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
     /// Whether it answers nothing and does nothing, for tests.
     silent: watch::Sender<bool>,
+    /// The network between it and its clients, where a test has made one.
+    #[cfg(feature = "testing")]
+    weather: Mutex<Option<Weather>>,
+    #[cfg(feature = "testing")]
+    sights: Mutex<sights::Sights>,
 }
 
 #[derive(Default)]
@@ -39,15 +52,16 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl World {
     pub(crate) fn new() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
             clock: Clock::runtime(),
-            start_us: u64::try_from(wall.as_micros()).unwrap_or_default(),
+            start_us: wall_us(),
             names: Mutex::default(),
             listeners: Mutex::default(),
             silent: watch::Sender::new(false),
+            #[cfg(feature = "testing")]
+            weather: Mutex::default(),
+            #[cfg(feature = "testing")]
+            sights: Mutex::default(),
         }
     }
 
@@ -82,7 +96,7 @@ impl World {
 
     /// Ends a request at once, unless the store is silent.
     pub(super) fn end_at_once(&self, order: &Order) -> bool {
-        if self.is_silent() {
+        if self.is_silent() || self.is_disturbed() {
             return false;
         }
         while self.end(&order.name, &order.request, order.tombstone).again {}
@@ -122,15 +136,22 @@ impl World {
                 .retain(|_, resource| !resource.is_forgotten(at));
         }
         let resource = names.resources.entry(name.clone()).or_default();
+        #[cfg(feature = "testing")]
+        let before = self.is_disturbed().then(|| resource.inspect(at));
+        let reply = step(resource, at);
+        #[cfg(feature = "testing")]
+        if let Some(before) = before {
+            self.sights().stepped(&before, &resource.inspect(at));
+        }
         Said {
-            reply: step(resource, at),
+            reply,
             at,
             again: false,
         }
     }
 
     /// Tells everybody whom a step has granted.
-    fn told<T>(&self, said: Said<Answer<T>>) -> Said<T> {
+    fn told<T>(&self, name: &Name, said: Said<Answer<T>>) -> Said<T> {
         let Said {
             reply:
                 Answer {
@@ -151,12 +172,13 @@ impl World {
         {
             let registry = self.listeners().get(&channel).and_then(Weak::upgrade);
             if let Some(registry) = registry {
-                registry.deliver(Push {
+                let push = Push {
                     request,
                     fence,
                     life_ms,
                     at,
-                });
+                };
+                self.send(name, push, registry);
             }
         }
         Said { reply, at, again }
@@ -166,13 +188,52 @@ impl World {
         let ended = self.step(name, |resource, now| {
             resource.end(now, &request.id, tombstone, |channel| self.listens(channel))
         });
-        let Said { reply, again, .. } = self.told(ended);
+        let Said { reply, again, .. } = self.told(name, ended);
+        #[cfg(feature = "testing")]
+        self.sights().ended(name, &request.id, reply);
         SaidEnded { reply, again }
+    }
+}
+
+#[cfg(not(feature = "testing"))]
+impl World {
+    fn is_disturbed(&self) -> bool {
+        false
+    }
+
+    fn send(&self, _: &Name, push: Push, to: Arc<Registry>) {
+        to.deliver(push);
     }
 }
 
 #[cfg(feature = "testing")]
 impl World {
+    fn weather(&self) -> Option<Weather> {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_weather(&self, weather: Option<Weather>) {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+
+    fn is_disturbed(&self) -> bool {
+        self.weather().is_some()
+    }
+
+    pub(crate) fn sights(&self) -> std::sync::MutexGuard<'_, sights::Sights> {
+        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, name: &Name, push: Push, to: Arc<Registry>) {
+        match self.weather() {
+            None => to.deliver(push),
+            Some(weather) => {
+                self.sights().pushed(name, &push.request, push.fence);
+                weather.push(&push, move |push| to.deliver(push));
+            }
+        }
+    }
+
     /// The store ends what is held under that name, as at the end of its lease.
     pub(crate) fn lapse(&self, name: &Name) {
         let broken = self.step(name, |resource, now| {
@@ -181,13 +242,26 @@ impl World {
                 self.listens(channel)
             })
         });
-        self.told(broken);
+        self.told(name, broken);
     }
 
     /// Goes silent, or answers again.
     pub(crate) fn set_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
+}
+
+fn wall_us() -> u64 {
+    #[cfg(feature = "testing")]
+    if crate::chance::seeded::is_seeded() {
+        return 1_000_000_000_000_000;
+    }
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(wall.unwrap_or_default().as_micros()).unwrap_or_default()
+}
+
+fn silent(limit: Duration) -> Failure {
+    Failure::unknown(FailureKind::Silent, format!("no answer within {limit:?}"))
 }
 
 /// One runtime's way to a memory store.
@@ -204,23 +278,24 @@ impl Drop for Way {
 
 impl Way {
     /// The way there and back: each is a point at which the caller may go away.
-    async fn carry<T>(
+    async fn carry<T: Send + 'static>(
         &self,
         limit: Duration,
-        step: impl FnOnce(&World) -> T,
+        step: impl Fn(&World) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let limit = limit.min(COMMAND_TIMEOUT);
+        #[cfg(feature = "testing")]
+        if let Some(weather) = self.world.weather() {
+            return weather.carry(self.world.clone(), limit, step).await;
+        }
         tokio::task::yield_now().await;
         if self.world.is_silent() {
-            let mut silent = self.world.silent.subscribe();
-            if tokio::time::timeout(limit, silent.wait_for(|silent| !silent))
+            let mut silence = self.world.silent.subscribe();
+            if tokio::time::timeout(limit, silence.wait_for(|silent| !silent))
                 .await
                 .is_err()
             {
-                return Err(Failure::unknown(
-                    FailureKind::Silent,
-                    format!("no answer within {limit:?}"),
-                ));
+                return Err(silent(limit));
             }
         }
         let reply = step(&self.world);
@@ -235,10 +310,21 @@ impl Way {
         ticket: Option<u64>,
         limit: Duration,
     ) -> Result<Said<Acquired>, Failure> {
-        self.carry(limit, |world| {
-            world.told(world.step(name, |resource, now| {
-                resource.acquire(now, request, ticket, |channel| world.listens(channel))
-            }))
+        let (name, request) = (name.clone(), request.clone());
+        self.carry(limit, move |world| {
+            let acquired = world.step(&name, |resource, now| {
+                resource.acquire(now, &request, ticket, |channel| world.listens(channel))
+            });
+            let said = world.told(&name, acquired);
+            #[cfg(feature = "testing")]
+            match said.reply {
+                Acquired::Granted { fence, .. } => {
+                    world.sights().granted(&name, &request.id, fence);
+                }
+                Acquired::Ended => world.sights().too_late(),
+                Acquired::Queued { .. } | Acquired::Refused(_) => {}
+            }
+            said
         })
         .await
     }
@@ -249,10 +335,17 @@ impl Way {
         request: &Request,
         limit: Duration,
     ) -> Result<Said<Tried>, Failure> {
-        self.carry(limit, |world| {
-            world.told(world.step(name, |resource, now| {
-                resource.try_acquire(now, request, |channel| world.listens(channel))
-            }))
+        let (name, request) = (name.clone(), request.clone());
+        self.carry(limit, move |world| {
+            let tried = world.step(&name, |resource, now| {
+                resource.try_acquire(now, &request, |channel| world.listens(channel))
+            });
+            let said = world.told(&name, tried);
+            #[cfg(feature = "testing")]
+            if let Tried::Granted { fence, .. } = said.reply {
+                world.sights().granted(&name, &request.id, fence);
+            }
+            said
         })
         .await
     }
@@ -262,13 +355,15 @@ impl Way {
         renewals: &[Renewal<'_>],
         limit: Duration,
     ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
-        self.carry(limit, |world| {
-            let renew = |r: &Renewal<'_>| {
-                Ok(world
-                    .step(r.name, |resource, now| {
-                        resource.renew(now, r.owner, r.fence, r.lease_ms)
-                    })
-                    .reply)
+        let renewals: Vec<_> = renewals.iter().map(Renewal::own).collect();
+        self.carry(limit, move |world| {
+            let renew = |(name, owner, fence, lease_ms): &(Name, Arc<str>, u64, u64)| {
+                let renewed = world.step(name, |resource, now| {
+                    resource.renew(now, owner, *fence, *lease_ms)
+                });
+                #[cfg(feature = "testing")]
+                world.sights().renewed(renewed.reply);
+                Ok(renewed.reply)
             };
             renewals.iter().map(renew).collect()
         })
@@ -282,7 +377,8 @@ impl Way {
         tombstone: bool,
         limit: Duration,
     ) -> Result<SaidEnded, Failure> {
-        self.carry(limit, |world| world.end(name, request, tombstone))
+        let (name, request) = (name.clone(), request.clone());
+        self.carry(limit, move |world| world.end(&name, &request, tombstone))
             .await
     }
 
@@ -293,10 +389,14 @@ impl Way {
         at_once: bool,
         limit: Duration,
     ) -> Result<Said<Broken>, Failure> {
-        self.carry(limit, |world| {
-            world.told(world.step(name, |resource, now| {
-                resource.break_hold(now, fence, at_once, |channel| world.listens(channel))
-            }))
+        let name = name.clone();
+        self.carry(limit, move |world| {
+            world.told(
+                &name,
+                world.step(&name, |resource, now| {
+                    resource.break_hold(now, fence, at_once, |channel| world.listens(channel))
+                }),
+            )
         })
         .await
     }
@@ -306,18 +406,16 @@ impl Way {
         renewal: &Renewal<'_>,
         limit: Duration,
     ) -> Result<Said<Downgraded>, Failure> {
-        let Renewal {
-            name,
-            owner,
-            fence,
-            lease_ms,
-        } = *renewal;
-        self.carry(limit, |world| {
-            world.told(world.step(name, |resource, now| {
-                resource.downgrade(now, owner, fence, lease_ms, |channel| {
-                    world.listens(channel)
-                })
-            }))
+        let (name, owner, fence, lease_ms) = renewal.own();
+        self.carry(limit, move |world| {
+            world.told(
+                &name,
+                world.step(&name, |resource, now| {
+                    resource.downgrade(now, &owner, fence, lease_ms, |channel| {
+                        world.listens(channel)
+                    })
+                }),
+            )
         })
         .await
     }
@@ -328,10 +426,14 @@ impl Way {
         permits: NonZeroU32,
         limit: Duration,
     ) -> Result<Said<Resized>, Failure> {
-        self.carry(limit, |world| {
-            world.told(world.step(name, |resource, now| {
-                resource.resize(now, permits, |channel| world.listens(channel))
-            }))
+        let name = name.clone();
+        self.carry(limit, move |world| {
+            world.told(
+                &name,
+                world.step(&name, |resource, now| {
+                    resource.resize(now, permits, |channel| world.listens(channel))
+                }),
+            )
         })
         .await
     }
@@ -342,9 +444,10 @@ impl Way {
         write: &Write,
         limit: Duration,
     ) -> Result<Written, Failure> {
-        self.carry(limit, |world| {
+        let (name, write) = (name.clone(), write.clone());
+        self.carry(limit, move |world| {
             world
-                .step(name, |resource, now| write.apply(resource, now))
+                .step(&name, |resource, now| write.apply(resource, now))
                 .reply
         })
         .await
@@ -355,8 +458,9 @@ impl Way {
         name: &Name,
         limit: Duration,
     ) -> Result<Said<Option<Run>>, Failure> {
-        self.carry(limit, |world| {
-            world.step(name, |resource, now| resource.last_run(now))
+        let name = name.clone();
+        self.carry(limit, move |world| {
+            world.step(&name, |resource, now| resource.last_run(now))
         })
         .await
     }
@@ -366,8 +470,9 @@ impl Way {
         name: &Name,
         limit: Duration,
     ) -> Result<Said<Status>, Failure> {
-        self.carry(limit, |world| {
-            world.step(name, |resource, now| resource.inspect(now))
+        let name = name.clone();
+        self.carry(limit, move |world| {
+            world.step(&name, |resource, now| resource.inspect(now))
         })
         .await
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Mode, Name, Refusal, Request, SHARED_OWNER};
 
+use crate::chance;
 use crate::client::Inner;
 use crate::clock::Clock;
 use crate::error::{Contended, Error};
@@ -65,7 +66,7 @@ impl Attempt {
         inner.check_open()?;
         inner.keeper.ready(&name)?;
         let link = inner.link();
-        let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
+        let id: Arc<str> = format!("{:032x}", chance::draw::<u128>()).into();
         let request = Arc::new(Request {
             id: id.clone(),
             mode,

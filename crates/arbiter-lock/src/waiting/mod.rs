@@ -17,6 +17,7 @@ use age::GrantAge;
 use attempt::Attempt;
 pub(crate) use attempt::News;
 
+use crate::chance;
 use crate::client::Inner;
 use crate::error::Error;
 use crate::event::Event;
@@ -257,7 +258,7 @@ impl Waiting {
     fn pause(&self, place: u64, holder: Option<&HolderView>) -> Duration {
         let mean =
             Duration::from_millis(LOOK_INTERVAL_MS).min(self.attempt.options.first_life() / 2);
-        let jittered = mean.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+        let jittered = mean.mul_f64(0.9 + 0.2 * chance::draw::<f64>());
         let (1, Some(holder)) = (place, holder) else {
             return jittered;
         };
@@ -311,7 +312,7 @@ impl Waiting {
         if self.end.is_none() && self.attempt.store_timeout() <= now.saturating_sub(since) {
             return Err(self.attempt.store_error(failure));
         }
-        Ok(Next::Look(self.backoff.next(rand::random())))
+        Ok(Next::Look(self.backoff.next(chance::draw())))
     }
 
     /// What the caller is told when its wait is over.
@@ -365,7 +366,7 @@ impl Waiting {
                     return self.attempt.believes(claimed).then_some(claimed);
                 }
                 Ok([Ok(_)]) => return None,
-                _ => tokio::time::sleep(self.backoff.next(rand::random()).min(left)).await,
+                _ => tokio::time::sleep(self.backoff.next(chance::draw()).min(left)).await,
             }
         }
     }

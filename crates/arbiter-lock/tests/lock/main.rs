@@ -22,6 +22,7 @@ mod processes;
 mod redis;
 mod session;
 mod sharing;
+mod simulation;
 mod stress;
 
 /// A runtime of the test's own, with one thread.

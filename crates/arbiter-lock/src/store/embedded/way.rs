@@ -131,15 +131,7 @@ impl Way {
         renewals: &[Renewal<'_>],
         limit: Duration,
     ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
-        let own = |r: &Renewal<'_>| {
-            (
-                r.name.clone(),
-                Arc::<str>::from(r.owner),
-                r.fence,
-                r.lease_ms,
-            )
-        };
-        let renewals: Vec<_> = renewals.iter().map(own).collect();
+        let renewals: Vec<_> = renewals.iter().map(Renewal::own).collect();
         self.opened()?
             .gate
             .pass(
