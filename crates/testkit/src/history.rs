@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -38,6 +39,8 @@ pub struct Summary {
     pub beliefs: usize,
     /// How many of them have no end, and could not be checked against the next one.
     pub unended: usize,
+    /// How many overlapped where that is allowed.
+    pub excused: usize,
 }
 
 /// Two beliefs of a name that cannot both be right, in order of their begin.
@@ -131,6 +134,19 @@ impl History {
         Ok(beliefs)
     }
 
+    /// All that this owner believes ends now: to be called while it is stopped.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn end_all_of(&self, owner: &str) -> io::Result<()> {
+        let at = Self::now_ns();
+        let open = self.beliefs()?.into_iter();
+        for belief in open.filter(|b| b.owner == owner && b.end_ns.is_none()) {
+            self.end_at(&belief.name, owner, belief.fence, at)?;
+        }
+        Ok(())
+    }
+
     /// Whether no beliefs of a name overlap and their fences rise.
     ///
     /// # Errors
@@ -139,22 +155,50 @@ impl History {
     /// # Panics
     /// If the file cannot be read.
     pub fn check(&self) -> Result<Summary, Box<Violation>> {
+        self.check_but(&[], Duration::ZERO)
+    }
+
+    /// The same, but where the store lost its memory, which it did between those moments, beliefs
+    /// may overlap that begin no later than `excuse` after it: one was granted before, and the
+    /// other since.
+    ///
+    /// # Errors
+    /// As [`History::check`].
+    ///
+    /// # Panics
+    /// As [`History::check`].
+    pub fn check_but(
+        &self,
+        losses_ns: &[[u64; 2]],
+        excuse: Duration,
+    ) -> Result<Summary, Box<Violation>> {
         let beliefs = self.beliefs().expect("the history's file");
-        for pair in beliefs.windows(2) {
-            let [first, second] = pair else { continue };
-            if first.name != second.name {
-                continue;
-            }
-            if second.fence <= first.fence {
-                return Err(Violation::Fence(first.clone(), second.clone()).into());
-            }
-            if first.end_ns.is_some_and(|end| second.begin_ns < end) {
-                return Err(Violation::Overlap(first.clone(), second.clone()).into());
+        let excuse = u64::try_from(excuse.as_nanos()).unwrap_or(u64::MAX);
+        // The second begins later than the first.
+        let is_excused = |second: &Belief| {
+            let mut losses = losses_ns.iter();
+            losses.any(|[from, to]| (*from..=to + excuse).contains(&second.begin_ns))
+        };
+        let mut excused = 0;
+        for (n, second) in beliefs.iter().enumerate() {
+            let earlier = beliefs[..n].iter().rev();
+            let earlier = earlier.take_while(|first| first.name == second.name);
+            for (distance, first) in earlier.enumerate() {
+                if distance == 0 && second.fence <= first.fence {
+                    return Err(Violation::Fence(first.clone(), second.clone()).into());
+                }
+                if first.end_ns.is_some_and(|end| second.begin_ns < end) {
+                    if !is_excused(second) {
+                        return Err(Violation::Overlap(first.clone(), second.clone()).into());
+                    }
+                    excused += 1;
+                }
             }
         }
         Ok(Summary {
             beliefs: beliefs.len(),
             unended: beliefs.iter().filter(|b| b.end_ns.is_none()).count(),
+            excused,
         })
     }
 

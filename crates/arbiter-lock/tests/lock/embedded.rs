@@ -434,16 +434,8 @@ fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
     while Instant::now() < end {
         std::thread::sleep(ms(rand::random::<u64>() % 150));
         let victim = &mut workers[rand::random::<u64>() as usize % WORKERS];
-        let pid = victim.pid().to_string();
         victim.stop();
-        // Stopped, it does nothing more: what it believed is over.
-        let at = History::now_ns();
-        let open = history.beliefs().unwrap().into_iter();
-        for belief in open.filter(|b| b.owner == pid && b.end_ns.is_none()) {
-            history
-                .end_at(&belief.name, &pid, belief.fence, at)
-                .unwrap();
-        }
+        history.end_all_of(&victim.pid().to_string()).unwrap();
         victim.kill();
         kills += 1;
         *victim = work();
