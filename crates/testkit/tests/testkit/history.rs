@@ -1,5 +1,7 @@
 //! The checker of beliefs: it accepts what is right and names what is wrong.
 
+use std::time::Duration;
+
 use testkit::{History, Summary, Violation, unique_name};
 
 struct Scratch(std::path::PathBuf);
@@ -35,7 +37,8 @@ fn holds_one_after_the_other_with_rising_fences_are_right() {
         summary,
         Summary {
             beliefs: 6,
-            unended: 0
+            unended: 0,
+            excused: 0
         }
     );
 }
@@ -61,9 +64,47 @@ fn an_overlap_is_found_and_the_earliest_end_counts() {
         summary,
         Summary {
             beliefs: 2,
-            unended: 1
+            unended: 1,
+            excused: 0
         }
     );
+}
+
+#[test]
+fn an_overlap_with_one_that_is_not_the_last_is_found() {
+    let scratch = Scratch::new();
+    let history = scratch.history();
+    let now = History::now_ns();
+    history.begin("a", "long", 1).unwrap();
+    history
+        .end_at("a", "long", 1, now + 60_000_000_000)
+        .unwrap();
+    for fence in 2..4 {
+        history.begin("a", "short", fence).unwrap();
+        history.end("a", "short", fence).unwrap();
+    }
+    let excused = history.check_but(&[[now, now + 1_000_000_000]], Duration::ZERO);
+    assert_eq!(excused.unwrap().excused, 2);
+    assert!(history.check_but(&[[now, now]], Duration::ZERO).is_err());
+    assert!(
+        history
+            .check_but(&[[now - 9, now - 8]], Duration::from_secs(9))
+            .is_ok()
+    );
+}
+
+#[test]
+fn what_one_owner_believes_can_be_ended_as_a_whole() {
+    let scratch = Scratch::new();
+    let history = scratch.history();
+    history.begin("a", "me", 1).unwrap();
+    history.begin("b", "me", 2).unwrap();
+    history.begin("c", "you", 3).unwrap();
+    history.end_all_of("me").unwrap();
+    assert_eq!(history.check().unwrap().unended, 1);
+    let open = history.beliefs().unwrap().into_iter();
+    let open: Vec<_> = open.filter(|belief| belief.end_ns.is_none()).collect();
+    assert_eq!(open[0].owner, "you");
 }
 
 #[test]
@@ -99,7 +140,8 @@ fn lines_of_many_writers_stay_whole() {
         summary,
         Summary {
             beliefs: 1_600,
-            unended: 0
+            unended: 0,
+            excused: 0,
         }
     );
 }
