@@ -2,6 +2,7 @@
 
 mod comparison;
 mod driver;
+mod hostile;
 mod rig;
 mod scenes;
 mod scripts;

@@ -1,0 +1,138 @@
+//! What nobody meant to send: it costs an error, and tells no secret.
+
+use proptest::prelude::*;
+use redis::Value;
+
+use super::super::keys::Keys;
+use super::super::reply;
+use super::super::target::Target;
+
+/// Words that replies are made of, and others.
+fn words() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "granted",
+        "queued",
+        "busy",
+        "refused",
+        "ended",
+        "released",
+        "left",
+        "not-yours",
+        "renewed",
+        "stopping",
+        "taken",
+        "gone",
+        "error",
+        "above",
+        "differs",
+        "freed",
+        "asked",
+        "-1",
+        "-2",
+        "0",
+        "1",
+        "18446744073709551616",
+        "9007199254740993",
+        "1e300",
+        "",
+        " ",
+        "granted 1 2 3",
+        "granted 1 2 18446744073709551615",
+        "renewed 18446744073709551615",
+        "queued 1 2 3 4 5 6",
+    ]);
+    prop_oneof![
+        4 => known.prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        4 => words().prop_map(Value::BulkString),
+        2 => any::<i64>().prop_map(Value::Int),
+        2 => (0..4_i64).prop_map(Value::Int),
+        1 => Just(Value::Nil),
+        1 => Just(Value::Okay),
+        1 => any::<f64>().prop_map(Value::Double),
+        1 => any::<bool>().prop_map(Value::Boolean),
+        1 => ".{0,20}".prop_map(Value::SimpleString),
+    ];
+    leaf.prop_recursive(3, 64, 16, |value| {
+        prop_oneof![
+            4 => prop::collection::vec(value.clone(), 0..16).prop_map(Value::Array),
+            1 => prop::collection::vec((value.clone(), value), 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_reply_is_an_answer_or_an_error(value in values()) {
+        let _ = reply::acquired(value.clone());
+        let _ = reply::tried(value.clone());
+        let _ = reply::renewed(value.clone(), 1);
+        let _ = reply::renewed(value.clone(), 3);
+        let _ = reply::ended(value.clone());
+        let _ = reply::broken(value.clone());
+        let _ = reply::downgraded(value.clone());
+        let _ = reply::resized(value.clone());
+        let _ = reply::written(value.clone());
+        let _ = reply::ran(value.clone());
+        let _ = reply::inspected(value);
+    }
+
+    #[test]
+    fn as_many_renewals_are_answered_as_were_asked_for(value in values(), asked in 0..5_usize) {
+        if let Ok(answers) = reply::renewed(value, asked) {
+            prop_assert_eq!(answers.len(), asked);
+        }
+    }
+
+    #[test]
+    fn any_message_is_a_grant_or_nothing(payload in prop::collection::vec(any::<u8>(), 0..80)) {
+        let _ = reply::push(&payload);
+    }
+
+    #[test]
+    fn a_grant_is_read_as_it_was_sent(
+        id in "[0-9a-f]{32}", fence in any::<u64>(), life in any::<u64>(), at in any::<u64>(),
+    ) {
+        let push = reply::push(format!("{id} {fence} {life} {at}").as_bytes()).unwrap();
+        prop_assert_eq!((&*push.request, push.fence, push.life_ms), (&*id, fence, life));
+        prop_assert_eq!(push.at.as_micros(), at);
+    }
+
+    #[test]
+    fn no_url_shows_its_password(
+        scheme in "(redis|rediss|valkey|redis\\+unix|unix|file|redis\\+cluster|http|[a-z]{0,5})",
+        user in "[a-z%0-9]{0,6}", host in "[a-z0-9.\\[\\]:%-]{0,12}", rest in "[/?=&a-z0-9%#]{0,12}",
+    ) {
+        for url in [
+            format!("{scheme}://{user}:SECRETword@{host}{rest}"),
+            format!("{scheme}://{host}{rest}?user={user}&pass=SECRETword"),
+            format!("{scheme}://{user}:SECRET%77ord@{host}{rest}"),
+        ] {
+            let shown = match Target::parse(&url) {
+                Ok(target) => format!("{target} {target:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            prop_assert!(!shown.contains("SECRET"), "{} shows {}", url, shown);
+        }
+    }
+
+    #[test]
+    fn no_two_names_share_a_key(prefix in "[{}a:]{0,3}", names in prop::collection::vec("[{}ab.:]{1,6}", 2)) {
+        let keys = names.iter().map(|name| Keys::new(&prefix, name));
+        let keys: Vec<Keys> = keys.flatten().collect();
+        if let [a, b] = &keys[..] && names[0] != names[1] {
+            let all = |keys: &Keys| {
+                let Keys { lock, last_fence, queue, share } = keys.clone();
+                [lock, last_fence, queue, share, keys.run()]
+            };
+            prop_assert!(all(a).iter().all(|key| !all(b).contains(key)), "{:?} {:?}", a, b);
+        }
+    }
+}
