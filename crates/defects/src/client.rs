@@ -86,7 +86,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: ATTEMPT,
         was: "self.link.registry().remove(&self.request.id);\n        if",
         put_back: "if",
-        caught_by: Lock(&["a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue"]),
+        caught_by: Unit(&["a_request_that_is_over_is_registered_no_more"]),
     },
     Defect {
         name: "a push is dated by the worst of the answers",

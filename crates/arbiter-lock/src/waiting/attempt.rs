@@ -233,3 +233,22 @@ impl Drop for Attempt {
         }
     }
 }
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Client;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_over_is_registered_no_more() {
+        let client = Client::in_memory();
+        let lock = client.lock("l");
+        let guard = lock.acquire().await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(3), lock.acquire()).await;
+        assert!(waited.is_err());
+        assert!(lock.try_acquire().await.unwrap().is_none());
+        assert_eq!(client.inner.link().registry().len(), 0);
+        drop(guard);
+    }
+}

@@ -172,12 +172,17 @@ async fn an_enormous_lease_makes_no_immortal_key_and_a_short_one_does_not_delete
 async fn every_key_of_ours_has_a_life_at_every_moment() {
     let mut rig = Rig::new(Server::builder()).await;
     let (holder, waiter) = (request("h", "c0", 5_000), request("w", "deaf", 5_000));
+    let (first, second) = (sharer("first", 5), sharer("second", 5));
     rig.acquire(&holder, None).await;
+    rig.acquire(&first, None).await;
+    every_key_has_a_life(&rig, 3);
+    rig.end(&first, false).await;
+    rig.lose_queue();
     rig.acquire(&waiter, None).await;
+    every_key_has_a_life(&rig, 3);
     rig.end(&holder, true).await;
     rig.acquire(&waiter, Some(1)).await;
     every_key_has_a_life(&rig, 3);
-    let (first, second) = (sharer("first", 5), sharer("second", 5));
     rig.lose_queue();
     rig.end(&waiter, false).await;
     rig.acquire(&first, None).await;
