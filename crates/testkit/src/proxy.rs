@@ -166,7 +166,7 @@ fn accept(
         lines.retain(|line| 0 < line.strong_count());
         lines.push(Arc::downgrade(&line));
         drop(lines);
-        // After the line is listed, so that a silence that falls in between misses nobody.
+        // Once more after the line is listed: a silence that falls in between misses nobody.
         if switch.traffic() == Traffic::Silent {
             line.silence();
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::frame::{Request, push_kind, read_frame};
 use super::gate::Gate;
 use super::rule::{Fault, Rule};
-use super::traffic::{Pushes, Switch};
+use super::traffic::{Pushes, Switch, Traffic};
 
 /// A connection from a client, and one of its own to the server.
 #[derive(Debug)]
@@ -67,6 +67,9 @@ impl Line {
             expected: Mutex::default(),
             lost: Gate::default(),
         });
+        if switch.traffic() == Traffic::Silent {
+            line.silence();
+        }
         let (late, due) = channel();
         let (up, down, pushes) = (line.clone(), line.clone(), line.clone());
         let (up_switch, down_switch) = (switch.clone(), switch.clone());
