@@ -54,7 +54,7 @@ impl Bounds {
     ];
 
     /// Those that take longer.
-    pub const LONG: [Self; 8] = [
+    pub const LONG: [Self; 7] = [
         Self::new(3, 1, faults(0, 0, 1, 1, 0)),
         Self::new(3, 1, faults(0, 0, 0, 0, 0)).with_tries(),
         Self::new(2, 1, faults(2, 1, 1, 1, 1)).with_tries(),
@@ -62,7 +62,6 @@ impl Bounds {
         Self::new(3, 1, faults(0, 1, 1, 0, 0)),
         Self::new(3, 1, faults(0, 0, 1, 0, 1)),
         Self::new(3, 1, faults(2, 0, 0, 0, 0)),
-        Self::new(2, 2, faults(0, 0, 0, 0, 0)),
     ];
 
     /// Those within which a break of the rule shows.
