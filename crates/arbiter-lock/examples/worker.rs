@@ -1,68 +1,161 @@
 //! A process that takes and leaves locks for ever, and writes down what it believes, while a test
-//! kills it, stops it, and cuts it off. Usage: `worker URL FOLDER`.
+//! kills it, stops it, and cuts it off. Usage: `worker URL FOLDER HISTORY`.
 //!
-//! Under each of a few names it adds one to a number in two registers: one that refuses an older
-//! fence, and one that takes whatever it is given. Work may last longer than a lease.
+//! It holds names alone, as one of several readers, and with permits. Under each name it adds one
+//! to a number in two registers when it holds alone: one that refuses an older fence, and one that
+//! takes whatever it is given. Work may last longer than a lease.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Guard, NoopLogger};
+use arbiter_lock::{Client, Error, Event, Guard};
 use rustix::fs::{FlockOperation, flock};
-use testkit::History;
+use testkit::{Belief, History, Share};
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
 const LEASES_MS: [u64; 3] = [500, 1_000, 2_000];
+const WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(5);
+const PERMITS: u32 = 3;
 
-fn dice(sides: usize) -> usize {
-    rand::random::<u32>() as usize % sides
+fn dice(sides: u32) -> u32 {
+    rand::random::<u32>() % sides
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let mut args = std::env::args().skip(1);
-    let url = args.next().unwrap_or_default();
-    let folder = PathBuf::from(args.next().unwrap_or_default());
-    let history = History::open(&folder.join("history")).expect("a history");
-    let client = loop {
-        let builder = Client::builder().store(&url).logger(NoopLogger);
-        match builder.connect().await {
-            Ok(client) => break client,
-            Err(_) => tokio::time::sleep(TICK).await,
-        }
+    let args: Vec<String> = std::env::args().collect();
+    let [_, url, folder, history] = &args[..] else {
+        panic!("usage: worker URL FOLDER HISTORY");
+    };
+    let queued_ns = Arc::new(AtomicU64::new(0));
+    let worker = Worker {
+        folder: folder.into(),
+        history: History::open(Path::new(history)).expect("a history"),
+        client: connect(url, &queued_ns).await,
+        queued_ns,
     };
     println!("ready");
     loop {
-        let lock = client
-            .lock(NAMES[dice(NAMES.len())])
-            .lease_time(Duration::from_millis(LEASES_MS[dice(LEASES_MS.len())]))
-            .wait_timeout(Duration::from_secs(5));
-        match lock.acquire().await {
-            Ok(guard) => work(guard, &history, &folder).await,
+        if !worker.turn().await {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+async fn connect(url: &str, queued_ns: &Arc<AtomicU64>) -> Client {
+    loop {
+        let queued_ns = queued_ns.clone();
+        let logger = move |event: &Event<'_>| {
+            if matches!(event, Event::Waiting(_)) {
+                let now = History::now_ns();
+                let _ = queued_ns.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        };
+        match Client::builder().store(url).logger(logger).connect().await {
+            Ok(client) => break client,
             Err(_) => tokio::time::sleep(TICK).await,
         }
     }
 }
 
-async fn work(guard: Guard, history: &History, folder: &Path) {
-    let owner = std::process::id().to_string();
-    let (name, fence) = (guard.name().to_owned(), guard.fence());
-    history.begin(&name, &owner, fence).expect("a line");
-    let registers = [
-        Register::new(folder, "fenced", &name),
-        Register::new(folder, "unfenced", &name),
-    ];
-    let seen = registers
-        .each_ref()
-        .map(|register| register.read(fence).expect("a number"));
+struct Worker {
+    client: Client,
+    folder: PathBuf,
+    history: History,
+    /// When the present request was first known to stand in the queue; 0 if it has not been yet.
+    queued_ns: Arc<AtomicU64>,
+}
+
+impl Worker {
+    /// Asks for something once, and works if it gets it.
+    async fn turn(&self) -> bool {
+        self.queued_ns.store(0, Ordering::Relaxed);
+        let asked_ns = History::now_ns();
+        let Ok(Some((guard, share))) = self.ask().await else {
+            return false;
+        };
+        let begin_ns = History::now_ns();
+        if !guard.is_held() {
+            return true; // stopped since: it was never believed
+        }
+        let belief = Belief {
+            name: guard.name().to_owned(),
+            owner: std::process::id().to_string(),
+            fence: guard.fence(),
+            share,
+            asked_ns: Some(asked_ns),
+            queued_ns: Some(self.queued_ns.load(Ordering::Relaxed)).filter(|ns| 0 < *ns),
+            begin_ns,
+            end_ns: None,
+        };
+        self.history.believe(&belief).expect("a line");
+        let deadline_ns = if share == Share::Alone {
+            self.count_up(&guard).await.expect("a number")
+        } else {
+            work(&guard).await
+        };
+        let end_ns = History::now_ns().min(deadline_ns);
+        let Belief {
+            name, owner, fence, ..
+        } = &belief;
+        let end = self.history.end_at(name, owner, *fence, end_ns);
+        end.expect("a line");
+        if dice(2) == 0 {
+            drop(guard);
+        } else {
+            let _ = guard.release().await;
+        }
+        true
+    }
+
+    async fn ask(&self) -> Result<Option<(Guard, Share)>, Error> {
+        let lease = Duration::from_millis(LEASES_MS[dice(3) as usize]);
+        let lock = ["a", "b"][dice(2) as usize];
+        let lock = self.client.lock(lock).lease_time(lease).wait_timeout(WAIT);
+        let of_both = self.client.rw_lock("rw").lease_time(lease);
+        let of_both = of_both.wait_timeout(WAIT);
+        let some = self.client.semaphore("permits", PERMITS);
+        let some = some.lease_time(lease).wait_timeout(WAIT);
+        let weight = 1 + dice(2);
+        let [reader, part] = [(1, u64::MAX), (weight.into(), PERMITS.into())]
+            .map(|(weight, limit)| Share::Part { weight, limit });
+        let (guard, share) = match dice(9) {
+            0..3 => (lock.acquire().await.map(Some), Share::Alone),
+            3 => (lock.try_acquire().await, Share::Alone),
+            4 => (of_both.write().await.map(Some), Share::Alone),
+            5 => (of_both.read().await.map(Some), reader),
+            6 => (of_both.try_read().await, reader),
+            7 => (some.acquire_many(weight).await.map(Some), part),
+            _ => (some.try_acquire_many(weight).await, part),
+        };
+        Ok(guard?.map(|guard| (guard, share)))
+    }
+
+    /// Works, and counts both registers up from what they were before. Answers the deadline.
+    async fn count_up(&self, guard: &Guard) -> io::Result<u64> {
+        let fence = guard.fence();
+        let [fenced, unfenced] = ["fenced", "unfenced"]
+            .map(|kind| Register(self.folder.join(format!("{kind}-{}", guard.name()))));
+        let seen = [fenced.read(fence)?, unfenced.read(fence)?];
+        let deadline_ns = work(guard).await;
+        // Not asked once more whether it is held: that is what a fence is for.
+        fenced.write(seen[0], fence, true)?;
+        unfenced.write(seen[1], fence, false)?;
+        Ok(deadline_ns)
+    }
+}
+
+/// Works for a while, or until the hold is lost, and answers the last deadline that it knew of.
+async fn work(guard: &Guard) -> u64 {
     let lasts = match dice(4) {
         0 => guard.remaining().mul_f64(1.2 * rand::random::<f64>()),
         _ => Duration::from_micros(rand::random::<u64>() % 20_000),
     };
     let end = tokio::time::Instant::now() + lasts;
-    let deadline = loop {
+    loop {
         let deadline = History::now_ns() + guard.remaining().as_nanos() as u64;
         if end <= tokio::time::Instant::now() || !guard.is_held() {
             break deadline;
@@ -71,17 +164,6 @@ async fn work(guard: Guard, history: &History, folder: &Path) {
         if !guard.is_held() {
             break deadline;
         }
-    };
-    // Not asked once more whether it is held: that is what a fence is for.
-    let [fenced, unfenced] = &registers;
-    fenced.write(seen[0], fence, true).expect("a number");
-    unfenced.write(seen[1], fence, false).expect("a number");
-    let end = History::now_ns().min(deadline);
-    history.end_at(&name, &owner, fence, end).expect("a line");
-    if dice(2) == 0 {
-        drop(guard);
-    } else {
-        let _ = guard.release().await;
     }
 }
 
@@ -89,10 +171,6 @@ async fn work(guard: Guard, history: &History, folder: &Path) {
 struct Register(PathBuf);
 
 impl Register {
-    fn new(folder: &Path, kind: &str, name: &str) -> Self {
-        Self(folder.join(format!("{kind}-{name}")))
-    }
-
     fn read(&self, fence: u64) -> io::Result<u64> {
         self.change(|[number, last, writes]| ([number, last.max(fence), writes], number))
     }

@@ -1,20 +1,36 @@
-//! What several processes believed, on the one monotonic clock of the machine, and whether the
-//! beliefs of a name ever overlapped or their fences ever failed to rise.
+//! What several processes believed, on the one monotonic clock of the machine, in a file that can
+//! be judged at any later time.
+
+mod judge;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+pub use judge::{Summary, Violation};
 
 /// A file to which processes append what they believe, a line at a time.
 #[derive(Debug)]
 pub struct History {
     file: File,
     path: PathBuf,
+}
+
+/// How a name is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// By nobody else.
+    Alone,
+    /// Together with others that share; all together weigh no more than the limit.
+    Part {
+        /// What this one weighs.
+        weight: u64,
+        /// How much there is.
+        limit: u64,
+    },
 }
 
 /// A belief to hold a name, in nanoseconds of the monotonic clock.
@@ -26,31 +42,35 @@ pub struct Belief {
     pub owner: String,
     /// The fence of the hold.
     pub fence: u64,
+    /// Alone, or with others.
+    pub share: Share,
+    /// When it was asked for: no store has heard of it before.
+    pub asked_ns: Option<u64>,
+    /// When it was known to stand in the queue.
+    pub queued_ns: Option<u64>,
     /// When it began.
     pub begin_ns: u64,
     /// When it ended; none if nobody said so.
     pub end_ns: Option<u64>,
 }
 
-/// What a [`History`] that holds together is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// How many beliefs there were.
-    pub beliefs: usize,
-    /// How many of them have no end, and could not be checked against the next one.
-    pub unended: usize,
-    /// How many overlapped where that is allowed.
-    pub excused: usize,
+/// All that is in the file.
+#[derive(Debug, Default)]
+struct Record {
+    /// In order of name and begin.
+    beliefs: Vec<Belief>,
+    forgotten: Vec<[u64; 2]>,
+    away: Vec<Away>,
 }
 
-/// Two beliefs of a name that cannot both be right, in order of their begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// The second began before the first had ended.
-    Overlap(Belief, Belief),
-    /// The second has no greater fence than the first.
-    Fence(Belief, Belief),
+/// When an owner, or all of them, may have been out of reach.
+#[derive(Debug)]
+struct Away {
+    owner: Option<String>,
+    span: [u64; 2],
 }
+
+const NONE: &str = "-";
 
 impl History {
     /// Opens the file, or makes it.
@@ -70,12 +90,39 @@ impl History {
         u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)).unwrap_or(0)
     }
 
-    /// A belief begins now: to be called once the acquire has answered.
+    /// A belief to hold alone begins now: to be called once the acquire has answered.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn begin(&self, name: &str, owner: &str, fence: u64) -> io::Result<()> {
-        self.append("begin", name, owner, fence, Self::now_ns())
+        self.believe(&Belief {
+            name: name.to_owned(),
+            owner: owner.to_owned(),
+            fence,
+            share: Share::Alone,
+            asked_ns: None,
+            queued_ns: None,
+            begin_ns: Self::now_ns(),
+            end_ns: None,
+        })
+    }
+
+    /// A belief that began at the moment it says, and has no end yet.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn believe(&self, belief: &Belief) -> io::Result<()> {
+        let word = |ns: Option<u64>| ns.map_or(NONE.to_owned(), |ns| ns.to_string());
+        self.append(&[
+            "begin",
+            &belief.name,
+            &belief.owner,
+            &belief.fence.to_string(),
+            &belief.share.to_word(),
+            &word(belief.asked_ns),
+            &word(belief.queued_ns),
+            &belief.begin_ns.to_string(),
+        ])
     }
 
     /// A belief ends now: to be called before the release is asked for, or by whoever kills the
@@ -92,46 +139,8 @@ impl History {
     /// # Errors
     /// If the file cannot be written.
     pub fn end_at(&self, name: &str, owner: &str, fence: u64, at_ns: u64) -> io::Result<()> {
-        self.append("end", name, owner, fence, at_ns)
-    }
-
-    /// Every belief, in order of name and begin.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or a line of it is none of ours.
-    pub fn beliefs(&self) -> io::Result<Vec<Belief>> {
-        let text = std::fs::read_to_string(&self.path)?;
-        let mut beliefs = Vec::new();
-        let mut ends: BTreeMap<_, u64> = BTreeMap::new();
-        for line in text.lines() {
-            let odd = || io::Error::new(io::ErrorKind::InvalidData, line.to_owned());
-            let words: Vec<&str> = line.split('\t').collect();
-            let [edge, name, owner, fence, at] = words[..] else {
-                return Err(odd());
-            };
-            let fence: u64 = fence.parse().map_err(|_| odd())?;
-            let at_ns = at.parse().map_err(|_| odd())?;
-            match edge {
-                "begin" => beliefs.push(Belief {
-                    name: name.to_owned(),
-                    owner: owner.to_owned(),
-                    fence,
-                    begin_ns: at_ns,
-                    end_ns: None,
-                }),
-                "end" => {
-                    let end = ends.entry((name, owner, fence)).or_insert(at_ns);
-                    *end = at_ns.min(*end);
-                }
-                _ => return Err(odd()),
-            }
-        }
-        for belief in &mut beliefs {
-            let key = (&*belief.name, &*belief.owner, belief.fence);
-            belief.end_ns = ends.get(&key).copied();
-        }
-        beliefs.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
-        Ok(beliefs)
+        let words = [fence, at_ns].map(|n| n.to_string());
+        self.append(&["end", name, owner, &words[0], &words[1]])
     }
 
     /// All that this owner believes ends now: to be called while it is stopped.
@@ -147,80 +156,127 @@ impl History {
         Ok(())
     }
 
-    /// Whether no beliefs of a name overlap and their fences rise.
+    /// In that time the store forgot what it knew, or ended it early, and who held then may have
+    /// believed on: a belief that begins in it may contradict one of before.
     ///
     /// # Errors
-    /// The first two beliefs that contradict.
+    /// If the file cannot be written.
+    pub fn forgot(&self, from_ns: u64, to_ns: u64) -> io::Result<()> {
+        self.append(&["forgot", &from_ns.to_string(), &to_ns.to_string()])
+    }
+
+    /// In that time this owner, or all, may have been out of reach, and lost a turn.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn away(&self, owner: Option<&str>, from_ns: u64, to_ns: u64) -> io::Result<()> {
+        let span = [from_ns, to_ns].map(|n| n.to_string());
+        self.append(&["away", owner.unwrap_or(NONE), &span[0], &span[1]])
+    }
+
+    /// Every belief, in order of name and begin.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a line of it is none of ours.
+    pub fn beliefs(&self) -> io::Result<Vec<Belief>> {
+        Ok(self.read()?.beliefs)
+    }
+
+    /// Whether no beliefs of a name contradict, their fences rise, and nobody that waited and was
+    /// within reach was overtaken.
+    ///
+    /// # Errors
+    /// The first beliefs that contradict.
     ///
     /// # Panics
     /// If the file cannot be read.
     pub fn check(&self) -> Result<Summary, Box<Violation>> {
-        self.check_but(&[], Duration::ZERO)
+        self.read().expect("the history's file").judge()
     }
 
-    /// The same, but where the store lost its memory, which it did between those moments, beliefs
-    /// may overlap that begin no later than `excuse` after it: one was granted before, and the
-    /// other since.
-    ///
-    /// # Errors
-    /// As [`History::check`].
-    ///
-    /// # Panics
-    /// As [`History::check`].
-    pub fn check_but(
-        &self,
-        losses_ns: &[[u64; 2]],
-        excuse: Duration,
-    ) -> Result<Summary, Box<Violation>> {
-        let beliefs = self.beliefs().expect("the history's file");
-        let excuse = u64::try_from(excuse.as_nanos()).unwrap_or(u64::MAX);
-        // The second begins later than the first.
-        let is_excused = |second: &Belief| {
-            let mut losses = losses_ns.iter();
-            losses.any(|[from, to]| (*from..=to + excuse).contains(&second.begin_ns))
-        };
-        let mut excused = 0;
-        for (n, second) in beliefs.iter().enumerate() {
-            let earlier = beliefs[..n].iter().rev();
-            let earlier = earlier.take_while(|first| first.name == second.name);
-            for (distance, first) in earlier.enumerate() {
-                if distance == 0 && second.fence <= first.fence {
-                    return Err(Violation::Fence(first.clone(), second.clone()).into());
-                }
-                if first.end_ns.is_some_and(|end| second.begin_ns < end) {
-                    if !is_excused(second) {
-                        return Err(Violation::Overlap(first.clone(), second.clone()).into());
-                    }
-                    excused += 1;
-                }
-            }
+    fn read(&self) -> io::Result<Record> {
+        let text = std::fs::read_to_string(&self.path)?;
+        let mut record = Record::default();
+        let mut ends = BTreeMap::new();
+        for line in text.lines() {
+            let read = record.read_line(line, &mut ends);
+            read.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.to_owned()))?;
         }
-        Ok(Summary {
-            beliefs: beliefs.len(),
-            unended: beliefs.iter().filter(|b| b.end_ns.is_none()).count(),
-            excused,
-        })
+        for belief in &mut record.beliefs {
+            let key = (&*belief.name, &*belief.owner, belief.fence);
+            belief.end_ns = ends.get(&key).copied();
+        }
+        let beliefs = &mut record.beliefs;
+        beliefs.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
+        Ok(record)
     }
 
     /// One write of one line, which the system appends whole.
-    fn append(&self, edge: &str, name: &str, owner: &str, fence: u64, at: u64) -> io::Result<()> {
-        let words = [name, owner];
+    fn append(&self, words: &[&str]) -> io::Result<()> {
         if words.iter().any(|word| word.contains(['\t', '\n'])) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let line = format!("{edge}\t{name}\t{owner}\t{fence}\t{at}\n");
+        let line = format!("{}\n", words.join("\t"));
         (&self.file).write_all(line.as_bytes())
     }
 }
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, first, second) = match self {
-            Self::Overlap(first, second) => ("overlap", first, second),
-            Self::Fence(first, second) => ("have fences that do not rise", first, second),
-        };
-        write!(f, "two beliefs {what}: {first:?} and {second:?}")
+type Ends<'a> = BTreeMap<(&'a str, &'a str, u64), u64>;
+
+impl Record {
+    fn read_line<'a>(&mut self, line: &'a str, ends: &mut Ends<'a>) -> Option<()> {
+        let words: Vec<&str> = line.split('\t').collect();
+        match words[..] {
+            ["begin", name, owner, fence, share, asked, queued, at] => self.beliefs.push(Belief {
+                name: name.to_owned(),
+                owner: owner.to_owned(),
+                fence: fence.parse().ok()?,
+                share: Share::from_word(share)?,
+                asked_ns: optional(asked)?,
+                queued_ns: optional(queued)?,
+                begin_ns: at.parse().ok()?,
+                end_ns: None,
+            }),
+            ["end", name, owner, fence, at] => {
+                let at = at.parse().ok()?;
+                let end = ends.entry((name, owner, fence.parse().ok()?)).or_insert(at);
+                *end = at.min(*end);
+            }
+            ["forgot", from, to] => self.forgotten.push([from.parse().ok()?, to.parse().ok()?]),
+            ["away", owner, from, to] => self.away.push(Away {
+                owner: (owner != NONE).then(|| owner.to_owned()),
+                span: [from.parse().ok()?, to.parse().ok()?],
+            }),
+            _ => return None,
+        }
+        Some(())
     }
 }
 
-impl std::error::Error for Violation {}
+fn optional(word: &str) -> Option<Option<u64>> {
+    if word == NONE {
+        Some(None)
+    } else {
+        word.parse().ok().map(Some)
+    }
+}
+
+impl Share {
+    fn to_word(self) -> String {
+        match self {
+            Self::Alone => NONE.to_owned(),
+            Self::Part { weight, limit } => format!("{weight}/{limit}"),
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        if word == NONE {
+            return Some(Self::Alone);
+        }
+        let (weight, limit) = word.split_once('/')?;
+        Some(Self::Part {
+            weight: weight.parse().ok()?,
+            limit: limit.parse().ok()?,
+        })
+    }
+}

@@ -20,7 +20,7 @@ pub use clock::ServerClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use folder::Folder;
 pub use go::GoLock;
-pub use history::{Belief, History, Summary, Violation};
+pub use history::{Belief, History, Share, Summary, Violation};
 pub use names::unique_name;
 pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
 pub use puppet::Puppet;

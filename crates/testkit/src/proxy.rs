@@ -8,6 +8,7 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
@@ -33,6 +34,8 @@ pub use traffic::{Pushes, Traffic};
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
+    /// The port of the server behind it.
+    upstream: Arc<AtomicU16>,
     switch: Arc<Switch>,
     lines: Arc<Mutex<Vec<Weak<Line>>>>,
 }
@@ -48,13 +51,20 @@ impl Proxy {
         let port = listener.local_addr().expect("its address").port();
         let proxy = Self {
             port,
+            upstream: Arc::new(AtomicU16::new(server.port())),
             switch: Arc::default(),
             lines: Arc::default(),
         };
         let (switch, lines) = (proxy.switch.clone(), proxy.lines.clone());
-        let upstream = server.port();
-        thread::spawn(move || accept(&listener, upstream, &switch, &lines));
+        let upstream = proxy.upstream.clone();
+        thread::spawn(move || accept(&listener, &upstream, &switch, &lines));
         proxy
+    }
+
+    /// Stands before another server from now on; connections to the one of before are cut.
+    pub fn lead_to(&self, server: &Server) {
+        self.upstream.store(server.port(), Ordering::SeqCst);
+        self.cut_all();
     }
 
     /// The URL by which clients go through it.
@@ -148,7 +158,7 @@ impl Drop for Proxy {
 /// Opens lines until the proxy ends. A line lives in its threads and ends with them.
 fn accept(
     listener: &TcpListener,
-    upstream: u16,
+    upstream: &AtomicU16,
     switch: &Arc<Switch>,
     lines: &Mutex<Vec<Weak<Line>>>,
 ) {
@@ -159,14 +169,18 @@ fn accept(
         if switch.traffic() == Traffic::Refused {
             continue;
         }
-        let Ok(line) = Line::open(client, upstream, switch) else {
+        let port = upstream.load(Ordering::SeqCst);
+        let Ok(line) = Line::open(client, port, switch) else {
             continue; // the server is down, and the client is told so by the close
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|line| 0 < line.strong_count());
         lines.push(Arc::downgrade(&line));
         drop(lines);
-        // Once more after the line is listed: a silence that falls in between misses nobody.
+        // Once more after the line is listed: what changes in between misses nobody.
+        if port != upstream.load(Ordering::SeqCst) {
+            line.cut();
+        }
         if switch.traffic() == Traffic::Silent {
             line.silence();
         }

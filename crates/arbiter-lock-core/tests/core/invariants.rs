@@ -272,8 +272,18 @@ fn mixed() -> Vec<Mode> {
     vec![shared(1), shared(2), Mode::Exclusive, shared(3)]
 }
 
+/// `PROPTEST_CASES` says how many cases; few find few bugs.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: cases.and_then(|cases| cases.parse().ok()).unwrap_or(1_500),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn exclusive_requests_keep_order_fence_and_tombstone_and_lose_no_wake_up(steps in steps(false)) {

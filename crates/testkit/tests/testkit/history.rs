@@ -1,8 +1,6 @@
 //! The checker of beliefs: it accepts what is right and names what is wrong.
 
-use std::time::Duration;
-
-use testkit::{History, Summary, Violation, unique_name};
+use testkit::{Belief, History, Share, Summary, Violation, unique_name};
 
 struct Scratch(std::path::PathBuf);
 
@@ -37,8 +35,7 @@ fn holds_one_after_the_other_with_rising_fences_are_right() {
         summary,
         Summary {
             beliefs: 6,
-            unended: 0,
-            excused: 0
+            ..Summary::default()
         }
     );
 }
@@ -53,10 +50,11 @@ fn an_overlap_is_found_and_the_earliest_end_counts() {
     assert!(history.check().is_ok());
     history.begin("a", "short", 2).unwrap();
     let violation = *history.check().unwrap_err();
-    let Violation::Overlap(first, second) = violation else {
+    let Violation::Overlap(others, second) = violation else {
         panic!("{violation}");
     };
-    assert_eq!((first.owner, second.owner), ("long".into(), "short".into()));
+    assert_eq!(others.len(), 1);
+    assert_eq!([&*others[0].owner, &*second.owner], ["long", "short"]);
     // The long one was killed before the short one began.
     history.end_at("a", "long", 1, second.begin_ns - 1).unwrap();
     let summary = history.check().unwrap();
@@ -65,7 +63,7 @@ fn an_overlap_is_found_and_the_earliest_end_counts() {
         Summary {
             beliefs: 2,
             unended: 1,
-            excused: 0
+            ..Summary::default()
         }
     );
 }
@@ -83,14 +81,125 @@ fn an_overlap_with_one_that_is_not_the_last_is_found() {
         history.begin("a", "short", fence).unwrap();
         history.end("a", "short", fence).unwrap();
     }
-    let excused = history.check_but(&[[now, now + 1_000_000_000]], Duration::ZERO);
-    assert_eq!(excused.unwrap().excused, 2);
-    assert!(history.check_but(&[[now, now]], Duration::ZERO).is_err());
-    assert!(
-        history
-            .check_but(&[[now - 9, now - 8]], Duration::from_secs(9))
-            .is_ok()
+    assert!(history.check().is_err());
+    history.forgot(now - 9, now).unwrap();
+    assert!(history.check().is_err(), "it forgot before");
+    history.forgot(now, now + 60_000_000_000).unwrap();
+    assert_eq!(history.check().unwrap().excused, 2);
+}
+
+/// What a belief is made of: its fence, its share, when it was asked for, queued, begun, ended.
+type Facts = (u64, Share, u64, Option<u64>, [u64; 2]);
+
+fn judge(facts: &[Facts]) -> Result<Summary, Box<Violation>> {
+    let scratch = Scratch::new();
+    let history = scratch.history();
+    write(&history, facts);
+    history.check()
+}
+
+fn write(history: &History, facts: &[Facts]) {
+    for (fence, share, asked, queued, [begin_ns, end]) in facts {
+        let belief = Belief {
+            name: "a".into(),
+            owner: format!("owner-{fence}"),
+            fence: *fence,
+            share: *share,
+            asked_ns: Some(*asked),
+            queued_ns: *queued,
+            begin_ns: *begin_ns,
+            end_ns: None,
+        };
+        history.believe(&belief).unwrap();
+        history.end_at("a", &belief.owner, *fence, *end).unwrap();
+    }
+}
+
+const fn part(weight: u64) -> Share {
+    Share::Part { weight, limit: 3 }
+}
+
+#[test]
+fn those_who_share_may_overlap_up_to_their_limit_and_in_any_order_of_fences() {
+    let (two, one) = (
+        (8, part(2), 0, None, [10, 20]),
+        (7, part(1), 0, None, [15, 30]),
     );
+    assert_eq!(judge(&[two, one]).unwrap().beliefs, 2);
+    let third = (9, part(1), 0, None, [19, 40]);
+    let Violation::Overlap(others, belief) = *judge(&[two, one, third]).unwrap_err() else {
+        panic!("no overlap");
+    };
+    assert_eq!((others.len(), belief.fence), (2, 9));
+    let third = (9, part(1), 0, None, [20, 40]);
+    assert!(judge(&[two, one, third]).is_ok());
+}
+
+#[test]
+fn one_that_holds_alone_overlaps_nobody_that_shares_and_fences_rise_between_them() {
+    let shared = (5, part(1), 0, None, [10, 20]);
+    for (fence, begin) in [(6, 15), (5, 25), (4, 25)] {
+        let alone = (fence, Share::Alone, 0, None, [begin, 30]);
+        assert!(judge(&[shared, alone]).is_err(), "{fence} {begin}");
+    }
+    let alone = (6, Share::Alone, 0, None, [20, 30]);
+    let later = |fence, begin| (fence, part(1), 0, None, [begin, 40]);
+    assert!(judge(&[shared, alone, later(7, 30)]).is_ok());
+    assert!(judge(&[shared, alone, later(5, 30)]).is_err());
+    assert!(judge(&[shared, alone, later(7, 29)]).is_err());
+}
+
+#[test]
+fn one_that_waited_is_overtaken_by_those_that_asked_later_only_while_it_was_away() {
+    let holder = (1, Share::Alone, 0, None, [1, 10]);
+    let waiter = (3, Share::Alone, 2, Some(4), [21, 30]);
+    let other = |asked| (2, Share::Alone, asked, None, [11, 20]);
+    assert!(
+        judge(&[holder, waiter, other(4)]).is_ok(),
+        "they asked side by side"
+    );
+    let violation = judge(&[holder, waiter, other(5)]).unwrap_err();
+    assert!(matches!(*violation, Violation::Order(..)), "{violation}");
+    for (owner, from, to, is_excused) in [
+        (Some("owner-3"), 9, 12, true),
+        (None, 11, 40, true),
+        (Some("owner-2"), 9, 12, false),
+        (Some("owner-3"), 12, 40, false),
+        (Some("owner-3"), 0, 3, false),
+    ] {
+        let scratch = Scratch::new();
+        let history = scratch.history();
+        write(&history, &[holder, waiter, other(5)]);
+        history.away(owner, from, to).unwrap();
+        let judged = history.check().map(|summary| summary.passed_over);
+        assert_eq!(
+            judged.ok(),
+            is_excused.then_some(1),
+            "{owner:?} {from} {to}"
+        );
+    }
+    let after = (4, Share::Alone, 5, None, [31, 40]);
+    assert_eq!(judge(&[holder, waiter, after]).unwrap().in_order, 1);
+}
+
+#[test]
+fn what_the_store_forgot_excuses_a_lower_fence_but_not_the_same() {
+    for (fence, is_excused) in [(4, true), (5, false)] {
+        let scratch = Scratch::new();
+        let history = scratch.history();
+        let first = (5, Share::Alone, 0, None, [10, 20]);
+        write(&history, &[first]);
+        let late = Belief {
+            owner: "late".into(),
+            fence,
+            begin_ns: 30,
+            ..history.beliefs().unwrap().remove(0)
+        };
+        history.believe(&late).unwrap();
+        assert!(history.check().is_err());
+        history.forgot(25, 35).unwrap();
+        assert_eq!(history.check().is_ok(), is_excused);
+    }
 }
 
 #[test]
@@ -140,8 +249,7 @@ fn lines_of_many_writers_stay_whole() {
         summary,
         Summary {
             beliefs: 1_600,
-            unended: 0,
-            excused: 0,
+            ..Summary::default()
         }
     );
 }

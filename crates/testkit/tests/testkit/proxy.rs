@@ -225,3 +225,15 @@ fn refused_means_new_connections_and_cut_means_old_ones() {
     assert_eq!(Wire::dial(&proxy).ask("PING"), "+PONG");
     assert!(eventually(ms(1_000), || proxy.connections() == 0));
 }
+
+#[test]
+fn it_leads_to_another_server_from_one_moment_on() {
+    let servers = [Server::start(), Server::start()];
+    let proxy = Proxy::before(&servers[0]);
+    let mut wire = Wire::dial(&proxy);
+    assert_eq!(wire.ask("SET n 1"), "+OK");
+    proxy.lead_to(&servers[1]);
+    assert!(wire.is_cut());
+    assert_eq!(Wire::dial(&proxy).ask("SET n 2"), "+OK");
+    assert_eq!(servers.each_ref().map(value), [Some(1), Some(2)]);
+}

@@ -1,0 +1,269 @@
+//! What befalls the processes, their connections and their servers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use testkit::{History, Proxy, Puppet, Pushes, Server, ServerClock, Traffic, eventually};
+
+use super::{LEASE, ms};
+
+pub(super) const WORKERS: usize = 8;
+
+/// So long after a failure of connections, or of what the server knows, one may be passed over
+/// that could not look in the meantime.
+const OUT_OF_REACH: Duration = ms(4_000);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    Kill,
+    Stop,
+    Cut,
+    Silence,
+    Stall,
+    LostPushes,
+    LatePushes,
+    Full,
+    ReadOnly,
+    NoScripts,
+    ClockBack,
+    ClockAhead,
+    Flush,
+    Restart,
+    Failover,
+}
+
+impl Fault {
+    /// What concerns only the process that it hits, or nobody.
+    pub(super) const OF_PROCESSES: [Self; 4] =
+        [Self::Kill, Self::Stop, Self::NoScripts, Self::ClockBack];
+
+    /// After these no two may ever believe.
+    pub(super) const HARMLESS: [Self; 11] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Cut,
+        Self::Silence,
+        Self::Stall,
+        Self::LostPushes,
+        Self::LatePushes,
+        Self::Full,
+        Self::ReadOnly,
+        Self::NoScripts,
+        Self::ClockBack,
+    ];
+
+    /// After the last four of these a holder of before may believe until it hears of it.
+    pub(super) const WITH_LOSSES: [Self; 8] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Cut,
+        Self::Silence,
+        Self::ClockAhead,
+        Self::Flush,
+        Self::Restart,
+        Self::Failover,
+    ];
+
+    fn is_loss(self) -> bool {
+        Self::ClockAhead <= self
+    }
+
+    fn is_of_processes(self) -> bool {
+        Self::OF_PROCESSES.contains(&self)
+    }
+}
+
+pub(super) struct Nemesis {
+    pub(super) server: Server,
+    /// Takes over when the server fails.
+    replica: Option<Server>,
+    proxy: Proxy,
+    clock: ServerClock,
+    /// By how much the server's clock is ahead, in microseconds.
+    ahead: i64,
+    folder: PathBuf,
+    history: PathBuf,
+    pub(super) workers: Vec<Puppet>,
+    stopped: Option<usize>,
+    rng: StdRng,
+    pub(super) faults: BTreeMap<Fault, u32>,
+}
+
+impl Nemesis {
+    pub(super) fn new(seed: u64, faults: &[Fault], folder: &Path, history: &Path) -> Self {
+        let clock = ServerClock::new();
+        let server = clock.rule(Server::builder()).start();
+        let proxy = Proxy::before(&server);
+        let mut nemesis = Self {
+            server,
+            replica: None,
+            proxy,
+            clock,
+            ahead: 0,
+            folder: folder.to_owned(),
+            history: history.to_owned(),
+            workers: Vec::new(),
+            stopped: None,
+            rng: StdRng::seed_from_u64(seed),
+            faults: BTreeMap::new(),
+        };
+        if faults.contains(&Fault::Failover) {
+            nemesis.replica = Some(nemesis.start_replica());
+        }
+        nemesis.workers = (0..WORKERS).map(|_| nemesis.worker()).collect();
+        nemesis
+    }
+
+    fn worker(&self) -> Puppet {
+        let [folder, history] = [&self.folder, &self.history].map(|path| path.display());
+        let args = [self.proxy.url(), folder.to_string(), history.to_string()];
+        Puppet::example("worker", &args.each_ref().map(String::as_str))
+    }
+
+    fn start_replica(&self) -> Server {
+        let replica = self.clock.rule(Server::builder()).start();
+        let port = self.server.port().to_string();
+        replica.call(&["REPLICAOF", "127.0.0.1", &port]);
+        replica
+    }
+
+    fn history(&self) -> History {
+        History::open(&self.history).expect("the history")
+    }
+
+    /// Does two things at once, again and again.
+    pub(super) fn rage(&mut self, faults: &[Fault], time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let first = self.rng.random_range(0..faults.len());
+            let second = (first + self.rng.random_range(1..faults.len())) % faults.len();
+            let pair = [faults[first], faults[second]];
+            let from = History::now_ns();
+            for fault in pair {
+                *self.faults.entry(fault).or_default() += 1;
+                self.begin(fault);
+            }
+            // Some outlast every lease.
+            std::thread::sleep(ms(self.rng.random_range(100..2_800)));
+            pair.into_iter().for_each(|fault| self.end(fault));
+            if !pair.into_iter().all(Fault::is_of_processes) {
+                let to = later(History::now_ns(), OUT_OF_REACH);
+                self.history().away(None, from, to).expect("a line");
+            }
+            self.every_key_has_a_life();
+            std::thread::sleep(ms(self.rng.random_range(50..700)));
+        }
+    }
+
+    fn begin(&mut self, fault: Fault) {
+        let from = History::now_ns();
+        match fault {
+            Fault::Kill => self.kill(),
+            Fault::Stop => {
+                let victim = self.rng.random_range(0..WORKERS);
+                self.away(victim, from);
+                self.workers[victim].stop();
+                self.stopped = Some(victim);
+            }
+            Fault::Cut => self.proxy.cut_all(),
+            Fault::Silence => self.proxy.set_traffic(Traffic::Silent),
+            Fault::Stall => self.proxy.set_traffic(Traffic::Stalled),
+            Fault::LostPushes => self.proxy.set_pushes(Pushes::Lost),
+            Fault::LatePushes => self.proxy.set_pushes(Pushes::Late(ms(1_500))),
+            Fault::Full => drop(self.server.call(&["CONFIG", "SET", "maxmemory", "1"])),
+            // Of nobody: it keeps what it knows.
+            Fault::ReadOnly => drop(self.server.call(&["REPLICAOF", "127.0.0.1", "1"])),
+            Fault::NoScripts => drop(self.server.call(&["SCRIPT", "FLUSH"])),
+            Fault::ClockBack => self.step_clock(-1_000_000),
+            Fault::ClockAhead => self.step_clock(3_000_000),
+            Fault::Flush => drop(self.server.call(&["FLUSHALL"])),
+            Fault::Restart => self.server.restart(),
+            Fault::Failover => self.fail_over(),
+        }
+        if fault.is_loss() {
+            let to = later(History::now_ns(), LEASE);
+            self.history().forgot(from, to).expect("a line");
+        }
+    }
+
+    fn end(&mut self, fault: Fault) {
+        match fault {
+            Fault::Stop => {
+                if let Some(victim) = self.stopped.take() {
+                    self.workers[victim].cont();
+                }
+            }
+            Fault::Silence | Fault::Stall => self.proxy.set_traffic(Traffic::Flowing),
+            Fault::LostPushes | Fault::LatePushes => self.proxy.set_pushes(Pushes::Flowing),
+            Fault::Full => drop(self.server.call(&["CONFIG", "SET", "maxmemory", "0"])),
+            Fault::ReadOnly => drop(self.server.call(&["REPLICAOF", "NO", "ONE"])),
+            _ => {}
+        }
+    }
+
+    /// One that is stopped loses a turn that comes until it has looked again.
+    fn away(&self, victim: usize, from: u64) {
+        let owner = self.workers[victim].pid().to_string();
+        let to = later(from, ms(2_800) + ms(1_500));
+        self.history().away(Some(&owner), from, to).expect("a line");
+    }
+
+    /// One that was stopped before may believe no more, and nobody knows since when.
+    fn kill(&mut self) {
+        let running: Vec<usize> = (0..WORKERS).filter(|n| self.stopped != Some(*n)).collect();
+        let victim = running[self.rng.random_range(0..running.len())];
+        let worker = &mut self.workers[victim];
+        worker.stop();
+        let history = History::open(&self.history).expect("the history");
+        history
+            .end_all_of(&worker.pid().to_string())
+            .expect("its lines");
+        worker.kill();
+        self.workers[victim] = self.worker();
+    }
+
+    fn step_clock(&mut self, most: i64) {
+        self.ahead += most / 5 * self.rng.random_range(1..=5);
+        self.clock.run_ahead(self.ahead);
+    }
+
+    /// The replica falls behind, the server dies, and the replica takes its place.
+    fn fail_over(&mut self) {
+        let replica = self.replica.take().expect("a replica");
+        replica.stop();
+        std::thread::sleep(ms(self.rng.random_range(0..300)));
+        self.server.kill();
+        replica.cont();
+        replica.call(&["REPLICAOF", "NO", "ONE"]);
+        self.proxy.lead_to(&replica);
+        self.server = replica;
+        self.replica = Some(self.start_replica());
+    }
+
+    fn every_key_has_a_life(&self) {
+        let immortal = self.server.keys().into_iter();
+        let mut immortal =
+            immortal.filter(|key| self.server.call(&["PTTL", key]).int() == Some(-1));
+        assert_eq!(immortal.next(), None, "it lives for ever");
+    }
+
+    /// All are killed, and what they held comes back.
+    pub(super) fn kill_all(&mut self) {
+        self.workers.clear();
+        let held = || {
+            let is_hold =
+                |key: &String| key.starts_with("arbiter:") || key.starts_with("arbiter.share");
+            let keys = self.server.keys().into_iter();
+            keys.filter(is_hold).collect::<Vec<_>>()
+        };
+        let is_free = eventually(2 * LEASE, || held().is_empty());
+        assert!(is_free, "{:?}", held());
+    }
+}
+
+fn later(ns: u64, by: Duration) -> u64 {
+    ns + by.as_nanos() as u64
+}

@@ -1,0 +1,160 @@
+//! Whether what was believed can all be right.
+
+use std::fmt;
+
+use super::{Belief, Record, Share};
+
+/// What a history that holds together is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many beliefs there were.
+    pub beliefs: usize,
+    /// How many of them have no end, and could not be checked against the next ones.
+    pub unended: usize,
+    /// How many contradicted others where the store had forgotten.
+    pub excused: usize,
+    /// How often one that waited could have been overtaken by one that asked later, and was not.
+    pub in_order: usize,
+    /// How often one was that may have been out of reach.
+    pub passed_over: usize,
+}
+
+/// Beliefs of a name that cannot all be right, in order of their begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// The last one began while the others had not ended, and excludes them or is one too many.
+    Overlap(Vec<Belief>, Belief),
+    /// The second has no greater fence than the first.
+    Fence(Belief, Belief),
+    /// The second stood in the queue before the first was asked for, and within reach.
+    Order(Belief, Belief),
+}
+
+impl Record {
+    pub(super) fn judge(&self) -> Result<Summary, Box<Violation>> {
+        let mut summary = Summary {
+            beliefs: self.beliefs.len(),
+            unended: self.beliefs.iter().filter(|b| b.end_ns.is_none()).count(),
+            ..Summary::default()
+        };
+        for beliefs in self.beliefs.chunk_by(|a, b| a.name == b.name) {
+            self.judge_overlaps(beliefs, &mut summary)?;
+            self.judge_fences(beliefs, &mut summary)?;
+            self.judge_order(beliefs, &mut summary)?;
+        }
+        Ok(summary)
+    }
+
+    fn judge_overlaps(
+        &self,
+        beliefs: &[Belief],
+        summary: &mut Summary,
+    ) -> Result<(), Box<Violation>> {
+        let mut others: Vec<&Belief> = Vec::new();
+        for belief in beliefs {
+            others.retain(|other| other.end_ns.is_some_and(|end| belief.begin_ns < end));
+            if contradict(&others, belief) {
+                if !self.is_excused(belief) {
+                    let others = others.into_iter().cloned().collect();
+                    return Err(Violation::Overlap(others, belief.clone()).into());
+                }
+                summary.excused += 1;
+            }
+            others.push(belief);
+        }
+        Ok(())
+    }
+
+    /// Those who share are among each other in no order.
+    fn judge_fences(
+        &self,
+        beliefs: &[Belief],
+        summary: &mut Summary,
+    ) -> Result<(), Box<Violation>> {
+        let (mut highest, mut highest_alone): (Option<&Belief>, Option<&Belief>) = (None, None);
+        for belief in beliefs {
+            let is_alone = belief.share == Share::Alone;
+            let bar = if is_alone { highest } else { highest_alone };
+            if let Some(bar) = bar.filter(|bar| belief.fence <= bar.fence) {
+                // One that was granted before the store forgot may have heard of it later.
+                if belief.fence == bar.fence || !self.is_excused(belief) {
+                    return Err(Violation::Fence(bar.clone(), belief.clone()).into());
+                }
+                summary.excused += 1;
+            }
+            raise(&mut highest, belief);
+            if is_alone {
+                raise(&mut highest_alone, belief);
+            }
+        }
+        Ok(())
+    }
+
+    /// The order of grants is that of their fences.
+    fn judge_order(&self, beliefs: &[Belief], summary: &mut Summary) -> Result<(), Box<Violation>> {
+        let waited = beliefs.iter().filter_map(|b| Some((b, b.queued_ns?)));
+        for (waiter, queued) in waited {
+            let later = beliefs.iter().filter_map(|b| Some((b, b.asked_ns?)));
+            let later = later.filter(|(_, asked)| queued < *asked);
+            for (other, _) in later {
+                if waiter.fence < other.fence {
+                    let could_overtake = other.asked_ns < Some(waiter.begin_ns);
+                    summary.in_order += usize::from(could_overtake);
+                } else if self.was_away(&waiter.owner, [queued, other.begin_ns]) {
+                    summary.passed_over += 1;
+                } else {
+                    return Err(Violation::Order(other.clone(), waiter.clone()).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_excused(&self, belief: &Belief) -> bool {
+        let mut spans = self.forgotten.iter();
+        spans.any(|[from, to]| (*from..=*to).contains(&belief.begin_ns))
+    }
+
+    fn was_away(&self, owner: &str, [from, to]: [u64; 2]) -> bool {
+        let mut away = self.away.iter();
+        away.any(|away| {
+            let concerns = away.owner.as_ref().is_none_or(|one| one == owner);
+            concerns && away.span[0] <= to && from <= away.span[1]
+        })
+    }
+}
+
+fn raise<'a>(highest: &mut Option<&'a Belief>, belief: &'a Belief) {
+    if highest.is_none_or(|one| one.fence < belief.fence) {
+        *highest = Some(belief);
+    }
+}
+
+/// Whether one that begins now excludes any of the others, or is too much beside them.
+fn contradict(others: &[&Belief], belief: &Belief) -> bool {
+    let (mut sum, mut most) = (0_u64, u64::MAX);
+    for one in others.iter().copied().chain([belief]) {
+        match one.share {
+            Share::Alone => return !others.is_empty(),
+            Share::Part { weight, limit } => {
+                sum = sum.saturating_add(weight);
+                most = most.min(limit);
+            }
+        }
+    }
+    most < sum
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overlap(others, belief) => write!(f, "{belief:?} overlaps {others:?}"),
+            Self::Fence(first, second) => {
+                write!(f, "{second:?} has no greater fence than {first:?}")
+            }
+            Self::Order(first, second) => write!(f, "{first:?} overtook {second:?}"),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
