@@ -3,6 +3,7 @@
 use super::Caught::{Lock, Unit};
 use super::Defect;
 
+const FAILURE: &str = "crates/arbiter-lock/src/store/redis/failure.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
@@ -23,6 +24,13 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "Err(failure) if failure.detail.starts_with(\"NOSCRIPT\") => {",
         put_back: "Err(failure) if failure.detail.starts_with(\"NO SCRIPT\") => {",
         caught_by: Lock(&["cut_connections_and_flushed_scripts_are_survived_by_holder_and_waiter"]),
+    },
+    Defect {
+        name: "a right that a script lacks is taken for a failure that passes",
+        file: FAILURE,
+        was: "detail.contains(\"The user executing the script\") || ",
+        put_back: "",
+        caught_by: Lock(&["none_of_the_rights_that_the_documentation_lists_can_be_spared"]),
     },
     Defect {
         name: "an error of the server is taken for an answer",

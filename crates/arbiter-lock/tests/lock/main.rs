@@ -21,6 +21,7 @@ mod once;
 mod options;
 mod processes;
 mod redis;
+mod rights;
 mod session;
 mod sharing;
 mod simulation;

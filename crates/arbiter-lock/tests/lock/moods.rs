@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Asked, Client, Error, LostReason, RefusedKind};
+use arbiter_lock::{Client, Error, RefusedKind};
 use testkit::{Server, unique_name};
 
 use crate::faults::{held, key};
@@ -146,80 +146,6 @@ async fn a_unix_socket_serves_as_well() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn the_rights_that_the_documentation_lists_suffice() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md"))
-        .unwrap();
-    let line = page
-        .split("ACL SETUSER")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    let words = line.replace('\\', " ");
-    let mut command = vec!["ACL", "SETUSER"];
-    command.extend(words.split_whitespace());
-    let server = Server::start();
-    assert_eq!(
-        server.call(&command).text().as_deref(),
-        Some("OK"),
-        "{command:?}"
-    );
-    let url = server.url().replace("redis://", "redis://arbiter:secret@");
-    let client = Client::connect(&url).await.unwrap();
-    let name = unique_name();
-    let guard = client
-        .lock(&name)
-        .lease_time(ms(900))
-        .acquire()
-        .await
-        .unwrap();
-    let waiter = tokio::spawn({
-        let lock = client.lock(&name);
-        async move { lock.acquire().await }
-    });
-    tokio::time::sleep(ms(1_200)).await;
-    guard.refresh().await.unwrap();
-    let status = client.lock(&name).inspect().await.unwrap();
-    assert_eq!(status.waiting, 1);
-    client.lock(&name).ask_to_stop(guard.fence()).await.unwrap();
-    assert_eq!(guard.lost().await, LostReason::Revoked);
-    drop(guard);
-    let next = tokio::time::timeout(ms(500), waiter)
-        .await
-        .expect("it is pushed")
-        .unwrap()
-        .unwrap();
-    assert!(client.lock(&name).break_now(next.fence()).await.unwrap());
-    use_every_other_face(&client).await;
-}
-
-async fn use_every_other_face(client: &Client) {
-    let catalogue = client.rw_lock("catalogue");
-    let writer = catalogue.write().await.unwrap();
-    writer.downgrade().await.unwrap();
-    let readers = [catalogue.read().await, catalogue.read().await].map(Result::unwrap);
-    client.lock("catalogue").inspect().await.unwrap();
-    let asked = client.lock("catalogue").ask_to_stop(writer.fence()).await;
-    assert!(matches!(asked.unwrap(), Asked::Told { .. }));
-    for guard in [writer].into_iter().chain(readers) {
-        guard.release().await.unwrap();
-    }
-    let semaphore = client.semaphore("permits", 3).lease_time(ms(300));
-    let permits = semaphore.acquire_many(2).await.unwrap();
-    let lapsing = semaphore.clone().watchdog(false).acquire().await.unwrap();
-    assert_eq!(lapsing.lost().await, LostReason::Expired);
-    semaphore.resize(4).await.unwrap();
-    permits.release().await.unwrap();
-    let leadership = client.election("leader").campaign("me").await.unwrap();
-    leadership.proclaim("still me").await.unwrap();
-    leadership.resign().await.unwrap();
-    let job = client.once("job").every(Duration::from_secs(60));
-    let _ = job.run(|_| async { Ok::<(), Error>(()) }).await.unwrap();
-    assert!(job.last_run().await.unwrap().is_some());
-}
-
 #[cfg(feature = "tls")]
 #[tokio::test]
 async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
@@ -273,13 +199,8 @@ async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_thr
 #[test]
 fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // It loads slowly, and answers meanwhile.
-    let slow = [
-        "--key-load-delay",
-        "500",
-        "--loading-process-events-interval-bytes",
-        "1024",
-    ];
+    // It loads slowly, and answers meanwhile: every 2 MB.
+    let slow = ["--key-load-delay", "500", "--rdbcompression", "no"];
     let mut server = slow
         .into_iter()
         .fold(Server::builder(), |server, arg| server.arg(arg))
@@ -287,7 +208,7 @@ fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
     let client = runtime.block_on(Client::connect(&server.url())).unwrap();
     let lock = client.lock(&unique_name());
     lock.blocking_acquire().unwrap().blocking_release().unwrap();
-    let fill = "for n = 1, 4000 do redis.call('SET', 'ballast:' .. n, n) end";
+    let fill = "for n = 1, 4000 do redis.call('SET', 'ballast:' .. n, string.rep('x', 4096)) end";
     server.call(&["EVAL", fill, "0"]);
     server.call(&["SAVE"]);
     let is_loading = |error: Error| error.is_unavailable() && error.to_string().contains("loading");

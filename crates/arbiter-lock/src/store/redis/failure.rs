@@ -46,6 +46,7 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
         "NOAUTH" | "WRONGPASS" | "NOPERM" => FailureKind::Denied,
         "NOPROTO" => FailureKind::Unsupported,
         _ if is_unknown_command(e) => FailureKind::Unsupported,
+        _ if lacks_a_right(e) => return Failure::unknown(FailureKind::Denied, text(e)),
         _ => return Failure::unknown(FailureKind::Other, text(e)),
     };
     refused(kind, e)
@@ -55,6 +56,13 @@ fn is_unknown_command(e: &RedisError) -> bool {
     let detail = e.detail().unwrap_or_default();
     detail.contains("unknown command")
         || detail.contains("Write commands not allowed after non deterministic")
+}
+
+/// Within a script, and where the client library selects a database, such errors have no code of
+/// their own.
+fn lacks_a_right(e: &RedisError) -> bool {
+    let detail = e.detail().unwrap_or_default();
+    detail.contains("The user executing the script") || detail.contains("has no permissions")
 }
 
 fn refused(kind: FailureKind, e: &RedisError) -> Failure {

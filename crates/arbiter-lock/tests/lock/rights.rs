@@ -1,0 +1,133 @@
+//! The least rights that a user needs on the server, as the documentation lists them.
+
+use std::time::Duration;
+
+use arbiter_lock::{Asked, Client, Error, LostReason, NoopLogger, RefusedKind};
+use testkit::{Reply, Server, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// The words of the rule, after the user's name and password.
+fn documented() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let rule = page.split("ACL SETUSER arbiter on >secret").nth(1).unwrap();
+    let rule = rule.split("```").next().unwrap().replace('\\', " ");
+    rule.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A server with a user of those rights, and that user's URL.
+fn server_with(rights: &[String]) -> (Server, String) {
+    let server = Server::start();
+    let mut command = vec!["ACL", "SETUSER", "arbiter", "on", ">secret"];
+    command.extend(rights.iter().map(String::as_str));
+    let answer = server.call(&command).text();
+    assert_eq!(answer.as_deref(), Some("OK"), "{command:?}");
+    let url = server.url().replace("redis://", "redis://arbiter:secret@");
+    (server, format!("{url}/1"))
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_lists_suffice() {
+    let (server, url) = server_with(&documented());
+    tour(&url).await.unwrap();
+    assert_eq!(refusals(&server), [""; 0]);
+}
+
+#[tokio::test]
+async fn none_of_the_rights_that_the_documentation_lists_can_be_spared() {
+    let rights = documented();
+    let spared = rights
+        .iter()
+        .filter(|word| word.starts_with(['+', '~', '&']));
+    let mut tours = tokio::task::JoinSet::new();
+    for spared in spared.cloned() {
+        let mut rights = rights.clone();
+        rights.retain(|word| *word != spared);
+        tours.spawn(async move {
+            let (server, url) = server_with(&rights);
+            // It goes as far as it comes: some need a right to be told of a release at once.
+            let tour = tokio::spawn(async move { tour(&url).await });
+            if let Ok(Ok(Err(error))) = tokio::time::timeout(ms(8_000), tour).await {
+                let is_denied =
+                    matches!(&error, Error::Refused(e) if e.kind == RefusedKind::Denied);
+                assert!(is_denied || error.is_lost(), "without {spared}: {error}");
+            }
+            let what = spared.trim_matches(['+', '~', '&', '*']);
+            // Redis 6.2 names no subcommand.
+            let what = what.split('|').next().unwrap();
+            let refused = refusals(&server);
+            let is_missed = refused.iter().any(|refused| refused.starts_with(what));
+            assert!(is_missed, "{spared} is of no use: {refused:?}");
+        });
+    }
+    tours.join_all().await;
+}
+
+/// What the server refused for want of a right.
+fn refusals(server: &Server) -> Vec<String> {
+    let Reply::Array(entries) = server.call(&["ACL", "LOG"]) else {
+        panic!("no list");
+    };
+    let object = |entry: &Reply| {
+        let facts = entry.texts();
+        let at = facts.iter().position(|fact| fact == "object");
+        at.and_then(|at| facts.into_iter().nth(at + 1))
+    };
+    entries.iter().filter_map(object).collect()
+}
+
+/// Uses every face there is, each in the ways that take rights of their own.
+async fn tour(url: &str) -> Result<(), Error> {
+    let builder = Client::builder().store(url).logger(NoopLogger);
+    let client = builder.connect().await?;
+    let name = unique_name();
+    let guard = client.lock(&name).lease_time(ms(900)).acquire().await?;
+    let waiter = tokio::spawn({
+        let lock = client.lock(&name);
+        async move { lock.acquire().await }
+    });
+    tokio::time::sleep(ms(1_200)).await;
+    guard.refresh().await?;
+    let status = client.lock(&name).inspect().await?;
+    assert_eq!(status.waiting, 1);
+    client.lock(&name).ask_to_stop(guard.fence()).await?;
+    assert_eq!(guard.lost().await, LostReason::Revoked);
+    drop(guard);
+    let next = tokio::time::timeout(ms(500), waiter)
+        .await
+        .expect("it is pushed")
+        .unwrap()?;
+    assert!(client.lock(&name).break_now(next.fence()).await?);
+    use_every_other_face(&client).await
+}
+
+async fn use_every_other_face(client: &Client) -> Result<(), Error> {
+    let catalogue = client.rw_lock("catalogue");
+    let writer = catalogue.write().await?;
+    writer.downgrade().await?;
+    let readers = [catalogue.read().await, catalogue.read().await];
+    client.lock("catalogue").inspect().await?;
+    let asked = client.lock("catalogue").ask_to_stop(writer.fence()).await;
+    assert!(matches!(asked?, Asked::Told { .. }));
+    for guard in [Ok(writer)].into_iter().chain(readers) {
+        guard?.release().await?;
+    }
+    let semaphore = client.semaphore("permits", 3).lease_time(ms(300));
+    let permits = semaphore.acquire_many(2).await?;
+    let lapsing = semaphore.clone().watchdog(false).acquire().await?;
+    let next = semaphore.acquire().await?;
+    assert_eq!(lapsing.lost().await, LostReason::Expired);
+    semaphore.resize(4).await?;
+    permits.release().await?;
+    next.release().await?;
+    let leadership = client.election("leader").campaign("me").await?;
+    leadership.proclaim("still me").await?;
+    leadership.resign().await?;
+    let job = client.once("job").every(Duration::from_secs(60));
+    let _ = job.run(|_| async { Ok::<(), Error>(()) }).await?;
+    assert!(job.last_run().await?.is_some());
+    Ok(())
+}
