@@ -35,6 +35,17 @@ fn a_failed_renewal_is_tried_again_and_ends_nothing_before_the_deadline() {
 }
 
 #[test]
+fn one_that_is_renewed_no_more_lasts_until_its_deadline() {
+    let mut lease = Lease::new(ms(0), ms(1_000), ms(20), Some(ms(300)));
+    assert_eq!(lease.renewal(), Some(ms(300)));
+    lease.stop_renewing();
+    assert_eq!(lease.renewal(), None);
+    assert_eq!(lease.next(ms(300)), Next::Sleep { until: ms(980) });
+    lease.postpone(ms(400));
+    assert_eq!(lease.renewal(), None, "nothing is put off that is not due");
+}
+
+#[test]
 fn absurd_durations_do_no_harm() {
     let mut lease = Lease::new(
         Duration::MAX,
@@ -67,5 +78,11 @@ fn a_name_has_one_to_512_bytes() {
     assert_eq!(Name::new(""), Err(NameError::Empty));
     assert!(Name::new(&"x".repeat(512)).is_ok());
     assert_eq!(Name::new(&"x".repeat(513)), Err(NameError::TooLong(513)));
-    assert_eq!(Name::new("ü }{\0").unwrap().as_str(), "ü }{\0");
+    let name = Name::new("ü }{\0").unwrap();
+    assert_eq!((name.as_str(), &*name.to_string()), ("ü }{\0", "ü }{\0"));
+    let why = [NameError::Empty, NameError::TooLong(513)].map(|error| error.to_string());
+    assert!(
+        why[0].contains("empty") && why[1].contains("513"),
+        "{why:?}"
+    );
 }

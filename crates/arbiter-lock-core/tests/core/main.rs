@@ -4,5 +4,6 @@
 mod claims;
 mod invariants;
 mod lease;
+mod memory;
 mod shared;
 mod world;

@@ -8,11 +8,11 @@ use arbiter_lock_core::{
 
 use crate::world::{SECOND, World, ids, request};
 
-fn reader(id: &str) -> Request {
+pub(crate) fn reader(id: &str) -> Request {
     sharer(id, 1, Limit::Unlimited)
 }
 
-fn permits(id: &str, weight: u32, limit: u32) -> Request {
+pub(crate) fn permits(id: &str, weight: u32, limit: u32) -> Request {
     sharer(id, weight, Limit::Stated(number(limit)))
 }
 
