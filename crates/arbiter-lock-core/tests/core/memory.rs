@@ -148,7 +148,7 @@ fn the_place_in_the_queue_is_counted_to_a_hundred_and_one() {
 #[test]
 fn all_is_forgotten_when_nothing_is_held_and_the_last_fence_has_had_its_minute() {
     let mut world = World::new();
-    let mut is_forgotten = |world: &mut World| world.resource.is_forgotten(world.now());
+    let is_forgotten = |world: &mut World| world.resource.is_forgotten(world.now());
     assert!(is_forgotten(&mut world), "nothing has happened");
     world.hold(&request("a", 1_000));
     assert!(!is_forgotten(&mut world), "it is held");

@@ -22,6 +22,7 @@ mod options;
 mod processes;
 mod redis;
 mod rights;
+mod secrets;
 mod session;
 mod sharing;
 mod simulation;

@@ -2,6 +2,7 @@
 
 mod comparison;
 mod driver;
+mod failures;
 mod hostile;
 mod rig;
 mod scenes;

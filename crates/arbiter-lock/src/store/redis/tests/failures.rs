@@ -1,0 +1,118 @@
+//! What each error of a server means.
+
+use redis::RedisError;
+
+use crate::store::redis::failure::failure_of;
+use crate::store::{Failure, FailureKind};
+
+fn of_server(line: &str) -> Failure {
+    let reply = format!("-{line}\r\n");
+    let value = redis::parse_redis_value(reply.as_bytes()).unwrap();
+    failure_of(&value.extract_error().unwrap_err())
+}
+
+#[test]
+fn each_error_of_a_server_is_what_it_means_within_scripts_too() {
+    let wrapped = |inner: &str| {
+        format!(
+            "ERR Error running script (call to f_81189b65c26d939e0757ae61a48d9a93b1df49a2): \
+             @user_script:3: {inner}"
+        )
+    };
+    let errors = [
+        ("BUSY Redis is busy running a script.", FailureKind::Loading),
+        (
+            "LOADING Redis is loading the dataset in memory",
+            FailureKind::Loading,
+        ),
+        (
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            FailureKind::Loading,
+        ),
+        ("CLUSTERDOWN The cluster is down", FailureKind::Loading),
+        ("MASTERDOWN Link with MASTER is down", FailureKind::Loading),
+        (
+            "READONLY You can't write against a read only replica.",
+            FailureKind::ReadOnly,
+        ),
+        (
+            &wrapped("-READONLY You can't write against a read only replica."),
+            FailureKind::ReadOnly,
+        ),
+        (
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            FailureKind::Full,
+        ),
+        (
+            &wrapped("-OOM command not allowed when used memory > 'maxmemory'."),
+            FailureKind::Full,
+        ),
+        ("MISCONF Errors writing to the AOF file", FailureKind::Full),
+        (
+            "NOREPLICAS Not enough good replicas to write.",
+            FailureKind::NoReplicas,
+        ),
+        ("WRONGTYPE Operation against a key", FailureKind::WrongType),
+        (
+            &wrapped("WRONGTYPE Operation against a key"),
+            FailureKind::WrongType,
+        ),
+        ("NOAUTH Authentication required.", FailureKind::Denied),
+        (
+            "WRONGPASS invalid username-password pair",
+            FailureKind::Denied,
+        ),
+        (
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            FailureKind::Denied,
+        ),
+        (
+            "ERR The user executing the script can't run this command or subcommand script: f, \
+             on @user_script:6.",
+            FailureKind::Denied,
+        ),
+        (
+            &wrapped("The user executing the script can't run this command or subcommand"),
+            FailureKind::Denied,
+        ),
+        (
+            "NOPROTO unsupported protocol version",
+            FailureKind::Unsupported,
+        ),
+        ("ERR unknown command 'HELLO'", FailureKind::Unsupported),
+        (
+            &wrapped("Write commands not allowed after non deterministic commands."),
+            FailureKind::Unsupported,
+        ),
+        (
+            "ERR value is not an integer or out of range",
+            FailureKind::Other,
+        ),
+        ("NEWCODE nobody knows it", FailureKind::Other),
+    ];
+    for (line, kind) in errors {
+        let failure = of_server(line);
+        assert_eq!(failure.kind, kind, "{line}");
+        // A script that begins checks first; one that ends in its middle may have written.
+        let is_from_the_middle = kind == FailureKind::Other || line.contains("user executing");
+        assert_eq!(failure.may_have_run, is_from_the_middle, "{line}");
+        let said = failure.to_string();
+        assert!(said.contains(": ") && said.len() < 300, "{said}");
+    }
+}
+
+#[test]
+fn a_connection_that_ends_is_unreachable_and_a_reply_that_is_none_is_out_of_the_protocol() {
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let failure = failure_of(&RedisError::from(reset));
+    assert_eq!(
+        (failure.kind, failure.may_have_run),
+        (FailureKind::Unreachable, true)
+    );
+    let parse = redis::parse_redis_value(b"?what\r\n").unwrap_err();
+    let failure = failure_of(&parse);
+    assert_eq!(
+        (failure.kind, failure.may_have_run),
+        (FailureKind::Malformed, true)
+    );
+}

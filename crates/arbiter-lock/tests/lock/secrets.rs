@@ -1,0 +1,123 @@
+//! What is said never holds the password: not by a value, an error or an event.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arbiter_lock::{Client, ClientBuilder, Event};
+use testkit::{Server, eventually_async};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const SECRET: &str = "hunter2 %/@";
+const ENCODED: &str = "hunter2%20%25%2F%40";
+
+/// All that was said, by whomever.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<String>>>);
+
+impl Said {
+    fn note(&self, text: String) {
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn show(&self, value: &impl Debug) {
+        self.note(format!("{value:?} {value:#?}"));
+    }
+
+    /// Shows the value, or the error in every way that it can be told.
+    fn outcome<T: Debug>(&self, outcome: &Result<T, arbiter_lock::Error>) {
+        match outcome {
+            Ok(value) => self.show(value),
+            Err(error) => {
+                let mut source: Option<&dyn std::error::Error> = Some(error);
+                while let Some(error) = source {
+                    self.note(format!("{error} {error:?}"));
+                    source = error.source();
+                }
+            }
+        }
+    }
+
+    fn has(&self, what: &str) -> bool {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|text| text.contains(what))
+    }
+
+    fn logger(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+        let said = self.clone();
+        move |event| said.note(format!("{event} {event:?}"))
+    }
+}
+
+fn builder(said: &Said, url: &str) -> ClientBuilder {
+    let builder = Client::builder().store(url).logger(said.logger());
+    let builder = builder.command_timeout(ms(200)).connect_timeout(ms(500));
+    said.show(&builder);
+    builder
+}
+
+#[tokio::test]
+async fn no_value_error_or_event_shows_a_password() {
+    let mut server = Server::start();
+    let password = format!(">{SECRET}");
+    server.call(&[
+        "ACL", "SETUSER", "teller", "on", &password, "+@all", "~*", "&*",
+    ]);
+    let said = Said::default();
+    let url = |password: &str| {
+        let user = format!("redis://teller:{password}@");
+        server.url().replace("redis://", &user)
+    };
+    let wrong = builder(&said, &url(&format!("{ENCODED}x"))).connect().await;
+    said.outcome(&wrong);
+    for broken in ["x/y", "0?z=1", "#"] {
+        let url = format!("{}/{broken}", url(ENCODED));
+        said.outcome(&builder(&said, &url).connect().await);
+    }
+    let apart = builder(&said, &server.url()).credentials("teller", SECRET);
+    said.show(&apart);
+    said.outcome(&apart.connect().await);
+
+    let client = builder(&said, &url(ENCODED)).connect().await.unwrap();
+    said.show(&client);
+    let lock = client.lock("l").lease_time(ms(1_000)).wait_timeout(ms(300));
+    let guard = lock.acquire().await.unwrap();
+    let second = lock.acquire().await;
+    said.outcome(&second);
+    said.outcome(&lock.inspect().await);
+    let faces = (
+        client.rw_lock("r"),
+        client.semaphore("s", 3),
+        client.election("e"),
+    );
+    said.show(&faces);
+    said.show(&(client.session(), client.once("o").every(ms(60_000))));
+    said.show(&(&lock, &guard, guard.hold()));
+
+    server.kill();
+    guard.lost().await;
+    said.outcome(&lock.acquire().await);
+    said.outcome(&lock.inspect().await);
+    said.outcome(&guard.release().await);
+    server.restart(); // and it knows the user no more
+    let denied = || said.has("Denied");
+    assert!(eventually_async(ms(5_000), denied).await);
+    said.outcome(&lock.acquire().await);
+    client.shutdown(ms(100)).await;
+    said.outcome(&lock.acquire().await);
+
+    for sight in ["WRONGPASS", "is held by", "cannot be reached", "shut down"] {
+        assert!(said.has(sight), "nothing says {sight}");
+    }
+    for secret in ["hunter2", SECRET, ENCODED] {
+        let texts = said.0.lock().unwrap();
+        let shown = texts.iter().find(|text| text.contains(secret));
+        assert_eq!(shown, None);
+    }
+}
