@@ -1,5 +1,5 @@
 //! A process that takes and leaves locks for ever, and writes down what it believes, while a test
-//! kills it, stops it, and cuts it off. Usage: `worker URL FOLDER HISTORY`.
+//! kills it, stops it, and cuts it off. Usage: `worker URL FOLDER HISTORY LEASE_MS…`.
 //!
 //! It holds names alone, as one of several readers, and with permits. Under each name it adds one
 //! to a number in two registers when it holds alone: one that refuses an older fence, and one that
@@ -15,7 +15,6 @@ use arbiter_lock::{Client, Error, Event, Guard};
 use rustix::fs::{FlockOperation, flock};
 use testkit::{Belief, History, Share};
 
-const LEASES_MS: [u64; 3] = [500, 1_000, 2_000];
 const WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(5);
 const PERMITS: u32 = 3;
@@ -27,14 +26,16 @@ fn dice(sides: u32) -> u32 {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, url, folder, history] = &args[..] else {
-        panic!("usage: worker URL FOLDER HISTORY");
+    let [_, url, folder, history, leases @ ..] = &args[..] else {
+        panic!("usage: worker URL FOLDER HISTORY LEASE_MS…");
     };
+    let leases = leases.iter().map(|ms| ms.parse().expect("milliseconds"));
     let queued_ns = Arc::new(AtomicU64::new(0));
     let worker = Worker {
         folder: folder.into(),
         history: History::open(Path::new(history)).expect("a history"),
         client: connect(url, &queued_ns).await,
+        leases: leases.map(Duration::from_millis).collect(),
         queued_ns,
     };
     println!("ready");
@@ -63,6 +64,7 @@ async fn connect(url: &str, queued_ns: &Arc<AtomicU64>) -> Client {
 
 struct Worker {
     client: Client,
+    leases: Vec<Duration>,
     folder: PathBuf,
     history: History,
     /// When the present request was first known to stand in the queue; 0 if it has not been yet.
@@ -112,7 +114,7 @@ impl Worker {
     }
 
     async fn ask(&self) -> Result<Option<(Guard, Share)>, Error> {
-        let lease = Duration::from_millis(LEASES_MS[dice(3) as usize]);
+        let lease = self.leases[rand::random_range(0..self.leases.len())];
         let lock = ["a", "b"][dice(2) as usize];
         let lock = self.client.lock(lock).lease_time(lease).wait_timeout(WAIT);
         let of_both = self.client.rw_lock("rw").lease_time(lease);

@@ -19,6 +19,10 @@ const fn ms(n: u64) -> Duration {
 
 /// The longest lease of a worker: so long may one believe in a hold that the server has forgotten.
 const LEASE: Duration = ms(2_000);
+/// Critical sections come close to these.
+const LEASES_MS: &[u64] = &[500, 1_000, 2_000];
+/// A grant that nobody claims stands for longer than others take to look again.
+const LONG_LEASES_MS: &[u64] = &[2_000];
 
 struct Campaign {
     faults: &'static [Fault],
@@ -29,7 +33,12 @@ struct Campaign {
 }
 
 impl Campaign {
-    fn new(name: &str, faults: &'static [Fault], time: Duration) -> Self {
+    fn new(
+        name: &str,
+        faults: &'static [Fault],
+        leases_ms: &'static [u64],
+        time: Duration,
+    ) -> Self {
         let seed = seed();
         println!("ARBITER_TEST_SEED={seed}");
         let path = kept(&format!("{name}-{seed}.history"));
@@ -38,7 +47,7 @@ impl Campaign {
             faults,
             time,
             history: History::open(&path).unwrap(),
-            nemesis: Nemesis::new(seed, faults, folder.path(), &path),
+            nemesis: Nemesis::new(seed, faults, leases_ms, folder.path(), &path),
             folder,
         }
     }
@@ -102,17 +111,20 @@ fn seed() -> u64 {
 
 #[test]
 fn no_two_ever_believe_while_processes_connections_and_memory_fail_in_pairs() {
-    let summary = Campaign::new("safe", &Fault::HARMLESS, soak_time(ms(25_000))).run();
+    let time = soak_time(ms(25_000));
+    let summary = Campaign::new("safe", &Fault::HARMLESS, LEASES_MS, time).run();
     assert_eq!(summary.excused, 0);
 }
 
 #[test]
 fn those_within_reach_keep_their_order_while_others_are_killed_and_stopped() {
-    let summary = Campaign::new("order", &Fault::OF_PROCESSES, soak_time(ms(12_000))).run();
+    let time = soak_time(ms(12_000));
+    let summary = Campaign::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
     assert!(20 < summary.in_order, "hardly anybody waited");
 }
 
 #[test]
 fn a_server_that_forgets_all_makes_two_believe_for_a_lease_at_most_and_fences_rise() {
-    Campaign::new("lossy", &Fault::WITH_LOSSES, soak_time(ms(20_000))).run();
+    let time = soak_time(ms(20_000));
+    Campaign::new("lossy", &Fault::WITH_LOSSES, LEASES_MS, time).run();
 }

@@ -11,6 +11,7 @@ mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faces;
+mod failover;
 mod faults;
 mod fenced;
 mod go;

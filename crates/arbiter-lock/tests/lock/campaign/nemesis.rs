@@ -86,6 +86,7 @@ pub(super) struct Nemesis {
     ahead: i64,
     folder: PathBuf,
     history: PathBuf,
+    leases_ms: &'static [u64],
     pub(super) workers: Vec<Puppet>,
     stopped: Option<usize>,
     rng: StdRng,
@@ -93,9 +94,15 @@ pub(super) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(super) fn new(seed: u64, faults: &[Fault], folder: &Path, history: &Path) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        faults: &[Fault],
+        leases_ms: &'static [u64],
+        folder: &Path,
+        history: &Path,
+    ) -> Self {
         let clock = ServerClock::new();
-        let server = clock.rule(Server::builder()).start();
+        let server = start(&clock);
         let proxy = Proxy::before(&server);
         let mut nemesis = Self {
             server,
@@ -105,6 +112,7 @@ impl Nemesis {
             ahead: 0,
             folder: folder.to_owned(),
             history: history.to_owned(),
+            leases_ms,
             workers: Vec::new(),
             stopped: None,
             rng: StdRng::seed_from_u64(seed),
@@ -119,12 +127,14 @@ impl Nemesis {
 
     fn worker(&self) -> Puppet {
         let [folder, history] = [&self.folder, &self.history].map(|path| path.display());
-        let args = [self.proxy.url(), folder.to_string(), history.to_string()];
-        Puppet::example("worker", &args.each_ref().map(String::as_str))
+        let mut args = vec![self.proxy.url(), folder.to_string(), history.to_string()];
+        args.extend(self.leases_ms.iter().map(u64::to_string));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Puppet::example("worker", &args)
     }
 
     fn start_replica(&self) -> Server {
-        let replica = self.clock.rule(Server::builder()).start();
+        let replica = start(&self.clock);
         let port = self.server.port().to_string();
         replica.call(&["REPLICAOF", "127.0.0.1", &port]);
         replica
@@ -149,7 +159,9 @@ impl Nemesis {
             // Some outlast every lease.
             std::thread::sleep(ms(self.rng.random_range(100..2_800)));
             pair.into_iter().for_each(|fault| self.end(fault));
-            if !pair.into_iter().all(Fault::is_of_processes) {
+            // A short lease lapses before others have looked again, and they lose their turn with it.
+            let is_short = self.leases_ms.iter().any(|lease| ms(*lease) < LEASE);
+            if is_short || !pair.into_iter().all(Fault::is_of_processes) {
                 let to = later(History::now_ns(), OUT_OF_REACH);
                 self.history().away(None, from, to).expect("a line");
             }
@@ -230,14 +242,12 @@ impl Nemesis {
         self.clock.run_ahead(self.ahead);
     }
 
-    /// The replica falls behind, the server dies, and the replica takes its place.
+    /// The replica follows no more, the server dies, and the replica takes its place.
     fn fail_over(&mut self) {
         let replica = self.replica.take().expect("a replica");
-        replica.stop();
+        replica.call(&["REPLICAOF", "NO", "ONE"]);
         std::thread::sleep(ms(self.rng.random_range(0..300)));
         self.server.kill();
-        replica.cont();
-        replica.call(&["REPLICAOF", "NO", "ONE"]);
         self.proxy.lead_to(&replica);
         self.server = replica;
         self.replica = Some(self.start_replica());
@@ -262,6 +272,12 @@ impl Nemesis {
         let is_free = eventually(2 * LEASE, || held().is_empty());
         assert!(is_free, "{:?}", held());
     }
+}
+
+/// A server that gives replicas what it has at once.
+fn start(clock: &ServerClock) -> Server {
+    let builder = Server::builder().arg("--repl-diskless-sync-delay").arg("0");
+    clock.rule(builder).start()
 }
 
 fn later(ns: u64, by: Duration) -> u64 {

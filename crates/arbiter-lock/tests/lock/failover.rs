@@ -1,0 +1,139 @@
+//! Another server takes over, with all that the old one knew or without the last of it; and a
+//! server's clock that steps.
+
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, LostReason, NoopLogger};
+use testkit::{Proxy, Server, ServerClock, eventually, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const LEASE: Duration = ms(3_000);
+
+async fn client(url: &str) -> Client {
+    let builder = Client::builder().store(url).logger(NoopLogger);
+    builder.connect().await.unwrap()
+}
+
+/// A server, its replica, and a proxy that stands before the first.
+struct Pair {
+    master: Server,
+    replica: Server,
+    proxy: Proxy,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let start = || {
+            let builder = Server::builder().arg("--repl-diskless-sync-delay");
+            builder.arg("0").start()
+        };
+        let (master, replica) = (start(), start());
+        replica.call(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+        let proxy = Proxy::before(&master);
+        let pair = Self {
+            master,
+            replica,
+            proxy,
+        };
+        pair.fall_in_step();
+        pair
+    }
+
+    /// Waits until the replica has all that the master has written so far.
+    fn fall_in_step(&self) {
+        let mark = unique_name();
+        self.master.call(&["SET", "mark", &mark]);
+        let has_it = || self.replica.call(&["GET", "mark"]).text().as_ref() == Some(&mark);
+        assert!(eventually(ms(15_000), has_it));
+    }
+
+    /// The replica follows no more.
+    fn promote(&self) {
+        self.replica.call(&["REPLICAOF", "NO", "ONE"]);
+    }
+
+    /// The master dies, and the replica takes its place.
+    fn fail_over(&mut self) {
+        self.master.kill();
+        self.promote();
+        self.proxy.lead_to(&self.replica);
+    }
+}
+
+#[tokio::test]
+async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_their_order() {
+    let (mut pair, name) = (Pair::start(), unique_name());
+    let client = client(&pair.proxy.url()).await;
+    let lock = client.lock(&name).lease_time(LEASE);
+    let guard = lock.acquire().await.unwrap();
+    let mut waiters = Vec::new();
+    for place in 1..=3 {
+        let waiter = lock.clone();
+        waiters.push(tokio::spawn(async move { waiter.acquire().await }));
+        while lock.inspect().await.unwrap().waiting < place {
+            tokio::time::sleep(ms(10)).await;
+        }
+    }
+    pair.fall_in_step();
+    // A look that is lost costs nobody anything.
+    pair.fail_over();
+    tokio::time::sleep(LEASE).await;
+    assert!(guard.is_held(), "it has been renewed at the new server");
+    let mut fence = guard.fence();
+    guard.release().await.unwrap();
+    for waiter in waiters {
+        let next = tokio::time::timeout(ms(10_000), waiter).await;
+        let next = next.expect("its turn").unwrap().unwrap();
+        assert!(fence < next.fence());
+        fence = next.fence();
+        next.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failover_that_loses_the_grant_is_told_to_its_holder_and_the_next_fence_is_greater() {
+    let (mut pair, name) = (Pair::start(), unique_name());
+    let client = client(&pair.proxy.url()).await;
+    let lock = client.lock(&name).lease_time(LEASE);
+    // The last fence is there to be known, and the grant is not.
+    lock.acquire().await.unwrap().release().await.unwrap();
+    pair.fall_in_step();
+    pair.promote();
+    let before = lock.acquire().await.unwrap();
+    pair.fail_over();
+    let after = self::client(&pair.replica.url()).await;
+    let after = after.lock(&name).acquire().await.unwrap();
+    let begun = Instant::now();
+    assert!(before.fence() < after.fence());
+    let reason = before.lost().await;
+    assert_eq!(reason, LostReason::Taken);
+    assert!(begun.elapsed() < LEASE, "at its next renewal");
+    assert!(after.is_held());
+    after.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_forward_ends_leases_as_much_early_and_the_holder_is_told() {
+    let clock = ServerClock::new();
+    let (server, name) = (clock.rule(Server::builder()).start(), unique_name());
+    let client = client(&server.url()).await;
+    let lock = client
+        .lock(&name)
+        .lease_time(LEASE)
+        .wait_timeout(ms(10_000));
+    let before = lock.acquire().await.unwrap();
+    // Less than what is left: nothing has ended.
+    clock.run_ahead(1_000_000);
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    clock.run_ahead(1_000_000 + LEASE.as_micros() as i64);
+    let after = lock.acquire().await.unwrap();
+    let begun = Instant::now();
+    assert!(before.fence() < after.fence());
+    assert_eq!(before.lost().await, LostReason::Taken);
+    assert!(begun.elapsed() < LEASE, "at its next renewal");
+    assert!(after.is_held());
+    after.release().await.unwrap();
+}
