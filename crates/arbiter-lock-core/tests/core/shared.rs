@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Downgraded, Limit, Mode, Refusal, Renewed, Request, Resized, Tried, Written,
+    Acquired, Downgraded, Limit, MAX_STEPS, Mode, Refusal, Renewed, Request, Resized, Tried,
+    Written,
 };
 
 use crate::world::{SECOND, World, ids, request};
@@ -326,4 +327,43 @@ fn the_limit_of_those_who_wait_counts_once_the_dead_among_them_are_passed_over()
     world.pass(40 * SECOND);
     let reply = world.acquire(&permits("q", 7, 7), None).reply;
     assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
+}
+
+#[test]
+fn those_who_share_are_shown_as_one_under_the_fence_of_their_first() {
+    let mut world = World::new();
+    let first = world.hold(&reader("r1"));
+    let longer = world.hold(&Request {
+        lease_ms: 60_000,
+        ..reader("r2")
+    });
+    assert!(first < longer);
+    let holder = world.resource.inspect(world.now()).holder.unwrap();
+    assert_eq!(holder.fence, Some(first));
+    assert_eq!(holder.remaining_ms, Some(60_000));
+}
+
+#[test]
+fn one_that_waits_to_hold_alone_states_no_limit() {
+    let mut world = World::new();
+    world.hold(&request("h", 30_000));
+    world.queue(&request("w", 30_000), None);
+    world.queue(&permits("p", 1, 3), None);
+    assert!(matches!(
+        world.acquire(&permits("q", 1, 4), None).reply,
+        Acquired::Refused(Refusal::LimitDiffers { limit: Some(3) })
+    ));
+}
+
+#[test]
+fn a_step_is_repeated_only_where_its_bound_has_ended_it() {
+    let mut world = World::new();
+    world.hold(&request("h", 30_000));
+    for n in 0..MAX_STEPS as u64 + 2 {
+        assert!(!world.acquire(&reader(&format!("r{n:02}")), None).again);
+    }
+    let released = world.end("h", false);
+    assert!(released.again && released.granted.len() == MAX_STEPS);
+    let look = world.acquire(&reader("late"), None);
+    assert!(!look.again && look.granted.len() == 2);
 }

@@ -12,7 +12,9 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn liar(lie: impl Fn(usize, &mut TcpStream) + Send + Sync + 'static) -> String {
+/// A server that connects as any other does, and answers each step as it is told to; the first
+/// argument is the channel that the connection listens on.
+fn liar(lie: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let lie = Arc::new(lie);
@@ -23,6 +25,7 @@ fn liar(lie: impl Fn(usize, &mut TcpStream) + Send + Sync + 'static) -> String {
             std::thread::spawn(move || {
                 let mut out = stream.try_clone().unwrap();
                 let mut input = BufReader::new(stream);
+                let mut heard = String::new();
                 loop {
                     let mut line = String::new();
                     if input.read_line(&mut line).unwrap_or(0) == 0 {
@@ -50,13 +53,14 @@ fn liar(lie: impl Fn(usize, &mut TcpStream) + Send + Sync + 'static) -> String {
                                 channel.len()
                             );
                             out.write_all(text.as_bytes()).unwrap();
+                            heard = channel;
                         }
                         b"EVALSHA" | b"EVAL" => {
                             let n = count.fetch_add(1, Ordering::Relaxed);
                             if n == 0 {
                                 out.write_all(b"$3\r\ncan\r\n").unwrap();
                             } else {
-                                lie(n, &mut out);
+                                lie(&heard, &mut out);
                             }
                         }
                         _ => out.write_all(b"+OK\r\n").unwrap(),
@@ -153,5 +157,73 @@ async fn an_endless_push_does_not_grow() {
     let got = client.lock("x").try_acquire().await;
     tokio::time::sleep(ms(2_000)).await;
     println!("{got:?} grew {} MB", rss_mb() - before);
+    assert!(rss_mb() - before < 300);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_bottom_is_an_error() {
+    let url = liar(|_, out| {
+        let _ = out.write_all("*1\r\n".repeat(1 << 20).as_bytes());
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let before = rss_mb();
+    let got = client.lock("x").try_acquire().await;
+    assert!(got.is_err(), "{got:?}");
+    assert!(rss_mb() - before < 300);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_a_byte_at_a_time_and_never_ends_ends_in_time() {
+    let url = liar(|_, out| {
+        let drip = |byte: &[u8]| out.write_all(byte).is_ok();
+        let _ = std::iter::once(b"$9999\r\n".as_slice())
+            .chain(std::iter::repeat_n(b"x".as_slice(), 400))
+            .map(drip)
+            .take_while(|sent| *sent)
+            .inspect(|_| std::thread::sleep(ms(20)))
+            .count();
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let begun = Instant::now();
+    let got = client.lock("x").try_acquire().await;
+    assert!(got.unwrap_err().is_unavailable());
+    assert!(
+        begun.elapsed() < ms(5_000),
+        "a try is given a command's time"
+    );
+}
+
+#[tokio::test]
+async fn grants_for_others_and_messages_that_are_none_grant_nothing_and_are_kept_nowhere() {
+    let url = liar(|channel, out| {
+        let push = |text: &str| {
+            let sizes = (channel.len(), text.len());
+            format!(
+                ">3\r\n$7\r\nmessage\r\n${}\r\n{channel}\r\n${}\r\n{text}\r\n",
+                sizes.0, sizes.1
+            )
+        };
+        let odd = [
+            "",
+            " ",
+            "id",
+            "id 1 2",
+            "id -1 -1 -1",
+            "id 1 2 3 4 5",
+            "\0 x y z",
+        ];
+        let mut pushes: String = odd.map(push).concat();
+        for n in 0..10_000 {
+            pushes += &push(&format!("somebody-{n} {n} 18446744073709551615 {n}"));
+        }
+        let _ = out.write_all(pushes.as_bytes());
+        let queued = "*10\r\n$6\r\nqueued\r\n:1\r\n:1\r\n:1\r\n:0\r\n$1\r\no\r\n:5\r\n:1\r\n:1000\r\n$1\r\nl\r\n";
+        let _ = out.write_all(queued.as_bytes());
+    });
+    let client = Client::connect(&url).await.unwrap();
+    let before = rss_mb();
+    let got = client.lock("x").wait_timeout(ms(1_500)).acquire().await;
+    let error = got.unwrap_err();
+    assert!(error.is_contended(), "{error}");
     assert!(rss_mb() - before < 300);
 }
