@@ -5,7 +5,7 @@ use std::fmt;
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 use crate::world::Action;
-use crate::{Bounds, Protocol, Rule, Rules};
+use crate::{Bounds, Invariant, Protocol, Rule, Rules};
 
 /// What a search has come to.
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ impl Protocol {
             bounds,
             rules: Rules { broken: None },
             is_folded: true,
+            ignored: None,
         }
     }
 
@@ -53,20 +54,45 @@ impl Protocol {
             bounds: Bounds::against(rule),
             rules: Rules { broken: Some(rule) },
             is_folded: false,
+            ignored: None,
+        }
+    }
+
+    /// The same, without a look at that.
+    #[must_use]
+    pub const fn ignoring(self, invariant: Invariant) -> Self {
+        Self {
+            ignored: Some(invariant),
+            ..self
         }
     }
 
     /// Searches through all that can happen, until something does not hold.
     #[must_use]
     pub fn search(self) -> Searched {
+        let mut searched = self.search_below(usize::MAX);
+        // What is found first may be by a way round.
+        while let Some(violation) = &searched.violation {
+            let shorter = self.search_below(violation.actions.len()).violation;
+            if shorter.is_none() {
+                break;
+            }
+            searched.violation = shorter;
+        }
+        searched
+    }
+
+    /// Searches through all that fewer steps than that can come to.
+    fn search_below(&self, steps: usize) -> Searched {
         // One thread alone always finds the same way.
         let threads = if self.rules.broken.is_none() {
             std::thread::available_parallelism().map_or(1, usize::from)
         } else {
             1
         };
-        let builder = self.checker().threads(threads);
+        let builder = self.clone().checker().threads(threads);
         let checker = builder
+            .target_max_depth(steps.saturating_add(1))
             .finish_when(HasDiscoveries::AnyFailures)
             .spawn_bfs()
             .join();

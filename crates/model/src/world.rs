@@ -86,25 +86,27 @@ impl World {
         }
     }
 
-    /// What does not hold, if anything.
-    pub(crate) fn violated(&self) -> Option<Invariant> {
-        let believes = |client: &&Client| match client.phase {
-            Phase::Holding(holding) => !self.outside.contains(&holding.fence),
-            _ => false,
-        };
-        if 1 < self.clients.iter().filter(believes).count() {
-            return Some(Invariant::Mutex);
-        }
-        if self.store.any(|of| self.finished.contains(of)) {
-            return Some(Invariant::Clean);
-        }
-        self.store.violated
+    /// What does not hold.
+    pub(crate) fn violated(&self) -> impl Iterator<Item = Invariant> {
+        let believed = self.clients.iter().filter_map(|client| match client.phase {
+            Phase::Holding(holding) => Some(holding.fence),
+            _ => None,
+        });
+        let believed = believed.filter(|fence| !self.outside.contains(fence));
+        let stands = |fence| self.store.hold().is_some_and(|hold| hold.fence == fence);
+        let is_mutex = believed.clone().count() <= 1;
+        let is_lost = believed.clone().all(stands);
+        let is_clean = !self.store.any(|of| self.finished.contains(of));
+        let found = [
+            (!is_lost).then_some(Invariant::Lost),
+            (!is_mutex).then_some(Invariant::Mutex),
+            (!is_clean).then_some(Invariant::Clean),
+            self.store.violated,
+        ];
+        found.into_iter().flatten()
     }
 
     pub(crate) fn actions(&self, bounds: &Bounds, actions: &mut Vec<Action>) {
-        if self.violated().is_some() {
-            return;
-        }
         for (client, it) in (0..).zip(&self.clients) {
             if !it.is_dead {
                 self.actions_of(client, it, bounds, actions);
