@@ -29,6 +29,24 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&["every_key_of_ours_has_a_life_at_every_moment"]),
     },
     Defect {
+        name: "a queue loses its life when its only record gives way to that of one passed over",
+        file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
+        was: "call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)",
+        put_back: "call('ZREM', queue, head[1])\n      call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)",
+        caught_by: Unit(&[
+            "a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life",
+        ]),
+    },
+    Defect {
+        name: "a queue loses its life when its only record gives way to the floor",
+        file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
+        was: "call('ZREM', queue, 'f')\n    call('ZADD', queue, text(low), 'f')\n    call('ZREM', queue, 'g')",
+        put_back: "call('ZREM', queue, 'g')\n    call('ZADD', queue, text(low), 'f')",
+        caught_by: Unit(&[
+            "a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life",
+        ]),
+    },
+    Defect {
         name: "a renewal prolongs whoever holds",
         file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
         was: "elseif held[1] ~= owner or held[2] ~= fence then",

@@ -48,9 +48,12 @@ local function floor(has_lapsed)
   local found = call('ZMSCORE', queue, 'g', 'f')
   local granted, low = tonumber(found[1] or 1), tonumber(found[2] or 1)
   if has_lapsed and granted < 0 then
-    call('ZREM', queue, 'g')
     low = math.min(low, granted)
+    -- Never empty in between: it would lose its life. A first step that adds would be refused at
+    -- the memory limit.
+    call('ZREM', queue, 'f')
     call('ZADD', queue, text(low), 'f')
+    call('ZREM', queue, 'g')
   end
   return -low
 end
@@ -87,7 +90,7 @@ local function hand_over(mine, mine_has_queued, mine_life)
     if n == 32 then
       return my_fence, true
     end
-    call('ZREM', queue, head[1], 's' .. body, 'l' .. body)
+    call('ZREM', queue, 's' .. body, 'l' .. body)
     if is_mine then
       touch('-' .. now_text, 'g')
       if mine_has_queued then
@@ -102,5 +105,6 @@ local function hand_over(mine, mine_has_queued, mine_life)
     else
       call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)
     end
+    call('ZREM', queue, head[1])
   end
 end

@@ -161,7 +161,29 @@ impl Rig {
             })
             .collect();
         assert_eq!(pushed, told, "{:?}", core.reply);
+        self.companions_have_lives().await;
         (core.reply, core.granted, core.again)
+    }
+
+    /// The lock's own key may have been given no end by an operator; no companion has been.
+    async fn companions_have_lives(&self) {
+        let Keys {
+            last_fence,
+            queue,
+            share,
+            ..
+        } = &self.keys;
+        let mut lives = redis::pipe();
+        for key in [last_fence, queue, share] {
+            lives.cmd("PTTL").arg(key);
+        }
+        let mut connection = self.line.connection.clone();
+        let lives: Vec<i64> = lives.query_async(&mut connection).await.unwrap();
+        assert!(
+            !lives.contains(&-1),
+            "one lives for ever: {:?}",
+            self.dump()
+        );
     }
 
     pub(super) async fn acquire(

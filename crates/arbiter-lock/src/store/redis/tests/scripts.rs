@@ -201,6 +201,23 @@ async fn every_key_of_ours_has_a_life_at_every_moment() {
     every_key_has_a_life(&rig, 3);
 }
 
+#[tokio::test]
+async fn a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life() {
+    let mut rig = Rig::new(Server::builder()).await;
+    let (holder, dead) = (request("h", "c0", 5_000), request("w", "deaf", 5_000));
+    rig.acquire(&holder, None).await;
+    rig.acquire(&dead, None).await;
+    rig.end(&holder, false).await;
+    every_key_has_a_life(&rig, 2); // it was passed over
+    let next = request("x", "c0", 900);
+    rig.acquire(&next, None).await;
+    rig.end(&dead, false).await;
+    every_key_has_a_life(&rig, 3); // the grant of the next is known
+    rig.advance(1_000_000);
+    rig.end(&next, false).await;
+    every_key_has_a_life(&rig, 2); // and has lapsed
+}
+
 fn every_key_has_a_life(rig: &Rig, keys: usize) {
     assert_eq!(rig.server.keys().len(), keys, "{:?}", rig.server.keys());
     for key in rig.server.keys() {
