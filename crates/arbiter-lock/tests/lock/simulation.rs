@@ -3,12 +3,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Guard, Hold, NoopLogger, Testing, Weather};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 const fn ms(n: u64) -> Duration {
@@ -241,7 +243,7 @@ async fn simulate(seed: u64) -> Run {
         run: Run::default(),
     }));
     let weather = weather(&mut rng);
-    let mut clients = Vec::new();
+    let (mut clients, mut workers) = (Vec::new(), Vec::new());
     let tasks = tokio::task::LocalSet::new();
     for number in 0..rng.random_range(2..=4) {
         let builder = Client::builder().store(&store).logger(NoopLogger);
@@ -255,11 +257,17 @@ async fn simulate(seed: u64) -> Run {
                 rng: StdRng::seed_from_u64(rng.random()),
                 judge: judge.clone(),
             };
-            tasks.spawn_local(worker.work(rng.random_range(2..=6)));
+            workers.push(tasks.spawn_local(worker.work(rng.random_range(2..=6))));
         }
         clients.push(client);
     }
     let ended = timeout(Duration::from_secs(600), tasks).await;
+    // A task keeps its panic to itself.
+    for worker in workers.into_iter().filter(JoinHandle::is_finished) {
+        worker
+            .await
+            .unwrap_or_else(|e| resume_unwind(e.into_panic()));
+    }
     let Judge { mut run, .. } = match Rc::try_unwrap(judge) {
         Ok(judge) => judge.into_inner(),
         Err(judge) => panic!("WAKE\n{}", judge.borrow().run.history.join("\n")),
