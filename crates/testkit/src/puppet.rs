@@ -70,6 +70,11 @@ impl Puppet {
         let _ = self.child.wait();
     }
 
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -228,6 +228,7 @@ impl Nemesis {
         let running: Vec<usize> = (0..WORKERS).filter(|n| self.stopped != Some(*n)).collect();
         let victim = running[self.rng.random_range(0..running.len())];
         let worker = &mut self.workers[victim];
+        assert!(worker.is_running(), "a worker has ended by itself");
         worker.stop();
         let history = History::open(&self.history).expect("the history");
         history
@@ -262,6 +263,8 @@ impl Nemesis {
 
     /// All are killed, and what they held comes back.
     pub(super) fn kill_all(&mut self) {
+        let all_run = self.workers.iter_mut().all(Puppet::is_running);
+        assert!(all_run, "a worker has ended by itself");
         self.workers.clear();
         let held = || {
             let is_hold =
