@@ -165,6 +165,14 @@ impl Nemesis {
                 let to = later(History::now_ns(), OUT_OF_REACH);
                 self.history().away(None, from, to).expect("a line");
             }
+            // One that was stopped meanwhile dates what it hears by the clock of before.
+            if [Fault::ClockAhead, Fault::Stop]
+                .iter()
+                .all(|it| pair.contains(it))
+            {
+                let to = later(History::now_ns(), LEASE);
+                self.history().forgot(from, to).expect("a line");
+            }
             self.every_key_has_a_life();
             std::thread::sleep(ms(self.rng.random_range(50..700)));
         }
