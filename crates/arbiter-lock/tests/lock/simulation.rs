@@ -281,6 +281,8 @@ async fn simulate(seed: u64) -> Run {
     let left = (status.holder.is_some(), status.waiting);
     assert_eq!(left, (false, 0), "CLEAN\n{}", run.history.join("\n"));
     run.sights = testing.sights();
+    let revived = run.sights.get("a grant of what was ended");
+    assert_eq!(revived, None, "CLEAN\n{}", run.history.join("\n"));
     run
 }
 

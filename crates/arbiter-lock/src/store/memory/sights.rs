@@ -1,7 +1,7 @@
 //! What a memory store on a bad network has met, counted: so that a test knows that it has been
 //! to the rare places.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arbiter_lock_core::{Ended, Name, Renewed, Status};
@@ -13,6 +13,7 @@ pub(crate) struct Sights {
     granted: HashMap<Arc<str>, u64>,
     /// Who was granted last, and has not ended it.
     open: HashMap<Name, Arc<str>>,
+    ended: HashSet<Arc<str>>,
 }
 
 impl Sights {
@@ -37,6 +38,9 @@ impl Sights {
     }
 
     pub(super) fn granted(&mut self, name: &Name, request: &Arc<str>, fence: u64) {
+        if self.ended.contains(request) {
+            self.met("a grant of what was ended");
+        }
         match self.granted.insert(request.clone(), fence) {
             None => {}
             Some(before) if before == fence => self.met("a look that finds its own grant"),
@@ -64,6 +68,7 @@ impl Sights {
     }
 
     pub(super) fn ended(&mut self, name: &Name, request: &Arc<str>, ended: Ended) {
+        self.ended.insert(request.clone());
         match ended {
             Ended::Released => {
                 self.open.remove(name);
