@@ -51,6 +51,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Lock(&["those_who_wait_keep_their_order_when_the_server_has_forgotten_them"]),
     },
     Defect {
+        name: "a hold forgets that an acquire of it is unanswered, and leaves no tombstone",
+        file: ATTEMPT,
+        was: "            belief,\n            0 < self.unanswered,",
+        put_back: "            belief,\n            false,",
+        caught_by: Lock(&[
+            "whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached",
+        ]),
+    },
+    Defect {
         name: "a first life is believed as a full lease",
         file: ATTEMPT,
         was: "            belief,\n            0 < self.unanswered,",
