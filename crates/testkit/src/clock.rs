@@ -1,4 +1,5 @@
-//! A server's wall clock in the test's hand: a preload library reads it from a small file.
+//! The wall clock of another process in the test's hand: a preload library reads it from a small
+//! file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,20 +11,20 @@ use std::time::Duration;
 use crate::names::unique_name;
 use crate::server::ServerBuilder;
 
-/// The wall clock of a server that was started with it.
+/// The wall clock of servers and other processes that were started with it.
 #[derive(Debug)]
-pub struct ServerClock {
+pub struct WallClock {
     cell: File,
     path: PathBuf,
 }
 
-impl Default for ServerClock {
+impl Default for WallClock {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl ServerClock {
+impl WallClock {
     /// A clock that shows the real time.
     ///
     /// # Panics
@@ -47,9 +48,17 @@ impl ServerClock {
 
     /// Has a server run by this clock.
     pub fn rule(&self, server: ServerBuilder) -> ServerBuilder {
-        server
-            .env("LD_PRELOAD", &shim().display().to_string())
-            .env("ARBITER_TEST_CLOCK", &self.path.display().to_string())
+        let env = self.env().into_iter();
+        env.fold(server, |server, (name, value)| server.env(name, &value))
+    }
+
+    /// The environment of a process that runs by this clock.
+    #[must_use]
+    pub fn env(&self) -> [(&'static str, String); 2] {
+        [
+            ("LD_PRELOAD", shim().display().to_string()),
+            ("ARBITER_TEST_CLOCK", self.path.display().to_string()),
+        ]
     }
 
     /// Stands still at that many microseconds since the epoch. The server's monotonic clock
@@ -88,7 +97,7 @@ impl ServerClock {
     }
 }
 
-impl Drop for ServerClock {
+impl Drop for WallClock {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }

@@ -16,7 +16,7 @@ mod resp;
 mod server;
 mod tls;
 
-pub use clock::ServerClock;
+pub use clock::WallClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use folder::Folder;
 pub use go::GoLock;

@@ -22,9 +22,19 @@ impl Puppet {
     /// If it cannot be started.
     #[must_use]
     pub fn example(name: &str, args: &[&str]) -> Self {
+        Self::example_in(&[], name, args)
+    }
+
+    /// The same, with those variables in its environment.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn example_in(env: &[(&str, String)], name: &str, args: &[&str]) -> Self {
         let program = examples().join(name);
         let mut child = Command::new(&program)
             .args(args)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, LostReason, NoopLogger};
-use testkit::{Folder, History, Puppet, eventually, soak_time};
+use testkit::{Folder, History, Puppet, WallClock, eventually, soak_time};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -460,5 +460,38 @@ fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
             after.iter().any(|belief| belief.owner == pid),
             "{pid} starves"
         );
+    }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_no_hold_and_fences_rise_all_the_same() {
+    let (folder, clock) = (Folder::new(), WallClock::new());
+    let args = [&folder.url(), "l", "1000"];
+    let start = || {
+        let puppet = Puppet::example_in(&clock.env(), "puppet", &args);
+        assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
+        puppet
+    };
+    let (mut one, mut other) = (start(), start());
+    let mut last = 0;
+    let mut held = |puppet: &Puppet| {
+        let said = puppet.hear(ms(5_000)).unwrap();
+        let fence: u64 = said.strip_prefix("held ").unwrap().parse().unwrap();
+        assert!(last < fence, "{last} {fence}");
+        last = fence;
+    };
+    for years in [0, 1, -1] {
+        one.tell("hold");
+        held(&one);
+        clock.run_ahead(years * 365 * 86_400 * 1_000_000);
+        other.tell("hold");
+        assert_eq!(other.hear(ms(1_500)), None, "longer than a lease");
+        one.tell("look");
+        assert!(one.hear(ms(5_000)).unwrap().starts_with("is_held true"));
+        one.tell("release");
+        assert_eq!(one.hear(ms(5_000)).as_deref(), Some("released"));
+        held(&other);
+        other.tell("release");
+        assert_eq!(other.hear(ms(5_000)).as_deref(), Some("released"));
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, LostReason, NoopLogger};
-use testkit::{Proxy, Server, ServerClock, eventually, unique_name};
+use testkit::{Proxy, Server, WallClock, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -117,7 +117,7 @@ async fn a_failover_that_loses_the_grant_is_told_to_its_holder_and_the_next_fenc
 
 #[tokio::test]
 async fn a_clock_that_steps_forward_ends_leases_as_much_early_and_the_holder_is_told() {
-    let clock = ServerClock::new();
+    let clock = WallClock::new();
     let (server, name) = (clock.rule(Server::builder()).start(), unique_name());
     let client = client(&server.url()).await;
     let lock = client

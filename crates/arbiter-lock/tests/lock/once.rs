@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arbiter_lock::{Begun, Client, Error, Event, Once, Outcome, RunGuard, RunState, Skip};
-use testkit::{Server, ServerClock};
+use testkit::{Server, WallClock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -170,7 +170,7 @@ async fn the_end_of_a_run_that_was_lost_is_told_to_a_silent_store_once() {
 
 #[tokio::test]
 async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years() {
-    let clock = ServerClock::new();
+    let clock = WallClock::new();
     clock.run_ahead(400 * 86_400 * 1_000_000);
     let server = clock.rule(Server::builder()).start();
     let client = Client::connect(&server.url()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use testkit::{Server, ServerClock, flavours};
+use testkit::{Server, WallClock, flavours};
 
 use crate::rig::ms;
 
@@ -21,7 +21,7 @@ fn exists(server: &Server, key: &str) -> bool {
 #[test]
 fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
     for flavour in flavours() {
-        let clock = ServerClock::new();
+        let clock = WallClock::new();
         clock.freeze_at(NOW);
         let server = clock
             .rule(Server::builder().binary(&flavour.binary))
@@ -36,7 +36,7 @@ fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
 #[test]
 fn lives_end_by_it() {
     for flavour in flavours() {
-        let clock = ServerClock::new();
+        let clock = WallClock::new();
         clock.freeze_at(NOW);
         let server = clock
             .rule(Server::builder().binary(&flavour.binary))
@@ -54,7 +54,7 @@ fn lives_end_by_it() {
 #[test]
 fn running_it_is_ahead_of_the_real_one_by_as_much_as_told() {
     for flavour in flavours() {
-        let clock = ServerClock::new();
+        let clock = WallClock::new();
         let server = clock
             .rule(Server::builder().binary(&flavour.binary))
             .start();

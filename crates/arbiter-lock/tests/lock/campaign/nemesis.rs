@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::{History, Proxy, Puppet, Pushes, Server, ServerClock, Traffic, eventually};
+use testkit::{History, Proxy, Puppet, Pushes, Server, Traffic, WallClock, eventually};
 
 use super::{LEASE, ms};
 
@@ -81,7 +81,7 @@ pub(super) struct Nemesis {
     /// Takes over when the server fails.
     replica: Option<Server>,
     proxy: Proxy,
-    clock: ServerClock,
+    clock: WallClock,
     /// By how much the server's clock is ahead, in microseconds.
     ahead: i64,
     folder: PathBuf,
@@ -101,7 +101,7 @@ impl Nemesis {
         folder: &Path,
         history: &Path,
     ) -> Self {
-        let clock = ServerClock::new();
+        let clock = WallClock::new();
         let server = start(&clock);
         let proxy = Proxy::before(&server);
         let mut nemesis = Self {
@@ -286,7 +286,7 @@ impl Nemesis {
 }
 
 /// A server that gives replicas what it has at once.
-fn start(clock: &ServerClock) -> Server {
+fn start(clock: &WallClock) -> Server {
     let builder = Server::builder().arg("--repl-diskless-sync-delay").arg("0");
     clock.rule(builder).start()
 }

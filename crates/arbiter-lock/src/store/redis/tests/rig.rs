@@ -10,7 +10,7 @@ use arbiter_lock_core::{
     Resized, Resource, Run, Status, Tried, Written,
 };
 use redis::{PushKind, Value};
-use testkit::{Server, ServerBuilder, ServerClock};
+use testkit::{Server, ServerBuilder, WallClock};
 
 use super::super::dial::{Line, dial};
 use super::super::keys::Keys;
@@ -31,7 +31,7 @@ pub(super) struct Rig {
     pub(super) server: Server,
     pub(super) keys: Keys,
     name: Name,
-    clock: ServerClock,
+    clock: WallClock,
     line: Line,
     pushed: Arc<Mutex<Vec<Push>>>,
     now: u64,
@@ -42,7 +42,7 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new(server: ServerBuilder) -> Self {
-        let clock = ServerClock::new();
+        let clock = WallClock::new();
         let now = 1_790_000_000_123_456;
         clock.freeze_at(now as i64);
         let server = clock.rule(server).start();
