@@ -1,4 +1,4 @@
-//! Every defect can be put back, and names tests that there are.
+//! Every defect can be put back, and names tests that there are; so does every guarantee.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -59,4 +59,27 @@ fn the_tests_that_are_to_notice_exist() {
             );
         }
     }
+}
+
+#[test]
+fn each_guarantee_names_tests_that_exist() {
+    let mut text = String::new();
+    sources(&project().join("crates"), &mut text);
+    let page = std::fs::read_to_string(project().join("docs/guarantees.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let rows = rows.filter(|line| !line.starts_with("| failure |"));
+    let mut named = 0;
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        // The beginning of a name, and dots.
+        let names = tests.split('`').skip(1).step_by(2);
+        let names: Vec<&str> = names.map(|name| name.trim_end_matches('…')).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            let is_there = text.contains(&format!("fn {name}")) || name.ends_with(".rs");
+            assert!(is_there, "{name}");
+            named += 1;
+        }
+    }
+    assert!(30 <= named, "{named}");
 }
