@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::client::{Client, Inner};
 use crate::clock::Clock;
 use crate::error::{Error, Invalid};
-use crate::event::{Logger, TracingLogger};
+use crate::event::{Logger, TracingLogger, contained};
 use crate::options::{Options, Patience};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::{self, Embedded};
@@ -86,7 +86,7 @@ impl ClientBuilder {
         let inner = Inner::new(
             Store::Memory(world),
             clock,
-            builder.logger,
+            contained(builder.logger),
             builder.store_timeout,
             builder.defaults,
         );
@@ -141,8 +141,9 @@ impl ClientBuilder {
     /// Nothing is left behind.
     pub async fn connect(self) -> Result<Client, Error> {
         let url = self.store.as_deref().ok_or_else(no_store)?;
-        let (store, clock) = store_of_url(url, self.server)?;
-        let inner = Inner::new(store, clock, self.logger, self.store_timeout, self.defaults);
+        let logger = contained(self.logger);
+        let (store, clock) = store_of_url(url, self.server, &logger)?;
+        let inner = Inner::new(store, clock, logger, self.store_timeout, self.defaults);
         let probed = inner.clone();
         inner
             .run(move || async move { probed.probe().await })
@@ -162,12 +163,16 @@ pub fn default_store() -> Result<String, Error> {
     embedded::default_url()
 }
 
-fn store_of_url(url: &str, server: ServerSettings) -> Result<(Store, Clock), Error> {
+fn store_of_url(
+    url: &str,
+    server: ServerSettings,
+    logger: &Arc<dyn Logger>,
+) -> Result<(Store, Clock), Error> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(of_world(Arc::new(World::new()))),
         Some(("memory", name)) => Ok(of_world(World::shared(name))),
         Some(("file", _)) => of_file(url),
-        _ => of_server(url, server),
+        _ => of_server(url, server, logger),
     }
 }
 
@@ -184,13 +189,17 @@ fn of_file(_: &str) -> Result<(Store, Clock), Error> {
 }
 
 #[cfg(feature = "redis")]
-fn of_server(url: &str, settings: ServerSettings) -> Result<(Store, Clock), Error> {
-    let server = Server::new(url, settings)?;
+fn of_server(
+    url: &str,
+    settings: ServerSettings,
+    logger: &Arc<dyn Logger>,
+) -> Result<(Store, Clock), Error> {
+    let server = Server::new(url, settings, logger.clone())?;
     Ok((Store::Redis(Arc::new(server)), Clock::Boot))
 }
 
 #[cfg(not(feature = "redis"))]
-fn of_server(_: &str, _: ServerSettings) -> Result<(Store, Clock), Error> {
+fn of_server(_: &str, _: ServerSettings, _: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
     Err(lacks("redis", "redis://"))
 }
 

@@ -13,7 +13,7 @@ use crate::builder::ClientBuilder;
 use crate::clock::Clock;
 use crate::election::Election;
 use crate::error::Error;
-use crate::event::{Contained, Event, Logger};
+use crate::event::{Event, Logger};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::lock::Lock;
@@ -224,7 +224,6 @@ impl Inner {
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
-        let logger: Arc<dyn Logger> = Arc::new(Contained(logger));
         let label = Label::of_this_process();
         Arc::new(Self {
             keeper: Keeper::new(store.clone(), clock.clone(), logger.clone()),

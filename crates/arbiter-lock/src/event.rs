@@ -92,10 +92,17 @@ pub enum Event<'a> {
         /// Why.
         cause: &'a (dyn std::error::Error + 'static),
     },
-    /// Something about a connection to the store.
-    Connection {
-        /// What.
-        message: &'a str,
+    /// A connection to the store was lost. It is made anew when it is needed.
+    Disconnected {
+        /// The store, without secrets.
+        store: &'a str,
+        /// Why.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
+    /// A connection that was lost stands again.
+    Reconnected {
+        /// The store, without secrets.
+        store: &'a str,
     },
 }
 
@@ -105,11 +112,11 @@ impl Event<'_> {
     pub fn level(&self) -> Level {
         match self {
             Self::Acquired { .. } | Self::Released { .. } | Self::Renewed { .. } => Level::Debug,
-            Self::Waiting(_) => Level::Info,
+            Self::Waiting(_) | Self::Reconnected { .. } => Level::Info,
             Self::WaitsForOwnClient { .. }
             | Self::RenewalFailed { .. }
             | Self::EndNotRecorded { .. }
-            | Self::Connection { .. } => Level::Warn,
+            | Self::Disconnected { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
     }
@@ -167,7 +174,10 @@ impl fmt::Display for Event<'_> {
                 "the end of the run of '{}' with fence {fence} was not recorded: {cause}",
                 name.escape_debug()
             ),
-            Self::Connection { message } => f.write_str(message),
+            Self::Disconnected { store, cause } => {
+                write!(f, "lost a connection: the store {store} {cause}")
+            }
+            Self::Reconnected { store } => write!(f, "connected to {store} again"),
         }
     }
 }
@@ -204,8 +214,12 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Logger for F {
     }
 }
 
-/// A logger whose panics end here: a line of a log must cost no hold.
-pub(crate) struct Contained(pub(crate) Arc<dyn Logger>);
+/// A logger whose panics end with it: a line of a log must cost no hold.
+pub(crate) fn contained(logger: Arc<dyn Logger>) -> Arc<dyn Logger> {
+    Arc::new(Contained(logger))
+}
+
+struct Contained(Arc<dyn Logger>);
 
 impl Logger for Contained {
     fn log(&self, event: &Event<'_>) {

@@ -10,6 +10,7 @@ mod driving;
 mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod events;
 mod faces;
 mod failover;
 mod faults;

@@ -16,6 +16,7 @@ use super::failure::failure_of;
 use super::reply;
 use super::script::Call;
 use super::target::Target;
+use crate::event::{Event, Logger};
 use crate::store::{Failure, FailureKind, Registry};
 
 /// How many steps in a row may go unanswered before the connection is dialled anew.
@@ -35,6 +36,7 @@ struct Shared {
     target: Arc<Target>,
     limits: Limits,
     ears: Option<Ears>,
+    logger: Arc<dyn Logger>,
     state: Mutex<State>,
     /// Held by whoever dials.
     dialling: Arc<tokio::sync::Mutex<()>>,
@@ -54,6 +56,8 @@ struct State {
     /// How long the next dialling may take. After a silence one that hangs must not stand in the
     /// way of the next for long; each failure doubles it, up to the limit of connecting.
     patience: Duration,
+    /// Whether a connection was lost, and none stands again.
+    is_lost: bool,
 }
 
 struct Up {
@@ -77,16 +81,23 @@ impl State {
 
 impl Connection {
     /// No I/O yet. With ears, the connection subscribes to their channel.
-    pub(super) fn new(target: Arc<Target>, limits: Limits, ears: Option<Ears>) -> Self {
+    pub(super) fn new(
+        target: Arc<Target>,
+        limits: Limits,
+        ears: Option<Ears>,
+        logger: Arc<dyn Logger>,
+    ) -> Self {
         Self(Arc::new(Shared {
             target,
             limits,
             ears,
+            logger,
             state: Mutex::new(State {
                 up: None,
                 down: None,
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
                 patience: limits.connect,
+                is_lost: false,
             }),
             dialling: Arc::default(),
         }))
@@ -138,12 +149,13 @@ impl Connection {
                 return Err(Failure::unknown(FailureKind::Silent, detail));
             }
         };
-        if answer.as_ref().is_err_and(|e| e.code().is_none()) {
-            self.0.retire(up);
-        } else {
-            up.unanswered.store(0, Ordering::Relaxed);
+        let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
+        let answer = answer.map_err(|e| failure_of(&e));
+        match &answer {
+            Err(failure) if is_over => self.0.retire(up, failure),
+            _ => up.unanswered.store(0, Ordering::Relaxed),
         }
-        answer.map_err(|e| failure_of(&e))
+        answer
     }
 
     /// The connection, dialled if need be. The dialling goes on if the caller goes away.
@@ -191,7 +203,7 @@ impl Shared {
     /// their answers may come a moment later.
     fn give_up(self: &Arc<Self>, up: &Arc<Up>, limit: Duration) {
         if self.ears.is_none() || self.limits.command / 2 <= limit {
-            self.retire(up);
+            self.retire(up, &silence());
         } else if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
             tokio::spawn(self.clone().find_out(up.clone()));
         }
@@ -204,23 +216,28 @@ impl Shared {
         let answer = driver.call(false, || connection.send_packed_command(&ping));
         match tokio::time::timeout(self.limits.command, answer).await {
             Ok(Ok(_)) => up.unanswered.store(0, Ordering::Relaxed),
-            _ => self.retire(&up),
+            _ => self.retire(&up, &silence()),
         }
         up.is_in_doubt.store(false, Ordering::Relaxed);
     }
 
     /// Drops the connection; the next step dials anew.
-    fn retire(&self, up: &Arc<Up>) {
+    fn retire(&self, up: &Arc<Up>, cause: &Failure) {
+        self.lose(|current| Arc::ptr_eq(current, up), cause);
+    }
+
+    /// Drops the connection there is, if it is such a one.
+    fn lose(&self, is_such: impl FnOnce(&Arc<Up>) -> bool, cause: &Failure) {
         let mut state = self.state();
-        if state
-            .up
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, up))
-        {
-            let retired = state.up.take();
-            drop(state);
-            drop(retired);
+        if !state.up.as_ref().is_some_and(is_such) {
+            return;
         }
+        let lost = state.up.take();
+        state.is_lost = true;
+        drop(state);
+        drop(lost);
+        let store = &*self.target.to_string();
+        self.logger.log(&Event::Disconnected { store, cause });
     }
 
     /// Waits for whoever dials, or dials.
@@ -260,6 +277,12 @@ impl Shared {
                     .saturating_mul(2)
                     .min(self.limits.connect);
                 state.up = Some(up.clone());
+                let was_lost = std::mem::take(&mut state.is_lost);
+                drop(state);
+                if was_lost {
+                    let store = &*self.target.to_string();
+                    self.logger.log(&Event::Reconnected { store });
+                }
                 Ok(up)
             }
             Err(failure) => {
@@ -319,8 +342,8 @@ impl Shared {
             }
             // Dialled anew by the looks that this rings for.
             (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
-                let retired = self.state().up.take();
-                drop(retired);
+                let closed = Failure::unknown(FailureKind::Unreachable, "it was closed from there");
+                self.lose(|_| true, &closed);
                 if let Some(registry) = registry {
                     registry.look_again();
                 }
@@ -328,4 +351,9 @@ impl Shared {
             _ => {}
         }
     }
+}
+
+fn silence() -> Failure {
+    let detail = format!("{MOST_UNANSWERED} steps in a row had no answer");
+    Failure::unknown(FailureKind::Silent, detail)
 }

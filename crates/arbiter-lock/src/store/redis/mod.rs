@@ -21,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::event::Logger;
 use crate::store::{Registry, ServerSettings};
 use connection::{Connection, Ears, Limits};
 use target::Target;
@@ -31,10 +32,15 @@ pub(crate) struct Server {
     target: Arc<Target>,
     key_prefix: Arc<str>,
     limits: Limits,
+    logger: Arc<dyn Logger>,
 }
 
 impl Server {
-    pub(crate) fn new(url: &str, settings: ServerSettings) -> Result<Self, Error> {
+    pub(crate) fn new(
+        url: &str,
+        settings: ServerSettings,
+        logger: Arc<dyn Logger>,
+    ) -> Result<Self, Error> {
         let mut target = Target::parse(url)?;
         if settings.password.is_some() {
             target.username = settings.username;
@@ -48,6 +54,7 @@ impl Server {
                 command: settings.command_timeout,
                 connect: settings.connect_timeout,
             },
+            logger,
         })
     }
 
@@ -66,7 +73,8 @@ impl Server {
     }
 
     fn way_with(&self, ears: Option<Ears>) -> Way {
-        let connection = Connection::new(self.target.clone(), self.limits, ears);
+        let (target, logger) = (self.target.clone(), self.logger.clone());
+        let connection = Connection::new(target, self.limits, ears, logger);
         Way::new(connection, self.key_prefix.clone())
     }
 }

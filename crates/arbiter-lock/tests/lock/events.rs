@@ -1,0 +1,140 @@
+//! Every event there is, made to happen.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arbiter_lock::{Client, Event, Level, LostReason};
+use testkit::{Server, eventually_async};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// What was told of each kind of event, the last of them.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<BTreeMap<&'static str, (Level, String)>>>);
+
+impl Told {
+    fn logger(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+        let told = self.clone();
+        move |event| {
+            let kind = match event {
+                Event::Acquired { .. } => "acquired",
+                Event::Waiting(_) => "waiting",
+                Event::WaitsForOwnClient { .. } => "waits for its own client",
+                Event::Released { .. } => "released",
+                Event::Renewed { .. } => "renewed",
+                Event::RenewalFailed { .. } => "renewal failed",
+                Event::Lost { .. } => "lost",
+                Event::LeftBehind { .. } => "left behind",
+                Event::EndNotRecorded { .. } => "end not recorded",
+                Event::Disconnected { .. } => "disconnected",
+                Event::Reconnected { .. } => "reconnected",
+                other => panic!("{other} has no test"),
+            };
+            let what = (event.level(), event.to_string());
+            told.0.lock().unwrap().insert(kind, what);
+        }
+    }
+
+    #[track_caller]
+    fn has(&self, kind: &str, level: Level, texts: &[&str]) {
+        let told = self.0.lock().unwrap();
+        let (at, text) = told.get(kind).unwrap_or_else(|| panic!("nothing {kind}"));
+        assert_eq!(*at, level, "{text}");
+        for part in texts {
+            assert!(text.contains(part), "{text}: no {part}");
+        }
+    }
+
+    fn heard(&self, kind: &str) -> bool {
+        self.0.lock().unwrap().contains_key(kind)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end() {
+    let told = Told::default();
+    let builder = Client::builder().store("memory:").logger(told.logger());
+    let client = builder.connect().await.unwrap();
+    let lock = client.lock("l").lease_time(ms(3_000));
+    let guard = lock.acquire().await.unwrap();
+    let fence = guard.fence().to_string();
+    told.has("acquired", Level::Debug, &["'l'", &fence, "after 0ns"]);
+    let waits = lock.clone().wait_timeout(ms(1_500)).acquire().await;
+    assert!(waits.unwrap_err().is_contended());
+    told.has(
+        "waiting",
+        Level::Info,
+        &["'l'", "is held by", "queue was 1"],
+    );
+    told.has("waits for its own client", Level::Warn, &["'l'", "session"]);
+    told.has("renewed", Level::Debug, &["'l'", &fence]);
+    guard.release().await.unwrap();
+    told.has("released", Level::Debug, &["'l'", &fence]);
+
+    let guard = lock.acquire().await.unwrap();
+    let fence = guard.fence().to_string();
+    client.testing().go_silent();
+    assert_eq!(guard.lost().await, LostReason::Unreachable);
+    tokio::time::sleep(ms(10)).await;
+    drop(guard);
+    told.has(
+        "renewal failed",
+        Level::Warn,
+        &["'l'", &fence, "no answer within"],
+    );
+    told.has("lost", Level::Error, &["'l'", &fence, "did not answer"]);
+    assert!(!told.heard("left behind"));
+    // Until a lease and a minute later, and the last command's time.
+    tokio::time::sleep(ms(62_000)).await;
+    assert!(!told.heard("left behind"));
+    tokio::time::sleep(ms(4_000)).await;
+    told.has(
+        "left behind",
+        Level::Error,
+        &["'l'", "by itself", "no answer within"],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_end_is_not_recorded_tells_of_it() {
+    let told = Told::default();
+    let builder = Client::builder().store("memory:").logger(told.logger());
+    let client = builder.connect().await.unwrap();
+    let job = client.once("job").every(Duration::from_secs(60));
+    let testing = client.testing();
+    let ran = job.run(|_| async move {
+        testing.go_silent();
+        Ok::<(), arbiter_lock::Error>(())
+    });
+    let _ = ran.await;
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    told.has(
+        "end not recorded",
+        Level::Warn,
+        &["'job'", "no answer within"],
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_told() {
+    let (told, mut server) = (Told::default(), Server::start());
+    let builder = Client::builder().store(&server.url()).logger(told.logger());
+    let client = builder.connect().await.unwrap();
+    let guard = client
+        .lock("l")
+        .lease_time(ms(900))
+        .acquire()
+        .await
+        .unwrap();
+    assert!(!told.heard("disconnected"));
+    server.restart();
+    assert!(eventually_async(ms(3_000), || told.heard("disconnected")).await);
+    client.lock("l").inspect().await.unwrap();
+    let store = "redis://127.0.0.1";
+    told.has("disconnected", Level::Warn, &[store, "cannot be reached"]);
+    told.has("reconnected", Level::Info, &[store]);
+    assert_eq!(guard.lost().await, LostReason::Deleted);
+}
