@@ -264,3 +264,31 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Client;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_waits_for_the_end_has_one_seat_and_leaves_it() {
+        let client = Client::in_memory();
+        let guard = client.lock("l").acquire().await.unwrap();
+        let hold = guard.hold();
+        let seats = || hold.state.life().wakers.len();
+        let mut waits = [Box::pin(hold.lost()), Box::pin(hold.lost())];
+        for _ in 0..3 {
+            for wait in &mut waits {
+                let waited = tokio::time::timeout(Duration::from_millis(1), wait).await;
+                assert!(waited.is_err());
+            }
+            assert_eq!(seats(), 2, "however often they are polled");
+        }
+        let [first, second] = waits;
+        drop(first);
+        assert_eq!(seats(), 1);
+        drop(second);
+        assert_eq!(seats(), 0);
+    }
+}

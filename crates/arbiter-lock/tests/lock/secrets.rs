@@ -98,7 +98,7 @@ async fn no_value_error_or_event_shows_a_password() {
     );
     said.show(&faces);
     said.show(&(client.session(), client.once("o").every(ms(60_000))));
-    said.show(&(&lock, &guard, guard.hold()));
+    said.show(&(&lock, &guard, guard.hold(), guard.lost()));
 
     server.kill();
     guard.lost().await;
