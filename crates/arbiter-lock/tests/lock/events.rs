@@ -99,6 +99,47 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush() {
+    let failed = Arc::new(Mutex::new(0));
+    let count = failed.clone();
+    let logger = move |event: &Event<'_>| {
+        if let Event::RenewalFailed { .. } = event {
+            *count.lock().unwrap() += 1;
+        }
+    };
+    let builder = Client::builder().store("memory:").logger(logger);
+    let client = builder.connect().await.unwrap();
+    let lock = client.lock("l").lease_time(ms(6_000));
+    let guard = lock.acquire().await.unwrap();
+    client.testing().go_silent();
+    assert_eq!(guard.lost().await, LostReason::Unreachable);
+    // The first is due after two seconds; each is given a third of what is left, and a tenth of
+    // that passes before the next.
+    let failed = *failed.lock().unwrap();
+    assert!((7..30).contains(&failed), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silence_tells_of_it() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    // A look comes by chance within the silence, and before the end.
+    let cut_short = std::iter::repeat_n((950, 1_000, true), 10);
+    for (silent_from, limit, is_contended) in cut_short.chain([(500, 1_600, false)]) {
+        let lock = client.lock("l").wait_timeout(ms(limit));
+        let (error, ()) = tokio::join!(lock.acquire(), async {
+            tokio::time::sleep(ms(silent_from)).await;
+            client.testing().go_silent();
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.is_contended(), is_contended, "{error}");
+        assert_eq!(error.is_unavailable(), !is_contended, "{error}");
+        client.testing().answer();
+    }
+    guard.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_whose_end_is_not_recorded_tells_of_it() {
     let told = Told::default();
     let builder = Client::builder().store("memory:").logger(told.logger());

@@ -231,6 +231,8 @@ pub async fn a_guard_of_a_session_is_no_reader_while_another_writes(store: &Stor
     let tried = other.rw_lock("l").try_read().await.expect("a try");
     assert!(tried.is_none());
     free(first).await;
+    let still = reader.downgrade().await;
+    still.expect_err("one still writes");
     second.downgrade().await.expect("no other writes");
     let tried = other.rw_lock("l").try_read().await.expect("a try");
     assert!(second.is_shared() && reader.is_shared());
