@@ -124,7 +124,7 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     // A look comes by chance within the silence, and before the end.
-    let cut_short = std::iter::repeat_n((950, 1_000, true), 10);
+    let cut_short = std::iter::repeat_n((901, 1_000, true), 20);
     for (silent_from, limit, is_contended) in cut_short.chain([(500, 1_600, false)]) {
         let lock = client.lock("l").wait_timeout(ms(limit));
         let (error, ()) = tokio::join!(lock.acquire(), async {
