@@ -126,6 +126,9 @@ mod tests {
         age.saw(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
         assert_eq!(age.of_push(&push(10_300), ms(310)).base, ms(299));
         assert_eq!(age.of_push(&push(10_300), ms(290)).base, ms(290));
+        // The newest is not the best.
+        age.saw(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
+        assert_eq!(age.of_push(&push(10_340), ms(350)).base, ms(339));
     }
 
     #[test]

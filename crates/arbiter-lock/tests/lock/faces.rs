@@ -237,3 +237,42 @@ async fn a_name_costs_the_same_however_many_are_taken_with_it() {
     let at_once = begun.elapsed();
     assert!(at_once < by_few * 4, "{at_once:?}, and {by_few:?} by 500");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    drop(guard); // it hands over at once
+    client.testing().go_silent();
+    let granted = tokio::time::timeout(Duration::from_millis(100), waiter).await;
+    let granted = granted.expect("at once").unwrap().unwrap();
+    let begun = Instant::now();
+    assert_eq!(granted.lost().await, LostReason::Unreachable);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_comes_late_hands_over_past_all_who_have_died() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let waiters = std::iter::repeat_with(|| lock.clone()).take(40);
+    let mut stopped: Vec<_> = waiters
+        .map(|lock| Box::pin(async move { lock.acquire().await }))
+        .collect();
+    for waiter in &mut stopped {
+        let waited = tokio::time::timeout(Duration::from_millis(1), waiter).await;
+        assert!(waited.is_err());
+    }
+    let live = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    client.testing().go_silent();
+    drop(guard); // the keeper ends it when the store answers
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    client.testing().answer();
+    let granted = tokio::time::timeout(Duration::from_millis(100), live).await;
+    drop(granted.expect("not at its own look").unwrap().unwrap());
+}
