@@ -140,6 +140,22 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_writer_waits_for_its_own_client_only_where_that_reads_the_same_name() {
+    let (told, store) = (Told::default(), "memory:waits-for-itself");
+    let builder = Client::builder().store(store).logger(told.logger());
+    let client = builder.connect().await.unwrap();
+    let other = Client::connect(store).await.unwrap();
+    let mine = client.rw_lock("mine").read().await.unwrap();
+    let theirs = other.rw_lock("theirs").read().await.unwrap();
+    for (name, is_own) in [("theirs", false), ("mine", true)] {
+        let writer = client.rw_lock(name).wait_timeout(ms(100));
+        assert!(writer.write().await.unwrap_err().is_contended());
+        assert_eq!(told.heard("waits for its own client"), is_own, "{name}");
+    }
+    drop((mine, theirs));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_whose_end_is_not_recorded_tells_of_it() {
     let told = Told::default();
     let builder = Client::builder().store("memory:").logger(told.logger());

@@ -276,3 +276,17 @@ async fn a_release_that_comes_late_hands_over_past_all_who_have_died() {
     let granted = tokio::time::timeout(Duration::from_millis(100), live).await;
     drop(granted.expect("not at its own look").unwrap().unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_slept_through_its_grant_is_granted_anew() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let mut waiter = Box::pin(lock.acquire());
+    let waited = tokio::time::timeout(Duration::from_millis(1), &mut waiter).await;
+    assert!(waited.is_err());
+    drop(guard);
+    tokio::time::sleep(Duration::from_secs(3)).await; // its first life lapses
+    let granted = tokio::time::timeout(Duration::from_secs(3), waiter).await;
+    assert!(granted.expect("at its next look").unwrap().is_held());
+}
