@@ -11,8 +11,11 @@ pub struct Summary {
     pub beliefs: usize,
     /// How many of them have no end, and could not be checked against the next ones.
     pub unended: usize,
-    /// How many contradicted others where the store had forgotten.
+    /// How many overlapped others where the store had forgotten.
     pub excused: usize,
+    /// How many had a lower fence than one before, since they were asked for before the store
+    /// forgot and heard of it later.
+    pub late: usize,
     /// How often one that waited could have been overtaken by one that asked later, and was not.
     pub in_order: usize,
     /// How often one was that may have been out of reach.
@@ -76,11 +79,10 @@ impl Record {
             let is_alone = belief.share == Share::Alone;
             let bar = if is_alone { highest } else { highest_alone };
             if let Some(bar) = bar.filter(|bar| belief.fence <= bar.fence) {
-                // One that was granted before the store forgot may have heard of it later.
-                if belief.fence == bar.fence || !self.is_excused(belief) {
+                if belief.fence == bar.fence || !self.is_late(belief) {
                     return Err(Violation::Fence(bar.clone(), belief.clone()).into());
                 }
-                summary.excused += 1;
+                summary.late += 1;
             }
             raise(&mut highest, belief);
             if is_alone {
@@ -113,6 +115,15 @@ impl Record {
     fn is_excused(&self, belief: &Belief) -> bool {
         let mut spans = self.forgotten.iter();
         spans.any(|[from, to]| (*from..=*to).contains(&belief.begin_ns))
+    }
+
+    /// Whether it may have been granted before the store forgot, and have heard of it later.
+    fn is_late(&self, belief: &Belief) -> bool {
+        let mut spans = self.forgotten.iter();
+        spans.any(|[from, to]| {
+            let is_older = belief.asked_ns.is_some_and(|asked| asked <= *from);
+            is_older && (*from..=*to).contains(&belief.begin_ns)
+        })
     }
 
     fn was_away(&self, owner: &str, [from, to]: [u64; 2]) -> bool {

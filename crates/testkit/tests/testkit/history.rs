@@ -183,8 +183,8 @@ fn one_that_waited_is_overtaken_by_those_that_asked_later_only_while_it_was_away
 }
 
 #[test]
-fn what_the_store_forgot_excuses_a_lower_fence_but_not_the_same() {
-    for (fence, is_excused) in [(4, true), (5, false)] {
+fn what_the_store_forgot_excuses_a_lower_fence_of_one_asked_for_before_and_not_the_same() {
+    for (fence, asked, is_excused) in [(4, 25, true), (5, 25, false), (4, 26, false)] {
         let scratch = Scratch::new();
         let history = scratch.history();
         let first = (5, Share::Alone, 0, None, [10, 20]);
@@ -192,13 +192,15 @@ fn what_the_store_forgot_excuses_a_lower_fence_but_not_the_same() {
         let late = Belief {
             owner: "late".into(),
             fence,
+            asked_ns: Some(asked),
             begin_ns: 30,
             ..history.beliefs().unwrap().remove(0)
         };
         history.believe(&late).unwrap();
         assert!(history.check().is_err());
         history.forgot(25, 35).unwrap();
-        assert_eq!(history.check().is_ok(), is_excused);
+        let judged = history.check().map(|summary| summary.late);
+        assert_eq!(judged.ok(), is_excused.then_some(1), "{fence} {asked}");
     }
 }
 

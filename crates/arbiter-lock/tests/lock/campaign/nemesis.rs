@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use testkit::{History, Proxy, Puppet, Pushes, Server, Traffic, WallClock, eventually};
 
@@ -12,6 +13,8 @@ use super::{LEASE, ms};
 
 pub(super) const WORKERS: usize = 8;
 
+/// How long a fault lasts at the most: some outlast every lease.
+const LONGEST_MS: u64 = 2_800;
 /// So long after a failure of connections, or of what the server knows, one may be passed over
 /// that could not look in the meantime.
 const OUT_OF_REACH: Duration = ms(4_000);
@@ -77,7 +80,7 @@ impl Fault {
 }
 
 pub(super) struct Nemesis {
-    pub(super) server: Server,
+    server: Server,
     /// Takes over when the server fails.
     replica: Option<Server>,
     proxy: Proxy,
@@ -87,9 +90,11 @@ pub(super) struct Nemesis {
     folder: PathBuf,
     history: PathBuf,
     leases_ms: &'static [u64],
-    pub(super) workers: Vec<Puppet>,
+    workers: Vec<Puppet>,
     stopped: Option<usize>,
     rng: StdRng,
+    /// The faults to come before any comes again, the next one last.
+    deck: Vec<Fault>,
     pub(super) faults: BTreeMap<Fault, u32>,
 }
 
@@ -116,6 +121,7 @@ impl Nemesis {
             workers: Vec::new(),
             stopped: None,
             rng: StdRng::seed_from_u64(seed),
+            deck: Vec::new(),
             faults: BTreeMap::new(),
         };
         if faults.contains(&Fault::Failover) {
@@ -148,16 +154,14 @@ impl Nemesis {
     pub(super) fn rage(&mut self, faults: &[Fault], time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            let first = self.rng.random_range(0..faults.len());
-            let second = (first + self.rng.random_range(1..faults.len())) % faults.len();
-            let pair = [faults[first], faults[second]];
+            let first = self.draw(faults, None);
+            let pair = [first, self.draw(faults, Some(first))];
             let from = History::now_ns();
             for fault in pair {
                 *self.faults.entry(fault).or_default() += 1;
                 self.begin(fault);
             }
-            // Some outlast every lease.
-            std::thread::sleep(ms(self.rng.random_range(100..2_800)));
+            std::thread::sleep(ms(self.rng.random_range(100..LONGEST_MS)));
             pair.into_iter().for_each(|fault| self.end(fault));
             // A short lease lapses before others have looked again, and they lose their turn with it.
             let is_short = self.leases_ms.iter().any(|lease| ms(*lease) < LEASE);
@@ -176,6 +180,16 @@ impl Nemesis {
             self.every_key_has_a_life();
             std::thread::sleep(ms(self.rng.random_range(50..700)));
         }
+    }
+
+    /// The next fault of the deck that is another than `beside`.
+    fn draw(&mut self, faults: &[Fault], beside: Option<Fault>) -> Fault {
+        if self.deck.is_empty() {
+            self.deck = faults.to_vec();
+            self.deck.shuffle(&mut self.rng);
+        }
+        let next = self.deck.iter().rposition(|fault| Some(*fault) != beside);
+        self.deck.remove(next.expect("another fault"))
     }
 
     fn begin(&mut self, fault: Fault) {
@@ -227,7 +241,7 @@ impl Nemesis {
     /// One that is stopped loses a turn that comes until it has looked again.
     fn away(&self, victim: usize, from: u64) {
         let owner = self.workers[victim].pid().to_string();
-        let to = later(from, ms(2_800) + ms(1_500));
+        let to = later(from, ms(LONGEST_MS) + ms(1_500));
         self.history().away(Some(&owner), from, to).expect("a line");
     }
 
@@ -238,12 +252,9 @@ impl Nemesis {
         let worker = &mut self.workers[victim];
         assert!(worker.is_running(), "a worker has ended by itself");
         worker.stop();
-        let history = History::open(&self.history).expect("the history");
-        history
-            .end_all_of(&worker.pid().to_string())
-            .expect("its lines");
-        worker.kill();
-        self.workers[victim] = self.worker();
+        let owner = worker.pid().to_string();
+        self.history().end_all_of(&owner).expect("its lines");
+        self.workers[victim] = self.worker(); // the old one is killed with its value
     }
 
     fn step_clock(&mut self, most: i64) {
