@@ -117,21 +117,21 @@ impl Worker {
         let lease = self.leases[rand::random_range(0..self.leases.len())];
         let lock = ["a", "b"][dice(2) as usize];
         let lock = self.client.lock(lock).lease_time(lease).wait_timeout(WAIT);
-        let of_both = self.client.rw_lock("rw").lease_time(lease);
-        let of_both = of_both.wait_timeout(WAIT);
-        let some = self.client.semaphore("permits", PERMITS);
-        let some = some.lease_time(lease).wait_timeout(WAIT);
+        let rw_lock = self.client.rw_lock("rw").lease_time(lease);
+        let rw_lock = rw_lock.wait_timeout(WAIT);
+        let semaphore = self.client.semaphore("permits", PERMITS);
+        let semaphore = semaphore.lease_time(lease).wait_timeout(WAIT);
         let weight = 1 + dice(2);
         let [reader, part] = [(1, u64::MAX), (weight.into(), PERMITS.into())]
             .map(|(weight, limit)| Share::Part { weight, limit });
         let (guard, share) = match dice(9) {
             0..3 => (lock.acquire().await.map(Some), Share::Alone),
             3 => (lock.try_acquire().await, Share::Alone),
-            4 => (of_both.write().await.map(Some), Share::Alone),
-            5 => (of_both.read().await.map(Some), reader),
-            6 => (of_both.try_read().await, reader),
-            7 => (some.acquire_many(weight).await.map(Some), part),
-            _ => (some.try_acquire_many(weight).await, part),
+            4 => (rw_lock.write().await.map(Some), Share::Alone),
+            5 => (rw_lock.read().await.map(Some), reader),
+            6 => (rw_lock.try_read().await, reader),
+            7 => (semaphore.acquire_many(weight).await.map(Some), part),
+            _ => (semaphore.try_acquire_many(weight).await, part),
         };
         Ok(guard?.map(|guard| (guard, share)))
     }
