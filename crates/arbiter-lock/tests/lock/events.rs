@@ -5,15 +5,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arbiter_lock::{Client, Event, Level, LostReason};
-use testkit::{Server, eventually_async};
+use testkit::{Proxy, Server, Traffic, eventually_async};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What was told of each kind of event, the last of them.
+type Kinds = BTreeMap<&'static str, Vec<(Level, String)>>;
+
+/// What was told of each kind of event.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<BTreeMap<&'static str, (Level, String)>>>);
+struct Told(Arc<Mutex<Kinds>>);
+
+/// A client, and what it tells.
+async fn client(store: &str) -> (Client, Told) {
+    let told = Told::default();
+    let builder = Client::builder().store(store).logger(told.logger());
+    (builder.connect().await.unwrap(), told)
+}
 
 impl Told {
     fn logger(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
@@ -34,30 +43,34 @@ impl Told {
                 other => panic!("{other} has no test"),
             };
             let what = (event.level(), event.to_string());
-            told.0.lock().unwrap().insert(kind, what);
+            told.0.lock().unwrap().entry(kind).or_default().push(what);
         }
     }
 
+    /// The last of that kind says so.
     #[track_caller]
     fn has(&self, kind: &str, level: Level, texts: &[&str]) {
         let told = self.0.lock().unwrap();
-        let (at, text) = told.get(kind).unwrap_or_else(|| panic!("nothing {kind}"));
+        let last = told.get(kind).and_then(|told| told.last());
+        let (at, text) = last.unwrap_or_else(|| panic!("nothing {kind}"));
         assert_eq!(*at, level, "{text}");
         for part in texts {
             assert!(text.contains(part), "{text}: no {part}");
         }
     }
 
+    fn count(&self, kind: &str) -> usize {
+        self.0.lock().unwrap().get(kind).map_or(0, Vec::len)
+    }
+
     fn heard(&self, kind: &str) -> bool {
-        self.0.lock().unwrap().contains_key(kind)
+        0 < self.count(kind)
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end() {
-    let told = Told::default();
-    let builder = Client::builder().store("memory:").logger(told.logger());
-    let client = builder.connect().await.unwrap();
+    let (client, told) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(3_000));
     let guard = lock.acquire().await.unwrap();
     let fence = guard.fence().to_string();
@@ -87,7 +100,7 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
     );
     told.has("lost", Level::Error, &["'l'", &fence, "did not answer"]);
     assert!(!told.heard("left behind"));
-    // Until a lease and a minute later, and the last command's time.
+    // Virtual time: until a lease and a minute later, and the last command's time.
     tokio::time::sleep(ms(62_000)).await;
     assert!(!told.heard("left behind"));
     tokio::time::sleep(ms(4_000)).await;
@@ -100,22 +113,14 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush() {
-    let failed = Arc::new(Mutex::new(0));
-    let count = failed.clone();
-    let logger = move |event: &Event<'_>| {
-        if let Event::RenewalFailed { .. } = event {
-            *count.lock().unwrap() += 1;
-        }
-    };
-    let builder = Client::builder().store("memory:").logger(logger);
-    let client = builder.connect().await.unwrap();
+    let (client, told) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(6_000));
     let guard = lock.acquire().await.unwrap();
     client.testing().go_silent();
     assert_eq!(guard.lost().await, LostReason::Unreachable);
     // The first is due after two seconds; each is given a third of what is left, and a tenth of
     // that passes before the next.
-    let failed = *failed.lock().unwrap();
+    let failed = told.count("renewal failed");
     assert!((7..30).contains(&failed), "{failed}");
 }
 
@@ -141,9 +146,8 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
 
 #[tokio::test(start_paused = true)]
 async fn a_writer_waits_for_its_own_client_only_where_that_reads_the_same_name() {
-    let (told, store) = (Told::default(), "memory:waits-for-itself");
-    let builder = Client::builder().store(store).logger(told.logger());
-    let client = builder.connect().await.unwrap();
+    let store = "memory:waits-for-itself";
+    let (client, told) = client(store).await;
     let other = Client::connect(store).await.unwrap();
     let mine = client.rw_lock("mine").read().await.unwrap();
     let theirs = other.rw_lock("theirs").read().await.unwrap();
@@ -157,9 +161,7 @@ async fn a_writer_waits_for_its_own_client_only_where_that_reads_the_same_name()
 
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_end_is_not_recorded_tells_of_it() {
-    let told = Told::default();
-    let builder = Client::builder().store("memory:").logger(told.logger());
-    let client = builder.connect().await.unwrap();
+    let (client, told) = client("memory:").await;
     let job = client.once("job").every(Duration::from_secs(60));
     let testing = client.testing();
     let ran = job.run(|_| async move {
@@ -167,7 +169,6 @@ async fn a_run_whose_end_is_not_recorded_tells_of_it() {
         Ok::<(), arbiter_lock::Error>(())
     });
     let _ = ran.await;
-    tokio::time::sleep(Duration::from_secs(200)).await;
     told.has(
         "end not recorded",
         Level::Warn,
@@ -177,15 +178,10 @@ async fn a_run_whose_end_is_not_recorded_tells_of_it() {
 
 #[tokio::test]
 async fn a_connection_that_is_lost_is_told() {
-    let (told, mut server) = (Told::default(), Server::start());
-    let builder = Client::builder().store(&server.url()).logger(told.logger());
-    let client = builder.connect().await.unwrap();
-    let guard = client
-        .lock("l")
-        .lease_time(ms(900))
-        .acquire()
-        .await
-        .unwrap();
+    let mut server = Server::start();
+    let (client, told) = client(&server.url()).await;
+    let lock = client.lock("l").lease_time(ms(900));
+    let guard = lock.acquire().await.unwrap();
     assert!(!told.heard("disconnected"));
     server.restart();
     assert!(eventually_async(ms(3_000), || told.heard("disconnected")).await);
@@ -194,4 +190,29 @@ async fn a_connection_that_is_lost_is_told() {
     told.has("disconnected", Level::Warn, &[store, "cannot be reached"]);
     told.has("reconnected", Level::Info, &[store]);
     assert_eq!(guard.lost().await, LostReason::Deleted);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_given_up_does_not_take_the_next_with_it() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let told = Told::default();
+    let builder = Client::builder().store(&proxy.url()).logger(told.logger());
+    let client = builder.command_timeout(ms(200)).connect().await.unwrap();
+    let lock = client.lock("l");
+    proxy.set_traffic(Traffic::Silent);
+    for _ in 0..3 {
+        assert!(lock.inspect().await.unwrap_err().is_unavailable());
+    }
+    assert!(told.heard("disconnected"));
+    proxy.set_traffic(Traffic::Flowing);
+    let guard = lock.wait_timeout(ms(10_000)).acquire().await.unwrap();
+    let lock = client.lock("l");
+    for _ in 0..50 {
+        lock.inspect().await.unwrap();
+        tokio::time::sleep(ms(10)).await;
+    }
+    guard.release().await.unwrap();
+    let counts = ["disconnected", "reconnected"].map(|kind| told.count(kind));
+    assert_eq!(counts, [1, 1]);
 }

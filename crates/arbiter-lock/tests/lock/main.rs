@@ -29,6 +29,7 @@ mod session;
 mod sharing;
 mod simulation;
 mod stress;
+mod unpolled;
 
 /// A runtime of the test's own, with one thread.
 fn one_worker() -> tokio::runtime::Runtime {

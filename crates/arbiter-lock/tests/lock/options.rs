@@ -462,21 +462,3 @@ fn the_blocking_forms_need_no_runtime() {
     assert!(is_told(guard.blocking_refresh()));
     assert!(is_told(guard.blocking_downgrade()));
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_try_passes_over_all_who_wait_and_have_died_however_many() {
-    let client = Client::in_memory();
-    let lock = client.lock("l");
-    let lapsing = lock.clone().lease_time(ms(1_000)).watchdog(false);
-    let lapsing = lapsing.acquire().await.unwrap();
-    let waiters = std::iter::repeat_with(|| lock.clone()).take(100);
-    let mut stopped: Vec<_> = waiters
-        .map(|lock| Box::pin(async move { lock.acquire().await }))
-        .collect();
-    for waiter in &mut stopped {
-        assert!(tokio::time::timeout(ms(1), waiter).await.is_err());
-    }
-    tokio::time::sleep(ms(5_000)).await; // nobody polls them
-    assert!(lock.try_acquire().await.unwrap().is_some());
-    assert!(!lapsing.is_held());
-}

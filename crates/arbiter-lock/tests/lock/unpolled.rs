@@ -1,0 +1,80 @@
+//! Waiters that nobody polls for a while, on virtual time: they lose their turn, and nobody else
+//! loses theirs. And a grant that is heard before a silence.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use arbiter_lock::{Client, Error, Guard, Lock, LostReason};
+use tokio::time::{Instant, sleep, timeout};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Result<Guard, Error>>>>;
+
+/// Waiters that have queued, and are polled no more.
+async fn unpolled(lock: &Lock, count: usize) -> Vec<Waiting> {
+    let mut waiters: Vec<Waiting> = Vec::new();
+    for _ in 0..count {
+        let lock = lock.clone();
+        let mut waiter: Waiting = Box::pin(async move { lock.acquire().await });
+        assert!(timeout(ms(1), &mut waiter).await.is_err());
+        waiters.push(waiter);
+    }
+    waiters
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_passes_over_all_who_wait_and_have_died_however_many() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let lapsing = lock.clone().lease_time(ms(1_000)).watchdog(false);
+    let lapsing = lapsing.acquire().await.unwrap();
+    let _dead = unpolled(&lock, 100).await;
+    lapsing.lost().await;
+    sleep(ms(3_000)).await; // virtual time: they have not looked for as long
+    assert!(lock.try_acquire().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_comes_late_hands_over_past_all_who_have_died() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let _dead = unpolled(&lock, 40).await;
+    let live = tokio::spawn(async move { lock.acquire().await });
+    sleep(ms(3_000)).await; // virtual time, in which only the live one looks
+    client.testing().go_silent();
+    drop(guard); // the keeper ends it when the store answers
+    sleep(ms(10)).await;
+    client.testing().answer();
+    let granted = timeout(ms(100), live).await;
+    drop(granted.expect("not at its own look").unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_slept_through_its_grant_is_granted_anew() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let waiter = unpolled(&lock, 1).await.remove(0);
+    drop(guard);
+    tokio::time::advance(ms(2_500)).await; // its first life lapses
+    let granted = timeout(ms(3_000), waiter).await;
+    assert!(granted.expect("at its next look").unwrap().is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
+    let client = Client::in_memory();
+    let lock = client.lock("l");
+    let guard = lock.acquire().await.unwrap();
+    let waiter = unpolled(&lock, 1).await.remove(0);
+    drop(guard); // it hands over at once
+    client.testing().go_silent();
+    let granted = timeout(ms(100), waiter).await.expect("at once").unwrap();
+    let begun = Instant::now();
+    assert_eq!(granted.lost().await, LostReason::Unreachable);
+    assert!(begun.elapsed() < ms(2_000));
+}
