@@ -1,7 +1,8 @@
 //! A client: what it believes, and what it has yet to end.
 
+use crate::FIRST_LIFE;
 use crate::message::Message;
-use crate::requests::Request;
+use crate::requests::{Request, Requests};
 use crate::rule::{Rule, Rules};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +85,28 @@ impl Client {
             if ending.left == 0 || ending.repeated && knows_repeats {
                 (ending.left, ending.freed) = (0, false);
             }
+        }
+    }
+
+    pub(crate) fn waits_for(&self, of: Request) -> bool {
+        matches!(self.phase, Phase::Waiting(waiting) if waiting.of == of)
+    }
+
+    /// Forgets that an acquire is unanswered, if none is under way any more, and what only RETRY is
+    /// about. A time is of no account from a first life on: none longer is pushed.
+    pub(crate) fn forget_unanswered(&mut self, acquired: Requests, unheard: Requests) {
+        match &mut self.phase {
+            Phase::Idle => {}
+            Phase::Waiting(waiting) => {
+                waiting.unanswered &= unheard.contains(waiting.of);
+                waiting.first = waiting.first.min(FIRST_LIFE);
+                waiting.lag = waiting.lag.map(|lag| lag.min(FIRST_LIFE));
+            }
+            Phase::Holding(holding) => holding.unanswered &= unheard.contains(holding.of),
+        }
+        for ending in &mut self.ends {
+            ending.tombstone &= acquired.contains(ending.of);
+            (ending.left, ending.repeated, ending.freed) = (0, false, false);
         }
     }
 

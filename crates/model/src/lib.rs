@@ -38,11 +38,22 @@ pub struct Protocol {
     pub bounds: Bounds,
     /// Which rules are kept.
     pub rules: Rules,
-    /// Whether states are taken for the same that differ only in which client is which, and in how
-    /// high all fences are: far fewer, but the way to one cannot be told.
-    pub is_folded: bool,
+    /// Which states are taken for the same.
+    pub form: Form,
     /// What is not looked at, so that the search goes on to what it leads to.
     pub ignored: Option<Invariant>,
+}
+
+/// Which states are taken for the same: the fewer there are, the farther a search comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// None. Only then can the way to a state be told.
+    Whole,
+    /// Those that differ only in which client is which, and in how high all fences are.
+    Folded,
+    /// Those as well that differ only in what has yet to come, and comes to the same now. That
+    /// holds as long as all rules are kept.
+    Settled,
 }
 
 /// What must hold.
@@ -124,14 +135,18 @@ impl Model for Protocol {
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if self.violated(world).is_none() {
-            world.actions(&self.bounds, actions);
+            world.actions(self, actions);
         }
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut next = world.clone();
         next.take(self.rules, action);
-        Some(if self.is_folded { next.fold() } else { next })
+        Some(match self.form {
+            Form::Whole => next,
+            Form::Folded => next.fold(),
+            Form::Settled => next.settle(self.rules).fold(),
+        })
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -2,10 +2,11 @@
 //!
 //! With the name of a rule, it tells the shortest way to what a break of it does.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use model::{Bounds, Protocol, Rule};
+use model::{Bounds, Protocol, Rule, Searched};
 
 fn main() -> ExitCode {
     let is_sound = match std::env::args().nth(1) {
@@ -29,17 +30,13 @@ fn search_all() -> bool {
     let mut is_sound = true;
     println!("states, steps to the farthest, seconds");
     for bounds in Bounds::SHORT.into_iter().chain(Bounds::LONG) {
-        let begun = Instant::now();
-        let searched = Protocol::kept(bounds).search();
-        let seconds = begun.elapsed().as_secs();
-        println!(
-            "{:>11} {:>3} {seconds:>4} s  {bounds}",
-            searched.states, searched.depth
-        );
-        if let Some(violation) = searched.violation {
-            println!("            {violation}");
-            is_sound = false;
-        }
+        let of = Protocol::kept(bounds);
+        is_sound &= report(&bounds, || of.clone().search());
+        is_sound &= report(&"compared with the settled", || of.compare_with_settled());
+    }
+    for bounds in Bounds::WIDE {
+        let of = Protocol::kept(bounds).settled();
+        is_sound &= report(&format!("settled: {bounds}"), || of.search());
     }
     for rule in Rule::ALL {
         let searched = Protocol::with_broken(rule).search();
@@ -52,6 +49,18 @@ fn search_all() -> bool {
         }
     }
     is_sound
+}
+
+fn report(what: &dyn Display, search: impl FnOnce() -> Searched) -> bool {
+    let begun = Instant::now();
+    let searched = search();
+    let seconds = begun.elapsed().as_secs();
+    let Searched { states, depth, .. } = searched;
+    println!("{states:>11} {depth:>3} {seconds:>4} s  {what}");
+    if let Some(violation) = &searched.violation {
+        println!("            {violation}");
+    }
+    searched.is_complete
 }
 
 fn tell(rule: Rule) -> bool {

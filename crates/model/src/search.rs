@@ -1,11 +1,12 @@
 //! The search itself.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use stateright::{Checker as _, HasDiscoveries, Model as _};
+use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
-use crate::world::Action;
-use crate::{Bounds, Invariant, Protocol, Rule, Rules};
+use crate::world::{Action, World};
+use crate::{Bounds, Form, Invariant, Protocol, Rule, Rules};
 
 /// What a search has come to.
 #[derive(Clone, Debug)]
@@ -42,8 +43,17 @@ impl Protocol {
         Self {
             bounds,
             rules: Rules { broken: None },
-            is_folded: true,
+            form: Form::Folded,
             ignored: None,
+        }
+    }
+
+    /// The same, with all settled that can be.
+    #[must_use]
+    pub const fn settled(self) -> Self {
+        Self {
+            form: Form::Settled,
+            ..self
         }
     }
 
@@ -53,7 +63,7 @@ impl Protocol {
         Self {
             bounds: Bounds::against(rule),
             rules: Rules { broken: Some(rule) },
-            is_folded: false,
+            form: Form::Whole,
             ignored: None,
         }
     }
@@ -85,25 +95,86 @@ impl Protocol {
     /// Searches through all that fewer steps than that can come to.
     fn search_below(&self, steps: usize) -> Searched {
         // One thread alone always finds the same way.
-        let threads = if self.rules.broken.is_none() {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        } else {
-            1
-        };
-        let builder = self.clone().checker().threads(threads);
-        let checker = builder
-            .target_max_depth(steps.saturating_add(1))
-            .finish_when(HasDiscoveries::AnyFailures)
-            .spawn_bfs()
-            .join();
-        let found = checker.discoveries().into_iter();
-        let found = found.map(|(invariant, path)| (path.into_actions(), invariant));
-        let found = found.min_by_key(|(actions, invariant)| (actions.len(), *invariant));
-        Searched {
-            states: checker.unique_state_count(),
-            depth: checker.max_depth(),
-            is_complete: checker.is_done() && found.is_none(),
-            violation: found.map(|(actions, invariant)| Violation { invariant, actions }),
+        let is_told = self.form == Form::Whole;
+        search(self.clone(), if is_told { 1 } else { threads() }, steps)
+    }
+
+    /// Searches through all that can happen, and demands of each state that it settles to what the
+    /// settled search visits as well: if so, COVER holds.
+    #[must_use]
+    pub fn compare_with_settled(self) -> Searched {
+        let settled = self.clone().settled().all();
+        search(Compared { of: self, settled }, threads(), usize::MAX)
+    }
+
+    /// All states.
+    fn all(&self) -> HashSet<World> {
+        let mut from = self.init_states();
+        let mut all: HashSet<World> = from.iter().cloned().collect();
+        while let Some(world) = from.pop() {
+            for next in self.next_states(&world) {
+                if all.insert(next.clone()) {
+                    from.push(next);
+                }
+            }
         }
+        all
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn search<M>(model: M, threads: usize, steps: usize) -> Searched
+where
+    M: Model<State = World, Action = Action> + Send + Sync + 'static,
+{
+    let checker = model
+        .checker()
+        .threads(threads)
+        .target_max_depth(steps.saturating_add(1))
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    let found = checker.discoveries().into_iter();
+    let found = found.map(|(invariant, path)| (path.into_actions(), invariant));
+    let found = found.min_by_key(|(actions, invariant)| (actions.len(), *invariant));
+    Searched {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        is_complete: checker.is_done() && found.is_none(),
+        violation: found.map(|(actions, invariant)| Violation { invariant, actions }),
+    }
+}
+
+/// All that can happen, and what the settled search visits.
+struct Compared {
+    of: Protocol,
+    settled: HashSet<World>,
+}
+
+impl Model for Compared {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        self.of.init_states()
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        self.of.actions(world, actions);
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        self.of.next_state(world, action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let is_covered = |it: &Self, world: &World| {
+            let settlements = world.settlements(it.of.rules, it.of.bounds.faults);
+            settlements.iter().any(|it_is| it.settled.contains(it_is))
+        };
+        vec![Property::always("COVER", is_covered)]
     }
 }

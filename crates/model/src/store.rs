@@ -112,6 +112,25 @@ impl Store {
         }
     }
 
+    pub(crate) fn is_ended(&self, of: Request) -> bool {
+        self.tombstones.contains(of)
+    }
+
+    pub(crate) fn stands(&self, fence: u8) -> bool {
+        self.hold.is_some_and(|hold| hold.fence == fence)
+    }
+
+    pub(crate) fn forget_marks(&mut self, is_kept: impl Fn(Request) -> bool) {
+        self.marks.retain(is_kept);
+    }
+
+    /// If no hold can lapse any more, nobody can fall below the floor.
+    pub(crate) fn forget_the_last_grant(&mut self) {
+        for waiter in &mut self.queue {
+            waiter.since_grant = true;
+        }
+    }
+
     /// Forgets notes of requests that nothing is about any more.
     pub(crate) fn forget_notes(&mut self, is_alive: impl Fn(Request) -> bool) {
         self.marks.retain(&is_alive);
@@ -163,9 +182,7 @@ impl Store {
 impl Step<'_> {
     pub(crate) fn acquire(mut self, of: Request, ticket: bool, tries: bool) -> Answer<Acquired> {
         if self.store.tombstones.contains(of) {
-            if self.store.hold.is_none() {
-                self.hand_over(None);
-            }
+            self.hand_over_if_free();
             return self.answer(Acquired::Ended);
         }
         let is_queued = self.store.queue.iter().any(|waiter| waiter.of == of);
@@ -195,10 +212,14 @@ impl Step<'_> {
         }
     }
 
+    /// Somebody else looks at the lock.
+    pub(crate) fn come_by(mut self) -> Answer<()> {
+        self.hand_over_if_free();
+        self.answer(())
+    }
+
     fn try_busy(mut self, of: Request) -> Answer<Acquired> {
-        if self.store.hold.is_none() {
-            self.hand_over(None);
-        }
+        self.hand_over_if_free();
         if self.store.hold.is_none() {
             let hold = self.grant(of, LEASE);
             return self.answer(Acquired::Granted(hold));
@@ -249,9 +270,7 @@ impl Step<'_> {
         if tombstone && self.rules.keep(Rule::Tombstones) {
             store.tombstones.insert(of);
         }
-        if store.hold.is_none() {
-            self.hand_over(None);
-        }
+        self.hand_over_if_free();
         self.answer(held || waited)
     }
 
@@ -276,6 +295,12 @@ impl Step<'_> {
         (waiter.looked <= LIVE || !self.rules.keep(Rule::TheSilentArePassedOver))
             && (!waiter.is_below_floor || !self.rules.keep(Rule::TheFloor))
             && ((self.listens)(waiter.of) || !self.rules.keep(Rule::ListenersAreAsked))
+    }
+
+    fn hand_over_if_free(&mut self) {
+        if self.store.hold.is_none() {
+            self.hand_over(None);
+        }
     }
 
     /// Grants the first live waiter; `by` looks, and hears of it by the answer.

@@ -2,13 +2,14 @@
 
 mod arrival;
 mod fold;
+mod settle;
 
 use crate::client::{Client, Ending, Phase, Waiting};
 use crate::message::Message;
 use crate::requests::{Request, Requests};
 use crate::rule::{Rule, Rules};
 use crate::store::Store;
-use crate::{Bounds, Invariant, LEASE};
+use crate::{Bounds, Form, Invariant, LEASE, Protocol};
 
 /// How often each kind of fault may happen yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,10 +51,14 @@ pub enum Action {
     Die(u8),
     /// A message arrives.
     Deliver(u8, Message),
+    /// A grant is heard of when it is too old to be believed.
+    Miss(u8, Message),
     /// A question is given up.
     Lose(u8, Message),
     /// A message is sent twice.
     Double(u8, Message),
+    /// Somebody else looks at the lock, and does not want it.
+    ComeBy,
     /// An operator deletes the key.
     Delete,
     /// A tick passes.
@@ -93,7 +98,7 @@ impl World {
             _ => None,
         });
         let believed = believed.filter(|fence| !self.outside.contains(fence));
-        let stands = |fence| self.store.hold().is_some_and(|hold| hold.fence == fence);
+        let stands = |fence| self.store.stands(fence);
         let is_mutex = believed.clone().count() <= 1;
         let is_lost = believed.clone().all(stands);
         let is_clean = !self.store.any(|of| self.finished.contains(of));
@@ -106,17 +111,24 @@ impl World {
         found.into_iter().flatten()
     }
 
-    pub(crate) fn actions(&self, bounds: &Bounds, actions: &mut Vec<Action>) {
+    pub(crate) fn actions(&self, of: &Protocol, actions: &mut Vec<Action>) {
+        if of.form == Form::Settled {
+            if let Some(of_grant) = self.actions_on_grant() {
+                actions.extend(of_grant);
+                return;
+            }
+            actions.extend(self.store.hold().is_none().then_some(Action::ComeBy));
+        }
         for (client, it) in (0..).zip(&self.clients) {
             if !it.is_dead {
-                self.actions_of(client, it, bounds, actions);
+                self.actions_of(client, it, &of.bounds, actions);
             }
         }
         for (n, message) in (0..).zip(&self.under_way) {
             if 0 < n && self.under_way[usize::from(n) - 1] == *message {
                 continue;
             }
-            self.fates(n, *message, actions);
+            self.fates(of.form, n, *message, actions);
         }
         if 0 < self.left.deletions && self.store.hold().is_some() {
             actions.push(Action::Delete);
@@ -161,8 +173,11 @@ impl World {
         }
     }
 
-    fn fates(&self, n: u8, message: Message, actions: &mut Vec<Action>) {
+    fn fates(&self, form: Form, n: u8, message: Message, actions: &mut Vec<Action>) {
         actions.push(Action::Deliver(n, message));
+        if form == Form::Settled && matches!(message, Message::End { .. }) {
+            return;
+        }
         let heard = message.clone().heard().is_some_and(|heard| *heard);
         if 0 < self.left.losses && heard {
             actions.push(Action::Lose(n, message));
@@ -192,6 +207,10 @@ impl World {
                 let message = self.under_way.remove(n.into());
                 self.deliver(rules, message);
             }
+            Action::Miss(n, _) => {
+                let message = self.under_way.remove(n.into());
+                self.miss(message);
+            }
             Action::Lose(n, _) => {
                 self.left.losses -= 1;
                 let mut message = self.under_way.remove(n.into());
@@ -202,6 +221,7 @@ impl World {
                 self.under_way.push(message);
             }
             Action::Double(n, _) => self.double(rules, n),
+            Action::ComeBy => self.step(rules, |step| step.come_by()),
             Action::Delete => {
                 self.left.deletions -= 1;
                 let deleted = self.store.delete().map(|hold| hold.fence);

@@ -14,6 +14,33 @@ fn no_promise_is_broken_whatever_happens_within_the_short_bounds() {
 }
 
 #[test]
+fn whatever_happens_settles_to_what_the_settled_search_visits() {
+    for bounds in Bounds::SHORT {
+        let compared = Protocol::kept(bounds).compare_with_settled();
+        assert_eq!(compared.violation, None, "{bounds}");
+        assert!(compared.is_complete, "{bounds}");
+        assert!(20_000 < compared.states, "{bounds}: {}", compared.states);
+    }
+}
+
+#[test]
+fn the_settled_search_finds_the_break_of_any_rule_that_it_does_not_rest_on() {
+    for rule in Rule::ALL {
+        let searched = Protocol::with_broken(rule).settled().search();
+        let rests_on_it = matches!(
+            rule,
+            Rule::DeadlineFromTheSend
+                | Rule::FencesAreRemembered
+                | Rule::RenewalsNameTheFence
+                | Rule::RenewalsMakeNothing
+                | Rule::EndsAreRepeated
+                | Rule::OwnRepeatsAreKnown
+        );
+        assert_eq!(searched.violation.is_none(), rests_on_it, "{rule:?}");
+    }
+}
+
+#[test]
 fn the_break_of_any_rule_is_found() {
     for rule in Rule::ALL {
         let searched = Protocol::with_broken(rule).search();

@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    fn step<T>(
+    pub(super) fn step<T>(
         &mut self,
         rules: Rules,
         take: impl FnOnce(Step<'_>) -> crate::store::Answer<T>,
@@ -165,6 +165,14 @@ impl World {
         let is_told_lost = !ended && !repeated && 0 < ending.left;
         if is_told_lost && ending.freed {
             self.store.violated.get_or_insert(Invariant::Retry);
+        }
+    }
+
+    /// Hears of a grant that is too old.
+    pub(super) fn miss(&mut self, message: Message) {
+        let it = &mut self.clients[usize::from(message.of().client)];
+        if let (Message::Granted { .. }, Phase::Waiting(waiting)) = (message, &mut it.phase) {
+            waiting.asked = false;
         }
     }
 
