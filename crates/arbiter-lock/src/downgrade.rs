@@ -62,7 +62,6 @@ impl Grip {
             let said = link.downgrade(&state.renewal(), Duration::MAX).await?;
             if let Downgraded::Downgraded { life_ms } = said.reply {
                 state.confirm(sent, Duration::from_millis(life_ms));
-                self.inner.keeper.reschedule(state);
             }
             if !said.again {
                 return Ok(said.reply);

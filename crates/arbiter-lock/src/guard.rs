@@ -226,7 +226,6 @@ impl Grip {
         match answer {
             Ok(Ok(Some(Renewed::Renewed { life_ms }))) => {
                 state.confirm(sent, Duration::from_millis(life_ms));
-                self.inner.keeper.reschedule(state);
                 state.over().map_or(Ok(()), lost)
             }
             Ok(Ok(Some(other))) => lost(state.give_up(LostReason::of(other))),

@@ -89,13 +89,6 @@ impl Keeper {
         self.shared.table().shares(name)
     }
 
-    /// Looks at the hold anew, after a renewal that the keeper did not make.
-    pub(crate) fn reschedule(&self, hold: &HoldState) {
-        self.shared
-            .table()
-            .reschedule(hold, self.shared.clock.now());
-    }
-
     /// Whether anything is held, or an end that was posted is unfinished.
     pub(crate) fn is_busy(&self) -> bool {
         let table = self.shared.table();

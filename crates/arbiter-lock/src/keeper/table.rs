@@ -217,3 +217,107 @@ fn due_of(hold: &HoldState, now: Duration) -> Duration {
         Next::Renew | Next::Lost => now,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Client, Guard};
+
+    /// Holds of a lease of that many seconds, made now, which their own keeper forgets.
+    async fn holds(client: &Client, seconds: u64, count: usize) -> Vec<Guard> {
+        let mut guards = Vec::new();
+        for n in 0..count {
+            let lock = client.lock(&format!("{seconds} {n}"));
+            let lock = lock.lease_time(Duration::from_secs(seconds));
+            guards.push(lock.acquire().await.unwrap());
+            client.inner.keeper.forget(&guards[n].hold().state);
+        }
+        guards
+    }
+
+    fn add(table: &mut Table, guard: &Guard) -> bool {
+        let hold = guard.hold().state.clone();
+        table.add(hold, guard.inner().clock.now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_hold_that_is_due_before_all_others_wakes_the_keeper_up() {
+        let client = Client::in_memory();
+        let mut table = Table::default();
+        let guards = holds(&client, 30, 2).await;
+        let plan = table.plan(client.inner.clock.now(), true);
+        assert!(
+            add(&mut table, &guards[0]),
+            "nothing was due ({:?})",
+            plan.wake
+        );
+        let plan = table.plan(client.inner.clock.now(), true);
+        assert!(!add(&mut table, &guards[1]), "due at {:?}", plan.wake);
+        assert!(add(&mut table, &holds(&client, 3, 1).await[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_renews_a_batch_and_those_with_the_least_life_first() {
+        let client = Client::in_memory();
+        let mut table = Table::default();
+        let long = holds(&client, 30, BATCH).await;
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let short = holds(&client, 3, 2).await;
+        for guard in long.iter().chain(&short) {
+            add(&mut table, guard);
+        }
+        tokio::time::advance(Duration::from_millis(1_500)).await;
+        let now = client.inner.clock.now();
+        assert!(table.plan(now, false).batch.is_empty());
+        let batch = table.plan(now, true).batch;
+        assert_eq!(batch.len(), BATCH);
+        assert_eq!(&batch[1].name.as_str()[..2], "3 ");
+        assert_eq!(table.plan(now, true).batch.len(), 2);
+        assert!(table.plan(now, true).batch.is_empty());
+    }
+
+    fn order(guard: &Guard) -> Order {
+        let hold = &guard.hold().state;
+        Order {
+            name: hold.name.clone(),
+            request: hold.request.clone(),
+            tombstone: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_is_over_once_the_client_is_gone_and_nothing_is_held_or_open() {
+        let client = Client::in_memory();
+        let guard = holds(&client, 30, 1).await.remove(0);
+        let mut table = Table::default();
+        let is_over = |table: &mut Table| table.plan(Duration::ZERO, true).is_over;
+        assert!(!is_over(&mut table), "the client is there");
+        add(&mut table, &guard);
+        table.post(order(&guard));
+        table.close();
+        assert!(!is_over(&mut table), "held and open");
+        table.remove(guard.owner());
+        assert!(!is_over(&mut table), "open");
+        table.finished(None);
+        assert!(is_over(&mut table));
+        add(&mut table, &guard);
+        assert!(!is_over(&mut table), "held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_is_open_from_its_posting_until_it_is_finished() {
+        let client = Client::in_memory();
+        let guard = client.lock("l").acquire().await.unwrap();
+        let mut table = Table::default();
+        assert!(!table.has_orders());
+        table.post(order(&guard));
+        assert!(table.has_orders(), "posted");
+        let order = table.plan(Duration::ZERO, true).orders.pop();
+        assert!(table.has_orders(), "taken");
+        table.finished(order);
+        assert!(table.has_orders(), "left to the next");
+        assert_eq!(table.plan(Duration::ZERO, true).orders.len(), 1);
+        table.finished(None);
+        assert!(!table.has_orders(), "finished");
+    }
+}

@@ -238,7 +238,9 @@ impl Drop for Attempt {
 mod tests {
     use std::time::Duration;
 
-    use crate::Client;
+    use testkit::{Server, unique_name};
+
+    use crate::{Client, Guard};
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_over_is_registered_no_more() {
@@ -250,5 +252,43 @@ mod tests {
         assert!(lock.try_acquire().await.unwrap().is_none());
         assert_eq!(client.inner.link().registry().len(), 0);
         drop(guard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_acquire_without_an_answer_has_its_end_leave_a_tombstone() {
+        let client = Client::in_memory();
+        let lock = client.lock("l");
+        let leaves_one = |guard: &Guard| guard.hold().state.tombstone;
+        let first = lock.acquire().await.unwrap();
+        assert!(!leaves_one(&first), "granted at once");
+        let waiter = tokio::spawn({
+            let lock = lock.clone();
+            async move { lock.acquire().await.unwrap() }
+        });
+        tokio::time::sleep(Duration::from_secs(3)).await; // it looks again and again
+        drop(first);
+        let second = waiter.await.unwrap();
+        assert!(!leaves_one(&second), "granted after some looks");
+        drop(second);
+        client.testing().go_silent();
+        let waiter = tokio::spawn(async move { lock.acquire().await.unwrap() });
+        tokio::time::sleep(Duration::from_secs(8)).await; // until the first look is given up
+        client.testing().answer();
+        assert!(
+            leaves_one(&waiter.await.unwrap()),
+            "granted after a silence"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_the_store_refused_to_do_has_nothing_to_end() {
+        let server = Server::start();
+        let client = Client::connect(&server.url()).await.unwrap();
+        let name = unique_name();
+        server.call(&["SET", &format!("arbiter:{name}"), "somebody's data"]);
+        client.lock(&name).try_acquire().await.unwrap_err();
+        assert!(!client.inner.keeper.is_busy());
+        client.lock(&name).acquire().await.unwrap_err();
+        assert!(!client.inner.keeper.is_busy());
     }
 }

@@ -5,6 +5,7 @@
 
 mod age;
 mod attempt;
+mod pause;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use arbiter_lock_core::{
 use age::GrantAge;
 use attempt::Attempt;
 pub(crate) use attempt::News;
+use pause::until_next_look;
 
 use crate::chance;
 use crate::client::Inner;
@@ -25,10 +27,6 @@ use crate::hold::{Belief, HoldState};
 use crate::options::{Options, Patience};
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
-
-/// How often the head of the queue looks while the holder is foreign: a foreign release
-/// announces nothing.
-const FOREIGN_LOOK: Duration = Duration::from_millis(50);
 
 /// A store that was given less time than this for its answer is not silent.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
@@ -245,33 +243,14 @@ impl Waiting {
             } => {
                 self.ticket = Some(ticket);
                 self.age.saw(sent, said.at, self.attempt.clock.now());
-                let pause = self.pause(place, holder.as_ref());
+                let first_life = self.attempt.options.first_life();
+                let pause = until_next_look(first_life, place, holder.as_ref(), chance::draw());
                 self.stands_behind(holder, place, said.at, was_silent);
                 Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
             }
             Acquired::Refused(refusal) => Err(self.attempt.refused(refusal)),
             Acquired::Ended => Err(self.attempt.store_error(ended())),
         }
-    }
-
-    /// How long until the next look.
-    fn pause(&self, place: u64, holder: Option<&HolderView>) -> Duration {
-        let mean =
-            Duration::from_millis(LOOK_INTERVAL_MS).min(self.attempt.options.first_life() / 2);
-        let jittered = mean.mul_f64(0.9 + 0.2 * chance::draw::<f64>());
-        let (1, Some(holder)) = (place, holder) else {
-            return jittered;
-        };
-        // A life lasts to the end of its last millisecond.
-        let lapse = holder
-            .remaining_ms
-            .map_or(jittered, |ms| Duration::from_millis(ms.saturating_add(1)));
-        let foreign = if holder.fence.is_none() {
-            FOREIGN_LOOK
-        } else {
-            jittered
-        };
-        jittered.min(lapse).min(foreign)
     }
 
     /// Remembers who stands in the way, and tells when that has changed, or is known again.

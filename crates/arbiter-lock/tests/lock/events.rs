@@ -145,10 +145,14 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_waits_for_its_own_client_only_where_that_reads_the_same_name() {
+async fn one_waits_for_its_own_client_only_where_that_holds_or_reads_the_same_name() {
     let store = "memory:waits-for-itself";
     let (client, told) = client(store).await;
     let other = Client::connect(store).await.unwrap();
+    let taken = other.lock("taken").acquire().await.unwrap();
+    let waiter = client.lock("taken").wait_timeout(ms(100));
+    assert!(waiter.acquire().await.unwrap_err().is_contended());
+    assert!(!told.heard("waits for its own client"));
     let mine = client.rw_lock("mine").read().await.unwrap();
     let theirs = other.rw_lock("theirs").read().await.unwrap();
     for (name, is_own) in [("theirs", false), ("mine", true)] {
@@ -156,7 +160,7 @@ async fn a_writer_waits_for_its_own_client_only_where_that_reads_the_same_name()
         assert!(writer.write().await.unwrap_err().is_contended());
         assert_eq!(told.heard("waits for its own client"), is_own, "{name}");
     }
-    drop((mine, theirs));
+    drop((taken, mine, theirs));
 }
 
 #[tokio::test(start_paused = true)]

@@ -237,3 +237,14 @@ async fn a_name_costs_the_same_however_many_are_taken_with_it() {
     let at_once = begun.elapsed();
     assert!(at_once < by_few * 4, "{at_once:?}, and {by_few:?} by 500");
 }
+
+#[tokio::test]
+async fn what_is_held_shows_its_name_and_its_fence() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    let fence = format!("fence: {}", guard.fence());
+    for shown in [format!("{guard:?}"), format!("{:?}", guard.hold())] {
+        assert!(shown.contains("\"l\"") && shown.contains(&fence), "{shown}");
+    }
+    assert_eq!(format!("{:?}", guard.lost()), "Lost { name: \"l\" }");
+}

@@ -461,4 +461,5 @@ fn the_blocking_forms_need_no_runtime() {
     let is_told = |done: Result<(), Error>| done.is_err_and(|error| error.is_lost());
     assert!(is_told(guard.blocking_refresh()));
     assert!(is_told(guard.blocking_downgrade()));
+    assert!(is_told(guard.blocking_release()));
 }

@@ -78,3 +78,27 @@ async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
     assert_eq!(granted.lost().await, LostReason::Unreachable);
     assert!(begun.elapsed() < ms(2_000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_has_to_be_claimed_first_is_believed_from_the_claim_on() {
+    let client = Client::in_memory();
+    let lock = client.lock("l").lost_margin(ms(6_000));
+    let guard = lock.acquire().await.unwrap();
+    let waiter = unpolled(&lock, 1).await.remove(0);
+    drop(guard);
+    tokio::time::advance(ms(1_500)).await;
+    let granted = waiter.await.unwrap();
+    assert!(ms(23_900) < granted.remaining(), "{granted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_what_is_over_is_not_repeated_but_looked_for_anew() {
+    let client = Client::in_memory();
+    let lock = client.lock("l").lost_margin(ms(6_000));
+    let guard = lock.acquire().await.unwrap();
+    let waiter = unpolled(&lock, 1).await.remove(0);
+    drop(guard);
+    client.testing().lapse("l");
+    let granted = timeout(ms(10), waiter).await.expect("at once").unwrap();
+    assert!(granted.is_held());
+}
