@@ -238,7 +238,7 @@ impl Drop for Attempt {
 mod tests {
     use std::time::Duration;
 
-    use testkit::{Server, unique_name};
+    use testkit::{Server, eventually_async, unique_name};
 
     use crate::{Client, Guard};
 
@@ -290,5 +290,18 @@ mod tests {
         assert!(!client.inner.keeper.is_busy());
         client.lock(&name).acquire().await.unwrap_err();
         assert!(!client.inner.keeper.is_busy());
+    }
+    #[tokio::test]
+    async fn a_waiter_that_has_all_its_answers_leaves_no_key_when_it_gives_up() {
+        let server = Server::start();
+        let client = Client::connect(&server.url()).await.unwrap();
+        let lock = client.lock(&unique_name());
+        let guard = lock.acquire().await.unwrap();
+        let keys = || format!("{:?}", server.call(&["KEYS", "*"]));
+        let before = keys();
+        let waiter = lock.wait_timeout(Duration::from_millis(200));
+        assert!(waiter.acquire().await.unwrap_err().is_contended());
+        assert!(eventually_async(Duration::from_secs(2), || keys() == before).await);
+        drop(guard);
     }
 }
