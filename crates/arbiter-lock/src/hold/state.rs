@@ -256,7 +256,6 @@ impl Life {
 
     fn next(&self, now: Duration) -> Next {
         match self.lease.next(now) {
-            _ if self.ended_by(now).is_some() => Next::Lost,
             Next::Sleep { until } => Next::Sleep {
                 until: until.min(self.latest_end),
             },
