@@ -291,6 +291,7 @@ mod tests {
         client.lock(&name).acquire().await.unwrap_err();
         assert!(!client.inner.keeper.is_busy());
     }
+
     #[tokio::test]
     async fn a_waiter_that_has_all_its_answers_leaves_no_key_when_it_gives_up() {
         let server = Server::start();
