@@ -107,6 +107,8 @@ async fn what_the_dead_have_left_stands_in_nobodys_way() {
     let (mut dead, mut stopped) = (holder(&folder, 60_000), puppet(&folder, 60_000));
     stopped.tell("queue 3");
     waiting(&client, 3).await;
+    // Else it may take its turns before it is killed.
+    stopped.stop();
     dead.kill();
     stopped.kill();
     let status = client.lock("l").inspect().await.unwrap();
