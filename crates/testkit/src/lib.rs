@@ -37,6 +37,13 @@ pub fn soak_time(short: Duration) -> Duration {
     seconds.map_or(short, Duration::from_secs)
 }
 
+/// Whether a test goes on: until `end`, and then, at most for a minute, until enough has happened
+/// for it to judge.
+pub fn goes_on(end: Instant, enough: impl FnOnce() -> bool) -> bool {
+    let now = Instant::now();
+    now < end || (now < end + Duration::from_secs(60) && !enough())
+}
+
 /// Waits until the condition holds, at most for `limit`, and answers whether it did.
 pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();

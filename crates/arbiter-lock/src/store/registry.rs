@@ -119,3 +119,33 @@ impl Slot {
             .take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn push(request: &str, fence: u64) -> Push {
+        Push {
+            request: request.into(),
+            fence,
+            life_ms: 3_000,
+            at: Moment::from_micros(0),
+        }
+    }
+
+    #[test]
+    fn a_grant_reaches_its_waiter_and_one_for_nobody_is_kept_nowhere() {
+        let registry = Registry::default();
+        registry.deliver(push("late", 1));
+        let (late, other) = (
+            registry.register("late".into()),
+            registry.register("o".into()),
+        );
+        assert!(late.woken().now_or_never().is_none());
+        registry.deliver(push("o", 2));
+        assert!(late.woken().now_or_never().is_none());
+        assert_eq!(other.granted().now_or_never(), Some(push("o", 2)));
+    }
+}

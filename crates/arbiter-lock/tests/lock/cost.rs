@@ -7,6 +7,8 @@ use std::time::Duration;
 use arbiter_lock::Client;
 use testkit::{Server, unique_name};
 
+use crate::in_line;
+
 type Counts = BTreeMap<String, u64>;
 
 /// The commands that the server has carried out, those within scripts too.
@@ -22,9 +24,22 @@ fn counts(server: &Server) -> Counts {
     counts
 }
 
+/// The counts when all that has been sent is done.
+async fn counts_at_rest(server: &Server) -> Counts {
+    let mut before = counts(server);
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let after = counts(server);
+        if before == after {
+            return after;
+        }
+        before = after;
+    }
+}
+
 /// What is done between two counts.
 async fn cost_of<T>(server: &Server, work: impl Future<Output = T>) -> (T, Counts) {
-    let before = counts(server);
+    let before = counts_at_rest(server).await;
     let done = work.await;
     let mut after = counts(server);
     for (command, calls) in &mut after {
@@ -132,17 +147,7 @@ async fn cost_of_handing_over(waiters: usize) -> Counts {
     let lock = warm(&server).await.lock(&name);
     let guard = lock.acquire().await.unwrap();
     let crowd = Client::connect(&server.url()).await.unwrap().lock(&name);
-    let acquire = || Box::pin(async { crowd.acquire().await });
-    let mut waiting: Vec<_> = std::iter::repeat_with(acquire).take(waiters).collect();
-    let all_wait = async {
-        while lock.inspect().await.unwrap().waiting < waiters as u64 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::select! {
-        _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
-        () = all_wait => {}
-    }
+    let _waiting = in_line(&lock, waiters, || crowd.acquire()).await;
     let (released, mut cost) = cost_of(&server, guard.release()).await;
     released.unwrap();
     cost.remove("pexpireat"); // once a second
@@ -165,16 +170,7 @@ async fn one_who_queues_costs_no_more_behind_a_thousand() {
         let server = Server::start();
         let lock = warm(&server).await.lock(&unique_name());
         let _guard = lock.acquire().await.unwrap();
-        let mut waiting: Vec<_> = (0..others).map(|_| Box::pin(lock.acquire())).collect();
-        let all_wait = async {
-            while lock.inspect().await.unwrap().waiting < others {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
-            () = all_wait => {}
-        }
+        let _waiting = in_line(&lock, others, || lock.acquire()).await;
         let mut one_more = Box::pin(lock.acquire());
         let queued = tokio::time::timeout(Duration::from_millis(300), &mut one_more);
         let (waited, cost) = cost_of(&server, queued).await;

@@ -92,13 +92,13 @@ fn replies_of_every_kind_are_read() {
 fn what_never_happens_is_given_up_at_the_limit() {
     let begun = Instant::now();
     assert!(!eventually(ms(50), || false));
-    assert!(begun.elapsed() < ms(500));
+    assert!(begun.elapsed() < ms(5_000));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_never_happens_is_given_up_at_the_limit_of_paused_time() {
     let begun = Instant::now();
-    assert!(!eventually_async(Duration::from_secs(3_600), || false).await);
+    assert!(!eventually_async(Duration::from_secs(600), || false).await);
     assert!(begun.elapsed() < Duration::from_secs(60));
     let mut looks = 0;
     let third = || {

@@ -132,6 +132,11 @@ impl Connection {
         limit: Duration,
         is_alone: bool,
     ) -> Result<Value, Failure> {
+        if limit.is_zero() {
+            // No answer could be waited for, and what was sent would have to be ended.
+            let detail = "no time was left to send it";
+            return Err(Failure::before_sending(FailureKind::Silent, detail));
+        }
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
         let answer = driver.call(is_alone, || connection.send_packed_command(cmd));

@@ -104,14 +104,8 @@ impl Rig {
         let (client, direct) = (connect(proxy.url()).await, connect(server.url()).await);
         let name = unique_name();
         // The server knows the scripts, and both connections stand.
-        client
-            .lock(&name)
-            .acquire()
-            .await
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+        let lock = client.lock(&name);
+        while lock.acquire().await.unwrap().release().await.is_err() {}
         Self {
             server,
             proxy,

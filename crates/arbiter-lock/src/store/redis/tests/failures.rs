@@ -1,8 +1,18 @@
 //! What each error of a server means.
 
-use redis::RedisError;
+use std::sync::Arc;
+use std::time::Duration;
 
+use redis::RedisError;
+use testkit::Server;
+
+use super::rig::request;
+use crate::event::NoopLogger;
+use crate::store::redis::connection::{Connection, Limits};
 use crate::store::redis::failure::failure_of;
+use crate::store::redis::keys::Keys;
+use crate::store::redis::script;
+use crate::store::redis::target::Target;
 use crate::store::{Failure, FailureKind};
 
 fn of_server(line: &str) -> Failure {
@@ -115,4 +125,23 @@ fn a_connection_that_ends_is_unreachable_and_a_reply_that_is_none_is_out_of_the_
         (failure.kind, failure.may_have_run),
         (FailureKind::Malformed, true)
     );
+}
+
+#[tokio::test]
+async fn what_no_time_is_left_for_is_not_sent() {
+    let server = Server::start();
+    let target = Arc::new(Target::parse(&server.url()).unwrap());
+    let second = Duration::from_secs(1);
+    let limits = Limits {
+        command: second,
+        connect: second * 5,
+    };
+    let connection = Connection::new(target, limits, None, Arc::new(NoopLogger));
+    connection.connect().await.unwrap();
+    let keys = Keys::new("arbiter:", "name").unwrap();
+    let acquire = script::acquire(&keys, &request("r", "c", 5_000), None);
+    let failure = connection.call(&acquire, Duration::ZERO).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Silent);
+    assert!(!failure.may_have_run, "{failure}");
+    connection.call(&acquire, second).await.unwrap();
 }
