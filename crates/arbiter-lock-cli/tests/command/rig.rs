@@ -26,6 +26,14 @@ pub(crate) fn bare(args: &[&str]) -> Command {
     command
 }
 
+/// A program that hears its signals, although whoever runs the tests may ignore some, as a script
+/// does in what it starts behind it.
+pub(crate) fn unignoring(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,HUP", program]);
+    command
+}
+
 pub(crate) fn output(mut command: Command) -> (i32, String, String) {
     let Output {
         status,

@@ -6,7 +6,8 @@ use std::time::Instant;
 use testkit::{Server, eventually, unique_name};
 
 use crate::rig::{
-    arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, wait_for,
+    arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, unignoring,
+    wait_for,
 };
 
 #[test]
@@ -18,7 +19,10 @@ fn term_int_and_hup_reach_the_command_and_then_arbiter_dies_of_them() {
             "trap 'echo {name} > {0}; exit 3' {name}; touch {0}.ready; while :; do sleep 0.05; done",
             file.display()
         );
-        let run = start(arbiter(&server, &["run", &lock, "--", "sh", "-c", &script]));
+        let mut run = unignoring(env!("CARGO_BIN_EXE_arbiter"));
+        run.args(["run", &lock, "--", "sh", "-c", &script]);
+        run.env("ARBITER_STORE", server.url());
+        let run = start(run);
         wait_for(std::path::Path::new(&format!("{}.ready", file.display())));
         signal(&run, name);
         let (status, died_of, stderr) = end(run);

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
 use nix::pty::openpty;
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{fresh_file, is_held, ms};
+use crate::rig::{fresh_file, is_held, ms, unignoring};
 
 /// A shell that a test types into. What is to be interrupted or stopped is one process (`exec`): a
 /// shell that is about to fork may miss a Ctrl-C, and one that is stopped in the middle of its
@@ -25,7 +25,7 @@ impl Shell {
     fn start(server: &Server) -> Self {
         let pty = openpty(None, None).unwrap();
         let (master, tty) = (File::from(pty.master), File::from(pty.slave));
-        let shell = Command::new("setsid")
+        let shell = unignoring("setsid")
             .args(["--ctty", "--wait", "bash", "--norc", "--noprofile", "-i"])
             .env("ARBITER_STORE", server.url())
             .env("PS1", "ready> ")
