@@ -170,19 +170,21 @@ fn accept(
             continue;
         }
         let port = upstream.load(Ordering::SeqCst);
-        let Ok(line) = Line::open(client, port, switch) else {
+        let Ok(line) = Line::open(client, port) else {
             continue; // the server is down, and the client is told so by the close
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|line| 0 < line.strong_count());
         lines.push(Arc::downgrade(&line));
         drop(lines);
-        // Once more after the line is listed: what changes in between misses nobody.
-        if port != upstream.load(Ordering::SeqCst) {
-            line.cut();
+        // Now that the line is listed, what changes misses nobody.
+        if switch.is_over() || port != upstream.load(Ordering::SeqCst) {
+            continue;
         }
         if switch.traffic() == Traffic::Silent {
             line.silence();
         }
+        // Where nothing can be carried, the client is told so by the close.
+        let _ = line.carry(switch);
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::frame::{Request, push_kind, read_frame};
 use super::gate::Gate;
 use super::rule::{Fault, Rule};
-use super::traffic::{Pushes, Switch, Traffic};
+use super::traffic::{Pushes, Switch};
 
 /// A connection from a client, and one of its own to the server.
 #[derive(Debug)]
@@ -51,32 +51,30 @@ enum Fate {
 }
 
 impl Line {
-    pub(super) fn open(
-        client: TcpStream,
-        port: u16,
-        switch: &Arc<Switch>,
-    ) -> io::Result<Arc<Self>> {
+    /// Connects; nothing passes before [`Self::carry`].
+    pub(super) fn open(client: TcpStream, port: u16) -> io::Result<Arc<Self>> {
         let server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_nodelay(true)?;
         client.set_nodelay(true)?;
-        let requests = BufReader::new(client.try_clone()?);
-        let replies = BufReader::new(server.try_clone()?);
-        let line = Arc::new(Self {
+        Ok(Arc::new(Self {
             client,
             server,
             expected: Mutex::default(),
             lost: Gate::default(),
-        });
-        if switch.traffic() == Traffic::Silent {
-            line.silence();
-        }
+        }))
+    }
+
+    /// Carries requests and replies from now on.
+    pub(super) fn carry(self: &Arc<Self>, switch: &Arc<Switch>) -> io::Result<()> {
+        let requests = BufReader::new(self.client.try_clone()?);
+        let replies = BufReader::new(self.server.try_clone()?);
         let (late, due) = channel();
-        let (up, down, pushes) = (line.clone(), line.clone(), line.clone());
+        let (up, down, pushes) = (self.clone(), self.clone(), self.clone());
         let (up_switch, down_switch) = (switch.clone(), switch.clone());
         thread::spawn(move || up.carry_requests(requests, &up_switch));
         thread::spawn(move || down.carry_replies(replies, &down_switch, &late));
         thread::spawn(move || pushes.carry_late(&due));
-        Ok(line)
+        Ok(())
     }
 
     /// Loses all that is sent from now on; the connection stays open.
