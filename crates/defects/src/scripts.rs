@@ -91,16 +91,24 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "somebody's data under the name is taken for a free lock",
         file: "crates/arbiter-lock/src/store/redis/lua/acquire.lua",
-        was: "if not held[1] and call('EXISTS', lock) == 1 then\n  return {'foreign-data'}\nend",
+        was: "if not held[1] and call('EXISTS', lock) == 1 then\n    return {'foreign-data'}\n  end",
         put_back: "",
         caught_by: Unit(&["somebodys_data_under_the_key_is_an_error_and_is_never_touched"]),
     },
     Defect {
         name: "a reader with a short lease cuts everybody's",
         file: "crates/arbiter-lock/src/store/redis/lua/keep.lua",
-        was: "live_until(lock, share, math.max(longest_of(share), milli))",
-        put_back: "live_until(lock, share, milli)",
+        was: "redis.call('ZREVRANGE', share, 0, 0, 'WITHSCORES')[2]",
+        put_back: "redis.call('ZRANGEBYSCORE', share, '(0', '+inf', 'WITHSCORES')[2]",
         caught_by: Unit(&[COMPARED]),
+    },
+    Defect {
+        name: "a slow script writes to a key that has just been deleted for its time has come",
+        file: "crates/arbiter-lock/src/store/redis/lua/share.lua",
+        was: "  keep(share, id, milli)\n  sharing.moved = true",
+        put_back: "  call('PEXPIREAT', lock, text(milli))\n  call('PEXPIREAT', share, text(milli))\n  \
+                   keep(share, id, milli)",
+        caught_by: Unit(&["a_slow_script_leaves_no_key_without_an_end_and_lets_nobody_in_early"]),
     },
     Defect {
         name: "one call passes over any number of the dead",

@@ -43,6 +43,7 @@ impl WallClock {
             path,
         };
         clock.write(0, 0);
+        clock.set_step(0);
         clock
     }
 
@@ -65,6 +66,14 @@ impl WallClock {
     /// stands still with it, so what it does by timers waits: it answers commands, and a key
     /// whose life has ended is gone as soon as somebody looks.
     pub fn freeze_at(&self, micros: i64) {
+        self.set_step(0);
+        self.write(1, micros);
+    }
+
+    /// Starts at that many microseconds since the epoch, and is so much later at each look. So
+    /// time passes within a script of a Redis, each of whose commands looks.
+    pub fn step_from(&self, micros: i64, step: Duration) {
+        self.set_step(i64::try_from(step.as_micros()).expect("less than the clock can show"));
         self.write(1, micros);
     }
 
@@ -83,6 +92,12 @@ impl WallClock {
         let value = i64::from_ne_bytes(value) + micros;
         self.cell
             .write_all_at(&value.to_ne_bytes(), 8)
+            .expect("the clock's file");
+    }
+
+    fn set_step(&self, micros: i64) {
+        self.cell
+            .write_all_at(&micros.to_ne_bytes(), 16)
             .expect("the clock's file");
     }
 

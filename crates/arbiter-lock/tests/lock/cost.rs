@@ -27,7 +27,7 @@ fn counts(server: &Server) -> Counts {
 /// The counts when all that has been sent is done.
 async fn counts_at_rest(server: &Server) -> Counts {
     let mut before = counts(server);
-    loop {
+    for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let after = counts(server);
         if before == after {
@@ -35,6 +35,7 @@ async fn counts_at_rest(server: &Server) -> Counts {
         }
         before = after;
     }
+    panic!("it is never at rest: {before:?}");
 }
 
 /// What is done between two counts.
@@ -58,7 +59,10 @@ fn these(commands: &[(&str, u64)]) -> Counts {
 
 /// A client whose scripts the server knows.
 async fn warm(server: &Server) -> Client {
-    let client = Client::connect(&server.url()).await.unwrap();
+    // Crowds: an answer may take its time.
+    let builder = Client::builder().store(&server.url());
+    let client = builder.command_timeout(Duration::from_secs(10));
+    let client = client.connect().await.unwrap();
     let guard = client.lock(&unique_name()).acquire().await.unwrap();
     guard.refresh().await.unwrap();
     guard.release().await.unwrap();

@@ -445,9 +445,8 @@ fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
         let log = folder.path().join("store/arbiter.db-wal");
         sizes.push(std::fs::metadata(log).map_or(0, |found| found.len()));
     }
-    let before = history
-        .check()
-        .unwrap_or_else(|violation| panic!("{violation}"));
+    let before = history.check();
+    let before = before.unwrap_or_else(|violation| panic!("{violation}"));
     println!(
         "{kills} kills, {before:?}, the log at most {:?}",
         sizes.iter().max()

@@ -96,7 +96,7 @@ async fn tour(url: &str) -> Result<(), Error> {
         let lock = client.lock(&name);
         async move { lock.acquire().await }
     });
-    while client.lock(&name).inspect().await?.waiting == 0 {
+    while !waiter.is_finished() && client.lock(&name).inspect().await?.waiting == 0 {
         tokio::time::sleep(ms(10)).await;
     }
     // A look, and a renewal.

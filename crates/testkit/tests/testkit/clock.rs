@@ -34,6 +34,24 @@ fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
 }
 
 #[test]
+fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
+    // A Valkey counts on by itself between two looks.
+    let redis = |flavour: &testkit::Flavour| flavour.name.starts_with("redis");
+    for flavour in flavours().into_iter().filter(redis) {
+        let clock = WallClock::new();
+        clock.step_from(NOW, ms(3));
+        let server = clock
+            .rule(Server::builder().binary(&flavour.binary))
+            .start();
+        let (one, other) = (time_of(&server), time_of(&server));
+        assert!(NOW < one && one + 3_000 <= other, "{}", flavour.name);
+        clock.freeze_at(NOW);
+        let times: Vec<_> = (0..3).map(|_| time_of(&server)).collect();
+        assert_eq!(times, [NOW; 3], "{}", flavour.name);
+    }
+}
+
+#[test]
 fn lives_end_by_it() {
     for flavour in flavours() {
         let clock = WallClock::new();

@@ -10,106 +10,108 @@
 --          {'refused', now µs, 'above' or 'differs', the limit in force or ''}
 --          {'ended', now µs}, {'foreign-data'}
 -- A life of -1 has no end, of -2 is nobody's.
-local mode, kind, ticket = string.match(how, '^(%a+) (%S+) ?(%d*)$')
-if not held[1] and call('EXISTS', lock) == 1 then
-  return {'foreign-data'}
-end
-if see(held[1], held[2]) then
-  floor(true)
-end
+local function step()
+  local mode, kind, ticket = string.match(how, '^(%a+) (%S+) ?(%d*)$')
+  if not held[1] and call('EXISTS', lock) == 1 then
+    return {'foreign-data'}
+  end
+  if see(held[1], held[2]) then
+    floor(true)
+  end
 
-local body = id .. ' ' .. lease .. ' ' .. kind .. ' ' .. channel .. ' ' .. label
-prune()
-local known = call('ZMSCORE', queue, 't' .. id, 'm' .. id, 'w' .. body, 'p' .. body)
-if known[1] then
+  local body = id .. ' ' .. lease .. ' ' .. kind .. ' ' .. channel .. ' ' .. label
+  prune()
+  local known = call('ZMSCORE', queue, 't' .. id, 'm' .. id, 'w' .. body, 'p' .. body)
+  if known[1] then
+    if not alone then
+      hand_over()
+    end
+    return {'ended', now_text}
+  end
+  local has_queued = ticket ~= '' or known[2] or known[3] or known[4]
+  local life = tonumber(lease)
+  if mode == 'wait' and has_queued then
+    life = math.min(life, 2000)
+  end
+  local function granted(fence, life)
+    return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. text(life)
+  end
+  if sharing and record_of(id) then
+    local left = tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms
+    if left < life then
+      last_until(id, now_ms + life)
+    end
+    return granted(record_of(id), math.max(left, life))
+  elseif held[1] == id and held[2] then
+    local left = call('PTTL', lock)
+    if left < life then
+      call('PEXPIRE', lock, life)
+    end
+    return granted(held[2], math.max(left, life))
+  end
+
+  local weight, limit, follows = parts(kind)
+  local function refusal()
+    local stored, is_in_force = limit_in_force()
+    if is_in_force and stored ~= limit and not (stored and follows) then
+      return {'refused', now_text, 'differs', stored or ''}
+    end
+    local most = is_in_force and stored or limit
+    if most and most < weight then
+      return {'refused', now_text, 'above', most}
+    end
+  end
+  local refused = weight and refusal()
+  if refused and not alone and not sharing then
+    -- The dead among those who wait set no limit.
+    local fence = hand_over(mode == 'wait' and body, has_queued, life)
+    if fence then
+      return granted(fence, life)
+    end
+    refused = refusal()
+  end
+  if refused then
+    return refused
+  end
+  if admits(weight, limit) and call('EXISTS', queue) == 0 then
+    local fence = grant(id, kind, life, label)
+    if mode == 'wait' and has_queued then
+      touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
+    end
+    return granted(fence, life)
+  end
+
+  if mode == 'wait' then
+    if known[3] or known[4] then
+      ticket = text(math.abs(tonumber(known[3] or known[4])))
+    elseif ticket == '' or known[2] then
+      local top = call('ZREVRANGEBYSCORE', queue, '+inf', 1, 'WITHSCORES', 'LIMIT', 0, 1)
+      ticket = text(math.max(now, tonumber(top[2] or 0) + 1))
+    end
+    call('ZREM', queue, 'm' .. id, 'p' .. body)
+    touch(ticket, 'w' .. body, '-' .. now_text, 's' .. body)
+    if weight then
+      touch(string.format('%.17g', tonumber(ticket) / 2 ^ 60), 'l' .. body)
+    end
+  end
+  local fence, again = nil, false
   if not alone then
-    hand_over()
+    fence, again = hand_over(mode == 'wait' and body, has_queued, life)
+    local may_try = mode == 'try' and not again and not known[3] and not known[4]
+    if may_try and call('ZCOUNT', queue, 1, '+inf') == 0 and admits(weight, limit) then
+      fence = grant(id, kind, life, label)
+      if call('EXISTS', queue) == 1 then
+        touch('-' .. now_text, 'g')
+      end
+    end
   end
-  return {'ended', now_text}
-end
-local has_queued = ticket ~= '' or known[2] or known[3] or known[4]
-local life = tonumber(lease)
-if mode == 'wait' and has_queued then
-  life = math.min(life, 2000)
-end
-local function granted(fence, life)
-  return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. text(life)
-end
-if sharing and record_of(id) then
-  local left = tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms
-  if left < life then
-    keep(lock, share, id, now_ms + life)
-  end
-  return granted(record_of(id), math.max(left, life))
-elseif held[1] == id and held[2] then
-  local left = call('PTTL', lock)
-  if left < life then
-    call('PEXPIRE', lock, life)
-  end
-  return granted(held[2], math.max(left, life))
-end
-
-local weight, limit, follows = parts(kind)
-local function refusal()
-  local stored, is_in_force = limit_in_force()
-  if is_in_force and stored ~= limit and not (stored and follows) then
-    return {'refused', now_text, 'differs', stored or ''}
-  end
-  local most = is_in_force and stored or limit
-  if most and most < weight then
-    return {'refused', now_text, 'above', most}
-  end
-end
-local refused = weight and refusal()
-if refused and not alone and not sharing then
-  -- The dead among those who wait set no limit.
-  local fence = hand_over(mode == 'wait' and body, has_queued, life)
   if fence then
     return granted(fence, life)
   end
-  refused = refusal()
-end
-if refused then
-  return refused
-end
-if admits(weight, limit) and call('EXISTS', queue) == 0 then
-  local fence = grant(id, kind, life, label)
-  if mode == 'wait' and has_queued then
-    touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
+  again = again and 1 or 0
+  if mode == 'wait' then
+    local place = math.min(call('ZCOUNT', queue, 1, ticket), 101)
+    return {'queued', now_text, ticket, place, again, holder()}
   end
-  return granted(fence, life)
+  return {'busy', now_text, call('ZCOUNT', queue, 1, '+inf'), again, holder()}
 end
-
-if mode == 'wait' then
-  if known[3] or known[4] then
-    ticket = text(math.abs(tonumber(known[3] or known[4])))
-  elseif ticket == '' or known[2] then
-    local top = call('ZREVRANGEBYSCORE', queue, '+inf', 1, 'WITHSCORES', 'LIMIT', 0, 1)
-    ticket = text(math.max(now, tonumber(top[2] or 0) + 1))
-  end
-  call('ZREM', queue, 'm' .. id, 'p' .. body)
-  touch(ticket, 'w' .. body, '-' .. now_text, 's' .. body)
-  if weight then
-    touch(string.format('%.17g', tonumber(ticket) / 2 ^ 60), 'l' .. body)
-  end
-end
-local fence, again = nil, false
-if not alone then
-  fence, again = hand_over(mode == 'wait' and body, has_queued, life)
-  local may_try = mode == 'try' and not again and not known[3] and not known[4]
-  if may_try and call('ZCOUNT', queue, 1, '+inf') == 0 and admits(weight, limit) then
-    fence = grant(id, kind, life, label)
-    if call('EXISTS', queue) == 1 then
-      touch('-' .. now_text, 'g')
-    end
-  end
-end
-if fence then
-  return granted(fence, life)
-end
-again = again and 1 or 0
-if mode == 'wait' then
-  local place = math.min(call('ZCOUNT', queue, 1, ticket), 101)
-  return {'queued', now_text, ticket, place, again, holder()}
-end
-return {'busy', now_text, call('ZCOUNT', queue, 1, '+inf'), again, holder()}

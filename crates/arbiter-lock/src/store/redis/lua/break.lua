@@ -4,39 +4,41 @@
 -- ARGV     fence, 'now' or 'ask'
 -- Returns  {'freed', now µs, again}, {'asked', now µs, life ms}, {'not-held', now µs}
 -- A life of -1 has no end.
-local broken, how = unpack(ARGV)
-local held = call('HMGET', lock, 'owner', 'fence')
-if see(held[1], held[2]) then
-  floor(true)
-end
-local id
-if sharing then
-  local fields = call('HGETALL', lock)
-  for i = 1, #fields, 2 do
-    if string.find(fields[i], '^h') and string.match(fields[i + 1], '^%d+') == broken then
-      id = string.sub(fields[i], 2)
+local function step()
+  local broken, how = unpack(ARGV)
+  local held = call('HMGET', lock, 'owner', 'fence')
+  if see(held[1], held[2]) then
+    floor(true)
+  end
+  local id
+  if sharing then
+    local fields = call('HGETALL', lock)
+    for i = 1, #fields, 2 do
+      if string.find(fields[i], '^h') and string.match(fields[i + 1], '^%d+') == broken then
+        id = string.sub(fields[i], 2)
+      end
     end
   end
+  if not id and not (alone and held[2] == broken) then
+    return {'not-held', now_text}
+  end
+  if how == 'ask' and id then
+    local record = call('HGET', lock, 'h' .. id)
+    call('HSET', lock, 'h' .. id, (string.gsub(record, '^(%d+ %d+ %d+) 0', '%1 1')))
+    return {'asked', now_text, tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms}
+  elseif how == 'ask' then
+    call('HSET', lock, 'stopping', 1)
+    return {'asked', now_text, call('PTTL', lock)}
+  end
+  if id then
+    leave(id)
+  else
+    call('DEL', lock)
+    alone = false
+  end
+  if not sharing then
+    call('ZREM', queue, 'g')
+  end
+  local _, again = hand_over()
+  return {'freed', now_text, again and 1 or 0}
 end
-if not id and not (alone and held[2] == broken) then
-  return {'not-held', now_text}
-end
-if how == 'ask' and id then
-  local record = call('HGET', lock, 'h' .. id)
-  call('HSET', lock, 'h' .. id, (string.gsub(record, '^(%d+ %d+ %d+) 0', '%1 1')))
-  return {'asked', now_text, tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms}
-elseif how == 'ask' then
-  call('HSET', lock, 'stopping', 1)
-  return {'asked', now_text, call('PTTL', lock)}
-end
-if id then
-  leave(id)
-else
-  call('DEL', lock)
-  alone = false
-end
-if not sharing then
-  call('ZREM', queue, 'g')
-end
-local _, again = hand_over()
-return {'freed', now_text, again and 1 or 0}

@@ -4,28 +4,30 @@
 -- ARGV     request id, '<lease in ms> <kind> <channel> <label>', '1' to leave a tombstone
 -- Returns  'released', or {'released' or 'left' or 'not-yours', now µs, again}
 -- Deletes before it writes: at the memory limit a first write would be refused.
-if not is_mine then
-  has_queue = call('EXISTS', queue) == 1
-  if see(held[1], held[2]) then
-    floor(true)
+local function step()
+  if not is_mine then
+    has_queue = call('EXISTS', queue) == 1
+    if see(held[1], held[2]) then
+      floor(true)
+    end
+    if sharing then
+      is_mine = leave(id)
+    end
   end
-  if sharing then
-    is_mine = leave(id)
+  local waited, again = false, false
+  if has_queue then
+    local body = id .. ' ' .. rest
+    waited = 0 < call('ZREM', queue, 'w' .. body, 'p' .. body)
+    local latest = is_mine and not sharing and 'g' or 'm' .. id
+    call('ZREM', queue, 'm' .. id, 's' .. body, 'l' .. body, latest)
   end
+  if tombstone then
+    touch('-' .. now_text, 't' .. id)
+  end
+  if has_queue and not alone and (is_mine or sharing or call('EXISTS', lock) == 0) then
+    local _
+    _, again = hand_over()
+  end
+  local word = is_mine and 'released' or waited and 'left' or 'not-yours'
+  return {word, now_text, again and 1 or 0}
 end
-local waited, again = false, false
-if has_queue then
-  local body = id .. ' ' .. rest
-  waited = 0 < call('ZREM', queue, 'w' .. body, 'p' .. body)
-  local latest = is_mine and not sharing and 'g' or 'm' .. id
-  call('ZREM', queue, 'm' .. id, 's' .. body, 'l' .. body, latest)
-end
-if tombstone then
-  touch('-' .. now_text, 't' .. id)
-end
-if has_queue and not alone and (is_mine or sharing or call('EXISTS', lock) == 0) then
-  local _
-  _, again = hand_over()
-end
-local word = is_mine and 'released' or waited and 'left' or 'not-yours'
-return {word, now_text, again and 1 or 0}

@@ -1,24 +1,18 @@
 -- How long the shared holds of a name last.
 
-local function longest_of(share)
-  return tonumber(redis.call('ZREVRANGE', share, 0, 0, 'WITHSCORES')[2])
-end
-
--- Both keys live so long; a server deletes at once what would end just now.
-local function live_until(lock, share, milli)
-  milli = text(math.max(milli, now_ms + 1))
-  redis.call('PEXPIREAT', lock, milli)
-  redis.call('PEXPIREAT', share, milli)
-end
-
--- Both keys live as long as the longest hold.
+-- Both keys live as long as the longest hold. It stands last in a script, and names no point in
+-- time: a server's clock goes on within a script (before 7.2), so a slow one would delete a key at
+-- once whose time has come, and what the rest of the script writes would stay for ever.
 local function follow_longest(lock, share)
-  live_until(lock, share, longest_of(share))
+  local longest = redis.call('ZREVRANGE', share, 0, 0, 'WITHSCORES')[2]
+  local life = text(math.max(tonumber(longest) - now_ms, 1))
+  redis.call('PEXPIRE', lock, life)
+  redis.call('PEXPIRE', share, life)
 end
 
--- Sets the last millisecond of a hold's life, which it never shortens. A new life of the keys
--- comes first: at the memory limit a first value would be refused.
-local function keep(lock, share, id, milli)
-  live_until(lock, share, math.max(longest_of(share), milli))
+-- Sets the last millisecond of a hold's life, which it never shortens. A first step that adds would
+-- be refused at the memory limit.
+local function keep(share, id, milli)
+  redis.call('ZREM', share, 'h' .. id)
   redis.call('ZADD', share, text(milli), 'h' .. id)
 end

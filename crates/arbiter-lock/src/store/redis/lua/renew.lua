@@ -21,7 +21,8 @@ local function renew_shared(lock, share, owner, fence, lease, generation)
   elseif stopping == '1' then
     return 'stopping ' .. text(left)
   elseif left < lease then
-    keep(lock, share, owner, now_ms + lease)
+    keep(share, owner, now_ms + lease)
+    follow_longest(lock, share)
     left = lease
   end
   return 'renewed ' .. text(left)

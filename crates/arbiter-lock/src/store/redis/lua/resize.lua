@@ -3,15 +3,17 @@
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     limit
 -- Returns  {'resized', now µs, again, the limit before}, {'not-held', now µs}
-local held = call('HMGET', lock, 'owner', 'fence')
-if see(held[1], held[2]) then
-  floor(true)
+local function step()
+  local held = call('HMGET', lock, 'owner', 'fence')
+  if see(held[1], held[2]) then
+    floor(true)
+  end
+  local before = sharing and sharing.limit
+  if not before then
+    return {'not-held', now_text}
+  end
+  call('HSET', lock, 'limit', ARGV[1])
+  sharing.limit = tonumber(ARGV[1])
+  local _, again = hand_over()
+  return {'resized', now_text, again and 1 or 0, before}
 end
-local before = sharing and sharing.limit
-if not before then
-  return {'not-held', now_text}
-end
-call('HSET', lock, 'limit', ARGV[1])
-sharing.limit = tonumber(ARGV[1])
-local _, again = hand_over()
-return {'resized', now_text, again and 1 or 0, before}

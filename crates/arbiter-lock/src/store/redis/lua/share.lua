@@ -8,7 +8,7 @@
 --   g      minus the generation
 -- Where the two do not belong together, the holds have been ended from outside.
 
--- `sharing` is {weight, limit or false} where several do.
+-- `sharing` is {weight, limit or false} where several do, moved where their lives have changed.
 local alone, sharing = false, false
 
 -- What a kind says: 'x' to exclude, 's<weight>' to share, followed by '/' and the limit that it
@@ -37,7 +37,7 @@ local function drop(members, weight)
   end
   sharing.weight = sharing.weight - weight
   call('HSET', lock, 'weight', text(sharing.weight))
-  follow_longest(lock, share)
+  sharing.moved = true
 end
 
 -- Finds out who holds, and ends the shared holds whose life is over; answers whether there were any.
@@ -102,11 +102,17 @@ local function begin_to_share(generation, limit)
   sharing = {weight = 0, limit = limit}
 end
 
+-- A hold lasts to the end of that millisecond.
+local function last_until(id, milli)
+  keep(share, id, milli)
+  sharing.moved = true
+end
+
 local function join(id, fence, weight, since, stopping, label, milli)
   sharing.weight = sharing.weight + weight
   local record = fence .. ' ' .. text(weight) .. ' ' .. since .. ' ' .. stopping .. ' ' .. label
   call('HSET', lock, 'weight', text(sharing.weight), 'h' .. id, record)
-  keep(lock, share, id, milli)
+  last_until(id, milli)
 end
 
 -- Writes a hold that was admitted, and answers its fence.

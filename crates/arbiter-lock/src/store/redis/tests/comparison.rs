@@ -13,7 +13,7 @@ const STEPS: usize = 10_000;
 const MOST_STEPS: usize = 300_000;
 const LEAST: usize = 100;
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let seed = std::env::var("ARBITER_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());

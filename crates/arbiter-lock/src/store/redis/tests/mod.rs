@@ -8,5 +8,6 @@ mod rig;
 mod scenes;
 mod scripts;
 mod seen;
+mod slow;
 mod steps;
 mod walk;

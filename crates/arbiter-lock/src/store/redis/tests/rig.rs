@@ -82,6 +82,17 @@ impl Rig {
         Moment::from_micros(self.now)
     }
 
+    /// From now on each look of the server at its clock finds it so much later: time passes within
+    /// its scripts. The core does not follow.
+    pub(super) fn slow_down(&self, step: Duration) {
+        self.clock.step_from(self.now as i64, step);
+    }
+
+    /// The grants that the server has told of.
+    pub(super) fn take_pushed(&self) -> Vec<Push> {
+        std::mem::take(&mut *self.pushed.lock().unwrap())
+    }
+
     pub(super) fn advance(&mut self, micros: i64) {
         if micros < 0 {
             self.end_what_is_over();
@@ -149,7 +160,7 @@ impl Rig {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let pushed = std::mem::take(&mut *self.pushed.lock().unwrap());
+        let pushed = self.take_pushed();
         let told: Vec<_> = core
             .granted
             .iter()

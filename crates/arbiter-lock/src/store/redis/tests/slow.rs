@@ -1,0 +1,193 @@
+//! Time that passes within a script: the server is slow, or stopped in its middle.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Acquired, Downgraded, Limit, Mode, Name, Renewed, Request, Tried};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use testkit::{Server, ServerBuilder};
+
+use super::super::reply;
+use super::super::script;
+use super::comparison::seed;
+use super::rig::{Rig, request};
+use crate::store::Renewal;
+
+/// What a client believes, in microseconds of the server.
+#[derive(Debug)]
+struct Belief {
+    id: Arc<str>,
+    excludes: bool,
+    fence: u64,
+    until: u64,
+}
+
+/// Clients of a slow server, and what they believe.
+struct Slow {
+    rig: Rig,
+    random: StdRng,
+    requests: Vec<Request>,
+    beliefs: Vec<Belief>,
+}
+
+impl Slow {
+    async fn new(server: ServerBuilder, seed: u64, step: Duration) -> Self {
+        let rig = Rig::new(server).await;
+        rig.slow_down(step);
+        let mut slow = Self {
+            rig,
+            random: StdRng::seed_from_u64(seed),
+            requests: Vec::new(),
+            beliefs: Vec::new(),
+        };
+        (0..5).for_each(|_| slow.come());
+        slow
+    }
+
+    fn come(&mut self) {
+        let id = format!("r{}", self.random.random::<u64>());
+        let lease_ms = [100, 150, 400, 5_000][self.random.random_range(0..4)];
+        let weight = NonZeroU32::MIN.saturating_add(self.random.random_range(0..2));
+        let limit = Limit::Unlimited;
+        let mode = match self.random.random_range(0..3) {
+            0 => Mode::Exclusive,
+            _ => Mode::Shared { weight, limit },
+        };
+        self.requests.push(Request {
+            mode,
+            ..request(&id, "c1", lease_ms)
+        });
+    }
+
+    fn now(&self) -> u64 {
+        let time = self.rig.server.call(&["TIME"]).texts();
+        let number = |n: usize| time[n].parse::<u64>().unwrap();
+        number(0) * 1_000_000 + number(1)
+    }
+
+    fn granted(&mut self, id: &Arc<str>, fence: u64, at: u64, life_ms: u64) {
+        let Some(request) = self.requests.iter().find(|request| request.id == *id) else {
+            return; // it was ended meanwhile
+        };
+        // One that has stepped down finds that it shares.
+        let known = self.beliefs.iter().find(|belief| belief.fence == fence);
+        let excludes = known.map_or(request.mode == Mode::Exclusive, |known| known.excludes);
+        let others = self.beliefs.iter().filter(|belief| belief.id != *id);
+        for other in others.filter(|belief| excludes || belief.excludes) {
+            assert!(
+                other.until <= at,
+                "{id} at {at} with {fence}, and {other:?}"
+            );
+        }
+        let until = at + life_ms * 1_000;
+        match self.beliefs.iter_mut().find(|belief| belief.id == *id) {
+            Some(belief) if belief.fence == fence => belief.until = belief.until.max(until),
+            Some(belief) => (belief.fence, belief.until) = (fence, until),
+            None => self.beliefs.push(Belief {
+                id: id.clone(),
+                excludes,
+                fence,
+                until,
+            }),
+        }
+    }
+
+    /// Its client believes no more, and asks anew as somebody else.
+    fn retire(&mut self, id: &Arc<str>) {
+        self.beliefs.retain(|belief| belief.id != *id);
+        self.requests.retain(|request| request.id != *id);
+        self.come();
+    }
+
+    async fn step(&mut self) {
+        let at = self.random.random_range(0..self.requests.len());
+        let request = self.requests[at].clone();
+        let keys = self.rig.keys.clone();
+        let held = self.beliefs.iter().position(|b| b.id == request.id);
+        match (self.random.random_range(0..8), held) {
+            (0, _) => {
+                self.retire(&request.id);
+                self.rig.send(&script::end(&keys, &request, true)).await;
+            }
+            (1, Some(held)) => {
+                let fence = self.beliefs[held].fence;
+                let (name, sent) = (Name::new("name").unwrap(), self.now());
+                let renewals = [renewal(&name, &request, fence)];
+                let renew = script::renew(std::slice::from_ref(&keys), &renewals);
+                let mut answers = reply::renewed(self.rig.send(&renew).await, 1).unwrap();
+                if let Ok(Renewed::Renewed { life_ms }) = answers.remove(0) {
+                    let until = &mut self.beliefs[held].until;
+                    *until = (*until).max(sent + life_ms * 1_000);
+                }
+            }
+            (2, Some(held)) if self.beliefs[held].excludes => {
+                let fence = self.beliefs[held].fence;
+                self.beliefs[held].excludes = false;
+                let name = Name::new("name").unwrap();
+                let downgrade = script::downgrade(&keys, &renewal(&name, &request, fence));
+                let said = reply::downgraded(self.rig.send(&downgrade).await).unwrap();
+                if !matches!(said.reply, Downgraded::Downgraded { .. }) {
+                    self.retire(&request.id);
+                }
+            }
+            (3, Some(held)) => {
+                let (fence, at_once) = (self.beliefs[held].fence, self.random.random_bool(0.7));
+                self.retire(&request.id);
+                self.rig
+                    .send(&script::break_hold(&keys, fence, at_once))
+                    .await;
+            }
+            (4, _) => {
+                let limit = NonZeroU32::MIN.saturating_add(self.random.random_range(0..4));
+                self.rig.send(&script::resize(&keys, limit)).await;
+            }
+            (5, _) => {
+                let answer = self.rig.send(&script::try_acquire(&keys, &request)).await;
+                let said = reply::tried(answer).unwrap();
+                if let Tried::Granted { fence, life_ms } = said.reply {
+                    self.granted(&request.id, fence, said.at.as_micros(), life_ms);
+                }
+            }
+            _ => {
+                let answer = self.rig.send(&script::acquire(&keys, &request, None)).await;
+                let said = reply::acquired(answer).unwrap();
+                if let Acquired::Granted { fence, life_ms } = said.reply {
+                    self.granted(&request.id, fence, said.at.as_micros(), life_ms);
+                }
+            }
+        }
+        for push in self.rig.take_pushed() {
+            self.granted(&push.request, push.fence, push.at.as_micros(), push.life_ms);
+        }
+        for key in self.rig.server.keys() {
+            let life = self.rig.server.call(&["PTTL", &key]).int().unwrap();
+            assert_ne!(life, -1, "{key} has no end: {:?}", self.rig.dump());
+        }
+    }
+}
+
+fn renewal<'a>(name: &'a Name, request: &'a Request, fence: u64) -> Renewal<'a> {
+    Renewal {
+        name,
+        owner: &request.id,
+        fence,
+        lease_ms: request.lease_ms,
+    }
+}
+
+#[tokio::test]
+async fn a_slow_script_leaves_no_key_without_an_end_and_lets_nobody_in_early() {
+    let seed = seed();
+    for flavour in testkit::flavours() {
+        for micros in [200, 2_000, 15_000, 1_000_000] {
+            println!("{} {micros} us a look", flavour.name);
+            let server = Server::builder().binary(&flavour.binary);
+            let mut slow = Slow::new(server, seed, Duration::from_micros(micros)).await;
+            for _ in 0..400 {
+                slow.step().await;
+            }
+        }
+    }
+}
