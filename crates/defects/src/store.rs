@@ -12,6 +12,14 @@ const REGISTRY: &str = "crates/arbiter-lock/src/store/registry.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
+        name: "whoever tidies keeps half of what it has met: the rows of the lapsed, not their sum",
+        file: "crates/arbiter-lock/src/store/embedded/database.rs",
+        was: "            } else {\n                // It has met what time has ended.\n                \
+              resource.into_rows().save()?;\n            }",
+        put_back: "            }",
+        caught_by: Unit(&["what_has_lapsed_by_the_time_of_tidying_stands_in_nobodys_way"]),
+    },
+    Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
         file: CONNECTION,
         was: "match self.send(&up, call.by_hash(), left, is_alone).await {",

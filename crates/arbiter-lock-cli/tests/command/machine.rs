@@ -154,7 +154,8 @@ fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run job -- true
-        mount -o remount,ro "$DISK"
+        # What has watched the command is gone a moment after it.
+        until mount -o remount,ro "$DISK" 2>/dev/null; do sleep 0.05; done
         s=0; "$ARBITER" run -n job -- true || s=$?
         echo $s
         "#,

@@ -301,7 +301,7 @@ impl Database {
     /// minute; answers how many. None when it has come around.
     pub(super) fn forget_some(&mut self) -> Option<usize> {
         let from = std::mem::take(&mut self.swept);
-        match self.forget_after(&from) {
+        match self.forget_after(&from, self.now()) {
             Ok((forgotten, last)) => {
                 self.swept = last?;
                 Some(forgotten)
@@ -314,8 +314,13 @@ impl Database {
         }
     }
 
-    fn forget_after(&self, from: &str) -> rusqlite::Result<(usize, Option<String>)> {
-        let now = self.now();
+    /// Looks at the names after that one; answers how many were forgotten, and which was the last,
+    /// where there are more.
+    pub(super) fn forget_after(
+        &self,
+        from: &str,
+        now: Moment,
+    ) -> rusqlite::Result<(usize, Option<String>)> {
         self.run("BEGIN IMMEDIATE")?;
         if from.is_empty() {
             let over = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
@@ -335,6 +340,9 @@ impl Database {
             if resource.is_forgotten(now) {
                 resource.into_rows().forget()?;
                 forgotten += 1;
+            } else {
+                // It has met what time has ended.
+                resource.into_rows().save()?;
             }
         }
         if 0 < forgotten {

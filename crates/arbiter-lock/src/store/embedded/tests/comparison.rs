@@ -165,6 +165,12 @@ fn the_rows_of_the_file_and_of_memory_answer_the_same_to_random_steps() {
             _ => 0,
         };
         let at = Moment::from_micros(now);
+        if dice.roll(20) == 0 {
+            database.forget_after("", at).unwrap();
+            if memory.is_forgotten(at) {
+                memory = Resource::default();
+            }
+        }
         let drawn = draw(&mut dice, &fences, &tickets);
         let deaf = dice.roll(40);
         let expected = step(&mut memory, at, &drawn, deaf);

@@ -1,6 +1,9 @@
 //! What may be found where the file should be.
 
-use arbiter_lock_core::{Acquired, Mode, Name, Request};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use arbiter_lock_core::{Acquired, Limit, Mode, Name, Request};
 
 use super::super::database::Database;
 use super::folder;
@@ -133,4 +136,26 @@ fn names_that_nobody_has_held_for_a_minute_leave_neither_rows_nor_pages() {
     assert_eq!(names(), 0);
     assert!(pages() * 2 < before, "{} of {before} pages", pages());
     database.checkpoint();
+}
+
+#[test]
+fn what_has_lapsed_by_the_time_of_tidying_stands_in_nobodys_way() {
+    let (folder, name) = (folder(), Name::new("n").unwrap());
+    let mut database = Database::open(folder.path(), || Ok(())).unwrap();
+    let permit = Request {
+        mode: Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Stated(NonZeroU32::MIN),
+        },
+        lease_ms: 100,
+        ..request("dead")
+    };
+    let shared = database.step(&name, |resource, now| {
+        resource.acquire(now, &permit, None, |_: &str| true).reply
+    });
+    assert!(matches!(shared.unwrap().0, Acquired::Granted { .. }));
+    std::thread::sleep(Duration::from_millis(150));
+    while database.forget_some().is_some() {}
+    let next = acquire(&mut database, &name, "next");
+    assert!(matches!(next, Acquired::Granted { .. }), "{next:?}");
 }
