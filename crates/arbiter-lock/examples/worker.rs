@@ -80,6 +80,7 @@ impl Worker {
             return false;
         };
         let begin_ns = History::now_ns();
+        let deadline_ns = deadline_ns(&guard);
         if !guard.is_held() {
             return true; // stopped since: it was never believed
         }
@@ -95,9 +96,9 @@ impl Worker {
         };
         self.history.believe(&belief).expect("a line");
         let deadline_ns = if share == Share::Alone {
-            self.count_up(&guard).await.expect("a number")
+            self.count_up(&guard, deadline_ns).await.expect("a number")
         } else {
-            work(&guard).await
+            work(&guard, deadline_ns).await
         };
         let end_ns = History::now_ns().min(deadline_ns);
         let Belief {
@@ -137,12 +138,12 @@ impl Worker {
     }
 
     /// Works, and counts both registers up from what they were before. Answers the deadline.
-    async fn count_up(&self, guard: &Guard) -> io::Result<u64> {
+    async fn count_up(&self, guard: &Guard, deadline_ns: u64) -> io::Result<u64> {
         let fence = guard.fence();
         let [fenced, unfenced] = ["fenced", "unfenced"]
             .map(|kind| Register(self.folder.join(format!("{kind}-{}", guard.name()))));
         let seen = [fenced.read(fence)?, unfenced.read(fence)?];
-        let deadline_ns = work(guard).await;
+        let deadline_ns = work(guard, deadline_ns).await;
         // Not asked once more whether it is held: that is what a fence is for.
         fenced.write(seen[0], fence, true)?;
         unfenced.write(seen[1], fence, false)?;
@@ -150,22 +151,29 @@ impl Worker {
     }
 }
 
-/// Works for a while, or until the hold is lost, and answers the last deadline that it knew of.
-async fn work(guard: &Guard) -> u64 {
+/// Until when the hold is believed, if it is held now.
+fn deadline_ns(guard: &Guard) -> u64 {
+    History::now_ns() + guard.remaining().as_nanos() as u64
+}
+
+/// Works for a while, or until the hold is lost, and answers the last deadline at which it was
+/// held.
+async fn work(guard: &Guard, mut known_ns: u64) -> u64 {
     let lasts = match dice(4) {
         0 => guard.remaining().mul_f64(1.2 * rand::random::<f64>()),
         _ => Duration::from_micros(rand::random::<u64>() % 20_000),
     };
     let end = tokio::time::Instant::now() + lasts;
     loop {
-        let deadline = History::now_ns() + guard.remaining().as_nanos() as u64;
-        if end <= tokio::time::Instant::now() || !guard.is_held() {
-            break deadline;
+        let next_ns = deadline_ns(guard);
+        if !guard.is_held() {
+            break known_ns;
+        }
+        known_ns = next_ns;
+        if end <= tokio::time::Instant::now() {
+            break known_ns;
         }
         tokio::time::sleep_until(end.min(tokio::time::Instant::now() + TICK)).await;
-        if !guard.is_held() {
-            break deadline;
-        }
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::eventually;
+
 /// A process that a test tells what to do; killed with its value.
 #[derive(Debug)]
 pub struct Puppet {
@@ -64,9 +66,25 @@ impl Puppet {
         self.lines.recv_timeout(limit).ok()
     }
 
-    /// Stops it as by Ctrl-Z.
+    /// Stops it as by Ctrl-Z, and waits until none of its threads runs: the signal reaches one of
+    /// them, which is to stop the others.
+    ///
+    /// # Panics
+    /// If it still runs after 10 s.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let runs = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let state = stat
+                .rsplit(") ")
+                .next()
+                .and_then(|rest| rest.chars().next());
+            state.is_some_and(|state| !"TtZX".contains(state))
+        };
+        // One that has gone runs no more.
+        let tasks = || std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+        assert!(eventually(Duration::from_secs(10), || !tasks().any(runs)));
     }
 
     /// Continues it.

@@ -49,33 +49,13 @@ fn dice(sides: u64) -> u64 {
     rand::rng().random_range(0..sides)
 }
 
-/// How long the workers go on.
-#[derive(Clone)]
-struct Course {
-    end: Instant,
-    enough: Arc<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Course {
-    fn goes_on(&self) -> bool {
-        goes_on(self.end, || (self.enough)())
-    }
-
-    /// How long one waits. After the end nobody gives up: where the machine is busy, everybody
-    /// would, just before its turn.
-    fn patience(&self) -> Duration {
-        if Instant::now() < self.end {
-            pause(600)
-        } else {
-            ms(60_000)
-        }
-    }
-}
+/// Whether the workers go on.
+type GoesOn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Takes and leaves the lock in every way there is.
-async fn worker(lock: Lock, register: Arc<Register>, course: Course) {
-    while course.goes_on() {
-        let acquired = tokio::time::timeout(course.patience(), lock.acquire()).await;
+async fn worker(lock: Lock, register: Arc<Register>, goes_on: GoesOn) {
+    while goes_on() {
+        let acquired = tokio::time::timeout(pause(600), lock.acquire()).await;
         let Ok(Ok(guard)) = acquired else {
             tokio::time::sleep(pause(5)).await;
             continue;
@@ -109,12 +89,9 @@ fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
         }
     };
     let enough = 300;
-    let course = Course {
-        end,
-        enough: Arc::new({
-            let grants = grants.clone();
-            move || enough < grants()
-        }),
+    let goes_on: GoesOn = {
+        let grants = grants.clone();
+        Arc::new(move || goes_on(end, || enough < grants()))
     };
     std::thread::scope(|threads| {
         for _ in 0..3 {
@@ -136,7 +113,7 @@ fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
                         let lock = client
                             .lock(&format!("stress-{}", n % 3))
                             .lease_time(ms(400));
-                        workers.spawn(worker(lock, register, course.clone()));
+                        workers.spawn(worker(lock, register, goes_on.clone()));
                     }
                     workers.join_all().await;
                     client.shutdown(ms(2_000)).await;
@@ -204,7 +181,7 @@ impl Company {
 }
 
 /// Holds alone or shares, steps down, resizes, and leaves in every way there is.
-async fn mixed_worker(client: Client, name: String, company: Arc<Company>, course: Course) {
+async fn mixed_worker(client: Client, name: String, company: Arc<Company>, goes_on: GoesOn) {
     let lease = ms(400);
     let writer = client.rw_lock(&name).lease_time(lease);
     let semaphore = |limit| {
@@ -213,7 +190,7 @@ async fn mixed_worker(client: Client, name: String, company: Arc<Company>, cours
             .lease_time(lease)
             .follow_limit()
     };
-    while course.goes_on() {
+    while goes_on() {
         let weight = if dice(3) == 0 { 0 } else { 1 + dice(3) };
         let acquire = async {
             match weight {
@@ -221,7 +198,7 @@ async fn mixed_worker(client: Client, name: String, company: Arc<Company>, cours
                 _ => semaphore(4).acquire_many(weight as u32).await,
             }
         };
-        let Ok(Ok(guard)) = tokio::time::timeout(course.patience(), acquire).await else {
+        let Ok(Ok(guard)) = tokio::time::timeout(pause(600), acquire).await else {
             tokio::time::sleep(pause(5)).await;
             continue;
         };
@@ -252,12 +229,9 @@ async fn leave(guard: Guard) {
 
 /// A client's twelve workers on two names.
 fn mixed_client(url: &str, companies: &[Arc<Company>; 2], end: Instant) {
-    let course = Course {
-        end,
-        enough: Arc::new({
-            let companies = companies.clone();
-            move || are_enough(counts(&companies))
-        }),
+    let goes_on: GoesOn = {
+        let companies = companies.clone();
+        Arc::new(move || goes_on(end, || are_enough(counts(&companies))))
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -273,8 +247,8 @@ fn mixed_client(url: &str, companies: &[Arc<Company>; 2], end: Instant) {
         let mut workers = tokio::task::JoinSet::new();
         for n in 0..12_usize {
             let (name, company) = (format!("mixed-{}", n % 2), &companies[n % 2]);
-            let (company, course) = (company.clone(), course.clone());
-            workers.spawn(mixed_worker(client.clone(), name, company, course));
+            let (company, goes_on) = (company.clone(), goes_on.clone());
+            workers.spawn(mixed_worker(client.clone(), name, company, goes_on));
         }
         workers.join_all().await;
         client.shutdown(ms(2_000)).await;
