@@ -43,7 +43,8 @@ async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
     let once = AtomicBool::new(true);
     let client = Client::builder()
         .store(&server.url())
-        .default_lease_time(ms(600))
+        // A panic may print a long trace, slowly.
+        .default_lease_time(ms(3_000))
         .logger(move |event: &Event<'_>| {
             let is_renewed = matches!(event, Event::Renewed { .. });
             assert!(!(is_renewed && once.swap(false, Ordering::Relaxed)), "log");
@@ -52,7 +53,7 @@ async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
         .await
         .unwrap();
     let guard = client.lock(&unique_name()).acquire().await.unwrap();
-    tokio::time::sleep(ms(1_500)).await;
+    tokio::time::sleep(ms(4_000)).await;
     let told = tokio::time::timeout(ms(500), guard.lost()).await;
     println!("held {} told {told:?}", guard.is_held());
     assert!(
