@@ -53,7 +53,7 @@ async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
         .await
         .unwrap();
     let guard = client.lock(&unique_name()).acquire().await.unwrap();
-    tokio::time::sleep(ms(4_000)).await;
+    tokio::time::sleep(ms(7_500)).await;
     let told = tokio::time::timeout(ms(500), guard.lost()).await;
     println!("held {} told {told:?}", guard.is_held());
     assert!(

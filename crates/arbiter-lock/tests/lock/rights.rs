@@ -32,7 +32,7 @@ fn server_with(rights: &[String]) -> (Server, String) {
 #[tokio::test]
 async fn the_rights_that_the_documentation_lists_suffice() {
     let (server, url) = server_with(&documented());
-    tour(&url).await.unwrap();
+    tour(&url, ms(500)).await.unwrap();
     assert_eq!(refusals(&server), [""; 0]);
 }
 
@@ -49,7 +49,7 @@ async fn none_of_the_rights_that_the_documentation_lists_can_be_spared() {
         tours.spawn(async move {
             let (server, url) = server_with(&rights);
             // It goes as far as it comes.
-            let tour = tokio::spawn(async move { tour(&url).await });
+            let tour = tokio::spawn(async move { tour(&url, ms(10_000)).await });
             if let Ok(Ok(Err(error))) = tokio::time::timeout(ms(30_000), tour).await {
                 let is_denied =
                     matches!(&error, Error::Refused(e) if e.kind == RefusedKind::Denied);
@@ -85,8 +85,9 @@ fn refusals(server: &Server) -> Vec<String> {
     entries.iter().filter_map(object).collect()
 }
 
-/// Uses every face there is, each in the ways that take rights of their own.
-async fn tour(url: &str) -> Result<(), Error> {
+/// Uses every face there is, each in the ways that take rights of their own. A release is told to
+/// the next within a limit.
+async fn tour(url: &str, told_within: Duration) -> Result<(), Error> {
     let builder = Client::builder().store(url).logger(NoopLogger);
     // Many tours at once: an answer may take its time.
     let client = builder.command_timeout(ms(10_000)).connect().await?;
@@ -105,7 +106,10 @@ async fn tour(url: &str) -> Result<(), Error> {
     client.lock(&name).ask_to_stop(guard.fence()).await?;
     assert_eq!(guard.lost().await, LostReason::Revoked);
     drop(guard);
-    let next = waiter.await.unwrap()?;
+    let next = tokio::time::timeout(told_within, waiter)
+        .await
+        .expect("it is pushed")
+        .unwrap()?;
     assert!(client.lock(&name).break_now(next.fence()).await?);
     use_every_other_face(&client).await
 }

@@ -1,8 +1,8 @@
-//! Readers and permits on a real server: crowds, crashes, a full memory, keys that go astray.
+//! Readers and permits, mostly on a real server: crowds, crashes, a full memory, keys that go astray.
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Guard, LostReason, NoopLogger};
+use arbiter_lock::{Client, Error, Guard, LostReason, NoopLogger};
 use futures_util::future::join_all;
 use testkit::{GoLock, Puppet, Server, eventually_async, unique_name};
 use tokio::task::JoinSet;
@@ -130,6 +130,26 @@ async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
     let is_free = eventually_async(ms(30_000), || !exists(&server, &key(&name))).await;
     assert!(is_free);
     assert!(!exists(&server, &companion(&name)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_readers_come_in_at_once_and_hold_and_leave_within_a_second() {
+    const READERS: usize = 1_000;
+    let client = Client::in_memory();
+    let (lock, seen) = (client.rw_lock("l"), client.lock("l"));
+    let writer = lock.write().await.unwrap();
+    let waiting = in_line(&seen, READERS, || lock.read()).await;
+    let begun = tokio::time::Instant::now();
+    writer.release().await.unwrap();
+    let guards = join_all(waiting).await;
+    assert!(begun.elapsed() < ms(100), "{:?}", begun.elapsed());
+    let holds = |guard: &Result<Guard, Error>| guard.as_ref().is_ok_and(|guard| guard.is_held());
+    assert!(guards.iter().all(holds));
+    let sharing = seen.inspect().await.unwrap().sharing.unwrap();
+    assert_eq!(sharing.count, READERS as u64);
+    drop(guards);
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(!seen.inspect().await.unwrap().is_held());
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ pub async fn a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed(
 pub async fn a_hold_outlives_its_lease_while_it_is_renewed(store: &Store) {
     let client = store.client().await;
     let guard = take(&store.lock(&client, "l").lease_time(ms(900))).await;
-    tokio::time::sleep(ms(2_000)).await;
+    tokio::time::sleep(ms(3_600)).await;
     assert!(guard.is_held());
     assert!(
         store

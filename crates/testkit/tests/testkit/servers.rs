@@ -92,7 +92,7 @@ fn replies_of_every_kind_are_read() {
 fn what_never_happens_is_given_up_at_the_limit() {
     let begun = Instant::now();
     assert!(!eventually(ms(50), || false));
-    assert!(begun.elapsed() < ms(5_000));
+    assert!(begun.elapsed() < ms(500));
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,15 +42,15 @@ macro_rules! scripts {
 scripts! {
     ACQUIRE = "lua/lock.lua" "lua/time.lua" "lua/acquire_free.lua" "lua/acquire_held.lua"
         "lua/clock.lua" "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/acquire.lua"
-        "lua/settle.lua";
+        "lua/lives.lua";
     END = "lua/lock.lua" "lua/end_alone.lua" "lua/time.lua" "lua/end_passed.lua" "lua/clock.lua"
-        "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/end.lua" "lua/settle.lua";
+        "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/end.lua" "lua/lives.lua";
     BREAK = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
-        "lua/queue.lua" "lua/break.lua" "lua/settle.lua";
+        "lua/queue.lua" "lua/break.lua" "lua/lives.lua";
     DOWNGRADE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
-        "lua/queue.lua" "lua/downgrade.lua" "lua/settle.lua";
+        "lua/queue.lua" "lua/downgrade.lua" "lua/lives.lua";
     RESIZE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
-        "lua/queue.lua" "lua/resize.lua" "lua/settle.lua";
+        "lua/queue.lua" "lua/resize.lua" "lua/lives.lua";
     RENEW = "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/renew.lua";
     INSPECT = "lua/time.lua" "lua/clock.lua" "lua/inspect.lua";
     PROCLAIM = "lua/proclaim.lua";

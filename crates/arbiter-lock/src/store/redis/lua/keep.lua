@@ -10,8 +10,8 @@ local function follow_longest(lock, share)
   redis.call('PEXPIRE', share, life)
 end
 
--- Sets the last millisecond of a hold's life, which it never shortens. A first step that adds would
--- be refused at the memory limit.
+-- Sets the last millisecond of a hold's life. A first step that adds would be refused at the memory
+-- limit.
 local function keep(share, id, milli)
   redis.call('ZREM', share, 'h' .. id)
   redis.call('ZADD', share, text(milli), 'h' .. id)
