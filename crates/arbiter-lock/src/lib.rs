@@ -59,6 +59,7 @@ mod error;
 mod event;
 mod guard;
 mod guard_all;
+mod hand_over;
 mod hold;
 mod keeper;
 mod label;

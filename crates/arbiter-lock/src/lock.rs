@@ -9,6 +9,7 @@ use arbiter_lock_core::{Broken, Mode, Name, NameError, Refusal};
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
 use crate::guard::{Grip, Guard};
+use crate::hand_over::hand_over_the_rest;
 use crate::hold::Hold;
 use crate::nest::Nest;
 use crate::options::{Options, Patience};
@@ -330,12 +331,13 @@ impl Lock {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let breaking = async move {
-            let said = inner
-                .link()
-                .break_hold(&name, fence, at_once, Duration::MAX)
-                .await;
-            said.map(|said| said.reply)
-                .map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))
+            let link = inner.link();
+            let said = link.break_hold(&name, fence, at_once, Duration::MAX).await;
+            let Said { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
+            if again {
+                hand_over_the_rest(&link, &name).await;
+            }
+            Ok(reply)
         };
         self.inner.run(|| breaking).await?
     }

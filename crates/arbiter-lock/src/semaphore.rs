@@ -4,12 +4,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Limit, Mode, Name, Refusal, Request, Resized};
+use arbiter_lock_core::{Limit, Mode, Name, Refusal, Resized};
 
-use crate::chance;
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
 use crate::guard::Guard;
+use crate::hand_over::hand_over_the_rest;
 use crate::lock::Lock;
 use crate::options::setters_of_the_lock;
 use crate::status::Status;
@@ -247,28 +247,14 @@ async fn resize(inner: Arc<Inner>, name: Name, permits: NonZeroU32) -> Result<Op
     let link = inner.link();
     let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
     let said = link.resize(&name, permits, Duration::MAX).await;
-    let Said {
-        reply, mut again, ..
-    } = said.map_err(failed)?;
-    while again {
+    let Said { reply, again, .. } = said.map_err(failed)?;
+    if again {
         // To say the limit again could undo what somebody else has set since.
-        let ended = link.end(&name, &nobody(), false, Duration::MAX).await;
-        again = ended.map_err(failed)?.again;
+        hand_over_the_rest(&link, &name).await;
     }
     match reply {
         Resized::Resized { before } => Ok(Some(before.get())),
         Resized::NotHeld => Ok(None),
-    }
-}
-
-/// A request that never was: its end hands over, and changes nothing else.
-fn nobody() -> Request {
-    Request {
-        id: format!("{:032x}", chance::draw::<u128>()).into(),
-        mode: Mode::Exclusive,
-        lease_ms: 0,
-        channel: "-".into(),
-        label: "".into(),
     }
 }
 

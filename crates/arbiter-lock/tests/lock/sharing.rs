@@ -406,20 +406,20 @@ async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
 }
 
 #[tokio::test]
-async fn a_release_a_downgrade_and_a_resize_let_in_more_than_one_step_grants() {
+async fn a_release_a_downgrade_a_break_and_a_resize_let_in_more_than_one_step_grants() {
     const CROWD: usize = 100;
     let server = Server::start();
     let client = client(&server).await;
-    for steps_down in [false, true] {
+    for how in ["release", "downgrade", "break"] {
         let name = unique_name();
         let lock = client.rw_lock(&name);
         let writer = lock.write().await.unwrap();
         let waiting = in_line(&client.lock(&name), CROWD, || lock.read()).await;
         server.call(&["CONFIG", "RESETSTAT"]);
-        if steps_down {
-            writer.downgrade().await.unwrap();
-        } else {
-            writer.release().await.unwrap();
+        match how {
+            "release" => writer.release().await.unwrap(),
+            "downgrade" => writer.downgrade().await.unwrap(),
+            _ => assert!(client.lock(&name).break_now(writer.fence()).await.unwrap()),
         }
         granted(&server, CROWD).await;
         drop(waiting);
