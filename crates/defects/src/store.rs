@@ -4,6 +4,7 @@ use super::Caught::{Lock, Unit};
 use super::Defect;
 
 const FAILURE: &str = "crates/arbiter-lock/src/store/redis/failure.rs";
+const PROBE: &str = "crates/arbiter-lock/src/store/redis/lua/probe.lua";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
@@ -37,6 +38,13 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a right that a script lacks is taken for a failure that passes",
         file: FAILURE,
         was: "detail.contains(\"The user executing the script\") || ",
+        put_back: "",
+        caught_by: Lock(&["none_of_the_rights_that_the_documentation_lists_can_be_spared"]),
+    },
+    Defect {
+        name: "a right that is missing is found out in the middle of a script",
+        file: PROBE,
+        was: "call('PEXPIREAT', key, 1)\n",
         put_back: "",
         caught_by: Lock(&["none_of_the_rights_that_the_documentation_lists_can_be_spared"]),
     },

@@ -247,3 +247,39 @@ impl fmt::Display for Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The commands that a script fails without.
+    fn commands(script: &Script) -> BTreeSet<&str> {
+        let calls = script.source.split("call('").skip(1);
+        calls.filter_map(|call| call.split('\'').next()).collect()
+    }
+
+    #[test]
+    fn the_probe_asks_for_every_command_that_a_script_needs_and_for_no_other() {
+        let scripts = [
+            &ACQUIRE,
+            &END,
+            &BREAK,
+            &DOWNGRADE,
+            &RESIZE,
+            &RENEW,
+            &INSPECT,
+            &PROCLAIM,
+            &BEGIN_RUN,
+            &FINISH_RUN,
+            &LAST_RUN,
+        ];
+        let mut needed: BTreeSet<&str> =
+            scripts.iter().flat_map(|script| commands(script)).collect();
+        for without in ["HSET", "PUBLISH", "PUBSUB"] {
+            assert!(needed.remove(without), "{without}");
+        }
+        assert_eq!(commands(&PROBE), needed);
+    }
+}

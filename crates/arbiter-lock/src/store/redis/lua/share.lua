@@ -94,8 +94,9 @@ end
 -- Makes KEYS[1] that of those who share: nobody yet.
 local function begin_to_share(generation, limit)
   call('DEL', lock, share)
-  call('ZADD', share, '-' .. generation, 'g')
+  -- First what the probe cannot ask for: denied, it leaves nothing.
   call('HSET', lock, 'owner', 'shared', 'fence', generation, 'since', now_text)
+  call('ZADD', share, '-' .. generation, 'g')
   if limit then
     call('HSET', lock, 'limit', text(limit))
   end
