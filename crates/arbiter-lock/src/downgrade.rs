@@ -37,7 +37,8 @@ impl Grip {
             }
             Ok(Downgraded::NotYours { taken }) => {
                 let reason = LostReason::of(Renewed::NotYours { taken });
-                Err(Error::lost(state.name.as_str(), state.give_up(reason)))
+                let reason = self.inner.keeper.lose(state, reason);
+                Err(Error::lost(state.name.as_str(), reason))
             }
             Ok(Downgraded::Refused(refusal)) => {
                 state.set_company(before);

@@ -123,7 +123,7 @@ impl Effort {
         match hold.protect(writing).await?? {
             Written::Written => Ok(()),
             Written::NotYours => {
-                let reason = hold.state.give_up(LostReason::Deleted);
+                let reason = self.inner.keeper.lose(&hold.state, LostReason::Deleted);
                 Err(Error::lost(hold.name(), reason))
             }
         }

@@ -43,7 +43,7 @@ pub enum Event<'a> {
         /// The resource.
         name: &'a str,
     },
-    /// A hold was released.
+    /// A hold was released, or dropped, and the store has freed it.
     Released {
         /// The resource.
         name: &'a str,
@@ -66,7 +66,7 @@ pub enum Event<'a> {
         /// Why.
         cause: &'a (dyn std::error::Error + 'static),
     },
-    /// A hold was lost.
+    /// A hold was lost: told once, by whoever finds out first.
     Lost {
         /// The resource.
         name: &'a str,

@@ -228,7 +228,7 @@ impl Grip {
                 state.confirm(sent, Duration::from_millis(life_ms));
                 state.over().map_or(Ok(()), lost)
             }
-            Ok(Ok(Some(other))) => lost(state.give_up(LostReason::of(other))),
+            Ok(Ok(Some(other))) => lost(self.inner.keeper.lose(state, LostReason::of(other))),
             Ok(Ok(None)) => Ok(()),
             Ok(Err(failure)) => Err(self.store_error(failure)),
             Err(failure) => Err(self.store_error(failure.clone())),
@@ -245,17 +245,9 @@ impl Grip {
 
     /// Ends the belief; answers why it was over before, if it was.
     fn let_go(&self) -> Option<LostReason> {
+        let reason = self.state.give_up(LostReason::Released);
         self.inner.keeper.forget(&self.state);
-        Some(self.state.give_up(LostReason::Released))
-            .filter(|reason| *reason != LostReason::Released)
-    }
-
-    fn order(&self) -> Order {
-        Order {
-            name: self.state.name.clone(),
-            request: self.state.request.clone(),
-            tombstone: self.state.tombstone,
-        }
+        Some(reason).filter(|reason| *reason != LostReason::Released)
     }
 
     /// Sends the end once. Whatever happens on the way, the drop of `self` has the keeper go on.
@@ -264,26 +256,26 @@ impl Grip {
         if let Some(reason) = self.let_go() {
             return Err(Error::lost(name.as_str(), reason));
         }
-        let Order {
-            request, tombstone, ..
-        } = self.order();
-        let end = self
-            .inner
-            .link()
-            .end(&name, &request, tombstone, Duration::MAX)
-            .await;
+        let (request, tombstone) = (&self.state.request, self.state.tombstone);
+        let link = self.inner.link();
+        let end = link.end(&name, request, tombstone, Duration::MAX).await;
         let SaidEnded { reply, again } = end.map_err(|failure| self.store_error(failure))?;
         self.is_ended = !again;
+        let (name, fence) = (name.as_str(), self.state.fence);
         match reply {
             Ended::Released => {
-                let fence = self.state.fence;
-                self.inner.log(&Event::Released {
-                    name: name.as_str(),
-                    fence,
-                });
+                self.inner.log(&Event::Released { name, fence });
                 Ok(())
             }
-            Ended::Left | Ended::NotYours => Err(Error::lost(name.as_str(), LostReason::Deleted)),
+            Ended::Left | Ended::NotYours => {
+                let reason = LostReason::Deleted;
+                self.inner.log(&Event::Lost {
+                    name,
+                    fence,
+                    reason,
+                });
+                Err(Error::lost(name, reason))
+            }
         }
     }
 }
@@ -291,8 +283,13 @@ impl Grip {
 impl Drop for Grip {
     fn drop(&mut self) {
         if !self.is_ended {
-            self.let_go();
-            self.inner.keeper.post(self.order());
+            let lost = self.let_go();
+            self.inner.keeper.post(Order {
+                name: self.state.name.clone(),
+                request: self.state.request.clone(),
+                tombstone: self.state.tombstone,
+                held: lost.is_none().then_some(self.state.fence),
+            });
         }
     }
 }

@@ -52,7 +52,7 @@ impl Testing {
             .iter()
             .filter(|hold| hold.name.as_str() == name)
         {
-            hold.give_up(reason);
+            self.inner.keeper.lose(hold, reason);
         }
     }
 

@@ -8,6 +8,7 @@ const ATTEMPT: &str = "crates/arbiter-lock/src/waiting/attempt.rs";
 const AGE: &str = "crates/arbiter-lock/src/waiting/age.rs";
 const STATE: &str = "crates/arbiter-lock/src/hold/state.rs";
 const GUARD: &str = "crates/arbiter-lock/src/guard.rs";
+const LOCK: &str = "crates/arbiter-lock/src/lock.rs";
 const NEST: &str = "crates/arbiter-lock/src/nest.rs";
 const OPTIONS: &str = "crates/arbiter-lock/src/options.rs";
 const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
@@ -148,15 +149,36 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release whose answer is lost is not finished",
         file: GUARD,
-        was: "let end = self\n            .inner\n            .link()\n            .end(",
-        put_back: "self.is_ended = true;\n        let end = self\n            .inner\n            .link()\n            .end(",
+        was: "let end = link.end(",
+        put_back: "self.is_ended = true;\n        let end = link.end(",
         caught_by: Lock(&["a_release_dropped_after_any_poll_frees_all_the_same"]),
+    },
+    Defect {
+        name: "a loss that a release finds out is told to nobody",
+        file: KEEPER,
+        was: "if self.shared.table().remove(&hold.request.id) {",
+        put_back: "if self.shared.table().remove(&hold.request.id) && hold.is_shared() {",
+        caught_by: Lock(&["each_hold_that_ends_tells_once_whether_it_was_freed_or_lost"]),
+    },
+    Defect {
+        name: "the renewal of what was released is told",
+        file: KEEPER_TASK,
+        was: "_ if hold.over().is_some() => {}",
+        put_back: "_ if hold.over().is_some() && hold.is_shared() => {}",
+        caught_by: Lock(&["what_becomes_of_a_renewal_is_no_news_after_the_release"]),
+    },
+    Defect {
+        name: "a break lets in only as many as one step grants",
+        file: LOCK,
+        was: "if again {",
+        put_back: "if again && reply == Broken::NotHeld {",
+        caught_by: Lock(&["a_release_a_downgrade_a_break_and_a_resize_let_in_more_than_one_step"]),
     },
     Defect {
         name: "a dropped guard frees nothing",
         file: GUARD,
-        was: "            self.let_go();\n            self.inner.keeper.post(self.order());",
-        put_back: "            self.let_go();",
+        was: "if !self.is_ended {",
+        put_back: "if self.is_ended {",
         caught_by: Lock(&["a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue"]),
     },
     Defect {
@@ -199,8 +221,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an end is sent once, and its failure is forgotten",
         file: FINISH,
-        was: "Ok(said) if said.again => {}\n            Ok(_) => return,",
-        put_back: "Ok(said) if said.again => {}\n            _ => return,\n            #[allow(unreachable_patterns)]\n            Ok(_) => return,",
+        was: "Err(_) => tokio::time::sleep(backoff.next(chance::draw())).await,",
+        put_back: "Err(_) => return drop(backoff.next(chance::draw())),",
         caught_by: Lock(&["a_silent_server_ends_every_wait_in_time_and_is_found_again"]),
     },
 ];

@@ -50,8 +50,12 @@ async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
             .end(&order.name, &order.request, order.tombstone, Duration::MAX)
             .await
         {
-            Ok(said) if said.again => {}
-            Ok(_) => return,
+            Ok(said) => {
+                shared.tell_released(order, said.reply);
+                if !said.again {
+                    return;
+                }
+            }
             // What stands there is not ours any more, or never could be.
             Err(Failure {
                 kind: FailureKind::WrongType | FailureKind::Unsupported,

@@ -74,9 +74,18 @@ impl Keeper {
         Ok(())
     }
 
-    /// Renews the hold no more.
+    /// Renews the hold no more; whoever takes out one that is lost tells of it.
     pub(crate) fn forget(&self, hold: &HoldState) {
-        self.shared.table().remove(&hold.request.id);
+        if self.shared.table().remove(&hold.request.id) {
+            self.shared.tell_lost(hold);
+        }
+    }
+
+    /// The hold is lost, unless it is over already; answers why it is over.
+    pub(crate) fn lose(&self, hold: &HoldState, reason: LostReason) -> LostReason {
+        let reason = hold.give_up(reason);
+        self.forget(hold);
+        reason
     }
 
     /// Whether this client believes in a hold of that owner.
@@ -99,9 +108,7 @@ impl Keeper {
     pub(crate) fn give_all_up(&self, reason: LostReason) -> usize {
         let all = self.all();
         for hold in &all {
-            hold.give_up(reason);
-            self.shared.tell_lost(hold);
-            self.forget(hold);
+            self.lose(hold, reason);
         }
         all.len()
     }
@@ -113,7 +120,8 @@ impl Keeper {
 
     /// Ends a request, sooner or later. Never blocks, never panics.
     pub(crate) fn post(&self, order: Order) {
-        if self.shared.store.end_at_once(&order) {
+        if let Some(reply) = self.shared.store.end_at_once(&order) {
+            self.shared.tell_released(&order, reply);
             return;
         }
         self.shared.table().post(order);

@@ -69,15 +69,17 @@ impl Table {
         due < self.planned
     }
 
-    pub(super) fn remove(&mut self, owner: &str) {
-        if let Some(number) = self.by_owner.remove(owner)
-            && let Some(entry) = self.holds.remove(&number)
-        {
-            self.due.remove(&(entry.due, number));
-            if let Some(ready) = entry.ready {
-                self.ready.remove(&(ready, number));
-            }
+    /// Takes a hold out; answers whether it was there.
+    pub(super) fn remove(&mut self, owner: &str) -> bool {
+        let number = self.by_owner.remove(owner);
+        let Some((number, entry)) = number.and_then(|n| self.holds.remove_entry(&n)) else {
+            return false;
+        };
+        self.due.remove(&(entry.due, number));
+        if let Some(ready) = entry.ready {
+            self.ready.remove(&(ready, number));
         }
+        true
     }
 
     pub(super) fn contains(&self, owner: &str) -> bool {
@@ -282,6 +284,7 @@ mod tests {
             name: hold.name.clone(),
             request: hold.request.clone(),
             tombstone: false,
+            held: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::Renewed;
+use arbiter_lock_core::{Ended, Renewed};
 use tokio::task::JoinSet;
 
 use super::finish::finish;
@@ -13,7 +13,7 @@ use super::{Shared, on_a_thread};
 use crate::event::Event;
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
-use crate::store::{Failure, Link};
+use crate::store::{Failure, Link, Order};
 
 /// Says, when it is dropped, that the task does not run any more.
 pub(super) struct Running {
@@ -139,6 +139,8 @@ impl Shared {
     fn renewed_one(&self, hold: &HoldState, sent: Duration, answer: Result<Renewed, Failure>) {
         let now = self.clock.now();
         match answer {
+            // Released or lost meanwhile: no news.
+            _ if hold.over().is_some() => {}
             Ok(Renewed::Renewed { life_ms }) => {
                 hold.confirm(sent, Duration::from_millis(life_ms));
                 let name = hold.name.as_str();
@@ -163,6 +165,13 @@ impl Shared {
             }
         }
         self.table().reschedule(hold, now);
+    }
+
+    pub(super) fn tell_released(&self, order: &Order, reply: Ended) {
+        if let (Some(fence), Ended::Released) = (order.held, reply) {
+            let name = order.name.as_str();
+            self.logger.log(&Event::Released { name, fence });
+        }
     }
 
     pub(super) fn tell_lost(&self, hold: &HoldState) {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Downgraded, Grant, Moment, Name, Renewed, Request, Resized, Resource,
-    Run, Status, Tried, Written,
+    Acquired, Answer, Broken, Downgraded, Ended, Grant, Moment, Name, Renewed, Request, Resized,
+    Resource, Run, Status, Tried, Written,
 };
 
 use tokio::sync::watch;
@@ -95,12 +95,16 @@ impl World {
     }
 
     /// Ends a request at once, unless the store is silent.
-    pub(super) fn end_at_once(&self, order: &Order) -> bool {
+    pub(super) fn end_at_once(&self, order: &Order) -> Option<Ended> {
         if self.is_silent() || self.is_disturbed() {
-            return false;
+            return None;
         }
-        while self.end(&order.name, &order.request, order.tombstone).again {}
-        true
+        let end = || self.end(&order.name, &order.request, order.tombstone);
+        let SaidEnded { reply, mut again } = end();
+        while again {
+            again = end().again;
+        }
+        Some(reply)
     }
 
     fn is_silent(&self) -> bool {

@@ -32,6 +32,8 @@ pub(crate) struct Order {
     pub(crate) request: Arc<Request>,
     /// Whether to leave a tombstone; the same at every sending.
     pub(crate) tombstone: bool,
+    /// The fence of the hold that it releases, if it does.
+    pub(crate) held: Option<u64>,
 }
 
 /// What a store said to a step.
@@ -104,14 +106,8 @@ impl Store {
     }
 
     /// Ends a request without waiting for anything, where the store can.
-    pub(crate) fn end_at_once(&self, order: &Order) -> bool {
-        match self {
-            Self::Memory(world) => world.end_at_once(order),
-            #[cfg(feature = "embedded")]
-            Self::Embedded(_) => false,
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => false,
-        }
+    pub(crate) fn end_at_once(&self, order: &Order) -> Option<Ended> {
+        self.world().and_then(|world| world.end_at_once(order))
     }
 }
 

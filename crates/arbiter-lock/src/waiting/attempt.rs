@@ -146,8 +146,9 @@ impl Attempt {
         self.inner.keeper.watch(hold.clone())?;
         // Asked once the keeper has it: a shutdown sees the hold, or is seen here.
         if let Err(closed) = self.inner.check_open() {
-            hold.give_up(LostReason::Shutdown);
+            // Nobody has seen it: no loss.
             self.inner.keeper.forget(&hold);
+            hold.give_up(LostReason::Shutdown);
             return Err(closed);
         }
         (self.is_known, self.unanswered) = (false, 0);
@@ -229,6 +230,7 @@ impl Drop for Attempt {
                 name: self.name.clone(),
                 request: self.request.clone(),
                 tombstone: 0 < self.unanswered,
+                held: None,
             });
         }
     }

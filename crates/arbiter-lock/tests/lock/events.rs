@@ -112,6 +112,70 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
+    let (client, told) = client("memory:").await;
+    let lock = client.lock("l").lease_time(ms(3_000));
+    let endings = [
+        "drop",
+        "drop, gone",
+        "release, gone",
+        "refresh, gone",
+        "late",
+    ];
+    for ending in endings {
+        let before = [told.count("released"), told.count("lost")];
+        let guard = lock.acquire().await.unwrap();
+        if ending.ends_with("gone") {
+            client.testing().lapse("l");
+        }
+        match ending {
+            "release, gone" => assert!(guard.release().await.unwrap_err().is_lost()),
+            "refresh, gone" => assert!(guard.refresh().await.unwrap_err().is_lost()),
+            "late" => {
+                // Nobody has had a turn since, as after a stop of the whole process.
+                tokio::time::advance(ms(3_000)).await;
+                assert!(guard.release().await.unwrap_err().is_lost());
+            }
+            _ => drop(guard),
+        }
+        let told_of = || {
+            [
+                told.count("released") - before[0],
+                told.count("lost") - before[1],
+            ]
+        };
+        let expected = match ending {
+            "drop" => [1, 0],
+            // Let go of in time: no work was left unprotected.
+            "drop, gone" => [0, 0],
+            _ => [0, 1],
+        };
+        assert_eq!(told_of(), expected, "{ending}");
+        tokio::time::sleep(ms(4_000)).await;
+        assert_eq!(told_of(), expected, "{ending}, and a while later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_renewal_is_no_news_after_the_release() {
+    let (client, told) = client("memory:").await;
+    let guard = client
+        .lock("l")
+        .lease_time(ms(3_000))
+        .acquire()
+        .await
+        .unwrap();
+    client.testing().go_silent();
+    tokio::time::sleep(ms(1_100)).await; // the first renewal is on its way
+    drop(guard);
+    tokio::time::sleep(ms(3_000)).await;
+    client.testing().answer();
+    tokio::time::sleep(ms(1_000)).await;
+    let counts = ["renewed", "renewal failed", "released", "lost"].map(|kind| told.count(kind));
+    assert_eq!(counts, [0; 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush() {
     let (client, told) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(6_000));
