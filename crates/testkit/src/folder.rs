@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one, with a path short enough for sockets in it.
+    /// Makes one, with a path short enough for sockets in it. One that was killed has left its own:
+    /// its process id comes again, and its time does not.
     ///
     /// # Panics
     /// If it cannot be made.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Self {
-        let name = format!("arb-{:x}-{}", std::process::id(), crate::names::next());
-        let path = std::env::temp_dir().join(name);
+        let path = std::env::temp_dir().join(crate::names::unique("arb"));
         std::fs::create_dir(&path).expect("a folder for temporary files");
         Self(path)
     }

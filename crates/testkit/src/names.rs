@@ -8,14 +8,18 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// A fresh name for a test.
 #[must_use]
 pub fn unique_name() -> String {
+    unique("test")
+}
+
+/// That word, and what makes it unique: the process, the time, and a number of this process's own.
+pub(crate) fn unique(word: &str) -> String {
     let time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let number = next();
-    format!("test-{}-{:x}-{number}", std::process::id(), time.as_nanos())
-}
-
-/// A number that nobody else of this process has.
-pub(crate) fn next() -> u64 {
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "{word}-{}-{:x}-{number}",
+        std::process::id(),
+        time.as_nanos()
+    )
 }

@@ -227,14 +227,19 @@ async fn a_name_costs_the_same_however_many_are_taken_with_it() {
         let guards = client.lock_all(names).acquire().await.unwrap();
         guards.release().await.unwrap();
     };
-    let begun = std::time::Instant::now();
-    for few in names.chunks(500) {
-        cycle(few).await;
-    }
-    let by_few = begun.elapsed();
-    let begun = std::time::Instant::now();
-    cycle(&names).await;
-    let at_once = begun.elapsed();
+    // The quickest of some: a busy machine takes time from any of them.
+    let quickest = async |with_it: usize| {
+        let mut least = Duration::MAX;
+        for _ in 0..5 {
+            let begun = std::time::Instant::now();
+            for some in names.chunks(with_it) {
+                cycle(some).await;
+            }
+            least = least.min(begun.elapsed());
+        }
+        least
+    };
+    let (by_few, at_once) = (quickest(500).await, quickest(names.len()).await);
     assert!(at_once < by_few * 4, "{at_once:?}, and {by_few:?} by 500");
 }
 

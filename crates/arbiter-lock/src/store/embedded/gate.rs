@@ -31,6 +31,10 @@ const TIDY_TIME: Duration = Duration::from_secs(10);
 /// How long the gate stays open between two passages that tidy up: to be woken takes others time.
 const OTHERS_TURN: Duration = Duration::from_micros(200);
 
+/// How often to look for whoever keeps the gate locked: the kernel shows all locks of the machine in
+/// pieces, and one that goes meanwhile may hide another.
+const LOOKS: u32 = 5;
+
 /// What is left to do outside.
 type Rest = Box<dyn FnOnce()>;
 type Work = Box<dyn FnOnce(&mut Database) -> Rest + Send>;
@@ -151,10 +155,8 @@ impl Gate {
 
     fn who_is_inside(&self) -> String {
         let gate = self.path.display();
-        match fstat(&self.file)
-            .ok()
-            .and_then(|found| locked_by(found.st_ino))
-        {
+        let found = fstat(&self.file).ok();
+        match found.and_then(|found| (0..LOOKS).find_map(|_| locked_by(found.st_ino))) {
             Some(pid) => format!("process {pid} keeps {gate} locked; is it stopped?"),
             None => format!("no turn at {gate} in time"),
         }
