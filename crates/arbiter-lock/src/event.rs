@@ -43,7 +43,8 @@ pub enum Event<'a> {
         /// The resource.
         name: &'a str,
     },
-    /// A hold was released, or dropped, and the store has freed it.
+    /// A hold was released, or dropped, and the store has said that it freed it. Where the answer
+    /// to that was lost, nobody is told.
     Released {
         /// The resource.
         name: &'a str,

@@ -163,8 +163,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "the renewal of what was released is told",
         file: KEEPER_TASK,
-        was: "_ if hold.over().is_some() => {}",
-        put_back: "_ if hold.over().is_some() && hold.is_shared() => {}",
+        was: "if hold.over().is_some() {\n            return;",
+        put_back: "if hold.over().is_some() && hold.is_shared() {\n            return;",
         caught_by: Lock(&["what_becomes_of_a_renewal_is_no_news_after_the_release"]),
     },
     Defect {

@@ -139,15 +139,9 @@ impl Shared {
     fn renewed_one(&self, hold: &HoldState, sent: Duration, answer: Result<Renewed, Failure>) {
         let now = self.clock.now();
         match answer {
-            // Released or lost meanwhile: no news.
-            _ if hold.over().is_some() => {}
             Ok(Renewed::Renewed { life_ms }) => {
                 hold.confirm(sent, Duration::from_millis(life_ms));
-                let name = hold.name.as_str();
-                self.logger.log(&Event::Renewed {
-                    name,
-                    fence: hold.fence,
-                });
+                self.tell_of_renewal(hold, None);
             }
             Ok(not_renewed) => {
                 hold.give_up(LostReason::of(not_renewed));
@@ -156,15 +150,22 @@ impl Shared {
                 let left = hold.end_of_belief().saturating_sub(now);
                 let pause = (left / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
                 hold.postpone(now + pause);
-                let (name, fence) = (hold.name.as_str(), hold.fence);
-                self.logger.log(&Event::RenewalFailed {
-                    name,
-                    fence,
-                    cause: &failure,
-                });
+                self.tell_of_renewal(hold, Some(&failure));
             }
         }
         self.table().reschedule(hold, now);
+    }
+
+    /// Of one that was released or lost meanwhile it is no news.
+    fn tell_of_renewal(&self, hold: &HoldState, failure: Option<&Failure>) {
+        if hold.over().is_some() {
+            return;
+        }
+        let (name, fence) = (hold.name.as_str(), hold.fence);
+        self.logger.log(&match failure {
+            None => Event::Renewed { name, fence },
+            Some(cause) => Event::RenewalFailed { name, fence, cause },
+        });
     }
 
     pub(super) fn tell_released(&self, order: &Order, reply: Ended) {

@@ -38,6 +38,28 @@ async fn a_logger_that_panics_leaks_no_hold() {
 }
 
 #[tokio::test]
+async fn a_guard_dropped_in_a_panic_frees_or_is_lost_though_its_logger_panics_too() {
+    let panics = |event: &Event<'_>| {
+        let is_end = matches!(event, Event::Released { .. } | Event::Lost { .. });
+        assert!(!is_end, "log");
+    };
+    let builder = Client::builder().store("memory:").logger(panics);
+    let client = builder.connect().await.unwrap();
+    // The keeper has no turn before the join: the drop finds the loss.
+    for worked in [ms(0), ms(300)] {
+        let lock = client.lock("l").lease_time(ms(200));
+        let guard = lock.acquire().await.unwrap();
+        let panicked = std::thread::spawn(move || {
+            std::thread::sleep(worked);
+            panic!("with {}", guard.name());
+        });
+        assert!(panicked.join().is_err());
+        let next = client.lock("l").try_acquire().await.unwrap();
+        next.expect("it is free").release().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
     let server = Server::start();
     let once = AtomicBool::new(true);

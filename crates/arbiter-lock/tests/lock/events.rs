@@ -158,21 +158,21 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_a_renewal_is_no_news_after_the_release() {
-    let (client, told) = client("memory:").await;
-    let guard = client
-        .lock("l")
-        .lease_time(ms(3_000))
-        .acquire()
-        .await
-        .unwrap();
-    client.testing().go_silent();
-    tokio::time::sleep(ms(1_100)).await; // the first renewal is on its way
-    drop(guard);
-    tokio::time::sleep(ms(3_000)).await;
-    client.testing().answer();
-    tokio::time::sleep(ms(1_000)).await;
-    let counts = ["renewed", "renewal failed", "released", "lost"].map(|kind| told.count(kind));
-    assert_eq!(counts, [0; 4]);
+    // The first renewal is sent after a second, and given up after two thirds of one.
+    for (answered_after, released) in [(100, 1), (3_000, 0)] {
+        let (client, told) = client("memory:").await;
+        let lock = client.lock("l").lease_time(ms(3_000));
+        let guard = lock.acquire().await.unwrap();
+        tokio::time::sleep(ms(900)).await;
+        client.testing().go_silent();
+        tokio::time::sleep(ms(200)).await;
+        drop(guard);
+        tokio::time::sleep(ms(answered_after)).await;
+        client.testing().answer();
+        tokio::time::sleep(ms(2_000)).await;
+        let counts = ["renewed", "renewal failed", "released", "lost"].map(|kind| told.count(kind));
+        assert_eq!(counts, [0, 0, released, 0], "{answered_after}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
