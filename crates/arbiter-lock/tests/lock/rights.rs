@@ -36,6 +36,17 @@ async fn the_rights_that_the_documentation_lists_suffice() {
     assert_eq!(refusals(&server), [""; 0]);
 }
 
+#[tokio::test]
+async fn whoever_connects_needs_no_memory_of_the_server() {
+    for flavour in testkit::flavours() {
+        let server = Server::builder().binary(&flavour.binary).start();
+        server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+        let connected = Client::connect(&server.url()).await;
+        assert!(connected.is_ok(), "{}: {connected:?}", flavour.name);
+        assert_eq!(server.call(&["DBSIZE"]).int(), Some(0), "{}", flavour.name);
+    }
+}
+
 /// What is missed only by those who use it, and leaves no key without an end.
 const NOT_ASKED_FOR: [&str; 6] = [
     "+hset",
