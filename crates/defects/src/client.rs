@@ -225,4 +225,11 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "Err(_) => return drop(backoff.next(chance::draw())),",
         caught_by: Lock(&["a_silent_server_ends_every_wait_in_time_and_is_found_again"]),
     },
+    Defect {
+        name: "what a dropped runtime leaves to end is taken up by nobody who sleeps already",
+        file: FINISH,
+        was: "if is_left {",
+        put_back: "if is_left && self.order.is_some() {",
+        caught_by: Unit(&["what_an_ended_task_leaves_is_taken_by_one_that_sleeps_already"]),
+    },
 ];

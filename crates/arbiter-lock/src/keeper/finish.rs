@@ -22,8 +22,14 @@ struct Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.shared.table().finished(self.order.take());
+        let left = self.order.take();
+        let is_left = left.is_some();
+        self.shared.table().finished(left);
         self.shared.finished.notify_all();
+        if is_left {
+            // The next task may run already, and have found nothing to do.
+            self.shared.nudge.notify_one();
+        }
     }
 }
 
@@ -71,5 +77,40 @@ async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
             }
             Err(_) => tokio::time::sleep(backoff.next(chance::draw())).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Client;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_ended_task_leaves_is_taken_by_one_that_sleeps_already() {
+        let client = Client::in_memory();
+        let guard = client.lock("l").acquire().await.unwrap();
+        let shared = client.inner.keeper.shared.clone();
+        let hold = &guard.hold().state;
+        shared.table().post(Order {
+            name: hold.name.clone(),
+            request: hold.request.clone(),
+            tombstone: false,
+            held: None,
+        });
+        let order = shared.table().plan(Duration::ZERO, false).orders.pop();
+        let begun = shared.clock.now();
+        // The keeper finds nothing to do, and sleeps.
+        for _ in 0..9 {
+            tokio::task::yield_now().await;
+        }
+        drop(Unfinished {
+            shared: shared.clone(),
+            order,
+        });
+        for _ in 0..9 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!shared.table().has_orders());
+        assert_eq!(shared.clock.now(), begun, "it was not its own time to wake");
     }
 }
