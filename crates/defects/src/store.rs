@@ -8,6 +8,7 @@ const PROBE: &str = "crates/arbiter-lock/src/store/redis/lua/probe.lua";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
+const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
 const UNDERTAKER: &str = "crates/arbiter-lock/src/store/embedded/undertaker.rs";
 const REGISTRY: &str = "crates/arbiter-lock/src/store/registry.rs";
 
@@ -108,5 +109,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "            for (name, owner) in left {\n                self.end(&name, &owner).await?;\n            }",
         put_back: "            if !left.is_empty() {\n                break;\n            }",
         caught_by: Lock(&["a_killed_holder_frees_long_before_its_lease_and_the_next_is_told"]),
+    },
+    Defect {
+        name: "a message to another process that finds its socket full is lost",
+        file: POST,
+        was: "if finds_no_room(&self.sender, &message, &wake) {",
+        put_back: "if finds_no_room(&self.sender, &message, &wake) && message.is_empty() {",
+        caught_by: Unit(&[
+            "a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment",
+        ]),
     },
 ];

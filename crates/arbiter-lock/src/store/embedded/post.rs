@@ -2,10 +2,13 @@
 //! another end.
 
 use std::io;
+use std::os::unix::net::UnixDatagram as Socket;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arbiter_lock_core::{Grant, Moment};
+use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Handle};
@@ -17,10 +20,15 @@ use crate::store::{Failure, Push};
 
 const LONGEST_MESSAGE: usize = 512;
 
+/// How often to send again to a process whose socket is full, and how many times: it takes ten
+/// messages until they are read (`net.unix.max_dgram_qlen`). Then a look has found the grant.
+const SEND_AGAIN: Duration = Duration::from_millis(1);
+const MOST_SENDINGS: u32 = 1_000;
+
 /// The sockets of a process, and the thread that listens on them.
 pub(super) struct Post {
     folder: PathBuf,
-    sender: std::os::unix::net::UnixDatagram,
+    sender: Arc<Socket>,
     runtime: Handle,
     begin: std::sync::Mutex<Option<oneshot::Sender<Weak<Opened>>>>,
     _alive: oneshot::Sender<()>,
@@ -38,7 +46,7 @@ impl Post {
         let wake = UnixDatagram::bind(liveness::wake_socket(&own)).map_err(failed)?;
         let tie = UnixListener::bind(liveness::tie_socket(&own)).map_err(failed)?;
         drop(entered);
-        let sender = std::os::unix::net::UnixDatagram::unbound().map_err(failed)?;
+        let sender = Socket::unbound().map_err(failed)?;
         sender.set_nonblocking(true).map_err(failed)?;
         let handle = runtime.handle().clone();
         let (begin, begun) = oneshot::channel();
@@ -57,7 +65,7 @@ impl Post {
             .map_err(failed)?;
         Ok(Self {
             folder: folder.to_owned(),
-            sender,
+            sender: Arc::new(sender),
             runtime: handle,
             begin: std::sync::Mutex::new(Some(begin)),
             _alive: alive,
@@ -84,7 +92,7 @@ impl Post {
     /// Whether a process listens.
     pub(super) fn is_bound(&self, process: &Process) -> bool {
         let wake = liveness::wake_socket(&liveness::file(&self.folder, process));
-        std::os::unix::net::UnixDatagram::unbound().is_ok_and(|probe| probe.connect(wake).is_ok())
+        Socket::unbound().is_ok_and(|probe| probe.connect(wake).is_ok())
     }
 
     /// Tells a process of a grant to one of its own, without waiting for anything.
@@ -98,8 +106,9 @@ impl Post {
             at,
         } = grant;
         let message = format!("{channel} {request} {fence} {life_ms} {}", at.as_micros());
-        // What is not delivered is found by a look.
-        let _ = self.sender.send_to(message.as_bytes(), wake);
+        if finds_no_room(&self.sender, &message, &wake) {
+            self.spawn(send_again(self.sender.clone(), message, wake));
+        }
     }
 
     /// Waits until the tie to a process breaks; at once where nobody is there to hold on to.
@@ -112,6 +121,23 @@ impl Post {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+/// Sends a message; answers whether it is to be sent again. What is not delivered otherwise is
+/// found by a look.
+fn finds_no_room(sender: &Socket, message: &str, wake: &Path) -> bool {
+    let sent = sender.send_to(message.as_bytes(), wake);
+    let error = sent.err().and_then(|e| Errno::from_io_error(&e));
+    matches!(error, Some(Errno::WOULDBLOCK | Errno::NOBUFS))
+}
+
+async fn send_again(sender: Arc<Socket>, message: String, wake: PathBuf) {
+    for _ in 1..MOST_SENDINGS {
+        tokio::time::sleep(SEND_AGAIN).await;
+        if !finds_no_room(&sender, &message, &wake) {
+            return;
+        }
     }
 }
 
@@ -128,7 +154,7 @@ async fn receive(wake: &UnixDatagram, opened: &Weak<Opened>) {
                 }
             }
             // Looks go on without messages.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
@@ -152,7 +178,7 @@ async fn be_tied_to(tie: &UnixListener) {
             Ok((mut stream, _)) => {
                 tokio::spawn(async move { hold_on(&mut stream).await });
             }
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
@@ -165,4 +191,40 @@ async fn hold_on(stream: &mut UnixStream) {
         .await
         .is_ok_and(|length| 0 < length)
     {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::folder;
+    use super::*;
+
+    #[test]
+    fn a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment() {
+        let folder = folder();
+        std::fs::create_dir(folder.path().join("live")).unwrap();
+        let (own, other) = (Process::random(), Process::random());
+        let post = Post::open(folder.path(), &own).unwrap();
+        post.deliver_to(Weak::new());
+        let wake = liveness::wake_socket(&liveness::file(folder.path(), &other));
+        let wake = Socket::bind(wake).unwrap();
+        wake.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for fence in 0..100 {
+            post.send(
+                &other,
+                &Grant {
+                    request: "r".into(),
+                    channel: other.channel(1),
+                    fence,
+                    life_ms: 2_000,
+                    at: Moment::from_micros(0),
+                },
+            );
+        }
+        let mut message = [0; LONGEST_MESSAGE];
+        let mut fences = std::collections::BTreeSet::new();
+        while fences.len() < 100 {
+            let length = wake.recv(&mut message).expect("the others follow");
+            fences.insert(parse(&message[..length]).unwrap().1.fence);
+        }
+    }
 }
