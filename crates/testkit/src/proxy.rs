@@ -61,10 +61,9 @@ impl Proxy {
         proxy
     }
 
-    /// Stands before another server from now on; connections to the one of before are cut.
+    /// Leads new connections to another server from now on; those that stand go on.
     pub fn lead_to(&self, server: &Server) {
         self.upstream.store(server.port(), Ordering::SeqCst);
-        self.cut_all();
     }
 
     /// The URL by which clients go through it.
@@ -178,7 +177,7 @@ fn accept(
         lines.push(Arc::downgrade(&line));
         drop(lines);
         // Now that the line is listed, what changes misses nobody.
-        if switch.is_over() || port != upstream.load(Ordering::SeqCst) {
+        if switch.is_over() {
             continue;
         }
         if switch.traffic() == Traffic::Silent {

@@ -24,7 +24,7 @@ pub(crate) enum FailureKind {
     Unreachable,
     /// No answer in time.
     Silent,
-    /// The server is loading, busy in a script, or between masters.
+    /// The server is loading, or busy in a script.
     Loading,
     /// The server is a replica, or the file cannot be written.
     ReadOnly,

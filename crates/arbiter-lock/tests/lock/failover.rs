@@ -61,6 +61,14 @@ impl Pair {
         self.promote();
         self.proxy.lead_to(&self.replica);
     }
+
+    /// The two change places, and no connection ends.
+    fn change_places(&self) {
+        self.promote();
+        let port = self.replica.port().to_string();
+        self.master.call(&["REPLICAOF", "127.0.0.1", &port]);
+        self.proxy.lead_to(&self.replica);
+    }
 }
 
 #[tokio::test]
@@ -91,6 +99,31 @@ async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_thei
         fence = next.fence();
         next.release().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address_leads_to() {
+    let (pair, name) = (Pair::start(), unique_name());
+    let client = client(&pair.proxy.url()).await;
+    let lock = client.lock(&name).lease_time(LEASE);
+    let guard = lock.acquire().await.unwrap();
+    let waiter = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.acquire().await }
+    });
+    while lock.inspect().await.unwrap().waiting < 1 {
+        tokio::time::sleep(ms(10)).await;
+    }
+    pair.fall_in_step();
+    pair.change_places();
+    tokio::time::sleep(LEASE).await;
+    assert!(guard.is_held(), "it has been renewed at the new master");
+    let fence = guard.fence();
+    guard.release().await.unwrap();
+    let next = tokio::time::timeout(ms(10_000), waiter).await;
+    let next = next.expect("its turn").unwrap().unwrap();
+    assert!(fence < next.fence());
+    next.release().await.unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, RefusedKind};
-use testkit::{Server, unique_name};
+use testkit::{Proxy, Server, unique_name};
 
 use crate::faults::{held, key};
 
@@ -130,6 +130,28 @@ async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_
         server.call(heal);
         healing.await.unwrap().unwrap().release().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_second() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let client = Client::connect(&proxy.url()).await.unwrap();
+    let lock = client.lock(&unique_name());
+    server.call(&["REPLICAOF", "127.0.0.1", "1"]);
+    let begun = Instant::now();
+    let mut steps = 0;
+    while begun.elapsed() < ms(2_500) {
+        let error = lock.try_acquire().await.unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        steps += 1;
+    }
+    let (dialled, seconds) = (proxy.count("HELLO"), begun.elapsed().as_secs());
+    assert!(
+        2 <= dialled,
+        "its address may lead to another server by now"
+    );
+    assert!(dialled <= 1 + seconds, "{dialled} for {steps} steps");
 }
 
 #[tokio::test]

@@ -22,6 +22,10 @@ use crate::store::{Failure, FailureKind, Registry};
 /// How many steps in a row may go unanswered before the connection is dialled anew.
 const MOST_UNANSWERED: u32 = 3;
 
+/// How long a connection to a server that is read-only is kept at the least: its address is not
+/// dialled anew for each step.
+const SHORTEST_STAY: Duration = Duration::from_secs(1);
+
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -62,9 +66,17 @@ struct State {
 
 struct Up {
     line: Line,
+    since: Instant,
     unanswered: AtomicU32,
     /// Whether somebody finds out if it has gone silent.
     is_in_doubt: AtomicBool,
+}
+
+impl Up {
+    /// Whether the server has become a replica, so that its address may lead to another one by now.
+    fn is_left_behind(&self, failure: &Failure) -> bool {
+        failure.kind == FailureKind::ReadOnly && SHORTEST_STAY <= self.since.elapsed()
+    }
 }
 
 impl State {
@@ -157,7 +169,7 @@ impl Connection {
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
         let answer = answer.map_err(|e| failure_of(&e));
         match &answer {
-            Err(failure) if is_over => self.0.retire(up, failure),
+            Err(failure) if is_over || up.is_left_behind(failure) => self.0.retire(up, failure),
             _ => up.unanswered.store(0, Ordering::Relaxed),
         }
         answer
@@ -271,6 +283,7 @@ impl Shared {
             Ok(line) => {
                 let up = Arc::new(Up {
                     line,
+                    since: Instant::now(),
                     unanswered: AtomicU32::new(0),
                     is_in_doubt: AtomicBool::new(false),
                 });

@@ -38,8 +38,9 @@ fn code(e: &RedisError) -> Option<&str> {
 /// refused has done nothing. What we do not know may have come from the middle of a script.
 fn of_server(code: &str, e: &RedisError) -> Failure {
     let kind = match code {
-        "BUSY" | "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => FailureKind::Loading,
-        "READONLY" => FailureKind::ReadOnly,
+        "BUSY" | "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" => FailureKind::Loading,
+        // Only a replica says so.
+        "READONLY" | "MASTERDOWN" => FailureKind::ReadOnly,
         "OOM" | "MISCONF" => FailureKind::Full,
         "NOREPLICAS" => FailureKind::NoReplicas,
         "WRONGTYPE" => FailureKind::WrongType,

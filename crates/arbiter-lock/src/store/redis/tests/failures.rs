@@ -40,7 +40,7 @@ fn each_error_of_a_server_is_what_it_means_within_scripts_too() {
             FailureKind::Loading,
         ),
         ("CLUSTERDOWN The cluster is down", FailureKind::Loading),
-        ("MASTERDOWN Link with MASTER is down", FailureKind::Loading),
+        ("MASTERDOWN Link with MASTER is down", FailureKind::ReadOnly),
         (
             "READONLY You can't write against a read only replica.",
             FailureKind::ReadOnly,
