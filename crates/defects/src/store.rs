@@ -5,6 +5,7 @@ use super::Defect;
 
 const FAILURE: &str = "crates/arbiter-lock/src/store/redis/failure.rs";
 const PROBE: &str = "crates/arbiter-lock/src/store/redis/lua/probe.lua";
+const DIAL: &str = "crates/arbiter-lock/src/store/redis/dial.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
@@ -118,5 +119,21 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&[
             "a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment",
         ]),
+    },
+    Defect {
+        name: "a server that has become a replica is kept for ever",
+        file: CONNECTION,
+        was: "Err(failure) if is_over || up.is_left_behind(failure) =>",
+        put_back: "Err(failure) if is_over && !up.is_left_behind(failure) =>",
+        caught_by: Lock(&[
+            "a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address_leads_to",
+        ]),
+    },
+    Defect {
+        name: "an address that says nothing stands in the way of the others of its host",
+        file: DIAL,
+        was: "select_ok(dialling)",
+        put_back: "select_ok(dialling.into_iter().take(1))",
+        caught_by: Unit(&["an_address_that_is_silent_or_refuses_stands_in_no_others_way"]),
     },
 ];
