@@ -136,10 +136,10 @@ async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_
 async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_second() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
+    let begun = Instant::now();
     let client = Client::connect(&proxy.url()).await.unwrap();
     let lock = client.lock(&unique_name());
     server.call(&["REPLICAOF", "127.0.0.1", "1"]);
-    let begun = Instant::now();
     let mut steps = 0;
     while begun.elapsed() < ms(2_500) {
         let error = lock.try_acquire().await.unwrap_err();
