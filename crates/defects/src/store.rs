@@ -105,6 +105,13 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&["a_url_is_read_with_its_credentials_and_shown_without"]),
     },
     Defect {
+        name: "an option in a URL that is not known is passed over",
+        file: TARGET,
+        was: "if url.fragment().is_some() || !keys.all(",
+        put_back: "if url.fragment().is_some() && !keys.all(",
+        caught_by: Unit(&["what_is_not_understood_is_an_error_without_the_password"]),
+    },
+    Defect {
         name: "what a dead process has left stands until its lease ends",
         file: UNDERTAKER,
         was: "            for (name, owner) in left {\n                self.end(&name, &owner).await?;\n            }",

@@ -26,6 +26,8 @@ pub(super) enum Place {
 }
 
 const DEFAULT_PORT: u16 = 6379;
+/// What may stand behind the path of a Unix socket.
+const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
 const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, file:///folder, memory:";
 
 impl Target {
@@ -44,7 +46,14 @@ impl Target {
             "rediss" | "valkeys" => {
                 return Err(invalid("needs TLS, which is in the feature `tls`"));
             }
-            "redis+unix" | "unix" => Place::Unix(decoded(url.path())?),
+            "redis+unix" | "unix" if url.host_str().is_none_or(str::is_empty) => {
+                Place::Unix(decoded(url.path())?)
+            }
+            "redis+unix" | "unix" => {
+                return Err(invalid(
+                    "names a host where the path of a socket should stand",
+                ));
+            }
             scheme @ ("redis+sentinel" | "redis+cluster" | "file") => {
                 return Err(invalid(format!(
                     "is of a kind that is not offered yet: {scheme}:"
@@ -56,6 +65,17 @@ impl Target {
                 )));
             }
         };
+        let options = match &place {
+            Place::Unix(_) => OF_A_SOCKET,
+            Place::Tcp { .. } | Place::Tls { .. } => &[],
+        };
+        let mut keys = url.query_pairs().map(|(key, _)| key);
+        // Who overlooked one might go to another database than those whom it is to exclude.
+        if url.fragment().is_some() || !keys.all(|key| options.contains(&&*key)) {
+            return Err(invalid(
+                "has an option that is not understood (in a password, '?' is written %3F, '#' %23)",
+            ));
+        }
         let of_query = |key: &str| {
             url.query_pairs()
                 .find(|(k, _)| k == key)
@@ -78,8 +98,11 @@ impl Target {
                 .parse()
                 .ok()
                 .filter(|number| 0 <= *number)
+                // It is not shown: it may be the rest of a password with a '/'.
                 .ok_or_else(|| {
-                    invalid(format!("names the database {number:?}, which is no number"))
+                    invalid(
+                        "names a database that is no number (in a password, '/' is written %2F)",
+                    )
                 })?,
         };
         Ok(Self {
@@ -193,6 +216,12 @@ mod tests {
             "file:///x",
             "redis+cluster://h",
             "redis://:secret@h:99999",
+            "redis://user:12/secret@h",
+            "redis://user:12?secret@h",
+            "redis://user:12#secret@h",
+            "redis://:secret@h?db=3",
+            "redis+unix:///s.sock?database=3&pass=secret",
+            "redis+unix://user:12/secret@/s.sock",
         ] {
             let error = Target::parse(url).unwrap_err().to_string();
             assert!(
