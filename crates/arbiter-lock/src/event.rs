@@ -93,7 +93,8 @@ pub enum Event<'a> {
         /// Why.
         cause: &'a (dyn std::error::Error + 'static),
     },
-    /// A connection to the store was lost. It is made anew when it is needed.
+    /// A connection to the store was lost, or was given up: nobody answered on it, or its server
+    /// has become a replica. It is made anew when it is needed.
     Disconnected {
         /// The store, without secrets.
         store: &'a str,

@@ -139,9 +139,17 @@ async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_secon
     let begun = Instant::now();
     let client = Client::connect(&proxy.url()).await.unwrap();
     let lock = client.lock(&unique_name());
+    server.call(&["SET", &key("data"), "somebody's"]);
+    tokio::time::sleep(ms(1_100)).await;
+    client.lock("data").try_acquire().await.unwrap_err();
+    assert_eq!(
+        proxy.count("HELLO"),
+        1,
+        "any other error tells nothing of the connection"
+    );
     server.call(&["REPLICAOF", "127.0.0.1", "1"]);
     let mut steps = 0;
-    while begun.elapsed() < ms(2_500) {
+    while begun.elapsed() < ms(3_500) {
         let error = lock.try_acquire().await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
         steps += 1;

@@ -36,6 +36,7 @@ pub(super) enum Fault {
     Flush,
     Restart,
     Failover,
+    Switchover,
 }
 
 impl Fault {
@@ -58,8 +59,8 @@ impl Fault {
         Self::ClockBack,
     ];
 
-    /// After the last four of these a holder of before may believe until it hears of it.
-    pub(super) const WITH_LOSSES: [Self; 8] = [
+    /// After the last five of these a holder of before may believe until it hears of it.
+    pub(super) const WITH_LOSSES: [Self; 9] = [
         Self::Kill,
         Self::Stop,
         Self::Cut,
@@ -68,6 +69,7 @@ impl Fault {
         Self::Flush,
         Self::Restart,
         Self::Failover,
+        Self::Switchover,
     ];
 
     fn is_loss(self) -> bool {
@@ -141,8 +143,7 @@ impl Nemesis {
 
     fn start_replica(&self) -> Server {
         let replica = start(&self.clock);
-        let port = self.server.port().to_string();
-        replica.call(&["REPLICAOF", "127.0.0.1", &port]);
+        follow(&replica, &self.server);
         replica
     }
 
@@ -216,6 +217,7 @@ impl Nemesis {
             Fault::Flush => drop(self.server.call(&["FLUSHALL"])),
             Fault::Restart => self.server.restart(),
             Fault::Failover => self.fail_over(),
+            Fault::Switchover => self.switch_over(),
         }
         if fault.is_loss() {
             let to = later(History::now_ns(), LEASE);
@@ -264,13 +266,24 @@ impl Nemesis {
 
     /// The replica follows no more, the server dies, and the replica takes its place.
     fn fail_over(&mut self) {
+        self.promote().kill();
+        self.replica = Some(self.start_replica());
+    }
+
+    /// The two change places, and no connection ends.
+    fn switch_over(&mut self) {
+        let old = self.promote();
+        follow(&old, &self.server);
+        self.replica = Some(old);
+    }
+
+    /// The replica follows no more, and takes the place of the server, which is answered.
+    fn promote(&mut self) -> Server {
         let replica = self.replica.take().expect("a replica");
         replica.call(&["REPLICAOF", "NO", "ONE"]);
         std::thread::sleep(ms(self.rng.random_range(0..300)));
-        self.server.kill();
         self.proxy.lead_to(&replica);
-        self.server = replica;
-        self.replica = Some(self.start_replica());
+        std::mem::replace(&mut self.server, replica)
     }
 
     fn every_key_has_a_life(&self) {
@@ -294,6 +307,10 @@ impl Nemesis {
         let is_free = eventually(2 * LEASE, || held().is_empty());
         assert!(is_free, "{:?}", held());
     }
+}
+
+fn follow(replica: &Server, server: &Server) {
+    replica.call(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
 }
 
 /// A server that gives replicas what it has at once.
