@@ -44,19 +44,34 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
         "OOM" | "MISCONF" => FailureKind::Full,
         "NOREPLICAS" => FailureKind::NoReplicas,
         "WRONGTYPE" => FailureKind::WrongType,
-        "NOAUTH" | "WRONGPASS" | "NOPERM" => FailureKind::Denied,
+        // A server in protected mode says DENIED.
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FailureKind::Denied,
         "NOPROTO" => FailureKind::Unsupported,
-        _ if is_unknown_command(e) => FailureKind::Unsupported,
+        "MOVED" | "ASK" | "CROSSSLOT" => {
+            let detail = format!(
+                "it is part of a cluster, which is not offered yet: {}",
+                text(e)
+            );
+            return Failure::before_sending(FailureKind::Unsupported, detail);
+        }
+        _ if is_beyond_it(e) => FailureKind::Unsupported,
         _ if lacks_a_right(e) => return Failure::unknown(FailureKind::Denied, text(e)),
         _ => return Failure::unknown(FailureKind::Other, text(e)),
     };
     refused(kind, e)
 }
 
-fn is_unknown_command(e: &RedisError) -> bool {
+/// What a server says that cannot do what it is asked for, ever.
+const BEYOND_IT: &[&str] = &[
+    "unknown command",
+    "Write commands not allowed after non deterministic",
+    "DB index",
+    "SELECT is not allowed in cluster mode",
+];
+
+fn is_beyond_it(e: &RedisError) -> bool {
     let detail = e.detail().unwrap_or_default();
-    detail.contains("unknown command")
-        || detail.contains("Write commands not allowed after non deterministic")
+    BEYOND_IT.iter().any(|said| detail.contains(said))
 }
 
 /// Within a script, and where the client library selects a database, such errors have no code of

@@ -86,6 +86,21 @@ fn each_error_of_a_server_is_what_it_means_within_scripts_too() {
             FailureKind::Denied,
         ),
         (
+            "DENIED Redis is running in protected mode because protected mode is enabled",
+            FailureKind::Denied,
+        ),
+        ("ERR DB index is out of range", FailureKind::Unsupported),
+        (
+            "ERR SELECT is not allowed in cluster mode",
+            FailureKind::Unsupported,
+        ),
+        ("MOVED 866 127.0.0.1:7001", FailureKind::Unsupported),
+        ("ASK 866 127.0.0.1:7001", FailureKind::Unsupported),
+        (
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            FailureKind::Unsupported,
+        ),
+        (
             "NOPROTO unsupported protocol version",
             FailureKind::Unsupported,
         ),
