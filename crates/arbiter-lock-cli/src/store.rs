@@ -121,7 +121,8 @@ fn url(args: &StoreArgs) -> Result<String, Exit> {
         None => {
             let url = arbiter_lock::default_store().map_err(|error| fail(&error))?;
             output::say(&format!(
-                "this machine only: no store is named, so it is {url} (--store, ARBITER_STORE)"
+                "this machine only, and this user: no store is named, so it is {url} (--store, \
+                 ARBITER_STORE)"
             ));
             Ok(url)
         }

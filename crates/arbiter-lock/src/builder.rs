@@ -1,12 +1,13 @@
 //! The settings of a client.
 
+use std::env::VarError;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::{Client, Inner};
 use crate::clock::Clock;
 use crate::error::{Error, Invalid};
-use crate::event::{Logger, TracingLogger, contained};
+use crate::event::{Event, Logger, TracingLogger, contained};
 use crate::options::{Options, Patience};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::{self, Embedded};
@@ -35,6 +36,8 @@ use crate::store::{ServerSettings, Store};
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     store: Option<String>,
+    /// Whether it is the store of those who have named none.
+    is_unnamed: bool,
     logger: Arc<dyn Logger>,
     store_timeout: Duration,
     defaults: Options,
@@ -48,6 +51,7 @@ impl Default for ClientBuilder {
     fn default() -> Self {
         Self {
             store: None,
+            is_unnamed: false,
             logger: Arc::new(TracingLogger),
             store_timeout: STORE_TIMEOUT,
             defaults: Options::default(),
@@ -57,17 +61,34 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    pub(crate) fn from_env() -> Result<Self, Error> {
+    /// The default settings, with the store that the environment names: see
+    /// [`Client::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no store to be had, or a variable is not UTF-8.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_variables(std::env::var)
+    }
+
+    fn from_variables(
+        variable: impl Fn(&'static str) -> Result<String, VarError>,
+    ) -> Result<Self, Error> {
+        let variable = |name| match variable(name) {
+            // An empty variable is none.
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => {
+                Err(Invalid::error("store", format!("{name} is not UTF-8")))
+            }
+        };
         let mut builder = Self::default();
-        // An empty variable is none.
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if let Some(prefix) = variable("ARBITER_KEY_PREFIX") {
+        if let Some(prefix) = variable("ARBITER_KEY_PREFIX")? {
             builder = builder.key_prefix(&prefix);
         }
-        if let Some(url) = variable("ARBITER_STORE") {
+        if let Some(url) = variable("ARBITER_STORE")? {
             return Ok(builder.store(&url));
         }
-        match variable("ARBITER_STORE_FILE") {
+        match variable("ARBITER_STORE_FILE")? {
             Some(path) => match std::fs::read_to_string(&path) {
                 Ok(url) => Ok(builder.store(url.trim())),
                 Err(e) => Err(Invalid::error(
@@ -96,6 +117,7 @@ impl ClientBuilder {
     /// The store's URL: see [`Client::connect`].
     pub fn store(mut self, url: &str) -> Self {
         self.store = Some(url.to_owned());
+        self.is_unnamed = false;
         self
     }
 
@@ -143,6 +165,9 @@ impl ClientBuilder {
         let url = self.store.as_deref().ok_or_else(no_store)?;
         let logger = contained(self.logger);
         let (store, clock) = store_of_url(url, self.server, &logger)?;
+        if self.is_unnamed {
+            logger.log(&Event::StoreNotNamed { store: url });
+        }
         let inner = Inner::new(store, clock, logger, self.store_timeout, self.defaults);
         let probed = inner.clone();
         inner
@@ -218,7 +243,10 @@ fn of_world(world: Arc<World>) -> (Store, Clock) {
 
 #[cfg(feature = "embedded")]
 fn named_by_nobody(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
-    Ok(builder.store(&default_store()?))
+    Ok(ClientBuilder {
+        is_unnamed: true,
+        ..builder.store(&default_store()?)
+    })
 }
 
 #[cfg(not(feature = "embedded"))]
@@ -273,5 +301,85 @@ impl ClientBuilder {
     pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
         self.server.authorities = Some(pem.to_owned());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<ClientBuilder, Error> {
+        ClientBuilder::from_variables(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            let value = found.map(|(_, value)| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        })
+    }
+
+    #[test]
+    fn the_environment_names_the_store_by_its_url_or_by_a_file_that_holds_it() {
+        let file = std::env::temp_dir().join(format!("arbiter-url-{:x}", rand::random::<u64>()));
+        std::fs::write(&file, "memory:of the file\n").unwrap();
+        let path = file.to_str().unwrap();
+        for (variables, store) in [
+            (vec![("ARBITER_STORE", "memory:a")], "memory:a"),
+            (vec![("ARBITER_STORE_FILE", path)], "memory:of the file"),
+            (
+                vec![("ARBITER_STORE", "memory:a"), ("ARBITER_STORE_FILE", path)],
+                "memory:a",
+            ),
+            (
+                vec![("ARBITER_STORE", ""), ("ARBITER_STORE_FILE", path)],
+                "memory:of the file",
+            ),
+        ] {
+            let builder = of(&variables).unwrap();
+            assert_eq!(builder.store.as_deref(), Some(store), "{variables:?}");
+            assert!(!builder.is_unnamed);
+        }
+        std::fs::remove_file(&file).unwrap();
+        let error = of(&[("ARBITER_STORE_FILE", path)]).err().unwrap();
+        assert!(error.to_string().contains(path), "{error}");
+        let prefixed = of(&[
+            ("ARBITER_STORE", "memory:"),
+            ("ARBITER_KEY_PREFIX", "mine:"),
+        ]);
+        assert_eq!(prefixed.unwrap().server.key_prefix, "mine:");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_an_error_and_not_another_store() {
+        let builder = ClientBuilder::from_variables(|name| match name {
+            "ARBITER_STORE" => Err(VarError::NotUnicode("\u{fffd}".into())),
+            _ => Err(VarError::NotPresent),
+        });
+        let error = builder.err().unwrap().to_string();
+        assert!(error.contains("ARBITER_STORE is not UTF-8"), "{error}");
+    }
+
+    #[cfg(feature = "embedded")]
+    #[tokio::test]
+    async fn whose_store_nobody_has_named_is_told_what_it_excludes() {
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let listening = |builder: ClientBuilder| {
+            let told = told.clone();
+            builder.logger(move |event: &Event<'_>| told.lock().unwrap().push(event.to_string()))
+        };
+        let unnamed = of(&[]).unwrap();
+        assert_eq!(unnamed.store, default_store().ok());
+        // It is this user's own: another stands in for it.
+        let unnamed = ClientBuilder {
+            store: Some("memory:".to_owned()),
+            ..unnamed
+        };
+        listening(unnamed).connect().await.unwrap();
+        let said = std::mem::take(&mut *told.lock().unwrap());
+        assert!(
+            said.len() == 1 && said[0].contains("no store is named, so it is memory:"),
+            "{said:?}"
+        );
+        let named = of(&[]).unwrap().store("memory:");
+        listening(named).connect().await.unwrap();
+        assert!(told.lock().unwrap().is_empty());
     }
 }

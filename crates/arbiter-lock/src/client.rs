@@ -89,10 +89,12 @@ impl Client {
     /// Connects to the store that the environment names: `ARBITER_STORE` holds its URL, or
     /// `ARBITER_STORE_FILE` the path of a file that holds it; `ARBITER_KEY_PREFIX` the prefix of
     /// keys on a server. Where neither names a store, it is that of `default_store` (feature
-    /// `embedded`).
+    /// `embedded`), and an [event](crate::Event::StoreNotNamed) tells so. [`ClientBuilder::from_env`]
+    /// lets you change other settings.
     ///
     /// # Errors
-    /// As [`Client::connect`]; [`Error::Invalid`] too if there is no store to be had.
+    /// As [`Client::connect`]; [`Error::Invalid`] too if there is no store to be had, or a
+    /// variable is not UTF-8.
     ///
     /// # Cancel safety
     /// Nothing is left behind.

@@ -106,6 +106,12 @@ pub enum Event<'a> {
         /// The store, without secrets.
         store: &'a str,
     },
+    /// The environment names no store, so it is the one of this user on this machine: nobody else
+    /// is excluded.
+    StoreNotNamed {
+        /// The store.
+        store: &'a str,
+    },
 }
 
 impl Event<'_> {
@@ -118,7 +124,8 @@ impl Event<'_> {
             Self::WaitsForOwnClient { .. }
             | Self::RenewalFailed { .. }
             | Self::EndNotRecorded { .. }
-            | Self::Disconnected { .. } => Level::Warn,
+            | Self::Disconnected { .. }
+            | Self::StoreNotNamed { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
     }
@@ -180,6 +187,11 @@ impl fmt::Display for Event<'_> {
                 write!(f, "lost a connection: the store {store} {cause}")
             }
             Self::Reconnected { store } => write!(f, "connected to {store} again"),
+            Self::StoreNotNamed { store } => write!(
+                f,
+                "no store is named, so it is {store}: what runs as this user on this machine is \
+                 excluded, and nothing else"
+            ),
         }
     }
 }

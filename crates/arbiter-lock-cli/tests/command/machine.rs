@@ -28,7 +28,7 @@ fn with_no_store_named_it_works_and_says_this_machine_only_every_time() {
     );
     assert_eq!(status, 0, "{stderr}");
     assert_eq!(stdout, "mine alone\nmine again\n/var/lib/arbiter\n700\n");
-    let says = "arbiter: this machine only: no store is named, so it is file:///var/lib/arbiter ";
+    let says = "arbiter: this machine only, and this user: no store is named, so it is file:///var/lib/arbiter ";
     assert!(
         stderr.lines().count() == 2 && stderr.lines().all(|line| line.starts_with(says)),
         "{stderr}"
