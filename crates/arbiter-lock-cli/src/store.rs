@@ -14,7 +14,7 @@ const LONGEST_NAME: usize = 512;
 /// Connects to the store that the flags or the environment name, else to this machine's own.
 pub(crate) async fn connect(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
     let url = url(args)?;
-    if url.starts_with("memory:") {
+    if url.trim_start().starts_with("memory:") {
         output::say("a memory store excludes nobody: every arbiter would have one of its own");
         return Err(Exit::Usage);
     }

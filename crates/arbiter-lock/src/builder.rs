@@ -90,7 +90,7 @@ impl ClientBuilder {
         }
         match variable("ARBITER_STORE_FILE")? {
             Some(path) => match std::fs::read_to_string(&path) {
-                Ok(url) => Ok(builder.store(url.trim())),
+                Ok(url) => Ok(builder.store(&url)),
                 Err(e) => Err(Invalid::error(
                     "store",
                     format!("cannot read the store's URL from {path}: {e}"),
@@ -114,9 +114,9 @@ impl ClientBuilder {
         Client { inner }
     }
 
-    /// The store's URL: see [`Client::connect`].
+    /// The store's URL: see [`Client::connect`]. Blanks around it are none of it.
     pub fn store(mut self, url: &str) -> Self {
-        self.store = Some(url.to_owned());
+        self.store = Some(url.trim().to_owned());
         self.is_unnamed = false;
         self
     }
@@ -323,6 +323,7 @@ mod tests {
         let path = file.to_str().unwrap();
         for (variables, store) in [
             (vec![("ARBITER_STORE", "memory:a")], "memory:a"),
+            (vec![("ARBITER_STORE", " memory:a\n")], "memory:a"),
             (vec![("ARBITER_STORE_FILE", path)], "memory:of the file"),
             (
                 vec![("ARBITER_STORE", "memory:a"), ("ARBITER_STORE_FILE", path)],

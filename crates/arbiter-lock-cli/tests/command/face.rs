@@ -8,9 +8,11 @@ use crate::rig::{
 
 #[test]
 fn a_memory_store_is_refused_since_it_excludes_nobody() {
-    let (status, stdout, stderr) = output(bare(&["--store", "memory:", "run", "n", "--", "true"]));
-    assert_eq!((status, stdout.as_str()), (64, ""));
-    assert!(stderr.contains("excludes nobody"), "{stderr}");
+    for url in ["memory:", " memory:", "memory:of all"] {
+        let (status, stdout, stderr) = output(bare(&["--store", url, "run", "n", "--", "true"]));
+        assert_eq!((status, stdout.as_str()), (64, ""), "{url:?}");
+        assert!(stderr.contains("excludes nobody"), "{url:?}: {stderr}");
+    }
 }
 
 #[test]
