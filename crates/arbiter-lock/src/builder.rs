@@ -271,9 +271,10 @@ impl std::fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The prefix of keys on a Redis server: `arbiter:` by default, as with the Go library.
+    /// The prefix of keys on a Redis server: `arbiter:` by default, as with the Go library. Blanks
+    /// around it are none of it.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
-        self.server.key_prefix = prefix.to_owned();
+        self.server.key_prefix = prefix.trim().to_owned();
         self
     }
 
@@ -343,7 +344,7 @@ mod tests {
         assert!(error.to_string().contains(path), "{error}");
         let prefixed = of(&[
             ("ARBITER_STORE", "memory:"),
-            ("ARBITER_KEY_PREFIX", "mine:"),
+            ("ARBITER_KEY_PREFIX", "mine:\n"),
         ]);
         assert_eq!(prefixed.unwrap().server.key_prefix, "mine:");
     }

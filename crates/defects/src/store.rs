@@ -139,8 +139,10 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an address that says nothing stands in the way of the others of its host",
         file: DIAL,
-        was: "select_ok(dialling)",
-        put_back: "select_ok(dialling.into_iter().take(1))",
-        caught_by: Unit(&["an_address_that_is_silent_or_refuses_stands_in_no_others_way"]),
+        was: "tokio::time::timeout(HEAD_START, stands)",
+        put_back: "tokio::time::timeout(HEAD_START.saturating_mul(100), stands)",
+        caught_by: Unit(&[
+            "addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over",
+        ]),
     },
 ];

@@ -1,10 +1,11 @@
 //! Dials a server: the stream, the login, RESP3.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::select_ok;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
 use rustix::net::sockopt;
@@ -24,6 +25,9 @@ pub(super) struct Line {
     pub(super) arrived: Arrived,
     pub(super) driver: Driver,
 }
+
+/// For how long an address may say nothing before the next one is dialled as well.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// After how much rest it is asked whether the other side is still there, how often then, and how
 /// many times: some of what lies between forgets a connection that rests for four minutes.
@@ -74,7 +78,8 @@ async fn dial_without_limit(
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let addresses = tokio::net::lookup_host((host, port)).await;
-    let stream = first_of(addresses.map_err(unreachable)?).await?;
+    let stream = first_of(addresses.map_err(unreachable)?).await;
+    let stream = stream.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     keep_alive(&stream).map_err(|e| unreachable(e.into()))?;
     Ok(stream)
@@ -87,18 +92,36 @@ fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
     sockopt::set_tcp_keepcnt(stream, ASK_TIMES)
 }
 
-/// The first address that answers: one that is silent stands in no other's way.
-async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, Failure> {
-    let dialling: Vec<_> = addresses.map(|to| TcpStream::connect(to).boxed()).collect();
-    if dialling.is_empty() {
-        let none = std::io::Error::other("the host has no address");
-        return Err(unreachable(none));
+/// Dials the addresses in their order, so that all clients come to the same, and the next one as soon
+/// as one has failed or has said nothing for a moment (RFC 8305).
+async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut dialling = FuturesUnordered::new();
+    let mut error = io::Error::other("the host has no address");
+    for address in addresses {
+        dialling.push(TcpStream::connect(address));
+        let stands = first_to_stand(&mut dialling, &mut error);
+        if let Ok(Some(stream)) = tokio::time::timeout(HEAD_START, stands).await {
+            return Ok(stream);
+        }
     }
-    let (stream, _) = select_ok(dialling).await.map_err(unreachable)?;
-    Ok(stream)
+    let stands = first_to_stand(&mut dialling, &mut error).await;
+    stands.ok_or(error)
 }
 
-fn unreachable(e: std::io::Error) -> Failure {
+async fn first_to_stand(
+    dialling: &mut FuturesUnordered<impl Future<Output = io::Result<TcpStream>>>,
+    error: &mut io::Error,
+) -> Option<TcpStream> {
+    while let Some(dialled) = dialling.next().await {
+        match dialled {
+            Ok(stream) => return Some(stream),
+            Err(e) => *error = e,
+        }
+    }
+    None
+}
+
+fn unreachable(e: io::Error) -> Failure {
     Failure::before_sending(FailureKind::Unreachable, e.to_string())
 }
 
@@ -160,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_silent_or_refuses_stands_in_no_others_way() {
+    async fn addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over() {
         // Nobody accepts, so that the system answers no more once its queue is full.
         let silent = socket().listen(1).unwrap();
         let silent_at = silent.local_addr().unwrap();
@@ -171,16 +194,21 @@ mod tests {
         }
         let refusing = socket(); // bound, and nobody listens
         let refusing_at = refusing.local_addr().unwrap();
-        let open = socket().listen(1).unwrap();
-        let open_at = open.local_addr().unwrap();
-        let addresses = [silent_at, refusing_at, open_at].into_iter();
-        let first = tokio::time::timeout(Duration::from_secs(5), first_of(addresses)).await;
-        let first = first.expect("the open one has answered").unwrap();
-        assert_eq!(first.peer_addr().unwrap(), open_at);
+        let open = [socket(), socket()].map(|socket| socket.listen(9).unwrap());
+        let open_at = open.each_ref().map(|open| open.local_addr().unwrap());
+        for addresses in [
+            vec![open_at[0], open_at[1]],
+            vec![refusing_at, open_at[0], open_at[1]],
+            vec![silent_at, refusing_at, open_at[0], open_at[1]],
+        ] {
+            let first = first_of(addresses.iter().copied());
+            let first = tokio::time::timeout(Duration::from_secs(5), first).await;
+            let first = first.expect("the open one has answered").unwrap();
+            assert_eq!(first.peer_addr().unwrap(), open_at[0], "{addresses:?}");
+        }
         let refused = first_of([refusing_at].into_iter()).await.unwrap_err();
-        assert_eq!(refused.kind, FailureKind::Unreachable);
-        let none = first_of([].into_iter()).await.unwrap_err();
-        assert_eq!(none.kind, FailureKind::Unreachable);
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        first_of([].into_iter()).await.unwrap_err();
     }
 
     #[tokio::test]
