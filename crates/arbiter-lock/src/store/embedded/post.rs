@@ -29,6 +29,9 @@ const MOST_SENDINGS: u32 = 1_000;
 pub(super) struct Post {
     folder: PathBuf,
     sender: Arc<Socket>,
+    /// One for all questions whether somebody listens: who has no room for another socket would
+    /// take the living for deaf.
+    probe: Socket,
     runtime: Handle,
     begin: std::sync::Mutex<Option<oneshot::Sender<Weak<Opened>>>>,
     _alive: oneshot::Sender<()>,
@@ -66,6 +69,7 @@ impl Post {
         Ok(Self {
             folder: folder.to_owned(),
             sender: Arc::new(sender),
+            probe: Socket::unbound().map_err(failed)?,
             runtime: handle,
             begin: std::sync::Mutex::new(Some(begin)),
             _alive: alive,
@@ -92,7 +96,7 @@ impl Post {
     /// Whether a process listens.
     pub(super) fn is_bound(&self, process: &Process) -> bool {
         let wake = liveness::wake_socket(&liveness::file(&self.folder, process));
-        Socket::unbound().is_ok_and(|probe| probe.connect(wake).is_ok())
+        self.probe.connect(wake).is_ok()
     }
 
     /// Tells a process of a grant to one of its own, without waiting for anything.
@@ -197,6 +201,29 @@ async fn hold_on(stream: &mut UnixStream) {
 mod tests {
     use super::super::tests::folder;
     use super::*;
+
+    #[test]
+    fn whether_a_process_listens_is_known_however_often_it_is_asked() {
+        let folder = folder();
+        std::fs::create_dir(folder.path().join("live")).unwrap();
+        let post = Post::open(folder.path(), &Process::random()).unwrap();
+        let others = [Process::random(), Process::random()];
+        let wake = |n: usize| liveness::wake_socket(&liveness::file(folder.path(), &others[n]));
+        let listens = || others.each_ref().map(|other| post.is_bound(other));
+        for _ in 0..3 {
+            assert_eq!(listens(), [false, false], "neither is there");
+            let bound = [0, 1].map(|n| Socket::bind(wake(n)).unwrap());
+            assert_eq!(listens(), [true, true]);
+            let [first, second] = bound;
+            drop(first);
+            assert_eq!(listens(), [false, true], "its file is there");
+            drop(second);
+            assert_eq!(listens(), [false, false]);
+            for n in [0, 1] {
+                std::fs::remove_file(wake(n)).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment() {
