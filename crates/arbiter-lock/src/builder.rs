@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn the_environment_names_the_store_by_its_url_or_by_a_file_that_holds_it() {
-        let file = std::env::temp_dir().join(format!("arbiter-url-{:x}", rand::random::<u64>()));
+        let folder = testkit::Folder::new();
+        let file = folder.path().join("url");
         std::fs::write(&file, "memory:of the file\n").unwrap();
         let path = file.to_str().unwrap();
         for (variables, store) in [
@@ -362,10 +363,15 @@ mod tests {
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn whose_store_nobody_has_named_is_told_what_it_excludes() {
+        use crate::event::Level;
+
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let listening = |builder: ClientBuilder| {
             let told = told.clone();
-            builder.logger(move |event: &Event<'_>| told.lock().unwrap().push(event.to_string()))
+            builder.logger(move |event: &Event<'_>| {
+                let what = (event.level(), event.to_string());
+                told.lock().unwrap().push(what);
+            })
         };
         let unnamed = of(&[]).unwrap();
         assert_eq!(unnamed.store, default_store().ok());
@@ -376,9 +382,12 @@ mod tests {
         };
         listening(unnamed).connect().await.unwrap();
         let said = std::mem::take(&mut *told.lock().unwrap());
+        let [(Level::Warn, said)] = &said[..] else {
+            panic!("{said:?}");
+        };
         assert!(
-            said.len() == 1 && said[0].contains("no store is named, so it is memory:"),
-            "{said:?}"
+            said.contains("so it is memory:") && said.contains("as this user"),
+            "{said}"
         );
         let named = of(&[]).unwrap().store("memory:");
         listening(named).connect().await.unwrap();

@@ -121,8 +121,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a message to another process that finds its socket full is lost",
         file: POST,
-        was: "if finds_no_room(&self.sender, &message, &wake) {",
-        put_back: "if finds_no_room(&self.sender, &message, &wake) && message.is_empty() {",
+        was: "if !try_send(&self.sender, &message, &wake) {",
+        put_back: "if !try_send(&self.sender, &message, &wake) && message.is_empty() {",
         caught_by: Unit(&[
             "a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment",
         ]),

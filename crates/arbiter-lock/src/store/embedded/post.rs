@@ -110,7 +110,7 @@ impl Post {
             at,
         } = grant;
         let message = format!("{channel} {request} {fence} {life_ms} {}", at.as_micros());
-        if finds_no_room(&self.sender, &message, &wake) {
+        if !try_send(&self.sender, &message, &wake) {
             self.spawn(send_again(self.sender.clone(), message, wake));
         }
     }
@@ -128,18 +128,18 @@ impl Post {
     }
 }
 
-/// Sends a message; answers whether it is to be sent again. What is not delivered otherwise is
-/// found by a look.
-fn finds_no_room(sender: &Socket, message: &str, wake: &Path) -> bool {
+/// Sends a message, unless there is no room for it just now. One that fails otherwise is not worth
+/// another attempt: a look finds the grant.
+fn try_send(sender: &Socket, message: &str, wake: &Path) -> bool {
     let sent = sender.send_to(message.as_bytes(), wake);
     let error = sent.err().and_then(|e| Errno::from_io_error(&e));
-    matches!(error, Some(Errno::WOULDBLOCK | Errno::NOBUFS))
+    !matches!(error, Some(Errno::WOULDBLOCK | Errno::NOBUFS))
 }
 
 async fn send_again(sender: Arc<Socket>, message: String, wake: PathBuf) {
     for _ in 1..MOST_SENDINGS {
         tokio::time::sleep(SEND_AGAIN).await;
-        if !finds_no_room(&sender, &message, &wake) {
+        if try_send(&sender, &message, &wake) {
             return;
         }
     }
@@ -199,41 +199,47 @@ async fn hold_on(stream: &mut UnixStream) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::folder;
+    use super::super::tests::{Scratch, folder};
     use super::*;
 
-    #[test]
-    fn whether_a_process_listens_is_known_however_often_it_is_asked() {
+    fn post() -> (Scratch, Post) {
         let folder = folder();
         std::fs::create_dir(folder.path().join("live")).unwrap();
         let post = Post::open(folder.path(), &Process::random()).unwrap();
+        (folder, post)
+    }
+
+    fn wake_socket(folder: &Scratch, process: &Process) -> PathBuf {
+        liveness::wake_socket(&liveness::file(folder.path(), process))
+    }
+
+    #[test]
+    fn whether_a_process_listens_is_known_however_often_it_is_asked() {
+        let (folder, post) = post();
         let others = [Process::random(), Process::random()];
-        let wake = |n: usize| liveness::wake_socket(&liveness::file(folder.path(), &others[n]));
+        let wakes = others.each_ref().map(|other| wake_socket(&folder, other));
         let listens = || others.each_ref().map(|other| post.is_bound(other));
         for _ in 0..3 {
             assert_eq!(listens(), [false, false], "neither is there");
-            let bound = [0, 1].map(|n| Socket::bind(wake(n)).unwrap());
+            let bound = wakes.each_ref().map(|wake| Socket::bind(wake).unwrap());
             assert_eq!(listens(), [true, true]);
             let [first, second] = bound;
             drop(first);
             assert_eq!(listens(), [false, true], "its file is there");
             drop(second);
             assert_eq!(listens(), [false, false]);
-            for n in [0, 1] {
-                std::fs::remove_file(wake(n)).unwrap();
+            for wake in &wakes {
+                std::fs::remove_file(wake).unwrap();
             }
         }
     }
 
     #[test]
     fn a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment() {
-        let folder = folder();
-        std::fs::create_dir(folder.path().join("live")).unwrap();
-        let (own, other) = (Process::random(), Process::random());
-        let post = Post::open(folder.path(), &own).unwrap();
+        let (folder, post) = post();
         post.deliver_to(Weak::new());
-        let wake = liveness::wake_socket(&liveness::file(folder.path(), &other));
-        let wake = Socket::bind(wake).unwrap();
+        let other = Process::random();
+        let wake = Socket::bind(wake_socket(&folder, &other)).unwrap();
         wake.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         for fence in 0..100 {
             post.send(
@@ -253,5 +259,19 @@ mod tests {
             let length = wake.recv(&mut message).expect("the others follow");
             fences.insert(parse(&message[..length]).unwrap().1.fence);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_to_one_that_is_stopped_is_given_up_after_a_second() {
+        let (folder, post) = post();
+        let wake = wake_socket(&folder, &Process::random());
+        let _stopped = Socket::bind(&wake).unwrap();
+        while try_send(&post.sender, "m", &wake) {}
+        let begun = tokio::time::Instant::now();
+        let sending = send_again(post.sender.clone(), "m".to_owned(), wake);
+        let given_up = tokio::time::timeout(Duration::from_secs(60), sending).await;
+        given_up.expect("a look has found the grant");
+        let second = Duration::from_millis(900)..Duration::from_millis(1_100);
+        assert!(second.contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 }

@@ -108,7 +108,8 @@ proptest! {
     #[test]
     fn no_url_shows_its_password(
         scheme in "(redis|rediss|valkey|redis\\+unix|unix|file|redis\\+cluster|http|[a-z]{0,5})",
-        user in "[a-z%0-9]{0,6}", begin in "([0-9]{0,3}[/?#@:])?", host in "[a-z0-9.\\[\\]:%-]{0,12}", rest in "[/?=&a-z0-9%#]{0,12}",
+        user in "[a-z%0-9]{0,6}", begin in "([0-9]{0,3}[/?#@:])?",
+        host in "[a-z0-9.\\[\\]:%-]{0,12}", rest in "[/?=&a-z0-9%#]{0,12}",
     ) {
         for url in [
             format!("{scheme}://{user}:{begin}SECRETword@{host}{rest}"),
