@@ -139,8 +139,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an address that says nothing stands in the way of the others of its host",
         file: DIAL,
-        was: "tokio::time::timeout(HEAD_START, stands)",
-        put_back: "tokio::time::timeout(HEAD_START.saturating_mul(100), stands)",
+        was: "tokio::time::timeout(HEAD_START, dialling.next())",
+        put_back: "tokio::time::timeout(HEAD_START.saturating_mul(100), dialling.next())",
         caught_by: Unit(&[
             "addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over",
         ]),

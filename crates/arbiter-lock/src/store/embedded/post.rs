@@ -267,6 +267,11 @@ mod tests {
         let wake = wake_socket(&folder, &Process::random());
         let _stopped = Socket::bind(&wake).unwrap();
         while try_send(&post.sender, "m", &wake) {}
+        let gone = wake_socket(&folder, &Process::random());
+        assert!(
+            try_send(&post.sender, "m", &gone),
+            "not worth another attempt"
+        );
         let begun = tokio::time::Instant::now();
         let sending = send_again(post.sender.clone(), "m".to_owned(), wake);
         let given_up = tokio::time::timeout(Duration::from_secs(60), sending).await;

@@ -78,7 +78,8 @@ async fn dial_without_limit(
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let addresses = tokio::net::lookup_host((host, port)).await;
-    let stream = first_of(addresses.map_err(unreachable)?).await;
+    let addresses = addresses.map_err(unreachable)?;
+    let stream = first_of(addresses, TcpStream::connect::<SocketAddr>).await;
     let stream = stream.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     keep_alive(&stream).map_err(|e| unreachable(e.into()))?;
@@ -94,31 +95,30 @@ fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
 
 /// Dials the addresses in their order, so that all clients come to the same, and the next one as soon
 /// as one has failed or has said nothing for a moment (RFC 8305).
-async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+async fn first_of<T, F>(
+    addresses: impl Iterator<Item = SocketAddr>,
+    dial: impl Fn(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
     let mut dialling = FuturesUnordered::new();
     let mut error = io::Error::other("the host has no address");
     for address in addresses {
-        dialling.push(TcpStream::connect(address));
-        let stands = first_to_stand(&mut dialling, &mut error);
-        if let Ok(Some(stream)) = tokio::time::timeout(HEAD_START, stands).await {
-            return Ok(stream);
+        dialling.push(dial(address));
+        match tokio::time::timeout(HEAD_START, dialling.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(e))) => error = e,
+            Ok(None) | Err(_) => {}
         }
     }
-    let stands = first_to_stand(&mut dialling, &mut error).await;
-    stands.ok_or(error)
-}
-
-async fn first_to_stand(
-    dialling: &mut FuturesUnordered<impl Future<Output = io::Result<TcpStream>>>,
-    error: &mut io::Error,
-) -> Option<TcpStream> {
     while let Some(dialled) = dialling.next().await {
         match dialled {
-            Ok(stream) => return Some(stream),
-            Err(e) => *error = e,
+            Ok(stream) => return Ok(stream),
+            Err(e) => error = e,
         }
     }
-    None
+    Err(error)
 }
 
 fn unreachable(e: io::Error) -> Failure {
@@ -172,48 +172,55 @@ where
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpSocket;
+    use tokio::net::TcpListener;
 
     use super::*;
 
-    fn socket() -> TcpSocket {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        socket
+    /// Dials addresses that answer, or refuse, after so many milliseconds; tells which one was
+    /// taken, and when.
+    async fn dialled(answers: &[(u64, bool)]) -> (Option<usize>, Duration) {
+        let addresses = (0..answers.len()).map(|n| SocketAddr::from(([127, 0, 0, 1], n as u16)));
+        let begun = tokio::time::Instant::now();
+        let first = first_of(addresses, |address| {
+            let n = usize::from(address.port());
+            let (after, stands) = answers[n];
+            async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                stands
+                    .then_some(n)
+                    .ok_or(io::ErrorKind::ConnectionRefused.into())
+            }
+        });
+        (first.await.ok(), begun.elapsed())
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over() {
-        // Nobody accepts, so that the system answers no more once its queue is full.
-        let silent = socket().listen(1).unwrap();
-        let silent_at = silent.local_addr().unwrap();
-        let mut queue = Vec::new();
-        let a_moment = Duration::from_millis(200);
-        while let Ok(stream) = tokio::time::timeout(a_moment, TcpStream::connect(silent_at)).await {
-            queue.push(stream.unwrap());
-        }
-        let refusing = socket(); // bound, and nobody listens
-        let refusing_at = refusing.local_addr().unwrap();
-        let open = [socket(), socket()].map(|socket| socket.listen(9).unwrap());
-        let open_at = open.each_ref().map(|open| open.local_addr().unwrap());
-        for addresses in [
-            vec![open_at[0], open_at[1]],
-            vec![refusing_at, open_at[0], open_at[1]],
-            vec![silent_at, refusing_at, open_at[0], open_at[1]],
+        const SILENT: u64 = 60_000;
+        for (answers, taken, after) in [
+            (&[(200, true), (1, true)][..], Some(0), 200),
+            (&[(5, false), (7, true), (1, true)], Some(1), 12),
+            (&[(SILENT, true), (5, false), (7, true)], Some(2), 262),
+            (&[(SILENT, true), (SILENT, true), (7, true)], Some(2), 507),
+            (&[(300, true), (SILENT, true)], Some(0), 300),
+            (&[(5, false), (400, false)], None, 405),
+            (&[], None, 0),
         ] {
-            let first = first_of(addresses.iter().copied());
-            let first = tokio::time::timeout(Duration::from_secs(5), first).await;
-            let first = first.expect("the open one has answered").unwrap();
-            assert_eq!(first.peer_addr().unwrap(), open_at[0], "{addresses:?}");
+            let (first, elapsed) = dialled(answers).await;
+            assert_eq!(first, taken, "{answers:?}");
+            // The clock of the runtime rounds up to milliseconds.
+            let late = elapsed.saturating_sub(Duration::from_millis(after));
+            assert!(late < Duration::from_millis(5), "{answers:?}: {elapsed:?}");
+            assert!(
+                Duration::from_millis(after) <= elapsed,
+                "{answers:?}: {elapsed:?}"
+            );
         }
-        let refused = first_of([refusing_at].into_iter()).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        first_of([].into_iter()).await.unwrap_err();
     }
 
     #[tokio::test]
     async fn a_connection_that_rests_finds_out_within_a_minute_that_the_other_side_is_gone() {
-        let server = socket().listen(1).unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = server.local_addr().unwrap().port();
         let stream = tcp("127.0.0.1", port).await.unwrap();
         assert!(sockopt::socket_keepalive(&stream).unwrap());
