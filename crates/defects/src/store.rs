@@ -11,6 +11,7 @@ const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
 const UNDERTAKER: &str = "crates/arbiter-lock/src/store/embedded/undertaker.rs";
+const APART: &str = "crates/arbiter-lock/src/store/apart.rs";
 const REGISTRY: &str = "crates/arbiter-lock/src/store/registry.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
@@ -135,6 +136,13 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Lock(&[
             "a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address_leads_to",
         ]),
+    },
+    Defect {
+        name: "a program that ends waits for a name server that says nothing",
+        file: APART,
+        was: "std::thread::Builder::new()\n        .name(\"arbiter-apart\".into())\n        .spawn(work)?;",
+        put_back: "tokio::task::spawn_blocking(work);",
+        caught_by: Unit(&["a_runtime_that_ends_does_not_wait_for_work_that_blocks"]),
     },
     Defect {
         name: "an address that says nothing stands in the way of the others of its host",

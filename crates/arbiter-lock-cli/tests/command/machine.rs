@@ -165,6 +165,37 @@ fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
 }
 
 #[test]
+fn a_command_before_a_shut_gate_names_who_keeps_it_and_hears_a_signal_at_once() {
+    let folder = Folder::new();
+    assert_eq!(output(on(&folder, &["run", "job", "--", "true"])).0, 0);
+    let path = folder.path().join("store/gate");
+    let gate = std::fs::File::options().write(true).open(&path).unwrap();
+    let _shut = Flock::lock(gate, FlockArg::LockExclusive).unwrap();
+    let patient = start(on(&folder, &["run", "job", "--", "true"]));
+    let mut other = start(on(&folder, &["run", "job", "--", "true"]));
+    let descriptors = format!("/proc/{}/fd", other.id());
+    let is_there = || {
+        let mut all = std::fs::read_dir(&descriptors).unwrap().flatten();
+        all.any(|it| std::fs::read_link(it.path()).is_ok_and(|file| file == path))
+    };
+    assert!(eventually(ms(5_000), is_there));
+    signal(&other, "TERM");
+    // It would wait for five seconds.
+    assert!(eventually(ms(3_000), || other
+        .try_wait()
+        .unwrap()
+        .is_some()));
+    assert_eq!(end(other).1, Some(15));
+    let (status, _, stderr) = end(patient);
+    let who = format!(
+        "process {} keeps {} locked",
+        std::process::id(),
+        path.display()
+    );
+    assert!(status == Some(69) && stderr.contains(&who), "{stderr}");
+}
+
+#[test]
 fn a_damaged_file_says_what_to_do() {
     let folder = Folder::new();
     let store = folder.path().join("store");

@@ -3,6 +3,8 @@
 //! A store decides nothing about time or order that the core has a rule for. Each runtime that
 //! uses a client has a [`Link`] of its own, with its channel and its registry of waiters.
 
+#[cfg(any(feature = "redis", feature = "embedded"))]
+mod apart;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
 mod failure;

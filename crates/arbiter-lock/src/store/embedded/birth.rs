@@ -52,10 +52,8 @@ fn enter(gate: &std::fs::File, folder: &Path) -> Result<(), Failure> {
     let begun = Instant::now();
     while flock(gate, FlockOperation::NonBlockingLockExclusive).is_err() {
         if PATIENCE < begun.elapsed() {
-            return Err(Failure::before_sending(
-                FailureKind::Silent,
-                format!("somebody keeps {} locked", gate::path(folder).display()),
-            ));
+            let detail = gate::who_is_inside(gate, &gate::path(folder));
+            return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -125,7 +125,10 @@ impl Gate {
         let sent = self.jobs.send(job).is_ok();
         match tokio::time::timeout(limit, result).await {
             Ok(Ok(result)) if sent => result,
-            _ => Err(Failure::unknown(FailureKind::Silent, self.who_is_inside())),
+            _ => {
+                let detail = who_is_inside(&self.file, &self.path);
+                Err(Failure::unknown(FailureKind::Silent, detail))
+            }
         }
     }
 
@@ -152,14 +155,15 @@ impl Gate {
         pace.leave(Clock::Boot.now());
         Ok(done)
     }
+}
 
-    fn who_is_inside(&self) -> String {
-        let gate = self.path.display();
-        let found = fstat(&self.file).ok();
-        match found.and_then(|found| (0..LOOKS).find_map(|_| locked_by(found.st_ino))) {
-            Some(pid) => format!("process {pid} keeps {gate} locked; is it stopped?"),
-            None => format!("no turn at {gate} in time"),
-        }
+/// Why no turn came in time.
+pub(super) fn who_is_inside(gate: &File, path: &Path) -> String {
+    let path = path.display();
+    let found = fstat(gate).ok();
+    match found.and_then(|found| (0..LOOKS).find_map(|_| locked_by(found.st_ino))) {
+        Some(pid) => format!("process {pid} keeps {path} locked; is it stopped?"),
+        None => format!("no turn at {path} in time"),
     }
 }
 

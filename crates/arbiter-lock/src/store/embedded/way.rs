@@ -11,7 +11,8 @@ use arbiter_lock_core::{
 
 use super::liveness::Process;
 use super::records::Records;
-use super::{Embedded, Opened};
+use super::{Embedded, Opened, failure};
+use crate::store::apart::apart;
 use crate::store::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Write};
 
 /// How often a step is repeated because what stood in its way has died.
@@ -53,11 +54,8 @@ impl Way {
     /// Opens the folder.
     pub(crate) async fn probe(&self) -> Result<(), Failure> {
         let store = self.store.clone();
-        let opening = tokio::task::spawn_blocking(move || store.open());
-        match opening.await {
-            Ok(opened) => self.listen(&*opened?),
-            Err(_) => return Err(not_open()),
-        }
+        let opened = apart(move || store.open()).await;
+        self.listen(&*opened.map_err(|e| failure::of_io(&e, &self.store.folder))??);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Dials a server: the stream, the login, RESP3.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -16,6 +16,7 @@ use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
 use super::failure::failure_of;
 use super::target::{Place, Target};
+use crate::store::apart::apart;
 use crate::store::{Failure, FailureKind};
 
 /// A connection and what drives it.
@@ -77,13 +78,17 @@ async fn dial_without_limit(
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let addresses = tokio::net::lookup_host((host, port)).await;
-    let addresses = addresses.map_err(unreachable)?;
+    let addresses = addresses_of(host, port).await.map_err(unreachable)?;
     let stream = first_of(addresses, TcpStream::connect::<SocketAddr>).await;
     let stream = stream.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     keep_alive(&stream).map_err(|e| unreachable(e.into()))?;
     Ok(stream)
+}
+
+async fn addresses_of(host: &str, port: u16) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let host = host.to_owned();
+    apart(move || (host, port).to_socket_addrs()).await?
 }
 
 fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {

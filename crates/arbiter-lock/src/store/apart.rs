@@ -1,0 +1,54 @@
+//! Work that blocks, on a thread of its own: a runtime that ends waits for what blocks on its own
+//! threads, such as the question to a name server that says nothing.
+
+use std::io;
+
+use tokio::sync::oneshot;
+
+/// Does the work; it goes on if its caller goes away.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        // A caller that is gone needs no answer.
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new()
+        .name("arbiter-apart".into())
+        .spawn(work)?;
+    result.await.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_runtime_that_ends_does_not_wait_for_work_that_blocks() {
+        let (begin, begun) = mpsc::channel();
+        let (answer, answered) = mpsc::channel::<()>();
+        let (end, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.build().unwrap();
+            let work = apart(move || {
+                begin.send(()).unwrap();
+                answered.recv()
+            });
+            runtime.spawn(work);
+            runtime.block_on(async {
+                while begun.try_recv().is_err() {
+                    tokio::task::yield_now().await;
+                }
+            });
+            drop(runtime);
+            end.send(()).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(30)), Ok(()));
+        drop(answer);
+    }
+}
