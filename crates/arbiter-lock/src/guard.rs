@@ -177,12 +177,12 @@ impl Guard {
 
     async fn released(self) -> Result<(), Error> {
         let state = self.grip.state.clone();
-        match Arc::into_inner(self.grip) {
-            Some(grip) => grip.release().await,
-            None => match state.over() {
-                Some(reason) => Err(Error::lost(state.name.as_str(), reason)),
-                None => Ok(()),
-            },
+        // Asked before it lets go: from then on another guard may be the last, and release.
+        let over = state.over();
+        match (Arc::into_inner(self.grip), over) {
+            (Some(grip), _) => grip.release().await,
+            (None, Some(reason)) => Err(Error::lost(state.name.as_str(), reason)),
+            (None, None) => Ok(()),
         }
     }
 }

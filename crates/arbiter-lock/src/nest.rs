@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::client::Inner;
 use crate::error::{Error, Invalid};
 use crate::guard::{Grip, Guard};
+use crate::hold::HoldState;
 use crate::options::{Options, Patience};
 use crate::store::{Failure, FailureKind};
 use crate::waiting::{self, News};
@@ -30,6 +31,7 @@ pub(crate) struct Nest {
 #[derive(Default)]
 struct Entry {
     held: Weak<Grip>,
+    state: Weak<HoldState>,
     pending: Vec<Pending>,
 }
 
@@ -191,6 +193,7 @@ impl Nest {
             return held;
         }
         entry.held = Arc::downgrade(&grip);
+        entry.state = Arc::downgrade(&grip.state);
         drop(names);
         self.entered.notify_waiters();
         grip
@@ -209,8 +212,7 @@ impl Nest {
     }
 
     fn holds(&self, name: &Name) -> bool {
-        let held = self.names().get(name).and_then(Entry::held);
-        held.is_some()
+        self.names().get(name).is_some_and(Entry::is_held)
     }
 
     fn names(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
@@ -222,6 +224,12 @@ impl Entry {
     fn held(&self) -> Option<Arc<Grip>> {
         let held = self.held.upgrade();
         held.filter(|grip| grip.state.over().is_none())
+    }
+
+    /// Without a hand on the grip: whoever lets go of the last one releases.
+    fn is_held(&self) -> bool {
+        let state = self.state.upgrade();
+        0 < self.held.strong_count() && state.is_some_and(|state| state.over().is_none())
     }
 
     fn is_in_use(&self) -> bool {

@@ -232,4 +232,11 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "if is_left && self.order.is_some() {",
         caught_by: Unit(&["what_an_ended_task_leaves_is_taken_by_one_that_sleeps_already"]),
     },
+    Defect {
+        name: "a session whose guards are released at once is told of a loss",
+        file: GUARD,
+        was: "let over = state.over();\n        match (Arc::into_inner(self.grip), over)",
+        put_back: "match (Arc::into_inner(self.grip), state.over())",
+        caught_by: Lock(&["guards_of_a_session_that_are_released_at_once_are_all_released_well"]),
+    },
 ];

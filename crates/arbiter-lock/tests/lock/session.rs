@@ -206,6 +206,31 @@ async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
     assert!(client.lock("l").try_acquire().await.unwrap().is_some());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guards_of_a_session_that_are_released_at_once_are_all_released_well() {
+    let client = Client::in_memory();
+    let session = client.session();
+    let lock = session.lock("l");
+    for turn in 0..5_000 {
+        let both = [lock.acquire().await.unwrap(), lock.acquire().await.unwrap()];
+        let ready = Arc::new(AtomicUsize::new(0));
+        let releasing = both.map(|guard| {
+            let ready = ready.clone();
+            tokio::spawn(async move {
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 {
+                    tokio::task::yield_now().await;
+                }
+                guard.release().await
+            })
+        });
+        for released in releasing {
+            assert!(released.await.unwrap().is_ok(), "in turn {turn}");
+        }
+        assert!(!lock.inspect().await.unwrap().is_held());
+    }
+}
+
 /// How many of a session write and read at this moment.
 #[derive(Default)]
 struct Beliefs {
