@@ -125,6 +125,24 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Core(&["stopped_waiters_cost_one_first_life_together_and_not_one_each"]),
     },
     Defect {
+        name: "a dead sharer costs the living their turn, since a later grant was ended",
+        file: QUEUE,
+        was: "} else if self.root().latest_grant == hold.since {",
+        put_back: "} else if self.root().latest_grant < None {",
+        caught_by: Core(&[
+            "who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_was_ended",
+        ]),
+    },
+    Defect {
+        name: "a dead sharer costs the living their turn, since a later grant stands",
+        file: QUEUE,
+        was: "lapsed.iter().filter_map(|hold| hold.since).max()",
+        put_back: "root.latest_grant",
+        caught_by: Core(&[
+            "who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_stands",
+        ]),
+    },
+    Defect {
         name: "tickets follow a clock that steps back, and newcomers barge",
         file: QUEUE,
         was: "now.as_micros().max(last.map_or(0, |w| w.ticket) + 1)",
@@ -178,8 +196,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a crashed reader lives on by the renewals of the others",
         file: HOLDS,
-        was: "lapsed.iter().for_each(|hold| self.drop_hold(hold));\n        !lapsed.is_empty()",
-        put_back: "let longest = self.rows.last_to_lapse(1).pop();\n        if longest.is_some_and(|hold| hold.stands(now)) {\n            return false;\n        }\n        lapsed.iter().for_each(|hold| self.drop_hold(hold));\n        !lapsed.is_empty()",
+        was: "lapsed.iter().for_each(|hold| self.drop_hold(hold));",
+        put_back: "let longest = self.rows.last_to_lapse(1).pop();\n        if longest.is_some_and(|hold| hold.stands(now)) {\n            return Vec::new();\n        }\n        lapsed.iter().for_each(|hold| self.drop_hold(hold));",
         caught_by: Core(&["every_reader_has_a_lease_of_its_own"]),
     },
     Defect {

@@ -40,8 +40,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a queue loses its life when its only record gives way to the floor",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
-        was: "call('ZREM', queue, 'f')\n    call('ZADD', queue, text(low), 'f')\n    call('ZREM', queue, 'g')",
-        put_back: "call('ZREM', queue, 'g')\n    call('ZADD', queue, text(low), 'f')",
+        was: "call('ZREM', queue, 'f')\n    call('ZADD', queue, text(low), 'f')\n    if not sharing then\n      call('ZREM', queue, 'g')\n    end",
+        put_back: "if not sharing then\n      call('ZREM', queue, 'g')\n    end\n    call('ZADD', queue, text(low), 'f')",
         caught_by: Unit(&[
             "a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life",
         ]),

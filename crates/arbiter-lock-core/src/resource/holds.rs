@@ -77,19 +77,16 @@ impl Hold {
 }
 
 impl<R: Rows> Resource<R> {
-    /// Ends the holds whose life is over; answers whether there were any.
-    pub(super) fn lapse(&mut self, now: Moment) -> bool {
+    /// Ends the holds whose life is over, and answers them.
+    pub(super) fn lapse(&mut self, now: Moment) -> Vec<Hold> {
         let alone = self.root().exclusive.as_ref();
-        if let Some(hold) = alone.filter(|hold| !hold.stands(now)).cloned() {
-            self.drop_hold(&hold);
-            return true;
-        }
-        if self.root().sharing.is_none() {
-            return false;
-        }
-        let lapsed = self.rows.lapsed(now.as_millis());
+        let lapsed = match alone.filter(|hold| !hold.stands(now)) {
+            Some(hold) => vec![hold.clone()],
+            None if self.root().sharing.is_none() => Vec::new(),
+            None => self.rows.lapsed(now.as_millis()),
+        };
         lapsed.iter().for_each(|hold| self.drop_hold(hold));
-        !lapsed.is_empty()
+        lapsed
     }
 
     /// Ends a hold that stands in the records.

@@ -98,8 +98,14 @@ impl<R: Rows> Resource<R> {
     /// Ends what time has ended. Every step begins with it.
     fn settle(&mut self, now: Moment) {
         self.expire_queue(now);
-        if self.lapse(now) {
+        let lapsed = self.lapse(now);
+        if lapsed.is_empty() {
+            return;
+        }
+        if self.is_free() {
             self.grant_lapsed();
+        } else {
+            self.some_lapsed(&lapsed);
         }
     }
 

@@ -3,7 +3,7 @@
 //! A waiter that was passed over keeps its place, is not live and is not counted, until it
 //! looks. Everything that has not been touched for a minute is forgotten.
 
-use super::rows::{Note, Rows, Waiter};
+use super::rows::{Hold, Note, Rows, Waiter};
 use super::{Moment, Request, Resource};
 
 /// How long the queue remembers, in milliseconds.
@@ -187,9 +187,24 @@ impl<R: Rows> Resource<R> {
         self.touch_queue(now);
     }
 
-    /// The latest grant was ended by its holder.
-    pub(super) fn grant_ended(&mut self) {
-        self.root_mut().latest_grant = None;
+    /// A hold was ended by its holder or an operator. If its grant was the latest, that of the last
+    /// to lapse takes its place: those who lapse before it are seen to lapse.
+    pub(super) fn grant_ended(&mut self, hold: &Hold) {
+        if self.is_free() {
+            self.root_mut().latest_grant = None;
+        } else if self.root().latest_grant == hold.since {
+            let last = self.rows.last_to_lapse(1).pop();
+            self.root_mut().latest_grant = last.and_then(|hold| hold.since);
+        }
+    }
+
+    /// Some have lapsed, and others hold on, whose grants may be later.
+    pub(super) fn some_lapsed(&mut self, lapsed: &[Hold]) {
+        let root = self.root_mut();
+        if root.latest_grant.is_some() {
+            let latest = lapsed.iter().filter_map(|hold| hold.since).max();
+            root.floor = root.floor.max(latest);
+        }
     }
 
     /// The latest grant has lapsed: its time is a floor for everyone's liveness.

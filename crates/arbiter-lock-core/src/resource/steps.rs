@@ -293,8 +293,6 @@ impl<R: Rows> Resource<R> {
     /// Ends a hold by its holder's or an operator's will.
     pub(super) fn free(&mut self, hold: &Hold) {
         self.drop_hold(hold);
-        if self.is_free() {
-            self.grant_ended();
-        }
+        self.grant_ended(hold);
     }
 }

@@ -150,6 +150,60 @@ fn every_reader_has_a_lease_of_its_own() {
     assert_eq!(ids(&world.end("long", false).granted), ["w"]);
 }
 
+fn leased(lease_ms: u64, request: Request) -> Request {
+    Request {
+        lease_ms,
+        ..request
+    }
+}
+
+#[test]
+fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_was_ended() {
+    let mut world = World::new();
+    world.hold(&leased(2_000, permits("dead", 2, 3)));
+    world.hold(&permits("a", 1, 3));
+    world.pass(1_000);
+    world.queue(&permits("b", 1, 3), None);
+    world.queue(&permits("w", 2, 3), None);
+    world.pass(SECOND);
+    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
+    assert_eq!(world.end("b", false).granted, []);
+    world.pass(SECOND + 1_000);
+    let newcomer = world.acquire(&permits("n", 2, 3), None);
+    assert_eq!(ids(&newcomer.granted), ["w"]);
+}
+
+#[test]
+fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_stands() {
+    let mut world = World::new();
+    world.hold(&leased(2_000, permits("dead", 2, 3)));
+    world.hold(&permits("a", 1, 3));
+    world.pass(1_000);
+    world.queue(&permits("b", 1, 3), None);
+    world.queue(&permits("w", 2, 3), None);
+    world.pass(SECOND);
+    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
+    world.pass(SECOND + 1_000);
+    let newcomer = world.acquire(&permits("n", 2, 3), None);
+    assert_eq!(ids(&newcomer.granted), ["w"]);
+}
+
+#[test]
+fn who_stopped_before_the_grant_that_lapses_is_passed_over_while_others_hold_on() {
+    let mut world = World::new();
+    world.hold(&permits("on", 1, 4));
+    world.hold(&permits("a", 3, 4));
+    world.pass(1_000);
+    world.queue(&leased(500, permits("stopped", 1, 4)), None);
+    world.queue(&permits("b", 1, 4), None);
+    world.queue(&permits("too", 3, 4), None);
+    world.pass(SECOND);
+    assert_eq!(ids(&world.end("a", false).granted), ["stopped", "b"]);
+    assert_eq!(world.end("b", false).granted, []);
+    world.pass(SECOND);
+    world.hold(&permits("n", 3, 4));
+}
+
 #[test]
 fn every_listed_sharer_stands_and_the_sums_are_of_those_who_stand() {
     let mut world = World::new();

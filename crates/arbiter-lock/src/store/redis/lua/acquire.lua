@@ -15,9 +15,7 @@ local function step()
   if not held[1] and call('EXISTS', lock) == 1 then
     return {'foreign-data'}
   end
-  if see(held[1], held[2]) then
-    floor(true)
-  end
+  settle(held[1], held[2])
 
   local body = id .. ' ' .. lease .. ' ' .. kind .. ' ' .. channel .. ' ' .. label
   prune()

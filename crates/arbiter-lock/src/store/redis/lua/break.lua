@@ -7,9 +7,7 @@
 local function step()
   local broken, how = unpack(ARGV)
   local held = call('HMGET', lock, 'owner', 'fence')
-  if see(held[1], held[2]) then
-    floor(true)
-  end
+  settle(held[1], held[2])
   local id
   if sharing then
     local fields = call('HGETALL', lock)
@@ -30,13 +28,14 @@ local function step()
     call('HSET', lock, 'stopping', 1)
     return {'asked', now_text, call('PTTL', lock)}
   end
-  if id then
-    leave(id)
-  else
+  local since = id and leave(id)
+  if not id then
     call('DEL', lock)
     alone = false
   end
-  if not sharing then
+  if sharing then
+    grant_ended(since)
+  else
     call('ZREM', queue, 'g')
   end
   local _, again = hand_over()

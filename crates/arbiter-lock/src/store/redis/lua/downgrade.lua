@@ -8,9 +8,7 @@
 local function step()
   local id, fence, lease = unpack(ARGV)
   local held = call('HMGET', lock, 'owner', 'fence', 'since', 'stopping', 'label')
-  if see(held[1], held[2]) then
-    floor(true)
-  end
+  settle(held[1], held[2])
   local function life_after(left, stopping)
     if stopping == '1' and 0 <= left then
       return left

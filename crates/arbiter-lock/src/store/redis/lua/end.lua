@@ -7,11 +7,11 @@
 local function step()
   if not is_mine then
     has_queue = call('EXISTS', queue) == 1
-    if see(held[1], held[2]) then
-      floor(true)
-    end
-    if sharing then
-      is_mine = leave(id)
+    settle(held[1], held[2])
+    local since = sharing and leave(id)
+    is_mine = since
+    if since and sharing and has_queue then
+      grant_ended(since)
     end
   end
   local waited, again = false, false

@@ -42,20 +42,40 @@ local function limit_in_force()
   return limit, true
 end
 
--- Who has not looked since then is not live. Where a hold has lapsed, it is the latest grant that
--- was not ended.
-local function floor(has_lapsed)
+-- Who has not looked since then is not live: where all that was held has lapsed, it is the latest
+-- grant that was not ended; where some of those who share have, the latest of theirs.
+local function floor(lapsed)
   local found = call('ZMSCORE', queue, 'g', 'f')
   local granted, low = tonumber(found[1] or 1), tonumber(found[2] or 1)
-  if has_lapsed and granted < 0 then
-    low = math.min(low, granted)
+  if lapsed and granted < 0 then
+    low = math.min(low, sharing and -lapsed or granted)
     -- Never empty in between: it would lose its life. A first step that adds would be refused at
     -- the memory limit.
     call('ZREM', queue, 'f')
     call('ZADD', queue, text(low), 'f')
-    call('ZREM', queue, 'g')
+    if not sharing then
+      call('ZREM', queue, 'g')
+    end
   end
   return -low
+end
+
+-- Finds out who holds, and ends what time has ended.
+local function settle(owner, fence)
+  local lapsed = see(owner, fence)
+  if lapsed then
+    floor(lapsed)
+  end
+end
+
+-- A hold of that grant was ended, and others hold on. If it was the latest, that of the last to lapse
+-- takes its place: those who lapse before it are seen to lapse.
+local function grant_ended(since)
+  if call('ZSCORE', queue, 'g') == '-' .. since then
+    local last = call('ZREVRANGE', share, 0, 0)[1]
+    local _, _, latest = record_of(string.sub(last, 2))
+    call('ZADD', queue, '-' .. latest, 'g')
+  end
 end
 
 local function is_live(body, low)

@@ -5,9 +5,7 @@
 -- Returns  {'resized', now µs, again, the limit before}, {'not-held', now µs}
 local function step()
   local held = call('HMGET', lock, 'owner', 'fence')
-  if see(held[1], held[2]) then
-    floor(true)
-  end
+  settle(held[1], held[2])
   local before = sharing and sharing.limit
   if not before then
     return {'not-held', now_text}

@@ -40,8 +40,8 @@ local function drop(members, weight)
   sharing.moved = true
 end
 
--- Finds out who holds, and ends the shared holds whose life is over; answers whether there were any.
--- Without a fence it is a foreign owner, whatever it is called.
+-- Finds out who holds, and ends the shared holds whose life is over; answers when the latest of them
+-- was granted, if there were any. Without a fence it is a foreign owner, whatever it is called.
 local function see(owner, fence)
   local is_shared = owner == 'shared' and fence
   alone, sharing = owner and not is_shared, false
@@ -55,11 +55,12 @@ local function see(owner, fence)
   local sums = call('HMGET', lock, 'weight', 'limit')
   sharing = {weight = tonumber(sums[1]), limit = tonumber(sums[2]) or false}
   local over = call('ZRANGEBYSCORE', share, '(0', '(' .. text(now_ms))
-  local weight = 0
+  local weight, latest = 0, 0
   for i = 1, #over, MOST do
     local records = call('HMGET', lock, unpack(over, i, math.min(i + MOST - 1, #over)))
     for _, record in ipairs(records) do
-      weight = weight + tonumber(string.match(record, '^%d+ (%d+)'))
+      local of_one, since = string.match(record, '^%d+ (%d+) (%d+)')
+      weight, latest = weight + tonumber(of_one), math.max(latest, tonumber(since))
     end
   end
   if not over[1] then
@@ -67,18 +68,18 @@ local function see(owner, fence)
   end
   call('ZREMRANGEBYSCORE', share, '(0', '(' .. text(now_ms))
   drop(over, weight)
-  return true
+  return latest
 end
 
--- Ends a shared hold; answers whether there was one.
+-- Ends a shared hold; answers when it was granted, if there was one.
 local function leave(id)
-  local fence, weight = record_of(id)
+  local fence, weight, since = record_of(id)
   if not fence then
     return false
   end
   call('ZREM', share, 'h' .. id)
   drop({'h' .. id}, tonumber(weight))
-  return true
+  return since
 end
 
 local function admits(weight, limit)
