@@ -130,7 +130,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "} else if self.root().latest_grant == hold.since {",
         put_back: "} else if self.root().latest_grant < None {",
         caught_by: Core(&[
-            "who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_was_ended",
+            "who_has_looked_since_the_grant_that_lapses_keeps_its_turn_whatever_was_granted_later",
         ]),
     },
     Defect {
@@ -139,7 +139,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "lapsed.iter().filter_map(|hold| hold.since).max()",
         put_back: "root.latest_grant",
         caught_by: Core(&[
-            "who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_stands",
+            "who_has_looked_since_the_grant_that_lapses_keeps_its_turn_whatever_was_granted_later",
         ]),
     },
     Defect {

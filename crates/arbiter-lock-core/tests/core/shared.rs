@@ -158,34 +158,23 @@ fn leased(lease_ms: u64, request: Request) -> Request {
 }
 
 #[test]
-fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_was_ended() {
-    let mut world = World::new();
-    world.hold(&leased(2_000, permits("dead", 2, 3)));
-    world.hold(&permits("a", 1, 3));
-    world.pass(1_000);
-    world.queue(&permits("b", 1, 3), None);
-    world.queue(&permits("w", 2, 3), None);
-    world.pass(SECOND);
-    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
-    assert_eq!(world.end("b", false).granted, []);
-    world.pass(SECOND + 1_000);
-    let newcomer = world.acquire(&permits("n", 2, 3), None);
-    assert_eq!(ids(&newcomer.granted), ["w"]);
-}
-
-#[test]
-fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_though_a_later_one_stands() {
-    let mut world = World::new();
-    world.hold(&leased(2_000, permits("dead", 2, 3)));
-    world.hold(&permits("a", 1, 3));
-    world.pass(1_000);
-    world.queue(&permits("b", 1, 3), None);
-    world.queue(&permits("w", 2, 3), None);
-    world.pass(SECOND);
-    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
-    world.pass(SECOND + 1_000);
-    let newcomer = world.acquire(&permits("n", 2, 3), None);
-    assert_eq!(ids(&newcomer.granted), ["w"]);
+fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_whatever_was_granted_later() {
+    for is_ended in [true, false] {
+        let mut world = World::new();
+        world.hold(&leased(2_000, permits("dead", 2, 3)));
+        world.hold(&permits("a", 1, 3));
+        world.pass(1_000);
+        world.queue(&permits("later", 1, 3), None);
+        world.queue(&permits("w", 2, 3), None);
+        world.pass(SECOND);
+        assert_eq!(ids(&world.end("a", false).granted), ["later"]);
+        if is_ended {
+            assert_eq!(world.end("later", false).granted, []);
+        }
+        world.pass(SECOND + 1_000);
+        let newcomer = world.acquire(&permits("n", 2, 3), None);
+        assert_eq!(ids(&newcomer.granted), ["w"], "ended: {is_ended}");
+    }
 }
 
 #[test]
