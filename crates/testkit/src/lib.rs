@@ -10,6 +10,7 @@ mod folder;
 mod go;
 mod history;
 mod names;
+mod port;
 mod proxy;
 mod puppet;
 mod resp;

@@ -1,7 +1,6 @@
 //! A real server process, on loopback, that ends with its value.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::find::server_binary;
 use crate::names::unique_name;
+use crate::port::Port;
 use crate::resp::{Client, Reply};
 use crate::tls::{self, Terminator};
 
@@ -17,8 +17,8 @@ use crate::tls::{self, Terminator};
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    port: u16,
-    tls_port: Option<u16>,
+    port: Port,
+    tls_port: Option<Port>,
     folder: PathBuf,
     builder: ServerBuilder,
     /// Speaks TLS where the server cannot.
@@ -67,21 +67,19 @@ impl ServerBuilder {
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
-    /// If it does not within 20 s, or ends for another reason than a port that is taken.
+    /// If it does not within 20 s.
     pub fn start(self) -> Server {
-        let begun = Instant::now();
         let mut lacks_tls = false;
         loop {
-            let port = free_port();
             let folder = std::env::temp_dir().join(format!("arbiter-{}", unique_name()));
             std::fs::create_dir_all(&folder).expect("a folder for the server");
-            let tls_port = (self.tls && !lacks_tls).then(free_port);
+            let port = Port::hold();
+            let tls_port = (self.tls && !lacks_tls).then(Port::hold);
             if self.tls {
                 tls::write_certificate(&folder);
             }
-            let child = self.spawn(port, tls_port, &folder);
             let mut server = Server {
-                child,
+                child: self.spawn(&port, tls_port.as_ref(), &folder),
                 port,
                 tls_port,
                 folder,
@@ -89,29 +87,24 @@ impl ServerBuilder {
                 terminator: None,
             };
             if server.wait_until_up() {
-                server.terminator = lacks_tls.then(|| Terminator::before(port, &server.folder));
+                let terminator = || Terminator::before(server.port(), &server.folder);
+                server.terminator = lacks_tls.then(terminator);
                 return server;
             }
             let log = server.log();
-            if tls_port.is_some() && tls::is_lacking(&log) {
-                lacks_tls = true;
-                continue;
-            }
-            assert!(
-                log.contains("in use") && begun.elapsed() < START_LIMIT,
-                "the server does not start: {self:?}\n{log}"
-            );
+            lacks_tls = server.tls_port.is_some() && tls::is_lacking(&log);
+            assert!(lacks_tls, "the server does not start: {self:?}\n{log}");
         }
     }
 
-    fn spawn(&self, port: u16, tls_port: Option<u16>, folder: &Path) -> Child {
+    fn spawn(&self, port: &Port, tls_port: Option<&Port>, folder: &Path) -> Child {
         let binary = self.binary.clone().unwrap_or_else(server_binary);
-        let tls = tls_port.map(tls::arguments).unwrap_or_default();
+        let tls = tls_port.map(|port| tls::arguments(port.number));
         let log = File::create(folder.join(LOG)).expect("the server's log");
         Command::new(&binary)
             .args([
                 "--port",
-                &port.to_string(),
+                &port.number.to_string(),
                 "--bind",
                 "127.0.0.1",
                 "--save",
@@ -126,7 +119,7 @@ impl ServerBuilder {
                 "no",
             ])
             .args(["--dir", "."])
-            .args(tls)
+            .args(tls.unwrap_or_default())
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .current_dir(folder)
@@ -136,11 +129,6 @@ impl ServerBuilder {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary.display()))
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port on loopback");
-    listener.local_addr().expect("its address").port()
 }
 
 impl Server {
@@ -158,7 +146,7 @@ impl Server {
     /// Its URL, over TCP.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port())
     }
 
     /// Its URL, over a Unix socket.
@@ -174,7 +162,8 @@ impl Server {
     #[must_use]
     pub fn tls_url(&self) -> String {
         let terminated = self.terminator.as_ref().map(|terminator| terminator.port);
-        let port = self.tls_port.or(terminated).expect("a server with TLS");
+        let own = self.tls_port.as_ref().map(|port| port.number);
+        let port = own.or(terminated).expect("a server with TLS");
         format!("rediss://127.0.0.1:{port}")
     }
 
@@ -184,10 +173,10 @@ impl Server {
         self.folder.join(tls::CERTIFICATE)
     }
 
-    /// Its port.
+    /// Its port: nobody else's as long as this value is there, even if the process is killed.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// The id of its process.
@@ -222,7 +211,7 @@ impl Server {
     /// # Panics
     /// If there is no answer within 5 s.
     pub fn call_bytes(&self, args: &[&[u8]]) -> Reply {
-        let client = Client::connect(self.port, Duration::from_secs(5));
+        let client = Client::connect(self.port(), Duration::from_secs(5));
         client
             .and_then(|mut client| client.call(args))
             .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
@@ -258,7 +247,8 @@ impl Server {
     /// If it does not start within 20 s.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = self.builder.spawn(self.port, self.tls_port, &self.folder);
+        let builder = &self.builder;
+        self.child = builder.spawn(&self.port, self.tls_port.as_ref(), &self.folder);
         assert!(self.wait_until_up(), "the server does not start again");
     }
 
@@ -271,13 +261,12 @@ impl Server {
     }
 
     /// Waits for an answer of any kind: one that asks for a password is up, too. Asks on the
-    /// socket in its own folder, which comes after its ports: on its port, another server that
-    /// took it first might answer.
+    /// socket in its own folder, which comes after its ports.
     fn wait_until_up(&mut self) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < START_LIMIT {
             if let Ok(Some(_)) = self.child.try_wait() {
-                return false; // somebody else took the port, perhaps
+                return false;
             }
             let socket = self.folder.join(SOCKET);
             let client = Client::connect_unix(&socket, Duration::from_secs(1));

@@ -1,8 +1,10 @@
 //! Servers: found, started, stopped, and gone with their value.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use testkit::{Reply, Server, eventually, eventually_async, flavours};
+use tokio::net::TcpSocket;
 
 use crate::rig::ms;
 
@@ -70,6 +72,15 @@ fn a_stopped_server_is_silent_and_a_restarted_one_is_empty_on_its_port() {
     assert!(server.keys().is_empty());
     server.kill();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn the_port_of_a_killed_server_goes_to_nobody_else() {
+    let mut server = Server::start();
+    server.kill();
+    let address = ([127, 0, 0, 1], server.port()).into();
+    let taken = TcpSocket::new_v4().unwrap().bind(address).unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AddrInUse);
 }
 
 #[test]
