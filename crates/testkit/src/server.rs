@@ -67,7 +67,7 @@ impl ServerBuilder {
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
-    /// If it does not within 20 s.
+    /// If it does not within 20 s, or ends instead.
     pub fn start(self) -> Server {
         let mut lacks_tls = false;
         loop {

@@ -180,17 +180,18 @@ fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_whatever_was_grante
 #[test]
 fn who_stopped_before_the_grant_that_lapses_is_passed_over_while_others_hold_on() {
     let mut world = World::new();
-    world.hold(&permits("on", 1, 4));
-    world.hold(&permits("a", 3, 4));
+    world.hold(&permits("on", 1, 5));
+    world.hold(&leased(1_500, permits("earlier", 1, 5)));
+    world.hold(&permits("a", 3, 5));
     world.pass(1_000);
-    world.queue(&leased(500, permits("stopped", 1, 4)), None);
-    world.queue(&permits("b", 1, 4), None);
-    world.queue(&permits("too", 3, 4), None);
+    world.queue(&leased(500, permits("stopped", 1, 5)), None);
+    world.queue(&permits("b", 1, 5), None);
+    world.queue(&permits("too", 3, 5), None);
     world.pass(SECOND);
     assert_eq!(ids(&world.end("a", false).granted), ["stopped", "b"]);
     assert_eq!(world.end("b", false).granted, []);
     world.pass(SECOND);
-    world.hold(&permits("n", 3, 4));
+    world.hold(&permits("n", 3, 5));
 }
 
 #[test]
