@@ -66,7 +66,7 @@ impl Bounds {
 
     /// Those that are searched through settled, and not otherwise.
     pub const WIDE: [Self; 4] = [
-        Self::new(3, 1, faults(2, 1, 1, 0, 0)),
+        Self::new(3, 1, faults(2, 1, 3, 0, 0)),
         Self::new(3, 1, faults(1, 1, 1, 0, 0)).with_tries(),
         Self::new(3, 1, faults(1, 0, 1, 1, 1)),
         Self::new(2, 2, faults(1, 1, 1, 0, 0)),

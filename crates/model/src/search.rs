@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use stateright::{Checker as _, HasDiscoveries, Model, Property};
+use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Property};
 
 use crate::world::{Action, World};
 use crate::{Bounds, Form, Invariant, Protocol, Rule, Rules};
@@ -13,8 +13,6 @@ use crate::{Bounds, Form, Invariant, Protocol, Rule, Rules};
 pub struct Searched {
     /// How many different states it has been to.
     pub states: usize,
-    /// How many steps lead to the farthest.
-    pub depth: usize,
     /// Whether all that can be reached was.
     pub is_complete: bool,
     /// What did not hold, by a shortest way to it.
@@ -80,7 +78,11 @@ impl Protocol {
     /// Searches through all that can happen, until something does not hold.
     #[must_use]
     pub fn search(self) -> Searched {
-        let mut searched = self.search_below(usize::MAX);
+        let mut searched = match self.form {
+            // Through all of these it would take too long: the nearest violation is looked for.
+            Form::Whole => self.search_below(usize::MAX),
+            Form::Folded | Form::Settled => search_all(self.clone()),
+        };
         // What is found first may be by a way round.
         while let Some(violation) = &searched.violation {
             let shorter = self.search_below(violation.actions.len()).violation;
@@ -92,11 +94,13 @@ impl Protocol {
         searched
     }
 
-    /// Searches through all that fewer steps than that can come to.
+    /// Searches through all that fewer steps than that can come to, breadth first.
     fn search_below(&self, steps: usize) -> Searched {
         // One thread alone always finds the same way.
         let is_told = self.form == Form::Whole;
-        search(self.clone(), if is_told { 1 } else { threads() }, steps)
+        let checker = checker(self.clone(), if is_told { 1 } else { threads() });
+        let checker = checker.target_max_depth(steps.saturating_add(1));
+        told(checker.spawn_bfs())
     }
 
     /// Searches through all that can happen, and demands of each state that it settles to what the
@@ -104,7 +108,7 @@ impl Protocol {
     #[must_use]
     pub fn compare_with_settled(self) -> Searched {
         let settled = self.clone().settled().all();
-        search(Compared { of: self, settled }, threads(), usize::MAX)
+        search_all(Compared { of: self, settled })
     }
 
     /// All states.
@@ -126,23 +130,32 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn search<M>(model: M, threads: usize, steps: usize) -> Searched
+/// Searches through all states, depth first: that remembers the least of each.
+fn search_all<M>(model: M) -> Searched
 where
     M: Model<State = World, Action = Action> + Send + Sync + 'static,
 {
-    let checker = model
-        .checker()
-        .threads(threads)
-        .target_max_depth(steps.saturating_add(1))
-        .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
-        .join();
+    told(checker(model, threads()).spawn_dfs())
+}
+
+fn checker<M>(model: M, threads: usize) -> CheckerBuilder<M>
+where
+    M: Model<State = World, Action = Action> + Send + Sync + 'static,
+{
+    let checker = model.checker().threads(threads);
+    checker.finish_when(HasDiscoveries::AnyFailures)
+}
+
+fn told<M>(checker: impl Checker<M>) -> Searched
+where
+    M: Model<State = World, Action = Action>,
+{
+    let checker = checker.join();
     let found = checker.discoveries().into_iter();
     let found = found.map(|(invariant, path)| (path.into_actions(), invariant));
     let found = found.min_by_key(|(actions, invariant)| (actions.len(), *invariant));
     Searched {
         states: checker.unique_state_count(),
-        depth: checker.max_depth(),
         is_complete: checker.is_done() && found.is_none(),
         violation: found.map(|(actions, invariant)| Violation { invariant, actions }),
     }
