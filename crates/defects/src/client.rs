@@ -212,6 +212,13 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Lock(&["a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer"]),
     },
     Defect {
+        name: "a renewal that is refused is sent again at once",
+        file: KEEPER_TASK,
+        was: "hold.postpone(now + pause);",
+        put_back: "hold.postpone(now);",
+        caught_by: Lock(&["a_renewal_that_is_refused_at_once_is_not_tried_again_in_a_rush"]),
+    },
+    Defect {
         name: "a hold is given up at the first renewal that fails",
         file: KEEPER_TASK,
         was: "hold.postpone(now + pause);",
