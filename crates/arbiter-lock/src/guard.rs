@@ -293,3 +293,27 @@ impl Drop for Grip {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::eventually;
+
+    use super::*;
+    use crate::Client;
+
+    #[test]
+    fn a_guard_of_a_session_looks_whether_the_hold_is_over_before_it_lets_go() {
+        let session = Client::in_memory().session();
+        let lock = session.lock("l");
+        let [one, other] = [(); 2].map(|()| lock.blocking_acquire().unwrap());
+        let state = other.grip.state.clone();
+        let nobody_looks = state.hold_up();
+        let releasing = std::thread::spawn(|| one.blocking_release());
+        let has_let_go = || Arc::strong_count(&other.grip) == 1;
+        assert!(!eventually(Duration::from_millis(300), has_let_go));
+        drop(nobody_looks);
+        releasing.join().unwrap().unwrap();
+        assert!(has_let_go());
+        other.blocking_release().unwrap();
+    }
+}

@@ -244,6 +244,6 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: GUARD,
         was: "let over = state.over();\n        match (Arc::into_inner(self.grip), over)",
         put_back: "match (Arc::into_inner(self.grip), state.over())",
-        caught_by: Lock(&["guards_of_a_session_that_are_released_at_once_are_all_released_well"]),
+        caught_by: Unit(&["a_guard_of_a_session_looks_whether_the_hold_is_over_before_it_lets_go"]),
     },
 ];

@@ -141,6 +141,12 @@ impl HoldState {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until that is dropped, whoever looks whether the hold is over has to wait.
+    #[cfg(test)]
+    pub(crate) fn hold_up(&self) -> impl Sized + '_ {
+        self.life()
+    }
+
     /// Why the hold is over, if it is; whoever finds out tells everybody.
     pub(crate) fn over(&self) -> Option<LostReason> {
         self.end_if(|life, now| life.ended_by(now))
