@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::eventually;
 use crate::names::unique_name;
-use crate::server::ServerBuilder;
+use crate::server::{Server, ServerBuilder};
 
 /// The wall clock of servers and other processes that were started with it.
 #[derive(Debug)]
@@ -80,6 +81,23 @@ impl WallClock {
     /// Goes with the real time, that many microseconds ahead of it.
     pub fn run_ahead(&self, micros: i64) {
         self.write(0, micros);
+    }
+
+    /// As [`WallClock::run_ahead`], until the server shows it: Valkey takes the wall clock anew
+    /// once in a cycle of its timer.
+    ///
+    /// # Panics
+    /// If it does not within two seconds.
+    pub fn run_ahead_on(&self, server: &Server, micros: i64) {
+        self.run_ahead(micros);
+        let is_shown = || {
+            let real = SystemTime::now().duration_since(UNIX_EPOCH);
+            let real = real.expect("a clock after 1970").as_micros();
+            let real = i64::try_from(real).expect("a clock of this age");
+            (server.time() - real - micros).abs() < 300_000
+        };
+        let limit = Duration::from_secs(2);
+        assert!(eventually(limit, is_shown), "the server's clock stays");
     }
 
     /// Goes that much further, whether it stands still or runs.

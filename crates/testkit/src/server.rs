@@ -217,6 +217,17 @@ impl Server {
             .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
     }
 
+    /// What its clock shows, in microseconds since the epoch.
+    ///
+    /// # Panics
+    /// If there is no answer within 5 s.
+    #[must_use]
+    pub fn time(&self) -> i64 {
+        let parts = self.call(&["TIME"]).texts();
+        let number = |n: usize| parts[n].parse::<i64>().expect("a number");
+        number(0) * 1_000_000 + number(1)
+    }
+
     /// All keys, in order.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {

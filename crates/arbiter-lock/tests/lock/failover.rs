@@ -159,9 +159,9 @@ async fn a_clock_that_steps_forward_ends_leases_as_much_early_and_the_holder_is_
         .wait_timeout(ms(10_000));
     let before = lock.acquire().await.unwrap();
     // Less than what is left: nothing has ended.
-    clock.run_ahead(1_000_000);
+    clock.run_ahead_on(&server, 1_000_000);
     assert!(lock.try_acquire().await.unwrap().is_none());
-    clock.run_ahead(1_000_000 + LEASE.as_micros() as i64);
+    clock.run_ahead_on(&server, 1_000_000 + LEASE.as_micros() as i64);
     let after = lock.acquire().await.unwrap();
     let begun = Instant::now();
     assert!(before.fence() < after.fence());
