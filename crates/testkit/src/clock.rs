@@ -48,8 +48,8 @@ impl WallClock {
         clock
     }
 
-    /// Has a server run by this clock. Its allocator has no thread then: one that waits until a
-    /// time of this clock would look again and again, and each look may move it on.
+    /// Has a server run by this clock. Its allocator has no thread then: that waits until
+    /// times of this clock, and where it steps would look without end, each look moving it on.
     pub fn rule(&self, server: ServerBuilder) -> ServerBuilder {
         let server = server.arg("--jemalloc-bg-thread").arg("no");
         let env = self.env().into_iter();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Server, WallClock, flavours};
+use testkit::{Flavour, Server, WallClock, flavours};
 
 use crate::rig::ms;
 
@@ -10,6 +10,11 @@ const NOW: i64 = 1_790_000_000_123_456;
 
 fn exists(server: &Server, key: &str) -> bool {
     server.call(&["EXISTS", key]).int() == Some(1)
+}
+
+/// A Valkey counts on by itself between two looks.
+fn steps_by_looks(flavour: &Flavour) -> bool {
+    flavour.name.starts_with("redis")
 }
 
 #[test]
@@ -29,9 +34,7 @@ fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
 
 #[test]
 fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
-    // A Valkey counts on by itself between two looks.
-    let redis = |flavour: &testkit::Flavour| flavour.name.starts_with("redis");
-    for flavour in flavours().into_iter().filter(redis) {
+    for flavour in flavours().into_iter().filter(steps_by_looks) {
         let clock = WallClock::new();
         clock.step_from(NOW, ms(3));
         let server = clock
@@ -42,6 +45,25 @@ fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
         clock.freeze_at(NOW);
         let times: Vec<_> = (0..3).map(|_| server.time()).collect();
         assert_eq!(times, [NOW; 3], "{}", flavour.name);
+    }
+}
+
+#[test]
+fn stepping_it_is_moved_by_nobody_who_looks_without_end() {
+    for flavour in flavours().into_iter().filter(steps_by_looks) {
+        let clock = WallClock::new();
+        clock.step_from(NOW, Duration::from_micros(1));
+        let server = clock
+            .rule(Server::builder().binary(&flavour.binary))
+            .start();
+        // Freed memory is what its allocator's thread would come for.
+        let fill = "for n = 1, 20000 do redis.call('SET', n, string.rep('x', 2000)) end";
+        server.call(&["EVAL", fill, "0"]);
+        server.call(&["FLUSHALL"]);
+        let before = server.time();
+        std::thread::sleep(ms(300));
+        let looks = server.time() - before;
+        assert!(looks < 1_000, "{}: {looks}", flavour.name);
     }
 }
 
