@@ -71,6 +71,7 @@ impl Exit {
                 | RefusedKind::LimitDiffers { .. }
                 | RefusedKind::AboveLimit { .. } => Self::Data,
                 RefusedKind::Denied => Self::Denied,
+                RefusedKind::WrongUrl => Self::Usage,
                 _ => Self::Unavailable,
             },
             Error::Closed | Error::Unavailable(_) => Self::Unavailable,

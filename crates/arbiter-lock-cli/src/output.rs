@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arbiter_lock::{Contended, Event, Level, Logger};
 
@@ -11,11 +12,11 @@ use crate::exit::Exit;
 
 /// Says something to people; every line says who speaks.
 pub(crate) fn say(message: &str) {
-    let mut stderr = std::io::stderr().lock();
-    for line in message.lines() {
-        // Nobody may be there to read it.
-        let _ = writeln!(stderr, "arbiter: {line}");
-    }
+    // In one write: other processes write to the same place.
+    let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
+    let text: String = lines.collect();
+    // Its reader may have gone.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// The system gave no descriptor, thread or memory.
@@ -100,35 +101,61 @@ pub(crate) fn typed(time: Duration) -> String {
     }
 }
 
-/// Tells of events: all of them, or what was left behind, or nothing.
+/// Which events are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// None.
+    Quiet,
+    /// What keeps the lock from being acquired or renewed, and what was left behind.
+    Normal,
+    /// All of them.
+    Verbose,
+}
+
+/// How often renewals that fail are reported.
+const RENEWALS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Prints events.
 pub(crate) struct Narrator {
-    least: Option<Level>,
+    verbosity: Verbosity,
+    /// When a renewal that failed was last reported.
+    renewal_failed: Mutex<Option<Instant>>,
 }
 
 impl Narrator {
-    pub(crate) const fn everything() -> Self {
+    pub(crate) const fn new(verbosity: Verbosity) -> Self {
         Self {
-            least: Some(Level::Debug),
+            verbosity,
+            renewal_failed: Mutex::new(None),
         }
     }
 
-    pub(crate) const fn nothing() -> Self {
-        Self { least: None }
+    fn prints(&self, event: &Event<'_>) -> bool {
+        match (self.verbosity, event) {
+            (Verbosity::Quiet, _) => false,
+            // The command reports its own loss.
+            (_, Event::Lost { .. }) => false,
+            (Verbosity::Verbose, _) | (_, Event::NotServed { .. }) => true,
+            (Verbosity::Normal, Event::RenewalFailed { .. }) => self.is_due(),
+            (Verbosity::Normal, event) => Level::Error <= event.level(),
+        }
     }
 
-    pub(crate) const fn left_behind() -> Self {
-        Self {
-            least: Some(Level::Error),
+    /// Whether to report a renewal that failed.
+    fn is_due(&self) -> bool {
+        let last = self.renewal_failed.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| RENEWALS_INTERVAL <= last.elapsed());
+        if is_due {
+            *last = Some(Instant::now());
         }
+        is_due
     }
 }
 
 impl Logger for Narrator {
     fn log(&self, event: &Event<'_>) {
-        // What is lost, the command says itself.
-        if self.least.is_some_and(|least| least <= event.level())
-            && !matches!(event, Event::Lost { .. })
-        {
+        if self.prints(event) {
             say(&event.to_string());
         }
     }

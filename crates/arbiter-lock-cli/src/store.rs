@@ -11,8 +11,9 @@ use crate::output;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 512;
 
-/// Connects to the store that the flags or the environment name, else to this machine's own.
-pub(crate) async fn connect(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
+/// Makes a client of the store that the flags or the environment name, else of this machine's own.
+/// It connects at first use: connecting is part of each wait.
+pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
     let url = url(args)?;
     if url.trim_start().starts_with("memory:") {
         output::say("a memory store excludes nobody: every arbiter would have one of its own");
@@ -26,7 +27,7 @@ pub(crate) async fn connect(args: &StoreArgs, logger: impl Logger) -> Result<Cli
     if let Some(prefix) = prefix {
         builder = builder.key_prefix(&prefix);
     }
-    builder.connect().await.map_err(|error| fail(&error))
+    builder.connect_lazy().map_err(|error| fail(&error))
 }
 
 /// Refuses a name that no lock can have, whether the store answers or not.

@@ -162,6 +162,19 @@ impl ClientBuilder {
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn connect(self) -> Result<Client, Error> {
+        let limit = self.server.connect_timeout;
+        let client = self.connect_lazy()?;
+        let inner = client.inner.clone();
+        let connecting = move || async move { inner.connect(limit).await };
+        client.inner.run(connecting).await??;
+        Ok(client)
+    }
+
+    /// Makes a client that connects when it is first used: see [`Client::connect_lazy`].
+    ///
+    /// # Errors
+    /// As [`Client::connect_lazy`].
+    pub fn connect_lazy(self) -> Result<Client, Error> {
         let url = self.store.as_deref().ok_or_else(no_store)?;
         let logger = contained(self.logger);
         let (store, clock) = store_of_url(url, self.server, &logger)?;
@@ -169,10 +182,6 @@ impl ClientBuilder {
             logger.log(&Event::StoreNotNamed { store: url });
         }
         let inner = Inner::new(store, clock, logger, self.store_timeout, self.defaults);
-        let probed = inner.clone();
-        inner
-            .run(move || async move { probed.probe().await })
-            .await??;
         Ok(Client { inner })
     }
 }
@@ -284,7 +293,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long connecting may take: 5 s by default.
+    /// How long one attempt to connect may take: 5 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.server.connect_timeout = limit;
         self

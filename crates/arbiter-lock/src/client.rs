@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     label: Label,
     label_line: Arc<str>,
     links: Mutex<HashMap<Id, Arc<Link>>>,
+    /// Whether the store has been found able to serve, and the keeper has its connection.
+    is_ready: AtomicBool,
     /// Becomes true when the client is shut down; ends with the client.
     closing: watch::Sender<bool>,
     service: OnceLock<std::io::Result<Service>>,
@@ -84,6 +87,24 @@ impl Client {
     /// Nothing is left behind.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().store(url).connect().await
+    }
+
+    /// Makes a client that connects when it is first used: connecting is part of each wait, so a
+    /// server that starts late, or is in the middle of a failover, costs time and no error.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that is not understood. Everything else surfaces at first use:
+    /// a server that will never serve as [`Error::Refused`], one that does not serve within the
+    /// wait as [`Error::Unavailable`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::connect_lazy("redis://127.0.0.1:6379")?; // no I/O
+    /// # Ok(()) }
+    /// ```
+    pub fn connect_lazy(url: &str) -> Result<Self, Error> {
+        Self::builder().store(url).connect_lazy()
     }
 
     /// Connects to the store that the environment names: `ARBITER_STORE` holds its URL, or
@@ -168,7 +189,8 @@ impl Client {
     /// Shuts down: nothing is granted any more, [`Client::closing`] ends, waiters get
     /// [`Error::Closed`]. It returns as soon as everything has been released, at the latest after
     /// `limit`; what is held even then is lost with [`LostReason::Shutdown`] and is left to its
-    /// lease. The number of those is returned.
+    /// lease, as is what was released without the store's confirmation. The number of those is
+    /// returned.
     ///
     /// # Cancel safety
     /// Dropped, it leaves the client shut down, and the holds as they are.
@@ -188,7 +210,8 @@ impl Client {
         if let Ok(Ok(())) = quiet.await {
             return 0;
         }
-        inner.keeper.give_all_up(LostReason::Shutdown)
+        let unconfirmed = inner.keeper.unconfirmed_releases();
+        inner.keeper.give_all_up(LostReason::Shutdown) + unconfirmed
     }
 
     /// The file by which an embedded store sees that this process lives; none with other stores.
@@ -237,6 +260,7 @@ impl Inner {
             label_line: label.to_line().into(),
             label,
             links: Mutex::default(),
+            is_ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             service: OnceLock::new(),
         })
@@ -255,15 +279,38 @@ impl Inner {
             .into())
     }
 
-    /// Connects, so that what is wrong surfaces now.
-    pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), Error> {
-        let probed = self.link().probe().await;
-        probed.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Makes sure that the store can serve and that the keeper has its connection: what
+    /// would be missing later is found out before anything is held.
+    pub(crate) async fn ready(&self, link: &Link, limit: Duration) -> Result<(), Failure> {
+        let (probed, connected) = tokio::join!(link.probe(limit), self.keeper.connect(limit));
+        probed.and(connected)?;
+        self.is_ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Connects within the limit, so that what is wrong surfaces now.
+    pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(), Error> {
+        let ready = self.ready(&self.link(), limit).await;
+        ready.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
     }
 
     /// The error that a failure of the store is, on that resource.
     pub(crate) fn store_error(&self, name: &Name, failure: Failure) -> Error {
         Error::of_store(name.as_str(), &self.store.to_string(), failure)
+    }
+
+    /// Reports that requests for that resource are not served.
+    pub(crate) fn report_outage(&self, name: &Name, since: Duration, cause: &Failure) {
+        self.log(&Event::NotServed {
+            name: name.as_str(),
+            store: &self.store.to_string(),
+            since,
+            cause,
+        });
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -20,7 +20,7 @@ impl Grip {
     pub(crate) async fn downgrade(&self, asking: usize) -> Result<(), Error> {
         let state = &self.state;
         if let Some(reason) = state.over() {
-            return Err(Error::lost(state.name.as_str(), reason));
+            return Err(state.lost(reason));
         }
         let before = state.expect_company(asking);
         let before = before.ok_or_else(|| another_writes(state.name.as_str()))?;
@@ -31,14 +31,14 @@ impl Grip {
             Ok(Downgraded::Downgraded { .. }) => {
                 state.set_company(Company::Sharers);
                 match state.over() {
-                    Some(reason) => Err(Error::lost(state.name.as_str(), reason)),
+                    Some(reason) => Err(state.lost(reason)),
                     None => Ok(()),
                 }
             }
             Ok(Downgraded::NotYours { taken }) => {
                 let reason = LostReason::of(Renewed::NotYours { taken });
                 let reason = self.inner.keeper.lose(state, reason);
-                Err(Error::lost(state.name.as_str(), reason))
+                Err(state.lost(reason))
             }
             Ok(Downgraded::Refused(refusal)) => {
                 state.set_company(before);

@@ -13,6 +13,7 @@ use crate::hold::Hold;
 use crate::lock::Lock;
 use crate::lost_reason::LostReason;
 use crate::options::Patience;
+use crate::outage::Outage;
 use crate::store::Failure;
 
 /// A limit for steps that are sent again while the store does not answer. Each is sent at least
@@ -97,14 +98,25 @@ impl Effort {
             End::Silence => latest,
         };
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        let mut outage = Outage::default();
         loop {
+            let sent = clock.now();
             let failure = match step(self.turn()).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            let left = end.saturating_sub(clock.now());
-            if left.is_zero() || !failure.is_transient() {
+            let now = clock.now();
+            let is_news = outage.failed(sent, now, &failure);
+            let left = end.saturating_sub(now);
+            let cause = outage.failure().unwrap_or(&failure);
+            if !failure.is_transient() {
                 return Err(self.inner.store_error(name, failure));
+            }
+            if left.is_zero() {
+                return Err(self.inner.store_error(name, cause.clone()));
+            }
+            if is_news {
+                self.inner.report_outage(name, outage.length(now), cause);
             }
             tokio::time::sleep(backoff.next(chance::draw()).min(left)).await;
         }
@@ -124,7 +136,7 @@ impl Effort {
             Written::Written => Ok(()),
             Written::NotYours => {
                 let reason = self.inner.keeper.lose(&hold.state, LostReason::Deleted);
-                Err(Error::lost(hold.name(), reason))
+                Err(hold.state.lost(reason))
             }
         }
     }

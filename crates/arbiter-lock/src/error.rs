@@ -60,6 +60,42 @@ pub struct Loss {
     pub name: String,
     /// Why.
     pub reason: LostReason,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Loss {
+    /// Returns what the store last answered to a renewal, if that is why the lease ran out.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.failure.as_ref().map(|failure| failure as _)
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.escape_debug();
+        write!(
+            f,
+            "lost the lock '{name}': {}",
+            Why(self.reason, self.cause())
+        )
+    }
+}
+
+/// A reason for a loss, and the store's last answer where there is one.
+pub(crate) struct Why<'a>(
+    pub(crate) LostReason,
+    pub(crate) Option<&'a (dyn std::error::Error + 'static)>,
+);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match self.1 {
+            Some(cause) => write!(f, " (it {cause})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A store that did not do it.
@@ -70,7 +106,32 @@ pub struct Unavailable {
     pub name: String,
     /// The store, without secrets.
     pub store: String,
+    /// What stood in the way, by the last answer.
+    pub kind: UnavailableKind,
     failure: Failure,
+}
+
+/// What kept a store from serving a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnavailableKind {
+    /// No connection could be established, or it was lost.
+    Unreachable,
+    /// It did not answer in time.
+    Silent,
+    /// The wait limit passed before a first answer could arrive. This is no outage: it says
+    /// nothing about the store, and a longer wait gets an answer.
+    WaitTooShort,
+    /// It is loading its data, or busy in a script.
+    Busy,
+    /// It is a replica, or cannot be written.
+    ReadOnly,
+    /// It is at its memory limit, or cannot write its disk.
+    Full,
+    /// It has fewer replicas than it is told to write to.
+    NoReplicas,
+    /// It answered with another error.
+    Other,
 }
 
 /// What was out of its range.
@@ -114,34 +175,31 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
-    pub(crate) fn lost(name: &str, reason: LostReason) -> Self {
-        Self::Lost(Box::new(Loss {
-            name: name.to_owned(),
-            reason,
-        }))
-    }
-
     /// The error that a failure of the store is to the caller.
     pub(crate) fn of_store(name: &str, store: &str, failure: Failure) -> Self {
         let (name, store) = (name.to_owned(), store.to_owned());
+        let unavailable = |kind| {
+            Self::Unavailable(Box::new(Unavailable {
+                name: name.clone(),
+                store: store.clone(),
+                kind,
+                failure: failure.clone(),
+            }))
+        };
         let kind = match failure.kind {
             FailureKind::WrongType => RefusedKind::WrongType,
             FailureKind::Damaged => RefusedKind::Damaged,
             FailureKind::Denied => RefusedKind::Denied,
             FailureKind::Unsupported | FailureKind::Malformed => RefusedKind::Unsupported,
-            FailureKind::Unreachable
-            | FailureKind::Silent
-            | FailureKind::Loading
-            | FailureKind::ReadOnly
-            | FailureKind::Full
-            | FailureKind::NoReplicas
-            | FailureKind::Other => {
-                return Self::Unavailable(Box::new(Unavailable {
-                    name,
-                    store,
-                    failure,
-                }));
-            }
+            FailureKind::WrongUrl => RefusedKind::WrongUrl,
+            FailureKind::Unreachable => return unavailable(UnavailableKind::Unreachable),
+            FailureKind::Silent => return unavailable(UnavailableKind::Silent),
+            FailureKind::WaitTooShort => return unavailable(UnavailableKind::WaitTooShort),
+            FailureKind::Loading => return unavailable(UnavailableKind::Busy),
+            FailureKind::ReadOnly => return unavailable(UnavailableKind::ReadOnly),
+            FailureKind::Full => return unavailable(UnavailableKind::Full),
+            FailureKind::NoReplicas => return unavailable(UnavailableKind::NoReplicas),
+            FailureKind::Other => return unavailable(UnavailableKind::Other),
         };
         Self::Refused(Box::new(Refused {
             name,
@@ -165,7 +223,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Contended(e) => e.fmt(f),
-            Self::Lost(e) => write!(f, "lost the lock '{}': {}", e.name.escape_debug(), e.reason),
+            Self::Lost(e) => e.fmt(f),
             Self::Unavailable(e) => write_store(f, &e.name, &e.store, &e.failure),
             Self::Refused(e) => e.fmt(f),
             Self::Invalid(e) => f.write_str(&e.message),
@@ -190,6 +248,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unavailable(e) => Some(&e.failure),
+            Self::Lost(e) => e.cause(),
             Self::Refused(e) => e.failure.as_ref().map(|failure| failure as _),
             _ => None,
         }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Contended;
+use crate::error::{Contended, Seconds, Why};
 use crate::lost_reason::LostReason;
 
 /// How much an [`Event`] matters.
@@ -75,6 +75,8 @@ pub enum Event<'a> {
         fence: u64,
         /// Why.
         reason: LostReason,
+        /// What the store last answered to a renewal, if that is why the lease ran out.
+        cause: Option<&'a (dyn std::error::Error + 'static)>,
     },
     /// What a request left on the store could not be undone within its lease and a minute;
     /// it lapses by itself.
@@ -106,6 +108,18 @@ pub enum Event<'a> {
         /// The store, without secrets.
         store: &'a str,
     },
+    /// A request cannot be served, and is sent again until its wait limit: reported after a second
+    /// of failures, then every 30 s.
+    NotServed {
+        /// The resource.
+        name: &'a str,
+        /// The store, without secrets.
+        store: &'a str,
+        /// How long it has not served.
+        since: Duration,
+        /// The store's last answer, or why there was none.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
     /// The environment names no store, so it is the one of this user on this machine: nobody else
     /// is excluded.
     StoreNotNamed {
@@ -125,6 +139,7 @@ impl Event<'_> {
             | Self::RenewalFailed { .. }
             | Self::EndNotRecorded { .. }
             | Self::Disconnected { .. }
+            | Self::NotServed { .. }
             | Self::StoreNotNamed { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
@@ -166,11 +181,13 @@ impl fmt::Display for Event<'_> {
                 name,
                 fence,
                 reason,
+                cause,
             } => {
                 write!(
                     f,
-                    "lost '{}' with fence {fence}: {reason}",
-                    name.escape_debug()
+                    "lost '{}' with fence {fence}: {}",
+                    name.escape_debug(),
+                    Why(*reason, *cause)
                 )
             }
             Self::LeftBehind { name, cause } => write!(
@@ -186,6 +203,17 @@ impl fmt::Display for Event<'_> {
             Self::Disconnected { store, cause } => {
                 write!(f, "lost a connection: the store {store} {cause}")
             }
+            Self::NotServed {
+                name,
+                store,
+                since,
+                cause,
+            } => write!(
+                f,
+                "still trying to lock '{}': for {} the store {store} {cause}",
+                name.escape_debug(),
+                Seconds(*since)
+            ),
             Self::Reconnected { store } => write!(f, "connected to {store} again"),
             Self::StoreNotNamed { store } => write!(
                 f,

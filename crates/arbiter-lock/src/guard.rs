@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Ended, Mode, Renewed};
+use arbiter_lock_core::{Backoff, Ended, Mode, Renewed};
 
+use crate::chance;
 use crate::client::Inner;
 use crate::error::Error;
 use crate::event::Event;
@@ -33,6 +34,9 @@ pub(crate) struct Grip {
     /// Whether somebody else sees to its end.
     is_ended: bool,
 }
+
+/// For how long a release is sent again while the store does not answer it.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Guard {
     pub(crate) fn new(grip: Arc<Grip>) -> Self {
@@ -155,8 +159,9 @@ impl Guard {
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold was over before: the work was not protected to its end.
-    /// [`Error::Unavailable`] or [`Error::Refused`] if the store did not answer in time: the
-    /// keeper goes on, and at the latest the lease ends the hold.
+    /// [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it within a
+    /// second, on whichever connection: the keeper goes on, and at the latest the lease ends the
+    /// hold.
     ///
     /// # Cancel safety
     /// Dropped, the keeper finishes the release, as with a dropped guard; the caller does not
@@ -181,7 +186,7 @@ impl Guard {
         let over = state.over();
         match (Arc::into_inner(self.grip), over) {
             (Some(grip), _) => grip.release().await,
-            (None, Some(reason)) => Err(Error::lost(state.name.as_str(), reason)),
+            (None, Some(reason)) => Err(state.lost(reason)),
             (None, None) => Ok(()),
         }
     }
@@ -212,7 +217,7 @@ impl Grip {
 
     async fn refresh(&self) -> Result<(), Error> {
         let state = &self.state;
-        let lost = |reason| Err(Error::lost(state.name.as_str(), reason));
+        let lost = |reason| Err(state.lost(reason));
         if let Some(reason) = state.over() {
             return lost(reason);
         }
@@ -250,33 +255,49 @@ impl Grip {
         Some(reason).filter(|reason| *reason != LostReason::Released)
     }
 
-    /// Sends the end once. Whatever happens on the way, the drop of `self` has the keeper go on.
+    /// Sends the end until it is answered, for [`RELEASE_LIMIT`]. Whatever happens on the way, the
+    /// drop of `self` has the keeper go on.
     async fn release(mut self) -> Result<(), Error> {
-        let name = self.state.name.clone();
         if let Some(reason) = self.let_go() {
-            return Err(Error::lost(name.as_str(), reason));
+            return Err(self.state.lost(reason));
         }
-        let (request, tombstone) = (&self.state.request, self.state.tombstone);
         let link = self.inner.link();
-        let end = link.end(&name, request, tombstone, Duration::MAX).await;
-        let SaidEnded { reply, again } = end.map_err(|failure| self.store_error(failure))?;
+        let (name, request, tombstone) =
+            (&self.state.name, &self.state.request, self.state.tombstone);
+        let last_sending = self.inner.clock.now().saturating_add(RELEASE_LIMIT);
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
+        let mut may_have_ended = false;
+        let mut limit = Duration::MAX;
+        let SaidEnded { reply, again } = loop {
+            match link.end(name, request, tombstone, limit).await {
+                Ok(said) => break said,
+                Err(failure) => {
+                    may_have_ended |= failure.may_have_run;
+                    let pause = backoff.next(chance::draw());
+                    let now = self.inner.clock.now();
+                    if !failure.is_transient() || last_sending <= now.saturating_add(pause) {
+                        return Err(self.store_error(failure));
+                    }
+                    tokio::time::sleep(pause).await;
+                    limit = last_sending.saturating_sub(self.inner.clock.now());
+                }
+            }
+        };
         self.is_ended = !again;
         let (name, fence) = (name.as_str(), self.state.fence);
-        match reply {
-            Ended::Released => {
-                self.inner.log(&Event::Released { name, fence });
-                Ok(())
-            }
-            Ended::Left | Ended::NotYours => {
-                let reason = LostReason::Deleted;
-                self.inner.log(&Event::Lost {
-                    name,
-                    fence,
-                    reason,
-                });
-                Err(Error::lost(name, reason))
-            }
+        if reply == Ended::Released || may_have_ended {
+            // An end that was sent before has done it, and its answer was lost.
+            self.inner.log(&Event::Released { name, fence });
+            return Ok(());
         }
+        let loss = self.state.loss(LostReason::Deleted);
+        self.inner.log(&Event::Lost {
+            name,
+            fence,
+            reason: loss.reason,
+            cause: loss.cause(),
+        });
+        Err(Error::Lost(Box::new(loss)))
     }
 }
 

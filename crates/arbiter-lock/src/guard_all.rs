@@ -56,8 +56,8 @@ impl GuardAll {
     /// It can be dropped and made anew at any time; no loss is missed.
     pub fn lost(&self) -> impl Future<Output = Loss> + Send + 'static + use<> {
         let each = self.guards.iter().map(|guard| {
-            let name = guard.name().to_owned();
-            guard.lost().map(|reason| Loss { name, reason })
+            let state = guard.hold().state.clone();
+            guard.lost().map(move |reason| state.loss(reason))
         });
         select_all(each.collect::<Vec<_>>()).map(|(loss, _, _)| loss)
     }
@@ -89,7 +89,7 @@ impl GuardAll {
     pub(crate) fn check(&self) -> Result<(), Error> {
         for guard in &self.guards {
             if let Some(reason) = guard.state.over() {
-                return Err(Error::lost(guard.name(), reason));
+                return Err(guard.state.lost(reason));
             }
         }
         Ok(())

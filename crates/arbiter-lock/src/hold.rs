@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Loss};
 use crate::lost_reason::LostReason;
 pub(crate) use state::{Belief, Company, HoldState, Writer};
 
@@ -70,6 +70,13 @@ impl Hold {
         self.state.remaining()
     }
 
+    /// Returns why the hold is over, with the store's last answer if its lease ran out unrenewed;
+    /// `None` while it may be believed.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        self.state.over().map(|reason| self.state.loss(reason))
+    }
+
     /// Ends when the hold is over, with the reason; [`LostReason::Released`] is among them.
     ///
     /// # Cancel safety
@@ -85,11 +92,11 @@ impl Hold {
     pub(crate) async fn protect<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let done = tokio::select! {
             biased;
-            reason = self.lost() => return Err(Error::lost(self.name(), reason)),
+            reason = self.lost() => return Err(self.state.lost(reason)),
             done = work => done,
         };
         match self.state.over() {
-            Some(reason) => Err(Error::lost(self.name(), reason)),
+            Some(reason) => Err(self.state.lost(reason)),
             None => Ok(done),
         }
     }

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::client::Inner;
 use crate::effort::last_turn;
-use crate::error::{Contended, Error, Invalid, Loss};
+use crate::error::{Contended, Error, Invalid};
 use crate::guard_all::GuardAll;
 use crate::hold::Hold;
 use crate::lock::{Lock, none_if_contended};
@@ -134,7 +134,7 @@ impl LockAll {
         let holds = all.guards().iter().map(|guard| guard.hold().clone());
         let done = tokio::select! {
             biased;
-            Loss { name, reason, .. } = all.lost() => return Err(Error::lost(&name, reason)),
+            loss = all.lost() => return Err(Error::Lost(Box::new(loss))),
             done = work(holds.collect()) => done,
         };
         all.check()?;
@@ -213,5 +213,6 @@ fn out_of_time(lock: &Lock, waited: Duration) -> Error {
 }
 
 async fn loss_of(hold: Hold) -> Error {
-    Error::lost(hold.name(), hold.lost().await)
+    let reason = hold.lost().await;
+    hold.state.lost(reason)
 }

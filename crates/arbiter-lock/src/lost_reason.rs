@@ -16,6 +16,9 @@ pub enum LostReason {
     Deleted,
     /// Its lease ran out while the store did not answer the renewals.
     Unreachable,
+    /// Its lease ran out while the store answered the renewals with errors: it is read-only, out
+    /// of memory, or denies access. [`Loss`](crate::Loss) carries its last answer.
+    NotRenewed,
     /// It reached its [`max_hold`](crate::Lock::max_hold).
     MaxHold,
     /// The client was shut down.
@@ -45,6 +48,7 @@ impl fmt::Display for LostReason {
             Self::Taken => "somebody else took it from outside",
             Self::Deleted => "it was deleted from outside",
             Self::Unreachable => "its lease ran out while the store did not answer",
+            Self::NotRenewed => "its lease ran out while the store refused to renew it",
             Self::MaxHold => "it was held for as long as it may be",
             Self::Shutdown => "the client was shut down",
             Self::Revoked => "an operator asked to stop",

@@ -17,7 +17,6 @@ use crate::error::{Error, Invalid};
 use crate::guard::{Grip, Guard};
 use crate::hold::HoldState;
 use crate::options::{Options, Patience};
-use crate::store::{Failure, FailureKind};
 use crate::waiting::{self, News};
 
 /// What a session holds and waits for.
@@ -282,9 +281,8 @@ async fn wait(
             }
             Some(error) => error,
             None => {
-                let failure =
-                    Failure::unknown(FailureKind::Silent, "no answer within the time to wait");
-                Error::of_store(name.as_str(), &inner.store.to_string(), failure)
+                let store = inner.store.to_string();
+                Error::of_store(name.as_str(), &store, waiting::too_short())
             }
         }),
     }

@@ -33,6 +33,8 @@ pub enum RefusedKind {
     Denied,
     /// The server lacks what the protocol needs, or does not speak it.
     Unsupported,
+    /// The server is a Sentinel or a node of a cluster: the URL names a single server.
+    WrongUrl,
     /// Those who share, or wait to, have stated another limit; a reader states that there is
     /// none.
     LimitDiffers {

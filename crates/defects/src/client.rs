@@ -40,8 +40,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a wait without limit hangs on a silent store",
         file: WAITING,
-        was: "if self.end.is_none() && self.attempt.store_timeout() <= now.saturating_sub(since) {",
-        put_back: "if self.end.is_none() && Duration::MAX <= now.saturating_sub(since) {",
+        was: "if self.end.is_none() && self.attempt.store_timeout() <= length {",
+        put_back: "if self.end.is_none() && Duration::MAX <= length {",
         caught_by: Lock(&["a_silent_store_ends_a_wait_without_limit_after_half_a_minute"]),
     },
     Defect {
@@ -149,8 +149,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release whose answer is lost is not finished",
         file: GUARD,
-        was: "let end = link.end(",
-        put_back: "self.is_ended = true;\n        let end = link.end(",
+        was: "let SaidEnded { reply, again } = loop {",
+        put_back: "self.is_ended = true;\n        let SaidEnded { reply, again } = loop {",
         caught_by: Lock(&["a_release_dropped_after_any_poll_frees_all_the_same"]),
     },
     Defect {
@@ -214,15 +214,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a renewal that is refused is sent again at once",
         file: KEEPER_TASK,
-        was: "hold.postpone(now + pause);",
-        put_back: "hold.postpone(now);",
+        was: "hold.postpone(now + pause, &failure);",
+        put_back: "hold.postpone(now, &failure);",
         caught_by: Lock(&["a_renewal_that_is_refused_at_once_is_not_tried_again_in_a_rush"]),
     },
     Defect {
         name: "a hold is given up at the first renewal that fails",
         file: KEEPER_TASK,
-        was: "hold.postpone(now + pause);",
-        put_back: "hold.postpone(now + pause);\n                hold.give_up(LostReason::Unreachable);",
+        was: "hold.postpone(now + pause, &failure);",
+        put_back: "hold.postpone(now + pause, &failure);\n                hold.give_up(LostReason::Unreachable);",
         caught_by: Lock(&["a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on"]),
     },
     Defect {

@@ -22,11 +22,13 @@ fn sources(folder: &Path, into: &mut String) {
 
 #[test]
 fn what_a_defect_changes_stands_in_its_file_once() {
-    for defect in defects::all() {
+    let is_broken = |defect: &&defects::Defect| {
         let text = std::fs::read_to_string(project().join(defect.file)).unwrap();
-        assert_eq!(text.matches(defect.was).count(), 1, "{}", defect.name);
-        assert_ne!(defect.was, defect.put_back, "{}", defect.name);
-    }
+        text.matches(defect.was).count() != 1 || defect.was == defect.put_back
+    };
+    let all = defects::all();
+    let broken: Vec<_> = all.iter().filter(is_broken).map(|d| d.name).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub struct Server {
 #[must_use = "a builder does nothing until it starts"]
 pub struct ServerBuilder {
     binary: Option<PathBuf>,
+    config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     tls: bool,
@@ -38,12 +39,25 @@ pub struct ServerBuilder {
 const START_LIMIT: Duration = Duration::from_secs(20);
 const SOCKET: &str = "server.sock";
 const LOG: &str = "server.log";
+const CONFIG: &str = "server.conf";
 
 impl ServerBuilder {
     /// Another server than the usual one.
     pub fn binary(mut self, path: &Path) -> Self {
         self.binary = Some(path.to_owned());
         self
+    }
+
+    /// Reads this configuration file before the command line.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
+        self
+    }
+
+    /// Runs as a Sentinel that watches a server under a name.
+    pub fn sentinel(self, name: &str, port: u16) -> Self {
+        let watch = format!("sentinel monitor {name} 127.0.0.1 {port} 1\n");
+        self.config(&watch).arg("--sentinel")
     }
 
     /// One more argument of the command line.
@@ -101,7 +115,11 @@ impl ServerBuilder {
         let binary = self.binary.clone().unwrap_or_else(server_binary);
         let tls = tls_port.map(|port| tls::arguments(port.number));
         let log = File::create(folder.join(LOG)).expect("the server's log");
+        if let Some(config) = &self.config {
+            std::fs::write(folder.join(CONFIG), config).expect("the server's configuration");
+        }
         Command::new(&binary)
+            .args(self.config.iter().map(|_| CONFIG))
             .args([
                 "--port",
                 &port.number.to_string(),

@@ -4,7 +4,7 @@ use arbiter_lock::{Begun, Client, Once};
 
 use crate::child::find;
 use crate::cli::{OnceArgs, StoreArgs};
-use crate::commands::supervisor::{self, Held, Interrupts, LINGER, with_settings};
+use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
 use crate::exit::Exit;
 use crate::output;
 use crate::store;
@@ -21,13 +21,10 @@ async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
-    let client = tokio::select! {
-        client = store::connect(store, supervisor::narrator(work)) => client?,
-        signal = interrupts.next() => return Err(Exit::DieOf(signal)),
-    };
+    let client = store::client(store, supervisor::narrator(work))?;
     let job = with_settings!(job(&client, args), work, grace);
     let liveness = client.liveness_file();
-    let exit = tokio::select! {
+    let outcome = tokio::select! {
         begun = job.begin() => match begun {
             Ok(Begun::Run(run)) => {
                 let held = Held::from(run);
@@ -37,14 +34,13 @@ async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
                 if !work.quiet {
                     output::say(&format!("skipped: {skip}"));
                 }
-                Exit::Status(args.skip_exit_code)
+                Exit::Status(args.skip_exit_code).into()
             }
-            Err(error) => store::fail(&error),
+            Err(error) => store::fail(&error).into(),
         },
-        signal = interrupts.next() => Exit::DieOf(signal),
+        signal = interrupts.next() => Exit::DieOf(signal).into(),
     };
-    client.shutdown(LINGER).await;
-    Ok(exit)
+    Ok(outcome.leave(&client).await)
 }
 
 /// The job with the rules that the flags state.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
-use crate::commands::supervisor::{self, Held, Interrupts, LINGER, with_settings};
+use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
 use crate::exit::Exit;
 use crate::output::{self, Narrator};
 use crate::store;
@@ -31,20 +31,16 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let (news, told) = watch::channel(None);
     let narrator = supervisor::narrator(work);
-    let client = tokio::select! {
-        client = store::connect(store, News { narrator, news }) => client?,
-        signal = interrupts.next() => return Err(Exit::DieOf(signal)),
-    };
+    let client = store::client(store, News { narrator, news })?;
     let liveness = client.liveness_file();
-    let exit = tokio::select! {
+    let outcome = tokio::select! {
         held = acquire(&client, &names, args, grace, store, told) => match held {
             Ok(held) => supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await,
-            Err(exit) => exit,
+            Err(exit) => exit.into(),
         },
-        signal = interrupts.next() => Exit::DieOf(signal),
+        signal = interrupts.next() => Exit::DieOf(signal).into(),
     };
-    client.shutdown(LINGER).await;
-    Ok(exit)
+    Ok(outcome.leave(&client).await)
 }
 
 fn check_names(names: &BTreeSet<&str>, args: &RunArgs) -> Result<(), Exit> {

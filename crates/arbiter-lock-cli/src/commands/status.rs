@@ -21,7 +21,7 @@ pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
     if let Err(exit) = store::check_name(&args.name) {
         return exit;
     }
-    let client = match store::connect(store, NoopLogger).await {
+    let client = match store::client(store, NoopLogger) {
         Ok(client) => client,
         Err(exit) => return exit,
     };

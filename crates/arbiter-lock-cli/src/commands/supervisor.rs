@@ -8,13 +8,12 @@ mod settings;
 use std::path::Path;
 use std::time::Duration;
 
-use arbiter_lock::{Error, LostReason};
+use arbiter_lock::{Client, Error, Loss, LostReason};
 
 use crate::child::{Change, Child, Ended};
 use crate::cli::WorkArgs;
 use crate::exit::Exit;
 use crate::output;
-use crate::store;
 use deadline::Deadline;
 pub(crate) use held::Held;
 pub(crate) use interrupts::Interrupts;
@@ -23,7 +22,34 @@ pub(crate) use settings::{grace, margin, narrator, note, with_settings};
 /// How long to wait for the store to confirm a release.
 const RELEASE: Duration = Duration::from_millis(650);
 /// How long to linger to undo what was left, after a release that may have taken [`RELEASE`].
-pub(crate) const LINGER: Duration = Duration::from_millis(300);
+const LINGER: Duration = Duration::from_millis(300);
+
+/// How arbiter is to end.
+pub(crate) struct Outcome {
+    exit: Exit,
+    /// What to print if the store does not confirm the release.
+    unconfirmed: Option<String>,
+}
+
+impl From<Exit> for Outcome {
+    fn from(exit: Exit) -> Self {
+        Self {
+            exit,
+            unconfirmed: None,
+        }
+    }
+}
+
+impl Outcome {
+    /// Waits for what is still to be undone, and reports a release that was not confirmed.
+    pub(crate) async fn leave(self, client: &Client) -> Exit {
+        let left = client.shutdown(LINGER).await;
+        if let Some(unconfirmed) = self.unconfirmed.filter(|_| 0 < left) {
+            output::say(&unconfirmed);
+        }
+        self.exit
+    }
+}
 
 /// Runs the command, and answers for it.
 pub(crate) async fn supervise(
@@ -32,19 +58,18 @@ pub(crate) async fn supervise(
     grace: Duration,
     liveness: Option<&Path>,
     interrupts: &mut Interrupts,
-) -> Exit {
+) -> Outcome {
     let mut deadline = Deadline::of(&held, args.lease);
     if !held.is_held() {
         // Stopped on the way here: it must not even start.
-        let (name, reason) = held.lost().await;
-        return lost(&name, reason, "before the command started");
+        return lost(&held.lost().await, "before the command started").into();
     }
     let mut child = match Child::start(&args.command, &held.env(), liveness) {
         Ok(child) => child,
         Err(error) => {
             output::say(&format!("cannot start a process: {error}"));
             give_up(held, "no process could be started").await;
-            return Exit::Os;
+            return Exit::Os.into();
         }
     };
     let mut interrupted = None;
@@ -68,17 +93,17 @@ pub(crate) async fn supervise(
             () = deadline.follow(&held) => {}
         }
     };
-    let (name, reason) = match ended {
+    let loss = match ended {
         Ok(ended) => {
             child.let_go();
             return released(held, ended, interrupted).await;
         }
         Err(loss) => loss,
     };
-    stop(&mut child, reason, &deadline, grace).await;
+    stop(&mut child, loss.reason, &deadline, grace).await;
     child.let_go();
-    give_up(held, &format!("lost: {reason}")).await;
-    lost(&name, reason, "while the command ran, and stopped it")
+    give_up(held, &format!("lost: {}", loss.reason)).await;
+    lost(&loss, "while the command ran, and stopped it").into()
 }
 
 async fn give_up(held: Held, why: &str) {
@@ -102,34 +127,38 @@ async fn stop(child: &mut Child, reason: LostReason, deadline: &Deadline, grace:
     child.ended().await;
 }
 
-fn lost(name: &str, reason: LostReason, when: &str) -> Exit {
-    let name = name.escape_debug();
-    if reason == LostReason::MaxHold {
+fn lost(loss: &Loss, when: &str) -> Exit {
+    let name = loss.name.escape_debug();
+    if loss.reason == LostReason::MaxHold {
         output::say(&format!(
             "stopped the command, which held '{name}' for --max-hold"
         ));
         return Exit::MaxHold;
     }
-    output::say(&format!("lost '{name}' {when}: {reason}"));
+    let cause = loss.cause().map(|cause| format!(" (it {cause})"));
+    output::say(&format!(
+        "lost '{name}' {when}: {}{}",
+        loss.reason,
+        cause.unwrap_or_default()
+    ));
     Exit::Lost
 }
 
-async fn released(held: Held, ended: Ended, interrupted: Option<i32>) -> Exit {
+async fn released(held: Held, ended: Ended, interrupted: Option<i32>) -> Outcome {
     let exit = interrupted.map_or(ended.exit(), Exit::DieOf);
     let names = held.names();
-    match tokio::time::timeout(RELEASE, held.release(ended)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(Error::Lost(loss))) => {
-            return lost(&loss.name, loss.reason, "before the command ended");
-        }
-        // The command has run under the lock to its end.
-        Ok(Err(error)) => {
-            store::fail(&error);
-            output::say("it was not released; at the latest its lease frees it");
-        }
-        Err(_) => output::say(&format!(
-            "the store did not confirm that {names} was released; at the latest its lease frees it"
+    let cause = match tokio::time::timeout(RELEASE, held.release(ended)).await {
+        Ok(Ok(())) => return exit.into(),
+        Ok(Err(Error::Lost(loss))) => return lost(&loss, "before the command ended").into(),
+        Ok(Err(error)) => format!("{error}\n"),
+        Err(_) => String::new(),
+    };
+    // The command has run under the lock to its end.
+    Outcome {
+        exit,
+        unconfirmed: Some(format!(
+            "{cause}the store did not confirm that {names} was released; its lease frees it at the \
+             latest"
         )),
     }
-    exit
 }

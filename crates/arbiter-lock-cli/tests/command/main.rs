@@ -9,3 +9,4 @@ mod run;
 mod signals;
 mod terminal;
 mod typing;
+mod waiting;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use arbiter_lock_core::{Lease, Mode, Next, Request};
 
 use crate::clock::Clock;
+use crate::error::{Error, Loss};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
-use crate::store::Renewal;
+use crate::store::{Failure, Renewal};
 
 /// What the guard, the keeper and all views of one hold share.
 pub(crate) struct HoldState {
@@ -31,8 +32,8 @@ struct Life {
     company: Company,
     /// How many guards of a session count on being alone.
     writers: usize,
-    /// Whether the last renewal has no known outcome.
-    unanswered: bool,
+    /// Why the last renewal has no known outcome, if it has none.
+    failed: Option<Failure>,
     wakers: Vec<(u64, Waker)>,
     next_seat: u64,
 }
@@ -95,7 +96,7 @@ impl HoldState {
                 over: None,
                 company,
                 writers: 0,
-                unanswered: false,
+                failed: None,
                 wakers: Vec::new(),
                 next_seat: 0,
             }),
@@ -231,15 +232,33 @@ impl HoldState {
         }
         let renew_after = self.options.renew_after();
         let mut state = self.life();
-        state.unanswered = false;
+        state.failed = None;
         state.lease.confirm(sent, life, renew_after);
     }
 
     /// A renewal has no known outcome; it is due again at `again`.
-    pub(crate) fn postpone(&self, again: Duration) {
+    pub(crate) fn postpone(&self, again: Duration, failure: &Failure) {
         let mut life = self.life();
-        life.unanswered = true;
+        let earlier = life.failed.take();
+        let earlier = earlier.filter(|earlier| failure.says_less_than(earlier));
+        life.failed = Some(earlier.unwrap_or_else(|| failure.clone()));
         life.lease.postpone(again);
+    }
+
+    /// Returns what the loss for that reason is to the holder, with the store's last answer.
+    pub(crate) fn loss(&self, reason: LostReason) -> Loss {
+        let is_unrenewed = matches!(reason, LostReason::Unreachable | LostReason::NotRenewed);
+        let failed = is_unrenewed.then(|| self.life().failed.clone());
+        Loss {
+            name: self.name.as_str().to_owned(),
+            reason,
+            failure: failed.flatten(),
+        }
+    }
+
+    /// Returns the error that the loss for that reason is.
+    pub(crate) fn lost(&self, reason: LostReason) -> Error {
+        Error::Lost(Box::new(self.loss(reason)))
     }
 }
 
@@ -252,10 +271,10 @@ impl Life {
         if self.latest_end <= now && self.latest_end < self.lease.end() {
             return Some(LostReason::MaxHold);
         }
-        let reason = if self.unanswered {
-            LostReason::Unreachable
-        } else {
-            LostReason::Expired
+        let reason = match &self.failed {
+            None => LostReason::Expired,
+            Some(failure) if failure.is_silence() => LostReason::Unreachable,
+            Some(_) => LostReason::NotRenewed,
         };
         (self.lease.end() <= now).then_some(reason)
     }

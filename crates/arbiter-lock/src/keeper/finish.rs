@@ -17,6 +17,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// dropped with its runtime.
 struct Unfinished {
     shared: Arc<Shared>,
+    is_release: bool,
     order: Option<Order>,
 }
 
@@ -24,7 +25,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         let left = self.order.take();
         let is_left = left.is_some();
-        self.shared.table().finished(left);
+        self.shared.table().finished(self.is_release, left);
         self.shared.finished.notify_all();
         if is_left {
             // The next task may run already, and have found nothing to do.
@@ -37,6 +38,7 @@ impl Drop for Unfinished {
 pub(super) async fn finish(shared: Arc<Shared>, link: Arc<Link>, order: Order) {
     let mut unfinished = Unfinished {
         shared,
+        is_release: order.is_release(),
         order: Some(order.clone()),
     };
     send_until_answered(&unfinished.shared, &link, &order).await;
@@ -105,6 +107,7 @@ mod tests {
         }
         drop(Unfinished {
             shared: shared.clone(),
+            is_release: false,
             order,
         });
         for _ in 0..9 {

@@ -10,7 +10,7 @@ mod task;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use arbiter_lock_core::Name;
 use table::Table;
@@ -59,9 +59,24 @@ impl Keeper {
     /// granted.
     pub(crate) fn ready(&self, name: &Name) -> Result<(), Error> {
         self.ensure_running().map_err(|e| {
-            let detail = format!("this system starts no thread for it: {e}");
-            let failure = Failure::before_sending(FailureKind::Unreachable, detail);
-            Error::of_store(name.as_str(), &self.shared.store.to_string(), failure)
+            let store = self.shared.store.to_string();
+            Error::of_store(name.as_str(), &store, no_thread(&e))
+        })
+    }
+
+    /// Establishes the keeper's own connection within the limit, if the store has one per link:
+    /// what is granted could neither be renewed nor released without it.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        if !self.shared.store.has_connections() {
+            return Ok(());
+        }
+        self.ensure_running().map_err(|e| no_thread(&e))?;
+        let (connected, result) = oneshot::channel();
+        self.shared.table().connects.push((limit, connected));
+        self.shared.nudge.notify_one();
+        result.await.unwrap_or_else(|_| {
+            let detail = "the client was shut down";
+            Err(Failure::before_sending(FailureKind::Unreachable, detail))
         })
     }
 
@@ -113,6 +128,11 @@ impl Keeper {
         all.len()
     }
 
+    /// Returns how many releases the store has not confirmed.
+    pub(crate) fn unconfirmed_releases(&self) -> usize {
+        self.shared.table().unconfirmed_releases()
+    }
+
     /// All holds of this client.
     pub(crate) fn all(&self) -> Vec<Arc<HoldState>> {
         self.shared.table().all()
@@ -148,6 +168,11 @@ impl Keeper {
             _ => on_a_thread(self.shared.clone()),
         }
     }
+}
+
+fn no_thread(e: &std::io::Error) -> Failure {
+    let detail = format!("this system starts no thread for it: {e}");
+    Failure::before_sending(FailureKind::Unreachable, detail)
 }
 
 /// The thread comes first: where the system starts none, a runtime could not be dropped in the

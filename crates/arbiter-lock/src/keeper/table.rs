@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{Name, Next};
+use tokio::sync::oneshot;
 
 use crate::hold::HoldState;
-use crate::store::Order;
+use crate::store::{Failure, Order};
 
 /// How many holds one call renews at the most.
 pub(super) const BATCH: usize = 64;
@@ -21,14 +22,20 @@ pub(super) struct Table {
     /// Whose renewal is due, by what is left of its life.
     ready: BTreeSet<(Duration, u64)>,
     orders: Vec<Order>,
-    /// Orders that have been taken and are not finished.
+    /// Callers that wait for the keeper's connection, each with its limit.
+    pub(super) connects: Vec<Connect>,
+    /// Orders that have been taken and are not finished, and how many of them release a hold.
     unfinished: usize,
+    unfinished_releases: usize,
     /// When the task wakes up next by itself.
     planned: Duration,
     next_number: u64,
     is_running: bool,
     is_closed: bool,
 }
+
+/// A caller that waits for the keeper's connection, with its limit.
+pub(super) type Connect = (Duration, oneshot::Sender<Result<(), Failure>>);
 
 struct Entry {
     hold: Arc<HoldState>,
@@ -44,6 +51,7 @@ pub(super) struct Plan {
     /// Holds that were found lost.
     pub(super) lost: Vec<Arc<HoldState>>,
     pub(super) orders: Vec<Order>,
+    pub(super) connects: Vec<Connect>,
     /// When there is something to do again.
     pub(super) wake: Option<Duration>,
     /// Nothing is left to do, nor will be.
@@ -110,9 +118,16 @@ impl Table {
         !self.orders.is_empty() || 0 < self.unfinished
     }
 
-    /// An order that was taken is finished, or is left to whoever runs next.
-    pub(super) fn finished(&mut self, left: Option<Order>) {
+    /// Returns how many releases the store has not confirmed.
+    pub(super) fn unconfirmed_releases(&self) -> usize {
+        let posted = self.orders.iter().filter(|order| order.is_release());
+        posted.count() + self.unfinished_releases
+    }
+
+    /// An order that was taken, a release or not, is finished, or is left to the next task.
+    pub(super) fn finished(&mut self, is_release: bool, left: Option<Order>) {
         self.unfinished -= 1;
+        self.unfinished_releases -= usize::from(is_release);
         self.orders.extend(left);
     }
 
@@ -142,6 +157,8 @@ impl Table {
         };
         let orders = std::mem::take(&mut self.orders);
         self.unfinished += orders.len();
+        let releases = orders.iter().filter(|order| order.is_release());
+        self.unfinished_releases += releases.count();
         let wake = self.due.first().map(|(due, _)| *due);
         self.planned = wake.unwrap_or(Duration::MAX);
         let is_over = self.is_closed && self.holds.is_empty() && !self.has_orders();
@@ -149,6 +166,7 @@ impl Table {
             batch,
             lost,
             orders,
+            connects: std::mem::take(&mut self.connects),
             wake,
             is_over,
         }
@@ -301,7 +319,7 @@ mod tests {
         assert!(!is_over(&mut table), "held and open");
         table.remove(guard.owner());
         assert!(!is_over(&mut table), "open");
-        table.finished(None);
+        table.finished(false, None);
         assert!(is_over(&mut table));
         add(&mut table, &guard);
         assert!(!is_over(&mut table), "held");
@@ -317,10 +335,10 @@ mod tests {
         assert!(table.has_orders(), "posted");
         let order = table.plan(Duration::ZERO, true).orders.pop();
         assert!(table.has_orders(), "taken");
-        table.finished(order);
+        table.finished(false, order);
         assert!(table.has_orders(), "left to the next");
         assert_eq!(table.plan(Duration::ZERO, true).orders.len(), 1);
-        table.finished(None);
+        table.finished(false, None);
         assert!(!table.has_orders(), "finished");
     }
 }

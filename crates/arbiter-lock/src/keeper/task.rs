@@ -53,6 +53,7 @@ pub(super) async fn keep(running: Running) {
             batch,
             lost,
             orders,
+            connects,
             wake,
             is_over,
         } = shared.table().plan(shared.clock.now(), renewal.is_none());
@@ -62,6 +63,13 @@ pub(super) async fn keep(running: Running) {
         lost.iter().for_each(|hold| shared.tell_lost(hold));
         for order in orders {
             ends.spawn(finish(shared.clone(), link.clone(), order));
+        }
+        for (limit, connected) in connects {
+            let link = link.clone();
+            ends.spawn(async move {
+                // A caller that has gone needs no answer.
+                let _ = connected.send(link.connect(limit).await);
+            });
         }
         if !batch.is_empty() {
             renewal = Some(Box::pin(renew(shared.clone(), link.clone(), batch)));
@@ -149,7 +157,7 @@ impl Shared {
             Err(failure) => {
                 let left = hold.end_of_belief().saturating_sub(now);
                 let pause = (left / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
-                hold.postpone(now + pause);
+                hold.postpone(now + pause, &failure);
                 self.tell_of_renewal(hold, Some(&failure));
             }
         }
@@ -178,10 +186,12 @@ impl Shared {
     pub(super) fn tell_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
             let name = hold.name.as_str();
+            let loss = hold.loss(reason);
             self.logger.log(&Event::Lost {
                 name,
                 fence: hold.fence,
                 reason,
+                cause: loss.cause(),
             });
         }
     }

@@ -79,7 +79,7 @@ impl RunGuard {
             let ending = Ending::from(outcome);
             record.finish(guard.hold(), ending, &rules, &effort).await;
             if let Some(reason) = over {
-                return Err(Error::lost(guard.name(), reason));
+                return Err(guard.hold().state.lost(reason));
             }
             match guard.release().await {
                 Err(Error::Lost(loss)) if is_from_outside(loss.reason) => Err(Error::Lost(loss)),

@@ -24,6 +24,8 @@ pub(crate) enum FailureKind {
     Unreachable,
     /// No answer in time.
     Silent,
+    /// The wait ended before an answer could arrive.
+    WaitTooShort,
     /// The server is loading, or busy in a script.
     Loading,
     /// The server is a replica, or the file cannot be written.
@@ -43,6 +45,8 @@ pub(crate) enum FailureKind {
     Denied,
     /// The server cannot do what the protocol needs.
     Unsupported,
+    /// The server is a Sentinel or a node of a cluster, behind the URL of a single server.
+    WrongUrl,
     /// The server's answer is not one of the protocol.
     Malformed,
 }
@@ -66,6 +70,21 @@ impl Failure {
         }
     }
 
+    /// Whether it says less than `earlier` does: no connection was had, or no time was left, so the
+    /// store's own answer is the earlier one.
+    pub(crate) fn says_less_than(&self, earlier: &Self) -> bool {
+        let is_unsent = |of: &Self| of.kind == FailureKind::Silent && !of.may_have_run;
+        is_unsent(self) && !is_unsent(earlier)
+    }
+
+    /// Whether the store was not heard at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(
+            self.kind,
+            FailureKind::Unreachable | FailureKind::Silent | FailureKind::WaitTooShort
+        )
+    }
+
     /// Whether to try again may help.
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(
@@ -74,6 +93,7 @@ impl Failure {
                 | FailureKind::Damaged
                 | FailureKind::Denied
                 | FailureKind::Unsupported
+                | FailureKind::WrongUrl
                 | FailureKind::Malformed
         )
     }
@@ -84,6 +104,7 @@ impl fmt::Display for Failure {
         let what = match self.kind {
             FailureKind::Unreachable => "cannot be reached",
             FailureKind::Silent => "does not answer",
+            FailureKind::WaitTooShort => "had no time to answer",
             FailureKind::Loading => "is busy or loading",
             FailureKind::ReadOnly => "is read-only",
             FailureKind::Full => "is out of memory or disk",
@@ -93,6 +114,7 @@ impl fmt::Display for Failure {
             FailureKind::Damaged => "is damaged",
             FailureKind::Denied => "denies access",
             FailureKind::Unsupported => "lacks what the protocol needs",
+            FailureKind::WrongUrl => "needs another URL",
             FailureKind::Malformed => "answered out of the protocol",
         };
         match self.detail.as_str() {

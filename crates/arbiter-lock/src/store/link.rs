@@ -104,14 +104,24 @@ impl Link {
         &self.channel
     }
 
-    /// Makes sure that the store is there and can do what is needed.
-    pub(crate) async fn probe(&self) -> Result<(), Failure> {
+    /// Makes sure within the limit that the store is there and can do what is needed.
+    pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
+        on!(self, way => way.probe(limit))
+    }
+
+    /// Establishes the connection within the limit, if there is one.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        on!(self, way => way.connect(limit))
+    }
+
+    /// Returns how long the way to the store and back takes, as last measured.
+    pub(crate) fn round_trip(&self) -> Duration {
         match &self.way {
-            Way::Memory(_) => Ok(()),
+            Way::Memory(_) => Duration::ZERO,
             #[cfg(feature = "embedded")]
-            Way::Embedded(way) => way.probe().await,
+            Way::Embedded(_) => Duration::ZERO,
             #[cfg(feature = "redis")]
-            Way::Redis(way) => way.probe().await,
+            Way::Redis(way) => way.round_trip(),
         }
     }
 

@@ -38,6 +38,13 @@ pub(crate) struct Order {
     pub(crate) held: Option<u64>,
 }
 
+impl Order {
+    /// Whether it releases a hold.
+    pub(crate) fn is_release(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
 /// What a store said to a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Said<T> {
@@ -72,6 +79,17 @@ impl Store {
         #[cfg(feature = "embedded")]
         if let Self::Embedded(store) = self {
             store.leave();
+        }
+    }
+
+    /// Whether each link has a connection of its own, which can fail apart from the others.
+    pub(crate) fn has_connections(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            #[cfg(feature = "embedded")]
+            Self::Embedded(_) => false,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => true,
         }
     }
 

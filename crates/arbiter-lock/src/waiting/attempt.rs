@@ -18,6 +18,9 @@ use crate::status::Holder;
 use crate::store::Order;
 use crate::store::{Failure, Link, Said, Slot};
 
+/// How long connecting may hold up one poll; the dialing goes on beside it.
+const READY_LIMIT: Duration = Duration::from_secs(1);
+
 /// What stands in the way of a request, for those who share it.
 #[derive(Clone, Default)]
 pub(crate) struct News(Arc<Mutex<Option<Error>>>);
@@ -87,6 +90,15 @@ impl Attempt {
             unanswered: 0,
             is_known: false,
         })
+    }
+
+    /// Makes sure, within `left` and the limit of a command, that the store can serve.
+    pub(super) async fn ready(&self, left: Duration) -> Result<(), Failure> {
+        if self.inner.is_ready() {
+            return Ok(());
+        }
+        // Apart: it is large, and needed once.
+        Box::pin(self.inner.ready(&self.link, left.min(READY_LIMIT))).await
     }
 
     /// Notes that an acquire is about to be sent, and when.
@@ -195,8 +207,12 @@ impl Attempt {
         self.news.put(Error::Contended(Box::new(contended)));
     }
 
-    pub(super) fn tell_silent(&self, failure: Failure) {
-        self.news.put(self.store_error(failure));
+    /// Keeps the failure for those who share the request, and reports it if `is_news`.
+    pub(super) fn tell_silent(&self, failure: &Failure, since: Duration, is_news: bool) {
+        self.news.put(self.store_error(failure.clone()));
+        if is_news {
+            self.inner.report_outage(&self.name, since, failure);
+        }
     }
 
     pub(super) fn contended(&self, holder: Option<Holder>, place: Option<u64>) -> Error {

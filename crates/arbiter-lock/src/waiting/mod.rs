@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::hold::{Belief, HoldState};
 use crate::options::{Options, Patience};
+use crate::outage::Outage;
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
 
@@ -57,6 +58,8 @@ pub(crate) async fn acquire(
 
 /// One try: it waits for nobody, and for the store no longer than one command may take.
 async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
+    let ready = attempt.ready(Duration::MAX).await;
+    ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
         let sent = attempt.send();
         let (link, limit) = (&attempt.link, Duration::MAX);
@@ -96,6 +99,14 @@ fn too_late() -> Failure {
     )
 }
 
+/// The failure of a wait that ended before a first answer could arrive.
+pub(crate) fn too_short() -> Failure {
+    Failure::unknown(
+        FailureKind::WaitTooShort,
+        "the wait limit is shorter than a round trip; wait longer",
+    )
+}
+
 fn ended() -> Failure {
     Failure::unknown(
         FailureKind::Malformed,
@@ -112,8 +123,7 @@ struct Waiting {
     age: GrantAge,
     /// Who stood in the way when last seen, and the place in the queue.
     seen: Option<(Option<Holder>, u64)>,
-    /// Since when the store has not answered, and how it failed last.
-    silence: Option<(Duration, Failure)>,
+    outage: Outage,
     backoff: Backoff,
     /// Whether the caller was told that it waits for its own client.
     warned: bool,
@@ -139,7 +149,7 @@ impl Waiting {
             attempt,
             ticket: None,
             seen: None,
-            silence: None,
+            outage: Outage::default(),
             backoff: Backoff::new(Duration::from_millis(10), longest),
             warned: false,
         }
@@ -197,8 +207,13 @@ impl Waiting {
 
     /// Sends one acquire and waits for its answer; a grant that is pushed meanwhile counts too.
     async fn look(&mut self) -> Result<Next, Error> {
+        let begun = self.attempt.clock.now();
+        let left = self.left(begun);
+        if let Err(failure) = self.attempt.ready(left.unwrap_or(Duration::MAX)).await {
+            return self.unserved(begun, left, failure);
+        }
         let sent = self.attempt.send();
-        let left = self.end.map(|end| end.saturating_sub(sent));
+        let left = self.left(sent);
         let Attempt {
             link,
             name,
@@ -219,13 +234,31 @@ impl Waiting {
         };
         match self.attempt.answered(step) {
             Ok(said) => self.answered(sent, said),
-            Err(failure) if is_cut_short(&failure, left) => Ok(Next::Over),
-            Err(failure) => self.failed(failure),
+            Err(failure) => self.unserved(sent, left, failure),
         }
     }
 
+    /// Returns what is left of the wait at `now`, if it has a limit.
+    fn left(&self, now: Duration) -> Option<Duration> {
+        self.end.map(|end| end.saturating_sub(now))
+    }
+
+    /// A request that was sent at `sent`, with `left` of the wait, was not served.
+    fn unserved(
+        &mut self,
+        sent: Duration,
+        left: Option<Duration>,
+        failure: Failure,
+    ) -> Result<Next, Error> {
+        let shortest = SHORTEST_SILENCE.max(2 * self.attempt.link.round_trip());
+        if failure.kind == FailureKind::Silent && left.is_some_and(|left| left < shortest) {
+            return Ok(Next::Over); // it was the end of the wait that cut it short
+        }
+        self.failed(sent, failure)
+    }
+
     fn answered(&mut self, sent: Duration, said: Said<Acquired>) -> Result<Next, Error> {
-        let was_silent = self.silence.take().is_some();
+        let was_silent = self.outage.answered();
         self.backoff.reset();
         match said.reply {
             Acquired::Granted { fence, life_ms } => {
@@ -279,31 +312,29 @@ impl Waiting {
         }
     }
 
-    /// The store did not answer: that passes, or it is the answer.
-    fn failed(&mut self, failure: Failure) -> Result<Next, Error> {
+    /// The store did not serve a request that was sent at `sent`: that passes, or it is the answer.
+    fn failed(&mut self, sent: Duration, failure: Failure) -> Result<Next, Error> {
         if !failure.is_transient() {
             return Err(self.attempt.store_error(failure));
         }
         let now = self.attempt.clock.now();
-        let since = self.silence.as_ref().map_or(now, |(since, _)| *since);
-        self.silence = Some((since, failure.clone()));
-        self.attempt.tell_silent(failure.clone());
-        if self.end.is_none() && self.attempt.store_timeout() <= now.saturating_sub(since) {
-            return Err(self.attempt.store_error(failure));
+        let is_news = self.outage.failed(sent, now, &failure);
+        let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
+        if let Some(failure) = failure {
+            self.attempt.tell_silent(&failure, length, is_news);
+            if self.end.is_none() && self.attempt.store_timeout() <= length {
+                return Err(self.attempt.store_error(failure));
+            }
         }
         Ok(Next::Look(self.backoff.next(chance::draw())))
     }
 
     /// What the caller is told when its wait is over.
     fn over(self) -> Error {
-        match (self.silence, self.seen) {
-            (Some((_, failure)), _) => self.attempt.store_error(failure),
+        match (self.outage.failure(), self.seen) {
+            (Some(failure), _) => self.attempt.store_error(failure.clone()),
             (None, Some((holder, place))) => self.attempt.contended(holder, Some(place)),
-            (None, None) => {
-                let failure =
-                    Failure::unknown(FailureKind::Silent, "no answer within the time to wait");
-                self.attempt.store_error(failure)
-            }
+            (None, None) => self.attempt.store_error(too_short()),
         }
     }
 
@@ -349,11 +380,6 @@ impl Waiting {
             }
         }
     }
-}
-
-/// Whether it was the end of the wait that cut a look short.
-fn is_cut_short(failure: &Failure, left: Option<Duration>) -> bool {
-    failure.kind == FailureKind::Silent && left.is_some_and(|left| left < SHORTEST_SILENCE)
 }
 
 async fn sleep_or_never(time: Option<Duration>) {

@@ -4,7 +4,9 @@
 mod bystanders;
 mod campaign;
 mod cancel;
+mod causes;
 mod conformance;
+mod connecting;
 mod cost;
 mod driving;
 mod election;

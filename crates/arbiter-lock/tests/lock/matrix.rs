@@ -2,7 +2,7 @@
 //! left, and the next one is granted.
 
 mod faces;
-mod rig;
+pub(crate) mod rig;
 
 use std::time::Instant;
 

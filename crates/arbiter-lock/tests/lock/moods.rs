@@ -143,7 +143,7 @@ async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_secon
     tokio::time::sleep(ms(1_100)).await;
     client.lock("data").try_acquire().await.unwrap_err();
     assert_eq!(
-        proxy.count("HELLO"),
+        proxy.count("SUBSCRIBE"),
         1,
         "any other error tells nothing of the connection"
     );
@@ -154,7 +154,7 @@ async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_secon
         assert!(error.is_unavailable(), "{error}");
         steps += 1;
     }
-    let (dialled, seconds) = (proxy.count("HELLO"), begun.elapsed().as_secs());
+    let (dialled, seconds) = (proxy.count("SUBSCRIBE"), begun.elapsed().as_secs());
     assert!(
         2 <= dialled,
         "its address may lead to another server by now"

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use arbiter_lock::{Error, Guard, GuardAll, Hold, Leadership, LostReason, RunGuard};
+use arbiter_lock::{Error, Guard, GuardAll, Hold, Leadership, Loss, RunGuard};
 
 use crate::child::Ended;
 
@@ -73,15 +73,17 @@ impl Held {
             .unwrap_or_default()
     }
 
-    /// Ends with the first loss, and whose it was.
+    /// Ends with the first loss.
     ///
     /// Cancel safe.
-    pub(super) async fn lost(&self) -> (String, LostReason) {
-        let mut each: Vec<_> = self.holds.iter().map(|h| (h.name(), h.lost())).collect();
+    pub(super) async fn lost(&self) -> Loss {
+        let mut each: Vec<_> = self.holds.iter().map(|h| (h, h.lost())).collect();
         poll_fn(|cx| {
-            for (name, lost) in &mut each {
-                if let Poll::Ready(reason) = Pin::new(lost).poll(cx) {
-                    return Poll::Ready(((*name).to_owned(), reason));
+            for (hold, lost) in &mut each {
+                if Pin::new(lost).poll(cx).is_ready()
+                    && let Some(loss) = hold.loss()
+                {
+                    return Poll::Ready(loss);
                 }
             }
             Poll::Pending

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::WorkArgs;
 use crate::exit::Exit;
-use crate::output::{self, Narrator, typed};
+use crate::output::{self, Narrator, Verbosity, typed};
 
 /// A face of a resource with the settings that the flags ask for.
 macro_rules! with_settings {
@@ -57,9 +57,9 @@ pub(crate) fn note(args: &WorkArgs) -> String {
 }
 
 pub(crate) fn narrator(args: &WorkArgs) -> Narrator {
-    match (args.quiet, args.verbose) {
-        (true, _) => Narrator::nothing(),
-        (_, true) => Narrator::everything(),
-        _ => Narrator::left_behind(),
-    }
+    Narrator::new(match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    })
 }

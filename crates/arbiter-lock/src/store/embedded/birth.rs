@@ -15,14 +15,16 @@ use super::post::Post;
 use super::{Opened, folder};
 use crate::store::{Failure, FailureKind};
 
-/// How long to wait for the gate.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-pub(super) fn open(folder: &Path, process: &Process) -> Result<Arc<Opened>, Failure> {
+/// Opens the folder, waiting for the gate at most for `limit`.
+pub(super) fn open(
+    folder: &Path,
+    process: &Process,
+    limit: Duration,
+) -> Result<Arc<Opened>, Failure> {
     folder::prepare(folder)?;
     let gate = gate::open(folder)?;
     Log::of(folder).flush_if_grown();
-    enter(&gate, folder)?;
+    enter(&gate, folder, limit)?;
     // The gate opens again when this is dropped, at the end.
     let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
     // Processes may be too short-lived to do it in the background.
@@ -48,10 +50,10 @@ pub(super) fn open(folder: &Path, process: &Process) -> Result<Arc<Opened>, Fail
     Ok(opened)
 }
 
-fn enter(gate: &std::fs::File, folder: &Path) -> Result<(), Failure> {
+fn enter(gate: &std::fs::File, folder: &Path, limit: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
     while flock(gate, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if PATIENCE < begun.elapsed() {
+        if limit < begun.elapsed() {
             let detail = gate::who_is_inside(gate, &gate::path(folder));
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }

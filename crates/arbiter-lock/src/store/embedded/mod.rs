@@ -29,6 +29,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use arbiter_lock_core::Grant;
 
@@ -91,13 +92,13 @@ impl Embedded {
         liveness::file(&self.folder, &self.process)
     }
 
-    /// Opens the folder, unless it is open. It blocks, for five seconds at the most.
-    fn open(&self) -> Result<Arc<Opened>, Failure> {
+    /// Opens the folder, unless it is open. It blocks until the gate opens, at most for `limit`.
+    fn open(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
         let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = self.opened.get() {
             return Ok(opened.clone());
         }
-        let opened = birth::open(&self.folder, &self.process)?;
+        let opened = birth::open(&self.folder, &self.process, limit)?;
         Ok(self.opened.get_or_init(|| opened).clone())
     }
 }

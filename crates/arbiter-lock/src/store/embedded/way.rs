@@ -1,6 +1,7 @@
 //! One runtime's way to the file.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,10 +19,16 @@ use crate::store::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Wri
 /// How often a step is repeated because what stood in its way has died.
 const MOST_DEAD: usize = 64;
 
+/// How long a request waits for the folder to be opened, as for a connection.
+const OPEN_LIMIT: Duration = Duration::from_secs(1);
+/// How much later than its limit an opening may answer.
+const LATE: Duration = Duration::from_millis(100);
+
 pub(crate) struct Way {
     store: Arc<Embedded>,
     channel: Arc<str>,
     registry: Weak<Registry>,
+    is_listening: AtomicBool,
 }
 
 impl Drop for Way {
@@ -34,40 +41,54 @@ impl Drop for Way {
 
 impl Way {
     pub(super) fn new(store: Arc<Embedded>, channel: Arc<str>, registry: Weak<Registry>) -> Self {
-        let way = Self {
+        Self {
             store,
             channel,
             registry,
-        };
-        if let Some(opened) = way.store.opened.get() {
-            way.listen(opened);
+            is_listening: AtomicBool::new(false),
         }
-        way
     }
 
-    fn listen(&self, opened: &Opened) {
-        opened
-            .listeners()
-            .insert(self.channel.clone(), self.registry.clone());
+    /// Opens the folder within the limit.
+    pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
+        self.opened(limit).await.map(drop)
     }
 
-    /// Opens the folder.
-    pub(crate) async fn probe(&self) -> Result<(), Failure> {
-        let store = self.store.clone();
-        let opened = apart(move || store.open()).await;
-        self.listen(&*opened.map_err(|e| failure::of_io(&e, &self.store.folder))??);
-        Ok(())
+    /// The folder stands in place of a connection.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        self.probe(limit).await
     }
 
-    fn opened(&self) -> Result<&Arc<Opened>, Failure> {
-        let opened = self.store.opened.get().ok_or_else(not_open)?;
+    /// The folder, opened if need be. The opening goes on if the caller goes away.
+    async fn opened(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
+        let opened = match self.store.opened.get() {
+            Some(opened) => opened.clone(),
+            None => self.open(limit).await?,
+        };
         if opened.liveness.is_of_a_child() {
             return Err(Failure::before_sending(
                 FailureKind::Unsupported,
                 "was opened before a fork, by the parent: a child opens it anew",
             ));
         }
+        if !self.is_listening.swap(true, Ordering::Relaxed) {
+            opened
+                .listeners()
+                .insert(self.channel.clone(), self.registry.clone());
+        }
         Ok(opened)
+    }
+
+    async fn open(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
+        let store = self.store.clone();
+        let opening = apart(move || store.open(limit));
+        match tokio::time::timeout(limit.saturating_add(LATE), opening).await {
+            Ok(opened) => opened.map_err(|e| failure::of_io(&e, &self.store.folder))?,
+            Err(_) => Err(Failure::before_sending(
+                FailureKind::Silent,
+                format!("{} is still being opened", self.store.folder.display()),
+            )),
+        }
     }
 
     pub(crate) async fn acquire(
@@ -77,7 +98,7 @@ impl Way {
         ticket: Option<u64>,
         limit: Duration,
     ) -> Result<Said<Acquired>, Failure> {
-        let opened = self.opened()?;
+        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let request = request.clone();
             let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
@@ -104,7 +125,7 @@ impl Way {
         request: &Request,
         limit: Duration,
     ) -> Result<Said<Tried>, Failure> {
-        let opened = self.opened()?;
+        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let request = request.clone();
             let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
@@ -130,7 +151,8 @@ impl Way {
         limit: Duration,
     ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
         let renewals: Vec<_> = renewals.iter().map(Renewal::own).collect();
-        self.opened()?
+        self.opened(limit.min(OPEN_LIMIT))
+            .await?
             .gate
             .pass(
                 limit,
@@ -160,7 +182,11 @@ impl Way {
         let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
             (resource.end(now, &id, tombstone, reach), Vec::new())
         };
-        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        let (said, _) = self
+            .opened(limit.min(OPEN_LIMIT))
+            .await?
+            .step(name, limit, step)
+            .await?;
         Ok(SaidEnded {
             reply: said.reply,
             again: said.again,
@@ -178,7 +204,11 @@ impl Way {
             let answer = resource.break_hold(now, fence, at_once, reach);
             (answer, Vec::new())
         };
-        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        let (said, _) = self
+            .opened(limit.min(OPEN_LIMIT))
+            .await?
+            .step(name, limit, step)
+            .await?;
         Ok(said)
     }
 
@@ -198,7 +228,11 @@ impl Way {
             let answer = resource.downgrade(now, &owner, fence, lease_ms, reach);
             (answer, Vec::new())
         };
-        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        let (said, _) = self
+            .opened(limit.min(OPEN_LIMIT))
+            .await?
+            .step(name, limit, step)
+            .await?;
         Ok(said)
     }
 
@@ -211,7 +245,11 @@ impl Way {
         let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
             (resource.resize(now, permits, reach), Vec::new())
         };
-        let (said, _) = self.opened()?.step(name, limit, step).await?;
+        let (said, _) = self
+            .opened(limit.min(OPEN_LIMIT))
+            .await?
+            .step(name, limit, step)
+            .await?;
         Ok(said)
     }
 
@@ -226,25 +264,26 @@ impl Way {
             let written = database.step(&name, |resource, now| write.apply(resource, now));
             written.map(|(written, _)| written)
         };
-        let gate = &self.opened()?.gate;
-        gate.pass(limit, step, std::convert::identity).await
+        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+        opened.gate.pass(limit, step, std::convert::identity).await
     }
 
     pub(crate) async fn last_run(
         &self,
         name: &Name,
-        _limit: Duration,
+        limit: Duration,
     ) -> Result<Said<Option<Run>>, Failure> {
-        self.opened()?.gate.read(|database| database.last_run(name))
+        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+        opened.gate.read(|database| database.last_run(name))
     }
 
     /// It reads; but what a process held that has died is not shown as held.
     pub(crate) async fn inspect(
         &self,
         name: &Name,
-        _limit: Duration,
+        limit: Duration,
     ) -> Result<Said<Status>, Failure> {
-        let opened = self.opened()?;
+        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let (said, before) = opened.gate.read(|database| database.inspect(name))?;
             if !opened.bury_the_dead(before).await? {
@@ -308,10 +347,6 @@ impl Opened {
             }
         }
     }
-}
-
-fn not_open() -> Failure {
-    Failure::before_sending(FailureKind::Unreachable, "its folder has not been opened")
 }
 
 fn too_many_dead() -> Failure {

@@ -13,6 +13,7 @@ use redis::{Cmd, PushInfo, PushKind, Value};
 
 use super::dial::{Line, dial};
 use super::failure::failure_of;
+use super::introduction::introduce;
 use super::reply;
 use super::script::Call;
 use super::target::Target;
@@ -67,6 +68,8 @@ struct State {
 struct Up {
     line: Line,
     since: Instant,
+    /// How long the way to the server and back took at dialing.
+    round_trip: Duration,
     unanswered: AtomicU32,
     /// Whether somebody finds out if it has gone silent.
     is_in_doubt: AtomicBool,
@@ -115,9 +118,16 @@ impl Connection {
         }))
     }
 
-    /// Connects, if that has not happened yet, within the limit of connecting.
-    pub(super) async fn connect(&self) -> Result<(), Failure> {
-        self.up(self.0.limits.connect).await.map(drop)
+    /// Connects, if that has not happened yet, within `limit` and the limit of connecting.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        self.up(limit.min(self.0.limits.connect)).await.map(drop)
+    }
+
+    /// Returns how long the way to the server and back took when it was last dialed; zero while
+    /// there is no connection.
+    pub(super) fn round_trip(&self) -> Duration {
+        let up = self.0.state().up.clone();
+        up.map_or(Duration::ZERO, |up| up.round_trip)
     }
 
     /// Sends a step and waits for its answer within `limit` and the limit of a command.
@@ -280,10 +290,11 @@ impl Shared {
         let dialled = self.dial_and_subscribe().await;
         let mut state = self.state();
         match dialled {
-            Ok(line) => {
+            Ok((line, round_trip)) => {
                 let up = Arc::new(Up {
                     line,
                     since: Instant::now(),
+                    round_trip,
                     unanswered: AtomicU32::new(0),
                     is_in_doubt: AtomicBool::new(false),
                 });
@@ -312,7 +323,8 @@ impl Shared {
         }
     }
 
-    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<Line, Failure> {
+    /// Returns the connection, and how long the way to the server and back took.
+    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<(Line, Duration), Failure> {
         let shared = Arc::downgrade(self);
         let on_push = move |push| {
             if let Some(shared) = shared.upgrade() {
@@ -321,6 +333,14 @@ impl Shared {
         };
         let patience = self.state().patience;
         let mut line = dial(&self.target, patience, on_push).await?;
+        let begun = Instant::now();
+        let introduced = introduce(&mut line, &self.target);
+        let introduced = tokio::time::timeout(self.limits.command, introduced).await;
+        introduced.unwrap_or_else(|_| {
+            let detail = "no answer to HELLO";
+            Err(Failure::before_sending(FailureKind::Silent, detail))
+        })?;
+        let round_trip = begun.elapsed();
         if let Some(ears) = &self.ears {
             let subscribed = line.connection.subscribe(&*ears.channel);
             match tokio::time::timeout(self.limits.command, subscribed).await {
@@ -341,7 +361,7 @@ impl Shared {
                 }
             }
         }
-        Ok(line)
+        Ok((line, round_trip))
     }
 
     /// Takes a message of the server's, or word that the connection is gone.

@@ -54,6 +54,10 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
             );
             return Failure::before_sending(FailureKind::Unsupported, detail);
         }
+        // Within a script, something may have been written before.
+        _ if is_beyond_it(e) && is_from_script(e) => {
+            return Failure::unknown(FailureKind::Unsupported, text(e));
+        }
         _ if is_beyond_it(e) => FailureKind::Unsupported,
         _ if lacks_a_right(e) => return Failure::unknown(FailureKind::Denied, text(e)),
         _ => return Failure::unknown(FailureKind::Other, text(e)),
@@ -64,14 +68,20 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
 /// What a server says that cannot do what it is asked for, ever.
 const BEYOND_IT: &[&str] = &[
     "unknown command",
-    "Write commands not allowed after non deterministic",
-    "DB index",
-    "SELECT is not allowed in cluster mode",
+    "unknown redis command",
+    "write commands not allowed after non deterministic",
+    "db index",
+    "select is not allowed in cluster mode",
 ];
 
 fn is_beyond_it(e: &RedisError) -> bool {
-    let detail = e.detail().unwrap_or_default();
+    let detail = e.detail().unwrap_or_default().to_ascii_lowercase();
     BEYOND_IT.iter().any(|said| detail.contains(said))
+}
+
+fn is_from_script(e: &RedisError) -> bool {
+    let detail = e.detail().unwrap_or_default();
+    detail.contains("called from script")
 }
 
 /// Within a script, and where the client library selects a database, such errors have no code of

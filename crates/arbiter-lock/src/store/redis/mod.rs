@@ -7,6 +7,7 @@ mod dial;
 mod driver;
 mod failure;
 mod haste;
+mod introduction;
 mod keys;
 mod reply;
 mod script;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arbiter_lock_core::{
     Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
@@ -36,11 +36,23 @@ impl Way {
         })
     }
 
+    /// Connects within the limit.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        self.connection.connect(limit).await
+    }
+
     /// Connects, and finds out whether the server can do what the scripts need.
-    pub(crate) async fn probe(&self) -> Result<(), Failure> {
-        self.connection.connect().await?;
-        let answer = self.connection.call(&script::probe(), Duration::MAX).await;
+    pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
+        let begun = Instant::now();
+        self.connection.connect(limit).await?;
+        let left = limit.saturating_sub(begun.elapsed());
+        let answer = self.connection.call(&script::probe(), left).await;
         answer.map(drop)
+    }
+
+    /// Returns how long the way to the server and back takes, as last measured.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.connection.round_trip()
     }
 
     pub(crate) async fn acquire(

@@ -48,7 +48,7 @@ pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usi
         && args[2 + keys].starts_with(last_key)
 }
 
-pub(super) fn is_end(args: &[Vec<u8>]) -> bool {
+pub(crate) fn is_end(args: &[Vec<u8>]) -> bool {
     let counts = [2, 3];
     counts
         .iter()

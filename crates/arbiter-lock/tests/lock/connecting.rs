@@ -1,0 +1,315 @@
+//! Connecting is part of the wait: a server that is late, silent or not yet able to serve.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Error, Event, RefusedKind, UnavailableKind};
+use futures_util::future::join_all;
+use testkit::{Fault, Proxy, Server, eventually_async, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn unavailable(error: &Error) -> UnavailableKind {
+    match error {
+        Error::Unavailable(unavailable) => unavailable.kind,
+        other => panic!("{other}"),
+    }
+}
+
+fn refused(error: &Error) -> RefusedKind {
+    match error {
+        Error::Refused(refused) => refused.kind,
+        other => panic!("{other}"),
+    }
+}
+
+/// The URL of something that accepts connections and says nothing.
+fn silent_listener() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || while stream.read(&mut [0; 64]).is_ok_and(|n| 0 < n) {});
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn late_server_is_waited_for() {
+    for limit in [Some(ms(20_000)), None] {
+        let mut server = Server::start();
+        let url = server.url();
+        server.kill();
+        let client = Client::connect_lazy(&url).unwrap();
+        let lock = client.lock("l");
+        let lock = limit.map_or(lock.clone(), |limit| lock.wait_timeout(limit));
+        let waiting = tokio::spawn(async move { lock.acquire().await });
+        tokio::time::sleep(ms(700)).await;
+        assert!(!waiting.is_finished(), "{limit:?}");
+        server.restart();
+        waiting.await.unwrap().unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn wait_for_an_absent_server_ends_in_time() {
+    let mut server = Server::start();
+    server.kill();
+    for (url, kind) in [
+        (server.url(), UnavailableKind::Unreachable),
+        (silent_listener(), UnavailableKind::Silent),
+    ] {
+        let lock = Client::connect_lazy(&url).unwrap().lock("l");
+        let begun = Instant::now();
+        let error = lock.wait_timeout(ms(500)).acquire().await.unwrap_err();
+        let waited = begun.elapsed();
+        assert_eq!(unavailable(&error), kind, "{error}");
+        assert!((ms(450)..ms(1_500)).contains(&waited), "{url}: {waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn tries_and_looks_end_within_two_seconds() {
+    let url = silent_listener();
+    let begun = Instant::now();
+    let client = Client::connect_lazy(&url).unwrap();
+    let error = client.lock("l").try_acquire().await.unwrap_err();
+    assert_eq!(unavailable(&error), UnavailableKind::Silent, "{error}");
+    assert!(begun.elapsed() < ms(2_500), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    let client = Client::connect_lazy(&url).unwrap();
+    client.lock("l").inspect().await.unwrap_err();
+    assert!(begun.elapsed() < ms(2_500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn connection_cut_while_connecting_is_survived() {
+    let server = Server::start();
+    for command in ["HELLO", "SUBSCRIBE", "EVALSHA", "EVAL"] {
+        for fault in [Fault::CutBefore, Fault::CutAfter] {
+            let proxy = Proxy::before(&server);
+            let rule = proxy.nth(1, fault, move |args| args[0] == command.as_bytes());
+            server.call(&["SCRIPT", "FLUSH"]);
+            let client = Client::connect_lazy(&proxy.url()).unwrap();
+            let lock = client.lock(&unique_name()).wait_timeout(ms(10_000));
+            let guard = lock
+                .acquire()
+                .await
+                .unwrap_or_else(|e| panic!("{command}: {e}"));
+            guard.release().await.unwrap();
+            assert_eq!(rule.fired(), 1, "{command} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn connections_killed_again_and_again_are_survived() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let killing = threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                server.call(&["CLIENT", "KILL", "TYPE", "normal"]);
+                std::thread::sleep(ms(50));
+            }
+        });
+        let acquire = || async {
+            for _ in 0..5 {
+                let client = Client::connect_lazy(&server.url()).unwrap();
+                let lock = client.lock(&unique_name()).wait_timeout(ms(20_000));
+                drop(lock.acquire().await?);
+            }
+            Ok::<(), Error>(())
+        };
+        let acquired = runtime.block_on(join_all((0..8).map(|_| acquire())));
+        is_over.store(true, Ordering::Relaxed);
+        killing.join().unwrap();
+        acquired.into_iter().for_each(Result::unwrap);
+    });
+}
+
+#[tokio::test]
+async fn server_that_cannot_serve_yet_is_waited_for() {
+    let states: [(&[&str], &[&str], UnavailableKind); 3] = [
+        (
+            &["REPLICAOF", "127.0.0.1", "1"],
+            &["REPLICAOF", "NO", "ONE"],
+            UnavailableKind::ReadOnly,
+        ),
+        (
+            &["CONFIG", "SET", "maxmemory", "1"],
+            &["CONFIG", "SET", "maxmemory", "0"],
+            UnavailableKind::Full,
+        ),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+            UnavailableKind::NoReplicas,
+        ),
+    ];
+    let server = Server::start();
+    for (spoil, heal, kind) in states {
+        server.call(spoil);
+        let client = Client::connect_lazy(&server.url()).unwrap();
+        let lock = client.lock(&unique_name());
+        let error = lock
+            .clone()
+            .wait_timeout(ms(300))
+            .acquire()
+            .await
+            .unwrap_err();
+        assert_eq!(unavailable(&error), kind, "{error}");
+        let lock = lock.wait_timeout(ms(20_000));
+        let waiting = tokio::spawn(async move { lock.acquire().await });
+        tokio::time::sleep(ms(300)).await;
+        assert!(!waiting.is_finished(), "{spoil:?}");
+        server.call(heal);
+        waiting.await.unwrap().unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn host_that_does_not_resolve_ends_the_wait() {
+    let client = Client::connect_lazy("redis://no-such-host.invalid:6379").unwrap();
+    let begun = Instant::now();
+    let lock = client.lock("l").wait_timeout(ms(500));
+    let error = lock.acquire().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(begun.elapsed() < ms(1_500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn outage_is_reported_while_waiting() {
+    let server = Server::start();
+    server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let builder = Client::builder().store(&server.url()).logger({
+        let reports = reports.clone();
+        move |event: &Event<'_>| {
+            if let Event::NotServed { name, cause, .. } = event {
+                reports.lock().unwrap().push(format!("{name} {cause}"));
+            }
+        }
+    });
+    let client = builder.connect_lazy().unwrap();
+    let waiting = tokio::spawn({
+        let lock = client.lock("l").wait_timeout(ms(30_000));
+        async move { lock.acquire().await }
+    });
+    let begun = Instant::now();
+    let is_reported = || !reports.lock().unwrap().is_empty();
+    assert!(eventually_async(ms(5_000), is_reported).await);
+    assert!(ms(900) < begun.elapsed(), "a moment's failure is no news");
+    server.call(&["CONFIG", "SET", "maxmemory", "0"]);
+    waiting.await.unwrap().unwrap().release().await.unwrap();
+    let reports = reports.lock().unwrap().clone();
+    assert!(
+        reports.len() == 1 && reports[0].contains("OOM"),
+        "{reports:?}"
+    );
+}
+
+#[tokio::test]
+async fn wait_shorter_than_a_round_trip_is_no_outage() {
+    let mut server = Server::start();
+    let proxy = Proxy::before(&server);
+    proxy.each(Fault::DelayReply(ms(150)), |_| true);
+    let client = Client::connect(&proxy.url()).await.unwrap();
+    let lock = client.lock(&unique_name());
+    for limit in [1, 20, 120] {
+        let lock = lock.clone().wait_timeout(ms(limit));
+        let error = lock.acquire().await.unwrap_err();
+        assert_eq!(
+            unavailable(&error),
+            UnavailableKind::WaitTooShort,
+            "{error}"
+        );
+        assert!(error.to_string().contains("wait longer"), "{error}");
+    }
+    let longer = lock.clone().wait_timeout(ms(3_000)).acquire().await;
+    longer.unwrap().release().await.unwrap();
+    server.kill();
+    let error = lock.wait_timeout(ms(120)).acquire().await.unwrap_err();
+    assert_eq!(unavailable(&error), UnavailableKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn nothing_is_held_without_the_keepers_connection() {
+    let server = Server::start();
+    // One connection: the caller's. None is left for the keeper.
+    server.call(&["CONFIG", "SET", "maxclients", "1"]);
+    let client = Client::connect_lazy(&server.url()).unwrap();
+    let lock = client.lock("l").wait_timeout(ms(300));
+    let error = lock.acquire().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(
+        error.to_string().contains("max number of clients"),
+        "{error}"
+    );
+    let error = lock.try_acquire().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    drop(client);
+    drop(lock);
+    let allow = || server.call(&["CONFIG", "SET", "maxclients", "100"]).text();
+    let is_allowed = || allow().as_deref() == Some("OK");
+    assert!(eventually_async(ms(5_000), is_allowed).await);
+    assert!(server.keys().is_empty(), "{:?}", server.keys());
+    let client = Client::connect(&server.url()).await.unwrap();
+    client
+        .lock("l")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn command_that_is_missing_ends_the_wait_at_once() {
+    let without = |command: &str| {
+        let builder = Server::builder().arg("--rename-command");
+        builder.arg(command).arg("").start()
+    };
+    for command in ["EVALSHA", "ZADD", "PEXPIRE"] {
+        let server = without(command);
+        let client = Client::connect_lazy(&server.url()).unwrap();
+        let begun = Instant::now();
+        let error = client.lock("l").acquire().await.unwrap_err();
+        assert_eq!(
+            refused(&error),
+            RefusedKind::Unsupported,
+            "{command}: {error}"
+        );
+        assert!(begun.elapsed() < ms(3_000), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn sentinel_or_cluster_node_is_refused_with_a_url() {
+    let server = Server::start();
+    let sentinel = Server::builder().sentinel("orders", server.port()).start();
+    let node = Server::builder()
+        .arg("--cluster-enabled")
+        .arg("yes")
+        .start();
+    let watched = format!("{} (orders)", server.url());
+    let cluster = format!("redis+cluster://127.0.0.1:{}", node.port());
+    for (server, says) in [(&sentinel, watched), (&node, cluster)] {
+        let error = Client::connect(&server.url()).await.unwrap_err();
+        assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
+        assert!(error.to_string().contains(&says), "{error}");
+        let client = Client::connect_lazy(&server.url()).unwrap();
+        let error = client.lock("l").acquire().await.unwrap_err();
+        assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
+        let error = client.lock("l").inspect().await.unwrap_err();
+        assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
+    }
+}
