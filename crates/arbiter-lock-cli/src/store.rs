@@ -1,6 +1,7 @@
 //! Which store the user means, and a client of it.
 
 use std::env::VarError;
+use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Logger, RefusedKind};
 
@@ -40,6 +41,28 @@ pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
         name.len()
     ));
     Err(Exit::Usage)
+}
+
+/// A store that does not answer in the middle of a command that waits.
+#[derive(Default)]
+pub(crate) struct Outage {
+    since: Option<Instant>,
+}
+
+/// How long an outage may last, as in a wait without limit.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
+
+impl Outage {
+    /// Whether to ask again after that error: it may pass, and has not lasted for 30 s.
+    pub(crate) fn may_pass(&mut self, error: &Error) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        error.is_unavailable() && since.elapsed() < LONGEST_OUTAGE
+    }
+
+    /// The store has answered.
+    pub(crate) fn end(&mut self) {
+        self.since = None;
+    }
 }
 
 /// Says what went wrong, and what it is to the caller.

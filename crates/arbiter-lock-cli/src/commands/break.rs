@@ -7,7 +7,7 @@ use arbiter_lock::{Asked, Lock, NoopLogger};
 use crate::cli::{BreakArgs, StoreArgs};
 use crate::exit::Exit;
 use crate::output::{self, seconds};
-use crate::store;
+use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -53,11 +53,13 @@ pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
 
 /// Waits until the hold has gone: by its holder, or at its deadline.
 async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Exit {
+    let mut outage = Outage::default();
     loop {
         // Asked twice, the holder is asked once.
         match lock.ask_to_stop(args.fence).await {
             Ok(Asked::NotHeld) => return Exit::Success,
-            Ok(_) => {}
+            Ok(_) => outage.end(),
+            Err(error) if outage.may_pass(&error) => {}
             Err(error) => return store::fail(&error),
         }
         tokio::time::sleep(INTERVAL).await;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::{StatusArgs, StoreArgs};
 use crate::exit::Exit;
 use crate::output::{self, seconds};
-use crate::store;
+use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -55,21 +55,26 @@ async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>,
 /// Prints whenever something has changed, until nobody reads or the store ends it.
 async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
     let mut known = None;
+    let mut outage = Outage::default();
     loop {
         let seen = match lock.inspect().await {
             Ok(status) => last_run(client, args).await.map(|last| (status, last)),
             Err(error) => Err(error),
         };
-        let (status, last) = match seen {
-            Ok(seen) => seen,
-            Err(error) => return store::fail(&error),
-        };
-        let seen = Some(of_note(&status, last.as_ref()));
-        if known != seen {
-            known = seen;
-            if let Err(error) = write(&shown(args, &status, last.as_ref())) {
-                return unwritten(&error);
+        match seen {
+            Ok((status, last)) => {
+                outage.end();
+                let seen = Some(of_note(&status, last.as_ref()));
+                if known != seen {
+                    known = seen;
+                    if let Err(error) = write(&shown(args, &status, last.as_ref())) {
+                        return unwritten(&error);
+                    }
+                }
             }
+            // A watch that has begun outlasts a restart of the server.
+            Err(error) if known.is_some() && outage.may_pass(&error) => {}
+            Err(error) => return store::fail(&error),
         }
         tokio::time::sleep(INTERVAL).await;
         if nobody_reads() {

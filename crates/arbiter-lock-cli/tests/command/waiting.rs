@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::time::Instant;
 
-use testkit::{Fault, Proxy, Server, eventually, unique_name};
+use testkit::{Fault, Proxy, Server, Traffic, eventually, unique_name};
 
-use crate::rig::{arbiter, bare, end, is_held, ms, output, start};
+use crate::rig::{arbiter, bare, end, is_held, ms, output, signal, start};
 
 /// The URL of something that accepts connections and says nothing.
 fn silent_listener() -> String {
@@ -88,6 +88,39 @@ fn quiet_command_reports_no_outage() {
     std::thread::sleep(ms(2_500));
     server.call(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(end(run), (Some(0), None, String::new()));
+}
+
+#[test]
+fn break_and_watch_outlast_a_short_outage() {
+    let (server, name) = (Server::start(), unique_name());
+    let proxy = Proxy::before(&server);
+    // A holder of the Go library is not told, so the break waits for its end.
+    let key = format!("arbiter:{name}");
+    server.call(&["HSET", &key, "owner", "o", "fence", "7"]);
+    server.call(&["PEXPIRE", &key, "4000"]);
+    let watch = start(bare(&["--store", &proxy.url(), "status", "--watch", &name]));
+    let waiting = start(bare(&[
+        "--store",
+        &proxy.url(),
+        "break",
+        "--fence",
+        "7",
+        &name,
+    ]));
+    let is_asked = || server.call(&["HEXISTS", &key, "stopping"]).int() == Some(1);
+    assert!(eventually(ms(5_000), is_asked));
+    std::thread::sleep(ms(500));
+    proxy.set_traffic(Traffic::Refused);
+    proxy.cut_all();
+    std::thread::sleep(ms(1_500));
+    proxy.set_traffic(Traffic::Flowing);
+    let (status, _, stderr) = end(waiting);
+    assert_eq!(status, Some(0), "{stderr}");
+    std::thread::sleep(ms(1_500));
+    signal(&watch, "TERM");
+    let output = watch.wait_with_output().unwrap();
+    let seen = String::from_utf8(output.stdout).unwrap();
+    assert!(seen.contains("held by") && seen.contains("free"), "{seen}");
 }
 
 #[test]

@@ -175,6 +175,73 @@ async fn server_that_cannot_serve_yet_is_waited_for() {
     }
 }
 
+#[cfg(feature = "embedded")]
+#[tokio::test]
+async fn locked_folder_is_waited_for() {
+    use rustix::fs::{FlockOperation, flock};
+
+    let folder = testkit::Folder::new();
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    let gate = std::fs::File::create(folder.path().join("store/gate")).unwrap();
+    flock(&gate, FlockOperation::LockExclusive).unwrap();
+    let client = Client::connect_lazy(&folder.url()).unwrap();
+    let lock = client.lock("l");
+    let begun = Instant::now();
+    let error = lock
+        .clone()
+        .wait_timeout(ms(300))
+        .acquire()
+        .await
+        .unwrap_err();
+    let who = format!("process {} keeps", std::process::id());
+    assert!(error.to_string().contains(&who), "{error}");
+    assert!(begun.elapsed() < ms(1_500), "{:?}", begun.elapsed());
+    let waiting = tokio::spawn({
+        let lock = lock.clone().wait_timeout(ms(20_000));
+        async move { lock.acquire().await }
+    });
+    tokio::time::sleep(ms(500)).await;
+    assert!(!waiting.is_finished());
+    drop(gate);
+    let guard = waiting.await.unwrap().unwrap();
+    assert!(lock.inspect().await.unwrap().is_held());
+    guard.release().await.unwrap();
+    let first = Client::connect_lazy(&folder.url()).unwrap();
+    assert!(
+        !first.lock("l").inspect().await.unwrap().is_held(),
+        "opened by a look"
+    );
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn every_runtime_of_a_lazy_client_hears_grants() {
+    let folder = testkit::Folder::new();
+    let holder = Client::connect_lazy(&folder.url()).unwrap().lock("l");
+    let guard = holder.blocking_acquire().unwrap();
+    let client = Client::connect_lazy(&folder.url()).unwrap();
+    let runtimes = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
+    // Both links exist before either opens the folder.
+    let waiting = runtimes.each_ref().map(|runtime| {
+        let lock = client.lock("l").wait_timeout(ms(20_000));
+        runtime.spawn(async move {
+            let guard = lock.acquire().await.unwrap();
+            let granted = Instant::now();
+            guard.release().await.unwrap();
+            granted
+        })
+    });
+    let is_queued = || holder.blocking_inspect().unwrap().waiting == 2;
+    assert!(testkit::eventually(ms(10_000), is_queued));
+    guard.blocking_release().unwrap();
+    let released = Instant::now();
+    for (runtime, waiting) in runtimes.iter().zip(waiting) {
+        let granted = runtime.block_on(waiting).unwrap();
+        let late = granted.saturating_duration_since(released);
+        assert!(late < ms(600), "found by a poll, after {late:?}");
+    }
+}
+
 #[tokio::test]
 async fn host_that_does_not_resolve_ends_the_wait() {
     let client = Client::connect_lazy("redis://no-such-host.invalid:6379").unwrap();
