@@ -106,6 +106,15 @@ pub enum Event<'a> {
         /// The store, without secrets.
         store: &'a str,
     },
+    /// Some processes of an embedded store are noticed late, since this one may not use what they
+    /// have made in its folder. Reported once. Their waiters find a grant at their next poll, and
+    /// their deaths are noticed when their leases end.
+    NoticedLate {
+        /// The store.
+        store: &'a str,
+        /// Why, and what to do.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
     /// The environment names no store, so it is the one of this user on this machine: nobody else
     /// is excluded.
     StoreNotNamed {
@@ -125,6 +134,7 @@ impl Event<'_> {
             | Self::RenewalFailed { .. }
             | Self::EndNotRecorded { .. }
             | Self::Disconnected { .. }
+            | Self::NoticedLate { .. }
             | Self::StoreNotNamed { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
@@ -187,6 +197,10 @@ impl fmt::Display for Event<'_> {
                 write!(f, "lost a connection: the store {store} {cause}")
             }
             Self::Reconnected { store } => write!(f, "connected to {store} again"),
+            Self::NoticedLate { store, cause } => write!(
+                f,
+                "some processes are noticed late: the store {store} {cause}"
+            ),
             Self::StoreNotNamed { store } => write!(
                 f,
                 "no store is named, so it is {store}: what runs as this user on this machine is \
