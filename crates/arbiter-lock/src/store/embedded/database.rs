@@ -31,6 +31,8 @@ const RETRY_LOCKED: Duration = Duration::from_secs(1);
 pub(super) const NAMES_AT_ONCE: usize = 64;
 /// How many pages of the file are given back in one passage of the gate.
 const PAGES_AT_ONCE: i64 = 256;
+/// In pieces of how many bytes SQLite makes the index of its log.
+const INDEX_PIECE: u64 = 32 << 10;
 /// How many requests of a dead process are found at once.
 const MOST_LEFT: usize = 64;
 
@@ -110,12 +112,17 @@ impl Database {
         Ok(database)
     }
 
-    /// Gives the file the rights of its folder, where an older arbiter made it for fewer users.
+    /// Gives the files the rights of their folder, where an older arbiter made them for fewer
+    /// users. Another user might have put something else in their places: then it stays as it is.
     fn widen(&self, folder: &Path) {
+        let Ok(rights) = Rights::of(folder) else {
+            return;
+        };
         let is_it = |found: &Metadata| (found.dev(), found.ino()) == self.identity;
-        if let Ok(rights) = Rights::of(folder) {
-            rights.give_unopened(&self.path, is_it);
-        }
+        rights.give_unopened(&self.path, is_it);
+        let is_index = |found: &Metadata| found.len() % INDEX_PIECE == 0 && 0 < found.len();
+        rights.give_unopened(&self.path.with_extension("db-shm"), is_index);
+        self.log.widen(rights);
     }
 
     /// Goes on with the clock of this boot. After a reboot nobody holds or waits any more, and

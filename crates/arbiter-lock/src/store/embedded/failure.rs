@@ -44,8 +44,8 @@ pub(super) fn within(error: &std::io::Error, path: &Path, folder: &Path) -> Fail
     );
     let advice = match rights.remedy(&found, folder) {
         Some(remedy) => format!(
-            ", narrower than its folder, as by the umask of an older arbiter: as that user or \
-             root, run `{remedy}`"
+            ": as that user or root, run `{remedy}`; an older arbiter may have made it under a \
+             narrow umask"
         ),
         None => ": name a folder of your own, or one that your group may write".to_owned(),
     };

@@ -16,6 +16,7 @@ const READ_WRITE: u32 = 0o666;
 const GROUP: u32 = 0o070;
 const SHARED: u32 = 0o077;
 const SET_GROUP: u32 = 0o2000;
+const STICKY: u32 = 0o1000;
 const ALL: u32 = 0o7777;
 
 /// What a folder grants, and to whom.
@@ -109,6 +110,10 @@ impl Rights {
         if group.or(others).is_some() {
             let whom = [group, others].map(Option::unwrap_or_default).concat();
             commands.push(format!("chmod -R {whom}+rwX {folder}"));
+        }
+        if self.mode & STICKY != 0 && commands.is_empty() {
+            // The kernel may keep users from what others have made there, whatever its mode.
+            commands.push(format!("chmod -t {folder}"));
         }
         (!commands.is_empty()).then(|| commands.join(" && "))
     }
@@ -281,6 +286,8 @@ mod tests {
             (0o2770, 0o644, Some("chmod -R g+rwX ")),
             (0o777, 0o644, Some("chmod -R go+rwX ")),
             (0o2770, 0o660, None),
+            (0o1770, 0o640, Some("chmod -R g+rwX ")),
+            (0o1770, 0o660, Some("chmod -t ")),
             (0o700, 0o600, None),
         ] {
             let (folder, rights) = shared(of_folder);
