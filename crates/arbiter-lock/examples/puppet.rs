@@ -5,20 +5,35 @@
 //! - `read`, `permits LIMIT N`: as `hold`, to share, beside what is held
 //! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
 //! - `work HISTORY`: acquires and releases for ever, and writes what it believes into the file
+//! - `share N`: N tasks as in `queue`, each again and again
 //! - `look`: says `is_held … lost …`, each as first seen
 //! - `release`: says `released`, or `lost REASON`
 //! - `end`: drops everything and returns from `main`
+//!
+//! It also says why it cannot connect, and `noticed late: …` when that event comes.
 
 use std::io::BufRead as _;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, Guard, Lock};
+use arbiter_lock::{Client, Error, Event, Guard, Lock};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
     let mut arg = || args.next().unwrap_or_default();
-    let client = Client::connect(&arg()).await?;
+    let logger = |event: &Event<'_>| {
+        if matches!(event, Event::NoticedLate { .. }) {
+            println!("noticed late: {event}");
+        }
+    };
+    let client = Client::builder().store(&arg()).logger(logger);
+    let client = match client.connect().await {
+        Err(error) => {
+            println!("{error}");
+            return Err(error);
+        }
+        Ok(client) => client,
+    };
     let name = arg();
     let lease = Duration::from_millis(arg().parse().unwrap_or(30_000));
     let lock = client.lock(&name).lease_time(lease);
@@ -46,6 +61,7 @@ async fn main() -> Result<(), Error> {
             ("read", _) => others.extend(guard.replace(hold(readers.read()).await?)),
             ("permits", of) => others.extend(guard.replace(hold(permits(of)).await?)),
             ("queue", n) => (0..n.parse().unwrap_or(1)).for_each(|_| queue(lock.clone())),
+            ("share", n) => (0..n.parse().unwrap_or(1)).for_each(|_| share(lock.clone())),
             ("work", path) => work(&lock, path).await?,
             ("look", _) => look(guard.as_ref()),
             ("release", _) => release(guard.take()).await,
@@ -69,6 +85,16 @@ fn queue(lock: Lock) {
         println!("held {}", guard.fence());
         tokio::time::sleep(Duration::from_millis(1)).await;
         drop(guard);
+    });
+}
+
+fn share(lock: Lock) {
+    tokio::spawn(async move {
+        while let Ok(guard) = lock.acquire().await {
+            println!("held {}", guard.fence());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(guard);
+        }
     });
 }
 

@@ -205,20 +205,20 @@ fn store_of_url(
     match url.split_once(':') {
         Some(("memory", "")) => Ok(of_world(Arc::new(World::new()))),
         Some(("memory", name)) => Ok(of_world(World::shared(name))),
-        Some(("file", _)) => of_file(url),
+        Some(("file", _)) => of_file(url, logger),
         _ => of_server(url, server, logger),
     }
 }
 
 #[cfg(feature = "embedded")]
-fn of_file(url: &str) -> Result<(Store, Clock), Error> {
+fn of_file(url: &str, logger: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
     let folder = embedded::folder_of_url(url)?;
-    let store = Store::Embedded(Arc::new(Embedded::new(folder)));
+    let store = Store::Embedded(Arc::new(Embedded::new(folder, logger.clone())));
     Ok((store, Clock::Boot))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn of_file(_: &str) -> Result<(Store, Clock), Error> {
+fn of_file(_: &str, _: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
     Err(lacks("embedded", "file://"))
 }
 

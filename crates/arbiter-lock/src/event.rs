@@ -120,6 +120,15 @@ pub enum Event<'a> {
         /// The store's last answer, or why there was none.
         cause: &'a (dyn std::error::Error + 'static),
     },
+    /// Some processes of an embedded store are noticed late, since this one may not use what they
+    /// have made in its folder. Reported once. Their waiters find a grant at their next poll, and
+    /// their deaths are noticed when their leases end.
+    NoticedLate {
+        /// The store.
+        store: &'a str,
+        /// Why, and what to do.
+        cause: &'a (dyn std::error::Error + 'static),
+    },
     /// The environment names no store, so it is the one of this user on this machine: nobody else
     /// is excluded.
     StoreNotNamed {
@@ -140,6 +149,7 @@ impl Event<'_> {
             | Self::EndNotRecorded { .. }
             | Self::Disconnected { .. }
             | Self::NotServed { .. }
+            | Self::NoticedLate { .. }
             | Self::StoreNotNamed { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
@@ -215,6 +225,10 @@ impl fmt::Display for Event<'_> {
                 Seconds(*since)
             ),
             Self::Reconnected { store } => write!(f, "connected to {store} again"),
+            Self::NoticedLate { store, cause } => write!(
+                f,
+                "some processes are noticed late: the store {store} {cause}"
+            ),
             Self::StoreNotNamed { store } => write!(
                 f,
                 "no store is named, so it is {store}: what runs as this user on this machine is \

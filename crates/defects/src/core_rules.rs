@@ -242,4 +242,11 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "self.renewal = self.renewal.filter(|_| again.is_zero());",
         caught_by: Core(&["a_failed_renewal_is_tried_again_and_ends_nothing_before_the_deadline"]),
     },
+    Defect {
+        name: "a waiter awaits the longest of the shared holds, not the first to expire",
+        file: HOLDS,
+        was: "self.rows.nth_to_expire(nth),",
+        put_back: "self.rows.last_to_lapse(1).pop().map(|hold| hold.end()),",
+        caught_by: Core(&["first_waiters_await_the_first_expiry"]),
+    },
 ];

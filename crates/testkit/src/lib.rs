@@ -24,7 +24,7 @@ pub use go::GoLock;
 pub use history::{Belief, History, Share, Summary, Violation};
 pub use names::unique_name;
 pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
-pub use puppet::Puppet;
+pub use puppet::{Puppet, User};
 pub use resp::Reply;
 pub use server::{Server, ServerBuilder};
 

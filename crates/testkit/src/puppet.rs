@@ -1,6 +1,8 @@
 //! A process on strings: told by lines on its stdin, telling by lines on its stdout.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -8,7 +10,26 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::eventually;
+use crate::{Folder, eventually};
+
+/// Whom a process runs as.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    /// Its user id; that of the test, unless [`User::is_free`].
+    pub uid: u32,
+    /// Its group id; that of the test, unless [`User::is_free`].
+    pub gid: u32,
+    /// Its umask.
+    pub umask: u32,
+}
+
+impl User {
+    /// Whether the test may choose users: it runs as root.
+    #[must_use]
+    pub fn is_free() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+}
 
 /// A process that a test tells what to do; killed with its value.
 #[derive(Debug)]
@@ -33,14 +54,43 @@ impl Puppet {
     /// If it cannot be started.
     #[must_use]
     pub fn example_in(env: &[(&str, String)], name: &str, args: &[&str]) -> Self {
-        let program = examples().join(name);
-        let mut child = Command::new(&program)
-            .args(args)
-            .envs(env.iter().map(|(name, value)| (name, value)))
+        let mut command = Command::new(examples().join(name));
+        command.args(args);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        Self::start(command)
+    }
+
+    /// The same, as that user. Its program is copied into the folder, where every user finds it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn example_as(user: User, folder: &Folder, name: &str, args: &[&str]) -> Self {
+        let program = folder.path().join(name);
+        if !program.exists() {
+            // By another process: while a descriptor that writes it is open in a child that another
+            // test forks off just now, it cannot be started.
+            let mut copy = Command::new("cp");
+            let copied = copy.arg(examples().join(name)).arg(&program).status();
+            assert!(copied.expect("cp").success(), "{}", program.display());
+            let for_all = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&program, for_all).expect("it is ours");
+        }
+        let mut command = Command::new("/bin/sh");
+        let script = format!("umask {:03o}; exec \"$0\" \"$@\"", user.umask);
+        command.args(["-c", &script]).arg(program).args(args);
+        if User::is_free() {
+            command.uid(user.uid).gid(user.gid);
+        }
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
+            .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let stdout = child.stdout.take().expect("its stdout is a pipe");
         let (sender, lines) = channel();
         std::thread::spawn(move || {

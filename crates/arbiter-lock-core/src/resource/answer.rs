@@ -68,6 +68,10 @@ pub enum Acquired {
         place: u64,
         /// Who holds; nobody where only the bound of one call was reached.
         holder: Option<HolderView>,
+        /// In how many milliseconds the hold expires after which it polls: the first to expire
+        /// for the first [`EXPIRY_WATCHERS`](super::EXPIRY_WATCHERS) waiters, the second for the
+        /// next waiter, and so on. None if there are fewer holds, or if that hold has no end.
+        awaited_expiry_ms: Option<u64>,
     },
     /// The request has been ended; this acquire came late.
     Ended,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::answer::HolderView;
 use super::rows::{Hold, Rows, Sharing};
-use super::{Mode, Moment, Request, Resource};
+use super::{EXPIRY_WATCHERS, Mode, Moment, PLACES, Request, Resource};
 
 /// What stands as owner while shared holders hold: no request id.
 pub const SHARED_OWNER: &str = "shared";
@@ -175,6 +175,19 @@ impl<R: Rows> Resource<R> {
             Some(exclusive) => *exclusive = hold,
             None => self.rows.put_shared(hold),
         }
+    }
+
+    /// In how many milliseconds the hold expires after which the waiter at that place polls: an
+    /// expiry announces nothing. Each waiter ahead takes the place of one that has expired, so
+    /// each expiry has a few waiters that poll, however many wait.
+    pub(super) fn awaited_expiry_ms(&self, now: Moment, place: u64) -> Option<u64> {
+        let nth = place.saturating_sub(EXPIRY_WATCHERS - 1).max(1);
+        let end = match (&self.root().exclusive, &self.root().sharing) {
+            (Some(hold), _) => hold.last_milli.filter(|_| nth == 1),
+            (None, Some(_)) if place <= PLACES => self.rows.nth_to_expire(nth),
+            _ => None,
+        };
+        end.map(|end| end.saturating_sub(now.as_millis()))
     }
 
     pub(super) fn holder(&self, now: Moment) -> Option<HolderView> {

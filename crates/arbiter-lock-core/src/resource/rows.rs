@@ -27,6 +27,8 @@ pub trait Rows {
     fn lapsed(&self, milli: u64) -> Vec<Hold>;
     /// The shared holds whose lives end last, the very last first; ties by owner.
     fn last_to_lapse(&self, at_most: usize) -> Vec<Hold>;
+    /// The last millisecond of the life of the n-th shared hold to expire, from 1.
+    fn nth_to_expire(&self, n: u64) -> Option<u64>;
     /// Keeps a shared hold, in place of the one of its owner.
     fn put_shared(&mut self, hold: Hold);
     /// Removes the shared hold of that owner, if there is one.

@@ -78,11 +78,15 @@ impl<R: Rows> Resource<R> {
     fn acquired(&self, now: Moment, ticket: u64, handed: Handed) -> Answer<Acquired> {
         let reply = match handed.mine {
             Some((fence, life_ms)) => Acquired::Granted { fence, life_ms },
-            None => Acquired::Queued {
-                ticket,
-                place: self.place(ticket),
-                holder: self.holder(now),
-            },
+            None => {
+                let place = self.place(ticket);
+                Acquired::Queued {
+                    ticket,
+                    place,
+                    holder: self.holder(now),
+                    awaited_expiry_ms: self.awaited_expiry_ms(now, place),
+                }
+            }
         };
         Answer {
             reply,

@@ -58,6 +58,11 @@ impl Rows for Table {
         last.filter_map(|(_, owner)| self.shared(owner)).collect()
     }
 
+    fn nth_to_expire(&self, n: u64) -> Option<u64> {
+        let skipped = usize::try_from(n.checked_sub(1)?).ok()?;
+        self.lives.iter().nth(skipped).map(|(end, _)| *end)
+    }
+
     fn put_shared(&mut self, hold: Hold) {
         self.remove_shared(&hold.owner);
         self.lives.insert((hold.end(), hold.owner.clone()));

@@ -411,3 +411,68 @@ fn a_step_is_repeated_only_where_its_bound_has_ended_it() {
     let look = world.acquire(&reader("late"), None);
     assert!(!look.again && look.granted.len() == 2);
 }
+
+/// In how many milliseconds the waiter with that id polls for an expiry.
+fn awaits(world: &mut World, id: &str) -> Option<u64> {
+    match world.acquire(&request(id, 30_000), None).reply {
+        Acquired::Queued {
+            awaited_expiry_ms, ..
+        } => awaited_expiry_ms,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn first_waiters_await_the_first_expiry() {
+    let mut world = World::new();
+    for (id, lease_ms) in [("long", 9_000), ("short", 1_300), ("middle", 5_000)] {
+        let reader = Request {
+            lease_ms,
+            ..reader(id)
+        };
+        world.hold(&reader);
+    }
+    let expected = [1_300, 1_300, 1_300, 1_300, 5_000, 9_000].map(Some);
+    for (n, expiry) in expected.into_iter().chain([None, None]).enumerate() {
+        assert_eq!(awaits(&mut world, &format!("w{n}")), expiry, "place {n}");
+    }
+    // To the end of its last millisecond.
+    world.pass(1_300_000);
+    assert_eq!(awaits(&mut world, "w0"), Some(0));
+    world.pass(1_000);
+    let left = [3_699, 3_699, 3_699, 3_699, 7_699].map(Some);
+    for (n, expiry) in left.into_iter().chain([None, None]).enumerate() {
+        assert_eq!(awaits(&mut world, &format!("w{n}")), expiry, "place {n}");
+    }
+}
+
+#[test]
+fn a_renewal_moves_the_awaited_expiry() {
+    let mut world = World::new();
+    let fence = world.hold(&permits("a", 1, 2));
+    let short = Request {
+        lease_ms: 2_000,
+        ..permits("b", 1, 2)
+    };
+    let of_short = world.hold(&short);
+    assert_eq!(awaits(&mut world, "w"), Some(2_000));
+    world.pass(SECOND);
+    world.resource.renew(world.now(), "b", of_short, 40_000);
+    assert_eq!(awaits(&mut world, "w"), Some(29_000), "that of the other");
+    world.end("a", false);
+    assert_eq!(awaits(&mut world, "w"), Some(40_000));
+    let renewed = world.resource.renew(world.now(), "a", fence, 40_000);
+    assert!(matches!(renewed, Renewed::NotYours { .. }));
+}
+
+#[test]
+fn behind_one_holder_four_await_its_expiry() {
+    let mut world = World::new();
+    world.hold(&request("h", 30_000));
+    let awaited = (0..6).map(|n| awaits(&mut world, &format!("w{n}")));
+    let awaited: Vec<_> = awaited.collect();
+    let expected = [Some(30_000); 4].into_iter().chain([None; 2]);
+    assert_eq!(awaited, expected.collect::<Vec<_>>());
+    world.resource.seized(world.now(), "external", None);
+    assert_eq!(awaits(&mut world, "w0"), None, "it has no end");
+}

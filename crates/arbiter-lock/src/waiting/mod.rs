@@ -273,11 +273,13 @@ impl Waiting {
                 ticket,
                 place,
                 holder,
+                awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
                 self.age.saw(sent, said.at, self.attempt.clock.now());
                 let first_life = self.attempt.options.first_life();
-                let pause = until_next_look(first_life, place, holder.as_ref(), chance::draw());
+                let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
+                let pause = until_next_look(first_life, place, behind, expiry, chance::draw());
                 self.stands_behind(holder, place, said.at, was_silent);
                 Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
             }

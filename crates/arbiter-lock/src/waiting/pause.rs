@@ -2,35 +2,40 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::{HolderView, LOOK_INTERVAL_MS};
+use arbiter_lock_core::{EXPIRY_WATCHERS, HolderView, LOOK_INTERVAL_MS};
 
 /// How often the head of the queue looks while the holder is foreign: a foreign release
 /// announces nothing.
 const FOREIGN_LOOK: Duration = Duration::from_millis(50);
 
-/// The time until the next look of one at that place, with a first life of `first_life`; `chance`
-/// is drawn from zero to one.
+/// The least time between two polls that follow expiries, of one waiter and of its neighbors:
+/// however many holds expire one shortly after another, only so many polls fit.
+const BETWEEN_EXPIRIES: Duration = Duration::from_millis(20);
+
+/// The time until the next look of one at that place, with a first life of `first_life`, that
+/// awaits an expiry in `expiry_ms`; `chance` is drawn from zero to one.
 pub(super) fn until_next_look(
     first_life: Duration,
     place: u64,
     holder: Option<&HolderView>,
+    expiry_ms: Option<u64>,
     chance: f64,
 ) -> Duration {
     let mean = Duration::from_millis(LOOK_INTERVAL_MS).min(first_life / 2);
     let jittered = mean.mul_f64(0.9 + 0.2 * chance);
-    let (1, Some(holder)) = (place, holder) else {
-        return jittered;
-    };
+    let behind_head = place.clamp(1, EXPIRY_WATCHERS) - 1;
     // A life lasts to the end of its last millisecond.
-    let lapse = holder
-        .remaining_ms
-        .map_or(jittered, |ms| Duration::from_millis(ms.saturating_add(1)));
-    let foreign = if holder.fence.is_none() {
+    let turn = expiry_ms.map_or(jittered, |ms| {
+        let expired = Duration::from_millis(ms.saturating_add(1)).max(BETWEEN_EXPIRIES);
+        expired + BETWEEN_EXPIRIES * behind_head as u32
+    });
+    let is_foreign = holder.is_some_and(|holder| holder.fence.is_none());
+    let foreign = if is_foreign && place == 1 {
         FOREIGN_LOOK
     } else {
         jittered
     };
-    jittered.min(lapse).min(foreign)
+    jittered.min(turn).min(foreign)
 }
 
 #[cfg(test)]
@@ -43,43 +48,67 @@ mod tests {
 
     const LONG: Duration = ms(2_000);
 
-    fn holder(fence: Option<u64>, remaining_ms: Option<u64>) -> HolderView {
+    /// The time until the next look of a waiter behind a holder of ours.
+    fn pause(first_life: Duration, expiry_ms: Option<u64>, chance: f64) -> Duration {
+        until_next_look(first_life, 1, Some(&holder(Some(7))), expiry_ms, chance)
+    }
+
+    fn holder(fence: Option<u64>) -> HolderView {
         HolderView {
             owner: "o".into(),
             fence,
             since: None,
-            remaining_ms,
+            remaining_ms: Some(1),
             label: "".into(),
         }
     }
 
     #[test]
     fn a_look_comes_a_tenth_before_or_after_its_time() {
-        assert_eq!(until_next_look(LONG, 2, None, 0.0), ms(900));
-        assert_eq!(until_next_look(LONG, 2, None, 0.5), ms(1_000));
-        assert_eq!(until_next_look(LONG, 2, None, 1.0), ms(1_100));
+        assert_eq!(pause(LONG, None, 0.0), ms(900));
+        assert_eq!(pause(LONG, None, 0.5), ms(1_000));
+        assert_eq!(pause(LONG, None, 1.0), ms(1_100));
+        assert_eq!(until_next_look(LONG, 2, None, None, 0.5), ms(1_000));
     }
 
     #[test]
     fn one_with_a_short_first_life_looks_twice_in_it() {
-        assert_eq!(until_next_look(ms(300), 2, None, 0.5), ms(150));
+        assert_eq!(pause(ms(300), None, 0.5), ms(150));
     }
 
     #[test]
-    fn only_the_first_in_the_queue_looks_when_the_hold_lapses() {
-        let lapsing = holder(Some(7), Some(40));
-        assert_eq!(until_next_look(LONG, 1, Some(&lapsing), 0.5), ms(41));
-        assert_eq!(until_next_look(LONG, 2, Some(&lapsing), 0.5), ms(1_000));
-        let lasting = holder(Some(7), None);
-        assert_eq!(until_next_look(LONG, 1, Some(&lasting), 0.5), ms(1_000));
+    fn a_head_polls_when_the_hold_expires() {
+        assert_eq!(pause(LONG, Some(40), 0.5), ms(41));
+        assert_eq!(pause(LONG, Some(999), 0.5), ms(1_000));
+        assert_eq!(pause(LONG, Some(u64::MAX), 0.5), ms(1_000));
+    }
+
+    #[test]
+    fn polls_that_follow_expiries_are_twenty_ms_apart() {
+        for expiry_ms in [0, 1, 19] {
+            assert_eq!(pause(LONG, Some(expiry_ms), 0.5), BETWEEN_EXPIRIES);
+        }
+        // But not less often than its first life demands.
+        assert_eq!(pause(ms(20), Some(3), 0.5), ms(10));
     }
 
     #[test]
     fn the_first_in_the_queue_looks_often_behind_one_that_announces_no_release() {
-        let foreign = holder(None, Some(30_000));
-        assert_eq!(until_next_look(LONG, 1, Some(&foreign), 0.5), FOREIGN_LOOK);
-        assert_eq!(until_next_look(LONG, 2, Some(&foreign), 0.5), ms(1_000));
-        let lapsing = holder(None, Some(10));
-        assert_eq!(until_next_look(LONG, 1, Some(&lapsing), 0.5), ms(11));
+        let foreign = holder(None);
+        let pause = |place, expiry_ms| until_next_look(LONG, place, Some(&foreign), expiry_ms, 0.5);
+        assert_eq!(pause(1, Some(30_000)), FOREIGN_LOOK);
+        assert_eq!(pause(1, None), FOREIGN_LOOK);
+        assert_eq!(pause(1, Some(30)), ms(31));
+        assert_eq!(pause(2, None), ms(1_000));
+    }
+
+    #[test]
+    fn waiters_behind_the_head_poll_one_after_another() {
+        let holder = holder(Some(7));
+        let pauses = [1, 2, 3, 4, 5, 90].map(|place| {
+            let pause = until_next_look(LONG, place, Some(&holder), Some(40), 0.5);
+            pause.as_millis()
+        });
+        assert_eq!(pauses, [41, 61, 81, 101, 101, 101]);
     }
 }

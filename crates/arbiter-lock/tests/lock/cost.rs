@@ -185,3 +185,39 @@ async fn one_who_queues_costs_no_more_behind_a_thousand() {
     }
     assert_eq!(costs[0], costs[1]);
 }
+
+#[tokio::test]
+async fn many_expiries_in_a_row_cost_few_polls() {
+    const CROWD: u32 = 60;
+    let server = Server::start();
+    let (client, name) = (warm(&server).await, unique_name());
+    let mut dead = Vec::new();
+    for n in 0..CROWD {
+        let lease = Duration::from_millis(1_500 + 4 * u64::from(n));
+        let permits = client.semaphore(&name, CROWD).lease_time(lease);
+        dead.push(permits.watchdog(false).acquire().await.unwrap());
+    }
+    let before = counts(&server);
+    let _writer = client.rw_lock(&name).write().await.unwrap();
+    let calls = counts(&server)["evalsha"] - before["evalsha"];
+    // One per 20 ms of the 236 ms in which they expire, and the ordinary ones.
+    assert!(calls <= 25, "{calls} calls");
+}
+
+#[tokio::test]
+async fn behind_renewed_permits_waiters_poll_once_a_second() {
+    let server = Server::start();
+    let (client, name) = (warm(&server).await, unique_name());
+    let permits = client.semaphore(&name, 3);
+    let permits = permits.lease_time(Duration::from_secs(6));
+    let _held = [permits.acquire().await, permits.acquire().await];
+    let _last = permits.acquire().await;
+    let before = counts(&server);
+    let waiting = std::iter::repeat_with(|| permits.acquire()).take(6);
+    let waiting = futures_util::future::join_all(waiting);
+    let waited = tokio::time::timeout(Duration::from_secs(3), waiting).await;
+    assert!(waited.is_err(), "all are held");
+    let calls = counts(&server)["evalsha"] - before["evalsha"];
+    // Four polls each at most, with the first, the renewals and the ends.
+    assert!(calls <= 6 * 4 + 3 + 6, "{calls} calls");
+}

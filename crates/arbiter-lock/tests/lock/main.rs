@@ -18,6 +18,8 @@ mod failover;
 mod faults;
 mod fenced;
 mod go;
+#[cfg(feature = "embedded")]
+mod groups;
 mod liar;
 mod matrix;
 mod moods;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Guard, RefusedKind};
+use tokio::time::Instant;
 
 pub(super) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -37,6 +38,21 @@ pub(super) fn spawn(
 pub(super) async fn soon(waiter: tokio::task::JoinHandle<Guard>) -> Guard {
     let guard = tokio::time::timeout(ms(800), waiter).await;
     guard.expect("it was told at once").expect("a waiter")
+}
+
+/// When a hold expires that was just granted under that lease and is not renewed.
+pub(super) fn expiry(lease: Duration) -> Instant {
+    Instant::now() + lease
+}
+
+/// The guard of a waiter that was granted soon after that expiry: long before an ordinary poll.
+pub(super) async fn soon_after(expiry: Instant, waiter: tokio::task::JoinHandle<Guard>) -> Guard {
+    let guard = tokio::time::timeout_at(expiry + ms(400), waiter).await;
+    let early = expiry.saturating_duration_since(Instant::now());
+    assert!(early < ms(100), "granted {early:?} before the expiry");
+    guard
+        .expect("granted soon after the expiry")
+        .expect("a waiter")
 }
 
 /// Whether it can be held alone within a second: whatever was left is undone by then.

@@ -33,6 +33,8 @@ macro_rules! conformance {
             a_session_that_waits_to_read_and_to_write_has_a_request_for_each,
             a_reader_that_waits_to_write_is_warned,
             those_who_look_see_the_readers,
+            the_last_reader_to_expire_frees_a_writer_at_once,
+            an_expired_writer_frees_readers_at_once,
         );
     };
     (semaphore: $store:expr) => {
@@ -49,6 +51,10 @@ macro_rules! conformance {
             the_permits_of_the_dead_come_back_exactly_once,
             the_permit_of_a_dead_one_comes_back_beside_those_that_are_renewed,
             those_who_look_see_limit_and_holders,
+            an_expired_permit_is_handed_on_at_once,
+            each_expired_permit_is_handed_on_at_once,
+            the_last_permit_needed_is_handed_on_at_once,
+            an_expired_permit_passes_a_waiter_that_left,
         );
     };
     (several: $store:expr) => {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arbiter_lock::{Client, Error, Event, LostReason, RefusedKind};
 
 use super::Store;
-use super::hands::{free, ms, queued, refusal, soon, spawn};
+use super::hands::{expiry, free, ms, queued, refusal, soon, soon_after, spawn};
 
 pub async fn readers_overlap_and_writers_exclude(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
@@ -305,6 +305,37 @@ pub async fn a_reader_that_waits_to_write_is_warned(store: &Store) {
     assert_eq!(warnings.load(Ordering::SeqCst), 1);
     free(mine).await;
     free(theirs).await;
+}
+
+pub async fn the_last_reader_to_expire_frees_a_writer_at_once(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let released = a.rw_lock("l").read().await.expect("a read");
+    let dying = a.rw_lock("l").lease_time(ms(400)).watchdog(false);
+    let dead = dying.read().await.expect("a read");
+    let expires = expiry(ms(400));
+    let lock = b.rw_lock("l");
+    let writer = spawn(async move { lock.write().await });
+    queued(&a, "l", 1).await;
+    free(released).await;
+    free(soon_after(expires, writer).await).await;
+    assert!(!dead.is_held());
+}
+
+pub async fn an_expired_writer_frees_readers_at_once(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let dying = a.rw_lock("l").lease_time(ms(500)).watchdog(false);
+    let dead = dying.write().await.expect("a write");
+    let expires = expiry(ms(500));
+    let mut readers = Vec::new();
+    for n in 1..=3 {
+        let lock = b.rw_lock("l");
+        readers.push(spawn(async move { lock.read().await }));
+        queued(&a, "l", n).await;
+    }
+    for reader in readers {
+        free(soon_after(expires, reader).await).await;
+    }
+    assert!(!dead.is_held());
 }
 
 pub async fn those_who_look_see_the_readers(store: &Store) {

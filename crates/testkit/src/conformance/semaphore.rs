@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arbiter_lock::{Error, RefusedKind};
 
 use super::Store;
-use super::hands::{comes_free, free, ms, queued, refusal, soon, spawn};
+use super::hands::{comes_free, expiry, free, ms, queued, refusal, soon, soon_after, spawn};
 
 pub async fn permits_never_exceed_the_limit(store: &Store) {
     const LIMIT: u32 = 5;
@@ -227,6 +227,81 @@ pub async fn the_permit_of_a_dead_one_comes_back_beside_those_that_are_renewed(s
     assert_eq!((sharing.weight, sharing.count), (2, 2));
     free(living).await;
     free(next).await;
+}
+
+pub async fn an_expired_permit_is_handed_on_at_once(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let renewed = a.semaphore("s", 2).acquire().await.expect("a permit");
+    let dying = a.semaphore("s", 2).lease_time(ms(1_300)).watchdog(false);
+    let dying = dying.acquire().await.expect("a permit");
+    let expires = expiry(ms(1_300));
+    let semaphore = b.semaphore("s", 2);
+    let waiter = spawn(async move { semaphore.acquire().await });
+    let guard = soon_after(expires, waiter).await;
+    assert!(renewed.is_held() && !dying.is_held());
+    free(guard).await;
+    free(renewed).await;
+}
+
+pub async fn each_expired_permit_is_handed_on_at_once(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let renewed = a.semaphore("s", 7).acquire().await.expect("a permit");
+    let (mut expiries, mut dead) = (Vec::new(), Vec::new());
+    for n in 0..6 {
+        let lease = ms(1_400 + 40 * n);
+        let dying = a.semaphore("s", 7).lease_time(lease).watchdog(false);
+        dead.push(dying.acquire().await.expect("a permit"));
+        expiries.push(expiry(lease));
+    }
+    let mut waiters = Vec::new();
+    for n in 1..=6 {
+        let semaphore = b.semaphore("s", 7);
+        waiters.push(spawn(async move { semaphore.acquire().await }));
+        queued(&a, "s", n).await;
+    }
+    let mut guards = vec![renewed];
+    for (expires, waiter) in expiries.into_iter().zip(waiters) {
+        guards.push(soon_after(expires, waiter).await);
+    }
+    for guard in guards {
+        free(guard).await;
+    }
+}
+
+pub async fn the_last_permit_needed_is_handed_on_at_once(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let renewed = a.semaphore("s", 3).acquire().await.expect("a permit");
+    let mut last = None;
+    for lease in [ms(1_200), ms(1_350)] {
+        let dying = a.semaphore("s", 3).lease_time(lease).watchdog(false);
+        let dead = dying.acquire().await.expect("a permit");
+        last = Some((expiry(lease), dead));
+    }
+    let semaphore = b.semaphore("s", 3);
+    let waiter = spawn(async move { semaphore.acquire_many(2).await });
+    let (expires, dead) = last.expect("two");
+    free(soon_after(expires, waiter).await).await;
+    assert!(!dead.is_held());
+    free(renewed).await;
+}
+
+pub async fn an_expired_permit_passes_a_waiter_that_left(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    let renewed = a.semaphore("s", 2).acquire().await.expect("a permit");
+    let dying = a.semaphore("s", 2).lease_time(ms(500)).watchdog(false);
+    let dead = dying.acquire().await.expect("a permit");
+    let expires = expiry(ms(500));
+    let semaphore = b.semaphore("s", 2).wait_timeout(ms(200));
+    let leaves = tokio::spawn(async move { semaphore.acquire().await });
+    queued(&a, "s", 1).await;
+    let semaphore = b.semaphore("s", 2);
+    let waiter = spawn(async move { semaphore.acquire().await });
+    queued(&a, "s", 2).await;
+    let error = leaves.await.expect("a task").expect_err("all are held");
+    assert!(error.is_contended(), "{error}");
+    free(soon_after(expires, waiter).await).await;
+    assert!(!dead.is_held());
+    free(renewed).await;
 }
 
 pub async fn those_who_look_see_limit_and_holders(store: &Store) {

@@ -1,6 +1,7 @@
 //! Opens a folder: makes what is missing, and begins anew after a reboot.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,21 +9,27 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::database::Database;
+use super::denied::Denied;
 use super::gate::{self, Gate};
 use super::liveness::{self, Liveness, Process};
 use super::log::Log;
 use super::post::Post;
 use super::{Opened, folder};
+use crate::event::Logger;
 use crate::store::{Failure, FailureKind};
+
+/// For how long to try again what is denied: something that another user has just made gets its
+/// rights a moment later.
+const RIGHTS_LATE: Duration = Duration::from_millis(100);
 
 /// Opens the folder, waiting for the gate at most for `limit`.
 pub(super) fn open(
     folder: &Path,
     process: &Process,
+    logger: Arc<dyn Logger>,
     limit: Duration,
 ) -> Result<Arc<Opened>, Failure> {
-    folder::prepare(folder)?;
-    let gate = gate::open(folder)?;
+    let gate = prepare(folder)?;
     Log::of(folder).flush_if_grown();
     enter(&gate, folder, limit)?;
     // The gate opens again when this is dropped, at the end.
@@ -44,13 +51,29 @@ pub(super) fn open(
         post,
         listeners: Mutex::new(HashMap::new()),
         watched: Mutex::new(HashSet::new()),
+        denied: Denied::new(folder, logger),
     });
     opened.post.deliver_to(Arc::downgrade(&opened));
     drop(gate);
     Ok(opened)
 }
 
-fn enter(gate: &std::fs::File, folder: &Path, limit: Duration) -> Result<(), Failure> {
+fn prepare(folder: &Path) -> Result<File, Failure> {
+    let begun = Instant::now();
+    loop {
+        match folder::prepare(folder).and_then(|()| gate::open(folder)) {
+            Err(failure) if failure.kind == FailureKind::Denied => {
+                if RIGHTS_LATE < begun.elapsed() {
+                    return Err(failure);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
+
+fn enter(gate: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
     while flock(gate, FlockOperation::NonBlockingLockExclusive).is_err() {
         if limit < begun.elapsed() {

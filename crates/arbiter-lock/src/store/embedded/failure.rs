@@ -1,10 +1,13 @@
 //! What went wrong with the file, and what to do about it.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Error, ErrorCode};
+use rustix::fs::{Access, access};
 
+use super::rights::Rights;
 use crate::store::{Failure, FailureKind};
 
 /// A failure to get at a file. Nothing has been done.
@@ -21,6 +24,44 @@ pub(super) fn of_io(error: &std::io::Error, path: &Path) -> Failure {
         _ => (FailureKind::Other, ""),
     };
     Failure::before_sending(kind, format!("{path}: {error}{advice}"))
+}
+
+/// A failure to get at something in a folder that this process may use.
+pub(super) fn within(error: &std::io::Error, path: &Path, folder: &Path) -> Failure {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return of_io(error, path);
+    }
+    // What is missing is made in the folder above, so that decides.
+    let found = path.symlink_metadata();
+    let found = found.or_else(|_| path.parent().unwrap_or(folder).metadata());
+    let (Ok(found), Ok(rights)) = (found, Rights::of(folder)) else {
+        return of_io(error, path);
+    };
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    let what = format!(
+        "{}: {error}; it belongs to uid {owner} and has mode {mode:04o}",
+        path.display()
+    );
+    let advice = match rights.remedy(&found, folder) {
+        Some(remedy) => format!(
+            ": as that user or root, run `{remedy}`; an older arbiter may have made it under a \
+             narrow umask"
+        ),
+        None => ": name a folder of your own, or one that your group may write".to_owned(),
+    };
+    Failure::before_sending(FailureKind::Denied, what + &advice)
+}
+
+/// Fails if something there may not be read and written by this process.
+pub(super) fn if_narrow(paths: &[PathBuf], folder: &Path) -> Result<(), Failure> {
+    for path in paths {
+        if let Err(error) = access(path, Access::READ_OK | Access::WRITE_OK)
+            && error == rustix::io::Errno::ACCESS
+        {
+            return Err(within(&error.into(), path, folder));
+        }
+    }
+    Ok(())
 }
 
 /// A failure of the file itself. Whatever the step had written is undone.

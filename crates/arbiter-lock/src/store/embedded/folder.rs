@@ -1,15 +1,16 @@
 //! Where the embedded store lives.
 
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, Mode, OFlags, access, open};
 
 use super::failure;
+use super::rights::Rights;
 use crate::error::{Error, Invalid};
 use crate::store::{Failure, FailureKind};
 
@@ -77,27 +78,57 @@ pub(crate) fn default_url() -> Result<String, Error> {
 /// Makes the folder where there is none, for its user alone, and finds out whether it will do.
 /// What is made in it is for those whom the folder is for.
 pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
-    let mut mode = 0o700;
-    for folder in [folder.to_owned(), folder.join("live")] {
-        match DirBuilder::new().recursive(true).mode(mode).create(&folder) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                return Err(Failure::before_sending(
-                    FailureKind::Unsupported,
-                    format!("{} is not a folder", folder.display()),
-                ));
-            }
-            Err(e) => return Err(failure::of_io(&e, &folder)),
-            Ok(()) => {}
-        }
-        access(
-            &folder,
-            Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
-        )
-        .map_err(|e| failure::of_io(&e.into(), &folder))?;
-        let found = std::fs::metadata(&folder).map_err(|e| failure::of_io(&e, &folder))?;
-        mode = found.permissions().mode() & 0o777;
+    let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    let failed = |e: io::Error| failure::of_io(&e, folder);
+    make(folder).map_err(failed)?;
+    is_folder(folder)?;
+    access(folder, all).map_err(|e| failed(e.into()))?;
+    let live = folder.join("live");
+    let failed = |e: io::Error| failure::within(&e, &live, folder);
+    make(&live).map_err(failed)?;
+    is_folder(&live)?;
+    // One that another user has made is not ours to change: then what is found there decides.
+    if let Ok(file) = open(&live, OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+        Rights::of(folder).map_err(failed)?.give(&file.into());
     }
+    access(&live, all).map_err(|e| failed(e.into()))?;
     refuse_networks(folder)
+}
+
+/// Makes a folder and those above it, where there are none, for this user alone whatever the umask.
+fn make(folder: &Path) -> io::Result<()> {
+    let create = || DirBuilder::new().mode(0o700).create(folder);
+    let created = match (create(), folder.parent()) {
+        (Err(e), Some(parent)) if e.kind() == ErrorKind::NotFound => {
+            make(parent)?;
+            create()
+        }
+        (created, _) => created,
+    };
+    match created {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => restore(folder),
+    }
+}
+
+/// Undoes what an odd umask has taken from the user itself.
+fn restore(folder: &Path) -> io::Result<()> {
+    if folder.metadata()?.permissions().mode() & 0o700 == 0o700 {
+        return Ok(());
+    }
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+fn is_folder(path: &Path) -> Result<(), Failure> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(e) if e.kind() != ErrorKind::NotADirectory => Err(failure::of_io(&e, path)),
+        _ => Err(Failure::before_sending(
+            FailureKind::Unsupported,
+            format!("{} is not a folder", path.display()),
+        )),
+    }
 }
 
 /// Locks and shared memory do not hold between the machines of a network file system.

@@ -5,18 +5,21 @@
 //! timed nor dropped: the caller's can.
 
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock, fstat};
+use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use tokio::sync::oneshot;
 
 use super::database::{Database, NAMES_AT_ONCE};
 use super::failure;
 use super::log::Log;
+use super::rights::Rights;
 use super::turn::{self, Pace};
 use crate::clock::Clock;
 use crate::store::{Failure, FailureKind};
@@ -61,12 +64,20 @@ pub(super) fn path(folder: &Path) -> PathBuf {
 /// Opens the gate's file; each opening can lock it against all others.
 pub(super) fn open(folder: &Path) -> Result<File, Failure> {
     let path = path(folder);
-    File::options()
+    let failed = |e: io::Error| failure::within(&e, &path, folder);
+    let gate = File::options()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as _)
         .open(&path)
-        .map_err(|e| failure::of_io(&e, &path))
+        .map_err(failed)?;
+    // Nothing is ever written to it: another file that stands there is none of ours.
+    if gate.metadata().map_err(failed)?.len() == 0 {
+        Rights::of(folder).map_err(failed)?.give(&gate);
+    }
+    Ok(gate)
 }
 
 impl Gate {

@@ -5,12 +5,13 @@
 //! to know tries for the exclusive one.
 
 use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::failure;
+use super::{failure, rights};
 use crate::store::{Failure, FailureKind};
 
 /// One process's use of a folder, by an id of its own: process ids are used again.
@@ -29,6 +30,8 @@ pub(super) enum Life {
     Dead,
     /// It has left, or somebody has cleaned up behind it: its leases decide.
     Gone,
+    /// Its file cannot be opened, for that reason: its leases decide, until it can.
+    Unknown(ErrorKind),
 }
 
 impl Process {
@@ -72,8 +75,9 @@ pub(super) struct Liveness {
 impl Liveness {
     pub(super) fn begin(folder: &Path, process: &Process) -> Result<Self, Failure> {
         let own = file(folder, process);
-        let locked = File::create_new(&own).map_err(|e| failure::of_io(&e, &own))?;
-        flock(&locked, FlockOperation::LockShared).map_err(|e| failure::of_io(&e.into(), &own))?;
+        let failed = |e: io::Error| failure::within(&e, &own, folder);
+        let locked = rights::create_new(&own, folder).map_err(failed)?;
+        flock(&locked, FlockOperation::LockShared).map_err(|e| failed(e.into()))?;
         Ok(Self {
             folder: folder.to_owned(),
             own,
@@ -95,8 +99,10 @@ impl Liveness {
     }
 
     pub(super) fn of(&self, process: &Process) -> Life {
-        let Ok(file) = File::open(file(&self.folder, process)) else {
-            return Life::Gone;
+        let file = match File::open(file(&self.folder, process)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Life::Gone,
+            Err(e) => return Life::Unknown(e.kind()),
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Life::Dead,
@@ -144,6 +150,11 @@ pub(super) fn tie_socket(file: &Path) -> PathBuf {
     file.with_extension("tie")
 }
 
+fn is_liveness_file(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(Process::of_file).is_some()
+}
+
 fn clean_up(file: &Path) {
     // The liveness file last: while it is there, the rest is found again.
     for path in [wake_socket(file), tie_socket(file), file.to_owned()] {
@@ -159,18 +170,22 @@ pub(super) fn clean_up_all(folder: &Path) -> Result<(), Failure> {
         return Ok(());
     };
     let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    let lives = |path: &PathBuf| {
-        File::open(path)
-            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
-    };
-    if paths.iter().any(lives) {
-        return Err(Failure::before_sending(
-            FailureKind::Unsupported,
-            format!(
-                "{} is in use by a process with another file, boot id or clock: end it first",
-                folder.display()
-            ),
-        ));
+    for path in paths.iter().filter(|path| is_liveness_file(path)) {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            // It may be locked: nobody is to lose its life unseen.
+            Err(e) => return Err(failure::within(&e, path, folder)),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Failure::before_sending(
+                FailureKind::Unsupported,
+                format!(
+                    "{} is in use by a process with another file, boot id or clock: end it first",
+                    folder.display()
+                ),
+            ));
+        }
     }
     for path in paths {
         // What is not there any more needs no cleaning.

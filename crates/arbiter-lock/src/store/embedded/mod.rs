@@ -11,6 +11,7 @@
 mod before;
 mod birth;
 mod database;
+mod denied;
 mod failure;
 mod folder;
 mod gate;
@@ -18,6 +19,7 @@ mod liveness;
 mod log;
 mod post;
 mod records;
+mod rights;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -37,8 +39,10 @@ pub(crate) use folder::{default_url, folder_of_url};
 pub(super) use way::Way;
 
 use super::{Failure, Push, Registry};
+use crate::event::Logger;
+use denied::Denied;
 use gate::Gate;
-use liveness::{Liveness, Process};
+use liveness::{Life, Liveness, Process};
 use post::Post;
 
 /// A folder as a store.
@@ -46,6 +50,7 @@ pub(crate) struct Embedded {
     folder: PathBuf,
     /// This process's use of the folder; part of its channels.
     process: Process,
+    logger: Arc<dyn Logger>,
     opened: OnceLock<Arc<Opened>>,
     opening: Mutex<()>,
 }
@@ -59,13 +64,15 @@ struct Opened {
     listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
     /// The processes whose end somebody here waits for.
     watched: Mutex<HashSet<Process>>,
+    denied: Denied,
 }
 
 impl Embedded {
-    pub(crate) fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf, logger: Arc<dyn Logger>) -> Self {
         Self {
             folder,
             process: Process::random(),
+            logger,
             opened: OnceLock::new(),
             opening: Mutex::default(),
         }
@@ -98,7 +105,7 @@ impl Embedded {
         if let Some(opened) = self.opened.get() {
             return Ok(opened.clone());
         }
-        let opened = birth::open(&self.folder, &self.process, limit)?;
+        let opened = birth::open(&self.folder, &self.process, self.logger.clone(), limit)?;
         Ok(self.opened.get_or_init(|| opened).clone())
     }
 }
@@ -127,6 +134,16 @@ impl Opened {
             .collect()
     }
 
+    /// What is known of a process; what keeps this one from knowing is noted.
+    fn life_of(&self, process: &Process) -> Life {
+        let life = self.liveness.of(process);
+        if let Life::Unknown(why) = life {
+            let file = liveness::file(self.post.folder(), process);
+            self.denied.note(&file, &why.into());
+        }
+        life
+    }
+
     /// Whether anybody waits in this process.
     fn has_waiters(&self) -> bool {
         self.registries()
@@ -141,7 +158,7 @@ impl Opened {
                 .listeners()
                 .get(channel)
                 .is_some_and(|registry| 0 < registry.strong_count()),
-            Some(process) => self.post.is_bound(&process),
+            Some(process) => self.post.is_bound(&process, &self.denied),
             None => false,
         }
     }

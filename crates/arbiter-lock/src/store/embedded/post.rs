@@ -14,8 +14,9 @@ use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::denied::Denied;
 use super::liveness::{self, Process};
-use super::{Opened, failure};
+use super::{Opened, failure, rights};
 use crate::store::{Failure, Push};
 
 const LONGEST_MESSAGE: usize = 512;
@@ -39,16 +40,21 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn open(folder: &Path, process: &Process) -> Result<Self, Failure> {
-        let failed = |e: io::Error| failure::of_io(&e, folder);
+        let live = folder.join("live");
+        let failed = |e: io::Error| failure::within(&e, &live, folder);
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(failed)?;
         let own = liveness::file(folder, process);
         let entered = runtime.enter();
-        let wake = UnixDatagram::bind(liveness::wake_socket(&own)).map_err(failed)?;
-        let tie = UnixListener::bind(liveness::tie_socket(&own)).map_err(failed)?;
+        let (wake_path, tie_path) = (liveness::wake_socket(&own), liveness::tie_socket(&own));
+        let wake = UnixDatagram::bind(&wake_path).map_err(failed)?;
+        let tie = UnixListener::bind(&tie_path).map_err(failed)?;
         drop(entered);
+        for path in [wake_path, tie_path] {
+            rights::give_socket(&path, folder).map_err(failed)?;
+        }
         let sender = Socket::unbound().map_err(failed)?;
         sender.set_nonblocking(true).map_err(failed)?;
         let handle = runtime.handle().clone();
@@ -93,15 +99,29 @@ impl Post {
         self.runtime.spawn(task);
     }
 
-    /// Whether a process listens.
-    pub(super) fn is_bound(&self, process: &Process) -> bool {
-        let wake = liveness::wake_socket(&liveness::file(&self.folder, process));
-        self.probe.connect(wake).is_ok()
+    /// Whether a process listens. It counts as listening unless the system says that it does not:
+    /// one that cannot be asked finds its grant by a poll, and must not be skipped.
+    pub(super) fn is_bound(&self, process: &Process, denied: &Denied) -> bool {
+        let wake = self.wake_socket(process);
+        match self.probe.connect(&wake) {
+            Ok(()) => true,
+            Err(e) => match e.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => false,
+                _ => {
+                    denied.note(&wake, &e);
+                    true
+                }
+            },
+        }
+    }
+
+    fn wake_socket(&self, process: &Process) -> PathBuf {
+        liveness::wake_socket(&liveness::file(&self.folder, process))
     }
 
     /// Tells a process of a grant to one of its own, without waiting for anything.
     pub(super) fn send(&self, process: &Process, grant: &Grant) {
-        let wake = liveness::wake_socket(&liveness::file(&self.folder, process));
+        let wake = self.wake_socket(process);
         let Grant {
             request,
             channel,
@@ -201,6 +221,7 @@ async fn hold_on(stream: &mut UnixStream) {
 mod tests {
     use super::super::tests::{Scratch, folder};
     use super::*;
+    use crate::event::NoopLogger;
 
     fn post() -> (Scratch, Post) {
         let folder = folder();
@@ -218,7 +239,8 @@ mod tests {
         let (folder, post) = post();
         let others = [Process::random(), Process::random()];
         let wakes = others.each_ref().map(|other| wake_socket(&folder, other));
-        let listens = || others.each_ref().map(|other| post.is_bound(other));
+        let denied = Denied::new(folder.path(), Arc::new(NoopLogger));
+        let listens = || others.each_ref().map(|other| post.is_bound(other, &denied));
         for _ in 0..3 {
             assert_eq!(listens(), [false, false], "neither is there");
             let bound = wakes.each_ref().map(|wake| Socket::bind(wake).unwrap());

@@ -179,6 +179,13 @@ impl Rows for Records<'_> {
         self.holds(last, &[&self.name, &int(at_most as u64)])
     }
 
+    fn nth_to_expire(&self, n: u64) -> Option<u64> {
+        let sql = "SELECT until FROM shared WHERE name = ?1 ORDER BY until, owner
+                   LIMIT 1 OFFSET ?2";
+        let skipped = int(n.checked_sub(1)?);
+        self.one(sql, &[&self.name, &skipped], |row| unsigned(row, 0))
+    }
+
     fn put_shared(&mut self, hold: Hold) {
         self.change(
             "REPLACE INTO shared VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -28,13 +28,14 @@ impl Opened {
             if process == self.process || self.watched().contains(&process) {
                 continue;
             }
-            if self.liveness.of(&process) == Life::Dead {
+            if self.life_of(&process) == Life::Dead {
                 self.bury(&process).await?;
                 ended = true;
             } else if self.watched().insert(process.clone()) {
                 self.post.spawn(Watch::new(self, process).watch());
             }
         }
+        self.denied.report();
         Ok(ended)
     }
 
@@ -45,11 +46,12 @@ impl Opened {
     ) -> Result<bool, Failure> {
         let mut ended = false;
         for process in processes {
-            if process != self.process && self.liveness.of(&process) == Life::Dead {
+            if process != self.process && self.life_of(&process) == Life::Dead {
                 self.bury(&process).await?;
                 ended = true;
             }
         }
+        self.denied.report();
         Ok(ended)
     }
 
@@ -97,7 +99,7 @@ impl Watch {
         let mut doubts = 0;
         while let Some(opened) = self.opened.upgrade().filter(|opened| opened.has_waiters()) {
             match opened.liveness.of(&self.process) {
-                Life::Alive => {}
+                Life::Alive | Life::Unknown(_) => {}
                 Life::Gone => return,
                 Life::Dead => {
                     // The next look tries again what failed here.

@@ -327,7 +327,9 @@ impl Opened {
             };
             (said, before)
         };
-        self.gate.pass(limit, work, tell).await
+        let said = self.gate.pass(limit, work, tell).await;
+        self.denied.report();
+        said
     }
 
     /// Ends a request of a process that cannot do it any more.

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Broken, Downgraded, Ended, HolderView, Moment, Refusal, Renewed, Resized, Run,
-    SharerView, SharingView, Status, Tried, WaiterView, Written,
+    Acquired, Broken, Downgraded, EXPIRY_WATCHERS, Ended, HolderView, Moment, Refusal, Renewed,
+    Resized, Run, SharerView, SharingView, Status, Tried, WaiterView, Written,
 };
 use redis::Value;
 
@@ -26,11 +26,19 @@ pub(super) fn acquired(value: Value) -> Result<Said<Acquired>, Failure> {
         "queued" => {
             let (ticket, place) = (answer.number()?, answer.number()?);
             let again = answer.flag()?;
+            let holder = holder(&mut answer)?;
+            let awaited_expiry_ms = if answer.is_empty() {
+                let alone = holder.as_ref().filter(|_| place <= EXPIRY_WATCHERS);
+                alone.and_then(|holder| holder.remaining_ms)
+            } else {
+                answer.optional_number()?
+            };
             (
                 Acquired::Queued {
                     ticket,
                     place,
-                    holder: holder(&mut answer)?,
+                    holder,
+                    awaited_expiry_ms,
                 },
                 again,
             )

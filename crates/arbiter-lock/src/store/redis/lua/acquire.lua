@@ -4,8 +4,9 @@
 -- ARGV     'wait <kind>', 'wait <kind> <ticket>' or 'try <kind>', request id, lease in ms, channel,
 --          label
 -- Returns  'granted <now µs> <fence> <life ms>'
---          {'queued', now µs, ticket, place, again, owner, fence, since µs, life ms, label}, or the
---          same as a line
+--          {'queued', now µs, ticket, place, again, owner, fence, since µs, life ms, label, and if
+--          several share, in how many ms the hold expires after which to poll}, or the same as a
+--          line
 --          {'busy', now µs, waiting, again, owner, fence, since µs, life ms, label}
 --          {'refused', now µs, 'above' or 'differs', the limit in force or ''}
 --          {'ended', now µs}, {'foreign-data'}
@@ -109,7 +110,14 @@ local function step()
   again = again and 1 or 0
   if mode == 'wait' then
     local place = math.min(call('ZCOUNT', queue, 1, ticket), 101)
-    return {'queued', now_text, ticket, place, again, holder()}
+    local answer = {'queued', now_text, ticket, place, again, holder()}
+    if sharing then
+      -- The first to expire for the first four waiters, the second for the next, and so on.
+      local n = math.max(place - 4, 0)
+      local nth = call('ZRANGEBYSCORE', share, 0, '+inf', 'WITHSCORES', 'LIMIT', n, 1)[2]
+      answer[11] = nth and place <= 100 and tonumber(nth) - now_ms or ''
+    end
+    return answer
   end
   return {'busy', now_text, call('ZCOUNT', queue, 1, '+inf'), again, holder()}
 end

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, Limit, Mode, Request, Tried};
+use arbiter_lock_core::{Acquired, EXPIRY_WATCHERS, Limit, Mode, Request, Tried};
 use rand::RngExt;
 
 use super::rig::request;
@@ -95,6 +95,38 @@ impl Walk {
         match self.random.random_range(0..3) {
             0 => self.write_as(writer).await,
             _ => self.downgrade_of(writer).await,
+        }
+    }
+
+    /// A line behind readers whose leases differ: who awaits the expiry of which.
+    pub(super) async fn line_behind_readers(&mut self) {
+        self.clear();
+        let reader = Mode::Shared {
+            weight: NonZeroU32::MIN,
+            limit: Limit::Unlimited,
+        };
+        for _ in 0..self.random.random_range(2..5) {
+            let lease_ms = [500, 900, 2_000, 3_000][self.random.random_range(0..4)];
+            let reader = self.one_that_hears(reader);
+            let reader = Request { lease_ms, ..reader };
+            self.rig.acquire(&reader, None).await;
+            self.rig.advance(7_000);
+        }
+        for _ in 0..self.random.random_range(5..10) {
+            let writer = self.one_that_hears(Mode::Exclusive);
+            let (reply, ..) = self.rig.acquire(&writer, None).await;
+            if let Acquired::Queued {
+                place,
+                awaited_expiry_ms: expiry,
+                ..
+            } = reply
+            {
+                let later = EXPIRY_WATCHERS < place;
+                self.seen
+                    .count("expiry of a later hold awaited", later && expiry.is_some());
+                self.seen
+                    .count("no expiry awaited behind sharers", expiry.is_none());
+            }
         }
     }
 

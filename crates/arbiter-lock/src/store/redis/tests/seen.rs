@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Seen(pub(super) BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 58] = [
+const KINDS: [&str; 60] = [
     "granted at once",
     "granted by a look",
     "own grant found",
@@ -49,6 +49,8 @@ const KINDS: [&str; 58] = [
     "in past the limit of the dead",
     "follows the limit in force",
     "behind those who share",
+    "expiry of a later hold awaited",
+    "no expiry awaited behind sharers",
     "own shared hold found",
     "shared hold renewed",
     "shared hold stopping",

@@ -193,6 +193,7 @@ impl Walk {
             860..870 => self.permits().await,
             870..890 => self.writer().await,
             890..900 => self.orphans().await,
+            900..905 => self.line_behind_readers().await,
             _ => {
                 let before = sharers(&self.rig.inspect().await);
                 self.advance();

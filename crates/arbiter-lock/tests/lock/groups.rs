@@ -1,0 +1,282 @@
+//! Folders of the embedded store that several users share. Where the tests run as root, the users
+//! are others; else they are one user with several umasks.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use testkit::{Folder, Puppet, User};
+
+const LOCKERS: u32 = 4_200;
+const ALICE: u32 = 4_201;
+const BOB: u32 = 4_202;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn member(uid: u32, umask: u32) -> User {
+    let gid = LOCKERS;
+    User { uid, gid, umask }
+}
+
+const fn root(umask: u32) -> User {
+    let (uid, gid) = (0, 0);
+    User { uid, gid, umask }
+}
+
+fn set(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn store(folder: &Folder) -> PathBuf {
+    folder.path().join("store")
+}
+
+/// A folder with that mode, of that owner and of the group.
+fn shared(owner: u32, mode: u32) -> Folder {
+    let folder = Folder::new();
+    set(folder.path(), 0o755);
+    std::fs::create_dir(store(&folder)).unwrap();
+    if User::is_free() {
+        chown(store(&folder), Some(owner), Some(LOCKERS)).unwrap();
+    }
+    set(&store(&folder), mode);
+    folder
+}
+
+fn start(folder: &Folder, user: User) -> Puppet {
+    Puppet::example_as(user, folder, "puppet", &[&folder.url(), "l", "30000"])
+}
+
+fn ready(folder: &Folder, user: User) -> Puppet {
+    let puppet = start(folder, user);
+    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
+    puppet
+}
+
+fn holds(puppet: &mut Puppet) {
+    puppet.tell("hold");
+    let said = puppet.hear(ms(10_000)).unwrap_or_default();
+    assert!(said.starts_with("held "), "{said:?}");
+}
+
+fn ends(mut puppet: Puppet) {
+    puppet.tell("end");
+    assert!(puppet.wait());
+}
+
+/// All that lies in the store, with its mode, owner and group.
+fn contents(folder: &Folder) -> Vec<(PathBuf, u32, u32, u32)> {
+    let store = store(folder);
+    let of = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths
+    };
+    let paths = of(&store).into_iter().chain(of(&store.join("live")));
+    let found = |path: PathBuf| {
+        let found = path.symlink_metadata().unwrap();
+        let (mode, owner, group) = (found.mode() & 0o7777, found.uid(), found.gid());
+        (path, mode, owner, group)
+    };
+    paths.map(found).collect()
+}
+
+#[test]
+fn whatever_the_umask_all_is_made_for_the_folders_users() {
+    for (owner, mode, user) in [
+        (ALICE, 0o2770, member(BOB, 0o022)),
+        (ALICE, 0o2770, member(BOB, 0o077)),
+        (ALICE, 0o770, member(ALICE, 0o027)),
+        (ALICE, 0o770, root(0o077)),
+        (ALICE, 0o700, root(0o022)),
+        (ALICE, 0o1777, member(BOB, 0o077)),
+        (ALICE, 0o700, member(ALICE, 0o000)),
+        (ALICE, 0o2770, member(BOB, 0o777)),
+    ] {
+        let folder = shared(owner, mode);
+        let mut puppet = ready(&folder, user);
+        holds(&mut puppet);
+        let found = contents(&folder);
+        assert_eq!(found.len(), 8, "{found:?}");
+        for (path, of_path, of_owner, of_group) in found {
+            let expected = match (path.is_dir(), mode & 0o070) {
+                (true, 0) => mode & 0o777,
+                (true, _) => mode & 0o777 | 0o2000,
+                (false, _) => mode & 0o666,
+            };
+            assert_eq!(of_path, expected, "{path:?} in {mode:o} by {user:?}");
+            let group = store(&folder).metadata().unwrap().gid();
+            assert_eq!(of_group, group, "{path:?} in {mode:o} by {user:?}");
+            if User::is_free() && user.uid == 0 {
+                assert_eq!(of_owner, owner, "{path:?} is given to the folder's owner");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_member_may_follow_root_with_another_umask() {
+    for (first, second) in [
+        (root(0o022), member(ALICE, 0o022)),
+        (member(ALICE, 0o077), member(BOB, 0o007)),
+        (member(BOB, 0o007), root(0o077)),
+    ] {
+        let folder = shared(0, 0o2770);
+        let mut holder = ready(&folder, first);
+        holds(&mut holder);
+        let mut waiter = ready(&folder, second);
+        waiter.tell("hold");
+        assert_eq!(waiter.hear(ms(200)), None);
+        let begun = Instant::now();
+        ends(holder);
+        let said = waiter.hear(ms(10_000)).unwrap_or_default();
+        assert!(said.starts_with("held "), "{said:?}");
+        assert!(begun.elapsed() < ms(800), "{:?}", begun.elapsed());
+        ends(waiter);
+        holds(&mut ready(&folder, first));
+    }
+}
+
+#[test]
+fn root_leaves_a_users_own_folder_usable() {
+    let folder = shared(ALICE, 0o700);
+    ends(ready(&folder, root(0o022)));
+    let mut of_root = ready(&folder, root(0o077));
+    holds(&mut of_root);
+    let mut alice = ready(&folder, member(ALICE, 0o022));
+    alice.tell("hold");
+    assert_eq!(alice.hear(ms(200)), None);
+    // Its end is noticed by a user that may not look into what root has opened.
+    of_root.kill();
+    let said = alice.hear(ms(2_000)).unwrap_or_default();
+    assert!(said.starts_with("held "), "{said:?}");
+}
+
+/// How many of five turns the first has beside a crowd of the second, and all that they say.
+fn turns(folder: &Folder, users: [User; 2], narrow_first: bool) -> (usize, Vec<String>) {
+    let [mut first, mut second] = users.map(|user| ready(folder, user));
+    if narrow_first {
+        let live = std::fs::read_dir(store(folder).join("live")).unwrap();
+        for path in live.map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if name.ends_with(".wake") {
+                set(&path, 0o000);
+            }
+        }
+    }
+    second.tell("share 3");
+    assert!(second.hear(ms(10_000)).is_some());
+    first.tell("queue 5");
+    let mut said = Vec::new();
+    let mut count = 0;
+    while count < 5 {
+        let Some(line) = first.hear(ms(10_000)) else {
+            break;
+        };
+        count += usize::from(line.starts_with("held "));
+        said.push(line);
+    }
+    second.kill();
+    while let Some(line) = second.hear(ms(100)) {
+        said.push(line);
+    }
+    (count, said)
+}
+
+#[test]
+fn users_with_different_umasks_take_turns() {
+    for umasks in [[0o022, 0o007], [0o077, 0o022]] {
+        let folder = shared(0, 0o2770);
+        let users = [member(ALICE, umasks[0]), member(BOB, umasks[1])];
+        let (count, said) = turns(&folder, users, false);
+        assert_eq!(count, 5, "the first starves");
+        let late = said.iter().find(|line| line.starts_with("noticed late"));
+        assert_eq!(late, None);
+    }
+}
+
+#[test]
+fn a_waiter_that_cannot_be_asked_is_not_skipped() {
+    let folder = shared(0, 0o2770);
+    let users = [member(ALICE, 0o007), member(BOB, 0o007)];
+    let (count, said) = turns(&folder, users, true);
+    assert_eq!(count, 5, "it starves");
+    let late: Vec<_> = said
+        .iter()
+        .filter(|line| line.starts_with("noticed late"))
+        .collect();
+    assert!(
+        !late.is_empty() && late.len() <= 2,
+        "once for each: {late:?}"
+    );
+    assert!(late[0].contains(".wake"), "{late:?}");
+}
+
+#[test]
+fn what_an_older_version_made_too_narrow_is_repaired_or_named() {
+    let folder = shared(0, 0o2770);
+    // While one has them open, the log and its index are not removed.
+    let _open = ready(&folder, root(0o007));
+    for (name, narrow, right) in [
+        ("gate", 0o644, 0o664),
+        ("arbiter.db", 0o644, 0o664),
+        ("live", 0o750, 0o2770),
+        ("arbiter.db-wal", 0o644, 0o664),
+        ("arbiter.db-shm", 0o644, 0o664),
+    ] {
+        let path = store(&folder).join(name);
+        set(&path, narrow);
+        if User::is_free() {
+            let said = start(&folder, member(ALICE, 0o022)).hear(ms(10_000));
+            let said = said.unwrap_or_default();
+            let (mode, remedy) = (
+                format!("has mode {narrow:04o}"),
+                format!("chmod -R g+rwX {}", store(&folder).display()),
+            );
+            let place = path.to_str().unwrap();
+            for part in [place, "uid 0", &mode, "umask", &remedy] {
+                assert!(said.contains(part), "{said:?} lacks {part:?}");
+            }
+        }
+        ends(ready(&folder, root(0o022)));
+        let found = path.metadata().unwrap().mode() & 0o7777;
+        assert_eq!(found, right, "{name}");
+        ends(ready(&folder, member(ALICE, 0o022)));
+    }
+}
+
+#[test]
+fn a_process_that_cannot_be_seen_keeps_its_files() {
+    let folder = shared(ALICE, 0o2770);
+    let mut holder = ready(&folder, member(ALICE, 0o007));
+    holds(&mut holder);
+    let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
+    let mut paths = live.map(|entry| entry.unwrap().path());
+    let file = paths.find(|path| path.extension().is_none()).unwrap();
+    set(&file, 0o000);
+    let database = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
+    let another = "UPDATE clock SET boot = 'another'";
+    database.execute(another, []).unwrap();
+    let said = start(&folder, member(BOB, 0o007)).hear(ms(10_000));
+    let said = said.unwrap_or_default();
+    assert!(said.contains(file.to_str().unwrap()), "{said:?}");
+    assert!(said.contains("has mode 0000"), "{said:?}");
+    assert!(file.exists(), "it may be locked by one that lives");
+}
+
+#[test]
+fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
+    let folder = shared(0, 0o1770);
+    let mut dead = ready(&folder, member(ALICE, 0o077));
+    holds(&mut dead);
+    dead.kill();
+    let mut next = ready(&folder, member(BOB, 0o077));
+    holds(&mut next);
+    ends(next);
+    let _last = ready(&folder, member(BOB, 0o077));
+    let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
+    assert_eq!(live.count(), 3, "one process lives: a file and two sockets");
+}
