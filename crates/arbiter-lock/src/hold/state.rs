@@ -74,7 +74,8 @@ impl HoldState {
     ) -> Self {
         let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
         let renew_after = claim_due.or(options.renew_after());
-        let lease = Lease::new(belief.base, belief.life, options.margin(), renew_after);
+        let life = belief.life.min(options.lease);
+        let lease = Lease::new(belief.base, life, options.margin(life), renew_after);
         let latest_end = options
             .max_hold
             .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
@@ -224,14 +225,17 @@ impl HoldState {
         self.life().end_of_belief()
     }
 
-    /// A renewal that was sent at `sent` set a life of `life`.
+    /// A renewal that was sent at `sent` set a life of `life`. No more than the lease is believed,
+    /// even where the store's clock was set back: it may be set forward again.
     pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
         if self.over().is_some() {
             return; // lost is final
         }
         let renew_after = self.options.renew_after();
         let mut state = self.life();
+        let life = life.min(self.options.lease);
         state.unanswered = false;
+        state.lease.set_margin(self.options.margin(life));
         state.lease.confirm(sent, life, renew_after);
     }
 
