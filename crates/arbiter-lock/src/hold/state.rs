@@ -225,6 +225,13 @@ impl HoldState {
         self.life().end_of_belief()
     }
 
+    /// A renewal is sent at `sent`.
+    pub(crate) fn ask(&self, sent: Duration) {
+        let mut life = self.life();
+        life.unanswered |= life.lease.is_unanswered();
+        life.lease.ask(sent);
+    }
+
     /// A renewal that was sent at `sent` set a life of `life`. No more than the lease is believed,
     /// even where the store's clock was set back: it may be set forward again.
     pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
@@ -239,11 +246,13 @@ impl HoldState {
         state.lease.confirm(sent, life, renew_after);
     }
 
-    /// A renewal has no known outcome; it is due again at `again`.
-    pub(crate) fn postpone(&self, again: Duration) {
+    /// A renewal sent at `sent` has no known outcome; if it was the newest, it is due again at
+    /// `again`. Returns whether nothing sent since is confirmed.
+    pub(crate) fn fail(&self, sent: Duration, again: Duration) -> bool {
         let mut life = self.life();
-        life.unanswered = true;
-        life.lease.postpone(again);
+        let counts = life.lease.fail(sent, again);
+        life.unanswered |= counts;
+        counts
     }
 }
 
