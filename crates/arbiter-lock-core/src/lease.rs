@@ -3,8 +3,17 @@
 //! Times are counted on the holder's own clock, as the time since some fixed moment of it.
 //! A deadline counts from when the last confirmed request was *sent*: whatever the network
 //! did to the reply, the store ends the hold no earlier.
+//!
+//! The store counts on its own clock, which may run up to a fiftieth faster. The margin covers
+//! that over one life.
 
 use std::time::Duration;
+
+/// A store may end a life within its last millisecond, and counts in whole ones.
+const ROUNDING: Duration = Duration::from_millis(1);
+
+/// The least time between a renewal and its repetition.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(10);
 
 /// When to renew a hold, and when it may no longer be believed.
 ///
@@ -25,6 +34,10 @@ pub struct Lease {
     deadline: Duration,
     margin: Duration,
     renewal: Option<Duration>,
+    /// When the newest renewal was sent, while it has no answer.
+    asked: Option<Duration>,
+    /// When the newest confirmed request was sent.
+    confirmed: Duration,
 }
 
 /// What a [`Lease`] asks for.
@@ -56,13 +69,22 @@ impl Lease {
             deadline: sent.saturating_add(life),
             margin,
             renewal: renew_after.map(|d| sent.saturating_add(d)),
+            asked: None,
+            confirmed: sent,
         }
     }
 
-    /// The default margin: a fiftieth of the lease, from 2 ms to 500 ms.
+    /// Returns the default margin of a life: a fiftieth of it and a millisecond, at least 2 ms.
+    ///
+    /// A store whose clock runs a fiftieth faster ends the life no earlier.
     #[must_use]
-    pub fn default_margin(lease: Duration) -> Duration {
-        (lease / 50).clamp(Duration::from_millis(2), Duration::from_millis(500))
+    pub fn default_margin(life: Duration) -> Duration {
+        (life / 50 + ROUNDING).max(ROUNDING * 2)
+    }
+
+    /// Gives the hold up that long before its deadline from now on.
+    pub fn set_margin(&mut self, margin: Duration) {
+        self.margin = margin;
     }
 
     /// When the store ends the hold, at the earliest.
@@ -98,11 +120,39 @@ impl Lease {
         }
     }
 
+    /// Notes that a renewal is sent at `sent`: without an answer the next is due after a third of
+    /// what is left.
+    pub fn ask(&mut self, sent: Duration) {
+        let patience = self.end().saturating_sub(sent) / 3;
+        self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE)));
+        self.asked = Some(sent);
+    }
+
+    /// Whether the newest renewal has no answer yet.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// A renewal that was sent at `sent` set a life of `life`; the next is due `renew_after`
-    /// that sending, or never. A deadline never moves back.
+    /// that sending, or never. A deadline never moves back, and an answer to an older renewal
+    /// than the newest says nothing about when the next is due.
     pub fn confirm(&mut self, sent: Duration, life: Duration, renew_after: Option<Duration>) {
         self.deadline = self.deadline.max(sent.saturating_add(life));
-        self.renewal = renew_after.map(|d| sent.saturating_add(d));
+        if self.confirmed.max(self.asked.unwrap_or_default()) <= sent {
+            self.renewal = renew_after.map(|d| sent.saturating_add(d));
+            self.asked = None;
+        }
+        self.confirmed = self.confirmed.max(sent);
+    }
+
+    /// Notes that a renewal sent at `sent` has no known outcome: if it was the newest, the next
+    /// is due at `again`. Returns whether nothing sent since is confirmed.
+    pub fn fail(&mut self, sent: Duration, again: Duration) -> bool {
+        if self.asked == Some(sent) {
+            self.postpone(again);
+        }
+        self.confirmed <= sent
     }
 
     /// A renewal was tried and its outcome is unknown: the next is due at `again`.

@@ -67,6 +67,15 @@ pub enum Event<'a> {
         /// Why.
         cause: &'a (dyn std::error::Error + 'static),
     },
+    /// Renewals are sent late, by more than a third of the time that was left: this client has more
+    /// holds than it can renew in time over this link to this store. Reported at most once every
+    /// 30 s.
+    RenewalsLate {
+        /// How many holds the client has.
+        holds: usize,
+        /// How long the latest of the renewals had been due.
+        behind: Duration,
+    },
     /// A hold was lost: told once, by whoever finds out first.
     Lost {
         /// The resource.
@@ -146,6 +155,7 @@ impl Event<'_> {
             Self::Waiting(_) | Self::Reconnected { .. } => Level::Info,
             Self::WaitsForOwnClient { .. }
             | Self::RenewalFailed { .. }
+            | Self::RenewalsLate { .. }
             | Self::EndNotRecorded { .. }
             | Self::Disconnected { .. }
             | Self::NotServed { .. }
@@ -186,6 +196,11 @@ impl fmt::Display for Event<'_> {
                 f,
                 "a renewal of '{}' with fence {fence} has no known outcome and is tried again: the store {cause}",
                 name.escape_debug()
+            ),
+            Self::RenewalsLate { holds, behind } => write!(
+                f,
+                "renewals are sent late, by up to {behind:?}: the {holds} holds of this client need a \
+                 longer lease, a shorter way to the store, or more than one client"
             ),
             Self::Lost {
                 name,

@@ -52,9 +52,9 @@ impl Options {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn margin(&self) -> Duration {
-        self.margin
-            .unwrap_or_else(|| Lease::default_margin(self.lease))
+    /// How long before its deadline a hold with a life of `life` is given up.
+    pub(crate) fn margin(&self, life: Duration) -> Duration {
+        self.margin.unwrap_or_else(|| Lease::default_margin(life))
     }
 
     /// How long after a renewal was sent the next one is due; never, without the watchdog.
@@ -70,7 +70,7 @@ impl Options {
 
     /// Whether the margin leaves so little of a first life that the claim has to come first.
     pub(crate) fn claims_first(&self) -> bool {
-        self.first_life() < self.margin() * 2
+        self.first_life() < self.margin(self.first_life()) * 2
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

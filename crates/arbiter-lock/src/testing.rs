@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arbiter_lock_core::Name;
 
@@ -68,6 +69,22 @@ impl Testing {
     pub fn calm(&self) {
         if let Some(world) = self.inner.store.world() {
             world.set_weather(None);
+        }
+    }
+
+    /// From now on the store's clock gains that many microseconds in a second on its clients'; a
+    /// slow one gains fewer than none.
+    pub fn drift(&self, gains_us: i32) {
+        if let Some(world) = self.inner.store.world() {
+            world.drift(gains_us.into());
+        }
+    }
+
+    /// Between the store and this runtime of the client nothing arrives for that long, and then
+    /// everything does, on a network that [`Testing::disturb`] has made.
+    pub fn stall(&self, time: Duration) {
+        if let Some(world) = self.inner.store.world() {
+            world.stall(self.inner.link().channel(), time);
         }
     }
 

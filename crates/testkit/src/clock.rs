@@ -43,8 +43,7 @@ impl WallClock {
             cell: cell.expect("a file for the clock"),
             path,
         };
-        clock.write(0, 0);
-        clock.set_step(0);
+        clock.cell.set_len(80).expect("the clock's file");
         clock
     }
 
@@ -85,6 +84,26 @@ impl WallClock {
         self.write(0, micros);
     }
 
+    /// Gains that many microseconds in each second of real time from now on, on top of what it is
+    /// ahead; fewer than none for a slow clock. What it has gained so far stays.
+    ///
+    /// # Panics
+    /// If its file cannot be used.
+    pub fn drift(&self, per_second: i64) {
+        let real = SystemTime::now().duration_since(UNIX_EPOCH);
+        let real = real.expect("a clock after 1970").as_micros();
+        let real = i64::try_from(real).expect("a clock of this age");
+        let active = self.read(3);
+        let [since, gained, rate] = [0, 1, 2].map(|n| self.read(4 + 3 * active + n));
+        let gained = gained + (real - since) * rate / 1_000_000;
+        // A drift takes effect whole: the one that is in use is never written to.
+        let next = 1 - active;
+        for (n, value) in [real, gained, per_second].into_iter().enumerate() {
+            self.put(4 + 3 * next + n as i64, value);
+        }
+        self.put(3, next);
+    }
+
     /// As [`WallClock::run_ahead`], until the server shows it: Valkey takes the wall clock anew
     /// once in a cycle of its timer.
     ///
@@ -104,31 +123,32 @@ impl WallClock {
 
     /// Goes that much further, whether it stands still or runs.
     pub fn advance(&self, by: Duration) {
-        let mut value = [0; 8];
-        self.cell
-            .read_exact_at(&mut value, 8)
-            .expect("the clock's file");
         let micros = i64::try_from(by.as_micros()).expect("less than the clock can show");
-        let value = i64::from_ne_bytes(value) + micros;
-        self.cell
-            .write_all_at(&value.to_ne_bytes(), 8)
-            .expect("the clock's file");
+        self.put(1, self.read(1) + micros);
     }
 
     fn set_step(&self, micros: i64) {
-        self.cell
-            .write_all_at(&micros.to_ne_bytes(), 16)
-            .expect("the clock's file");
+        self.put(2, micros);
     }
 
     fn write(&self, mode: i64, value: i64) {
         // The value first: a clock that changes its mode shows no time it was never set to.
-        self.cell
-            .write_all_at(&value.to_ne_bytes(), 8)
-            .expect("the clock's file");
-        self.cell
-            .write_all_at(&mode.to_ne_bytes(), 0)
-            .expect("the clock's file");
+        self.put(1, value);
+        self.put(0, mode);
+    }
+
+    fn read(&self, number: i64) -> i64 {
+        let mut value = [0; 8];
+        let at = 8 * number.cast_unsigned();
+        let read = self.cell.read_exact_at(&mut value, at);
+        read.expect("the clock's file");
+        i64::from_ne_bytes(value)
+    }
+
+    fn put(&self, number: i64, value: i64) {
+        let at = 8 * number.cast_unsigned();
+        let written = self.cell.write_all_at(&value.to_ne_bytes(), at);
+        written.expect("the clock's file");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod frame;
 mod gate;
+mod lane;
 mod line;
 mod rule;
 mod traffic;
@@ -11,6 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
+use std::time::Duration;
 
 use crate::server::Server;
 use line::Line;
@@ -104,6 +106,12 @@ impl Proxy {
         if traffic == Traffic::Silent {
             self.lines().iter().for_each(|line| line.silence());
         }
+    }
+
+    /// Has everything that is sent take that long in either direction, as on a long link: in its
+    /// order, and any number under way at a time.
+    pub fn set_delay(&self, one_way: Duration) {
+        self.switch.set_delay(one_way);
     }
 
     /// Has published messages arrive, arrive late, or be lost.

@@ -35,6 +35,61 @@ fn a_failed_renewal_is_tried_again_and_ends_nothing_before_the_deadline() {
 }
 
 #[test]
+fn default_margin_covers_a_clock_two_percent_fast() {
+    for life_ms in [1, 100, 2_000, 30_000, 86_400_000, 31_536_000_000] {
+        let life = ms(life_ms);
+        let margin = Lease::default_margin(life);
+        let ends_after = |rate: f64| life.div_f64(rate) - ms(1).min(life.div_f64(rate));
+        assert!(life.saturating_sub(margin) <= ends_after(1.02), "{life:?}");
+        // The promise ends there: a faster clock ends a longer life sooner.
+        assert!(life_ms < 30_000 || ends_after(1.025) < life - margin);
+    }
+}
+
+#[test]
+fn an_unanswered_renewal_is_repeated_after_a_third() {
+    let mut lease = Lease::new(ms(0), ms(320), ms(20), Some(ms(100)));
+    lease.ask(ms(120));
+    assert!(lease.is_unanswered());
+    assert_eq!(lease.next(ms(179)), Next::Sleep { until: ms(180) });
+    lease.ask(ms(180));
+    assert_eq!(lease.renewal(), Some(ms(220)));
+    lease.ask(ms(290));
+    assert_eq!(lease.renewal(), Some(ms(300)), "it is not repeated at once");
+}
+
+#[test]
+fn late_answers_prolong_and_schedule_nothing() {
+    let mut lease = Lease::new(ms(0), ms(320), ms(20), Some(ms(100)));
+    lease.ask(ms(100));
+    lease.ask(ms(200));
+    let repeated = lease.renewal();
+    lease.confirm(ms(100), ms(320), Some(ms(100)));
+    assert_eq!((lease.end(), lease.renewal()), (ms(400), repeated));
+    assert!(lease.is_unanswered());
+    lease.confirm(ms(200), ms(320), Some(ms(100)));
+    assert_eq!((lease.end(), lease.renewal()), (ms(500), Some(ms(300))));
+    assert!(!lease.is_unanswered());
+    lease.confirm(ms(100), ms(320), Some(ms(100)));
+    assert_eq!((lease.end(), lease.renewal()), (ms(500), Some(ms(300))));
+}
+
+#[test]
+fn late_failures_postpone_nothing() {
+    let mut lease = Lease::new(ms(0), ms(320), ms(20), Some(ms(100)));
+    lease.ask(ms(100));
+    lease.ask(ms(200));
+    let repeated = lease.renewal();
+    assert!(lease.fail(ms(100), ms(110)), "nothing is confirmed since");
+    assert_eq!(lease.renewal(), repeated);
+    assert!(lease.fail(ms(200), ms(210)));
+    assert_eq!(lease.renewal(), Some(ms(210)));
+    lease.confirm(ms(250), ms(320), Some(ms(100)));
+    assert!(!lease.fail(ms(200), ms(260)), "a newer one is confirmed");
+    assert_eq!(lease.renewal(), Some(ms(350)));
+}
+
+#[test]
 fn one_that_is_renewed_no_more_lasts_until_its_deadline() {
     let mut lease = Lease::new(ms(0), ms(1_000), ms(20), Some(ms(300)));
     assert_eq!(lease.renewal(), Some(ms(300)));
@@ -53,9 +108,14 @@ fn absurd_durations_do_no_harm() {
         Duration::MAX,
         Some(Duration::MAX),
     );
+    lease.ask(Duration::MAX);
+    assert!(lease.fail(Duration::MAX, Duration::MAX));
     lease.confirm(Duration::MAX, Duration::MAX, None);
     assert_eq!(lease.next(Duration::ZERO), Next::Lost);
-    assert_eq!(Lease::default_margin(Duration::MAX), ms(500));
+    assert_eq!(
+        Lease::default_margin(Duration::MAX),
+        Duration::MAX / 50 + ms(1)
+    );
     assert_eq!(Lease::default_margin(Duration::ZERO), ms(2));
     let mut backoff = Backoff::new(Duration::ZERO, Duration::MAX);
     assert_eq!(

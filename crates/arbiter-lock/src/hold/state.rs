@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Loss};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
-use crate::store::{Failure, Renewal};
+use crate::store::{Failure, FailureKind, Renewal};
 
 /// What the guard, the keeper and all views of one hold share.
 pub(crate) struct HoldState {
@@ -75,7 +75,8 @@ impl HoldState {
     ) -> Self {
         let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
         let renew_after = claim_due.or(options.renew_after());
-        let lease = Lease::new(belief.base, belief.life, options.margin(), renew_after);
+        let life = belief.life.min(options.lease);
+        let lease = Lease::new(belief.base, life, options.margin(life), renew_after);
         let latest_end = options
             .max_hold
             .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
@@ -225,24 +226,42 @@ impl HoldState {
         self.life().end_of_belief()
     }
 
-    /// A renewal that was sent at `sent` set a life of `life`.
+    /// A renewal is sent at `sent`.
+    pub(crate) fn ask(&self, sent: Duration) {
+        let mut life = self.life();
+        if life.lease.is_unanswered() {
+            life.failed.get_or_insert_with(|| {
+                Failure::unknown(FailureKind::Silent, "no answer to a renewal")
+            });
+        }
+        life.lease.ask(sent);
+    }
+
+    /// A renewal that was sent at `sent` set a life of `life`. No more than the lease is believed,
+    /// even where the store's clock was set back: it may be set forward again.
     pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
         if self.over().is_some() {
             return; // lost is final
         }
         let renew_after = self.options.renew_after();
+        let life = life.min(self.options.lease);
         let mut state = self.life();
         state.failed = None;
+        state.lease.set_margin(self.options.margin(life));
         state.lease.confirm(sent, life, renew_after);
     }
 
-    /// A renewal has no known outcome; it is due again at `again`.
-    pub(crate) fn postpone(&self, again: Duration, failure: &Failure) {
+    /// A renewal sent at `sent` has no known outcome; if it was the newest, it is due again at
+    /// `again`. Returns whether nothing sent since is confirmed.
+    pub(crate) fn fail(&self, sent: Duration, again: Duration, failure: &Failure) -> bool {
         let mut life = self.life();
-        let earlier = life.failed.take();
-        let earlier = earlier.filter(|earlier| failure.says_less_than(earlier));
-        life.failed = Some(earlier.unwrap_or_else(|| failure.clone()));
-        life.lease.postpone(again);
+        let counts = life.lease.fail(sent, again);
+        if counts {
+            let earlier = life.failed.take();
+            let earlier = earlier.filter(|earlier| failure.says_less_than(earlier));
+            life.failed = Some(earlier.unwrap_or_else(|| failure.clone()));
+        }
+        counts
     }
 
     /// Returns what the loss for that reason is to the holder, with the store's last answer.
@@ -272,6 +291,7 @@ impl Life {
             return Some(LostReason::MaxHold);
         }
         let reason = match &self.failed {
+            None if self.lease.is_unanswered() => LostReason::Unreachable,
             None => LostReason::Expired,
             Some(failure) if failure.is_silence() => LostReason::Unreachable,
             Some(_) => LostReason::NotRenewed,

@@ -99,7 +99,7 @@ mod tests {
             tombstone: false,
             held: None,
         });
-        let order = shared.table().plan(Duration::ZERO, false).orders.pop();
+        let order = shared.table().plan(Duration::ZERO, 0).orders.pop();
         let begun = shared.clock.now();
         // The keeper finds nothing to do, and sleeps.
         for _ in 0..9 {

@@ -12,6 +12,17 @@ use crate::store::{Failure, Order};
 
 /// How many holds one call renews at the most.
 pub(super) const BATCH: usize = 64;
+/// How many calls that renew may be unanswered at a time.
+pub(super) const MOST_CALLS: usize = 32;
+/// With so many unanswered nothing is repeated: the link has no room to spare.
+const MOST_CALLS_TO_REPEAT: usize = MOST_CALLS / 2;
+/// How many renewals of one hold may be unanswered at a time.
+const MOST_UNANSWERED: usize = 4;
+/// The part of what is left of a life for which a renewal waits while others are under way, so
+/// that it shares a call with those that come due meanwhile.
+const GATHERING: u32 = 10;
+/// The part of what is left of a life after which a renewal is sent late.
+const LATE: u32 = 3;
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -19,7 +30,7 @@ pub(super) struct Table {
     by_owner: HashMap<Arc<str>, u64>,
     /// When to look at which hold.
     due: BTreeSet<(Duration, u64)>,
-    /// Whose renewal is due, by what is left of its life.
+    /// Whose renewal is due, by when it has to be sent.
     ready: BTreeSet<(Duration, u64)>,
     orders: Vec<Order>,
     /// Callers that wait for the keeper's connection, each with its limit.
@@ -40,14 +51,42 @@ pub(super) type Connect = (Duration, oneshot::Sender<Result<(), Failure>>);
 struct Entry {
     hold: Arc<HoldState>,
     due: Duration,
-    /// Its key among those whose renewal is due.
-    ready: Option<Duration>,
+    ready: Option<Ready>,
+    /// How many renewals of it have no answer yet.
+    unanswered: usize,
+}
+
+/// A renewal that is due and not sent.
+#[derive(Clone, Copy)]
+struct Ready {
+    /// Its key among those that are.
+    send_by: Duration,
+    since: Duration,
+    late_at: Duration,
+}
+
+impl Ready {
+    fn new(since: Duration, end: Duration) -> Self {
+        let left = end.saturating_sub(since);
+        Self {
+            send_by: since + left / GATHERING,
+            since,
+            late_at: since + left / LATE,
+        }
+    }
+}
+
+/// Holds to renew in one call.
+pub(super) struct Batch {
+    pub(super) holds: Vec<Arc<HoldState>>,
+    pub(super) sent: Duration,
 }
 
 /// What the task has to do now.
 pub(super) struct Plan {
-    /// Holds to renew in one call.
-    pub(super) batch: Vec<Arc<HoldState>>,
+    pub(super) batches: Vec<Batch>,
+    /// How late the latest of the batches' renewals is sent, where one is late.
+    pub(super) behind: Option<Duration>,
     /// Holds that were found lost.
     pub(super) lost: Vec<Arc<HoldState>>,
     pub(super) orders: Vec<Order>,
@@ -72,6 +111,7 @@ impl Table {
                 hold,
                 due,
                 ready: None,
+                unanswered: 0,
             },
         );
         due < self.planned
@@ -85,9 +125,14 @@ impl Table {
         };
         self.due.remove(&(entry.due, number));
         if let Some(ready) = entry.ready {
-            self.ready.remove(&(ready, number));
+            self.ready.remove(&(ready.send_by, number));
         }
         true
+    }
+
+    /// How many holds there are.
+    pub(super) fn len(&self) -> usize {
+        self.holds.len()
     }
 
     pub(super) fn contains(&self, owner: &str) -> bool {
@@ -136,8 +181,12 @@ impl Table {
         !std::mem::replace(&mut self.is_running, true)
     }
 
-    /// The task is gone; answers whether it leaves something to do.
+    /// The task is gone, and with it the renewals that it sent; answers whether it leaves something
+    /// to do.
     pub(super) fn stopped(&mut self) -> bool {
+        for entry in self.holds.values_mut() {
+            entry.unanswered = 0;
+        }
         self.is_running = false;
         self.planned = Duration::ZERO;
         self.has_holds() || self.has_orders()
@@ -147,23 +196,30 @@ impl Table {
         self.is_closed = true;
     }
 
-    /// What is to be done now. `can_renew`: no renewal is in flight.
-    pub(super) fn plan(&mut self, now: Duration, can_renew: bool) -> Plan {
-        let lost = self.sort_due(now);
-        let batch = if can_renew {
-            self.take_batch()
-        } else {
-            Vec::new()
+    /// What is to be done now, with so many calls unanswered that renew.
+    pub(super) fn plan(&mut self, now: Duration, unanswered: usize) -> Plan {
+        let most_unanswered = match unanswered < MOST_CALLS_TO_REPEAT {
+            true => MOST_UNANSWERED,
+            false => 1,
         };
+        let lost = self.sort_due(now, most_unanswered);
+        let (mut batches, mut behind) = (Vec::new(), None);
+        while self.is_time_to_send(now, unanswered + batches.len()) {
+            batches.push(self.take_batch(now, &mut behind));
+        }
         let orders = std::mem::take(&mut self.orders);
         self.unfinished += orders.len();
         let releases = orders.iter().filter(|order| order.is_release());
         self.unfinished_releases += releases.count();
-        let wake = self.due.first().map(|(due, _)| *due);
+        let has_room = unanswered + batches.len() < MOST_CALLS;
+        let gathered = self.ready.first().filter(|_| has_room);
+        let wake = self.due.first().into_iter().chain(gathered);
+        let wake = wake.map(|(time, _)| *time).min();
         self.planned = wake.unwrap_or(Duration::MAX);
         let is_over = self.is_closed && self.holds.is_empty() && !self.has_orders();
         Plan {
-            batch,
+            batches,
+            behind,
             lost,
             orders,
             connects: std::mem::take(&mut self.connects),
@@ -172,8 +228,19 @@ impl Table {
         }
     }
 
-    /// Makes ready what is due for renewal, and takes out what is lost.
-    fn sort_due(&mut self, now: Duration) -> Vec<Arc<HoldState>> {
+    /// Whether to send a batch now. While one is under way the next gathers: until it is full, or
+    /// its first hold should wait no longer.
+    fn is_time_to_send(&self, now: Duration, unanswered: usize) -> bool {
+        let Some((send_by, _)) = self.ready.first() else {
+            return false;
+        };
+        let is_gathered = unanswered == 0 || BATCH <= self.ready.len() || *send_by <= now;
+        is_gathered && unanswered < MOST_CALLS
+    }
+
+    /// Makes ready what is due for renewal and has fewer unanswered renewals, and takes out what is
+    /// lost. What has more is looked at when one of them ends.
+    fn sort_due(&mut self, now: Duration, most_unanswered: usize) -> Vec<Arc<HoldState>> {
         let mut lost = Vec::new();
         while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, number));
@@ -188,12 +255,13 @@ impl Table {
                     continue;
                 }
                 Next::Renew => {
-                    entry.due = entry
-                        .hold
-                        .end_of_belief()
-                        .max(now + Duration::from_millis(1));
-                    entry.ready = Some(entry.due);
-                    self.ready.insert((entry.due, number));
+                    let end = entry.hold.end_of_belief();
+                    if entry.ready.is_none() && entry.unanswered < most_unanswered {
+                        let ready = Ready::new(due, end);
+                        entry.ready = Some(ready);
+                        self.ready.insert((ready.send_by, number));
+                    }
+                    entry.due = end.max(now + Duration::from_millis(1));
                 }
                 Next::Sleep { until } => entry.due = until,
             }
@@ -202,29 +270,43 @@ impl Table {
         lost
     }
 
-    /// The holds to renew next: those with the least remaining life.
-    fn take_batch(&mut self) -> Vec<Arc<HoldState>> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
+    /// The holds to renew next: those that have to be sent first. Raises `behind` to the time by
+    /// which one is late, unless it is only repeated.
+    fn take_batch(&mut self, now: Duration, behind: &mut Option<Duration>) -> Batch {
+        let mut holds = Vec::new();
+        while holds.len() < BATCH {
             let Some((_, number)) = self.ready.pop_first() else {
                 break;
             };
-            if let Some(entry) = self.holds.get_mut(&number) {
-                entry.ready = None;
-                batch.push(entry.hold.clone());
+            let Some(entry) = self.holds.get_mut(&number) else {
+                continue;
+            };
+            let ready = entry.ready.take();
+            if let Some(late) = ready.filter(|ready| entry.unanswered == 0 && ready.late_at < now) {
+                *behind = (*behind).max(Some(now.saturating_sub(late.since)));
             }
+            entry.unanswered += 1;
+            entry.hold.ask(now);
+            self.due.remove(&(entry.due, number));
+            entry.due = due_of(&entry.hold, now);
+            self.due.insert((entry.due, number));
+            holds.push(entry.hold.clone());
         }
-        batch
+        Batch { holds, sent: now }
     }
 
-    /// Looks at the hold anew, after a renewal of it.
-    pub(super) fn reschedule(&mut self, hold: &HoldState, now: Duration) {
+    /// Looks at the hold anew, after an answer to a renewal of it or the failure of one.
+    pub(super) fn answered(&mut self, hold: &HoldState, now: Duration) {
         let Some(&number) = self.by_owner.get(&hold.request.id) else {
             return;
         };
         let Some(entry) = self.holds.get_mut(&number) else {
             return;
         };
+        entry.unanswered = entry.unanswered.saturating_sub(1);
+        if let Some(ready) = entry.ready.take() {
+            self.ready.remove(&(ready.send_by, number));
+        }
         self.due.remove(&(entry.due, number));
         entry.due = due_of(hold, now);
         self.due.insert((entry.due, number));
@@ -265,13 +347,13 @@ mod tests {
         let client = Client::in_memory();
         let mut table = Table::default();
         let guards = holds(&client, 30, 2).await;
-        let plan = table.plan(client.inner.clock.now(), true);
+        let plan = table.plan(client.inner.clock.now(), 0);
         assert!(
             add(&mut table, &guards[0]),
             "nothing was due ({:?})",
             plan.wake
         );
-        let plan = table.plan(client.inner.clock.now(), true);
+        let plan = table.plan(client.inner.clock.now(), 0);
         assert!(!add(&mut table, &guards[1]), "due at {:?}", plan.wake);
         assert!(add(&mut table, &holds(&client, 3, 1).await[0]));
     }
@@ -288,12 +370,119 @@ mod tests {
         }
         tokio::time::advance(Duration::from_millis(1_500)).await;
         let now = client.inner.clock.now();
-        assert!(table.plan(now, false).batch.is_empty());
-        let batch = table.plan(now, true).batch;
-        assert_eq!(batch.len(), BATCH);
-        assert_eq!(&batch[1].name.as_str()[..2], "3 ");
-        assert_eq!(table.plan(now, true).batch.len(), 2);
-        assert!(table.plan(now, true).batch.is_empty());
+        assert!(table.plan(now, MOST_CALLS).batches.is_empty());
+        let batches = table.plan(now, MOST_CALLS - 1).batches;
+        assert_eq!(sizes(&batches), [BATCH]);
+        assert_eq!(&batches[0].holds[1].name.as_str()[..2], "3 ");
+        assert_eq!(sizes(&table.plan(now, 0).batches), [2]);
+        assert!(table.plan(now, 0).batches.is_empty());
+    }
+
+    fn sizes(batches: &[Batch]) -> Vec<usize> {
+        batches.iter().map(|batch| batch.holds.len()).collect()
+    }
+
+    /// A table that has the holds, which are due now.
+    async fn due(client: &Client, guards: &[Guard], seconds: u64) -> Table {
+        let mut table = Table::default();
+        for guard in guards {
+            add(&mut table, guard);
+        }
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        assert!(client.inner.clock.now() >= Duration::from_secs(seconds));
+        table
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_gathers_while_another_is_unanswered() {
+        let client = Client::in_memory();
+        let guards = holds(&client, 30, 2 * BATCH + 1).await;
+        let mut table = due(&client, &guards, 10).await;
+        let now = client.inner.clock.now();
+        let plan = table.plan(now, 1);
+        assert_eq!(
+            sizes(&plan.batches),
+            [BATCH, BATCH],
+            "full ones do not wait"
+        );
+        let until = plan.wake.unwrap();
+        assert!(now + Duration::from_millis(1_900) < until);
+        assert!(until < now + Duration::from_secs(2));
+        assert!(
+            table
+                .plan(until - Duration::from_millis(1), 2)
+                .batches
+                .is_empty()
+        );
+        assert_eq!(sizes(&table.plan(until, 2).batches), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unanswered_renewal_is_repeated_a_few_times() {
+        let client = Client::in_memory();
+        let guards = holds(&client, 3, 1).await;
+        let mut table = due(&client, &guards, 1).await;
+        let state = &guards[0].hold().state;
+        let (mut now, mut sent) = (client.inner.clock.now(), Vec::new());
+        while state.over().is_none() {
+            let plan = table.plan(now, 0);
+            sent.extend(plan.batches.iter().map(|batch| batch.sent));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            now = client.inner.clock.now();
+        }
+        assert_eq!(sent.len(), MOST_UNANSWERED, "{sent:?}");
+        let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.is_sorted_by(|one, next| next < one), "{pauses:?}");
+        assert_eq!(table.plan(now, 0).lost.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_makes_room_and_withdraws_the_repetition() {
+        let client = Client::in_memory();
+        let guards = holds(&client, 3, 1).await;
+        let mut table = due(&client, &guards, 1).await;
+        let state = &guards[0].hold().state;
+        let first = table.plan(client.inner.clock.now(), 0).batches.remove(0);
+        tokio::time::advance(Duration::from_millis(700)).await;
+        let now = client.inner.clock.now();
+        assert!(table.plan(now, 1).batches.is_empty(), "it gathers");
+        state.confirm(first.sent, Duration::from_secs(3));
+        table.answered(state, now);
+        let plan = table.plan(now, 0);
+        assert!(plan.batches.is_empty(), "it is renewed");
+        assert_eq!(plan.wake, Some(first.sent + Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_is_late_once_a_third_is_gone() {
+        let client = Client::in_memory();
+        let guards = holds(&client, 3, 2).await;
+        let mut table = due(&client, &guards[..1], 1).await;
+        let begun = client.inner.clock.now();
+        let behind = |ms| begun + Duration::from_millis(ms);
+        assert!(table.plan(behind(600), MOST_CALLS).batches.is_empty());
+        let plan = table.plan(behind(640), 0);
+        assert_eq!((plan.batches.len(), plan.behind), (1, None));
+        let mut table = due(&client, &guards[1..], 0).await;
+        let plan = table.plan(behind(700), 0);
+        assert_eq!(plan.batches.len(), 1);
+        let late = plan.behind.unwrap();
+        assert!(late.abs_diff(Duration::from_millis(700)) < Duration::from_millis(2));
+        let plan = table.plan(behind(1_500), 0);
+        assert_eq!((plan.batches.len(), plan.behind), (1, None), "repeated");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_task_renews_what_an_ended_one_had_asked() {
+        let client = Client::in_memory();
+        let guards = holds(&client, 3, 1).await;
+        let mut table = due(&client, &guards, 1).await;
+        for _ in 0..2 * MOST_UNANSWERED {
+            let now = client.inner.clock.now();
+            assert_eq!(table.plan(now, 0).batches.len(), 1);
+            table.stopped();
+            tokio::time::advance(table.plan(now, 0).wake.unwrap() - now).await;
+        }
     }
 
     fn order(guard: &Guard) -> Order {
@@ -311,7 +500,7 @@ mod tests {
         let client = Client::in_memory();
         let guard = holds(&client, 30, 1).await.remove(0);
         let mut table = Table::default();
-        let is_over = |table: &mut Table| table.plan(Duration::ZERO, true).is_over;
+        let is_over = |table: &mut Table| table.plan(Duration::ZERO, 0).is_over;
         assert!(!is_over(&mut table), "the client is there");
         add(&mut table, &guard);
         table.post(order(&guard));
@@ -333,11 +522,11 @@ mod tests {
         assert!(!table.has_orders());
         table.post(order(&guard));
         assert!(table.has_orders(), "posted");
-        let order = table.plan(Duration::ZERO, true).orders.pop();
+        let order = table.plan(Duration::ZERO, 0).orders.pop();
         assert!(table.has_orders(), "taken");
         table.finished(false, order);
         assert!(table.has_orders(), "left to the next");
-        assert_eq!(table.plan(Duration::ZERO, true).orders.len(), 1);
+        assert_eq!(table.plan(Duration::ZERO, 0).orders.len(), 1);
         table.finished(false, None);
         assert!(!table.has_orders(), "finished");
     }

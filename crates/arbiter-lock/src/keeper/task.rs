@@ -1,14 +1,19 @@
-//! The keeper's loop: at most one renewal in flight, any number of ends.
+//! The keeper's loop: a bounded number of renewals in flight, any number of ends.
+//!
+//! Each renewal is given the time of a command, whatever is left of the holds in it. One that is
+//! not answered soon enough for a hold is repeated in another call: renewals never shorten a life,
+//! and each answer counts from its own sending.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{Ended, Renewed};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinSet;
 
 use super::finish::finish;
-use super::table::Plan;
+use super::table::{Batch, Plan};
 use super::{Shared, on_a_thread};
 use crate::event::Event;
 use crate::hold::HoldState;
@@ -33,12 +38,12 @@ impl Drop for Running {
     }
 }
 
-type InFlight = Pin<Box<dyn Future<Output = Batch> + Send>>;
+/// How often to say that renewals are late.
+const LATE_NEWS: Duration = Duration::from_secs(30);
 
 /// A renewal that was sent, and what came of it.
-struct Batch {
-    holds: Vec<Arc<HoldState>>,
-    sent: Duration,
+struct Answered {
+    batch: Batch,
     answers: Result<Vec<Result<Renewed, Failure>>, Failure>,
 }
 
@@ -47,16 +52,18 @@ pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
     let link = Arc::new(shared.store.deaf_link());
     let mut ends = JoinSet::new();
-    let mut renewal: Option<InFlight> = None;
+    let mut renewals = FuturesUnordered::new();
+    let mut late_news = None;
     loop {
         let Plan {
-            batch,
+            batches,
+            behind,
             lost,
             orders,
             connects,
             wake,
             is_over,
-        } = shared.table().plan(shared.clock.now(), renewal.is_none());
+        } = shared.table().plan(shared.clock.now(), renewals.len());
         if is_over {
             return;
         }
@@ -71,15 +78,15 @@ pub(super) async fn keep(running: Running) {
                 let _ = connected.send(link.connect(limit).await);
             });
         }
-        if !batch.is_empty() {
-            renewal = Some(Box::pin(renew(shared.clone(), link.clone(), batch)));
+        for batch in batches {
+            renewals.push(renew(link.clone(), batch));
+        }
+        if let Some(behind) = behind {
+            shared.tell_late(behind, &mut late_news);
         }
         tokio::select! {
             biased;
-            batch = in_flight(&mut renewal) => {
-                renewal = None;
-                shared.renewed(batch);
-            }
+            Some(answered) = renewals.next() => shared.renewed(answered),
             Some(_) = ends.join_next() => {}
             () = shared.nudge.notified() => {}
             () = shared.sleep(wake) => {}
@@ -87,28 +94,10 @@ pub(super) async fn keep(running: Running) {
     }
 }
 
-async fn in_flight(renewal: &mut Option<InFlight>) -> Batch {
-    match renewal {
-        Some(renewal) => renewal.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn renew(shared: Arc<Shared>, link: Arc<Link>, holds: Vec<Arc<HoldState>>) -> Batch {
-    let sent = shared.clock.now();
-    let least = holds
-        .iter()
-        .map(|hold| hold.end_of_belief())
-        .min()
-        .unwrap_or_default();
-    let limit = (least.saturating_sub(sent) / 3).max(Duration::from_millis(20));
-    let asked: Vec<_> = holds.iter().map(|hold| hold.renewal()).collect();
-    let answers = link.renew(&asked, limit).await;
-    Batch {
-        holds,
-        sent,
-        answers,
-    }
+async fn renew(link: Arc<Link>, batch: Batch) -> Answered {
+    let asked: Vec<_> = batch.holds.iter().map(|hold| hold.renewal()).collect();
+    let answers = link.renew(&asked, Duration::MAX).await;
+    Answered { batch, answers }
 }
 
 impl Shared {
@@ -122,14 +111,8 @@ impl Shared {
         }
     }
 
-    fn renewed(
-        &self,
-        Batch {
-            holds,
-            sent,
-            answers,
-        }: Batch,
-    ) {
+    fn renewed(&self, Answered { batch, answers }: Answered) {
+        let Batch { holds, sent } = batch;
         match answers {
             Ok(answers) => {
                 for (hold, answer) in holds.iter().zip(answers) {
@@ -157,11 +140,22 @@ impl Shared {
             Err(failure) => {
                 let left = hold.end_of_belief().saturating_sub(now);
                 let pause = (left / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
-                hold.postpone(now + pause, &failure);
-                self.tell_of_renewal(hold, Some(&failure));
+                if hold.fail(sent, now + pause, &failure) {
+                    self.tell_of_renewal(hold, Some(&failure));
+                }
             }
         }
-        self.table().reschedule(hold, now);
+        self.table().answered(hold, now);
+    }
+
+    /// Says that renewals are sent late, unless that was said a moment ago.
+    fn tell_late(&self, behind: Duration, told: &mut Option<Duration>) {
+        let now = self.clock.now();
+        if told.is_none_or(|told| LATE_NEWS <= now.saturating_sub(told)) {
+            *told = Some(now);
+            let holds = self.table().len();
+            self.logger.log(&Event::RenewalsLate { holds, behind });
+        }
     }
 
     /// Of one that was released or lost meanwhile it is no news.

@@ -18,6 +18,8 @@ use arbiter_lock_core::{
 use tokio::sync::watch;
 
 #[cfg(feature = "testing")]
+use weather::Stalls;
+#[cfg(feature = "testing")]
 pub use weather::Weather;
 
 use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded, Write};
@@ -26,8 +28,7 @@ use crate::clock::Clock;
 /// All names of one memory store.
 pub(crate) struct World {
     clock: Clock,
-    /// The wall time of the clock's start: fences are made of it.
-    start_us: u64,
+    wall: Mutex<Wall>,
     names: Mutex<Names>,
     listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
     /// Whether it answers nothing and does nothing, for tests.
@@ -35,6 +36,8 @@ pub(crate) struct World {
     /// The network between it and its clients, where a test has made one.
     #[cfg(feature = "testing")]
     weather: Mutex<Option<Weather>>,
+    #[cfg(feature = "testing")]
+    stalls: Stalls,
     #[cfg(feature = "testing")]
     sights: Mutex<sights::Sights>,
 }
@@ -46,6 +49,33 @@ struct Names {
     steps: usize,
 }
 
+/// The store's wall clock: fences are made of it.
+#[derive(Clone, Copy)]
+struct Wall {
+    /// What it showed at that moment of the local clock, in microseconds.
+    shown_us: u64,
+    since: Duration,
+    /// What it gains on the local clock in a second, in microseconds.
+    gains_us: i64,
+}
+
+impl Wall {
+    fn start() -> Self {
+        Self {
+            shown_us: wall_us(),
+            since: Duration::ZERO,
+            gains_us: 0,
+        }
+    }
+
+    fn at(&self, now: Duration) -> Moment {
+        let passed = i128::try_from(now.saturating_sub(self.since).as_micros()).unwrap_or_default();
+        let passed = passed + passed * i128::from(self.gains_us) / 1_000_000;
+        let passed = u64::try_from(passed).unwrap_or_default();
+        Moment::from_micros(self.shown_us.saturating_add(passed))
+    }
+}
+
 const SWEEP_EVERY: usize = 1_024;
 /// What a step waits for an answer at the most, as over a network.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,12 +84,14 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             clock: Clock::runtime(),
-            start_us: wall_us(),
+            wall: Mutex::new(Wall::start()),
             names: Mutex::default(),
             listeners: Mutex::default(),
             silent: watch::Sender::new(false),
             #[cfg(feature = "testing")]
             weather: Mutex::default(),
+            #[cfg(feature = "testing")]
+            stalls: Stalls::default(),
             #[cfg(feature = "testing")]
             sights: Mutex::default(),
         }
@@ -112,8 +144,8 @@ impl World {
     }
 
     fn now(&self) -> Moment {
-        let passed = u64::try_from(self.clock.now().as_micros()).unwrap_or_default();
-        Moment::from_micros(self.start_us.saturating_add(passed))
+        let wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        wall.at(self.clock.now())
     }
 
     fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Weak<Registry>>> {
@@ -182,7 +214,7 @@ impl World {
                     life_ms,
                     at,
                 };
-                self.send(name, push, registry);
+                self.send(name, push, &channel, registry);
             }
         }
         Said { reply, at, again }
@@ -205,7 +237,7 @@ impl World {
         false
     }
 
-    fn send(&self, _: &Name, push: Push, to: Arc<Registry>) {
+    fn send(&self, _: &Name, push: Push, _: &Arc<str>, to: Arc<Registry>) {
         to.deliver(push);
     }
 }
@@ -224,16 +256,33 @@ impl World {
         self.weather().is_some()
     }
 
+    /// Nothing arrives over the link of that channel for that long; then everything does.
+    pub(crate) fn stall(&self, channel: &Arc<str>, time: Duration) {
+        self.stalls.stall(channel, time);
+    }
+
+    /// From now on the store's clock gains that many microseconds in a second.
+    pub(crate) fn drift(&self, gains_us: i64) {
+        let now = self.clock.now();
+        let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        *wall = Wall {
+            shown_us: wall.at(now).as_micros(),
+            since: now,
+            gains_us,
+        };
+    }
+
     pub(crate) fn sights(&self) -> std::sync::MutexGuard<'_, sights::Sights> {
         self.sights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, name: &Name, push: Push, to: Arc<Registry>) {
+    fn send(&self, name: &Name, push: Push, channel: &Arc<str>, to: Arc<Registry>) {
         match self.weather() {
             None => to.deliver(push),
             Some(weather) => {
                 self.sights().pushed(name, &push.request, push.fence);
-                weather.push(&push, move |push| to.deliver(push));
+                let way = self.stalls.of(channel);
+                weather.push(&push, &way, move |push| to.deliver(push));
             }
         }
     }
@@ -290,7 +339,8 @@ impl Way {
         let limit = limit.min(COMMAND_TIMEOUT);
         #[cfg(feature = "testing")]
         if let Some(weather) = self.world.weather() {
-            return weather.carry(self.world.clone(), limit, step).await;
+            let way = self.world.stalls.of(&self.channel);
+            return weather.carry(self.world.clone(), way, limit, step).await;
         }
         tokio::task::yield_now().await;
         if self.world.is_silent() {

@@ -1,9 +1,10 @@
 //! How old is a grant that was pushed?
 //!
-//! An answer to a look carries the server's time, and the look was sent at a known local time:
-//! the server's clock was at least that far on when the look was sent plus nothing. So a push
-//! that carries the server's time of the grant can be dated on the local clock, and a grant that
-//! slept in a socket is refused, without another round trip.
+//! An answer to a look carries the server's time, and the look was sent at a known local time, so
+//! the server showed that time no earlier than the look was sent. A push carries the server's time
+//! of the grant. What the server counted between the two took no less than 50/51 of that locally,
+//! since its clock runs at most 2 % fast. So the grant is dated, and one that slept in a socket is
+//! refused, without another round trip.
 
 use std::time::Duration;
 
@@ -12,16 +13,14 @@ use arbiter_lock_core::Moment;
 use crate::hold::Belief;
 use crate::store::Push;
 
-/// How long an answer serves to compare the clocks: they drift.
-const FRESH: Duration = Duration::from_secs(5);
-/// How many answers are kept at the most.
-const MOST: usize = 16;
+/// What the local clock counts at least while the store's clock counts 51.
+const LOCAL_OF_51: i128 = 50;
 
-/// Pairs of clock readings, from the answers to looks.
+/// The answer that dates grants latest, of those to the looks of one request.
 pub(super) struct GrantAge {
-    /// When the first acquire was sent: the base while there is no answer.
+    /// When the first acquire was sent: no grant of the request is older.
     first_sent: Duration,
-    pairs: Vec<Pair>,
+    best: Option<Pair>,
 }
 
 #[derive(Clone, Copy)]
@@ -33,9 +32,14 @@ struct Pair {
 }
 
 impl Pair {
-    /// Local time less store time, in microseconds: the greatest is nearest to the truth.
-    fn offset(self) -> i128 {
-        micros(self.sent) - i128::from(self.at.as_micros())
+    /// The local time, at the earliest, at which the store's clock showed that.
+    ///
+    /// Time before the pair is counted in the same way: a grant from before an answer that queued
+    /// the request again has expired, and the margin covers the difference over its life.
+    fn date(self, shown: Moment) -> Duration {
+        let passed = i128::from(shown.as_micros()) - i128::from(self.at.as_micros());
+        let local = micros(self.sent) + (passed * LOCAL_OF_51).div_euclid(51);
+        Duration::from_micros(u64::try_from(local.max(0)).unwrap_or(u64::MAX))
     }
 }
 
@@ -43,41 +47,28 @@ impl GrantAge {
     pub(super) fn new(first_sent: Duration) -> Self {
         Self {
             first_sent,
-            pairs: Vec::new(),
+            best: None,
         }
     }
 
     /// Takes an answer with the store's time `at` to a look that was sent at `sent`.
+    ///
+    /// It is the best from now on if it dates later than the best so far, or if it refutes that: a
+    /// store that shows more than the best allows has had its clock set forward.
     pub(super) fn saw(&mut self, sent: Duration, at: Moment, now: Duration) {
-        self.pairs
-            .retain(|pair| now.saturating_sub(pair.sent) <= FRESH);
-        if self.pairs.len() == MOST {
-            self.pairs.remove(0);
+        let dated = self.best.map(|best| best.date(at));
+        if dated.is_none_or(|dated| dated <= sent || now < dated) {
+            self.best = Some(Pair { sent, at });
         }
-        self.pairs.push(Pair { sent, at });
     }
 
-    /// The belief in a grant that was received now: its life counts from when it was made, by
-    /// the pair with the greatest offset of the last seconds, or by the newest.
+    /// The belief in a grant that was received now: its life counts from when it was made, at the
+    /// earliest.
     pub(super) fn of_push(&self, push: &Push, now: Duration) -> Belief {
-        let fresh = self
-            .pairs
-            .iter()
-            .filter(|pair| now.saturating_sub(pair.sent) <= FRESH);
-        let offset = fresh
-            .map(|pair| pair.offset())
-            .max()
-            .or(self.pairs.last().map(|pair| pair.offset()));
-        let base = match offset {
-            None => self.first_sent,
-            Some(offset) => {
-                let made = i128::from(push.at.as_micros()) + offset;
-                Duration::from_micros(u64::try_from(made.max(0)).unwrap_or(u64::MAX))
-            }
-        };
+        let made = self.best.map_or(Duration::ZERO, |best| best.date(push.at));
         Belief {
             fence: push.fence,
-            base: base.min(now),
+            base: made.max(self.first_sent).min(now),
             life: Duration::from_millis(push.life_ms),
         }
     }
@@ -104,6 +95,12 @@ mod tests {
         }
     }
 
+    /// The store's clock at a local time, where it runs at that rate and began at 10 s.
+    fn shown(local: Duration, rate: f64) -> Moment {
+        let passed = (local.as_micros() as f64 * rate) as u64;
+        Moment::from_micros(10_000_000 + passed)
+    }
+
     #[test]
     fn with_no_answer_yet_a_grant_is_as_old_as_the_first_acquire() {
         assert_eq!(
@@ -113,29 +110,97 @@ mod tests {
     }
 
     #[test]
+    fn no_grant_is_older_than_the_first_acquire() {
+        let mut age = GrantAge::new(ms(50));
+        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        assert_eq!(age.of_push(&push(9_000), ms(4_000)).base, ms(50));
+    }
+
+    #[test]
     fn a_push_that_slept_in_a_socket_is_dated_to_when_it_was_made() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
-        assert_eq!(age.of_push(&push(10_300), ms(4_000)).base, ms(300));
+        assert_eq!(age.of_push(&push(10_304), ms(4_000)).base, ms(300));
     }
 
     #[test]
-    fn the_pair_with_the_greatest_offset_dates_a_grant_and_never_later_than_its_receipt() {
+    fn the_answer_that_dates_latest_counts_and_never_later_than_receipt() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
         age.saw(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
-        assert_eq!(age.of_push(&push(10_300), ms(310)).base, ms(299));
-        assert_eq!(age.of_push(&push(10_300), ms(290)).base, ms(290));
+        assert_eq!(age.of_push(&push(10_303), ms(310)).base, ms(300));
+        assert_eq!(age.of_push(&push(10_303), ms(290)).base, ms(290));
         // The newest is not the best.
         age.saw(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
-        assert_eq!(age.of_push(&push(10_340), ms(350)).base, ms(339));
+        assert_eq!(age.of_push(&push(10_354), ms(360)).base, ms(350));
+    }
+
+    /// The time by which the worst of many grants is dated too late, with a store's clock that
+    /// runs at that rate, looks each second that take up to 120 ms there, and pushes that are late.
+    fn dated_too_late(rate: f64) -> Duration {
+        let mut worst = Duration::ZERO;
+        for late in [0, 1, 40, 120] {
+            for grant_ms in (7..20_000).step_by(333) {
+                let mut age = GrantAge::new(ms(0));
+                for (n, sent_ms) in (0..grant_ms).step_by(1_000).enumerate() {
+                    let out = if n == 0 { 0 } else { late };
+                    let (sent, seen) = (ms(sent_ms), ms(sent_ms + out));
+                    if sent_ms + out < grant_ms {
+                        age.saw(sent, shown(seen, rate), seen + ms(out / 2));
+                    }
+                }
+                let granted = Push {
+                    at: shown(ms(grant_ms), rate),
+                    ..push(0)
+                };
+                let base = age.of_push(&granted, ms(grant_ms + 1_900)).base;
+                worst = worst.max(base.saturating_sub(ms(grant_ms)));
+            }
+        }
+        worst
     }
 
     #[test]
-    fn old_answers_do_not_count_while_there_are_fresh_ones() {
+    fn a_clock_two_percent_fast_dates_nothing_too_late() {
+        for percent in [80, 95, 98, 99, 100, 101, 102] {
+            let error = dated_too_late(f64::from(percent) / 100.0);
+            assert!(error <= Duration::from_micros(1), "{percent}: {error:?}");
+        }
+        // Beyond the bound this test notices.
+        let error = dated_too_late(1.025);
+        assert!(ms(1) < error, "{error:?}");
+    }
+
+    #[test]
+    fn an_old_answer_dates_as_well_as_a_fresh_one() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_000_000), ms(101)); // offset −9900 ms
-        age.saw(ms(5_500), Moment::from_micros(15_500_000), ms(5_501)); // offset −10000 ms
-        assert_eq!(age.of_push(&push(15_600), ms(5_700)).base, ms(5_600));
+        age.saw(ms(100), shown(ms(100), 1.02), ms(101));
+        let granted = Push {
+            at: shown(ms(60_100), 1.02),
+            ..push(0)
+        };
+        let base = age.of_push(&granted, ms(60_200)).base;
+        assert!(ms(60_099) < base && base <= ms(60_100), "{base:?}");
+    }
+
+    #[test]
+    fn answers_before_a_step_forward_of_the_clock_are_forgotten() {
+        let mut age = GrantAge::new(ms(0));
+        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        // Three seconds ahead since.
+        age.saw(ms(1_100), Moment::from_micros(14_100_000), ms(1_140));
+        assert_eq!(age.of_push(&push(14_202), ms(3_000)).base, ms(1_200));
+    }
+
+    #[test]
+    fn absurd_times_of_a_store_date_no_grant_late_for_long() {
+        for absurd in [0, u64::MAX] {
+            let mut age = GrantAge::new(ms(50));
+            age.saw(ms(100), Moment::from_micros(absurd), ms(101));
+            let base = age.of_push(&push(10_300), ms(400)).base;
+            assert!(ms(50) <= base && base <= ms(400), "{base:?}");
+            age.saw(ms(200), Moment::from_micros(10_200_000), ms(201));
+            assert_eq!(age.of_push(&push(10_302), ms(4_000)).base, ms(300));
+        }
     }
 }

@@ -131,12 +131,13 @@ impl Attempt {
     /// Whether the grant is young enough. The age of one that has to be claimed first is
     /// checked without the margin.
     pub(super) fn believes(&self, grant: Belief) -> bool {
+        let life = grant.life.min(self.options.lease);
         let margin = if self.has_to_claim(grant) {
             Duration::ZERO
         } else {
-            self.options.margin()
+            self.options.margin(life)
         };
-        let end = grant.base.saturating_add(grant.life).saturating_sub(margin);
+        let end = grant.base.saturating_add(life).saturating_sub(margin);
         self.clock.now() < end
     }
 

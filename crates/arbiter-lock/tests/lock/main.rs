@@ -21,6 +21,7 @@ mod go;
 #[cfg(feature = "embedded")]
 mod groups;
 mod liar;
+mod links;
 mod matrix;
 mod moods;
 mod once;

@@ -29,6 +29,9 @@ struct Run {
 /// How many permits there are.
 const PERMITS: u32 = 3;
 
+/// A store's clock that gains this many microseconds in a second is 2 % fast.
+const FASTEST: i32 = 20_000;
+
 /// Sees all beliefs of one name.
 struct Judge {
     begun: Instant,
@@ -217,19 +220,41 @@ fn weather(rng: &mut StdRng) -> Weather {
         doubled: 10,
         late: 50,
         latest: ms(1_500),
+        ..Weather::default()
     };
     let stormy = Weather {
         lost: 100,
         doubled: 50,
         late: 200,
         latest: ms(4_000),
+        ..Weather::default()
     };
-    [fair, windy, stormy][rng.random_range(0..3)]
+    let least = [ms(0), ms(0), ms(rng.random_range(20..=50))][rng.random_range(0..3)];
+    let weather = [fair, windy, stormy][rng.random_range(0..3)];
+    Weather { least, ..weather }
+}
+
+/// What the store's clock gains in a second, in microseconds: it runs right, at the bound of the
+/// promise, or anywhere between that and a slow clock.
+fn drift(rng: &mut StdRng) -> i32 {
+    [0, FASTEST, rng.random_range(-FASTEST..=FASTEST)][rng.random_range(0..3)]
 }
 
 /// Whether some share in the run of that seed; in others all hold alone.
 fn is_mixed(seed: u64) -> bool {
     seed.is_multiple_of(3)
+}
+
+/// Stalls one client after another, in one run of two.
+async fn stalls(clients: Vec<Client>, mut rng: StdRng) {
+    if rng.random() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        sleep(ms(rng.random_range(0..4_000))).await;
+        let client = &clients[rng.random_range(0..clients.len())];
+        client.testing().stall(ms(rng.random_range(0..3_000)));
+    }
 }
 
 async fn simulate(seed: u64) -> Run {
@@ -242,13 +267,14 @@ async fn simulate(seed: u64) -> Run {
         highest: [0; 2],
         run: Run::default(),
     }));
-    let weather = weather(&mut rng);
+    let (weather, drift) = (weather(&mut rng), drift(&mut rng));
     let (mut clients, mut workers) = (Vec::new(), Vec::new());
     let tasks = tokio::task::LocalSet::new();
     for number in 0..rng.random_range(2..=4) {
         let builder = Client::builder().store(&store).logger(NoopLogger);
         let client = builder.connect().await.unwrap();
         client.testing().disturb(weather);
+        client.testing().drift(drift);
         for task in 0..rng.random_range(1..=2) {
             let worker = Worker {
                 number: 10 * number + task,
@@ -261,7 +287,11 @@ async fn simulate(seed: u64) -> Run {
         }
         clients.push(client);
     }
-    let ended = timeout(Duration::from_secs(600), tasks).await;
+    let stalling = stalls(clients.clone(), StdRng::seed_from_u64(rng.random()));
+    let ended = tokio::select! {
+        ended = timeout(Duration::from_secs(600), tasks) => ended,
+        () = stalling => unreachable!("it goes on without end"),
+    };
     // A task keeps its panic to itself.
     for worker in workers.into_iter().filter(JoinHandle::is_finished) {
         worker
@@ -276,7 +306,7 @@ async fn simulate(seed: u64) -> Run {
     let testing = clients[0].testing();
     testing.calm();
     // What is under way arrives, and an end that was lost is sent again.
-    sleep(weather.latest + ms(2_100)).await;
+    sleep(weather.least + weather.latest + ms(3_000) + ms(2_100)).await;
     let status = clients[0].lock("name").inspect().await.unwrap();
     let left = (status.holder.is_some(), status.waiting);
     assert_eq!(left, (false, 0), "CLEAN\n{}", run.history.join("\n"));
@@ -340,6 +370,62 @@ fn whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached() 
         println!("{count} times {sight}");
         assert!(0 < count || seeds().count() < 1_000, "never {sight}");
     }
+}
+
+/// Cuts a waiter off from just before its hand-off to about the end of the grant; returns whether
+/// it believes in a grant that the store has ended.
+async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
+    Testing::seed(seed);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let store = format!("memory:cut-off-{seed}-{:?}", std::thread::current().id());
+    let connect = || Client::builder().store(&store).logger(NoopLogger).connect();
+    let (holder, cut_off) = (connect().await.unwrap(), connect().await.unwrap());
+    holder.testing().disturb(Weather::default());
+    holder.testing().drift(gains_us);
+    let lock = holder.lock("name");
+    let guard = lock.acquire().await.unwrap();
+    let lease = ms(rng.random_range(200..5_000));
+    let mut waiter = tokio::spawn({
+        let lock = cut_off.lock("name").lease_time(lease).watchdog(false);
+        async move { lock.acquire().await.unwrap() }
+    });
+    sleep(ms(rng.random_range(1_000..8_000))).await;
+    let life = lease.min(ms(2_000));
+    cut_off
+        .testing()
+        .stall(life.mul_f64(rng.random_range(0.95..1.05)));
+    guard.release().await.unwrap();
+    let mut next = Box::pin(lock.acquire());
+    tokio::select! {
+        believed = &mut waiter => {
+            let believed = believed.unwrap();
+            // Asked on a network that takes no time.
+            holder.testing().calm();
+            let holder = lock.inspect().await.unwrap().holder;
+            let is_known = holder.is_some_and(|holder| holder.owner == believed.owner());
+            believed.is_held() && !is_known
+        }
+        next = &mut next => {
+            let next = next.unwrap();
+            let believed = timeout(life, waiter).await;
+            believed.is_ok_and(|believed| believed.unwrap().is_held() && next.is_held())
+        }
+    }
+}
+
+#[test]
+fn one_cut_off_at_its_hand_off_never_believes_an_expired_grant() {
+    let overlaps = |gains_us| {
+        let seeds = 0..300;
+        seeds
+            .filter(|seed| on_virtual_time(cut_off_at_the_hand_off(*seed, gains_us)))
+            .count()
+    };
+    for gains_us in [-FASTEST, 0, FASTEST] {
+        assert_eq!(overlaps(gains_us), 0, "{gains_us}");
+    }
+    // Beyond the bound this test notices.
+    assert!(0 < overlaps(3 * FASTEST));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{Request, push_kind, read_frame};
 use super::gate::Gate;
+use super::lane::Lane;
 use super::rule::{Fault, Rule};
 use super::traffic::{Pushes, Switch};
 
@@ -72,7 +73,7 @@ impl Line {
         let (up, down, pushes) = (self.clone(), self.clone(), self.clone());
         let (up_switch, down_switch) = (switch.clone(), switch.clone());
         thread::spawn(move || up.carry_requests(requests, &up_switch));
-        thread::spawn(move || down.carry_replies(replies, &down_switch, &late));
+        thread::spawn(move || down.carry_replies(replies, &down_switch, late));
         thread::spawn(move || pushes.carry_late(&due));
         Ok(())
     }
@@ -91,23 +92,31 @@ impl Line {
         let _ = self.server.shutdown(Shutdown::Both);
     }
 
-    fn carry_requests(&self, mut requests: BufReader<TcpStream>, switch: &Switch) {
+    fn carry_requests(self: &Arc<Self>, mut requests: BufReader<TcpStream>, switch: &Arc<Switch>) {
+        let (line, passing, ending) = (self.clone(), switch.clone(), self.clone());
+        let lane = Lane::start(
+            move |request| line.pass_request(&request, &passing),
+            // What was sent is still executed, and its replies are still read.
+            move || drop(ending.server.shutdown(Shutdown::Write)),
+        );
         while let Ok(request) = Request::read(&mut requests) {
-            switch.wait_while_stalled();
-            // A request of no arguments has no reply.
-            if request.args.is_empty() || self.lost.read(|lost| lost.requests) {
-                continue;
-            }
-            let sent = match switch.rule_for(&request.args) {
-                None => self.send(&request, Fate::Pass, switch),
-                Some((fault, rule)) => self.send_faulty(&request, fault, &rule, switch),
-            };
-            if sent.is_err() {
+            if !lane.put(request, switch.delay()) {
                 break;
             }
         }
-        // What was sent is still executed, and its replies are still read.
-        let _ = self.server.shutdown(Shutdown::Write);
+    }
+
+    fn pass_request(&self, request: &Request, switch: &Switch) -> bool {
+        switch.wait_while_stalled();
+        // A request of no arguments has no reply.
+        if request.args.is_empty() || self.lost.read(|lost| lost.requests) {
+            return true;
+        }
+        let sent = match switch.rule_for(&request.args) {
+            None => self.send(request, Fate::Pass, switch),
+            Some((fault, rule)) => self.send_faulty(request, fault, &rule, switch),
+        };
+        sent.is_ok()
     }
 
     fn send_faulty(
@@ -145,28 +154,41 @@ impl Line {
     }
 
     fn carry_replies(
-        &self,
+        self: &Arc<Self>,
         mut replies: BufReader<TcpStream>,
-        switch: &Switch,
-        late: &Sender<(Instant, Vec<u8>)>,
+        switch: &Arc<Switch>,
+        late: Sender<(Instant, Vec<u8>)>,
     ) {
+        let (line, passing, ending) = (self.clone(), switch.clone(), self.clone());
+        let lane = Lane::start(
+            move |frame| line.pass_reply(frame, &passing, &late),
+            move || ending.cut(),
+        );
         while let Ok(frame) = read_frame(&mut replies) {
-            switch.wait_while_stalled();
-            let carried = match push_kind(&frame) {
-                Some(kind) if kind.ends_with(b"message") => match switch.pushes() {
-                    Pushes::Flowing => self.deliver(&frame),
-                    Pushes::Lost => Ok(()),
-                    Pushes::Late(by) => late
-                        .send((Instant::now() + by, frame))
-                        .map_err(io::Error::other),
-                },
-                kind => self.carry_reply(&frame, kind.is_some()),
-            };
-            if carried.is_err() {
+            if !lane.put(frame, switch.delay()) {
                 break;
             }
         }
-        self.cut();
+    }
+
+    fn pass_reply(
+        &self,
+        frame: Vec<u8>,
+        switch: &Switch,
+        late: &Sender<(Instant, Vec<u8>)>,
+    ) -> bool {
+        switch.wait_while_stalled();
+        let carried = match push_kind(&frame) {
+            Some(kind) if kind.ends_with(b"message") => match switch.pushes() {
+                Pushes::Flowing => self.deliver(&frame),
+                Pushes::Lost => Ok(()),
+                Pushes::Late(by) => late
+                    .send((Instant::now() + by, frame))
+                    .map_err(io::Error::other),
+            },
+            kind => self.carry_reply(&frame, kind.is_some()),
+        };
+        carried.is_ok()
     }
 
     fn carry_reply(&self, frame: &[u8], is_push: bool) -> io::Result<()> {

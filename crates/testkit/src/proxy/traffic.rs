@@ -40,6 +40,8 @@ pub(super) struct Switch(Gate<State>);
 #[derive(Debug, Default)]
 struct State {
     traffic: Traffic,
+    /// How long everything takes in either direction.
+    delay: Duration,
     pushes: Pushes,
     rules: Vec<Rule>,
     counts: BTreeMap<String, u64>,
@@ -53,6 +55,14 @@ impl Switch {
 
     pub(super) fn set_traffic(&self, traffic: Traffic) {
         self.0.change(|state| state.traffic = traffic);
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        self.0.read(|state| state.delay)
+    }
+
+    pub(super) fn set_delay(&self, delay: Duration) {
+        self.0.change(|state| state.delay = delay);
     }
 
     pub(super) fn pushes(&self) -> Pushes {

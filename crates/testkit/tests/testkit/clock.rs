@@ -1,6 +1,6 @@
 //! The wall clock of a server goes as the test says, on every server of this machine.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use testkit::{Flavour, Server, WallClock, flavours};
 
@@ -95,5 +95,35 @@ fn running_it_is_ahead_of_the_real_one_by_as_much_as_told() {
         for ahead in [0, 3_600_000_000, -3_600_000_000] {
             clock.run_ahead_on(&server, ahead);
         }
+    }
+}
+
+/// By how many microseconds the server's clock is ahead of the real one.
+fn ahead(server: &Server) -> i64 {
+    let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    server.time() - i64::try_from(real.as_micros()).unwrap()
+}
+
+#[test]
+fn drifting_it_gains_or_loses_and_keeps_that() {
+    let server = |clock: &WallClock| clock.rule(Server::builder()).start();
+    for rate in [20_000, -20_000] {
+        let clock = WallClock::new();
+        let server = server(&clock);
+        clock.run_ahead(5_000_000);
+        let begun = Instant::now();
+        clock.drift(rate);
+        std::thread::sleep(ms(500));
+        let gained = ahead(&server) - 5_000_000;
+        let most = i64::try_from(begun.elapsed().as_millis()).unwrap() * 20;
+        let gained_by_rate = gained * rate.signum();
+        assert!(
+            (8_000..=most + 5_000).contains(&gained_by_rate),
+            "{rate}: {gained}"
+        );
+        clock.drift(0);
+        std::thread::sleep(ms(200));
+        let kept = (ahead(&server) - 5_000_000) * rate.signum();
+        assert!((8_000..=most + 10_000).contains(&kept), "{rate}: {kept}");
     }
 }

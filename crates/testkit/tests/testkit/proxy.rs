@@ -237,3 +237,36 @@ fn it_leads_new_connections_to_another_server_and_leaves_those_that_stand() {
     assert_eq!(wire.ask("SET n 1"), "+OK");
     assert_eq!(servers.each_ref().map(value), [Some(1), Some(2)]);
 }
+
+#[test]
+fn a_delay_keeps_order_and_any_number_under_way() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let mut wire = Wire::dial(&proxy);
+    proxy.set_delay(ms(50));
+    let begun = Instant::now();
+    for _ in 0..50 {
+        wire.send("INCR n");
+    }
+    for n in 1..=50 {
+        assert_eq!(wire.line(), format!(":{n}"));
+    }
+    let took = begun.elapsed();
+    assert!(ms(100) <= took && took < ms(2_500), "{took:?}");
+    proxy.set_delay(ms(0));
+    let begun = Instant::now();
+    assert_eq!(wire.ask("INCR n"), ":51");
+    assert!(begun.elapsed() < ms(90));
+}
+
+#[test]
+fn what_was_under_way_arrives_after_its_client_has_gone() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let mut wire = Wire::dial(&proxy);
+    proxy.set_delay(ms(100));
+    wire.send("INCR n");
+    assert_eq!(value(&server), None);
+    drop(wire);
+    assert!(eventually(ms(2_000), || value(&server) == Some(1)));
+}

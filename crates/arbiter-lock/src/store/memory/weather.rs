@@ -1,11 +1,12 @@
 //! A network between the memory store and its clients, for tests: under a seed its messages are
 //! late, lost and doubled, and overtake each other.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{World, silent};
 use crate::chance;
@@ -19,10 +20,58 @@ pub struct Weather {
     pub lost: u32,
     /// Of a thousand messages, how many arrive twice. A question that does is not answered.
     pub doubled: u32,
-    /// Of a thousand messages, how many are late; the others take a millisecond at the most.
+    /// How long every message takes at least: half a round trip.
+    pub least: Duration,
+    /// Of a thousand messages, how many are late; the others take at most a millisecond more than
+    /// the least.
     pub late: u32,
-    /// How late they are at the most.
+    /// How late they are at the most, beyond the least.
     pub latest: Duration,
+}
+
+/// Until when nothing arrives, by the channel of the link.
+#[derive(Default)]
+pub(super) struct Stalls(Arc<Mutex<HashMap<Arc<str>, Instant>>>);
+
+/// A link that may be stalled.
+#[derive(Clone)]
+pub(super) struct Passage {
+    stalls: Arc<Mutex<HashMap<Arc<str>, Instant>>>,
+    channel: Arc<str>,
+}
+
+impl Stalls {
+    pub(super) fn of(&self, channel: &Arc<str>) -> Passage {
+        Passage {
+            stalls: self.0.clone(),
+            channel: channel.clone(),
+        }
+    }
+
+    pub(super) fn stall(&self, channel: &Arc<str>, time: Duration) {
+        let passage = self.of(channel);
+        passage
+            .stalls()
+            .insert(channel.clone(), Instant::now() + time);
+    }
+}
+
+impl Passage {
+    fn stalls(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when a message that took that long arrives.
+    async fn arrives(&self, after: Duration) {
+        sleep(after).await;
+        loop {
+            let stalled = self.stalls().get(&self.channel).copied();
+            match stalled.filter(|end| Instant::now() < *end) {
+                Some(end) => sleep_until(end).await,
+                None => return,
+            }
+        }
+    }
 }
 
 impl Weather {
@@ -35,7 +84,7 @@ impl Weather {
             true => self.latest,
             false => Duration::from_millis(1),
         };
-        Some(most.mul_f64(chance::draw()))
+        Some(self.least + most.mul_f64(chance::draw()))
     }
 
     /// Carries a question to the store, and its answer back. The question is under way whatever
@@ -43,6 +92,7 @@ impl Weather {
     pub(super) async fn carry<T: Send + 'static>(
         self,
         world: Arc<World>,
+        way: Passage,
         limit: Duration,
         step: impl Fn(&World) -> T + Send + 'static,
     ) -> Result<T, Failure> {
@@ -53,14 +103,14 @@ impl Weather {
             let Some(out) = out else {
                 return world.sights().lost();
             };
-            sleep(out).await;
+            way.arrives(out).await;
             let reply = step(&world);
             if let Some(again) = again {
-                sleep(again).await;
+                way.arrives(again).await;
                 step(&world);
                 world.sights().doubled();
             } else if let Some(back) = back {
-                sleep(back).await;
+                way.arrives(back).await;
                 if answer.send(reply).is_err() {
                     world.sights().unheard();
                 }
@@ -76,12 +126,17 @@ impl Weather {
     }
 
     /// Carries a grant to its waiter.
-    pub(super) fn push(self, push: &Push, deliver: impl Fn(Push) + Clone + Send + 'static) {
+    pub(super) fn push(
+        self,
+        push: &Push,
+        way: &Passage,
+        deliver: impl Fn(Push) + Clone + Send + 'static,
+    ) {
         let copies = if happens(self.doubled) { 2 } else { 1 };
         for passage in (0..copies).filter_map(|_| self.passage()) {
-            let (push, deliver) = (push.clone(), deliver.clone());
+            let (push, way, deliver) = (push.clone(), way.clone(), deliver.clone());
             tokio::spawn(async move {
-                sleep(passage).await;
+                way.arrives(passage).await;
                 deliver(push);
             });
         }

@@ -4,6 +4,7 @@
 //! A step is never sent again by itself, but for the one case in which it certainly did not
 //! run: the server did not know the script.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ use super::target::Target;
 use crate::event::{Event, Logger};
 use crate::store::{Failure, FailureKind, Registry};
 
-/// How many steps in a row may go unanswered before the connection is dialled anew.
+/// How many steps that were given little time may go unanswered in a row before the connection is
+/// asked whether it is alive.
 const MOST_UNANSWERED: u32 = 3;
 
 /// How long a connection to a server that is read-only is kept at the least: its address is not
@@ -162,20 +164,12 @@ impl Connection {
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
         let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
-        let answer = match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => {
-                up.line.arrived.understood();
-                answer.and_then(Value::extract_error)
-            }
-            Err(_) => {
-                let unanswered = up.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-                if MOST_UNANSWERED <= unanswered {
-                    self.0.give_up(up, limit);
-                }
-                let detail = format!("no answer within {limit:?}");
-                return Err(Failure::unknown(FailureKind::Silent, detail));
-            }
+        let Some(answer) = self.0.in_time(up, answer, limit).await else {
+            let detail = format!("no answer within {limit:?}");
+            return Err(Failure::unknown(FailureKind::Silent, detail));
         };
+        up.line.arrived.understood();
+        let answer = answer.and_then(Value::extract_error);
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
         let answer = answer.map_err(|e| failure_of(&e));
         match &answer {
@@ -226,23 +220,49 @@ impl Shared {
         registry.map_or(0, |registry| registry.len())
     }
 
-    /// Drops a connection that has gone silent. Callers in a hurry do not know whether it has:
-    /// their answers may come a moment later.
-    fn give_up(self: &Arc<Self>, up: &Arc<Up>, limit: Duration) {
-        if self.ears.is_none() || self.limits.command / 2 <= limit {
-            self.retire(up, &silence());
-        } else if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
+    /// Waits for an answer within the limit. Silence puts the connection in doubt: for half the
+    /// time of a command, or several times in a row for less, since callers in a hurry may miss
+    /// answers that come a moment later.
+    async fn in_time<T>(
+        self: &Arc<Self>,
+        up: &Arc<Up>,
+        answer: impl Future<Output = T>,
+        limit: Duration,
+    ) -> Option<T> {
+        let mut answer = pin!(answer);
+        let first = limit.min(self.limits.command / 2);
+        if let Ok(answer) = tokio::time::timeout(first, answer.as_mut()).await {
+            return Some(answer);
+        }
+        let unanswered = up.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        if first < limit || MOST_UNANSWERED <= unanswered {
+            self.doubt(up);
+        }
+        tokio::time::timeout(limit - first, answer).await.ok()
+    }
+
+    /// Asks the connection whether it is alive, unless that is under way.
+    fn doubt(self: &Arc<Self>, up: &Arc<Up>) {
+        if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
             tokio::spawn(self.clone().find_out(up.clone()));
         }
     }
 
+    /// Replaces the connection if it does not answer within the time of a command. Any answer
+    /// will do: the user may lack the right to ask.
     async fn find_out(self: Arc<Self>, up: Arc<Up>) {
         let mut connection = up.line.connection.clone();
         let ping = redis::cmd("PING");
         let driver = &up.line.driver;
         let answer = driver.call(false, || connection.send_packed_command(&ping));
         match tokio::time::timeout(self.limits.command, answer).await {
-            Ok(Ok(_)) => up.unanswered.store(0, Ordering::Relaxed),
+            Ok(answer)
+                if answer
+                    .as_ref()
+                    .map_or_else(|e| e.code().is_some(), |_| true) =>
+            {
+                up.unanswered.store(0, Ordering::Relaxed);
+            }
             _ => self.retire(&up, &silence()),
         }
         up.is_in_doubt.store(false, Ordering::Relaxed);
@@ -392,6 +412,5 @@ impl Shared {
 }
 
 fn silence() -> Failure {
-    let detail = format!("{MOST_UNANSWERED} steps in a row had no answer");
-    Failure::unknown(FailureKind::Silent, detail)
+    Failure::unknown(FailureKind::Silent, "no answer to PING")
 }

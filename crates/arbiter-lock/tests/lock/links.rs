@@ -1,0 +1,267 @@
+//! Slow links, and servers whose clocks drift.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Event, Guard, Weather};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use testkit::{Proxy, Server, Traffic, WallClock, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// What was reported of renewals and losses, in order: the kind, and the name.
+#[derive(Clone, Default)]
+struct News(Arc<Mutex<Vec<(&'static str, String)>>>);
+
+impl News {
+    async fn client(&self, store: &str) -> Client {
+        let news = self.0.clone();
+        let logger = move |event: &Event<'_>| {
+            let (kind, name) = match event {
+                Event::RenewalFailed { name, .. } => ("failed", (*name).to_owned()),
+                Event::Lost { name, .. } => ("lost", (*name).to_owned()),
+                Event::RenewalsLate { .. } => ("late", event.to_string()),
+                Event::Disconnected { .. } => ("disconnected", event.to_string()),
+                _ => return,
+            };
+            news.lock().unwrap().push((kind, name));
+        };
+        let builder = Client::builder().store(store).logger(logger);
+        builder.connect().await.unwrap()
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for (kind, _) in self.0.lock().unwrap().iter() {
+            *counts.entry(*kind).or_default() += 1;
+        }
+        counts
+    }
+
+    fn of(&self, wanted: &str) -> Vec<&'static str> {
+        let news = self.0.lock().unwrap();
+        let of_name = news.iter().filter(|(_, name)| name == wanted);
+        of_name.map(|(kind, _)| *kind).collect()
+    }
+}
+
+/// A client of a memory store at that distance, there and back.
+async fn at_a_distance(news: &News, round_trip: Duration) -> Client {
+    let client = news.client("memory:").await;
+    client.testing().disturb(Weather {
+        least: round_trip / 2,
+        ..Weather::default()
+    });
+    client
+}
+
+async fn hold_many(client: &Client, count: usize, lease: Duration) -> Vec<Guard> {
+    let locks: Vec<_> = (0..count)
+        .map(|n| client.lock(&format!("many-{n}")).lease_time(lease))
+        .collect();
+    let acquired = join_all(locks.iter().map(|lock| lock.acquire())).await;
+    acquired.into_iter().map(Result::unwrap).collect()
+}
+
+/// Takes and leaves a lock under that lease until the time is over; each hold has to be renewed a
+/// few times.
+async fn hold_shortly(client: Client, name: String, lease: Duration, time: Duration) -> usize {
+    let end = tokio::time::Instant::now() + time;
+    let lock = client.lock(&name).lease_time(lease);
+    let mut kept = 0;
+    while tokio::time::Instant::now() < end {
+        let Ok(guard) = lock.acquire().await else {
+            continue;
+        };
+        tokio::time::sleep(4 * lease).await;
+        kept += usize::from(guard.release().await.is_ok());
+    }
+    kept
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_leases_cost_a_long_one_nothing() {
+    let news = News::default();
+    let client = at_a_distance(&news, ms(40)).await;
+    let lock = client.lock("long").lease_time(ms(6_000));
+    let long = lock.acquire().await.unwrap();
+    let short = (0..20).map(|n| hold_shortly(client.clone(), n.to_string(), ms(150), ms(20_000)));
+    let kept = join_all(short).await;
+    assert!(long.is_held());
+    assert_eq!(news.of("long"), [""; 0]);
+    assert!(kept.iter().all(|kept| 20 < *kept), "{kept:?}");
+    assert_eq!(news.counts(), BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_thousand_short_holds_outlast_a_slow_link() {
+    let news = News::default();
+    let client = at_a_distance(&news, ms(50)).await;
+    let guards = hold_many(&client, 4_000, ms(3_000)).await;
+    tokio::time::sleep(ms(12_000)).await;
+    let held = guards.iter().filter(|guard| guard.is_held()).count();
+    assert_eq!((held, news.counts()), (4_000, BTreeMap::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_holds_for_a_link_are_reported_before_a_loss() {
+    // 32 calls of 64 holds in 600 ms: 3,413 holds in a third of the lease.
+    for (count, is_late) in [(3_000, false), (5_500, true)] {
+        let news = News::default();
+        let client = at_a_distance(&news, ms(600)).await;
+        let guards = hold_many(&client, count, ms(3_000)).await;
+        tokio::time::sleep(ms(45_000)).await;
+        let counts = news.counts();
+        assert!(
+            guards.iter().all(|guard| guard.is_held()),
+            "{count}: {counts:?}"
+        );
+        let late = counts.get("late").copied().unwrap_or_default();
+        assert_eq!(late, if is_late { 2 } else { 0 }, "{count}: {counts:?}");
+    }
+}
+
+/// A server at that distance, there and back.
+fn far_server(round_trip: Duration) -> (Server, Proxy) {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    proxy.set_delay(round_trip / 2);
+    (server, proxy)
+}
+
+#[tokio::test]
+async fn short_leases_replace_no_healthy_connection() {
+    let (_server, proxy) = far_server(ms(40));
+    let news = News::default();
+    let client = news.client(&proxy.url()).await;
+    let lock = client.lock("long").lease_time(ms(6_000));
+    let long = lock.acquire().await.unwrap();
+    let lost = long.lost();
+    let short = (0..20).map(|n| hold_shortly(client.clone(), n.to_string(), ms(150), ms(8_000)));
+    tokio::select! {
+        _ = join_all(short) => {}
+        reason = lost => panic!("{reason}"),
+    }
+    assert_eq!(news.of("long"), [""; 0]);
+    assert_eq!(news.counts().get("disconnected"), None);
+    assert_eq!(
+        proxy.count("HELLO"),
+        2,
+        "one for the callers, one for the keeper"
+    );
+    long.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_short_holds_outlast_a_slow_link_to_a_server() {
+    let (_server, proxy) = far_server(ms(50));
+    let news = News::default();
+    let client = news.client(&proxy.url()).await;
+    // One call of 64 at a time would renew 1,280 of them in a second.
+    let guards = hold_many(&client, 2_000, ms(3_000)).await;
+    tokio::time::sleep(ms(7_000)).await;
+    let held = guards.iter().filter(|guard| guard.is_held()).count();
+    assert_eq!(held, 2_000, "{:?}", news.counts());
+}
+
+#[tokio::test]
+async fn a_slow_answer_replaces_no_connection_and_needs_no_right_to_ping() {
+    let server = Server::start();
+    server.call(&[
+        "ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-ping",
+    ]);
+    let proxy = Proxy::before(&server);
+    let news = News::default();
+    let url = proxy.url().replace("redis://", "redis://u:p@");
+    let client = news.client(&url).await;
+    let lock = client.lock(&unique_name());
+    lock.acquire().await.unwrap().release().await.unwrap();
+    proxy.set_delay(ms(350));
+    for _ in 0..4 {
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
+    assert!(0 < proxy.count("PING"), "it is asked");
+    assert_eq!((proxy.count("HELLO"), news.counts()), (1, BTreeMap::new()));
+}
+
+#[tokio::test]
+async fn a_hold_outlives_a_connection_that_falls_silent() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let client = Client::connect(&proxy.url()).await.unwrap();
+    let lock = client.lock(&unique_name()).lease_time(ms(4_000));
+    let guard = lock.acquire().await.unwrap();
+    // Its keeper has a connection, and the next renewal meets silence.
+    while proxy.connections() < 2 {
+        tokio::time::sleep(ms(10)).await;
+    }
+    proxy.set_traffic(Traffic::Silent);
+    proxy.set_traffic(Traffic::Flowing);
+    let lost = tokio::time::timeout(ms(8_000), guard.lost()).await;
+    assert!(lost.is_err(), "{lost:?}");
+}
+
+/// Waits with many requests of one client on a server whose clock gains that much in a second, cuts
+/// the client off from just before their hand-offs to about the end of the grants, and returns how
+/// many believed in a grant that the server had ended.
+async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
+    const NAMES: u64 = 64;
+    let clock = WallClock::new();
+    let server = clock.rule(Server::builder()).start();
+    clock.drift(gains_us);
+    let proxy = Proxy::before(&server);
+    let direct = Client::connect(&server.url()).await.unwrap();
+    let cut_off = Client::connect(&proxy.url()).await.unwrap();
+    let mut holds = Vec::new();
+    let waiting = FuturesUnordered::new();
+    for n in 0..NAMES {
+        let name = n.to_string();
+        holds.push(direct.lock(&name).acquire().await.unwrap());
+        let lock = cut_off.lock(&name).lease_time(ms(2_000)).watchdog(false);
+        waiting.push(tokio::spawn(async move { lock.acquire().await.unwrap() }));
+    }
+    // Until its answers are as old as they become.
+    tokio::time::sleep(ms(5_500)).await;
+    proxy.set_traffic(Traffic::Stalled);
+    let begun = Instant::now();
+    // Grants of all ages within 192 ms.
+    for (n, hold) in (0..NAMES).zip(holds) {
+        tokio::time::sleep_until((begun + 3 * ms(n)).into()).await;
+        hold.release().await.unwrap();
+    }
+    tokio::time::sleep_until((begun + ms(2_060)).into()).await;
+    proxy.set_traffic(Traffic::Flowing);
+    let believed = waiting.map(|believed| async {
+        let believed = believed.unwrap();
+        let name = believed.name().to_owned();
+        let holder = direct.lock(&name).inspect().await.unwrap().holder;
+        let is_known = holder.is_some_and(|holder| holder.fence == Some(believed.fence()));
+        // Asked again after the server's answer: it is believed in spite of that.
+        usize::from(believed.is_held() && !is_known)
+    });
+    believed
+        .buffer_unordered(64)
+        .collect::<Vec<_>>()
+        .await
+        .iter()
+        .sum()
+}
+
+#[tokio::test]
+async fn one_cut_off_at_its_hand_off_never_believes_what_a_fast_server_ended() {
+    assert_eq!(cut_off_at_the_hand_off(20_000).await, 0);
+}
+
+#[tokio::test]
+async fn beyond_the_promised_drift_an_expired_grant_may_be_believed() {
+    assert_ne!(
+        cut_off_at_the_hand_off(100_000).await,
+        0,
+        "the test notices nothing"
+    );
+}
