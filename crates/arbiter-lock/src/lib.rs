@@ -69,6 +69,7 @@ mod lost_reason;
 mod nest;
 mod once;
 mod options;
+mod process;
 mod refused;
 mod rw_lock;
 mod semaphore;

@@ -25,6 +25,8 @@ pub enum LostReason {
     Revoked,
     /// It was released: nothing was lost.
     Released,
+    /// This process was forked from the one that holds. That one is not affected.
+    Forked,
 }
 
 impl LostReason {
@@ -49,6 +51,7 @@ impl fmt::Display for LostReason {
             Self::Shutdown => "the client was shut down",
             Self::Revoked => "an operator asked to stop",
             Self::Released => "it was released",
+            Self::Forked => "this process was forked from the one that holds it",
         })
     }
 }

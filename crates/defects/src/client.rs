@@ -135,8 +135,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an answer revives a hold that was given up",
         file: STATE,
-        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let mut state = self.life();",
-        put_back: "let renew_after = self.options.renew_after();\n        let mut state = self.life();\n        state.over = None;",
+        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        if let Some(mut state) = self.life() {",
+        put_back: "let renew_after = self.options.renew_after();\n        if let Some(mut state) = self.life() {\n            state.over = None;",
         caught_by: Lock(&["a_late_answer_does_not_revive_a_hold_that_was_given_up"]),
     },
     Defect {
@@ -177,7 +177,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a dropped guard frees nothing",
         file: GUARD,
-        was: "if !self.is_ended {",
+        was: "if !self.is_ended && self.inner.check_process().is_ok() {",
         put_back: "if self.is_ended {",
         caught_by: Lock(&["a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue"]),
     },

@@ -9,6 +9,7 @@ use arbiter_lock_core::{Lease, Mode, Next, Request};
 use crate::clock::Clock;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
+use crate::process::{LeakInChild, ProcessId};
 use crate::store::Renewal;
 
 /// What the guard, the keeper and all views of one hold share.
@@ -20,7 +21,7 @@ pub(crate) struct HoldState {
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     clock: Clock,
-    life: Mutex<Life>,
+    life: LeakInChild<Mutex<Life>>,
 }
 
 struct Life {
@@ -51,7 +52,9 @@ pub(crate) struct Writer(Arc<HoldState>);
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.life().writers -= 1;
+        if let Some(mut life) = self.0.life() {
+            life.writers -= 1;
+        }
     }
 }
 
@@ -71,6 +74,7 @@ impl HoldState {
         tombstone: bool,
         options: Arc<Options>,
         clock: Clock,
+        process: ProcessId,
     ) -> Self {
         let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
         let renew_after = claim_due.or(options.renew_after());
@@ -82,6 +86,16 @@ impl HoldState {
             Mode::Exclusive => Company::Nobody,
             Mode::Shared { .. } => Company::Sharers,
         };
+        let life = Life {
+            lease,
+            latest_end,
+            over: None,
+            company,
+            writers: 0,
+            unanswered: false,
+            wakers: Vec::new(),
+            next_seat: 0,
+        };
         Self {
             name,
             request,
@@ -89,16 +103,7 @@ impl HoldState {
             tombstone,
             options,
             clock,
-            life: Mutex::new(Life {
-                lease,
-                latest_end,
-                over: None,
-                company,
-                writers: 0,
-                unanswered: false,
-                wakers: Vec::new(),
-                next_seat: 0,
-            }),
+            life: LeakInChild::of(process, Mutex::new(life)),
         }
     }
 
@@ -106,13 +111,14 @@ impl HoldState {
         self.company() != Company::Nobody
     }
 
+    /// In a forked process others hold: the parent, perhaps.
     pub(crate) fn company(&self) -> Company {
-        self.life().company
+        self.life().map_or(Company::Perhaps, |life| life.company)
     }
 
     /// Counts a guard that was asked for to write, unless others may hold beside it.
     pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
-        let mut life = self.life();
+        let mut life = self.life()?;
         (life.company == Company::Nobody).then(|| {
             life.writers += 1;
             Writer(self.clone())
@@ -122,7 +128,7 @@ impl HoldState {
     /// From now on others may hold beside it, unless more guards than those `asking` count on
     /// being alone; answers what it was.
     pub(crate) fn expect_company(&self, asking: usize) -> Option<Company> {
-        let mut life = self.life();
+        let mut life = self.life()?;
         let before = life.company;
         if before == Company::Sharers {
             return Some(before);
@@ -134,11 +140,15 @@ impl HoldState {
     }
 
     pub(crate) fn set_company(&self, company: Company) {
-        self.life().company = company;
+        if let Some(mut life) = self.life() {
+            life.company = company;
+        }
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `None` in a forked process: its copy of the mutex may be locked for good.
+    fn life(&self) -> Option<MutexGuard<'_, Life>> {
+        let life = self.life.unless_forked()?;
+        Some(life.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Until that is dropped, whoever looks whether the hold is over has to wait.
@@ -159,29 +169,36 @@ impl HoldState {
     }
 
     fn end_if(&self, decide: impl Fn(&Life, Duration) -> Option<LostReason>) -> Option<LostReason> {
-        let mut life = self.life();
+        let Some(mut life) = self.life() else {
+            return Some(LostReason::Forked);
+        };
         if life.over.is_none() {
             life.over = decide(&life, self.clock.now());
-            if life.over.is_some() {
+            let over = life.over;
+            if over.is_some() {
                 let wakers = std::mem::take(&mut life.wakers);
                 drop(life);
                 wakers.into_iter().for_each(|(_, waker)| waker.wake());
-                return self.life().over;
             }
+            return over;
         }
         life.over
     }
 
     /// Nobody waits at that seat any more.
     pub(super) fn leave(&self, seat: u64) {
-        self.life().wakers.retain(|(other, _)| *other != seat);
+        if let Some(mut life) = self.life() {
+            life.wakers.retain(|(other, _)| *other != seat);
+        }
     }
 
     pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
         if let Some(reason) = self.over() {
             return Some(reason);
         }
-        let mut life = self.life();
+        let Some(mut life) = self.life() else {
+            return Some(LostReason::Forked);
+        };
         let number = seat.unwrap_or(life.next_seat);
         if seat.is_none() {
             life.next_seat += 1;
@@ -197,15 +214,15 @@ impl HoldState {
     pub(super) fn remaining(&self) -> Duration {
         match self.over() {
             Some(_) => Duration::ZERO,
-            None => self.life().end_of_belief().saturating_sub(self.clock.now()),
+            None => self.end_of_belief().saturating_sub(self.clock.now()),
         }
     }
 
     /// What the keeper has to do for it.
     pub(crate) fn next(&self, now: Duration) -> Next {
-        match self.over() {
-            Some(_) => Next::Lost,
-            None => self.life().next(now),
+        match (self.over(), self.life()) {
+            (None, Some(life)) => life.next(now),
+            _ => Next::Lost,
         }
     }
 
@@ -221,7 +238,8 @@ impl HoldState {
 
     /// When the belief ends if nothing more is heard.
     pub(crate) fn end_of_belief(&self) -> Duration {
-        self.life().end_of_belief()
+        self.life()
+            .map_or(Duration::ZERO, |life| life.end_of_belief())
     }
 
     /// A renewal that was sent at `sent` set a life of `life`.
@@ -230,16 +248,18 @@ impl HoldState {
             return; // lost is final
         }
         let renew_after = self.options.renew_after();
-        let mut state = self.life();
-        state.unanswered = false;
-        state.lease.confirm(sent, life, renew_after);
+        if let Some(mut state) = self.life() {
+            state.unanswered = false;
+            state.lease.confirm(sent, life, renew_after);
+        }
     }
 
     /// A renewal has no known outcome; it is due again at `again`.
     pub(crate) fn postpone(&self, again: Duration) {
-        let mut life = self.life();
-        life.unanswered = true;
-        life.lease.postpone(again);
+        if let Some(mut life) = self.life() {
+            life.unanswered = true;
+            life.lease.postpone(again);
+        }
     }
 }
 
@@ -281,7 +301,7 @@ mod tests {
         let client = Client::in_memory();
         let guard = client.lock("l").acquire().await.unwrap();
         let hold = guard.hold();
-        let seats = || hold.state.life().wakers.len();
+        let seats = || hold.state.life().unwrap().wakers.len();
         let mut waits = [Box::pin(hold.lost()), Box::pin(hold.lost())];
         for _ in 0..3 {
             for wait in &mut waits {

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::event::Logger;
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
+use crate::process::{ProcessId, UnlessForked};
 use crate::store::{Failure, FailureKind, Order, Store};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) logger: Arc<dyn Logger>,
+    /// The process of the client.
+    process: ProcessId,
     table: Mutex<Table>,
     nudge: Notify,
     /// Signalled when nothing posted is unfinished.
@@ -42,12 +45,18 @@ pub(crate) struct Shared {
 const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
-    pub(crate) fn new(store: Store, clock: Clock, logger: Arc<dyn Logger>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        clock: Clock,
+        logger: Arc<dyn Logger>,
+        process: ProcessId,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 clock,
                 logger,
+                process,
                 table: Mutex::new(Table::default()),
                 nudge: Notify::new(),
                 finished: Condvar::new(),
@@ -139,10 +148,11 @@ impl Keeper {
         }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if self.shared.store.world().is_some() => {
-                runtime.spawn(task::keep(task::Running {
+                let running = task::Running {
                     shared: self.shared.clone(),
                     is_guest: true,
-                }));
+                };
+                runtime.spawn(self.shared.unless_forked(task::keep(running)));
                 Ok(())
             }
             _ => on_a_thread(self.shared.clone()),
@@ -162,7 +172,12 @@ fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
         .name("arbiter-keeper".into())
         .spawn(move || {
             if let Ok(runtime) = given.recv() {
-                runtime.block_on(task::keep(running));
+                let shared = running.shared.clone();
+                let kept = runtime.block_on(shared.unless_forked(task::keep(running)));
+                if kept.is_err() {
+                    // A logger has forked on this thread: the runtime is the parent's.
+                    std::mem::forget(runtime);
+                }
             }
         })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -193,6 +208,11 @@ impl Drop for Keeper {
 }
 
 impl Shared {
+    /// A task of the keeper's, on whichever runtime.
+    fn unless_forked<F: Future>(&self, task: F) -> UnlessForked<F> {
+        UnlessForked::of(self.process, task)
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -45,7 +45,7 @@ struct Batch {
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
-    let link = Arc::new(shared.store.deaf_link());
+    let link = Arc::new(shared.store.deaf_link(shared.process));
     let mut ends = JoinSet::new();
     let mut renewal: Option<InFlight> = None;
     loop {
@@ -61,7 +61,7 @@ pub(super) async fn keep(running: Running) {
         }
         lost.iter().for_each(|hold| shared.tell_lost(hold));
         for order in orders {
-            ends.spawn(finish(shared.clone(), link.clone(), order));
+            ends.spawn(shared.unless_forked(finish(shared.clone(), link.clone(), order)));
         }
         if !batch.is_empty() {
             renewal = Some(Box::pin(renew(shared.clone(), link.clone(), batch)));

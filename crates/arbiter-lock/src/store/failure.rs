@@ -45,6 +45,8 @@ pub(crate) enum FailureKind {
     Unsupported,
     /// The server's answer is not one of the protocol.
     Malformed,
+    /// This process was forked from the one that connected.
+    Forked,
 }
 
 impl Failure {
@@ -75,6 +77,7 @@ impl Failure {
                 | FailureKind::Denied
                 | FailureKind::Unsupported
                 | FailureKind::Malformed
+                | FailureKind::Forked
         )
     }
 }
@@ -94,6 +97,7 @@ impl fmt::Display for Failure {
             FailureKind::Denied => "denies access",
             FailureKind::Unsupported => "lacks what the protocol needs",
             FailureKind::Malformed => "answered out of the protocol",
+            FailureKind::Forked => "was connected by the process from which this one was forked",
         };
         match self.detail.as_str() {
             "" => f.write_str(what),

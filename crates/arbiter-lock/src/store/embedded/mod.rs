@@ -36,6 +36,7 @@ pub(crate) use folder::{default_url, folder_of_url};
 pub(super) use way::Way;
 
 use super::{Failure, Push, Registry};
+use crate::chance;
 use gate::Gate;
 use liveness::{Liveness, Process};
 use post::Post;
@@ -72,7 +73,7 @@ impl Embedded {
 
     /// A channel of this process.
     pub(super) fn channel(&self) -> Arc<str> {
-        self.process.channel(rand::random())
+        self.process.channel(chance::draw())
     }
 
     pub(super) fn way(self: &Arc<Self>, channel: Arc<str>, registry: &Arc<Registry>) -> Way {

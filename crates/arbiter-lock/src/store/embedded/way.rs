@@ -60,14 +60,7 @@ impl Way {
     }
 
     fn opened(&self) -> Result<&Arc<Opened>, Failure> {
-        let opened = self.store.opened.get().ok_or_else(not_open)?;
-        if opened.liveness.is_of_a_child() {
-            return Err(Failure::before_sending(
-                FailureKind::Unsupported,
-                "was opened before a fork, by the parent: a child opens it anew",
-            ));
-        }
-        Ok(opened)
+        self.store.opened.get().ok_or_else(not_open)
     }
 
     pub(crate) async fn acquire(
