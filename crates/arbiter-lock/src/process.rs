@@ -5,10 +5,12 @@
 //! process id is compared before a copy is locked, polled, sent on or dropped.
 
 mod leak_in_child;
+mod per_process;
 mod unless_forked;
 
 use crate::error::Error;
 pub(crate) use leak_in_child::LeakInChild;
+pub(crate) use per_process::PerProcess;
 pub(crate) use unless_forked::UnlessForked;
 
 /// The id of the process that made something.
