@@ -30,4 +30,18 @@ impl<T: Default> PerProcess<T> {
         }
         self.of_child.get_or_init(|| Box::new(Self::new())).get()
     }
+
+    #[cfg(feature = "embedded")]
+    /// Returns the copies of the values of the processes from which this one descends.
+    pub(crate) fn inherited(&self) -> Vec<&T> {
+        match self.own.get() {
+            Some((process, value)) if !process.is_current() => {
+                let more = self.of_child.get().map(|of_child| of_child.inherited());
+                std::iter::once(value)
+                    .chain(more.into_iter().flatten())
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }

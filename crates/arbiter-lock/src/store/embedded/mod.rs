@@ -10,6 +10,7 @@
 
 mod before;
 mod birth;
+mod connections;
 mod database;
 mod failure;
 mod folder;
