@@ -13,6 +13,9 @@ const NEST: &str = "crates/arbiter-lock/src/nest.rs";
 const OPTIONS: &str = "crates/arbiter-lock/src/options.rs";
 const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
 const KEEPER_TASK: &str = "crates/arbiter-lock/src/keeper/task.rs";
+const PROCESS: &str = "crates/arbiter-lock/src/process.rs";
+const LEAK_IN_CHILD: &str = "crates/arbiter-lock/src/process/leak_in_child.rs";
+const CHANCE: &str = "crates/arbiter-lock/src/chance.rs";
 const FINISH: &str = "crates/arbiter-lock/src/keeper/finish.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
@@ -245,5 +248,26 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "let over = state.over();\n        match (Arc::into_inner(self.grip), over)",
         put_back: "match (Arc::into_inner(self.grip), state.over())",
         caught_by: Unit(&["a_guard_of_a_session_looks_whether_the_hold_is_over_before_it_lets_go"]),
+    },
+    Defect {
+        name: "a forked process uses and releases the holds of its parent",
+        file: PROCESS,
+        was: "self == Self::current()",
+        put_back: "Self(0) != Self::current()",
+        caught_by: Lock(&["no_operation_of_a_child_reaches_the_store"]),
+    },
+    Defect {
+        name: "a drop in a forked process removes the parent's sockets from its epoll instance",
+        file: LEAK_IN_CHILD,
+        was: "if value.is_some() && !self.process.is_current() {",
+        put_back: "if value.is_none() {",
+        caught_by: Lock(&["copied_handles_and_runtimes_are_dropped_without_effect"]),
+    },
+    Defect {
+        name: "a forked process draws the request ids of its parent",
+        file: CHANCE,
+        was: "if !SEEDED_IN.get().is_some_and(ProcessId::is_current) {",
+        put_back: "if SEEDED_IN.get().is_none() {",
+        caught_by: Lock(&["a_child_draws_other_request_ids"]),
     },
 ];

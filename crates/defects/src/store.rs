@@ -153,4 +153,11 @@ pub(crate) const DEFECTS: &[Defect] = &[
             "addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over",
         ]),
     },
+    Defect {
+        name: "a forked process relies on its parent's locks on the file",
+        file: "crates/arbiter-lock/src/store/embedded/connections.rs",
+        was: "close_copies()?;",
+        put_back: "let _ = close_copies;",
+        caught_by: Lock(&["a_new_client_works_in_a_child"]),
+    },
 ];

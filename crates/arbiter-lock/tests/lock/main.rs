@@ -15,6 +15,7 @@ mod faces;
 mod failover;
 mod faults;
 mod fenced;
+mod fork;
 mod go;
 mod liar;
 mod matrix;
