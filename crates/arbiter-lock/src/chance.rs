@@ -1,6 +1,12 @@
 //! Where request ids and the lengths of pauses are drawn.
 
+use std::cell::Cell;
+
+use rand::RngExt as _;
 use rand::distr::{Distribution, StandardUniform};
+use rand::rngs::ThreadRng;
+
+use crate::process::ProcessId;
 
 /// Draws a value: at random, or on a thread that a test has given a seed, from that.
 pub(crate) fn draw<T>() -> T
@@ -11,7 +17,22 @@ where
     if let Some(drawn) = seeded::draw() {
         return drawn;
     }
-    rand::random()
+    rng().random()
+}
+
+/// The generator of this thread, seeded in this process: a forked process has a copy of its
+/// parent's, and would draw the same request ids.
+fn rng() -> ThreadRng {
+    thread_local! {
+        static SEEDED_IN: Cell<Option<ProcessId>> = const { Cell::new(None) };
+    }
+    let mut rng = rand::rng();
+    if !SEEDED_IN.get().is_some_and(ProcessId::is_current) {
+        // Even at first: others may have drawn from it before the fork.
+        rng.reseed().expect("`rand::rng` needs the same");
+        SEEDED_IN.set(Some(ProcessId::current()));
+    }
+    rng
 }
 
 #[cfg(feature = "testing")]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::lock_all::LockAll;
 use crate::lost_reason::LostReason;
 use crate::once::Once;
 use crate::options::Options;
+use crate::process::{LeakInChild, ProcessId, UnlessForked};
 use crate::rw_lock::RwLock;
 use crate::semaphore::Semaphore;
 use crate::service::Service;
@@ -35,6 +37,10 @@ use crate::store::{Failure, Link, Store};
 /// caller that blocks its executor or drops its runtime neither loses nor leaks a lock. A
 /// caller without a tokio runtime is served by one more thread. A tokio runtime that uses a
 /// client has to have its time and I/O drivers enabled.
+///
+/// In a process that was forked from the one that created it, a client is inert, and so is all that
+/// it holds: every operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is
+/// false, and a drop changes nothing. Create a new client in the child process.
 ///
 /// When the last handle (client, lock or guard) is dropped, it waits up to 250 ms for releases
 /// that were posted; [`Guard::release`](crate::Guard::release) and [`Client::shutdown`] are the
@@ -56,7 +62,10 @@ pub struct Client {
 }
 
 /// What all handles of a client share.
-pub(crate) struct Inner {
+pub(crate) struct Inner(LeakInChild<Parts>);
+
+/// The parts of a client.
+pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) logger: Arc<dyn Logger>,
@@ -77,7 +86,8 @@ impl Client {
     /// Connects to the store of that URL: `redis://[user[:password]@]host[:port][/db]`,
     /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`; `file:///folder`, which
     /// the processes of one machine share (feature `embedded`); `memory:`, which is private to
-    /// this client, or `memory:NAME`, which all clients of the process share.
+    /// this client, or `memory:NAME`, which all clients of the process share. A forked process has
+    /// memory stores of its own.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a URL that is not understood, [`Error::Unavailable`] if the server
@@ -179,10 +189,19 @@ impl Client {
     /// # Cancel safety
     /// It can be dropped and made anew at any time.
     pub fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut closing = self.inner.closing.subscribe();
+        let closing = self.inner.0.unless_forked();
+        let closing = closing.map(|parts| {
+            let mut closing = parts.closing.subscribe();
+            UnlessForked::of(self.inner.process(), async move {
+                // The client is gone: that is as closed as can be.
+                let _ = closing.wait_for(|closing| *closing).await;
+            })
+        });
         async move {
-            // The client is gone: that is as closed as can be.
-            let _ = closing.wait_for(|closing| *closing).await;
+            if let Some(closing) = closing {
+                // In a forked process it is closed as well.
+                let _ = closing.await;
+            }
         }
     }
 
@@ -195,6 +214,9 @@ impl Client {
     /// # Cancel safety
     /// Dropped, it leaves the client shut down, and the holds as they are.
     pub async fn shutdown(&self, limit: Duration) -> usize {
+        if self.inner.check_process().is_err() {
+            return 0;
+        }
         self.inner.closing.send_replace(true);
         let inner = self.inner.clone();
         let quiet = async move {
@@ -207,11 +229,13 @@ impl Client {
         let quiet = self
             .inner
             .run(move || async move { tokio::time::timeout(limit, quiet).await });
-        if let Ok(Ok(())) = quiet.await {
-            return 0;
+        match quiet.await {
+            Ok(Ok(())) | Err(Error::Forked) => 0,
+            _ => {
+                let unconfirmed = inner.keeper.unconfirmed_releases();
+                inner.keeper.give_all_up(LostReason::Shutdown) + unconfirmed
+            }
         }
-        let unconfirmed = inner.keeper.unconfirmed_releases();
-        inner.keeper.give_all_up(LostReason::Shutdown) + unconfirmed
     }
 
     /// The file by which an embedded store sees that this process lives; none with other stores.
@@ -241,6 +265,14 @@ impl fmt::Debug for Client {
     }
 }
 
+impl Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl Inner {
     pub(crate) fn new(
         store: Store,
@@ -249,9 +281,9 @@ impl Inner {
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
-        let label = Label::of_this_process();
-        Arc::new(Self {
-            keeper: Keeper::new(store.clone(), clock.clone(), logger.clone()),
+        let (label, process) = (Label::of_this_process(), ProcessId::current());
+        let parts = Parts {
+            keeper: Keeper::new(store.clone(), clock.clone(), logger.clone(), process),
             store,
             clock,
             logger,
@@ -263,7 +295,18 @@ impl Inner {
             is_ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             service: OnceLock::new(),
-        })
+        };
+        Arc::new(Self(LeakInChild::of(process, parts)))
+    }
+
+    /// The process that made the client.
+    pub(crate) fn process(&self) -> ProcessId {
+        self.0.process()
+    }
+
+    /// Returns [`Error::Forked`] in a forked process: before anything is locked or sent.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        self.process().check()
     }
 
     /// The label of a request with those options.
@@ -314,6 +357,7 @@ impl Inner {
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.check_process()?;
         if *self.closing.borrow() {
             Err(Error::Closed)
         } else {
@@ -333,19 +377,25 @@ impl Inner {
     /// Does the work where there is a tokio runtime: here, or else on the client's own thread. The
     /// future is made only there, since one that is handed on is kept twice.
     ///
-    /// The outer error is that there is no such thread to be had.
+    /// The outer error is that there is no such thread, or that this process was forked: then
+    /// nothing is polled, locked or sent.
     pub(crate) async fn run<W>(&self, work: impl FnOnce() -> W) -> Result<W::Output, Error>
     where
         W: Future<Output: Send> + Send + 'static,
     {
         match Handle::try_current() {
-            Ok(_) => Ok(work().await),
-            Err(_) => self.service()?.run(work()).await,
+            Ok(_) => UnlessForked::of(self.process(), work()).await,
+            Err(_) => {
+                let served = self.service()?.run(work());
+                UnlessForked::of(self.process(), served).await?
+            }
         }
     }
 
-    /// The client's own runtime, for callers without one.
+    /// The client's own runtime, for callers without one; the thread is missing in a forked
+    /// process.
     pub(crate) fn service(&self) -> Result<&Service, Error> {
+        self.check_process()?;
         let service = self.service.get_or_init(Service::start);
         service
             .as_ref()
@@ -359,7 +409,7 @@ impl Inner {
         if let Some(link) = self.links().get(&id) {
             return link.clone();
         }
-        let link = Arc::new(self.store.link());
+        let link = Arc::new(self.store.link(self.process()));
         let link = self.links().entry(id).or_insert(link).clone();
         // When the runtime ends, it drops this task, and with it the link.
         let ended = EndOfRuntime {
@@ -367,10 +417,11 @@ impl Inner {
             id,
         };
         let mut alive = self.closing.subscribe();
-        runtime.spawn(async move {
+        let waiting = async move {
             let _ended = ended;
             while alive.changed().await.is_ok() {}
-        });
+        };
+        runtime.spawn(UnlessForked::of(self.process(), waiting));
         link
     }
 

@@ -34,6 +34,9 @@ pub enum Error {
     Invalid(Box<Invalid>),
     /// The client was shut down.
     Closed,
+    /// The client, or the hold, belongs to the process from which this one was forked. This process
+    /// has sent nothing. Create a new client in it.
+    Forked,
 }
 
 /// Who holds what was asked for.
@@ -153,7 +156,7 @@ impl Error {
             Self::Lost(e) => Some(&e.name),
             Self::Unavailable(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
             Self::Refused(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
-            Self::Invalid(_) | Self::Closed => None,
+            Self::Invalid(_) | Self::Closed | Self::Forked => None,
         }
     }
 
@@ -187,6 +190,7 @@ impl Error {
             }))
         };
         let kind = match failure.kind {
+            FailureKind::Forked => return Self::Forked,
             FailureKind::WrongType => RefusedKind::WrongType,
             FailureKind::Damaged => RefusedKind::Damaged,
             FailureKind::Denied => RefusedKind::Denied,
@@ -228,6 +232,9 @@ impl fmt::Display for Error {
             Self::Refused(e) => e.fmt(f),
             Self::Invalid(e) => f.write_str(&e.message),
             Self::Closed => f.write_str("the client was shut down"),
+            Self::Forked => f.write_str(
+                "the client belongs to the process from which this one was forked; create a new client in this process",
+            ),
         }
     }
 }

@@ -303,7 +303,7 @@ impl Grip {
 
 impl Drop for Grip {
     fn drop(&mut self) {
-        if !self.is_ended {
+        if !self.is_ended && self.inner.check_process().is_ok() {
             let lost = self.let_go();
             self.inner.keeper.post(Order {
                 name: self.state.name.clone(),

@@ -70,6 +70,7 @@ mod nest;
 mod once;
 mod options;
 mod outage;
+mod process;
 mod refused;
 mod rw_lock;
 mod semaphore;

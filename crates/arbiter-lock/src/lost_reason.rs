@@ -28,6 +28,8 @@ pub enum LostReason {
     Revoked,
     /// It was released: nothing was lost.
     Released,
+    /// This process was forked from the one that holds. That one is not affected.
+    Forked,
 }
 
 impl LostReason {
@@ -53,6 +55,7 @@ impl fmt::Display for LostReason {
             Self::Shutdown => "the client was shut down",
             Self::Revoked => "an operator asked to stop",
             Self::Released => "it was released",
+            Self::Forked => "this process was forked from the one that holds it",
         })
     }
 }

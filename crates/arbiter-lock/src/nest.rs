@@ -17,12 +17,13 @@ use crate::error::{Error, Invalid};
 use crate::guard::{Grip, Guard};
 use crate::hold::HoldState;
 use crate::options::{Options, Patience};
+use crate::process::LeakInChild;
 use crate::waiting::{self, News};
 
 /// What a session holds and waits for.
 #[derive(Default)]
 pub(crate) struct Nest {
-    names: Mutex<HashMap<Name, Entry>>,
+    names: LeakInChild<Mutex<HashMap<Name, Entry>>>,
     /// Told when something is held anew: who waits for it apart need not wait any more.
     entered: Notify,
 }

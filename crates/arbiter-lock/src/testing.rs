@@ -9,7 +9,7 @@ use arbiter_lock_core::Name;
 use crate::chance;
 use crate::client::Inner;
 use crate::lost_reason::LostReason;
-use crate::store::memory::Weather;
+use crate::store::memory::{Weather, World};
 
 /// What a store can do to a hold, on demand: see [`Client::testing`](crate::Client::testing).
 ///
@@ -39,13 +39,16 @@ impl Testing {
     /// The store ends the hold of that name as at the end of its lease, and grants the next
     /// waiter; the holder is told at its next renewal.
     pub fn lapse(&self, name: &str) {
-        if let (Some(world), Ok(name)) = (self.inner.store.world(), Name::new(name)) {
+        if let (Some(world), Ok(name)) = (self.world(), Name::new(name)) {
             world.lapse(&name);
         }
     }
 
     /// The holds that this client has of that name are lost now, for that reason.
     pub fn lose(&self, name: &str, reason: LostReason) {
+        if self.inner.check_process().is_err() {
+            return;
+        }
         for hold in self
             .inner
             .keeper
@@ -60,14 +63,14 @@ impl Testing {
     /// From now on the messages between this store and all its clients are late, lost and
     /// doubled, as it is said there and as chance has it: see [`Testing::seed`].
     pub fn disturb(&self, weather: Weather) {
-        if let Some(world) = self.inner.store.world() {
+        if let Some(world) = self.world() {
             world.set_weather(Some(weather));
         }
     }
 
     /// The network is good again; what is under way arrives yet.
     pub fn calm(&self) {
-        if let Some(world) = self.inner.store.world() {
+        if let Some(world) = self.world() {
             world.set_weather(None);
         }
     }
@@ -91,7 +94,7 @@ impl Testing {
     /// What a store on a bad network has met so far, and how often.
     #[must_use]
     pub fn sights(&self) -> BTreeMap<&'static str, u64> {
-        let world = self.inner.store.world();
+        let world = self.world();
         world.map_or_else(BTreeMap::new, |world| world.sights().counts())
     }
 
@@ -104,16 +107,22 @@ impl Testing {
 
     /// The store answers nobody any more.
     pub fn go_silent(&self) {
-        if let Some(world) = self.inner.store.world() {
+        if let Some(world) = self.world() {
             world.set_silent(true);
         }
     }
 
     /// The store answers again.
     pub fn answer(&self) {
-        if let Some(world) = self.inner.store.world() {
+        if let Some(world) = self.world() {
             world.set_silent(false);
         }
+    }
+
+    /// The memory store, unless this process was forked from the one that uses it.
+    fn world(&self) -> Option<&World> {
+        self.inner.check_process().ok()?;
+        self.inner.store.world()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Loss};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
+use crate::process::{LeakInChild, ProcessId};
 use crate::store::{Failure, FailureKind, Renewal};
 
 /// What the guard, the keeper and all views of one hold share.
@@ -21,7 +22,7 @@ pub(crate) struct HoldState {
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     clock: Clock,
-    life: Mutex<Life>,
+    life: LeakInChild<Mutex<Life>>,
 }
 
 struct Life {
@@ -52,7 +53,9 @@ pub(crate) struct Writer(Arc<HoldState>);
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.life().writers -= 1;
+        if let Some(mut life) = self.0.life() {
+            life.writers -= 1;
+        }
     }
 }
 
@@ -72,6 +75,7 @@ impl HoldState {
         tombstone: bool,
         options: Arc<Options>,
         clock: Clock,
+        process: ProcessId,
     ) -> Self {
         let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
         let renew_after = claim_due.or(options.renew_after());
@@ -84,6 +88,16 @@ impl HoldState {
             Mode::Exclusive => Company::Nobody,
             Mode::Shared { .. } => Company::Sharers,
         };
+        let life = Life {
+            lease,
+            latest_end,
+            over: None,
+            company,
+            writers: 0,
+            failed: None,
+            wakers: Vec::new(),
+            next_seat: 0,
+        };
         Self {
             name,
             request,
@@ -91,16 +105,7 @@ impl HoldState {
             tombstone,
             options,
             clock,
-            life: Mutex::new(Life {
-                lease,
-                latest_end,
-                over: None,
-                company,
-                writers: 0,
-                failed: None,
-                wakers: Vec::new(),
-                next_seat: 0,
-            }),
+            life: LeakInChild::of(process, Mutex::new(life)),
         }
     }
 
@@ -108,13 +113,14 @@ impl HoldState {
         self.company() != Company::Nobody
     }
 
+    /// In a forked process others hold: the parent, perhaps.
     pub(crate) fn company(&self) -> Company {
-        self.life().company
+        self.life().map_or(Company::Perhaps, |life| life.company)
     }
 
     /// Counts a guard that was asked for to write, unless others may hold beside it.
     pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
-        let mut life = self.life();
+        let mut life = self.life()?;
         (life.company == Company::Nobody).then(|| {
             life.writers += 1;
             Writer(self.clone())
@@ -124,7 +130,7 @@ impl HoldState {
     /// From now on others may hold beside it, unless more guards than those `asking` count on
     /// being alone; answers what it was.
     pub(crate) fn expect_company(&self, asking: usize) -> Option<Company> {
-        let mut life = self.life();
+        let mut life = self.life()?;
         let before = life.company;
         if before == Company::Sharers {
             return Some(before);
@@ -136,11 +142,15 @@ impl HoldState {
     }
 
     pub(crate) fn set_company(&self, company: Company) {
-        self.life().company = company;
+        if let Some(mut life) = self.life() {
+            life.company = company;
+        }
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `None` in a forked process: its copy of the mutex may be locked for good.
+    fn life(&self) -> Option<MutexGuard<'_, Life>> {
+        let life = self.life.unless_forked()?;
+        Some(life.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Until that is dropped, whoever looks whether the hold is over has to wait.
@@ -161,29 +171,36 @@ impl HoldState {
     }
 
     fn end_if(&self, decide: impl Fn(&Life, Duration) -> Option<LostReason>) -> Option<LostReason> {
-        let mut life = self.life();
+        let Some(mut life) = self.life() else {
+            return Some(LostReason::Forked);
+        };
         if life.over.is_none() {
             life.over = decide(&life, self.clock.now());
-            if life.over.is_some() {
+            let over = life.over;
+            if over.is_some() {
                 let wakers = std::mem::take(&mut life.wakers);
                 drop(life);
                 wakers.into_iter().for_each(|(_, waker)| waker.wake());
-                return self.life().over;
             }
+            return over;
         }
         life.over
     }
 
     /// Nobody waits at that seat any more.
     pub(super) fn leave(&self, seat: u64) {
-        self.life().wakers.retain(|(other, _)| *other != seat);
+        if let Some(mut life) = self.life() {
+            life.wakers.retain(|(other, _)| *other != seat);
+        }
     }
 
     pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
         if let Some(reason) = self.over() {
             return Some(reason);
         }
-        let mut life = self.life();
+        let Some(mut life) = self.life() else {
+            return Some(LostReason::Forked);
+        };
         let number = seat.unwrap_or(life.next_seat);
         if seat.is_none() {
             life.next_seat += 1;
@@ -199,15 +216,15 @@ impl HoldState {
     pub(super) fn remaining(&self) -> Duration {
         match self.over() {
             Some(_) => Duration::ZERO,
-            None => self.life().end_of_belief().saturating_sub(self.clock.now()),
+            None => self.end_of_belief().saturating_sub(self.clock.now()),
         }
     }
 
     /// What the keeper has to do for it.
     pub(crate) fn next(&self, now: Duration) -> Next {
-        match self.over() {
-            Some(_) => Next::Lost,
-            None => self.life().next(now),
+        match (self.over(), self.life()) {
+            (None, Some(life)) => life.next(now),
+            _ => Next::Lost,
         }
     }
 
@@ -223,12 +240,13 @@ impl HoldState {
 
     /// When the belief ends if nothing more is heard.
     pub(crate) fn end_of_belief(&self) -> Duration {
-        self.life().end_of_belief()
+        self.life()
+            .map_or(Duration::ZERO, |life| life.end_of_belief())
     }
 
     /// A renewal is sent at `sent`.
     pub(crate) fn ask(&self, sent: Duration) {
-        let mut life = self.life();
+        let Some(mut life) = self.life() else { return };
         if life.lease.is_unanswered() {
             life.failed.get_or_insert_with(|| {
                 Failure::unknown(FailureKind::Silent, "no answer to a renewal")
@@ -245,16 +263,19 @@ impl HoldState {
         }
         let renew_after = self.options.renew_after();
         let life = life.min(self.options.lease);
-        let mut state = self.life();
-        state.failed = None;
-        state.lease.set_margin(self.options.margin(life));
-        state.lease.confirm(sent, life, renew_after);
+        if let Some(mut state) = self.life() {
+            state.failed = None;
+            state.lease.set_margin(self.options.margin(life));
+            state.lease.confirm(sent, life, renew_after);
+        }
     }
 
     /// A renewal sent at `sent` has no known outcome; if it was the newest, it is due again at
     /// `again`. Returns whether nothing sent since is confirmed.
     pub(crate) fn fail(&self, sent: Duration, again: Duration, failure: &Failure) -> bool {
-        let mut life = self.life();
+        let Some(mut life) = self.life() else {
+            return false;
+        };
         let counts = life.lease.fail(sent, again);
         if counts {
             let earlier = life.failed.take();
@@ -267,11 +288,11 @@ impl HoldState {
     /// Returns what the loss for that reason is to the holder, with the store's last answer.
     pub(crate) fn loss(&self, reason: LostReason) -> Loss {
         let is_unrenewed = matches!(reason, LostReason::Unreachable | LostReason::NotRenewed);
-        let failed = is_unrenewed.then(|| self.life().failed.clone());
+        let life = self.life().filter(|_| is_unrenewed);
         Loss {
             name: self.name.as_str().to_owned(),
             reason,
-            failure: failed.flatten(),
+            failure: life.and_then(|life| life.failed.clone()),
         }
     }
 
@@ -320,7 +341,7 @@ mod tests {
         let client = Client::in_memory();
         let guard = client.lock("l").acquire().await.unwrap();
         let hold = guard.hold();
-        let seats = || hold.state.life().wakers.len();
+        let seats = || hold.state.life().unwrap().wakers.len();
         let mut waits = [Box::pin(hold.lost()), Box::pin(hold.lost())];
         for _ in 0..3 {
             for wait in &mut waits {

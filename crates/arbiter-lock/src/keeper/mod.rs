@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::event::Logger;
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
+use crate::process::{ProcessId, UnlessForked};
 use crate::store::{Failure, FailureKind, Order, Store};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
@@ -33,21 +34,32 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) logger: Arc<dyn Logger>,
+    /// The process of the client.
+    process: ProcessId,
     table: Mutex<Table>,
     nudge: Notify,
     /// Signalled when nothing posted is unfinished.
     finished: Condvar,
 }
 
+/// How much later than its limit the keeper's connection may answer.
+const LATE: Duration = Duration::from_millis(100);
+
 const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
-    pub(crate) fn new(store: Store, clock: Clock, logger: Arc<dyn Logger>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        clock: Clock,
+        logger: Arc<dyn Logger>,
+        process: ProcessId,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 clock,
                 logger,
+                process,
                 table: Mutex::new(Table::default()),
                 nudge: Notify::new(),
                 finished: Condvar::new(),
@@ -67,6 +79,9 @@ impl Keeper {
     /// Establishes the keeper's own connection within the limit, if the store has one per link:
     /// what is granted could neither be renewed nor released without it.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        if !self.shared.process.is_current() {
+            return Err(Failure::before_sending(FailureKind::Forked, ""));
+        }
         if !self.shared.store.has_connections() {
             return Ok(());
         }
@@ -74,10 +89,17 @@ impl Keeper {
         let (connected, result) = oneshot::channel();
         self.shared.table().connects.push((limit, connected));
         self.shared.nudge.notify_one();
-        result.await.unwrap_or_else(|_| {
-            let detail = "the client was shut down";
-            Err(Failure::before_sending(FailureKind::Unreachable, detail))
-        })
+        match tokio::time::timeout(limit.saturating_add(LATE), result).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(_)) => {
+                let detail = "the client was shut down";
+                Err(Failure::before_sending(FailureKind::Unreachable, detail))
+            }
+            Err(_) => {
+                let detail = "the keeper has no connection yet";
+                Err(Failure::before_sending(FailureKind::Silent, detail))
+            }
+        }
     }
 
     /// Renews the hold from now on, and finds out when it is lost.
@@ -159,10 +181,11 @@ impl Keeper {
         }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if self.shared.store.world().is_some() => {
-                runtime.spawn(task::keep(task::Running {
+                let running = task::Running {
                     shared: self.shared.clone(),
                     is_guest: true,
-                }));
+                };
+                runtime.spawn(self.shared.unless_forked(task::keep(running)));
                 Ok(())
             }
             _ => on_a_thread(self.shared.clone()),
@@ -187,7 +210,12 @@ fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
         .name("arbiter-keeper".into())
         .spawn(move || {
             if let Ok(runtime) = given.recv() {
-                runtime.block_on(task::keep(running));
+                let shared = running.shared.clone();
+                let kept = runtime.block_on(shared.unless_forked(task::keep(running)));
+                if kept.is_err() {
+                    // A logger has forked on this thread: the runtime is the parent's.
+                    std::mem::forget(runtime);
+                }
             }
         })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -218,6 +246,11 @@ impl Drop for Keeper {
 }
 
 impl Shared {
+    /// A task of the keeper's, on whichever runtime.
+    fn unless_forked<F: Future>(&self, task: F) -> UnlessForked<F> {
+        UnlessForked::of(self.process, task)
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -50,7 +50,7 @@ struct Answered {
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
-    let link = Arc::new(shared.store.deaf_link());
+    let link = Arc::new(shared.store.deaf_link(shared.process));
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_news = None;
@@ -69,14 +69,14 @@ pub(super) async fn keep(running: Running) {
         }
         lost.iter().for_each(|hold| shared.tell_lost(hold));
         for order in orders {
-            ends.spawn(finish(shared.clone(), link.clone(), order));
+            ends.spawn(shared.unless_forked(finish(shared.clone(), link.clone(), order)));
         }
         for (limit, connected) in connects {
             let link = link.clone();
-            ends.spawn(async move {
+            ends.spawn(shared.unless_forked(async move {
                 // A caller that has gone needs no answer.
                 let _ = connected.send(link.connect(limit).await);
-            });
+            }));
         }
         for batch in batches {
             renewals.push(renew(link.clone(), batch));

@@ -49,6 +49,8 @@ pub(crate) enum FailureKind {
     WrongUrl,
     /// The server's answer is not one of the protocol.
     Malformed,
+    /// This process was forked from the one that connected.
+    Forked,
 }
 
 impl Failure {
@@ -95,6 +97,7 @@ impl Failure {
                 | FailureKind::Unsupported
                 | FailureKind::WrongUrl
                 | FailureKind::Malformed
+                | FailureKind::Forked
         )
     }
 }
@@ -116,6 +119,7 @@ impl fmt::Display for Failure {
             FailureKind::Unsupported => "lacks what the protocol needs",
             FailureKind::WrongUrl => "needs another URL",
             FailureKind::Malformed => "answered out of the protocol",
+            FailureKind::Forked => "was connected by the process from which this one was forked",
         };
         match self.detail.as_str() {
             "" => f.write_str(what),

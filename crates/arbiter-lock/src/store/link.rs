@@ -8,12 +8,15 @@ use arbiter_lock_core::{
     Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
 };
 
-use super::{Failure, Registry, Said, SaidEnded, Store, Write, memory};
+use super::{Failure, FailureKind, Registry, Said, SaidEnded, Store, Write, memory};
 use crate::chance;
+use crate::process::ProcessId;
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
-/// limit and the store's own, and is never sent again by the link itself.
+/// limit and the store's own, and is never sent again by the link itself. In a forked process
+/// nothing is sent.
 pub(crate) struct Link {
+    process: ProcessId,
     registry: Arc<Registry>,
     channel: Arc<str>,
     way: Way,
@@ -46,7 +49,8 @@ impl Renewal<'_> {
 
 /// Calls the same step of whichever store it is.
 macro_rules! on {
-    ($link:expr, $way:ident => $call:expr) => {
+    ($link:expr, $way:ident => $call:expr) => {{
+        $link.check_process()?;
         match &$link.way {
             Way::Memory($way) => $call.await,
             #[cfg(feature = "embedded")]
@@ -54,11 +58,11 @@ macro_rules! on {
             #[cfg(feature = "redis")]
             Way::Redis($way) => $call.await,
         }
-    };
+    }};
 }
 
 impl Link {
-    pub(super) fn new(store: &Store) -> Self {
+    pub(super) fn new(store: &Store, process: ProcessId) -> Self {
         let registry = Arc::new(Registry::default());
         let channel: Arc<str> = match store {
             #[cfg(feature = "embedded")]
@@ -73,6 +77,7 @@ impl Link {
             Store::Redis(server) => Way::Redis(server.way(channel.clone(), &registry)),
         };
         Self {
+            process,
             registry,
             channel,
             way,
@@ -80,13 +85,14 @@ impl Link {
     }
 
     /// A link for one who never waits.
-    pub(super) fn deaf(store: &Store) -> Self {
+    pub(super) fn deaf(store: &Store, process: ProcessId) -> Self {
         match store {
-            Store::Memory(_) => Self::new(store),
+            Store::Memory(_) => Self::new(store, process),
             #[cfg(feature = "embedded")]
-            Store::Embedded(_) => Self::new(store),
+            Store::Embedded(_) => Self::new(store, process),
             #[cfg(feature = "redis")]
             Store::Redis(server) => Self {
+                process,
                 registry: Arc::default(),
                 channel: "".into(),
                 way: Way::Redis(server.deaf_way()),
@@ -102,6 +108,13 @@ impl Link {
     /// The channel on which its waiters hear of grants.
     pub(crate) fn channel(&self) -> &Arc<str> {
         &self.channel
+    }
+
+    fn check_process(&self) -> Result<(), Failure> {
+        if self.process.is_current() {
+            return Ok(());
+        }
+        Err(Failure::before_sending(FailureKind::Forked, ""))
     }
 
     /// Makes sure within the limit that the store is there and can do what is needed.

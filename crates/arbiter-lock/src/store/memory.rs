@@ -7,7 +7,7 @@ mod weather;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arbiter_lock_core::{
@@ -24,6 +24,7 @@ pub use weather::Weather;
 
 use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded, Write};
 use crate::clock::Clock;
+use crate::process::PerProcess;
 
 /// All names of one memory store.
 pub(crate) struct World {
@@ -97,13 +98,12 @@ impl World {
         }
     }
 
-    /// The store of that name, which lives as long as somebody uses it.
+    /// The store of that name, which lives as long as somebody uses it. A forked process has
+    /// stores of its own: in a copy of its parent's, the parent's holds would stand forever.
     pub(crate) fn shared(name: &str) -> Arc<Self> {
-        static WORLDS: OnceLock<Mutex<HashMap<String, Weak<World>>>> = OnceLock::new();
-        let mut worlds = WORLDS
-            .get_or_init(Mutex::default)
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        static WORLDS: PerProcess<Mutex<HashMap<String, Weak<World>>>> = PerProcess::new();
+        let worlds = WORLDS.get().lock();
+        let mut worlds = worlds.unwrap_or_else(PoisonError::into_inner);
         worlds.retain(|_, world| 0 < world.strong_count());
         if let Some(world) = worlds.get(name).and_then(Weak::upgrade) {
             return world;

@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use arbiter_lock_core::{Ended, Moment, Name, Request};
 
+use crate::process::ProcessId;
+
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use link::{Link, Renewal};
 pub(crate) use registry::{Push, Registry, Slot, Woken};
@@ -93,14 +95,14 @@ impl Store {
         }
     }
 
-    /// A link for the runtime in which it will be used.
-    pub(crate) fn link(&self) -> Link {
-        Link::new(self)
+    /// A link for the runtime in which it will be used, of a client of that process.
+    pub(crate) fn link(&self, process: ProcessId) -> Link {
+        Link::new(self, process)
     }
 
     /// A link for one who never waits.
-    pub(crate) fn deaf_link(&self) -> Link {
-        Link::deaf(self)
+    pub(crate) fn deaf_link(&self, process: ProcessId) -> Link {
+        Link::deaf(self, process)
     }
 
     /// The memory store that it is, if it is one.

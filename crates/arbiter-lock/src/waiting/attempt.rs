@@ -155,6 +155,7 @@ impl Attempt {
             0 < self.unanswered,
             self.options.clone(),
             self.clock.clone(),
+            self.inner.process(),
         ));
         self.inner.keeper.watch(hold.clone())?;
         // Asked once the keeper has it: a shutdown sees the hold, or is seen here.
@@ -241,6 +242,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        if self.inner.check_process().is_err() {
+            return;
+        }
         self.link.registry().remove(&self.request.id);
         if self.is_known || 0 < self.unanswered {
             self.inner.keeper.post(Order {

@@ -17,6 +17,7 @@ mod faces;
 mod failover;
 mod faults;
 mod fenced;
+mod fork;
 mod go;
 #[cfg(feature = "embedded")]
 mod groups;

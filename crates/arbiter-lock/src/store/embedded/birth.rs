@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -14,7 +14,7 @@ use super::gate::{self, Gate};
 use super::liveness::{self, Liveness, Process};
 use super::log::Log;
 use super::post::Post;
-use super::{Opened, folder};
+use super::{Opened, connections, folder};
 use crate::event::Logger;
 use crate::store::{Failure, FailureKind};
 
@@ -33,12 +33,16 @@ pub(super) fn open(
     Log::of(folder).flush_if_grown();
     enter(&gate, folder, limit)?;
     // The gate opens again when this is dropped, at the end.
-    let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
-    // Processes may be too short-lived to do it in the background.
-    database.checkpoint();
+    let database = connections::open(|| {
+        let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
+        // Processes may be too short-lived to do it in the background.
+        database.checkpoint();
+        Ok(database)
+    })?;
     let liveness = Liveness::begin(folder, process)?;
     // Nobody else comes by what those have left who neither held nor waited.
     for process in liveness.some_dead() {
+        let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
         if database.left_by(&process)?.is_empty() {
             liveness.clean_up(&process);
         }

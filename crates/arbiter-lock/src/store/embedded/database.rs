@@ -10,6 +10,7 @@ use arbiter_lock_core::{Moment, Name, Resource, Run, Status};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
+use super::connections::Tracked;
 use super::failure;
 use super::liveness::Process;
 use super::log::{self, Log};
@@ -37,7 +38,7 @@ const INDEX_PIECE: u64 = 32 << 10;
 const MOST_LEFT: usize = 64;
 
 pub(super) struct Database {
-    connection: Connection,
+    pub(super) connection: Tracked,
     path: PathBuf,
     log: Log,
     /// Which file it was when it was opened: its device and number.
@@ -99,7 +100,7 @@ impl Database {
         settings(&connection).map_err(|e| failed(&e))?;
         let identity = identity(&path).map_err(|e| failure::of_io(&e, &path))?;
         let mut database = Self {
-            connection,
+            connection: Tracked::new(connection),
             path: path.clone(),
             log: Log::of(folder),
             identity,

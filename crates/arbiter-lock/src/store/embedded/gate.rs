@@ -81,8 +81,7 @@ pub(super) fn open(folder: &Path) -> Result<File, Failure> {
 }
 
 impl Gate {
-    pub(super) fn new(folder: &Path, database: Database) -> Result<Self, Failure> {
-        let database = Arc::new(Mutex::new(database));
+    pub(super) fn new(folder: &Path, database: Arc<Mutex<Database>>) -> Result<Self, Failure> {
         let (jobs, waiting) = mpsc::channel();
         let porter = Porter {
             database: database.clone(),

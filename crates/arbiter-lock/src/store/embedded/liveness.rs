@@ -12,6 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{failure, rights};
+use crate::chance;
+use crate::process::ProcessId;
 use crate::store::{Failure, FailureKind};
 
 /// One process's use of a folder, by an id of its own: process ids are used again.
@@ -36,7 +38,7 @@ pub(super) enum Life {
 
 impl Process {
     pub(super) fn random() -> Self {
-        Self(format!("{:016x}", rand::random::<u64>()).into())
+        Self(format!("{:016x}", chance::draw::<u64>()).into())
     }
 
     fn of_file(name: &str) -> Option<Self> {
@@ -69,7 +71,7 @@ pub(super) struct Liveness {
     folder: PathBuf,
     own: PathBuf,
     _locked: File,
-    pid: u32,
+    made_by: ProcessId,
 }
 
 impl Liveness {
@@ -82,20 +84,15 @@ impl Liveness {
             folder: folder.to_owned(),
             own,
             _locked: locked,
-            pid: std::process::id(),
+            made_by: ProcessId::current(),
         })
     }
 
-    /// Removes what is this process's own.
+    /// Removes what is this process's own; what is the parent's, a forked process leaves.
     pub(super) fn leave(&self) {
-        if !self.is_of_a_child() {
+        if self.made_by.is_current() {
             clean_up(&self.own);
         }
-    }
-
-    /// Whether this is a child that was forked off, which is not the one that holds.
-    pub(super) fn is_of_a_child(&self) -> bool {
-        std::process::id() != self.pid
     }
 
     pub(super) fn of(&self, process: &Process) -> Life {
@@ -120,7 +117,7 @@ impl Liveness {
             .flatten()
             .filter_map(|entry| Process::of_file(entry.file_name().to_str()?))
             .collect();
-        let begin = rand::random::<u64>() as usize % known.len().max(1);
+        let begin = chance::draw::<u64>() as usize % known.len().max(1);
         let some = known.iter().cycle().skip(begin);
         some.take(known.len().min(MOST_SWEPT))
             .filter(|process| self.of(process) == Life::Dead)

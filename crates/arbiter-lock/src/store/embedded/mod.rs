@@ -10,6 +10,7 @@
 
 mod before;
 mod birth;
+mod connections;
 mod database;
 mod denied;
 mod failure;
@@ -39,6 +40,7 @@ pub(crate) use folder::{default_url, folder_of_url};
 pub(super) use way::Way;
 
 use super::{Failure, Push, Registry};
+use crate::chance;
 use crate::event::Logger;
 use denied::Denied;
 use gate::Gate;
@@ -80,7 +82,7 @@ impl Embedded {
 
     /// A channel of this process.
     pub(super) fn channel(&self) -> Arc<str> {
-        self.process.channel(rand::random())
+        self.process.channel(chance::draw())
     }
 
     pub(super) fn way(self: &Arc<Self>, channel: Arc<str>, registry: &Arc<Registry>) -> Way {

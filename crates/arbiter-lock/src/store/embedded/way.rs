@@ -65,12 +65,6 @@ impl Way {
             Some(opened) => opened.clone(),
             None => self.open(limit).await?,
         };
-        if opened.liveness.is_of_a_child() {
-            return Err(Failure::before_sending(
-                FailureKind::Unsupported,
-                "was opened before a fork, by the parent: a child opens it anew",
-            ));
-        }
         if !self.is_listening.swap(true, Ordering::Relaxed) {
             opened
                 .listeners()

@@ -18,7 +18,9 @@ use super::introduction::introduce;
 use super::reply;
 use super::script::Call;
 use super::target::Target;
+use crate::chance;
 use crate::event::{Event, Logger};
+use crate::process::{ProcessId, UnlessForked};
 use crate::store::{Failure, FailureKind, Registry};
 
 /// How many steps that were given little time may go unanswered in a row before the connection is
@@ -244,7 +246,8 @@ impl Shared {
     /// Asks the connection whether it is alive, unless that is under way.
     fn doubt(self: &Arc<Self>, up: &Arc<Up>) {
         if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
-            tokio::spawn(self.clone().find_out(up.clone()));
+            let finding_out = self.clone().find_out(up.clone());
+            tokio::spawn(UnlessForked::of(ProcessId::current(), finding_out));
         }
     }
 
@@ -293,17 +296,19 @@ impl Shared {
         if let Some(known) = self.state().known() {
             return known;
         }
-        let dialled = tokio::spawn(async move {
+        let dialling = async move {
             let dialled = self.dial().await;
             drop(gate);
             dialled
-        });
-        dialled.await.unwrap_or_else(|_| {
-            Err(Failure::before_sending(
+        };
+        let dialling = tokio::spawn(UnlessForked::of(ProcessId::current(), dialling));
+        match dialling.await {
+            Ok(Ok(dialled)) => dialled,
+            _ => Err(Failure::before_sending(
                 FailureKind::Unreachable,
                 "the runtime has ended",
-            ))
-        })
+            )),
+        }
     }
 
     async fn dial(self: &Arc<Self>) -> Result<Arc<Up>, Failure> {
@@ -335,7 +340,7 @@ impl Shared {
                 Ok(up)
             }
             Err(failure) => {
-                let pause = state.backoff.next(rand::random());
+                let pause = state.backoff.next(chance::draw());
                 state.patience = state.patience.saturating_mul(2).min(self.limits.connect);
                 state.down = Some((failure.clone(), Instant::now() + pause));
                 Err(failure)

@@ -18,6 +18,7 @@ use std::time::Instant;
 use tokio::task::AbortHandle;
 
 use super::haste::Haste;
+use crate::process::{ProcessId, UnlessForked};
 
 /// The driver of one connection; dropped, it closes it.
 pub(super) struct Driver {
@@ -63,6 +64,7 @@ impl Driver {
             engine: engine.clone(),
             has_stepped_aside: false,
         };
+        let task = UnlessForked::of(ProcessId::current(), task);
         Self {
             engine,
             task: tokio::spawn(task).abort_handle(),

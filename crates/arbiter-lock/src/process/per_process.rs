@@ -1,0 +1,46 @@
+//! A static that each process has for itself.
+
+use std::sync::OnceLock;
+
+use super::ProcessId;
+
+/// A value of its own for each process, for statics.
+///
+/// The copy of a static that a forked process has may be locked for good.
+pub(crate) struct PerProcess<T> {
+    own: OnceLock<(ProcessId, T)>,
+    of_child: OnceLock<Box<Self>>,
+}
+
+impl<T: Default> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            own: OnceLock::new(),
+            of_child: OnceLock::new(),
+        }
+    }
+
+    /// Returns the value of this process.
+    pub(crate) fn get(&self) -> &T {
+        let (process, value) = self
+            .own
+            .get_or_init(|| (ProcessId::current(), T::default()));
+        if process.is_current() {
+            return value;
+        }
+        self.of_child.get_or_init(|| Box::new(Self::new())).get()
+    }
+
+    /// Returns the copies of the values of the processes from which this one descends.
+    pub(crate) fn inherited(&self) -> Vec<&T> {
+        match self.own.get() {
+            Some((process, value)) if !process.is_current() => {
+                let more = self.of_child.get().map(|of_child| of_child.inherited());
+                std::iter::once(value)
+                    .chain(more.into_iter().flatten())
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}

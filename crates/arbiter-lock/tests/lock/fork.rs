@@ -1,0 +1,105 @@
+//! A process that forks, and what its children can do to its holds: nothing.
+//!
+//! The claims of the parent and of the children stand in `examples/forker.rs`.
+
+use testkit::{Puppet, Server, unique_name};
+
+/// Runs a scenario of the example on a store.
+fn forks(url: &str, scenario: &str) {
+    forks_with(&[], url, scenario);
+}
+
+fn forks_with(env: &[(&str, String)], url: &str, scenario: &str) {
+    let mut forker = Puppet::example_in(env, "forker", &[url, scenario]);
+    assert!(forker.wait(), "{scenario} on {url}");
+}
+
+/// The same claims on each store.
+macro_rules! claims {
+    ($($store:ident $url:expr;)*) => {
+        $(mod $store {
+            #[test]
+            fn no_operation_of_a_child_reaches_the_store() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "operations");
+            }
+
+            #[test]
+            fn no_blocking_operation_of_a_child_hangs() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "blocking");
+            }
+
+            #[test]
+            fn drops_in_a_child_change_nothing() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "drops");
+            }
+
+            #[test]
+            fn pending_futures_end_in_a_child() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "waiting");
+            }
+
+            #[test]
+            fn copied_handles_and_runtimes_are_dropped_without_effect() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "same-runtime");
+            }
+
+            #[test]
+            fn a_new_client_works_in_a_child() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "new-client");
+            }
+        })*
+    };
+}
+
+fn in_memory() -> ((), String) {
+    ((), format!("memory:{}", unique_name()))
+}
+
+#[cfg(feature = "embedded")]
+fn in_a_folder() -> (testkit::Folder, String) {
+    let folder = testkit::Folder::new();
+    let url = folder.url();
+    (folder, url)
+}
+
+fn on_a_server(url: impl FnOnce(&Server) -> String) -> (Server, String) {
+    let server = Server::start();
+    let url = url(&server);
+    (server, url)
+}
+
+claims! {
+    memory crate::fork::in_memory();
+    redis_over_tcp crate::fork::on_a_server(testkit::Server::url);
+    redis_over_a_socket crate::fork::on_a_server(testkit::Server::unix_url);
+}
+
+#[cfg(feature = "embedded")]
+claims! { embedded crate::fork::in_a_folder(); }
+
+#[cfg(feature = "embedded")]
+#[test]
+fn a_child_is_refused_while_its_parent_uses_sqlite() {
+    let (_folder, url) = in_a_folder();
+    forks(&url, "busy-new-client");
+}
+
+#[test]
+fn a_child_draws_other_request_ids() {
+    forks("memory:", "request-ids");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn copied_handles_are_dropped_without_effect_over_tls() {
+    let server = Server::builder().tls().start();
+    let authority = server.certificate().display().to_string();
+    let env = [("SSL_CERT_FILE", authority)];
+    forks_with(&env, &server.tls_url(), "same-runtime");
+}
