@@ -17,13 +17,21 @@ const fn ms(n: u64) -> Duration {
 }
 
 const fn member(uid: u32, umask: u32) -> User {
-    let gid = LOCKERS;
-    User { uid, gid, umask }
+    User {
+        uid,
+        gid: uid,
+        member_of: LOCKERS,
+        umask,
+    }
 }
 
 const fn root(umask: u32) -> User {
-    let (uid, gid) = (0, 0);
-    User { uid, gid, umask }
+    User {
+        uid: 0,
+        gid: 0,
+        member_of: 0,
+        umask,
+    }
 }
 
 fn set(path: &Path, mode: u32) {
@@ -97,8 +105,17 @@ fn whatever_the_umask_all_is_made_for_the_folders_users() {
         (ALICE, 0o2770, member(BOB, 0o777)),
     ] {
         let folder = shared(owner, mode);
-        let mut puppet = ready(&folder, user);
-        holds(&mut puppet);
+        let mut first = ready(&folder, user);
+        holds(&mut first);
+        ends(first);
+        // The last connection takes the log and its index with it.
+        let last = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, u32>(0);
+        let names = last.query_row("SELECT count(*) FROM names", [], count);
+        assert_eq!(names.unwrap(), 1);
+        drop(last);
+        assert!(!store(&folder).join("arbiter.db-wal").exists());
+        let _puppet = ready(&folder, user);
         let found = contents(&folder);
         assert_eq!(found.len(), 8, "{found:?}");
         for (path, of_path, of_owner, of_group) in found {
