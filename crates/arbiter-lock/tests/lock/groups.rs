@@ -297,3 +297,26 @@ fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
     let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
     assert_eq!(live.count(), 3, "one process lives: a file and two sockets");
 }
+
+#[test]
+fn a_holder_that_cannot_be_seen_is_reported() {
+    let folder = shared(0, 0o2770);
+    let mut holder = ready(&folder, member(ALICE, 0o007));
+    holds(&mut holder);
+    let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
+    let mut paths = live.map(|entry| entry.unwrap().path());
+    let file = paths.find(|path| path.extension().is_none()).unwrap();
+    set(&file, 0o000);
+    let mut waiter = ready(&folder, member(BOB, 0o007));
+    waiter.tell("hold");
+    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    let place = file.to_str().unwrap();
+    let is_named = said.starts_with("noticed late") && said.contains(place);
+    assert!(is_named, "{said:?}");
+    // It lives, until it is seen to be dead.
+    assert_eq!(waiter.hear(ms(300)), None);
+    set(&file, 0o660);
+    holder.kill();
+    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    assert!(said.starts_with("held "), "{said:?}");
+}

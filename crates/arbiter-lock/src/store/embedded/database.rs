@@ -115,7 +115,8 @@ impl Database {
         };
         let is_it = |found: &Metadata| (found.dev(), found.ino()) == self.identity;
         rights.give_unopened(&self.path, is_it);
-        let is_index = |found: &Metadata| found.len() % INDEX_PIECE == 0 && 0 < found.len();
+        let is_index =
+            |found: &Metadata| found.len().is_multiple_of(INDEX_PIECE) && 0 < found.len();
         rights.give_unopened(&self.path.with_extension("db-shm"), is_index);
         self.log.widen(rights);
     }
