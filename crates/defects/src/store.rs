@@ -153,4 +153,25 @@ pub(crate) const DEFECTS: &[Defect] = &[
             "addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over",
         ]),
     },
+    Defect {
+        name: "a waiter whose socket denies access is taken for one that does not listen",
+        file: POST,
+        was: "io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => false,",
+        put_back: "io::ErrorKind::ConnectionRefused\n                | io::ErrorKind::NotFound\n                | io::ErrorKind::PermissionDenied => false,",
+        caught_by: Lock(&["a_waiter_that_cannot_be_asked_is_not_skipped"]),
+    },
+    Defect {
+        name: "a process whose liveness file denies access is taken for dead after a reboot",
+        file: "crates/arbiter-lock/src/store/embedded/liveness.rs",
+        was: "Err(e) => return Err(failure::within(&e, path, folder)),",
+        put_back: "Err(_) => continue,",
+        caught_by: Lock(&["a_process_that_cannot_be_seen_keeps_its_files"]),
+    },
+    Defect {
+        name: "the umask of the first user decides who may use the store",
+        file: "crates/arbiter-lock/src/store/embedded/rights.rs",
+        was: "file.metadata().ok().filter(is_own) else {",
+        put_back: "file.metadata().ok().filter(|_| false) else {",
+        caught_by: Lock(&["a_member_may_follow_root_with_another_umask"]),
+    },
 ];

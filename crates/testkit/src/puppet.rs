@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -19,6 +18,8 @@ pub struct User {
     pub uid: u32,
     /// Its group id; that of the test, unless [`User::is_free`].
     pub gid: u32,
+    /// The only other group that it belongs to.
+    pub member_of: u32,
     /// Its umask.
     pub umask: u32,
 }
@@ -76,12 +77,17 @@ impl Puppet {
             let for_all = std::fs::Permissions::from_mode(0o755);
             std::fs::set_permissions(&program, for_all).expect("it is ours");
         }
-        let mut command = Command::new("/bin/sh");
-        let script = format!("umask {:03o}; exec \"$0\" \"$@\"", user.umask);
-        command.args(["-c", &script]).arg(program).args(args);
+        let mut words = Vec::new();
         if User::is_free() {
-            command.uid(user.uid).gid(user.gid);
+            words.push("setpriv".to_owned());
+            words.push(format!("--reuid={}", user.uid));
+            words.push(format!("--regid={}", user.gid));
+            words.push(format!("--groups={}", user.member_of));
         }
+        let mut command = Command::new("/bin/sh");
+        let script = format!("umask {:03o}; exec \"$@\"", user.umask);
+        command.args(["-c", &script, "sh"]).args(words);
+        command.arg(program).args(args);
         Self::start(command)
     }
 

@@ -261,7 +261,7 @@ fn a_folder_that_a_group_may_write_serves_the_whole_group() {
     let mut shell = Command::new("sh");
     shell.args([
         "-ec",
-        r#"umask 007; mkdir "$STORE"; chmod 770 "$STORE"
+        r#"umask 022; mkdir "$STORE"; chmod 770 "$STORE"
         "$ARBITER" --store "file://$STORE" run -q job -- true
         cd "$STORE"; stat -c %a arbiter.db gate live"#,
     ]);
@@ -270,7 +270,7 @@ fn a_folder_that_a_group_may_write_serves_the_whole_group() {
     let (status, stdout, stderr) = output(shell);
     assert_eq!(
         (status, stdout.as_str()),
-        (0, "660\n660\n770\n"),
+        (0, "660\n660\n2770\n"),
         "{stderr}"
     );
 }

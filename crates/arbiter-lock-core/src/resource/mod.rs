@@ -35,7 +35,7 @@ use crate::Moment;
 /// How often a waiter looks, in milliseconds, at the least often.
 pub const LOOK_INTERVAL_MS: u64 = 1_000;
 
-/// How many waiters poll after the expiry of one hold: the one whose turn it is, and a few more,
+/// How many waiters poll after the expiry of one hold: the next in turn, and a few more,
 /// since those ahead may have left or been granted since they polled last.
 pub const EXPIRY_WATCHERS: u64 = 4;
 

@@ -459,7 +459,7 @@ fn a_renewal_moves_the_awaited_expiry() {
     world.pass(SECOND);
     world.resource.renew(world.now(), "b", of_short, 40_000);
     assert_eq!(awaits(&mut world, "w"), Some(29_000), "that of the other");
-    drop(world.end("a", false));
+    assert_eq!(world.end("a", false).granted, [], "the writer waits on");
     assert_eq!(awaits(&mut world, "w"), Some(40_000));
     let renewed = world.resource.renew(world.now(), "a", fence, 40_000);
     assert!(matches!(renewed, Renewed::NotYours { .. }));

@@ -17,13 +17,21 @@ const fn ms(n: u64) -> Duration {
 }
 
 const fn member(uid: u32, umask: u32) -> User {
-    let gid = LOCKERS;
-    User { uid, gid, umask }
+    User {
+        uid,
+        gid: uid,
+        member_of: LOCKERS,
+        umask,
+    }
 }
 
 const fn root(umask: u32) -> User {
-    let (uid, gid) = (0, 0);
-    User { uid, gid, umask }
+    User {
+        uid: 0,
+        gid: 0,
+        member_of: 0,
+        umask,
+    }
 }
 
 fn set(path: &Path, mode: u32) {
@@ -97,8 +105,17 @@ fn whatever_the_umask_all_is_made_for_the_folders_users() {
         (ALICE, 0o2770, member(BOB, 0o777)),
     ] {
         let folder = shared(owner, mode);
-        let mut puppet = ready(&folder, user);
-        holds(&mut puppet);
+        let mut first = ready(&folder, user);
+        holds(&mut first);
+        ends(first);
+        // The last connection takes the log and its index with it.
+        let last = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, u32>(0);
+        let names = last.query_row("SELECT count(*) FROM names", [], count);
+        assert_eq!(names.unwrap(), 1);
+        drop(last);
+        assert!(!store(&folder).join("arbiter.db-wal").exists());
+        let _puppet = ready(&folder, user);
         let found = contents(&folder);
         assert_eq!(found.len(), 8, "{found:?}");
         for (path, of_path, of_owner, of_group) in found {
@@ -279,4 +296,27 @@ fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
     let _last = ready(&folder, member(BOB, 0o077));
     let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
     assert_eq!(live.count(), 3, "one process lives: a file and two sockets");
+}
+
+#[test]
+fn a_holder_that_cannot_be_seen_is_reported() {
+    let folder = shared(0, 0o2770);
+    let mut holder = ready(&folder, member(ALICE, 0o007));
+    holds(&mut holder);
+    let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
+    let mut paths = live.map(|entry| entry.unwrap().path());
+    let file = paths.find(|path| path.extension().is_none()).unwrap();
+    set(&file, 0o000);
+    let mut waiter = ready(&folder, member(BOB, 0o007));
+    waiter.tell("hold");
+    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    let place = file.to_str().unwrap();
+    let is_named = said.starts_with("noticed late") && said.contains(place);
+    assert!(is_named, "{said:?}");
+    // It lives, until it is seen to be dead.
+    assert_eq!(waiter.hear(ms(300)), None);
+    set(&file, 0o660);
+    holder.kill();
+    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    assert!(said.starts_with("held "), "{said:?}");
 }

@@ -29,7 +29,10 @@ pub(super) fn open(
     logger: Arc<dyn Logger>,
     limit: Duration,
 ) -> Result<Arc<Opened>, Failure> {
-    let gate = prepare(folder)?;
+    let gate = unless_denied(|| {
+        folder::prepare(folder)?;
+        gate::open(folder)
+    })?;
     Log::of(folder).flush_if_grown();
     enter(&gate, folder, limit)?;
     // The gate opens again when this is dropped, at the end.
@@ -62,10 +65,11 @@ pub(super) fn open(
     Ok(opened)
 }
 
-fn prepare(folder: &Path) -> Result<File, Failure> {
+/// Tries again for a while what is denied.
+fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let begun = Instant::now();
     loop {
-        match folder::prepare(folder).and_then(|()| gate::open(folder)) {
+        match attempt() {
             Err(failure) if failure.kind == FailureKind::Denied => {
                 if RIGHTS_LATE < begun.elapsed() {
                     return Err(failure);
@@ -87,4 +91,32 @@ fn enter(gate: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_that_come_late_are_waited_for() {
+        let attempts = |kind, failing: u32| {
+            let mut left = failing;
+            let done = unless_denied(|| {
+                left = left.saturating_sub(1);
+                match left {
+                    0 => Ok(()),
+                    _ => Err(Failure::before_sending(kind, "")),
+                }
+            });
+            (done.is_ok(), failing - left)
+        };
+        assert_eq!(attempts(FailureKind::Denied, 3), (true, 3));
+        assert_eq!(
+            attempts(FailureKind::Full, 3),
+            (false, 1),
+            "that passes otherwise"
+        );
+        let (done, count) = attempts(FailureKind::Denied, 1_000);
+        assert!(!done && 1 < count && count < 1_000, "{count}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The SQLite file: how it is opened and kept, its clock, and a step on it.
 
-use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read as _};
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,23 +62,28 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &path);
-        let connect = || {
-            make_files(folder)?;
-            Connection::open_with_flags(&path, flags).map_err(|e| failed(&e))
+        make(folder)?;
+        let connection = Connection::open_with_flags(&path, flags).map_err(|e| failed(&e))?;
+        let identity = identity(&path).map_err(|e| failure::of_io(&e, &path))?;
+        let mut database = Self {
+            connection: Tracked::new(connection),
+            path: path.clone(),
+            log: Log::of(folder),
+            identity,
+            locked: None,
+            start: Duration::ZERO,
+            swept: String::new(),
         };
-        let mut connection = connect()?;
-        let pragma = |connection: &Connection, name| {
+        let pragma = |name| {
+            let connection = &database.connection;
             connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0))
         };
-        let of_whom = pragma(&connection, "application_id").map_err(|e| failed(&e))?;
-        let version = pragma(&connection, "user_version").map_err(|e| failed(&e))?;
+        let of_whom = pragma("application_id").map_err(|e| failed(&e))?;
+        let version = pragma("user_version").map_err(|e| failed(&e))?;
         match (of_whom, version) {
-            (APPLICATION, VERSION) => {}
-            (0, 0) if is_empty(&connection).map_err(|e| failed(&e))? => {
-                create(&connection).map_err(|e| failed(&e))?;
-                // Its companions were made by SQLite, and go with the last connection.
-                drop(connection);
-                connection = connect()?;
+            (APPLICATION, VERSION) => database.settings().map_err(|e| failed(&e))?,
+            (0, 0) if database.is_empty().map_err(|e| failed(&e))? => {
+                database.create().map_err(|e| failed(&e))?;
             }
             (APPLICATION, other) => {
                 return Err(Failure::before_sending(
@@ -97,33 +102,56 @@ impl Database {
                 ));
             }
         }
-        settings(&connection).map_err(|e| failed(&e))?;
-        let identity = identity(&path).map_err(|e| failure::of_io(&e, &path))?;
-        let mut database = Self {
-            connection: Tracked::new(connection),
-            path: path.clone(),
-            log: Log::of(folder),
-            identity,
-            locked: None,
-            start: Duration::ZERO,
-            swept: String::new(),
-        };
         database.set_clock(after_a_reboot)?;
         database.widen(folder);
         Ok(database)
     }
 
-    /// Gives the files the rights of their folder, where an older arbiter made them for fewer
-    /// users. Another user might have put something else in their places: then it stays as it is.
+    /// Gives the files the rights of their folder: SQLite has just made those beside the file with
+    /// the group of this process, or an older arbiter has made all of them for fewer users. What
+    /// another user might have put in their places stays as it is.
     fn widen(&self, folder: &Path) {
         let Ok(rights) = Rights::of(folder) else {
             return;
         };
         let is_it = |found: &Metadata| (found.dev(), found.ino()) == self.identity;
         rights.give_unopened(&self.path, is_it);
-        let is_index = |found: &Metadata| found.len() % INDEX_PIECE == 0 && 0 < found.len();
+        let is_index =
+            |found: &Metadata| found.len().is_multiple_of(INDEX_PIECE) && 0 < found.len();
         rights.give_unopened(&self.path.with_extension("db-shm"), is_index);
         self.log.widen(rights);
+    }
+
+    fn settings(&self) -> rusqlite::Result<()> {
+        let connection = &self.connection;
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // Plans do not depend on values: nothing is planned twice.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        // Before the first write: a step writes a page or two, so small ones.
+        connection.pragma_update(None, "page_size", 1024)?;
+        // Pages that are not used any more can be given back, a few at a time.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // The log is written over from its beginning, and cut only where it has grown too large.
+        connection.pragma_update(None, "journal_size_limit", log::LARGEST)?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        // The log is copied by the gate's own thread, and not in the middle of a step.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)
+    }
+
+    fn is_empty(&self) -> rusqlite::Result<bool> {
+        let count = "SELECT count(*) FROM sqlite_schema";
+        self.connection
+            .query_row(count, [], |row| Ok(row.get::<_, i64>(0)? == 0))
+    }
+
+    fn create(&self) -> rusqlite::Result<()> {
+        self.settings()?;
+        self.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {SCHEMA}
+             PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+        ))
     }
 
     /// Goes on with the clock of this boot. After a reboot nobody holds or waits any more, and
@@ -420,68 +448,17 @@ impl Database {
     }
 }
 
-fn settings(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    // Plans do not depend on values: nothing is planned twice.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Before the first write: a step writes a page or two, so small ones.
-    connection.pragma_update(None, "page_size", 1024)?;
-    // Pages that are not used any more can be given back, a few at a time.
-    connection.pragma_update(None, "auto_vacuum", "incremental")?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // The log is written over from its beginning, and cut only where it has grown too large.
-    connection.pragma_update(None, "journal_size_limit", log::LARGEST)?;
-    connection.pragma_update(None, "synchronous", "normal")?;
-    // The log is copied by the gate's own thread, and not in the middle of a step.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)
-}
-
-fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
-    let count = "SELECT count(*) FROM sqlite_schema";
-    connection.query_row(count, [], |row| Ok(row.get::<_, i64>(0)? == 0))
-}
-
-fn create(connection: &Connection) -> rusqlite::Result<()> {
-    settings(connection)?;
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {SCHEMA}
-         PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-    ))
-}
-
-/// Makes the files of SQLite that are missing, with the rights of the folder: made by SQLite, they
-/// would have the group of the process. Fails if one is there that this process may not write.
-fn make_files(folder: &Path) -> Result<(), Failure> {
+/// Makes the file where there is none: SQLite alone would make it for one user to write. Fails if
+/// one of the files is there that this process may not use.
+fn make(folder: &Path) -> Result<(), Failure> {
     let path = path(folder);
+    if let Err(e) = rights::create_new(&path, folder)
+        && e.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(failure::within(&e, &path, folder));
+    }
     let files = ["db", "db-wal", "db-shm"].map(|end| path.with_extension(end));
-    let [main, companions @ ..] = &files;
-    make_file(main, folder)?;
-    failure::if_narrow(&files, folder)?;
-    let missing = companions.iter().filter(|file| !file.exists());
-    let missing: Vec<_> = missing.collect();
-    // Where one is missing, nothing in this process has the file open, whose locks would end with
-    // the reading of it. To another program's file they would do harm.
-    if !missing.is_empty() && is_marked_as_ours(main).unwrap_or(false) {
-        for file in missing {
-            make_file(file, folder)?;
-        }
-    }
-    Ok(())
-}
-
-fn make_file(path: &Path, folder: &Path) -> Result<(), Failure> {
-    match rights::create_new(path, folder) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(failure::within(&e, path, folder)),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a file has our mark where SQLite keeps it.
-fn is_marked_as_ours(path: &Path) -> std::io::Result<bool> {
-    let mut header = [0; 72];
-    File::open(path)?.read_exact(&mut header)?;
-    Ok(header[68..] == APPLICATION.to_be_bytes())
+    failure::if_narrow(&files, folder)
 }
 
 /// The SQLite file of a folder.

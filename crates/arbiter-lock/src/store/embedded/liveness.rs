@@ -171,7 +171,7 @@ pub(super) fn clean_up_all(folder: &Path) -> Result<(), Failure> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            // It may be locked: nobody is to lose its life unseen.
+            // It may be locked: then its process lives.
             Err(e) => return Err(failure::within(&e, path, folder)),
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -35,8 +35,7 @@ impl Log {
         };
         let mut begin = [0; 4];
         // The last bit says in which order its sums are.
-        let is_log = log.read_exact(&mut begin).is_ok() && u32::from_be_bytes(begin) | 1 == MAGIC;
-        if is_log {
+        if log.read_exact(&mut begin).is_ok() && u32::from_be_bytes(begin) | 1 == MAGIC {
             rights.give(&log);
         }
     }

@@ -1,5 +1,5 @@
-//! Whom a folder is for. What is made in it is for the same users, whatever the umask of the
-//! process that makes it.
+//! What a folder grants, and to which users. All that is made in it grants the same, whatever the
+//! umask of the process that makes it.
 //!
 //! Others may write to a shared folder, and exchange what lies in it at any moment. So nothing is
 //! given rights by its name alone: a file by its descriptor, and only if it is this process's own.
@@ -93,8 +93,7 @@ impl Rights {
         (!is_right).then_some((owner, self.group))
     }
 
-    /// What makes something in the folder usable to those whom the folder is for, if that is what
-    /// is missing.
+    /// The command that gives something in the folder the folder's rights, if it lacks some.
     pub(super) fn remedy(self, found: &Metadata, folder: &Path) -> Option<String> {
         let missing = self.wanted(found) & !found.mode();
         let whom = |bits, who| (missing & bits != 0).then_some(who);
