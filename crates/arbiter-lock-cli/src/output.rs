@@ -124,13 +124,15 @@ impl Narrator {
 }
 
 impl Logger for Narrator {
-    fn log(&self, event: &Event<'_>) {
+    fn log(&self, event: &Event) {
         // What is lost, the command says itself.
-        if self.least.is_some_and(|least| least <= event.level())
-            && !matches!(event, Event::Lost { .. })
-        {
+        if self.enabled(event.level()) && !matches!(event, Event::Lost { .. }) {
             say(&event.to_string());
         }
+    }
+
+    fn enabled(&self, level: Level) -> bool {
+        self.least.is_some_and(|least| least <= level)
     }
 }
 

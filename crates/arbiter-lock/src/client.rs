@@ -13,8 +13,8 @@ use crate::builder::ClientBuilder;
 use crate::clock::Clock;
 use crate::election::Election;
 use crate::error::Error;
-use crate::event::{Event, Logger};
-use crate::keeper::Keeper;
+use crate::event::EventQueue;
+use crate::keeper::{Keeper, LINGER};
 use crate::label::Label;
 use crate::lock::Lock;
 use crate::lock_all::LockAll;
@@ -36,8 +36,8 @@ use crate::store::{Failure, Link, Store};
 /// client has to have its time and I/O drivers enabled.
 ///
 /// When the last handle (client, lock or guard) is dropped, it waits up to 250 ms for releases
-/// that were posted; [`Guard::release`](crate::Guard::release) and [`Client::shutdown`] are the
-/// certain ways.
+/// that were posted and for the logger; [`Guard::release`](crate::Guard::release) and
+/// [`Client::shutdown`] are the certain ways.
 ///
 /// # Examples
 /// ```
@@ -58,7 +58,7 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) events: EventQueue,
     pub(crate) keeper: Keeper,
     pub(crate) store_timeout: Duration,
     pub(crate) defaults: Options,
@@ -168,7 +168,8 @@ impl Client {
     /// Shuts down: nothing is granted any more, [`Client::closing`] ends, waiters get
     /// [`Error::Closed`]. It returns as soon as everything has been released, at the latest after
     /// `limit`; what is held even then is lost with [`LostReason::Shutdown`] and is left to its
-    /// lease. The number of those is returned.
+    /// lease. The number of those is returned. Of the rest of `limit` it spends at most 250 ms on
+    /// waiting for the [`Logger`](crate::Logger).
     ///
     /// # Cancel safety
     /// Dropped, it leaves the client shut down, and the holds as they are.
@@ -180,15 +181,30 @@ impl Client {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
+        let events = self.inner.events.clone();
+        let logged = async move {
+            while events.is_busy() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
         let inner = self.inner.clone();
-        // At the limit, whatever has not been released is declared lost.
-        let quiet = self
-            .inner
-            .run(move || async move { tokio::time::timeout(limit, quiet).await });
-        if let Ok(Ok(())) = quiet.await {
-            return 0;
+        let ending = move || async move {
+            let begun = inner.clock.now();
+            // At the limit, whatever has not been released is declared lost.
+            let left = match tokio::time::timeout(limit, quiet).await {
+                Ok(()) => 0,
+                Err(_) => inner.keeper.give_all_up(LostReason::Shutdown),
+            };
+            let rest = limit.saturating_sub(inner.clock.now().saturating_sub(begun));
+            // The logger goes on with what it has not logged by then.
+            let _ = tokio::time::timeout(rest.min(LINGER), logged).await;
+            left
+        };
+        match self.inner.run(ending).await {
+            Ok(left) => left,
+            // No thread can be had to wait on.
+            Err(_) => self.inner.keeper.give_all_up(LostReason::Shutdown),
         }
-        inner.keeper.give_all_up(LostReason::Shutdown)
     }
 
     /// The file by which an embedded store sees that this process lives; none with other stores.
@@ -222,16 +238,16 @@ impl Inner {
     pub(crate) fn new(
         store: Store,
         clock: Clock,
-        logger: Arc<dyn Logger>,
+        events: EventQueue,
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
         let label = Label::of_this_process();
         Arc::new(Self {
-            keeper: Keeper::new(store.clone(), clock.clone(), logger.clone()),
+            keeper: Keeper::new(store.clone(), clock.clone(), events.clone()),
             store,
             clock,
-            logger,
+            events,
             store_timeout,
             defaults,
             label_line: label.to_line().into(),
@@ -277,10 +293,6 @@ impl Inner {
     /// Ends when the client is shut down.
     pub(crate) async fn closing(&self) {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
-    }
-
-    pub(crate) fn log(&self, event: &Event<'_>) {
-        self.logger.log(event);
     }
 
     /// Does the work where there is a tokio runtime: here, or else on the client's own thread. The

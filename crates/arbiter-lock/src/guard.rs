@@ -9,7 +9,7 @@ use arbiter_lock_core::{Ended, Mode, Renewed};
 
 use crate::client::Inner;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::{Hold, HoldState, Writer};
 use crate::lost_reason::LostReason;
 use crate::store::{Order, SaidEnded};
@@ -261,20 +261,23 @@ impl Grip {
         let end = link.end(&name, request, tombstone, Duration::MAX).await;
         let SaidEnded { reply, again } = end.map_err(|failure| self.store_error(failure))?;
         self.is_ended = !again;
-        let (name, fence) = (name.as_str(), self.state.fence);
+        let fence = self.state.fence;
         match reply {
             Ended::Released => {
-                self.inner.log(&Event::Released { name, fence });
+                self.inner.events.emit(Level::Debug, || Event::Released {
+                    name: (&name).into(),
+                    fence,
+                });
                 Ok(())
             }
             Ended::Left | Ended::NotYours => {
                 let reason = LostReason::Deleted;
-                self.inner.log(&Event::Lost {
-                    name,
+                self.inner.events.emit(Level::Error, || Event::Lost {
+                    name: (&name).into(),
                     fence,
                     reason,
                 });
-                Err(Error::lost(name, reason))
+                Err(Error::lost(name.as_str(), reason))
             }
         }
     }

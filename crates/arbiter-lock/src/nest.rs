@@ -111,8 +111,10 @@ impl Nest {
         mode: Mode,
         options: &Arc<Options>,
     ) -> Way {
+        // The drop of the last handle of a request ends the request: after the lock is released.
+        let mut seen = Vec::new();
         let mut names = self.names();
-        names.retain(|other, entry| other == name || entry.is_in_use());
+        names.retain(|other, entry| other == name || entry.is_in_use(&mut seen));
         let entry = names.entry(name.clone()).or_default();
         if let Some(grip) = entry.held() {
             return Way::Held(grip);
@@ -121,7 +123,7 @@ impl Nest {
             return Way::Alone;
         }
         let runtime = Handle::current().id();
-        entry.pending.retain(Pending::is_in_use);
+        entry.pending.retain(|pending| pending.is_in_use(&mut seen));
         let alike = entry.pending.iter().find(|pending| {
             pending.runtime == runtime
                 && pending.mode == mode
@@ -186,11 +188,11 @@ impl Nest {
     fn enter(&self, name: Name, grip: Arc<Grip>) -> Arc<Grip> {
         let mut names = self.names();
         let entry = names.entry(name).or_default();
-        if let Some(held) = entry.held()
-            && held.state.is_shared()
-            && grip.state.is_shared()
-        {
-            return held;
+        let held = entry.held();
+        let is_shared = |grip: &Arc<Grip>| grip.state.is_shared();
+        if held.as_ref().is_some_and(is_shared) && is_shared(&grip) {
+            drop(names);
+            return held.unwrap_or(grip);
         }
         entry.held = Arc::downgrade(&grip);
         entry.state = Arc::downgrade(&grip.state);
@@ -221,27 +223,30 @@ impl Nest {
 }
 
 impl Entry {
+    /// Its caller lets go of the grip only where no lock is held: the last one releases.
     fn held(&self) -> Option<Arc<Grip>> {
-        let held = self.held.upgrade();
-        held.filter(|grip| grip.state.over().is_none())
+        let is_held = self.is_held();
+        is_held.then(|| self.held.upgrade()).flatten()
     }
 
     /// Without a hand on the grip: whoever lets go of the last one releases.
     fn is_held(&self) -> bool {
         let state = self.state.upgrade();
-        0 < self.held.strong_count() && state.is_some_and(|state| state.over().is_none())
+        0 < self.held.strong_count() && state.is_some_and(|state| !state.is_over())
     }
 
-    fn is_in_use(&self) -> bool {
-        0 < self.held.strong_count() || self.pending.iter().any(Pending::is_in_use)
+    fn is_in_use(&self, seen: &mut Vec<Shared<Acquiring>>) -> bool {
+        let mut pending = self.pending.iter();
+        0 < self.held.strong_count() || pending.any(|pending| pending.is_in_use(seen))
     }
 }
 
 impl Pending {
-    fn is_in_use(&self) -> bool {
-        self.shared
-            .upgrade()
-            .is_some_and(|shared| shared.peek().is_none())
+    fn is_in_use(&self, seen: &mut Vec<Shared<Acquiring>>) -> bool {
+        let shared = self.shared.upgrade();
+        let is_in_use = shared.as_ref().is_some_and(|s| s.peek().is_none());
+        seen.extend(shared);
+        is_in_use
     }
 }
 

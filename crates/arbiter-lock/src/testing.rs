@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arbiter_lock_core::Name;
 
@@ -83,6 +84,12 @@ impl Testing {
     /// clients are made, happens the same way each time.
     pub fn seed(seed: u64) {
         chance::seeded::seed(seed);
+    }
+
+    /// Waits until the logger has logged all events so far, for at most ten seconds. These are
+    /// real seconds, and they block the thread: the logger's thread knows no paused time.
+    pub fn deliver_events(&self) {
+        self.inner.events.flush(Duration::from_secs(10));
     }
 
     /// The store answers nobody any more.

@@ -1,5 +1,6 @@
 //! What the guard, the keeper and all views of one hold share: its life by the local clock.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -147,9 +148,15 @@ impl HoldState {
         self.life()
     }
 
-    /// Why the hold is over, if it is; whoever finds out tells everybody.
+    /// Returns why the hold is over, if it is; the first call that finds it wakes all that wait for
+    /// it. A waker runs code of its owner, so no lock may be held here.
     pub(crate) fn over(&self) -> Option<LostReason> {
         self.end_if(|life, now| life.ended_by(now))
+    }
+
+    /// Returns whether the hold is over. It wakes nothing, so it may be called under a lock.
+    pub(crate) fn is_over(&self) -> bool {
+        self.life().end_if_due(self.clock.now()).is_some()
     }
 
     /// Ends the belief, unless it is over already; answers why it is over.
@@ -162,25 +169,33 @@ impl HoldState {
         let mut life = self.life();
         if life.over.is_none() {
             life.over = decide(&life, self.clock.now());
-            if life.over.is_some() {
-                let wakers = std::mem::take(&mut life.wakers);
-                drop(life);
-                wakers.into_iter().for_each(|(_, waker)| waker.wake());
-                return self.life().over;
-            }
         }
-        life.over
+        let over = life.over?;
+        let wakers = std::mem::take(&mut life.wakers);
+        drop(life);
+        for (_, waker) in wakers {
+            // A panic must stop neither the other wakers nor the keeper.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        Some(over)
     }
 
     /// Nobody waits at that seat any more.
     pub(super) fn leave(&self, seat: u64) {
-        self.life().wakers.retain(|(other, _)| *other != seat);
+        let mut life = self.life();
+        let left = life.wakers.extract_if(.., |(other, _)| *other == seat);
+        let left: Vec<_> = left.collect();
+        drop(life);
+        // The drop of a waker runs code of its owner, too.
+        drop(left);
     }
 
     pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
         if let Some(reason) = self.over() {
             return Some(reason);
         }
+        // Cloned before the lock is taken, and what it replaces is dropped after.
+        let mut waker = waker.clone();
         let mut life = self.life();
         let number = seat.unwrap_or(life.next_seat);
         if seat.is_none() {
@@ -188,8 +203,8 @@ impl HoldState {
             *seat = Some(number);
         }
         match life.wakers.iter_mut().find(|(other, _)| *other == number) {
-            Some((_, known)) => known.clone_from(waker),
-            None => life.wakers.push((number, waker.clone())),
+            Some((_, known)) => std::mem::swap(known, &mut waker),
+            None => life.wakers.push((number, waker)),
         }
         life.over
     }
@@ -201,11 +216,12 @@ impl HoldState {
         }
     }
 
-    /// What the keeper has to do for it.
+    /// Returns what the keeper has to do for it. It wakes nothing, so it may be called under a lock.
     pub(crate) fn next(&self, now: Duration) -> Next {
-        match self.over() {
+        let mut life = self.life();
+        match life.end_if_due(self.clock.now()) {
             Some(_) => Next::Lost,
-            None => self.life().next(now),
+            None => life.next(now),
         }
     }
 
@@ -244,6 +260,13 @@ impl HoldState {
 }
 
 impl Life {
+    fn end_if_due(&mut self, now: Duration) -> Option<LostReason> {
+        if self.over.is_none() {
+            self.over = self.ended_by(now);
+        }
+        self.over
+    }
+
     fn end_of_belief(&self) -> Duration {
         self.lease.end().min(self.latest_end)
     }

@@ -8,7 +8,7 @@ mod table;
 mod task;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -17,13 +17,13 @@ use table::Table;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::Logger;
+use crate::event::EventQueue;
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
 use crate::store::{Failure, FailureKind, Order, Store};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
-/// for that a quarter of a second at the most.
+/// for that and for the logger for at most a quarter of a second.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
 }
@@ -32,22 +32,23 @@ pub(crate) struct Keeper {
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) events: EventQueue,
     table: Mutex<Table>,
     nudge: Notify,
     /// Signalled when nothing posted is unfinished.
     finished: Condvar,
 }
 
-const LINGER: Duration = Duration::from_millis(250);
+/// How long the drop of the last handle waits, and a shutdown for the logger.
+pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
-    pub(crate) fn new(store: Store, clock: Clock, logger: Arc<dyn Logger>) -> Self {
+    pub(crate) fn new(store: Store, clock: Clock, events: EventQueue) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 clock,
-                logger,
+                events,
                 table: Mutex::new(Table::default()),
                 nudge: Notify::new(),
                 finished: Condvar::new(),
@@ -174,6 +175,17 @@ fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        let begun = Instant::now();
+        self.close();
+        // The last lines of a program that ends.
+        self.shared
+            .events
+            .flush(LINGER.saturating_sub(begun.elapsed()));
+    }
+}
+
+impl Keeper {
+    fn close(&self) {
         let mut table = self.shared.table();
         table.close();
         self.shared.nudge.notify_one();

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::finish::finish;
 use super::table::Plan;
 use super::{Shared, on_a_thread};
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
 use crate::store::{Failure, Link, Order};
@@ -161,25 +161,33 @@ impl Shared {
         if hold.over().is_some() {
             return;
         }
-        let (name, fence) = (hold.name.as_str(), hold.fence);
-        self.logger.log(&match failure {
-            None => Event::Renewed { name, fence },
-            Some(cause) => Event::RenewalFailed { name, fence, cause },
-        });
+        let (name, fence) = (|| (&hold.name).into(), hold.fence);
+        match failure {
+            None => self.events.emit(Level::Debug, || Event::Renewed {
+                name: name(),
+                fence,
+            }),
+            Some(cause) => self.events.emit(Level::Warn, || Event::RenewalFailed {
+                name: name(),
+                fence,
+                cause: Arc::new(cause.clone()),
+            }),
+        }
     }
 
     pub(super) fn tell_released(&self, order: &Order, reply: Ended) {
         if let (Some(fence), Ended::Released) = (order.held, reply) {
-            let name = order.name.as_str();
-            self.logger.log(&Event::Released { name, fence });
+            self.events.emit(Level::Debug, || Event::Released {
+                name: (&order.name).into(),
+                fence,
+            });
         }
     }
 
     pub(super) fn tell_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
-            let name = hold.name.as_str();
-            self.logger.log(&Event::Lost {
-                name,
+            self.events.emit(Level::Error, || Event::Lost {
+                name: (&hold.name).into(),
                 fence: hold.fence,
                 reason,
             });

@@ -9,7 +9,7 @@ use crate::chance;
 use crate::client::Inner;
 use crate::clock::Clock;
 use crate::error::{Contended, Error};
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::{Belief, HoldState};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
@@ -152,8 +152,8 @@ impl Attempt {
             return Err(closed);
         }
         (self.is_known, self.unanswered) = (false, 0);
-        self.log(&Event::Acquired {
-            name: self.name.as_str(),
+        self.emit(Level::Debug, || Event::Acquired {
+            name: (&self.name).into(),
             fence: belief.fence,
             waited: self.waited(),
         });
@@ -164,8 +164,8 @@ impl Attempt {
         self.clock.now().saturating_sub(self.begun)
     }
 
-    pub(super) fn log(&self, event: &Event<'_>) {
-        self.inner.logger.log(event);
+    pub(super) fn emit(&self, level: Level, event: impl FnOnce() -> Event) {
+        self.inner.events.emit(level, event);
     }
 
     /// Whether that owner is a hold of this very client, or one of those who share is and keeps
@@ -190,9 +190,9 @@ impl Attempt {
     }
 
     pub(super) fn tell_waiting(&self, holder: Option<Holder>, place: u64) {
-        let contended = self.contention(holder, Some(place));
-        self.log(&Event::Waiting(&contended));
-        self.news.put(Error::Contended(Box::new(contended)));
+        let contended = Box::new(self.contention(holder, Some(place)));
+        self.emit(Level::Info, || Event::Waiting(contended.clone()));
+        self.news.put(Error::Contended(contended));
     }
 
     pub(super) fn tell_silent(&self, failure: Failure) {

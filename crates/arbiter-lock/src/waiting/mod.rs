@@ -22,7 +22,7 @@ use pause::until_next_look;
 use crate::chance;
 use crate::client::Inner;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::{Belief, HoldState};
 use crate::options::{Options, Patience};
 use crate::status::Holder;
@@ -274,8 +274,9 @@ impl Waiting {
         }
         if !self.warned && owner.is_some_and(|owner| self.attempt.is_own(&owner)) {
             self.warned = true;
-            let name = self.attempt.name.as_str();
-            self.attempt.log(&Event::WaitsForOwnClient { name });
+            self.attempt.emit(Level::Warn, || Event::WaitsForOwnClient {
+                name: (&self.attempt.name).into(),
+            });
         }
     }
 

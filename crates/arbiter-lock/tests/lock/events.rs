@@ -1,10 +1,10 @@
 //! Every event there is, made to happen.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Event, Level, LostReason};
+use arbiter_lock::{Client, ClientBuilder, Event, Level, LostReason, Testing};
 use testkit::{Proxy, Server, Traffic, eventually_async};
 
 const fn ms(n: u64) -> Duration {
@@ -14,43 +14,59 @@ const fn ms(n: u64) -> Duration {
 type Kinds = BTreeMap<&'static str, Vec<(Level, String)>>;
 
 /// What was told of each kind of event.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Kinds>>);
+struct Told {
+    kinds: Arc<Mutex<Kinds>>,
+    testing: Testing,
+}
 
 /// A client, and what it tells.
 async fn client(store: &str) -> (Client, Told) {
-    let told = Told::default();
-    let builder = Client::builder().store(store).logger(told.logger());
-    (builder.connect().await.unwrap(), told)
+    client_of(Client::builder().store(store)).await
+}
+
+async fn client_of(builder: ClientBuilder) -> (Client, Told) {
+    let kinds = Arc::default();
+    let builder = builder.logger(logger(&kinds));
+    let client = builder.connect().await.unwrap();
+    let testing = client.testing();
+    (client, Told { kinds, testing })
+}
+
+fn logger(kinds: &Arc<Mutex<Kinds>>) -> impl Fn(&Event) + Send + Sync + 'static {
+    let kinds = kinds.clone();
+    move |event| {
+        let kind = match event {
+            Event::Acquired { .. } => "acquired",
+            Event::Waiting(_) => "waiting",
+            Event::WaitsForOwnClient { .. } => "waits for its own client",
+            Event::Released { .. } => "released",
+            Event::Renewed { .. } => "renewed",
+            Event::RenewalFailed { .. } => "renewal failed",
+            Event::Lost { .. } => "lost",
+            Event::LeftBehind { .. } => "left behind",
+            Event::EndNotRecorded { .. } => "end not recorded",
+            Event::Disconnected { .. } => "disconnected",
+            Event::Reconnected { .. } => "reconnected",
+            _ => "without a test",
+        };
+        let what = (event.level(), event.to_string());
+        kinds.lock().unwrap().entry(kind).or_default().push(what);
+    }
 }
 
 impl Told {
-    fn logger(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
-        let told = self.clone();
-        move |event| {
-            let kind = match event {
-                Event::Acquired { .. } => "acquired",
-                Event::Waiting(_) => "waiting",
-                Event::WaitsForOwnClient { .. } => "waits for its own client",
-                Event::Released { .. } => "released",
-                Event::Renewed { .. } => "renewed",
-                Event::RenewalFailed { .. } => "renewal failed",
-                Event::Lost { .. } => "lost",
-                Event::LeftBehind { .. } => "left behind",
-                Event::EndNotRecorded { .. } => "end not recorded",
-                Event::Disconnected { .. } => "disconnected",
-                Event::Reconnected { .. } => "reconnected",
-                other => panic!("{other} has no test"),
-            };
-            let what = (event.level(), event.to_string());
-            told.0.lock().unwrap().entry(kind).or_default().push(what);
-        }
+    /// What was told so far.
+    fn kinds(&self) -> MutexGuard<'_, Kinds> {
+        self.testing.deliver_events();
+        let kinds = self.kinds.lock().unwrap();
+        assert_eq!(kinds.get("without a test"), None);
+        kinds
     }
 
     /// The last of that kind says so.
     #[track_caller]
     fn has(&self, kind: &str, level: Level, texts: &[&str]) {
-        let told = self.0.lock().unwrap();
+        let told = self.kinds();
         let last = told.get(kind).and_then(|told| told.last());
         let (at, text) = last.unwrap_or_else(|| panic!("nothing {kind}"));
         assert_eq!(*at, level, "{text}");
@@ -60,7 +76,7 @@ impl Told {
     }
 
     fn count(&self, kind: &str) -> usize {
-        self.0.lock().unwrap().get(kind).map_or(0, Vec::len)
+        self.kinds().get(kind).map_or(0, Vec::len)
     }
 
     fn heard(&self, kind: &str) -> bool {
@@ -82,7 +98,6 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
         Level::Info,
         &["'l'", "is held by", "queue was 1"],
     );
-    told.has("waits for its own client", Level::Warn, &["'l'", "session"]);
     told.has("renewed", Level::Debug, &["'l'", &fence]);
     guard.release().await.unwrap();
     told.has("released", Level::Debug, &["'l'", &fence]);
@@ -278,9 +293,8 @@ async fn a_connection_that_is_lost_is_told() {
 async fn a_connection_that_was_given_up_does_not_take_the_next_with_it() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
-    let told = Told::default();
-    let builder = Client::builder().store(&proxy.url()).logger(told.logger());
-    let client = builder.command_timeout(ms(200)).connect().await.unwrap();
+    let builder = Client::builder().store(&proxy.url());
+    let (client, told) = client_of(builder.command_timeout(ms(200))).await;
     let lock = client.lock("l");
     proxy.set_traffic(Traffic::Silent);
     for _ in 0..3 {

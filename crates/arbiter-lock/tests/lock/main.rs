@@ -17,6 +17,7 @@ mod faults;
 mod fenced;
 mod go;
 mod liar;
+mod logging;
 mod matrix;
 mod moods;
 mod once;

@@ -329,7 +329,7 @@ async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
 async fn a_nested_acquire_warns_that_it_waits_for_its_own_client() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
-    let logger = move |event: &Event<'_>| heard.lock().unwrap().push(event.to_string());
+    let logger = move |event: &Event| heard.lock().unwrap().push(event.to_string());
     let client = Client::builder()
         .store("memory:")
         .logger(logger)
@@ -339,6 +339,7 @@ async fn a_nested_acquire_warns_that_it_waits_for_its_own_client() {
     let _outer = client.lock("l").acquire().await.unwrap();
     let inner = client.lock("l").wait_timeout(ms(100)).acquire().await;
     assert!(inner.unwrap_err().is_contended());
+    client.testing().deliver_events();
     let told = told.lock().unwrap();
     assert!(
         told.iter().any(|line| line.contains("needs a session")),

@@ -16,7 +16,7 @@ use super::failure::failure_of;
 use super::reply;
 use super::script::Call;
 use super::target::Target;
-use crate::event::{Event, Logger};
+use crate::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
 
 /// How many steps in a row may go unanswered before the connection is dialled anew.
@@ -40,7 +40,7 @@ struct Shared {
     target: Arc<Target>,
     limits: Limits,
     ears: Option<Ears>,
-    logger: Arc<dyn Logger>,
+    events: EventQueue,
     state: Mutex<State>,
     /// Held by whoever dials.
     dialling: Arc<tokio::sync::Mutex<()>>,
@@ -97,13 +97,13 @@ impl Connection {
         target: Arc<Target>,
         limits: Limits,
         ears: Option<Ears>,
-        logger: Arc<dyn Logger>,
+        events: EventQueue,
     ) -> Self {
         Self(Arc::new(Shared {
             target,
             limits,
             ears,
-            logger,
+            events,
             state: Mutex::new(State {
                 up: None,
                 down: None,
@@ -253,8 +253,10 @@ impl Shared {
         state.is_lost = true;
         drop(state);
         drop(lost);
-        let store = &*self.target.to_string();
-        self.logger.log(&Event::Disconnected { store, cause });
+        self.events.emit(Level::Warn, || Event::Disconnected {
+            store: self.target.to_string().into(),
+            cause: Arc::new(cause.clone()),
+        });
     }
 
     /// Waits for whoever dials, or dials.
@@ -298,8 +300,9 @@ impl Shared {
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
                 if was_lost {
-                    let store = &*self.target.to_string();
-                    self.logger.log(&Event::Reconnected { store });
+                    self.events.emit(Level::Info, || Event::Reconnected {
+                        store: self.target.to_string().into(),
+                    });
                 }
                 Ok(up)
             }
