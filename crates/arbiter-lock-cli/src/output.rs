@@ -1,21 +1,18 @@
 //! What people read, on stderr. Data goes to stdout, and is written where it is made.
 
 use std::fmt::Display;
-use std::io::Write as _;
 use std::time::Duration;
 
 use arbiter_lock::{Contended, Event, Level, Logger};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
+use crate::writer;
 
-/// Says something to people; every line says who speaks.
+/// Says something to people; every line says who speaks. It does not wait for a reader.
 pub(crate) fn say(message: &str) {
-    let mut stderr = std::io::stderr().lock();
-    for line in message.lines() {
-        // Nobody may be there to read it.
-        let _ = writeln!(stderr, "arbiter: {line}");
-    }
+    let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
+    writer::write(lines.collect());
 }
 
 /// The system gave no descriptor, thread or memory.

@@ -7,5 +7,6 @@ mod machine;
 mod rig;
 mod run;
 mod signals;
+mod stderr;
 mod terminal;
 mod typing;
