@@ -26,6 +26,7 @@ use crate::semaphore::Semaphore;
 use crate::service::Service;
 use crate::session::Session;
 use crate::store::{Failure, Link, Store};
+use crate::wait_graph::WaitGraph;
 
 /// A client of one store. Cheap to clone; all clones are one client.
 ///
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
     pub(crate) keeper: Keeper,
+    pub(crate) waits: WaitGraph,
     pub(crate) store_timeout: Duration,
     pub(crate) defaults: Options,
     label: Label,
@@ -245,6 +247,7 @@ impl Inner {
         let label = Label::of_this_process();
         Arc::new(Self {
             keeper: Keeper::new(store.clone(), clock.clone(), events.clone()),
+            waits: WaitGraph::default(),
             store,
             clock,
             events,

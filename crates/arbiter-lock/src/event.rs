@@ -46,9 +46,9 @@ pub enum Event {
     },
     /// A request waits: at first, and when its holder or its place has changed.
     Waiting(Box<Contended>),
-    /// A request to hold alone waits for a hold of its own client, or one that would share for an
-    /// exclusive one. A lock is not re-entrant unless it is taken through a session: a nested
-    /// acquire waits for itself.
+    /// A request has waited for 30 s behind one hold of its own client, and waits on: another task
+    /// may release it, but a nested acquire waits for itself. It is reported once per request. A
+    /// request to share does not count as waiting for those of its client that share.
     WaitsForOwnClient {
         /// The resource.
         name: Arc<str>,
@@ -164,7 +164,8 @@ impl fmt::Display for Event {
             Self::Waiting(contended) => write!(f, "waiting: {contended}"),
             Self::WaitsForOwnClient { name } => write!(
                 f,
-                "waiting for '{}', which this very client holds: nested locking needs a session",
+                "still waiting for '{}', which this client holds: another of its tasks has to \
+                 release it, and nested locking needs a session",
                 name.escape_debug()
             ),
             Self::Released { name, fence } => {

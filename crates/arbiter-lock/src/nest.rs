@@ -17,12 +17,13 @@ use crate::error::{Error, Invalid};
 use crate::guard::{Grip, Guard};
 use crate::hold::HoldState;
 use crate::options::{Options, Patience};
+use crate::session_id::SessionId;
 use crate::store::{Failure, FailureKind};
-use crate::waiting::{self, News};
+use crate::waiting::{self, News, Origin};
 
 /// What a session holds and waits for.
-#[derive(Default)]
 pub(crate) struct Nest {
+    id: SessionId,
     names: Mutex<HashMap<Name, Entry>>,
     /// Told when something is held anew: who waits for it apart need not wait any more.
     entered: Notify,
@@ -52,10 +53,18 @@ type Acquiring = BoxFuture<'static, Acquired>;
 enum Way {
     Held(Arc<Grip>),
     Wait(Shared<Acquiring>, News),
-    Alone,
+    Alone(Origin),
 }
 
 impl Nest {
+    pub(crate) fn new() -> Self {
+        Self {
+            id: SessionId::next(),
+            names: Mutex::default(),
+            entered: Notify::new(),
+        }
+    }
+
     pub(crate) async fn acquire(
         self: Arc<Self>,
         inner: Arc<Inner>,
@@ -68,9 +77,9 @@ impl Nest {
         loop {
             let grip = match self.way(&inner, &name, mode, &options) {
                 Way::Held(grip) => grip,
-                Way::Alone => {
+                Way::Alone(origin) => {
                     match self
-                        .acquire_alone(inner.clone(), name.clone(), mode, options.clone())
+                        .acquire_alone(inner.clone(), name.clone(), mode, options.clone(), origin)
                         .await
                     {
                         // Another task of the session was quicker.
@@ -119,8 +128,13 @@ impl Nest {
         if let Some(grip) = entry.held() {
             return Way::Held(grip);
         }
+        let origin = Origin {
+            session: Some(self.id),
+            lost: entry.lost(),
+            news: News::default(),
+        };
         if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
-            return Way::Alone;
+            return Way::Alone(origin);
         }
         let runtime = Handle::current().id();
         entry.pending.retain(|pending| pending.is_in_use(&mut seen));
@@ -135,10 +149,10 @@ impl Nest {
         {
             return Way::Wait(shared, pending.news.clone());
         }
-        let news = News::default();
+        let news = origin.news.clone();
         let shared = self
             .clone()
-            .acquire_shared(inner.clone(), name.clone(), mode, options, news.clone())
+            .acquire_shared(inner.clone(), name.clone(), mode, options, origin)
             .shared();
         entry
             .pending
@@ -159,14 +173,14 @@ impl Nest {
         name: Name,
         mode: Mode,
         options: &Options,
-        news: News,
+        origin: Origin,
     ) -> Acquiring {
         let options = Arc::new(Options {
             patience: Patience::Forever,
             ..options.clone()
         });
         async move {
-            let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, news).await?;
+            let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, origin).await?;
             Ok(self.enter(name, Grip::new(inner, hold)))
         }
         .boxed()
@@ -178,9 +192,9 @@ impl Nest {
         name: Name,
         mode: Mode,
         options: Arc<Options>,
+        origin: Origin,
     ) -> Acquired {
-        let hold =
-            waiting::acquire(inner.clone(), name.clone(), mode, options, News::default()).await?;
+        let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, origin).await?;
         Ok(self.enter(name, Grip::new(inner, hold)))
     }
 
@@ -231,8 +245,19 @@ impl Entry {
 
     /// Without a hand on the grip: whoever lets go of the last one releases.
     fn is_held(&self) -> bool {
+        self.left().is_some_and(|state| !state.is_over())
+    }
+
+    /// The owner of the hold that was lost, while guards of it are left.
+    fn lost(&self) -> Option<Arc<str>> {
+        let lost = self.left().filter(|state| state.is_over());
+        lost.map(|state| state.request.id.clone())
+    }
+
+    /// The hold of which guards are left.
+    fn left(&self) -> Option<Arc<HoldState>> {
         let state = self.state.upgrade();
-        0 < self.held.strong_count() && state.is_some_and(|state| !state.is_over())
+        state.filter(|_| 0 < self.held.strong_count())
     }
 
     fn is_in_use(&self, seen: &mut Vec<Shared<Acquiring>>) -> bool {

@@ -10,6 +10,7 @@ use arbiter_lock_core::{Lease, Mode, Next, Request};
 use crate::clock::Clock;
 use crate::lost_reason::LostReason;
 use crate::options::Options;
+use crate::session_id::SessionId;
 use crate::store::Renewal;
 
 /// What the guard, the keeper and all views of one hold share.
@@ -17,6 +18,8 @@ pub(crate) struct HoldState {
     pub(crate) name: arbiter_lock_core::Name,
     pub(crate) request: Arc<Request>,
     pub(crate) fence: u64,
+    /// The session that holds, if one does.
+    pub(crate) session: Option<SessionId>,
     /// Whether its end has to leave a tombstone: an acquire of it was never answered.
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
@@ -69,6 +72,7 @@ impl HoldState {
         name: arbiter_lock_core::Name,
         request: Arc<Request>,
         belief: Belief,
+        session: Option<SessionId>,
         tombstone: bool,
         options: Arc<Options>,
         clock: Clock,
@@ -87,6 +91,7 @@ impl HoldState {
             name,
             request,
             fence: belief.fence,
+            session,
             tombstone,
             options,
             clock,

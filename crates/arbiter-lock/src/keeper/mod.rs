@@ -89,14 +89,14 @@ impl Keeper {
         reason
     }
 
-    /// Whether this client believes in a hold of that owner.
-    pub(crate) fn holds(&self, owner: &str) -> bool {
-        self.shared.table().contains(owner)
+    /// The hold of that owner, if this client has it.
+    pub(crate) fn find(&self, owner: &str) -> Option<Arc<HoldState>> {
+        self.shared.table().find(owner)
     }
 
-    /// Whether this client believes in a shared hold of that name.
-    pub(crate) fn shares(&self, name: &Name) -> bool {
-        self.shared.table().shares(name)
+    /// The shared holds of that name that this client has.
+    pub(crate) fn sharers(&self, name: &Name) -> Vec<Arc<HoldState>> {
+        self.shared.table().sharers(name)
     }
 
     /// Whether anything is held, or an end that was posted is unfinished.

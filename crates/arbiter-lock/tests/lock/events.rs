@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use arbiter_lock::{Client, ClientBuilder, Event, Level, LostReason, Testing};
+use arbiter_lock::{Client, ClientBuilder, Error, Event, HeldBy, Level, LostReason, Testing};
 use testkit::{Proxy, Server, Traffic, eventually_async};
 
 const fn ms(n: u64) -> Duration {
@@ -237,23 +237,99 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
     guard.release().await.unwrap();
 }
 
+const OWN: &str = "waits for its own client";
+
 #[tokio::test(start_paused = true)]
-async fn one_waits_for_its_own_client_only_where_that_holds_or_reads_the_same_name() {
+async fn a_nested_acquire_is_reported_after_30_seconds() {
+    let (client, told) = client("memory:").await;
+    let lock = client.lock("l");
+    let outer = lock.acquire().await.unwrap();
+    let inner = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(29_900)).await;
+    assert!(!told.heard(OWN));
+    tokio::time::sleep(ms(1_500)).await;
+    told.has(OWN, Level::Warn, &["'l'", "this client holds", "a session"]);
+    tokio::time::sleep(ms(60_000)).await;
+    assert_eq!(told.count(OWN), 1);
+    // The wait goes on.
+    outer.release().await.unwrap();
+    inner.await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_lasting_hold_of_the_own_client_is_reported() {
     let store = "memory:waits-for-itself";
     let (client, told) = client(store).await;
     let other = Client::connect(store).await.unwrap();
+    // A crowd of the client's tasks, each of which holds for a while.
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let lock = client.lock("crowd");
+        crowd.spawn(async move {
+            let guard = lock.acquire().await.unwrap();
+            tokio::time::sleep(ms(20_000)).await;
+            guard.release().await.unwrap();
+        });
+    }
+    crowd.join_all().await;
+    assert!(!told.heard(OWN));
     let taken = other.lock("taken").acquire().await.unwrap();
-    let waiter = client.lock("taken").wait_timeout(ms(100));
-    assert!(waiter.acquire().await.unwrap_err().is_contended());
-    assert!(!told.heard("waits for its own client"));
     let mine = client.rw_lock("mine").read().await.unwrap();
     let theirs = other.rw_lock("theirs").read().await.unwrap();
-    for (name, is_own) in [("theirs", false), ("mine", true)] {
-        let writer = client.rw_lock(name).wait_timeout(ms(100));
-        assert!(writer.write().await.unwrap_err().is_contended());
-        assert_eq!(told.heard("waits for its own client"), is_own, "{name}");
+    let permits = client.semaphore("permits", 1);
+    let permit = permits.acquire().await.unwrap();
+    let limit = ms(32_000);
+    let waits = [
+        client.lock("taken").wait_timeout(limit).acquire().await,
+        client.rw_lock("theirs").wait_timeout(limit).write().await,
+        permits.wait_timeout(limit).acquire().await,
+    ];
+    assert!(
+        waits
+            .into_iter()
+            .all(|wait| wait.unwrap_err().is_contended())
+    );
+    assert!(!told.heard(OWN));
+    let writer = client.rw_lock("mine").wait_timeout(limit).write().await;
+    assert!(writer.unwrap_err().is_contended());
+    told.has(OWN, Level::Warn, &["'mine'"]);
+    drop((taken, mine, theirs, permit));
+}
+
+#[tokio::test(start_paused = true)]
+async fn contended_names_the_own_client_or_session() {
+    let store = "memory:whose-hold";
+    let (client, other) = (
+        Client::connect(store).await.unwrap(),
+        Client::connect(store).await.unwrap(),
+    );
+    let held_by = |error: Error| match error {
+        Error::Contended(contended) => (contended.held_by, contended.to_string()),
+        error => panic!("{error}"),
+    };
+    let session = client.session();
+    let lock = session.lock("l").max_hold(ms(500)).lease_time(ms(10_000));
+    let guard = lock.acquire().await.unwrap();
+    let own = client.lock("l").wait_timeout(ms(100)).acquire().await;
+    let (by, words) = held_by(own.unwrap_err());
+    assert_eq!(by, HeldBy::ThisClient);
+    assert!(words.contains("nested locking needs a session"), "{words}");
+    let theirs = other.lock("l").wait_timeout(ms(100)).acquire().await;
+    let (by, words) = held_by(theirs.unwrap_err());
+    assert_eq!(by, HeldBy::Other);
+    assert!(!words.contains("session"), "{words}");
+    assert_eq!(guard.lost().await, LostReason::MaxHold);
+    for limit in [0, 100] {
+        let again = lock.clone().wait_timeout(ms(limit)).acquire().await;
+        let (by, words) = held_by(again.unwrap_err());
+        assert_eq!(by, HeldBy::ThisSession);
+        assert!(words.contains("drop its guards"), "{words}");
     }
-    drop((taken, mine, theirs));
+    drop(guard);
+    lock.acquire().await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod campaign;
 mod cancel;
 mod conformance;
 mod cost;
+mod deadlock;
 mod driving;
 mod election;
 #[cfg(feature = "embedded")]
