@@ -75,6 +75,8 @@ impl Exit {
                 _ => Self::Unavailable,
             },
             Error::Closed | Error::Unavailable(_) => Self::Unavailable,
+            // The command uses no sessions.
+            Error::Deadlock(_) => Self::Software,
             _ => Self::Software,
         }
     }

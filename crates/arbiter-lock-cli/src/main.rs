@@ -9,6 +9,7 @@ mod output;
 mod signals;
 mod store;
 mod usage;
+mod writer;
 
 use clap::Parser;
 
@@ -16,17 +17,19 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 
 fn main() -> std::process::ExitCode {
-    if let Some(failed) = child::shim::become_the_command().or_else(child::watcher::watch) {
-        return failed.into();
+    let exit = child::shim::become_the_command()
+        .or_else(child::watcher::watch)
+        .unwrap_or_else(command);
+    writer::flush();
+    exit.leave()
+}
+
+fn command() -> Exit {
+    match Cli::try_parse() {
+        // What a panic has said is enough.
+        Ok(cli) => std::panic::catch_unwind(|| block_on(cli)).unwrap_or(Exit::Software),
+        Err(error) => usage::usage(&error),
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return usage::usage(&error).into(),
-    };
-    // What a panic has said is enough.
-    std::panic::catch_unwind(|| block_on(cli))
-        .unwrap_or(Exit::Software)
-        .leave()
 }
 
 fn block_on(cli: Cli) -> Exit {

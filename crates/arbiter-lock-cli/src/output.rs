@@ -1,7 +1,6 @@
 //! What people read, on stderr. Data goes to stdout, and is written where it is made.
 
 use std::fmt::Display;
-use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,12 @@ use arbiter_lock::{Contended, Event, Level, Logger};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
+use crate::writer;
 
-/// Says something to people; every line says who speaks.
+/// Says something to people; every line says who speaks. It does not wait for a reader.
 pub(crate) fn say(message: &str) {
-    // In one write: other processes write to the same place.
     let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
-    let text: String = lines.collect();
-    // Its reader may have gone.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    writer::write(lines.collect());
 }
 
 /// The system gave no descriptor, thread or memory.
@@ -130,7 +127,7 @@ impl Narrator {
         }
     }
 
-    fn prints(&self, event: &Event<'_>) -> bool {
+    fn prints(&self, event: &Event) -> bool {
         match (self.verbosity, event) {
             (Verbosity::Quiet, _) => false,
             // The command reports its own loss.
@@ -154,9 +151,17 @@ impl Narrator {
 }
 
 impl Logger for Narrator {
-    fn log(&self, event: &Event<'_>) {
+    fn log(&self, event: &Event) {
         if self.prints(event) {
             say(&event.to_string());
+        }
+    }
+
+    fn enabled(&self, level: Level) -> bool {
+        match self.verbosity {
+            Verbosity::Quiet => false,
+            Verbosity::Normal => Level::Warn <= level,
+            Verbosity::Verbose => true,
         }
     }
 }

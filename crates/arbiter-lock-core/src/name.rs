@@ -38,6 +38,12 @@ impl Name {
     }
 }
 
+impl From<&Name> for std::sync::Arc<str> {
+    fn from(name: &Name) -> Self {
+        name.0.clone()
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

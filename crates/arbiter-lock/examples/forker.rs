@@ -82,7 +82,7 @@ struct Parent {
 }
 
 async fn connect(url: &str, told: Arc<Told>) -> Client {
-    let logger = move |event: &Event<'_>| match event {
+    let logger = move |event: &Event| match event {
         Event::Renewed { .. } => {
             told.renewed.fetch_add(1, Ordering::Relaxed);
         }

@@ -21,7 +21,7 @@ use arbiter_lock::{Client, Error, Event, Guard, Lock};
 async fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
     let mut arg = || args.next().unwrap_or_default();
-    let logger = |event: &Event<'_>| {
+    let logger = |event: &Event| {
         if matches!(event, Event::NoticedLate { .. }) {
             println!("noticed late: {event}");
         }

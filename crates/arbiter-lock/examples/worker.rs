@@ -49,7 +49,7 @@ async fn main() {
 async fn connect(url: &str, queued_ns: &Arc<AtomicU64>) -> Client {
     loop {
         let queued_ns = queued_ns.clone();
-        let logger = move |event: &Event<'_>| {
+        let logger = move |event: &Event| {
             if matches!(event, Event::Waiting(_)) {
                 let now = History::now_ns();
                 let _ = queued_ns.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);

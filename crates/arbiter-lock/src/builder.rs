@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::client::{Client, Inner};
 use crate::clock::Clock;
 use crate::error::{Error, Invalid};
-use crate::event::{Event, Logger, TracingLogger, contained};
+use crate::event::{Event, EventQueue, Level, Logger, TracingLogger};
 use crate::options::{Options, Patience};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::{self, Embedded};
@@ -38,7 +38,7 @@ pub struct ClientBuilder {
     store: Option<String>,
     /// Whether it is the store of those who have named none.
     is_unnamed: bool,
-    logger: Arc<dyn Logger>,
+    logger: Box<dyn Logger>,
     store_timeout: Duration,
     defaults: Options,
     server: ServerSettings,
@@ -52,7 +52,7 @@ impl Default for ClientBuilder {
         Self {
             store: None,
             is_unnamed: false,
-            logger: Arc::new(TracingLogger),
+            logger: Box::new(TracingLogger),
             store_timeout: STORE_TIMEOUT,
             defaults: Options::default(),
             server: ServerSettings::default(),
@@ -107,7 +107,7 @@ impl ClientBuilder {
         let inner = Inner::new(
             Store::Memory(world),
             clock,
-            contained(builder.logger),
+            EventQueue::new(builder.logger),
             builder.store_timeout,
             builder.defaults,
         );
@@ -121,9 +121,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Where events go: `tracing` by default.
+    /// Where events go: to `tracing` by default.
     pub fn logger(mut self, logger: impl Logger) -> Self {
-        self.logger = Arc::new(logger);
+        self.logger = Box::new(logger);
         self
     }
 
@@ -176,12 +176,12 @@ impl ClientBuilder {
     /// As [`Client::connect_lazy`].
     pub fn connect_lazy(self) -> Result<Client, Error> {
         let url = self.store.as_deref().ok_or_else(no_store)?;
-        let logger = contained(self.logger);
-        let (store, clock) = store_of_url(url, self.server, &logger)?;
+        let events = EventQueue::new(self.logger);
+        let (store, clock) = store_of_url(url, self.server, &events)?;
         if self.is_unnamed {
-            logger.log(&Event::StoreNotNamed { store: url });
+            events.emit(Level::Warn, || Event::StoreNotNamed { store: url.into() });
         }
-        let inner = Inner::new(store, clock, logger, self.store_timeout, self.defaults);
+        let inner = Inner::new(store, clock, events, self.store_timeout, self.defaults);
         Ok(Client { inner })
     }
 }
@@ -200,25 +200,25 @@ pub fn default_store() -> Result<String, Error> {
 fn store_of_url(
     url: &str,
     server: ServerSettings,
-    logger: &Arc<dyn Logger>,
+    events: &EventQueue,
 ) -> Result<(Store, Clock), Error> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(of_world(Arc::new(World::new()))),
         Some(("memory", name)) => Ok(of_world(World::shared(name))),
-        Some(("file", _)) => of_file(url, logger),
-        _ => of_server(url, server, logger),
+        Some(("file", _)) => of_file(url, events),
+        _ => of_server(url, server, events),
     }
 }
 
 #[cfg(feature = "embedded")]
-fn of_file(url: &str, logger: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
+fn of_file(url: &str, events: &EventQueue) -> Result<(Store, Clock), Error> {
     let folder = embedded::folder_of_url(url)?;
-    let store = Store::Embedded(Arc::new(Embedded::new(folder, logger.clone())));
+    let store = Store::Embedded(Arc::new(Embedded::new(folder, events.clone())));
     Ok((store, Clock::Boot))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn of_file(_: &str, _: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
+fn of_file(_: &str, _: &EventQueue) -> Result<(Store, Clock), Error> {
     Err(lacks("embedded", "file://"))
 }
 
@@ -226,14 +226,14 @@ fn of_file(_: &str, _: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
 fn of_server(
     url: &str,
     settings: ServerSettings,
-    logger: &Arc<dyn Logger>,
+    events: &EventQueue,
 ) -> Result<(Store, Clock), Error> {
-    let server = Server::new(url, settings, logger.clone())?;
+    let server = Server::new(url, settings, events.clone())?;
     Ok((Store::Redis(Arc::new(server)), Clock::Boot))
 }
 
 #[cfg(not(feature = "redis"))]
-fn of_server(_: &str, _: ServerSettings, _: &Arc<dyn Logger>) -> Result<(Store, Clock), Error> {
+fn of_server(_: &str, _: ServerSettings, _: &EventQueue) -> Result<(Store, Clock), Error> {
     Err(lacks("redis", "redis://"))
 }
 
@@ -372,12 +372,10 @@ mod tests {
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn whose_store_nobody_has_named_is_told_what_it_excludes() {
-        use crate::event::Level;
-
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let listening = |builder: ClientBuilder| {
             let told = told.clone();
-            builder.logger(move |event: &Event<'_>| {
+            builder.logger(move |event: &Event| {
                 let what = (event.level(), event.to_string());
                 told.lock().unwrap().push(what);
             })
@@ -389,7 +387,8 @@ mod tests {
             store: Some("memory:".to_owned()),
             ..unnamed
         };
-        listening(unnamed).connect().await.unwrap();
+        let client = listening(unnamed).connect().await.unwrap();
+        client.inner.events.flush(Duration::from_secs(10));
         let said = std::mem::take(&mut *told.lock().unwrap());
         let [(Level::Warn, said)] = &said[..] else {
             panic!("{said:?}");
@@ -399,7 +398,8 @@ mod tests {
             "{said}"
         );
         let named = of(&[]).unwrap().store("memory:");
-        listening(named).connect().await.unwrap();
+        let client = listening(named).connect().await.unwrap();
+        client.inner.events.flush(Duration::from_secs(10));
         assert!(told.lock().unwrap().is_empty());
     }
 }

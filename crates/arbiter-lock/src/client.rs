@@ -15,8 +15,8 @@ use crate::builder::ClientBuilder;
 use crate::clock::Clock;
 use crate::election::Election;
 use crate::error::Error;
-use crate::event::{Event, Logger};
-use crate::keeper::Keeper;
+use crate::event::{Event, EventQueue, Level};
+use crate::keeper::{Keeper, LINGER};
 use crate::label::Label;
 use crate::lock::Lock;
 use crate::lock_all::LockAll;
@@ -29,6 +29,7 @@ use crate::semaphore::Semaphore;
 use crate::service::Service;
 use crate::session::Session;
 use crate::store::{Failure, Link, Store};
+use crate::wait_graph::WaitGraph;
 
 /// A client of one store. Cheap to clone; all clones are one client.
 ///
@@ -43,8 +44,8 @@ use crate::store::{Failure, Link, Store};
 /// false, and a drop changes nothing. Create a new client in the child process.
 ///
 /// When the last handle (client, lock or guard) is dropped, it waits up to 250 ms for releases
-/// that were posted; [`Guard::release`](crate::Guard::release) and [`Client::shutdown`] are the
-/// certain ways.
+/// that were posted and for the logger; [`Guard::release`](crate::Guard::release) and
+/// [`Client::shutdown`] are the certain ways.
 ///
 /// # Examples
 /// ```
@@ -68,8 +69,9 @@ pub(crate) struct Inner(LeakInChild<Parts>);
 pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) events: EventQueue,
     pub(crate) keeper: Keeper,
+    pub(crate) waits: WaitGraph,
     pub(crate) store_timeout: Duration,
     pub(crate) defaults: Options,
     label: Label,
@@ -209,7 +211,8 @@ impl Client {
     /// [`Error::Closed`]. It returns as soon as everything has been released, at the latest after
     /// `limit`; what is held even then is lost with [`LostReason::Shutdown`] and is left to its
     /// lease, as is what was released without the store's confirmation. The number of those is
-    /// returned.
+    /// returned. Of the rest of `limit` it spends at most 250 ms on waiting for the
+    /// [`Logger`](crate::Logger).
     ///
     /// # Cancel safety
     /// Dropped, it leaves the client shut down, and the holds as they are.
@@ -224,17 +227,33 @@ impl Client {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let inner = self.inner.clone();
-        // At the limit, whatever has not been released is declared lost.
-        let quiet = self
-            .inner
-            .run(move || async move { tokio::time::timeout(limit, quiet).await });
-        match quiet.await {
-            Ok(Ok(())) | Err(Error::Forked) => 0,
-            _ => {
-                let unconfirmed = inner.keeper.unconfirmed_releases();
-                inner.keeper.give_all_up(LostReason::Shutdown) + unconfirmed
+        let events = self.inner.events.clone();
+        let logged = async move {
+            while events.is_busy() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
+        };
+        let inner = self.inner.clone();
+        let ending = move || async move {
+            let begun = inner.clock.now();
+            // At the limit, whatever has not been released is declared lost.
+            let left = match tokio::time::timeout(limit, quiet).await {
+                Ok(()) => 0,
+                Err(_) => {
+                    let unconfirmed = inner.keeper.unconfirmed_releases();
+                    inner.keeper.give_all_up(LostReason::Shutdown) + unconfirmed
+                }
+            };
+            let rest = limit.saturating_sub(inner.clock.now().saturating_sub(begun));
+            // The logger goes on with what it has not logged by then.
+            let _ = tokio::time::timeout(rest.min(LINGER), logged).await;
+            left
+        };
+        match self.inner.run(ending).await {
+            Ok(left) => left,
+            Err(Error::Forked) => 0,
+            // No thread can be had to wait on.
+            Err(_) => self.inner.keeper.give_all_up(LostReason::Shutdown),
         }
     }
 
@@ -277,16 +296,17 @@ impl Inner {
     pub(crate) fn new(
         store: Store,
         clock: Clock,
-        logger: Arc<dyn Logger>,
+        events: EventQueue,
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
         let (label, process) = (Label::of_this_process(), ProcessId::current());
         let parts = Parts {
-            keeper: Keeper::new(store.clone(), clock.clone(), logger.clone(), process),
+            keeper: Keeper::new(store.clone(), clock.clone(), events.clone(), process),
+            waits: WaitGraph::default(),
             store,
             clock,
-            logger,
+            events,
             store_timeout,
             defaults,
             label_line: label.to_line().into(),
@@ -348,11 +368,11 @@ impl Inner {
 
     /// Reports that requests for that resource are not served.
     pub(crate) fn report_outage(&self, name: &Name, since: Duration, cause: &Failure) {
-        self.log(&Event::NotServed {
-            name: name.as_str(),
-            store: &self.store.to_string(),
+        self.events.emit(Level::Warn, || Event::NotServed {
+            name: name.into(),
+            store: self.store.to_string().into(),
             since,
-            cause,
+            cause: Arc::new(cause.clone()),
         });
     }
 
@@ -368,10 +388,6 @@ impl Inner {
     /// Ends when the client is shut down.
     pub(crate) async fn closing(&self) {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
-    }
-
-    pub(crate) fn log(&self, event: &Event<'_>) {
-        self.logger.log(event);
     }
 
     /// Does the work where there is a tokio runtime: here, or else on the client's own thread. The

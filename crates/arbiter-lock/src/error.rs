@@ -20,6 +20,9 @@ pub enum Error {
     /// Somebody else holds, and the wait is over. Try again later.
     #[doc(alias = "ErrLockTimeout")]
     Contended(Box<Contended>),
+    /// Sessions of this client wait for each other, so that none of them would ever go on. Release
+    /// what the session holds, and begin again.
+    Deadlock(Box<Deadlock>),
     /// The hold was lost: the work was not protected to its end.
     #[doc(alias = "ErrLockNotHeld")]
     Lost(Box<Loss>),
@@ -48,11 +51,41 @@ pub struct Contended {
     /// Who holds it, when last seen; nobody where it was just being handed to another, or where
     /// others of [`Client::lock_all`](crate::Client::lock_all) took all the time.
     pub holder: Option<Holder>,
+    /// Whether that is this client, or this session.
+    pub held_by: HeldBy,
     /// The place in the queue, from 1, when last seen; none for one who only tried. It is
     /// counted up to 100: 101 is anywhere behind.
     pub place: Option<u64>,
     /// How long the caller waited.
     pub waited: Duration,
+}
+
+/// Whose hold is in the way of a request.
+///
+/// It goes by the holds that this client believes in at that moment. Of several that share, one is
+/// enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HeldBy {
+    /// Another client's, or not known.
+    Other,
+    /// This client's: another task may release it, but a nested acquire waits for itself. Nested
+    /// locking needs a [`Session`](crate::Session).
+    ThisClient,
+    /// The session's own: a hold that it has lost, of which guards are left.
+    ThisSession,
+}
+
+/// Sessions of one client that wait for each other.
+///
+/// Of them the session that began to wait last gets the error, and the others go on as soon as it
+/// releases what they wait for. The error comes about a second after the circle has closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlock {
+    /// The names in the circle: the session waits for the first, whose holder waits for the second,
+    /// and so on; the session itself holds the last.
+    pub names: Vec<String>,
 }
 
 /// A hold that was lost.
@@ -153,6 +186,7 @@ impl Error {
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Contended(e) => Some(&e.name),
+            Self::Deadlock(e) => e.names.first().map(String::as_str),
             Self::Lost(e) => Some(&e.name),
             Self::Unavailable(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
             Self::Refused(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
@@ -166,6 +200,12 @@ impl Error {
         matches!(self, Self::Contended(_))
     }
 
+    /// Whether sessions of this client wait for each other.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Deadlock(_))
+    }
+
     /// Whether the hold was lost.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -176,6 +216,10 @@ impl Error {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+
+    pub(crate) fn deadlock(names: Vec<String>) -> Self {
+        Self::Deadlock(Box::new(Deadlock { names }))
     }
 
     /// The error that a failure of the store is to the caller.
@@ -227,6 +271,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Contended(e) => e.fmt(f),
+            Self::Deadlock(e) => e.fmt(f),
             Self::Lost(e) => e.fmt(f),
             Self::Unavailable(e) => write_store(f, &e.name, &e.store, &e.failure),
             Self::Refused(e) => e.fmt(f),
@@ -270,6 +315,11 @@ impl fmt::Display for Contended {
             (None, Some(_)) => f.write_str("is held")?,
             (None, None) => f.write_str("was not to be had in time")?,
         }
+        f.write_str(match self.held_by {
+            HeldBy::Other => "",
+            HeldBy::ThisClient => "; this client holds it, and nested locking needs a session",
+            HeldBy::ThisSession => "; this session lost it, and has to drop its guards first",
+        })?;
         match self.place {
             Some(place) if PLACES < place => {
                 write!(f, "; your place in the queue was beyond {PLACES}")
@@ -277,6 +327,19 @@ impl fmt::Display for Contended {
             Some(place) => write!(f, "; your place in the queue was {place}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |name: &String| format!("'{}'", name.escape_debug());
+        let names: Vec<_> = self.names.iter().map(quoted).collect();
+        write!(
+            f,
+            "sessions of this client wait for each other for {}: release what this one holds, and \
+             acquire the names in the same order everywhere, or together by lock_all",
+            names.join(", ")
+        )
     }
 }
 

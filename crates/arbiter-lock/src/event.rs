@@ -1,71 +1,81 @@
-//! What the library tells of its work. `tracing` by default, or a [`Logger`] of your own.
+//! What the library reports of its work: to `tracing` by default, or to a [`Logger`] of your own.
+
+mod queue;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing_core::Kind;
+use tracing_core::callsite::DefaultCallsite;
+
 use crate::error::{Contended, Seconds, Why};
 use crate::lost_reason::LostReason;
+pub(crate) use queue::EventQueue;
 
 /// How much an [`Event`] matters.
+///
+/// The levels are those of `tracing` of the same names, and in their order: `Debug` is the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Of use to one who looks for a fault.
+    /// The ordinary course: grants, renewals, releases. Each costs an entry in the queue, so a
+    /// logger that does not want them says so by [`Logger::enabled`].
     Debug,
-    /// Worth a line.
+    /// Worth a line: a wait, a connection that is there again.
     Info,
-    /// Something to look into.
+    /// Something to look into: a failed renewal, a lost connection, dropped events.
     Warn,
     /// Work was left unprotected, or something was left behind.
     Error,
 }
 
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 /// Something that happened. Its `Display` is a message for people.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum Event {
     /// A request was granted.
     Acquired {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The fencing token.
         fence: u64,
         /// How long it waited.
         waited: Duration,
     },
     /// A request waits: at first, and when its holder or its place has changed.
-    Waiting(&'a Contended),
-    /// A request to hold alone waits for a hold of its own client, or one that would share for an
-    /// exclusive one. A lock is not re-entrant unless it is taken through a session: a nested
-    /// acquire waits for itself.
+    Waiting(Box<Contended>),
+    /// A request has waited for 30 s behind one hold of its own client, and waits on: another task
+    /// may release it, but a nested acquire waits for itself. It is reported once per request. A
+    /// request to share does not count as waiting for those of its client that share.
     WaitsForOwnClient {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
     },
     /// A hold was released, or dropped, and the store has said that it freed it. Where the answer
     /// to that was lost, nobody is told.
     Released {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The fencing token.
         fence: u64,
     },
     /// A hold was renewed.
     Renewed {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The fencing token.
         fence: u64,
     },
     /// A renewal has no known outcome, and is tried again until the deadline.
     RenewalFailed {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The fencing token.
         fence: u64,
         /// Why.
-        cause: &'a (dyn std::error::Error + 'static),
+        cause: Cause,
     },
     /// Renewals are sent late, by more than a third of the time that was left: this client has more
     /// holds than it can renew in time over this link to this store. Reported at most once every
@@ -79,74 +89,79 @@ pub enum Event<'a> {
     /// A hold was lost: told once, by whoever finds out first.
     Lost {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The fencing token.
         fence: u64,
         /// Why.
         reason: LostReason,
         /// What the store last answered to a renewal, if that is why the lease ran out.
-        cause: Option<&'a (dyn std::error::Error + 'static)>,
+        cause: Option<Cause>,
     },
     /// What a request left on the store could not be undone within its lease and a minute;
     /// it lapses by itself.
     LeftBehind {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// Why.
-        cause: &'a (dyn std::error::Error + 'static),
+        cause: Cause,
     },
     /// The end of a run was not recorded: while it is remembered, it counts as one that crashed.
     EndNotRecorded {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The fencing token of the run.
         fence: u64,
         /// Why.
-        cause: &'a (dyn std::error::Error + 'static),
+        cause: Cause,
     },
     /// A connection to the store was lost, or was given up: nobody answered on it, or its server
     /// has become a replica. It is made anew when it is needed.
     Disconnected {
         /// The store, without secrets.
-        store: &'a str,
+        store: Arc<str>,
         /// Why.
-        cause: &'a (dyn std::error::Error + 'static),
+        cause: Cause,
     },
     /// A connection that was lost stands again.
     Reconnected {
         /// The store, without secrets.
-        store: &'a str,
+        store: Arc<str>,
     },
     /// A request cannot be served, and is sent again until its wait limit: reported after a second
     /// of failures, then every 30 s.
     NotServed {
         /// The resource.
-        name: &'a str,
+        name: Arc<str>,
         /// The store, without secrets.
-        store: &'a str,
+        store: Arc<str>,
         /// How long it has not served.
         since: Duration,
         /// The store's last answer, or why there was none.
-        cause: &'a (dyn std::error::Error + 'static),
+        cause: Cause,
     },
     /// Some processes of an embedded store are noticed late, since this one may not use what they
     /// have made in its folder. Reported once. Their waiters find a grant at their next poll, and
     /// their deaths are noticed when their leases end.
     NoticedLate {
         /// The store.
-        store: &'a str,
+        store: Arc<str>,
         /// Why, and what to do.
-        cause: &'a (dyn std::error::Error + 'static),
+        cause: Cause,
     },
     /// The environment names no store, so it is the one of this user on this machine: nobody else
     /// is excluded.
     StoreNotNamed {
         /// The store.
-        store: &'a str,
+        store: Arc<str>,
+    },
+    /// Events were dropped, since the [`Logger`] was too slow for them. It stands in their place.
+    EventsDropped {
+        /// How many.
+        count: u64,
     },
 }
 
-impl Event<'_> {
+impl Event {
     /// How much it matters.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -160,13 +175,14 @@ impl Event<'_> {
             | Self::Disconnected { .. }
             | Self::NotServed { .. }
             | Self::NoticedLate { .. }
-            | Self::StoreNotNamed { .. } => Level::Warn,
+            | Self::StoreNotNamed { .. }
+            | Self::EventsDropped { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
     }
 }
 
-impl fmt::Display for Event<'_> {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Acquired {
@@ -183,7 +199,8 @@ impl fmt::Display for Event<'_> {
             Self::Waiting(contended) => write!(f, "waiting: {contended}"),
             Self::WaitsForOwnClient { name } => write!(
                 f,
-                "waiting for '{}', which this very client holds: nested locking needs a session",
+                "still waiting for '{}', which this client holds: another of its tasks has to \
+                 release it, and nested locking needs a session",
                 name.escape_debug()
             ),
             Self::Released { name, fence } => {
@@ -212,7 +229,7 @@ impl fmt::Display for Event<'_> {
                     f,
                     "lost '{}' with fence {fence}: {}",
                     name.escape_debug(),
-                    Why(*reason, *cause)
+                    Why(*reason, cause.as_deref().map(|cause| cause as _))
                 )
             }
             Self::LeftBehind { name, cause } => write!(
@@ -249,14 +266,25 @@ impl fmt::Display for Event<'_> {
                 "no store is named, so it is {store}: what runs as this user on this machine is \
                  excluded, and nothing else"
             ),
+            Self::EventsDropped { count } => {
+                write!(f, "{count} events were dropped: the logger is too slow")
+            }
         }
     }
 }
 
-/// Where events go. Any `Fn(&Event<'_>)` is one, too.
+/// Logs events. Any `Fn(&Event)` is one, too.
 ///
-/// It is called from the middle of the library's work, on the caller's threads and on the
-/// keeper's: it must not block.
+/// Events wait in a queue of 1,024 for each client, and one thread of the client, started by the
+/// first event, logs them one by one in the order in which they happened. So a logger may block,
+/// panic, use the client, or drop it: no renewal, grant, release or loss waits for it, and
+/// [`Hold::lost`](crate::Hold::lost) may end before the loss is logged. While the queue is full, new
+/// events are dropped and counted; [`Event::EventsDropped`] reports how many. Where the system
+/// starts no thread, events wait in the queue until it does.
+///
+/// [`Client::shutdown`](crate::Client::shutdown) and the drop of the last handle wait for the logger
+/// for at most 250 ms each. What is queued after that is logged while the process lives. A logger
+/// that owns a handle of its own client keeps that client.
 ///
 /// # Examples
 /// ```
@@ -265,7 +293,7 @@ impl fmt::Display for Event<'_> {
 /// # async fn example() -> Result<(), arbiter_lock::Error> {
 /// let client = Client::builder()
 ///     .store("memory:")
-///     .logger(|event: &Event<'_>| {
+///     .logger(|event: &Event| {
 ///         if Level::Warn <= event.level() {
 ///             eprintln!("{event}");
 ///         }
@@ -275,27 +303,22 @@ impl fmt::Display for Event<'_> {
 /// # Ok(()) }
 /// ```
 pub trait Logger: Send + Sync + 'static {
-    /// Takes note of an event.
-    fn log(&self, event: &Event<'_>);
-}
+    /// Logs an event.
+    fn log(&self, event: &Event);
 
-impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Logger for F {
-    fn log(&self, event: &Event<'_>) {
-        self(event);
+    /// Returns whether events of that level are wanted: all are by default.
+    ///
+    /// It is asked before an event is made, on the thread that does the work, so it must answer
+    /// from memory: without I/O, without locks, without the client.
+    fn enabled(&self, level: Level) -> bool {
+        let _ = level;
+        true
     }
 }
 
-/// A logger whose panics end with it: a line of a log must cost no hold.
-pub(crate) fn contained(logger: Arc<dyn Logger>) -> Arc<dyn Logger> {
-    Arc::new(Contained(logger))
-}
-
-struct Contained(Arc<dyn Logger>);
-
-impl Logger for Contained {
-    fn log(&self, event: &Event<'_>) {
-        // The panic hook has told of it.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.0.log(event)));
+impl<F: Fn(&Event) + Send + Sync + 'static> Logger for F {
+    fn log(&self, event: &Event) {
+        self(event);
     }
 }
 
@@ -304,20 +327,82 @@ impl Logger for Contained {
 pub struct NoopLogger;
 
 impl Logger for NoopLogger {
-    fn log(&self, _: &Event<'_>) {}
+    fn log(&self, _: &Event) {}
+
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
 }
 
 /// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
+///
+/// They are recorded on the client's own thread, by the global subscriber: the caller's span and a
+/// subscriber that is set for one thread only do not apply. Events of [`Level::Debug`] are not even
+/// made unless a subscriber may want them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingLogger;
 
 impl Logger for TracingLogger {
-    fn log(&self, event: &Event<'_>) {
+    fn log(&self, event: &Event) {
         match event.level() {
             Level::Debug => tracing::debug!(target: "arbiter_lock", "{event}"),
             Level::Info => tracing::info!(target: "arbiter_lock", "{event}"),
             Level::Warn => tracing::warn!(target: "arbiter_lock", "{event}"),
             Level::Error => tracing::error!(target: "arbiter_lock", "{event}"),
+        }
+    }
+
+    fn enabled(&self, level: Level) -> bool {
+        // The other levels are rare, and may go to the crate `log`, which has no callsites. What
+        // the subscribers said of the callsite is remembered: here none of them is asked.
+        level != Level::Debug || !DEBUG.interest().is_never()
+    }
+}
+
+/// Stands for all events of [`Level::Debug`].
+static DEBUG: DefaultCallsite = DefaultCallsite::new(&METADATA);
+
+static METADATA: tracing::Metadata<'static> = tracing_core::metadata! {
+    name: "arbiter_lock debug",
+    target: "arbiter_lock",
+    level: tracing::Level::DEBUG,
+    fields: &[],
+    callsite: &DEBUG,
+    kind: Kind::HINT,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wants all events.
+    struct Subscriber;
+
+    impl tracing::Subscriber for Subscriber {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn tracing_wants_what_a_subscriber_may_want() {
+        let wanted =
+            tracing::subscriber::with_default(Subscriber, || TracingLogger.enabled(Level::Debug));
+        assert!(wanted);
+        tracing_core::callsite::rebuild_interest_cache();
+        assert!(!TracingLogger.enabled(Level::Debug));
+        for level in [Level::Info, Level::Warn, Level::Error] {
+            assert!(TracingLogger.enabled(level));
         }
     }
 }

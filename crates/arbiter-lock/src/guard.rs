@@ -10,7 +10,7 @@ use arbiter_lock_core::{Backoff, Ended, Mode, Renewed};
 use crate::chance;
 use crate::client::Inner;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::{Hold, HoldState, Writer};
 use crate::lost_reason::LostReason;
 use crate::store::{Order, SaidEnded};
@@ -284,18 +284,21 @@ impl Grip {
             }
         };
         self.is_ended = !again;
-        let (name, fence) = (name.as_str(), self.state.fence);
+        let fence = self.state.fence;
         if reply == Ended::Released || may_have_ended {
             // An end that was sent before has done it, and its answer was lost.
-            self.inner.log(&Event::Released { name, fence });
+            self.inner.events.emit(Level::Debug, || Event::Released {
+                name: name.into(),
+                fence,
+            });
             return Ok(());
         }
         let loss = self.state.loss(LostReason::Deleted);
-        self.inner.log(&Event::Lost {
-            name,
+        self.inner.events.emit(Level::Error, || Event::Lost {
+            name: name.into(),
             fence,
             reason: loss.reason,
-            cause: loss.cause(),
+            cause: None,
         });
         Err(Error::Lost(Box::new(loss)))
     }

@@ -76,10 +76,12 @@ mod rw_lock;
 mod semaphore;
 mod service;
 mod session;
+mod session_id;
 mod status;
 mod store;
 #[cfg(feature = "testing")]
 mod testing;
+mod wait_graph;
 mod waiting;
 
 pub use builder::ClientBuilder;
@@ -87,7 +89,7 @@ pub use builder::ClientBuilder;
 pub use builder::default_store;
 pub use client::Client;
 pub use election::{Election, Leader, Leadership, Observer};
-pub use error::{Contended, Error, Invalid, Loss, Unavailable, UnavailableKind};
+pub use error::{Contended, Deadlock, Error, HeldBy, Invalid, Loss, Unavailable, UnavailableKind};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;
 pub use guard_all::GuardAll;

@@ -16,7 +16,7 @@ use crate::options::{Options, Patience};
 use crate::refused::Refused;
 use crate::status::Status;
 use crate::store::Said;
-use crate::waiting::{self, News};
+use crate::waiting::{self, Origin};
 
 /// A lock on one resource. Cheap to clone; each acquisition excludes every other, those of
 /// the same handle too. Re-entry is asked for, by a [`Session`](crate::Session).
@@ -167,6 +167,7 @@ impl Lock {
     ///   since when, and the place in the queue.
     /// - [`Error::Unavailable`] if the store did not answer: within the time to wait, or, without
     ///   such a limit, for 30 s on end.
+    /// - [`Error::Deadlock`], for a lock of a [`Session`](crate::Session) only.
     /// - [`Error::Refused`], [`Error::Invalid`], [`Error::Closed`].
     ///
     /// # Cancel safety
@@ -370,7 +371,7 @@ impl Asking {
         if let Some(nest) = nest {
             return Box::pin(nest.acquire(inner, name, mode, options)).await;
         }
-        let hold = waiting::acquire(inner.clone(), name, mode, options, News::default()).await?;
+        let hold = waiting::acquire(inner.clone(), name, mode, options, Origin::default()).await?;
         Ok(Guard::new(Grip::new(inner, hold)))
     }
 }

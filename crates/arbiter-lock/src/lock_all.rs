@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::client::Inner;
 use crate::effort::last_turn;
-use crate::error::{Contended, Error, Invalid};
+use crate::error::{Contended, Error, HeldBy, Invalid};
 use crate::guard_all::GuardAll;
 use crate::hold::Hold;
 use crate::lock::{Lock, none_if_contended};
@@ -207,6 +207,7 @@ fn out_of_time(lock: &Lock, waited: Duration) -> Error {
     Error::Contended(Box::new(Contended {
         name: lock.name().unwrap_or_default().to_owned(),
         holder: None,
+        held_by: HeldBy::Other,
         place: None,
         waited,
     }))

@@ -18,11 +18,12 @@ use crate::guard::{Grip, Guard};
 use crate::hold::HoldState;
 use crate::options::{Options, Patience};
 use crate::process::LeakInChild;
-use crate::waiting::{self, News};
+use crate::session_id::SessionId;
+use crate::waiting::{self, News, Origin};
 
 /// What a session holds and waits for.
-#[derive(Default)]
 pub(crate) struct Nest {
+    id: SessionId,
     names: LeakInChild<Mutex<HashMap<Name, Entry>>>,
     /// Told when something is held anew: who waits for it apart need not wait any more.
     entered: Notify,
@@ -52,10 +53,18 @@ type Acquiring = BoxFuture<'static, Acquired>;
 enum Way {
     Held(Arc<Grip>),
     Wait(Shared<Acquiring>, News),
-    Alone,
+    Alone(Origin),
 }
 
 impl Nest {
+    pub(crate) fn new() -> Self {
+        Self {
+            id: SessionId::next(),
+            names: LeakInChild::default(),
+            entered: Notify::new(),
+        }
+    }
+
     pub(crate) async fn acquire(
         self: Arc<Self>,
         inner: Arc<Inner>,
@@ -68,9 +77,9 @@ impl Nest {
         loop {
             let grip = match self.way(&inner, &name, mode, &options) {
                 Way::Held(grip) => grip,
-                Way::Alone => {
+                Way::Alone(origin) => {
                     match self
-                        .acquire_alone(inner.clone(), name.clone(), mode, options.clone())
+                        .acquire_alone(inner.clone(), name.clone(), mode, options.clone(), origin)
                         .await
                     {
                         // Another task of the session was quicker.
@@ -111,17 +120,24 @@ impl Nest {
         mode: Mode,
         options: &Arc<Options>,
     ) -> Way {
+        // The drop of the last handle of a request ends the request: after the lock is released.
+        let mut seen = Vec::new();
         let mut names = self.names();
-        names.retain(|other, entry| other == name || entry.is_in_use());
+        names.retain(|other, entry| other == name || entry.is_in_use(&mut seen));
         let entry = names.entry(name.clone()).or_default();
         if let Some(grip) = entry.held() {
             return Way::Held(grip);
         }
+        let origin = Origin {
+            session: Some(self.id),
+            lost: entry.lost(),
+            news: News::default(),
+        };
         if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
-            return Way::Alone;
+            return Way::Alone(origin);
         }
         let runtime = Handle::current().id();
-        entry.pending.retain(Pending::is_in_use);
+        entry.pending.retain(|pending| pending.is_in_use(&mut seen));
         let alike = entry.pending.iter().find(|pending| {
             pending.runtime == runtime
                 && pending.mode == mode
@@ -133,10 +149,10 @@ impl Nest {
         {
             return Way::Wait(shared, pending.news.clone());
         }
-        let news = News::default();
+        let news = origin.news.clone();
         let shared = self
             .clone()
-            .acquire_shared(inner.clone(), name.clone(), mode, options, news.clone())
+            .acquire_shared(inner.clone(), name.clone(), mode, options, origin)
             .shared();
         entry
             .pending
@@ -157,14 +173,14 @@ impl Nest {
         name: Name,
         mode: Mode,
         options: &Options,
-        news: News,
+        origin: Origin,
     ) -> Acquiring {
         let options = Arc::new(Options {
             patience: Patience::Forever,
             ..options.clone()
         });
         async move {
-            let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, news).await?;
+            let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, origin).await?;
             Ok(self.enter(name, Grip::new(inner, hold)))
         }
         .boxed()
@@ -176,9 +192,9 @@ impl Nest {
         name: Name,
         mode: Mode,
         options: Arc<Options>,
+        origin: Origin,
     ) -> Acquired {
-        let hold =
-            waiting::acquire(inner.clone(), name.clone(), mode, options, News::default()).await?;
+        let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, origin).await?;
         Ok(self.enter(name, Grip::new(inner, hold)))
     }
 
@@ -186,11 +202,11 @@ impl Nest {
     fn enter(&self, name: Name, grip: Arc<Grip>) -> Arc<Grip> {
         let mut names = self.names();
         let entry = names.entry(name).or_default();
-        if let Some(held) = entry.held()
-            && held.state.is_shared()
-            && grip.state.is_shared()
-        {
-            return held;
+        let held = entry.held();
+        let is_shared = |grip: &Arc<Grip>| grip.state.is_shared();
+        if held.as_ref().is_some_and(is_shared) && is_shared(&grip) {
+            drop(names);
+            return held.unwrap_or(grip);
         }
         entry.held = Arc::downgrade(&grip);
         entry.state = Arc::downgrade(&grip.state);
@@ -221,27 +237,41 @@ impl Nest {
 }
 
 impl Entry {
+    /// Its caller lets go of the grip only where no lock is held: the last one releases.
     fn held(&self) -> Option<Arc<Grip>> {
-        let held = self.held.upgrade();
-        held.filter(|grip| grip.state.over().is_none())
+        let is_held = self.is_held();
+        is_held.then(|| self.held.upgrade()).flatten()
     }
 
     /// Without a hand on the grip: whoever lets go of the last one releases.
     fn is_held(&self) -> bool {
-        let state = self.state.upgrade();
-        0 < self.held.strong_count() && state.is_some_and(|state| state.over().is_none())
+        self.left().is_some_and(|state| !state.is_over())
     }
 
-    fn is_in_use(&self) -> bool {
-        0 < self.held.strong_count() || self.pending.iter().any(Pending::is_in_use)
+    /// The owner of the hold that was lost, while guards of it are left.
+    fn lost(&self) -> Option<Arc<str>> {
+        let lost = self.left().filter(|state| state.is_over());
+        lost.map(|state| state.request.id.clone())
+    }
+
+    /// The hold of which guards are left.
+    fn left(&self) -> Option<Arc<HoldState>> {
+        let state = self.state.upgrade();
+        state.filter(|_| 0 < self.held.strong_count())
+    }
+
+    fn is_in_use(&self, seen: &mut Vec<Shared<Acquiring>>) -> bool {
+        let mut pending = self.pending.iter();
+        0 < self.held.strong_count() || pending.any(|pending| pending.is_in_use(seen))
     }
 }
 
 impl Pending {
-    fn is_in_use(&self) -> bool {
-        self.shared
-            .upgrade()
-            .is_some_and(|shared| shared.peek().is_none())
+    fn is_in_use(&self, seen: &mut Vec<Shared<Acquiring>>) -> bool {
+        let shared = self.shared.upgrade();
+        let is_in_use = shared.as_ref().is_some_and(|s| s.peek().is_none());
+        seen.extend(shared);
+        is_in_use
     }
 }
 

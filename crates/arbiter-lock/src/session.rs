@@ -21,6 +21,13 @@ use crate::rw_lock::RwLock;
 /// ([`Error::Invalid`](crate::Error::Invalid)), and so is a downgrade while another of its guards
 /// writes. After a loss, old guards stay lost, and the next acquire is a new request.
 ///
+/// Sessions of one client that wait for each other would wait forever: one holds `x` and waits for
+/// `y`, which the other holds that waits for `x`. Of the sessions in such a circle the one that began
+/// to wait last gets [`Error::Deadlock`](crate::Error::Deadlock), about a second after the circle has
+/// closed; the others go on once it releases. A session that waits counts as one that does not
+/// release meanwhile, so tasks that work on their own need sessions of their own. A circle through
+/// another client, or through a lock without a session, is not seen.
+///
 /// # Examples
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -44,7 +51,7 @@ impl Session {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
         Self {
             inner,
-            nest: Arc::default(),
+            nest: Arc::new(Nest::new()),
         }
     }
 

@@ -105,6 +105,12 @@ impl Testing {
         chance::seeded::seed(seed);
     }
 
+    /// Waits until the logger has logged all events so far, for at most ten seconds. These are
+    /// real seconds, and they block the thread: the logger's thread knows no paused time.
+    pub fn deliver_events(&self) {
+        self.inner.events.flush(Duration::from_secs(10));
+    }
+
     /// The store answers nobody any more.
     pub fn go_silent(&self) {
         if let Some(world) = self.world() {

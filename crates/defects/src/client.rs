@@ -6,6 +6,7 @@ use super::Defect;
 const WAITING: &str = "crates/arbiter-lock/src/waiting/mod.rs";
 const ATTEMPT: &str = "crates/arbiter-lock/src/waiting/attempt.rs";
 const AGE: &str = "crates/arbiter-lock/src/waiting/age.rs";
+const EVENT_QUEUE: &str = "crates/arbiter-lock/src/event/queue.rs";
 const STATE: &str = "crates/arbiter-lock/src/hold/state.rs";
 const GUARD: &str = "crates/arbiter-lock/src/guard.rs";
 const LOCK: &str = "crates/arbiter-lock/src/lock.rs";
@@ -54,8 +55,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a hold forgets that an acquire of it is unanswered, and leaves no tombstone",
         file: ATTEMPT,
-        was: "            belief,\n            0 < self.unanswered,",
-        put_back: "            belief,\n            false,",
+        was: "            belief,\n            self.origin.session,\n            0 < self.unanswered,",
+        put_back: "            belief,\n            self.origin.session,\n            false,",
         caught_by: Lock(&[
             "whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached",
         ]),
@@ -63,8 +64,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a first life is believed as a full lease",
         file: ATTEMPT,
-        was: "            belief,\n            0 < self.unanswered,",
-        put_back: "            Belief { life: self.options.lease, ..belief },\n            0 < self.unanswered,",
+        was: "            belief,\n            self.origin.session,\n            0 < self.unanswered,",
+        put_back: "            Belief { life: self.options.lease, ..belief },\n            self.origin.session,\n            0 < self.unanswered,",
         caught_by: Lock(&[
             "a_grant_is_claimed_with_the_watchdog_off_too",
             "a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed",
@@ -245,5 +246,33 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "let over = state.over();\n        match (Arc::into_inner(self.grip), over)",
         put_back: "match (Arc::into_inner(self.grip), state.over())",
         caught_by: Unit(&["a_guard_of_a_session_looks_whether_the_hold_is_over_before_it_lets_go"]),
+    },
+    Defect {
+        name: "a logger is called on the keeper's thread, and what it does delays the renewals",
+        file: EVENT_QUEUE,
+        was: "let event = event();",
+        put_back: "let event = event();\n        shared.logger.log(&event);",
+        caught_by: Lock(&["blocked_logger_costs_no_hold_grant_or_loss"]),
+    },
+    Defect {
+        name: "a waker of a loss is called while the keeper's table is locked",
+        file: STATE,
+        was: "            Some(_) => Next::Lost,\n            None => life.next(now),",
+        put_back: "            Some(_) => { drop(life); self.over(); Next::Lost }\n            None => life.next(now),",
+        caught_by: Lock(&["waker_of_a_loss_uses_the_client_and_panics"]),
+    },
+    Defect {
+        name: "sessions that wait for each other hang",
+        file: WAITING,
+        was: "Err(Error::deadlock(names.collect()))",
+        put_back: "drop(Error::deadlock(names.collect()));\n                Ok(())",
+        caught_by: Lock(&["sessions_in_a_circle_end_in_an_error"]),
+    },
+    Defect {
+        name: "a circle of waits is an error though a task is about to release",
+        file: WAITING,
+        was: "CONFIRMED_AFTER <= now.saturating_sub(*since)",
+        put_back: "now.saturating_sub(*since) <= CONFIRMED_AFTER",
+        caught_by: Lock(&["a_release_within_a_poll_is_no_deadlock"]),
     },
 ];

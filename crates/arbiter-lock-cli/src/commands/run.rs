@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Contended, Error, Event, Logger};
+use arbiter_lock::{Client, Contended, Error, Event, Level, Logger};
 use tokio::sync::watch;
 
 use crate::child::find;
@@ -145,10 +145,14 @@ struct News {
 }
 
 impl Logger for News {
-    fn log(&self, event: &Event<'_>) {
+    fn log(&self, event: &Event) {
         if let Event::Waiting(contended) = event {
-            self.news.send_replace(Some((*contended).clone()));
+            self.news.send_replace(Some((**contended).clone()));
         }
         self.narrator.log(event);
+    }
+
+    fn enabled(&self, level: Level) -> bool {
+        level == Level::Info || self.narrator.enabled(level)
     }
 }

@@ -7,6 +7,7 @@ mod machine;
 mod rig;
 mod run;
 mod signals;
+mod stderr;
 mod terminal;
 mod typing;
 mod waiting;

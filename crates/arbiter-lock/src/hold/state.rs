@@ -1,5 +1,6 @@
 //! What the guard, the keeper and all views of one hold share: its life by the local clock.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::error::{Error, Loss};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::process::{LeakInChild, ProcessId};
+use crate::session_id::SessionId;
 use crate::store::{Failure, FailureKind, Renewal};
 
 /// What the guard, the keeper and all views of one hold share.
@@ -18,6 +20,8 @@ pub(crate) struct HoldState {
     pub(crate) name: arbiter_lock_core::Name,
     pub(crate) request: Arc<Request>,
     pub(crate) fence: u64,
+    /// The session that holds, if one does.
+    pub(crate) session: Option<SessionId>,
     /// Whether its end has to leave a tombstone: an acquire of it was never answered.
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
@@ -72,6 +76,7 @@ impl HoldState {
         name: arbiter_lock_core::Name,
         request: Arc<Request>,
         belief: Belief,
+        session: Option<SessionId>,
         tombstone: bool,
         options: Arc<Options>,
         clock: Clock,
@@ -102,6 +107,7 @@ impl HoldState {
             name,
             request,
             fence: belief.fence,
+            session,
             tombstone,
             options,
             clock,
@@ -159,9 +165,16 @@ impl HoldState {
         self.life()
     }
 
-    /// Why the hold is over, if it is; whoever finds out tells everybody.
+    /// Returns why the hold is over, if it is; the first call that finds it wakes all that wait for
+    /// it. A waker runs code of its owner, so no lock may be held here.
     pub(crate) fn over(&self) -> Option<LostReason> {
         self.end_if(|life, now| life.ended_by(now))
+    }
+
+    /// Returns whether the hold is over. It wakes nothing, so it may be called under a lock.
+    pub(crate) fn is_over(&self) -> bool {
+        let life = self.life();
+        life.is_none_or(|mut life| life.end_if_due(self.clock.now()).is_some())
     }
 
     /// Ends the belief, unless it is over already; answers why it is over.
@@ -176,28 +189,33 @@ impl HoldState {
         };
         if life.over.is_none() {
             life.over = decide(&life, self.clock.now());
-            let over = life.over;
-            if over.is_some() {
-                let wakers = std::mem::take(&mut life.wakers);
-                drop(life);
-                wakers.into_iter().for_each(|(_, waker)| waker.wake());
-            }
-            return over;
         }
-        life.over
+        let over = life.over?;
+        let wakers = std::mem::take(&mut life.wakers);
+        drop(life);
+        for (_, waker) in wakers {
+            // A panic must stop neither the other wakers nor the keeper.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        Some(over)
     }
 
     /// Nobody waits at that seat any more.
     pub(super) fn leave(&self, seat: u64) {
-        if let Some(mut life) = self.life() {
-            life.wakers.retain(|(other, _)| *other != seat);
-        }
+        let Some(mut life) = self.life() else { return };
+        let left = life.wakers.extract_if(.., |(other, _)| *other == seat);
+        let left: Vec<_> = left.collect();
+        drop(life);
+        // The drop of a waker runs code of its owner, too.
+        drop(left);
     }
 
     pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
         if let Some(reason) = self.over() {
             return Some(reason);
         }
+        // Cloned before the lock is taken, and what it replaces is dropped after.
+        let mut waker = waker.clone();
         let Some(mut life) = self.life() else {
             return Some(LostReason::Forked);
         };
@@ -207,8 +225,8 @@ impl HoldState {
             *seat = Some(number);
         }
         match life.wakers.iter_mut().find(|(other, _)| *other == number) {
-            Some((_, known)) => known.clone_from(waker),
-            None => life.wakers.push((number, waker.clone())),
+            Some((_, known)) => std::mem::swap(known, &mut waker),
+            None => life.wakers.push((number, waker)),
         }
         life.over
     }
@@ -220,11 +238,14 @@ impl HoldState {
         }
     }
 
-    /// What the keeper has to do for it.
+    /// Returns what the keeper has to do for it. It wakes nothing, so it may be called under a lock.
     pub(crate) fn next(&self, now: Duration) -> Next {
-        match (self.over(), self.life()) {
-            (None, Some(life)) => life.next(now),
-            _ => Next::Lost,
+        let Some(mut life) = self.life() else {
+            return Next::Lost;
+        };
+        match life.end_if_due(self.clock.now()) {
+            Some(_) => Next::Lost,
+            None => life.next(now),
         }
     }
 
@@ -303,6 +324,13 @@ impl HoldState {
 }
 
 impl Life {
+    fn end_if_due(&mut self, now: Duration) -> Option<LostReason> {
+        if self.over.is_none() {
+            self.over = self.ended_by(now);
+        }
+        self.over
+    }
+
     fn end_of_belief(&self) -> Duration {
         self.lease.end().min(self.latest_end)
     }

@@ -7,7 +7,7 @@ use arbiter_lock_core::Backoff;
 
 use super::Shared;
 use crate::chance;
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::store::{Failure, FailureKind, Link, Order};
 
 /// What the store remembers of a request beyond its lease.
@@ -70,10 +70,9 @@ async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
                 ..
             }) => return,
             Err(failure) if last_moment <= shared.clock.now() => {
-                let name = order.name.as_str();
-                shared.logger.log(&Event::LeftBehind {
-                    name,
-                    cause: &failure,
+                shared.events.emit(Level::Error, || Event::LeftBehind {
+                    name: (&order.name).into(),
+                    cause: Arc::new(failure),
                 });
                 return;
             }

@@ -8,7 +8,7 @@ mod table;
 mod task;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -17,14 +17,14 @@ use table::Table;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::Logger;
+use crate::event::EventQueue;
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
 use crate::process::{ProcessId, UnlessForked};
 use crate::store::{Failure, FailureKind, Order, Store};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
-/// for that a quarter of a second at the most.
+/// for that and for the logger for at most a quarter of a second.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Keeper {
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) logger: Arc<dyn Logger>,
+    pub(crate) events: EventQueue,
     /// The process of the client.
     process: ProcessId,
     table: Mutex<Table>,
@@ -45,20 +45,16 @@ pub(crate) struct Shared {
 /// How much later than its limit the keeper's connection may answer.
 const LATE: Duration = Duration::from_millis(100);
 
-const LINGER: Duration = Duration::from_millis(250);
+/// How long the drop of the last handle waits, and a shutdown for the logger.
+pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
-    pub(crate) fn new(
-        store: Store,
-        clock: Clock,
-        logger: Arc<dyn Logger>,
-        process: ProcessId,
-    ) -> Self {
+    pub(crate) fn new(store: Store, clock: Clock, events: EventQueue, process: ProcessId) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 clock,
-                logger,
+                events,
                 process,
                 table: Mutex::new(Table::default()),
                 nudge: Notify::new(),
@@ -125,14 +121,14 @@ impl Keeper {
         reason
     }
 
-    /// Whether this client believes in a hold of that owner.
-    pub(crate) fn holds(&self, owner: &str) -> bool {
-        self.shared.table().contains(owner)
+    /// The hold of that owner, if this client has it.
+    pub(crate) fn find(&self, owner: &str) -> Option<Arc<HoldState>> {
+        self.shared.table().find(owner)
     }
 
-    /// Whether this client believes in a shared hold of that name.
-    pub(crate) fn shares(&self, name: &Name) -> bool {
-        self.shared.table().shares(name)
+    /// The shared holds of that name that this client has.
+    pub(crate) fn sharers(&self, name: &Name) -> Vec<Arc<HoldState>> {
+        self.shared.table().sharers(name)
     }
 
     /// Whether anything is held, or an end that was posted is unfinished.
@@ -227,6 +223,17 @@ fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        let begun = Instant::now();
+        self.close();
+        // The last lines of a program that ends.
+        self.shared
+            .events
+            .flush(LINGER.saturating_sub(begun.elapsed()));
+    }
+}
+
+impl Keeper {
+    fn close(&self) {
         let mut table = self.shared.table();
         table.close();
         self.shared.nudge.notify_one();

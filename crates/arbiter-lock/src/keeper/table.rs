@@ -135,13 +135,15 @@ impl Table {
         self.holds.len()
     }
 
-    pub(super) fn contains(&self, owner: &str) -> bool {
-        self.by_owner.contains_key(owner)
+    pub(super) fn find(&self, owner: &str) -> Option<Arc<HoldState>> {
+        let number = self.by_owner.get(owner)?;
+        self.holds.get(number).map(|entry| entry.hold.clone())
     }
 
-    pub(super) fn shares(&self, name: &Name) -> bool {
-        let mut holds = self.holds.values();
-        holds.any(|entry| entry.hold.name == *name && entry.hold.is_shared())
+    pub(super) fn sharers(&self, name: &Name) -> Vec<Arc<HoldState>> {
+        let holds = self.holds.values().map(|entry| &entry.hold);
+        let sharers = holds.filter(|hold| hold.name == *name && hold.is_shared());
+        sharers.cloned().collect()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<HoldState>> {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::finish::finish;
 use super::table::{Batch, Plan};
 use super::{Shared, on_a_thread};
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::HoldState;
 use crate::lost_reason::LostReason;
 use crate::store::{Failure, Link, Order};
@@ -154,7 +154,8 @@ impl Shared {
         if told.is_none_or(|told| LATE_NEWS <= now.saturating_sub(told)) {
             *told = Some(now);
             let holds = self.table().len();
-            self.logger.log(&Event::RenewalsLate { holds, behind });
+            self.events
+                .emit(Level::Warn, || Event::RenewalsLate { holds, behind });
         }
     }
 
@@ -163,29 +164,37 @@ impl Shared {
         if hold.over().is_some() {
             return;
         }
-        let (name, fence) = (hold.name.as_str(), hold.fence);
-        self.logger.log(&match failure {
-            None => Event::Renewed { name, fence },
-            Some(cause) => Event::RenewalFailed { name, fence, cause },
-        });
+        let (name, fence) = (|| (&hold.name).into(), hold.fence);
+        match failure {
+            None => self.events.emit(Level::Debug, || Event::Renewed {
+                name: name(),
+                fence,
+            }),
+            Some(cause) => self.events.emit(Level::Warn, || Event::RenewalFailed {
+                name: name(),
+                fence,
+                cause: Arc::new(cause.clone()),
+            }),
+        }
     }
 
     pub(super) fn tell_released(&self, order: &Order, reply: Ended) {
         if let (Some(fence), Ended::Released) = (order.held, reply) {
-            let name = order.name.as_str();
-            self.logger.log(&Event::Released { name, fence });
+            self.events.emit(Level::Debug, || Event::Released {
+                name: (&order.name).into(),
+                fence,
+            });
         }
     }
 
     pub(super) fn tell_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
-            let name = hold.name.as_str();
-            let loss = hold.loss(reason);
-            self.logger.log(&Event::Lost {
-                name,
+            let failure = hold.loss(reason).failure;
+            self.events.emit(Level::Error, || Event::Lost {
+                name: (&hold.name).into(),
                 fence: hold.fence,
                 reason,
-                cause: loss.cause(),
+                cause: failure.map(|failure| Arc::new(failure) as _),
             });
         }
     }

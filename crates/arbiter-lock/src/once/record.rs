@@ -1,6 +1,6 @@
 //! What the store remembers of a job.
 
-use std::error::Error as Cause;
+use std::error::Error as StdError;
 use std::sync::Arc;
 
 use arbiter_lock_core::{Moment, Name, Run, Written};
@@ -11,7 +11,7 @@ use super::rules::Rules;
 use crate::client::Inner;
 use crate::effort::Effort;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::Hold;
 use crate::store::{Said, Write};
 
@@ -85,15 +85,18 @@ impl Record {
         };
         let step = |limit| link.write(&self.name, &finish, limit);
         let finished = effort.repeat(&self.name, step).await;
-        let cause: Box<dyn Cause + Send + Sync> = match finished {
+        let cause: Box<dyn StdError + Send + Sync> = match finished {
             Ok(Written::Written) => return,
             Ok(Written::NotYours) => "the store has forgotten it, or remembers a later one".into(),
             Err(error) => error.into(),
         };
-        self.inner.log(&Event::EndNotRecorded {
-            name: self.name.as_str(),
-            fence,
-            cause: &*cause,
-        });
+        let name = &self.name;
+        self.inner
+            .events
+            .emit(Level::Warn, || Event::EndNotRecorded {
+                name: name.into(),
+                fence,
+                cause: cause.into(),
+            });
     }
 }

@@ -3,20 +3,22 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arbiter_lock_core::{Mode, Name, Refusal, Request, SHARED_OWNER};
+use arbiter_lock_core::{Mode, Name, Refusal, Request};
 
 use crate::chance;
 use crate::client::Inner;
 use crate::clock::Clock;
-use crate::error::{Contended, Error};
-use crate::event::Event;
+use crate::error::{Contended, Error, HeldBy};
+use crate::event::{Event, Level};
 use crate::hold::{Belief, HoldState};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::refused::Refused;
+use crate::session_id::SessionId;
 use crate::status::Holder;
 use crate::store::Order;
 use crate::store::{Failure, Link, Said, Slot};
+use crate::wait_graph::{Step, Waiter};
 
 /// How long connecting may hold up one poll; the dialing goes on beside it.
 const READY_LIMIT: Duration = Duration::from_secs(1);
@@ -38,6 +40,15 @@ impl News {
     }
 }
 
+/// Which session a request belongs to, and where its wait is reported.
+#[derive(Clone, Default)]
+pub(crate) struct Origin {
+    pub(crate) session: Option<SessionId>,
+    /// The owner of a hold that the session has lost, while guards of it are left.
+    pub(crate) lost: Option<Arc<str>>,
+    pub(crate) news: News,
+}
+
 /// A request, from before its first sending until it holds or is ended. Dropped on the way,
 /// it is posted to the keeper to be ended.
 pub(super) struct Attempt {
@@ -49,7 +60,7 @@ pub(super) struct Attempt {
     pub(super) slot: Arc<Slot>,
     pub(super) clock: Clock,
     pub(super) begun: Duration,
-    news: News,
+    pub(super) origin: Origin,
     /// Sendings that may have been executed, or may yet, and were not answered.
     unanswered: usize,
     /// Whether the store knows the request, by its answers.
@@ -63,7 +74,7 @@ impl Attempt {
         name: Name,
         mode: Mode,
         options: Arc<Options>,
-        news: News,
+        origin: Origin,
     ) -> Result<Self, Error> {
         options.check()?;
         inner.check_open()?;
@@ -86,7 +97,7 @@ impl Attempt {
             clock: inner.clock.clone(),
             begun: inner.clock.now(),
             inner,
-            news,
+            origin,
             unanswered: 0,
             is_known: false,
         })
@@ -152,6 +163,7 @@ impl Attempt {
             self.name.clone(),
             self.request.clone(),
             belief,
+            self.origin.session,
             0 < self.unanswered,
             self.options.clone(),
             self.clock.clone(),
@@ -166,8 +178,8 @@ impl Attempt {
             return Err(closed);
         }
         (self.is_known, self.unanswered) = (false, 0);
-        self.log(&Event::Acquired {
-            name: self.name.as_str(),
+        self.emit(Level::Debug, || Event::Acquired {
+            name: (&self.name).into(),
             fence: belief.fence,
             waited: self.waited(),
         });
@@ -178,20 +190,45 @@ impl Attempt {
         self.clock.now().saturating_sub(self.begun)
     }
 
-    pub(super) fn log(&self, event: &Event<'_>) {
-        self.inner.logger.log(event);
+    pub(super) fn emit(&self, level: Level, event: impl FnOnce() -> Event) {
+        self.inner.events.emit(level, event);
     }
 
-    /// Whether that owner is a hold of this very client, or one of those who share is and keeps
-    /// out a request to hold alone. One that shares waits for its client's other tasks in the
-    /// course of business.
-    pub(super) fn is_own(&self, owner: &str) -> bool {
-        let keeper = &self.inner.keeper;
-        if owner == SHARED_OWNER {
-            self.request.mode == Mode::Exclusive && keeper.shares(&self.name)
+    /// Whose hold that is. Of several that share, one of this client or session is enough.
+    fn held_by(&self, holder: &Holder) -> HeldBy {
+        let (keeper, owner) = (&self.inner.keeper, &*holder.owner);
+        let own = if holder.is_shared() {
+            keeper.sharers(&self.name)
         } else {
-            keeper.holds(owner)
+            Vec::from_iter(keeper.find(owner))
+        };
+        let session = self.origin.session;
+        let is_of_session = |hold: &Arc<HoldState>| session.is_some() && hold.session == session;
+        if own.iter().any(is_of_session) || self.origin.lost.as_deref() == Some(owner) {
+            HeldBy::ThisSession
+        } else if own.is_empty() {
+            HeldBy::Other
+        } else {
+            HeldBy::ThisClient
         }
+    }
+
+    /// Whether this client has to release what the request waits for. That its readers, or the
+    /// holders of its permits, wait for each other is ordinary.
+    pub(super) fn is_behind_own(&self, holder: &Holder) -> bool {
+        let both_share = self.request.mode != Mode::Exclusive && holder.is_shared();
+        !both_share && self.held_by(holder) != HeldBy::Other
+    }
+
+    /// The place of the request among the waits of its client's sessions, if it is of one.
+    pub(super) fn waiter(&self) -> Option<Waiter> {
+        let session = self.origin.session?;
+        Some(self.inner.waits.enter(session))
+    }
+
+    /// The circle of sessions that the request waits in.
+    pub(super) fn circle(&self, waiter: &Waiter) -> Option<Vec<Step>> {
+        waiter.circle(&self.inner.keeper, self.clock.now())
     }
 
     pub(super) fn store_timeout(&self) -> Duration {
@@ -204,14 +241,14 @@ impl Attempt {
     }
 
     pub(super) fn tell_waiting(&self, holder: Option<Holder>, place: u64) {
-        let contended = self.contention(holder, Some(place));
-        self.log(&Event::Waiting(&contended));
-        self.news.put(Error::Contended(Box::new(contended)));
+        let contended = Box::new(self.contention(holder, Some(place)));
+        self.emit(Level::Info, || Event::Waiting(contended.clone()));
+        self.origin.news.put(Error::Contended(contended));
     }
 
     /// Keeps the failure for those who share the request, and reports it if `is_news`.
     pub(super) fn tell_silent(&self, failure: &Failure, since: Duration, is_news: bool) {
-        self.news.put(self.store_error(failure.clone()));
+        self.origin.news.put(self.store_error(failure.clone()));
         if is_news {
             self.inner.report_outage(&self.name, since, failure);
         }
@@ -224,6 +261,9 @@ impl Attempt {
     fn contention(&self, holder: Option<Holder>, place: Option<u64>) -> Contended {
         Contended {
             name: self.name.as_str().to_owned(),
+            held_by: holder
+                .as_ref()
+                .map_or(HeldBy::Other, |holder| self.held_by(holder)),
             holder,
             place,
             waited: self.waited(),

@@ -16,18 +16,19 @@ use arbiter_lock_core::{
 
 use age::GrantAge;
 use attempt::Attempt;
-pub(crate) use attempt::News;
+pub(crate) use attempt::{News, Origin};
 use pause::until_next_look;
 
 use crate::chance;
 use crate::client::Inner;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::hold::{Belief, HoldState};
 use crate::options::{Options, Patience};
 use crate::outage::Outage;
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
+use crate::wait_graph::{Step, Wait, Waiter};
 
 /// A store that was given less time than this for its answer is not silent.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
@@ -39,16 +40,22 @@ const LONGEST_TRY: Duration = Duration::from_millis(500);
 /// the lease.
 const MOST_TOO_OLD: u32 = 16;
 
+/// How long a hold of one's own client may be in the way before that is reported.
+const OWN_CLIENT: Duration = Duration::from_secs(30);
+
+/// How long a circle of waits has to last before it is an error: from one poll to the next.
+const CONFIRMED_AFTER: Duration = Duration::from_millis(900);
+
 /// Acquires with the patience of the options.
 pub(crate) async fn acquire(
     inner: Arc<Inner>,
     name: Name,
     mode: Mode,
     options: Arc<Options>,
-    news: News,
+    origin: Origin,
 ) -> Result<Arc<HoldState>, Error> {
     let patience = options.patience;
-    let attempt = Attempt::new(inner, name, mode, options, news)?;
+    let attempt = Attempt::new(inner, name, mode, options, origin)?;
     match patience {
         Patience::Try | Patience::AtMost(Duration::ZERO) => try_once(attempt).await,
         Patience::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
@@ -125,8 +132,13 @@ struct Waiting {
     seen: Option<(Option<Holder>, u64)>,
     outage: Outage,
     backoff: Backoff,
-    /// Whether the caller was told that it waits for its own client.
-    warned: bool,
+    /// The own hold in the way, and since when it is: until that has been reported.
+    behind_own: Option<(Arc<str>, Duration)>,
+    is_reported: bool,
+    /// Its place among the waits of its client's sessions, once it waits.
+    waiter: Option<Waiter>,
+    /// A circle of sessions that it waits in, and since when it is known.
+    circle: Option<(Vec<Step>, Duration)>,
 }
 
 /// What comes next.
@@ -151,7 +163,10 @@ impl Waiting {
             seen: None,
             outage: Outage::default(),
             backoff: Backoff::new(Duration::from_millis(10), longest),
-            warned: false,
+            behind_own: None,
+            is_reported: false,
+            waiter: None,
+            circle: None,
         }
     }
 
@@ -280,7 +295,10 @@ impl Waiting {
                 let first_life = self.attempt.options.first_life();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
                 let pause = until_next_look(first_life, place, behind, expiry, chance::draw());
+                let owner = holder.as_ref().map(|view| view.owner.clone());
                 self.stands_behind(holder, place, said.at, was_silent);
+                self.report_own(owner.as_ref());
+                self.find_circle(owner, ticket)?;
                 Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
             }
             Acquired::Refused(refusal) => Err(self.attempt.refused(refusal)),
@@ -307,10 +325,62 @@ impl Waiting {
             let holder = self.seen.as_ref().and_then(|(holder, _)| holder.clone());
             self.attempt.tell_waiting(holder, place);
         }
-        if !self.warned && owner.is_some_and(|owner| self.attempt.is_own(&owner)) {
-            self.warned = true;
-            let name = self.attempt.name.as_str();
-            self.attempt.log(&Event::WaitsForOwnClient { name });
+    }
+
+    /// Reports once that a hold of this very client has been in the way for long.
+    fn report_own(&mut self, owner: Option<&Arc<str>>) {
+        if self.is_reported {
+            return;
+        }
+        let holder = self.seen.as_ref().and_then(|(holder, _)| holder.as_ref());
+        let is_own = holder.is_some_and(|holder| self.attempt.is_behind_own(holder));
+        let now = self.attempt.clock.now();
+        self.behind_own = match (owner.filter(|_| is_own), self.behind_own.take()) {
+            (Some(owner), Some((known, since))) if *owner == known => Some((known, since)),
+            (Some(owner), _) => Some((owner.clone(), now)),
+            (None, _) => None,
+        };
+        let since = self.behind_own.as_ref().map_or(now, |(_, since)| *since);
+        if OWN_CLIENT <= now.saturating_sub(since) {
+            self.is_reported = true;
+            self.attempt.emit(Level::Warn, || Event::WaitsForOwnClient {
+                name: (&self.attempt.name).into(),
+            });
+        }
+    }
+
+    /// Fails if sessions of this client wait for each other in a circle, this one began to wait
+    /// last, and the circle has lasted from one poll to another: a task of a session that was about
+    /// to release has done so by then.
+    fn find_circle(&mut self, owner: Option<Arc<str>>, ticket: u64) -> Result<(), Error> {
+        if self.waiter.is_none() {
+            self.waiter = self.attempt.waiter();
+        }
+        let Some(waiter) = &self.waiter else {
+            return Ok(());
+        };
+        let Some(owner) = owner else {
+            waiter.clear();
+            return Ok(());
+        };
+        let now = self.attempt.clock.now();
+        waiter.confirm(Wait {
+            name: self.attempt.name.clone(),
+            mode: self.attempt.request.mode,
+            ticket,
+            owner,
+            confirmed: now,
+        });
+        self.circle = match (self.attempt.circle(waiter), self.circle.take()) {
+            (Some(circle), Some((known, since))) if circle == known => Some((known, since)),
+            (circle, _) => circle.map(|circle| (circle, now)),
+        };
+        match &self.circle {
+            Some((circle, since)) if CONFIRMED_AFTER <= now.saturating_sub(*since) => {
+                let names = circle.iter().map(|step| step.name.as_str().to_owned());
+                Err(Error::deadlock(names.collect()))
+            }
+            _ => Ok(()),
         }
     }
 

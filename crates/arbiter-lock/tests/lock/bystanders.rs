@@ -18,7 +18,7 @@ async fn a_logger_that_panics_leaks_no_hold() {
     let client = Client::builder()
         .store(&server.url())
         .default_lease_time(ms(600))
-        .logger(|event: &Event<'_>| assert!(!matches!(event, Event::Acquired { .. }), "log"))
+        .logger(|event: &Event| assert!(!matches!(event, Event::Acquired { .. }), "log"))
         .connect()
         .await
         .unwrap();
@@ -39,7 +39,7 @@ async fn a_logger_that_panics_leaks_no_hold() {
 
 #[tokio::test]
 async fn a_guard_dropped_in_a_panic_frees_or_is_lost_though_its_logger_panics_too() {
-    let panics = |event: &Event<'_>| {
+    let panics = |event: &Event| {
         let is_end = matches!(event, Event::Released { .. } | Event::Lost { .. });
         assert!(!is_end, "log");
     };
@@ -67,7 +67,7 @@ async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
         .store(&server.url())
         // A panic may print a long trace, slowly.
         .default_lease_time(ms(3_000))
-        .logger(move |event: &Event<'_>| {
+        .logger(move |event: &Event| {
             let is_renewed = matches!(event, Event::Renewed { .. });
             assert!(!(is_renewed && once.swap(false, Ordering::Relaxed)), "log");
         })
@@ -91,7 +91,7 @@ async fn lost_is_told_after_a_panic_of_the_logger() {
     let client = Client::builder()
         .store(&server.url())
         .default_lease_time(ms(600))
-        .logger(move |event: &Event<'_>| assert!(!matches!(event, Event::Renewed { .. }), "log"))
+        .logger(move |event: &Event| assert!(!matches!(event, Event::Renewed { .. }), "log"))
         .connect()
         .await
         .unwrap();

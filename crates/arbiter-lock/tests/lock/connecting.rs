@@ -259,7 +259,7 @@ async fn outage_is_reported_while_waiting() {
     let reports = Arc::new(Mutex::new(Vec::new()));
     let builder = Client::builder().store(&server.url()).logger({
         let reports = reports.clone();
-        move |event: &Event<'_>| {
+        move |event: &Event| {
             if let Event::NotServed { name, cause, .. } = event {
                 reports.lock().unwrap().push(format!("{name} {cause}"));
             }

@@ -1,9 +1,10 @@
 //! The election beyond its claims, on the memory store.
 
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Event, Testing};
+use arbiter_lock::{Client, Event, Level, Logger, Testing};
 use testkit::{Proxy, Server, Traffic, unique_name};
 use tokio::time::Instant;
 
@@ -13,19 +14,44 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A client whose store goes silent as soon as something is acquired.
-pub(crate) async fn silenced_by_a_grant() -> Client {
-    let testing = Arc::new(OnceLock::<Testing>::new());
-    let silence = testing.clone();
-    let builder = Client::builder().store("memory:");
-    let logger = move |event: &Event<'_>| {
-        if let (Event::Acquired { .. }, Some(testing)) = (event, silence.get()) {
-            testing.go_silent();
+/// Does something in the middle of the client's work: when it is about to report the n-th grant.
+/// The logger is asked there whether it wants the event, and does not.
+struct AtGrant {
+    testing: Arc<OnceLock<Testing>>,
+    grants_before: AtomicIsize,
+    act: fn(&Testing),
+}
+
+impl Logger for AtGrant {
+    fn log(&self, _: &Event) {}
+
+    fn enabled(&self, level: Level) -> bool {
+        if let (Level::Debug, Some(testing)) = (level, self.testing.get())
+            && self.grants_before.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            (self.act)(testing);
         }
+        false
+    }
+}
+
+/// A client of a memory store that does this at its n-th grant.
+pub(crate) async fn acting_at_grant(n: isize, act: fn(&Testing)) -> Client {
+    let testing = Arc::new(OnceLock::new());
+    let logger = AtGrant {
+        testing: testing.clone(),
+        grants_before: AtomicIsize::new(n),
+        act,
     };
-    let client = builder.logger(logger).connect().await.unwrap();
+    let builder = Client::builder().store("memory:").logger(logger);
+    let client = builder.connect().await.unwrap();
     testing.set(client.testing()).unwrap();
     client
+}
+
+/// A client whose store goes silent as soon as something is acquired.
+pub(crate) async fn silenced_by_a_grant() -> Client {
+    acting_at_grant(1, Testing::go_silent).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,10 @@
 //! Every event there is, made to happen.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Event, Level, LostReason};
+use arbiter_lock::{Client, ClientBuilder, Error, Event, HeldBy, Level, LostReason, Testing};
 use testkit::{Proxy, Server, Traffic, eventually_async};
 
 const fn ms(n: u64) -> Duration {
@@ -14,43 +14,59 @@ const fn ms(n: u64) -> Duration {
 type Kinds = BTreeMap<&'static str, Vec<(Level, String)>>;
 
 /// What was told of each kind of event.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Kinds>>);
+struct Told {
+    kinds: Arc<Mutex<Kinds>>,
+    testing: Testing,
+}
 
 /// A client, and what it tells.
 async fn client(store: &str) -> (Client, Told) {
-    let told = Told::default();
-    let builder = Client::builder().store(store).logger(told.logger());
-    (builder.connect().await.unwrap(), told)
+    client_of(Client::builder().store(store)).await
+}
+
+async fn client_of(builder: ClientBuilder) -> (Client, Told) {
+    let kinds = Arc::default();
+    let builder = builder.logger(logger(&kinds));
+    let client = builder.connect().await.unwrap();
+    let testing = client.testing();
+    (client, Told { kinds, testing })
+}
+
+fn logger(kinds: &Arc<Mutex<Kinds>>) -> impl Fn(&Event) + Send + Sync + 'static {
+    let kinds = kinds.clone();
+    move |event| {
+        let kind = match event {
+            Event::Acquired { .. } => "acquired",
+            Event::Waiting(_) => "waiting",
+            Event::WaitsForOwnClient { .. } => "waits for its own client",
+            Event::Released { .. } => "released",
+            Event::Renewed { .. } => "renewed",
+            Event::RenewalFailed { .. } => "renewal failed",
+            Event::Lost { .. } => "lost",
+            Event::LeftBehind { .. } => "left behind",
+            Event::EndNotRecorded { .. } => "end not recorded",
+            Event::Disconnected { .. } => "disconnected",
+            Event::Reconnected { .. } => "reconnected",
+            _ => "without a test",
+        };
+        let what = (event.level(), event.to_string());
+        kinds.lock().unwrap().entry(kind).or_default().push(what);
+    }
 }
 
 impl Told {
-    fn logger(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
-        let told = self.clone();
-        move |event| {
-            let kind = match event {
-                Event::Acquired { .. } => "acquired",
-                Event::Waiting(_) => "waiting",
-                Event::WaitsForOwnClient { .. } => "waits for its own client",
-                Event::Released { .. } => "released",
-                Event::Renewed { .. } => "renewed",
-                Event::RenewalFailed { .. } => "renewal failed",
-                Event::Lost { .. } => "lost",
-                Event::LeftBehind { .. } => "left behind",
-                Event::EndNotRecorded { .. } => "end not recorded",
-                Event::Disconnected { .. } => "disconnected",
-                Event::Reconnected { .. } => "reconnected",
-                other => panic!("{other} has no test"),
-            };
-            let what = (event.level(), event.to_string());
-            told.0.lock().unwrap().entry(kind).or_default().push(what);
-        }
+    /// What was told so far.
+    fn kinds(&self) -> MutexGuard<'_, Kinds> {
+        self.testing.deliver_events();
+        let kinds = self.kinds.lock().unwrap();
+        assert_eq!(kinds.get("without a test"), None);
+        kinds
     }
 
     /// The last of that kind says so.
     #[track_caller]
     fn has(&self, kind: &str, level: Level, texts: &[&str]) {
-        let told = self.0.lock().unwrap();
+        let told = self.kinds();
         let last = told.get(kind).and_then(|told| told.last());
         let (at, text) = last.unwrap_or_else(|| panic!("nothing {kind}"));
         assert_eq!(*at, level, "{text}");
@@ -60,7 +76,7 @@ impl Told {
     }
 
     fn count(&self, kind: &str) -> usize {
-        self.0.lock().unwrap().get(kind).map_or(0, Vec::len)
+        self.kinds().get(kind).map_or(0, Vec::len)
     }
 
     fn heard(&self, kind: &str) -> bool {
@@ -82,7 +98,6 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
         Level::Info,
         &["'l'", "is held by", "queue was 1"],
     );
-    told.has("waits for its own client", Level::Warn, &["'l'", "session"]);
     told.has("renewed", Level::Debug, &["'l'", &fence]);
     guard.release().await.unwrap();
     told.has("released", Level::Debug, &["'l'", &fence]);
@@ -222,23 +237,99 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
     guard.release().await.unwrap();
 }
 
+const OWN: &str = "waits for its own client";
+
 #[tokio::test(start_paused = true)]
-async fn one_waits_for_its_own_client_only_where_that_holds_or_reads_the_same_name() {
+async fn a_nested_acquire_is_reported_after_30_seconds() {
+    let (client, told) = client("memory:").await;
+    let lock = client.lock("l");
+    let outer = lock.acquire().await.unwrap();
+    let inner = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.acquire().await.unwrap() }
+    });
+    tokio::time::sleep(ms(29_900)).await;
+    assert!(!told.heard(OWN));
+    tokio::time::sleep(ms(1_500)).await;
+    told.has(OWN, Level::Warn, &["'l'", "this client holds", "a session"]);
+    tokio::time::sleep(ms(60_000)).await;
+    assert_eq!(told.count(OWN), 1);
+    // The wait goes on.
+    outer.release().await.unwrap();
+    inner.await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_lasting_hold_of_the_own_client_is_reported() {
     let store = "memory:waits-for-itself";
     let (client, told) = client(store).await;
     let other = Client::connect(store).await.unwrap();
+    // A crowd of the client's tasks, each of which holds for a while.
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let lock = client.lock("crowd");
+        crowd.spawn(async move {
+            let guard = lock.acquire().await.unwrap();
+            tokio::time::sleep(ms(20_000)).await;
+            guard.release().await.unwrap();
+        });
+    }
+    crowd.join_all().await;
+    assert!(!told.heard(OWN));
     let taken = other.lock("taken").acquire().await.unwrap();
-    let waiter = client.lock("taken").wait_timeout(ms(100));
-    assert!(waiter.acquire().await.unwrap_err().is_contended());
-    assert!(!told.heard("waits for its own client"));
     let mine = client.rw_lock("mine").read().await.unwrap();
     let theirs = other.rw_lock("theirs").read().await.unwrap();
-    for (name, is_own) in [("theirs", false), ("mine", true)] {
-        let writer = client.rw_lock(name).wait_timeout(ms(100));
-        assert!(writer.write().await.unwrap_err().is_contended());
-        assert_eq!(told.heard("waits for its own client"), is_own, "{name}");
+    let permits = client.semaphore("permits", 1);
+    let permit = permits.acquire().await.unwrap();
+    let limit = ms(32_000);
+    let waits = [
+        client.lock("taken").wait_timeout(limit).acquire().await,
+        client.rw_lock("theirs").wait_timeout(limit).write().await,
+        permits.wait_timeout(limit).acquire().await,
+    ];
+    assert!(
+        waits
+            .into_iter()
+            .all(|wait| wait.unwrap_err().is_contended())
+    );
+    assert!(!told.heard(OWN));
+    let writer = client.rw_lock("mine").wait_timeout(limit).write().await;
+    assert!(writer.unwrap_err().is_contended());
+    told.has(OWN, Level::Warn, &["'mine'"]);
+    drop((taken, mine, theirs, permit));
+}
+
+#[tokio::test(start_paused = true)]
+async fn contended_names_the_own_client_or_session() {
+    let store = "memory:whose-hold";
+    let (client, other) = (
+        Client::connect(store).await.unwrap(),
+        Client::connect(store).await.unwrap(),
+    );
+    let held_by = |error: Error| match error {
+        Error::Contended(contended) => (contended.held_by, contended.to_string()),
+        error => panic!("{error}"),
+    };
+    let session = client.session();
+    let lock = session.lock("l").max_hold(ms(500)).lease_time(ms(10_000));
+    let guard = lock.acquire().await.unwrap();
+    let own = client.lock("l").wait_timeout(ms(100)).acquire().await;
+    let (by, words) = held_by(own.unwrap_err());
+    assert_eq!(by, HeldBy::ThisClient);
+    assert!(words.contains("nested locking needs a session"), "{words}");
+    let theirs = other.lock("l").wait_timeout(ms(100)).acquire().await;
+    let (by, words) = held_by(theirs.unwrap_err());
+    assert_eq!(by, HeldBy::Other);
+    assert!(!words.contains("session"), "{words}");
+    assert_eq!(guard.lost().await, LostReason::MaxHold);
+    for limit in [0, 100] {
+        let again = lock.clone().wait_timeout(ms(limit)).acquire().await;
+        let (by, words) = held_by(again.unwrap_err());
+        assert_eq!(by, HeldBy::ThisSession);
+        assert!(words.contains("drop its guards"), "{words}");
     }
-    drop((taken, mine, theirs));
+    drop(guard);
+    lock.acquire().await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,9 +372,8 @@ async fn a_connection_that_is_lost_is_told() {
 async fn a_connection_that_was_given_up_does_not_take_the_next_with_it() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
-    let told = Told::default();
-    let builder = Client::builder().store(&proxy.url()).logger(told.logger());
-    let client = builder.command_timeout(ms(200)).connect().await.unwrap();
+    let builder = Client::builder().store(&proxy.url());
+    let (client, told) = client_of(builder.command_timeout(ms(200))).await;
     let lock = client.lock("l");
     proxy.set_traffic(Traffic::Silent);
     for _ in 0..3 {

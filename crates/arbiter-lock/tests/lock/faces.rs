@@ -1,12 +1,11 @@
 //! What the faces do apart from any store: blocking forms, and answers that never came.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, Event, LostReason, Testing};
+use arbiter_lock::{Client, Error, LostReason};
 use tokio::time::Instant;
 
-use crate::election::silenced_by_a_grant;
+use crate::election::{acting_at_grant, silenced_by_a_grant};
 
 /// Asserts that it fails for the silence of the store, within a wait of 300 ms.
 async fn assert_in_time<T>(what: &str, asking: impl Future<Output = Result<T, Error>>) {
@@ -167,16 +166,7 @@ async fn several_names_wait_for_none_with_no_time_and_count_the_time_of_all() {
 
 #[tokio::test]
 async fn a_name_that_is_lost_as_the_last_is_acquired_is_a_loss() {
-    let testing = Arc::new(OnceLock::<Testing>::new());
-    let losing = testing.clone();
-    let logger = move |event: &Event<'_>| {
-        if let (Event::Acquired { name: "b", .. }, Some(testing)) = (event, losing.get()) {
-            testing.lose("a", LostReason::Expired);
-        }
-    };
-    let builder = Client::builder().store("memory:").logger(logger);
-    let client = builder.connect().await.unwrap();
-    testing.set(client.testing()).unwrap();
+    let client = acting_at_grant(2, |testing| testing.lose("a", LostReason::Expired)).await;
     let error = client.lock_all(["a", "b"]).acquire().await.unwrap_err();
     assert!(error.is_lost() && error.name() == Some("a"), "{error}");
 }

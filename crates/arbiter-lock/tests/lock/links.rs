@@ -21,10 +21,10 @@ struct News(Arc<Mutex<Vec<(&'static str, String)>>>);
 impl News {
     async fn client(&self, store: &str) -> Client {
         let news = self.0.clone();
-        let logger = move |event: &Event<'_>| {
+        let logger = move |event: &Event| {
             let (kind, name) = match event {
-                Event::RenewalFailed { name, .. } => ("failed", (*name).to_owned()),
-                Event::Lost { name, .. } => ("lost", (*name).to_owned()),
+                Event::RenewalFailed { name, .. } => ("failed", name.to_string()),
+                Event::Lost { name, .. } => ("lost", name.to_string()),
                 Event::RenewalsLate { .. } => ("late", event.to_string()),
                 Event::Disconnected { .. } => ("disconnected", event.to_string()),
                 _ => return,

@@ -8,6 +8,7 @@ mod causes;
 mod conformance;
 mod connecting;
 mod cost;
+mod deadlock;
 mod driving;
 mod election;
 #[cfg(feature = "embedded")]
@@ -23,6 +24,7 @@ mod go;
 mod groups;
 mod liar;
 mod links;
+mod logging;
 mod matrix;
 mod moods;
 mod once;

@@ -95,7 +95,7 @@ async fn a_run_is_forgotten_two_periods_after_its_end() {
 async fn an_end_that_cannot_be_recorded_is_an_event_and_spoils_no_success() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = events.clone();
-    let logger = move |event: &Event<'_>| {
+    let logger = move |event: &Event| {
         if let Event::EndNotRecorded { .. } = event {
             heard.lock().unwrap().push(event.to_string());
         }
@@ -109,6 +109,7 @@ async fn an_end_that_cannot_be_recorded_is_an_event_and_spoils_no_success() {
     };
     let ran = job.run(work).await.unwrap();
     assert!(matches!(ran, Outcome::Ran(Ok(7))));
+    client.testing().deliver_events();
     let told = events.lock().unwrap().clone();
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("does not answer"), "{}", told[0]);

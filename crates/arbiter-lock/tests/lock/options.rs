@@ -1,9 +1,9 @@
 //! Options, events, sessions and shutting down, on the memory store and on paused time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock::{Asked, Client, Error, Event, LostReason};
+use arbiter_lock::{Asked, Client, Error, LostReason};
 use tokio::time::Instant;
 
 const fn ms(n: u64) -> Duration {
@@ -323,27 +323,6 @@ async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
     assert_eq!(guard.lost().await, LostReason::Taken);
     assert!(guard.release().await.unwrap_err().is_lost());
     assert!(next.is_held());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_nested_acquire_warns_that_it_waits_for_its_own_client() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let heard = told.clone();
-    let logger = move |event: &Event<'_>| heard.lock().unwrap().push(event.to_string());
-    let client = Client::builder()
-        .store("memory:")
-        .logger(logger)
-        .connect()
-        .await
-        .unwrap();
-    let _outer = client.lock("l").acquire().await.unwrap();
-    let inner = client.lock("l").wait_timeout(ms(100)).acquire().await;
-    assert!(inner.unwrap_err().is_contended());
-    let told = told.lock().unwrap();
-    assert!(
-        told.iter().any(|line| line.contains("needs a session")),
-        "{told:?}"
-    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,7 +49,7 @@ impl Said {
             .any(|text| text.contains(what))
     }
 
-    fn logger(&self) -> impl Fn(&Event<'_>) + Send + Sync + 'static {
+    fn logger(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let said = self.clone();
         move |event| said.note(format!("{event} {event:?}"))
     }
@@ -111,6 +111,7 @@ async fn no_value_error_or_event_shows_a_password() {
     said.outcome(&lock.acquire().await);
     client.shutdown(ms(100)).await;
     said.outcome(&lock.acquire().await);
+    client.testing().deliver_events();
 
     for sight in [
         "WRONGPASS",

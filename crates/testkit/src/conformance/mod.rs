@@ -31,7 +31,7 @@ macro_rules! conformance {
             a_session_shares_what_it_holds_and_never_upgrades,
             a_guard_of_a_session_is_no_reader_while_another_writes,
             a_session_that_waits_to_read_and_to_write_has_a_request_for_each,
-            a_reader_that_waits_to_write_is_warned,
+            a_contended_writer_learns_whether_its_client_reads,
             those_who_look_see_the_readers,
             the_last_reader_to_expire_frees_a_writer_at_once,
             an_expired_writer_frees_readers_at_once,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use arbiter_lock::{Client, Error, Event, LostReason, RefusedKind};
+use arbiter_lock::{Error, HeldBy, LostReason, RefusedKind};
 
 use super::Store;
 use super::hands::{expiry, free, ms, queued, refusal, soon, soon_after, spawn};
@@ -278,18 +278,12 @@ pub async fn a_session_that_waits_to_read_and_to_write_has_a_request_for_each(st
     free(reader).await;
 }
 
-pub async fn a_reader_that_waits_to_write_is_warned(store: &Store) {
-    let warnings = Arc::new(AtomicUsize::new(0));
-    let seen = warnings.clone();
-    let client = Client::builder()
-        .store(store.url())
-        .logger(move |event: &Event<'_>| {
-            if matches!(event, Event::WaitsForOwnClient { name: "l" }) {
-                seen.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-    let client = client.connect().await.expect("a client of the store");
-    let other = store.client().await;
+pub async fn a_contended_writer_learns_whether_its_client_reads(store: &Store) {
+    let (client, other) = (store.client().await, store.client().await);
+    let held_by = |error: &Error| match error {
+        Error::Contended(contended) => contended.held_by,
+        error => panic!("{error}"),
+    };
     let lock = || client.rw_lock("l").wait_timeout(ms(800));
     let theirs = other.rw_lock("l").read().await.expect("a read");
     let error = lock().write().await.expect_err("another reads");
@@ -298,11 +292,11 @@ pub async fn a_reader_that_waits_to_write_is_warned(store: &Store) {
         words.starts_with("lock 'l' is held by some who share it, the longest by "),
         "{words}"
     );
-    assert_eq!(warnings.load(Ordering::SeqCst), 0);
+    assert_eq!(held_by(&error), HeldBy::Other);
     let mine = lock().read().await.expect("a read");
     let error = lock().write().await.expect_err("it waits for itself");
-    assert!(error.is_contended(), "{error}");
-    assert_eq!(warnings.load(Ordering::SeqCst), 1);
+    assert_eq!(held_by(&error), HeldBy::ThisClient);
+    assert!(error.to_string().contains("a session"), "{error}");
     free(mine).await;
     free(theirs).await;
 }

@@ -15,7 +15,7 @@ use super::liveness::{self, Liveness, Process};
 use super::log::Log;
 use super::post::Post;
 use super::{Opened, connections, folder};
-use crate::event::Logger;
+use crate::event::EventQueue;
 use crate::store::{Failure, FailureKind};
 
 /// For how long to try again what is denied: something that another user has just made gets its
@@ -26,7 +26,7 @@ const RIGHTS_LATE: Duration = Duration::from_millis(100);
 pub(super) fn open(
     folder: &Path,
     process: &Process,
-    logger: Arc<dyn Logger>,
+    events: EventQueue,
     limit: Duration,
 ) -> Result<Arc<Opened>, Failure> {
     let gate = unless_denied(|| {
@@ -58,7 +58,7 @@ pub(super) fn open(
         post,
         listeners: Mutex::new(HashMap::new()),
         watched: Mutex::new(HashSet::new()),
-        denied: Denied::new(folder, logger),
+        denied: Denied::new(folder, events),
     });
     opened.post.deliver_to(Arc::downgrade(&opened));
     drop(gate);

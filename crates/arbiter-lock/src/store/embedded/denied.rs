@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::failure;
-use crate::event::{Event, Logger};
+use crate::event::{Event, EventQueue, Level};
 use crate::store::Failure;
 
 pub(super) struct Denied {
     folder: PathBuf,
-    logger: Arc<dyn Logger>,
+    events: EventQueue,
     first: OnceLock<Failure>,
     is_reported: AtomicBool,
 }
 
 impl Denied {
-    pub(super) fn new(folder: &Path, logger: Arc<dyn Logger>) -> Self {
+    pub(super) fn new(folder: &Path, events: EventQueue) -> Self {
         Self {
             folder: folder.to_owned(),
-            logger,
+            events,
             first: OnceLock::new(),
             is_reported: AtomicBool::new(false),
         }
@@ -32,13 +32,15 @@ impl Denied {
             .get_or_init(|| failure::within(error, path, &self.folder));
     }
 
-    /// Reports what was noted, once. Not inside the gate: a logger may take its time.
+    /// Reports what was noted, once.
     pub(super) fn report(&self) {
         if let Some(cause) = self.first.get()
             && !self.is_reported.swap(true, Ordering::Relaxed)
         {
-            let store = &format!("file://{}", self.folder.display());
-            self.logger.log(&Event::NoticedLate { store, cause });
+            self.events.emit(Level::Warn, || Event::NoticedLate {
+                store: format!("file://{}", self.folder.display()).into(),
+                cause: Arc::new(cause.clone()),
+            });
         }
     }
 }

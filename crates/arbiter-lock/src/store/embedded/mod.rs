@@ -41,7 +41,7 @@ pub(super) use way::Way;
 
 use super::{Failure, Push, Registry};
 use crate::chance;
-use crate::event::Logger;
+use crate::event::EventQueue;
 use denied::Denied;
 use gate::Gate;
 use liveness::{Life, Liveness, Process};
@@ -52,7 +52,7 @@ pub(crate) struct Embedded {
     folder: PathBuf,
     /// This process's use of the folder; part of its channels.
     process: Process,
-    logger: Arc<dyn Logger>,
+    events: EventQueue,
     opened: OnceLock<Arc<Opened>>,
     opening: Mutex<()>,
 }
@@ -70,11 +70,11 @@ struct Opened {
 }
 
 impl Embedded {
-    pub(crate) fn new(folder: PathBuf, logger: Arc<dyn Logger>) -> Self {
+    pub(crate) fn new(folder: PathBuf, events: EventQueue) -> Self {
         Self {
             folder,
             process: Process::random(),
-            logger,
+            events,
             opened: OnceLock::new(),
             opening: Mutex::default(),
         }
@@ -107,7 +107,7 @@ impl Embedded {
         if let Some(opened) = self.opened.get() {
             return Ok(opened.clone());
         }
-        let opened = birth::open(&self.folder, &self.process, self.logger.clone(), limit)?;
+        let opened = birth::open(&self.folder, &self.process, self.events.clone(), limit)?;
         Ok(self.opened.get_or_init(|| opened).clone())
     }
 }

@@ -239,7 +239,7 @@ mod tests {
         let (folder, post) = post();
         let others = [Process::random(), Process::random()];
         let wakes = others.each_ref().map(|other| wake_socket(&folder, other));
-        let denied = Denied::new(folder.path(), Arc::new(NoopLogger));
+        let denied = Denied::new(folder.path(), EventQueue::new(Box::new(NoopLogger)));
         let listens = || others.each_ref().map(|other| post.is_bound(other, &denied));
         for _ in 0..3 {
             assert_eq!(listens(), [false, false], "neither is there");

@@ -19,7 +19,7 @@ use super::reply;
 use super::script::Call;
 use super::target::Target;
 use crate::chance;
-use crate::event::{Event, Logger};
+use crate::event::{Event, EventQueue, Level};
 use crate::process::{ProcessId, UnlessForked};
 use crate::store::{Failure, FailureKind, Registry};
 
@@ -45,7 +45,7 @@ struct Shared {
     target: Arc<Target>,
     limits: Limits,
     ears: Option<Ears>,
-    logger: Arc<dyn Logger>,
+    events: EventQueue,
     state: Mutex<State>,
     /// Held by whoever dials.
     dialling: Arc<tokio::sync::Mutex<()>>,
@@ -104,13 +104,13 @@ impl Connection {
         target: Arc<Target>,
         limits: Limits,
         ears: Option<Ears>,
-        logger: Arc<dyn Logger>,
+        events: EventQueue,
     ) -> Self {
         Self(Arc::new(Shared {
             target,
             limits,
             ears,
-            logger,
+            events,
             state: Mutex::new(State {
                 up: None,
                 down: None,
@@ -286,8 +286,10 @@ impl Shared {
         state.is_lost = true;
         drop(state);
         drop(lost);
-        let store = &*self.target.to_string();
-        self.logger.log(&Event::Disconnected { store, cause });
+        self.events.emit(Level::Warn, || Event::Disconnected {
+            store: self.target.to_string().into(),
+            cause: Arc::new(cause.clone()),
+        });
     }
 
     /// Waits for whoever dials, or dials.
@@ -334,8 +336,9 @@ impl Shared {
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
                 if was_lost {
-                    let store = &*self.target.to_string();
-                    self.logger.log(&Event::Reconnected { store });
+                    self.events.emit(Level::Info, || Event::Reconnected {
+                        store: self.target.to_string().into(),
+                    });
                 }
                 Ok(up)
             }

@@ -22,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::event::Logger;
+use crate::event::EventQueue;
 use crate::store::{Registry, ServerSettings};
 use connection::{Connection, Ears, Limits};
 use target::Target;
@@ -33,14 +33,14 @@ pub(crate) struct Server {
     target: Arc<Target>,
     key_prefix: Arc<str>,
     limits: Limits,
-    logger: Arc<dyn Logger>,
+    events: EventQueue,
 }
 
 impl Server {
     pub(crate) fn new(
         url: &str,
         settings: ServerSettings,
-        logger: Arc<dyn Logger>,
+        events: EventQueue,
     ) -> Result<Self, Error> {
         let mut target = Target::parse(url)?;
         if settings.password.is_some() {
@@ -55,7 +55,7 @@ impl Server {
                 command: settings.command_timeout,
                 connect: settings.connect_timeout,
             },
-            logger,
+            events,
         })
     }
 
@@ -74,8 +74,8 @@ impl Server {
     }
 
     fn way_with(&self, ears: Option<Ears>) -> Way {
-        let (target, logger) = (self.target.clone(), self.logger.clone());
-        let connection = Connection::new(target, self.limits, ears, logger);
+        let (target, events) = (self.target.clone(), self.events.clone());
+        let connection = Connection::new(target, self.limits, ears, events);
         Way::new(connection, self.key_prefix.clone())
     }
 }

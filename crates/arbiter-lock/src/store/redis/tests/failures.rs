@@ -7,7 +7,7 @@ use redis::RedisError;
 use testkit::Server;
 
 use super::rig::request;
-use crate::event::NoopLogger;
+use crate::event::{EventQueue, NoopLogger};
 use crate::store::redis::connection::{Connection, Limits};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::keys::Keys;
@@ -161,7 +161,7 @@ async fn what_no_time_is_left_for_is_not_sent() {
         command: second,
         connect: second * 5,
     };
-    let connection = Connection::new(target, limits, None, Arc::new(NoopLogger));
+    let connection = Connection::new(target, limits, None, EventQueue::new(Box::new(NoopLogger)));
     connection.connect(Duration::MAX).await.unwrap();
     let keys = Keys::new("arbiter:", "name").unwrap();
     let acquire = script::acquire(&keys, &request("r", "c", 5_000), None);

@@ -1,0 +1,71 @@
+//! Writes to stderr on a thread of its own: a pipe that is full and not read stops neither the
+//! command's supervision nor a wait.
+
+use std::io::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// How many messages may wait.
+const CAPACITY: usize = 1_024;
+
+/// How long the end of the program waits for what is not written yet.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The way to the thread; none where the system starts no thread.
+static MESSAGES: OnceLock<Option<SyncSender<String>>> = OnceLock::new();
+
+/// Messages that have been sent and are not written.
+static UNWRITTEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Messages that found the queue full.
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Writes a message, soon. Never blocks where the system starts a thread.
+pub(crate) fn write(message: String) {
+    let Some(messages) = MESSAGES.get_or_init(start) else {
+        return put(&message);
+    };
+    UNWRITTEN.fetch_add(1, Ordering::SeqCst);
+    match messages.try_send(message) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            DROPPED.fetch_add(1, Ordering::SeqCst);
+            UNWRITTEN.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Waits until all messages are written, at most for a second.
+pub(crate) fn flush() {
+    let begun = Instant::now();
+    while 0 < UNWRITTEN.load(Ordering::SeqCst) && begun.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn start() -> Option<SyncSender<String>> {
+    let (messages, written) = sync_channel(CAPACITY);
+    let thread = std::thread::Builder::new().name("stderr".into());
+    thread.spawn(move || write_all(&written)).ok()?;
+    Some(messages)
+}
+
+fn write_all(messages: &Receiver<String>) {
+    for message in messages {
+        put(&message);
+        let dropped = DROPPED.swap(0, Ordering::SeqCst);
+        if 0 < dropped {
+            put(&format!(
+                "arbiter: {dropped} messages were dropped: stderr was not read\n"
+            ));
+        }
+        UNWRITTEN.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn put(message: &str) {
+    // Its reader may be gone.
+    let _ = std::io::stderr().write_all(message.as_bytes());
+}
