@@ -14,6 +14,9 @@ const NEST: &str = "crates/arbiter-lock/src/nest.rs";
 const OPTIONS: &str = "crates/arbiter-lock/src/options.rs";
 const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
 const KEEPER_TASK: &str = "crates/arbiter-lock/src/keeper/task.rs";
+const PROCESS: &str = "crates/arbiter-lock/src/process.rs";
+const LEAK_IN_CHILD: &str = "crates/arbiter-lock/src/process/leak_in_child.rs";
+const CHANCE: &str = "crates/arbiter-lock/src/chance.rs";
 const FINISH: &str = "crates/arbiter-lock/src/keeper/finish.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
@@ -136,8 +139,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an answer revives a hold that was given up",
         file: STATE,
-        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let mut state = self.life();",
-        put_back: "let renew_after = self.options.renew_after();\n        let mut state = self.life();\n        state.over = None;",
+        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        if let Some(mut state) = self.life() {",
+        put_back: "let renew_after = self.options.renew_after();\n        if let Some(mut state) = self.life() {\n            state.over = None;",
         caught_by: Lock(&["a_late_answer_does_not_revive_a_hold_that_was_given_up"]),
     },
     Defect {
@@ -178,7 +181,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a dropped guard frees nothing",
         file: GUARD,
-        was: "if !self.is_ended {",
+        was: "if !self.is_ended && self.inner.check_process().is_ok() {",
         put_back: "if self.is_ended {",
         caught_by: Lock(&["a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue"]),
     },
@@ -274,5 +277,26 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "CONFIRMED_AFTER <= now.saturating_sub(*since)",
         put_back: "now.saturating_sub(*since) <= CONFIRMED_AFTER",
         caught_by: Lock(&["a_release_within_a_poll_is_no_deadlock"]),
+    },
+    Defect {
+        name: "a forked process uses and releases the holds of its parent",
+        file: PROCESS,
+        was: "self == Self::current()",
+        put_back: "Self(0) != Self::current()",
+        caught_by: Lock(&["no_operation_of_a_child_reaches_the_store"]),
+    },
+    Defect {
+        name: "a drop in a forked process removes the parent's sockets from its epoll instance",
+        file: LEAK_IN_CHILD,
+        was: "if value.is_some() && !self.process.is_current() {",
+        put_back: "if value.is_none() {",
+        caught_by: Lock(&["copied_handles_and_runtimes_are_dropped_without_effect"]),
+    },
+    Defect {
+        name: "a forked process draws the request ids of its parent",
+        file: CHANCE,
+        was: "if !SEEDED_IN.get().is_some_and(ProcessId::is_current) {",
+        put_back: "if SEEDED_IN.get().is_none() {",
+        caught_by: Lock(&["a_child_draws_other_request_ids"]),
     },
 ];

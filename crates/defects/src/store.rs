@@ -174,4 +174,11 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "file.metadata().ok().filter(|_| false) else {",
         caught_by: Lock(&["a_member_may_follow_root_with_another_umask"]),
     },
+    Defect {
+        name: "a forked process relies on its parent's locks on the file",
+        file: "crates/arbiter-lock/src/store/embedded/connections.rs",
+        was: "close_copies()?;",
+        put_back: "let _ = close_copies;",
+        caught_by: Lock(&["a_new_client_works_in_a_child"]),
+    },
 ];

@@ -31,6 +31,7 @@ impl<T: Default> PerProcess<T> {
         self.of_child.get_or_init(|| Box::new(Self::new())).get()
     }
 
+    #[cfg(feature = "embedded")]
     /// Returns the copies of the values of the processes from which this one descends.
     pub(crate) fn inherited(&self) -> Vec<&T> {
         match self.own.get() {
