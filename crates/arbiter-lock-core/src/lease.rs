@@ -147,10 +147,10 @@ impl Lease {
     }
 
     /// Notes that a renewal sent at `sent` has no known outcome: if it was the newest, the next
-    /// is due at `again`. Returns whether nothing sent since is confirmed.
+    /// is due at `again` at the latest. Returns whether nothing sent since is confirmed.
     pub fn fail(&mut self, sent: Duration, again: Duration) -> bool {
         if self.asked == Some(sent) {
-            self.postpone(again);
+            self.renewal = self.renewal.map(|due| due.min(again));
         }
         self.confirmed <= sent
     }

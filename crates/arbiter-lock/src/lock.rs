@@ -137,8 +137,9 @@ impl Lock {
     }
 
     /// How long before its deadline a hold is given up for lost: from 2 ms to half the lease.
-    /// By default a fiftieth of the lease, from 2 ms to 500 ms. It is the time to stop work, and
-    /// what the server's clock may run faster than the local one within a lease.
+    /// By default a fiftieth of the lease and a millisecond. It is the time to stop work, and what
+    /// the server's clock may gain on the local one within a lease: with less than the default a
+    /// server whose clock runs 2 % fast may grant another before the hold is given up.
     pub fn lost_margin(self, margin: Duration) -> Self {
         self.with(|options| options.margin = Some(margin))
     }

@@ -17,6 +17,8 @@ const KEEPER_TASK: &str = "crates/arbiter-lock/src/keeper/task.rs";
 const PROCESS: &str = "crates/arbiter-lock/src/process.rs";
 const LEAK_IN_CHILD: &str = "crates/arbiter-lock/src/process/leak_in_child.rs";
 const CHANCE: &str = "crates/arbiter-lock/src/chance.rs";
+const KEEPER_TABLE: &str = "crates/arbiter-lock/src/keeper/table.rs";
+const LEASE: &str = "crates/arbiter-lock-core/src/lease.rs";
 const FINISH: &str = "crates/arbiter-lock/src/keeper/finish.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
@@ -105,20 +107,30 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a push is dated by the worst of the answers",
         file: AGE,
-        was: "            .max()\n",
-        put_back: "            .min()\n",
-        caught_by: Unit(&[
-            "the_pair_with_the_greatest_offset_dates_a_grant_and_never_later_than_its_receipt",
-        ]),
+        was: "dated <= sent || now < dated",
+        put_back: "sent <= dated || now < dated",
+        caught_by: Unit(&["the_latest_date_counts_up_to_the_receipt"]),
     },
     Defect {
         name: "a push is dated later than its receipt",
         file: AGE,
-        was: "base: base.min(now),",
-        put_back: "base: base.max(base.min(now)),",
-        caught_by: Unit(&[
-            "the_pair_with_the_greatest_offset_dates_a_grant_and_never_later_than_its_receipt",
-        ]),
+        was: "base: made.max(self.first_sent).min(now),",
+        put_back: "base: made.max(self.first_sent),",
+        caught_by: Unit(&["the_latest_date_counts_up_to_the_receipt"]),
+    },
+    Defect {
+        name: "a push is dated as if the server's clock ran as the local one",
+        file: AGE,
+        was: "const LOCAL_OF_51: i128 = 50;",
+        put_back: "const LOCAL_OF_51: i128 = 51;",
+        caught_by: Lock(&["a_cut_off_waiter_believes_no_expired_grant"]),
+    },
+    Defect {
+        name: "a push is dated by an answer from before the server's clock was set forward",
+        file: AGE,
+        was: "dated <= sent || now < dated",
+        put_back: "dated <= sent",
+        caught_by: Unit(&["a_clock_set_forward_refutes_older_answers"]),
     },
     Defect {
         name: "nobody claims a grant, and it lapses",
@@ -218,16 +230,51 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a renewal that is refused is sent again at once",
         file: KEEPER_TASK,
-        was: "hold.postpone(now + pause, &failure);",
-        put_back: "hold.postpone(now, &failure);",
+        was: "if hold.fail(sent, now + pause, &failure) {",
+        put_back: "if hold.fail(sent, now, &failure) {",
         caught_by: Lock(&["a_renewal_that_is_refused_at_once_is_not_tried_again_in_a_rush"]),
     },
     Defect {
         name: "a hold is given up at the first renewal that fails",
         file: KEEPER_TASK,
-        was: "hold.postpone(now + pause, &failure);",
-        put_back: "hold.postpone(now + pause, &failure);\n                hold.give_up(LostReason::Unreachable);",
+        was: "if hold.fail(sent, now + pause, &failure) {",
+        put_back: "hold.give_up(LostReason::Unreachable);\n                if hold.fail(sent, now + pause, &failure) {",
         caught_by: Lock(&["a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on"]),
+    },
+    Defect {
+        name: "a short lease leaves the renewals of others no time",
+        file: KEEPER_TASK,
+        was: "link.renew(&asked, Duration::MAX).await;",
+        put_back: "link.renew(&asked, batch.holds.iter().map(|hold| hold.end_of_belief().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
+        caught_by: Lock(&["short_leases_cost_a_long_one_nothing"]),
+    },
+    Defect {
+        name: "one call that renews is under way at a time",
+        file: KEEPER_TABLE,
+        was: "pub(super) const MOST_CALLS: usize = 32;",
+        put_back: "pub(super) const MOST_CALLS: usize = 1;",
+        caught_by: Lock(&["four_thousand_short_holds_outlast_a_slow_link"]),
+    },
+    Defect {
+        name: "a renewal without an answer is not repeated before it has failed",
+        file: LEASE,
+        was: "self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE)));",
+        put_back: "self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE) * 1_000));",
+        caught_by: Unit(&["an_unanswered_renewal_is_repeated_a_few_times"]),
+    },
+    Defect {
+        name: "a lease above half a minute is given up after a fast server has ended it",
+        file: LEASE,
+        was: "(life / 50 + ROUNDING).max(ROUNDING * 2)",
+        put_back: "(life / 50).clamp(ROUNDING * 2, ROUNDING * 500)",
+        caught_by: Lock(&["holds_end_before_a_fast_store_ends_them"]),
+    },
+    Defect {
+        name: "a hold is believed for as long as a server whose clock was set back says",
+        file: STATE,
+        was: "let life = life.min(self.options.lease);",
+        put_back: "",
+        caught_by: Lock(&["a_clock_set_back_prolongs_no_belief"]),
     },
     Defect {
         name: "an end is sent once, and its failure is forgotten",

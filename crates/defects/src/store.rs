@@ -63,9 +63,16 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a connection that says nothing is kept for ever",
         file: CONNECTION,
-        was: "if MOST_UNANSWERED <= unanswered {",
+        was: "if first < limit || MOST_UNANSWERED <= unanswered {",
         put_back: "if MOST_UNANSWERED.saturating_mul(1_000) <= unanswered {",
         caught_by: Lock(&["a_connection_that_stays_open_and_says_nothing_is_replaced"]),
+    },
+    Defect {
+        name: "a connection whose answers are slow is replaced without being asked",
+        file: CONNECTION,
+        was: "            tokio::spawn(self.clone().find_out(up.clone()));",
+        put_back: "            self.retire(up, &silence());\n            tokio::spawn(self.clone().find_out(up.clone()));",
+        caught_by: Lock(&["slow_answers_replace_no_connection"]),
     },
     Defect {
         name: "nobody subscribes, and every hand-off waits for a look",

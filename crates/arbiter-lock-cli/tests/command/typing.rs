@@ -59,7 +59,7 @@ fn what_is_out_of_its_range_is_said_though_no_store_answers() {
         ),
         (
             &["run", "--lease", "2s", "--grace", "1s", "n", "--", "true"],
-            "--grace 960ms",
+            "--grace 959ms",
         ),
         (&["run", "", "--", "true"], "from 1 to 512 bytes"),
         (&["status", &long], "from 1 to 512 bytes"),

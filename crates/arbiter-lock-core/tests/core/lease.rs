@@ -82,6 +82,8 @@ fn late_failures_postpone_nothing() {
     let repeated = lease.renewal();
     assert!(lease.fail(ms(100), ms(110)), "nothing is confirmed since");
     assert_eq!(lease.renewal(), repeated);
+    assert!(lease.fail(ms(200), ms(250)));
+    assert_eq!(lease.renewal(), repeated, "it is repeated before");
     assert!(lease.fail(ms(200), ms(210)));
     assert_eq!(lease.renewal(), Some(ms(210)));
     lease.confirm(ms(250), ms(320), Some(ms(100)));

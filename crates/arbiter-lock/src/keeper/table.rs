@@ -297,7 +297,7 @@ impl Table {
         Batch { holds, sent: now }
     }
 
-    /// Looks at the hold anew, after an answer to a renewal of it or the failure of one.
+    /// Plans the hold again, after an answer to a renewal of it or the failure of one.
     pub(super) fn answered(&mut self, hold: &HoldState, now: Duration) {
         let Some(&number) = self.by_owner.get(&hold.request.id) else {
             return;
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_task_renews_what_an_ended_one_had_asked() {
+    async fn the_next_task_repeats_unanswered_renewals() {
         let client = Client::in_memory();
         let guards = holds(&client, 3, 1).await;
         let mut table = due(&client, &guards, 1).await;

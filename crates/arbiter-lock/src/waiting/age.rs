@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_that_dates_latest_counts_and_never_later_than_receipt() {
+    fn the_latest_date_counts_up_to_the_receipt() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
         age.saw(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_answer_dates_as_well_as_a_fresh_one() {
+    fn an_old_answer_dates_as_well() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), shown(ms(100), 1.02), ms(101));
         let granted = Push {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_before_a_step_forward_of_the_clock_are_forgotten() {
+    fn a_clock_set_forward_refutes_older_answers() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
         // Three seconds ahead since.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_times_of_a_store_date_no_grant_late_for_long() {
+    fn absurd_store_times_are_soon_refuted() {
         for absurd in [0, u64::MAX] {
             let mut age = GrantAge::new(ms(50));
             age.saw(ms(100), Moment::from_micros(absurd), ms(101));

@@ -414,7 +414,7 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
 }
 
 #[test]
-fn one_cut_off_at_its_hand_off_never_believes_an_expired_grant() {
+fn a_cut_off_waiter_believes_no_expired_grant() {
     let overlaps = |gains_us| {
         let seeds = 0..300;
         seeds

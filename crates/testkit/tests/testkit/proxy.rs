@@ -260,7 +260,7 @@ fn a_delay_keeps_order_and_any_number_under_way() {
 }
 
 #[test]
-fn what_was_under_way_arrives_after_its_client_has_gone() {
+fn delayed_requests_outlive_their_client() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);

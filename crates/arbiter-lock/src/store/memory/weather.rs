@@ -25,7 +25,7 @@ pub struct Weather {
     /// Of a thousand messages, how many are late; the others take at most a millisecond more than
     /// the least.
     pub late: u32,
-    /// How late they are at the most, beyond the least.
+    /// How late they are beyond the least, at most.
     pub latest: Duration,
 }
 

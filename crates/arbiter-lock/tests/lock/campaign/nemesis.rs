@@ -32,6 +32,10 @@ pub(super) enum Fault {
     ReadOnly,
     NoScripts,
     ClockBack,
+    /// The server's clock runs as fast as the promise allows.
+    Drift,
+    /// Everything takes some tens of milliseconds in either direction.
+    SlowLink,
     ClockAhead,
     Flush,
     Restart,
@@ -45,7 +49,7 @@ impl Fault {
         [Self::Kill, Self::Stop, Self::NoScripts, Self::ClockBack];
 
     /// After these no two may ever believe.
-    pub(super) const HARMLESS: [Self; 11] = [
+    pub(super) const HARMLESS: [Self; 13] = [
         Self::Kill,
         Self::Stop,
         Self::Cut,
@@ -57,6 +61,8 @@ impl Fault {
         Self::ReadOnly,
         Self::NoScripts,
         Self::ClockBack,
+        Self::Drift,
+        Self::SlowLink,
     ];
 
     /// After the last five of these a holder of before may believe until it hears of it.
@@ -213,6 +219,8 @@ impl Nemesis {
             Fault::ReadOnly => drop(self.server.call(&["REPLICAOF", "127.0.0.1", "1"])),
             Fault::NoScripts => drop(self.server.call(&["SCRIPT", "FLUSH"])),
             Fault::ClockBack => self.step_clock(-1_000_000),
+            Fault::Drift => self.clock.drift(20_000),
+            Fault::SlowLink => self.proxy.set_delay(ms(self.rng.random_range(20..=50))),
             Fault::ClockAhead => self.step_clock(3_000_000),
             Fault::Flush => drop(self.server.call(&["FLUSHALL"])),
             Fault::Restart => self.server.restart(),
@@ -233,6 +241,8 @@ impl Nemesis {
                 }
             }
             Fault::Silence | Fault::Stall => self.proxy.set_traffic(Traffic::Flowing),
+            Fault::Drift => self.clock.drift(0),
+            Fault::SlowLink => self.proxy.set_delay(Duration::ZERO),
             Fault::LostPushes | Fault::LatePushes => self.proxy.set_pushes(Pushes::Flowing),
             Fault::Full => drop(self.server.call(&["CONFIG", "SET", "maxmemory", "0"])),
             Fault::ReadOnly => drop(self.server.call(&["REPLICAOF", "NO", "ONE"])),
