@@ -151,8 +151,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an answer revives a hold that was given up",
         file: STATE,
-        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        if let Some(mut state) = self.life() {",
-        put_back: "let renew_after = self.options.renew_after();\n        if let Some(mut state) = self.life() {\n            state.over = None;",
+        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let life = life.min(self.options.lease);\n        if let Some(mut state) = self.life() {",
+        put_back: "let renew_after = self.options.renew_after();\n        let life = life.min(self.options.lease);\n        if let Some(mut state) = self.life() {\n            state.over = None;",
         caught_by: Lock(&["a_late_answer_does_not_revive_a_hold_that_was_given_up"]),
     },
     Defect {
