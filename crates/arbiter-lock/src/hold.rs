@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Loss};
 use crate::lost_reason::LostReason;
-pub(crate) use state::{Belief, Company, HoldState, Writer};
+pub(crate) use state::{Belief, Company, Granted, HoldState, Writer};
 
 /// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
 ///

@@ -60,8 +60,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a hold forgets that an acquire of it is unanswered, and leaves no tombstone",
         file: ATTEMPT,
-        was: "            belief,\n            self.origin.session,\n            0 < self.unanswered,",
-        put_back: "            belief,\n            self.origin.session,\n            false,",
+        was: "session: self.origin.session,\n            tombstone: 0 < self.unanswered,",
+        put_back: "session: self.origin.session,\n            tombstone: false,",
         caught_by: Lock(&[
             "whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached",
         ]),
@@ -69,8 +69,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a first life is believed as a full lease",
         file: ATTEMPT,
-        was: "            belief,\n            self.origin.session,\n            0 < self.unanswered,",
-        put_back: "            Belief { life: self.options.lease, ..belief },\n            self.origin.session,\n            0 < self.unanswered,",
+        was: "            granted,\n            belief,",
+        put_back: "            granted,\n            Belief { life: self.options.lease, ..belief },",
         caught_by: Lock(&[
             "a_grant_is_claimed_with_the_watchdog_off_too",
             "a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed",
@@ -93,8 +93,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a timed-out attempt is granted later, and nobody knows",
         file: ATTEMPT,
-        was: "tombstone: 0 < self.unanswered,",
-        put_back: "tombstone: self.unanswered == usize::MAX,",
+        was: "request: self.request.clone(),\n                tombstone: 0 < self.unanswered,",
+        put_back: "request: self.request.clone(),\n                tombstone: self.unanswered == usize::MAX,",
         caught_by: Lock(&["an_acquire_that_was_held_back_until_its_client_gave_up_leaves_nothing"]),
     },
     Defect {

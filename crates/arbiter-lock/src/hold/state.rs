@@ -71,17 +71,31 @@ pub(crate) struct Belief {
     pub(crate) life: Duration,
 }
 
+/// The request that was granted.
+pub(crate) struct Granted {
+    pub(crate) name: arbiter_lock_core::Name,
+    pub(crate) request: Arc<Request>,
+    /// The session that asked, if one did.
+    pub(crate) session: Option<SessionId>,
+    /// Whether an acquire of it was never answered.
+    pub(crate) tombstone: bool,
+}
+
 impl HoldState {
+    /// A hold of that process, by a grant that is believed.
     pub(crate) fn new(
-        name: arbiter_lock_core::Name,
-        request: Arc<Request>,
+        granted: Granted,
         belief: Belief,
-        session: Option<SessionId>,
-        tombstone: bool,
         options: Arc<Options>,
         clock: Clock,
         process: ProcessId,
     ) -> Self {
+        let Granted {
+            name,
+            request,
+            session,
+            tombstone,
+        } = granted;
         let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
         let renew_after = claim_due.or(options.renew_after());
         let life = belief.life.min(options.lease);

@@ -10,7 +10,7 @@ use crate::client::Inner;
 use crate::clock::Clock;
 use crate::error::{Contended, Error, HeldBy};
 use crate::event::{Event, Level};
-use crate::hold::{Belief, HoldState};
+use crate::hold::{Belief, Granted, HoldState};
 use crate::lost_reason::LostReason;
 use crate::options::Options;
 use crate::refused::Refused;
@@ -159,12 +159,15 @@ impl Attempt {
 
     /// The hold that the request has become.
     pub(super) fn into_hold(mut self, belief: Belief) -> Result<Arc<HoldState>, Error> {
+        let granted = Granted {
+            name: self.name.clone(),
+            request: self.request.clone(),
+            session: self.origin.session,
+            tombstone: 0 < self.unanswered,
+        };
         let hold = Arc::new(HoldState::new(
-            self.name.clone(),
-            self.request.clone(),
+            granted,
             belief,
-            self.origin.session,
-            0 < self.unanswered,
             self.options.clone(),
             self.clock.clone(),
             self.inner.process(),
