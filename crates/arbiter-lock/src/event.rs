@@ -252,7 +252,7 @@ impl fmt::Display for Event {
                 cause,
             } => write!(
                 f,
-                "still trying to lock '{}': for {} the store {store} {cause}",
+                "'{}' is not served for {} and is tried again: the store {store} {cause}",
                 name.escape_debug(),
                 Seconds(*since)
             ),

@@ -48,6 +48,7 @@ fn logger(kinds: &Arc<Mutex<Kinds>>) -> impl Fn(&Event) + Send + Sync + 'static 
             Event::EndNotRecorded { .. } => "end not recorded",
             Event::Disconnected { .. } => "disconnected",
             Event::Reconnected { .. } => "reconnected",
+            Event::NotServed { .. } => "not served",
             _ => "without a test",
         };
         let what = (event.level(), event.to_string());
