@@ -28,7 +28,7 @@ fn job_waits_for_a_late_server() {
         &server,
         &["run", "--wait", "20", "b", "--", "echo", "RAN"],
     ));
-    std::thread::sleep(ms(1_500));
+    std::thread::sleep(ms(2_500));
     server.restart();
     let output = run.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
