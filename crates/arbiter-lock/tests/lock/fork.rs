@@ -1,6 +1,6 @@
-//! A process that forks, and what its children can do to its holds: nothing.
+//! What the children of a process that forks can do to its holds: nothing.
 //!
-//! The claims of the parent and of the children stand in `examples/forker.rs`.
+//! `examples/forker.rs` is that process, and checks the claims.
 
 use testkit::{Puppet, Server, unique_name};
 
