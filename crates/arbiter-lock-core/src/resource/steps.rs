@@ -113,12 +113,12 @@ impl<R: Rows> Resource<R> {
         if let Some((fence, life_ms)) = self.repeat(now, &request.id, request.lease_ms) {
             return Answer::only(Tried::Granted { fence, life_ms });
         }
+        // One that waits is granted in its order, and only once: perhaps by the very next line.
+        let waits = self.has_place(&request.id);
         let (refusal, before) = self.settled_refusal(now, request, None, &reach);
         if let Some(refusal) = refusal {
             return Answer::only(Tried::Refused(refusal)).after(before.granted);
         }
-        // One that waits is granted in its order, and only once.
-        let waits = self.has_place(&request.id);
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
         let reply = if !again && !waits && self.root().waiting == 0 && self.admits(request.mode) {
             if self.root().has_queue() {

@@ -476,3 +476,19 @@ fn behind_one_holder_four_await_its_expiry() {
     world.resource.seized(world.now(), "external", None);
     assert_eq!(awaits(&mut world, "w0"), None, "it has no end");
 }
+
+#[test]
+fn a_waiter_that_tries_is_granted_once() {
+    let mut world = World::new();
+    world.deaf.push("channel of dead".into());
+    world.hold(&request("h", 30_000));
+    world.queue(&follower("dead", 2, 5), None);
+    world.queue(&follower("waits", 2, 4), None);
+    world.resource.vanished(world.now());
+    // It states another limit than the dead one, which is skipped before that is decided.
+    let tried = world.try_acquire(&permits("waits", 2, 4));
+    assert_eq!(ids(&tried.granted), ["waits"]);
+    assert!(matches!(tried.reply, Tried::Busy { .. }), "{tried:?}");
+    let sharing = world.resource.inspect(world.now()).sharing.unwrap();
+    assert_eq!((sharing.count, sharing.weight), (1, 2));
+}
