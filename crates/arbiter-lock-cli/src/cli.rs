@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::output::quoted;
-use crate::store::secret;
+use crate::secret::secret;
+use crate::shell::quoted;
 
 /// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine.
 #[derive(Debug, Parser)]

@@ -6,6 +6,8 @@ mod cli;
 mod commands;
 mod exit;
 mod output;
+mod secret;
+mod shell;
 mod signals;
 mod store;
 mod usage;

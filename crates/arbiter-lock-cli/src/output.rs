@@ -8,6 +8,7 @@ use arbiter_lock::{Contended, Event, Level, Logger};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
+use crate::shell::quoted;
 use crate::writer;
 
 /// Says something to people; every line says who speaks. It does not wait for a reader.
@@ -20,29 +21,6 @@ pub(crate) fn say(message: &str) {
 pub(crate) fn refused(error: &dyn Display) -> Exit {
     say(&format!("the system refuses what arbiter needs: {error}"));
     Exit::Os
-}
-
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    if word.chars().any(char::is_control) {
-        // Neither a line nor the terminal is anybody else's to write on.
-        return format!("$'{}'", ansi_c(word));
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// A word within `$'…'`.
-fn ansi_c(word: &str) -> String {
-    let escaped = |c: char| match c {
-        '\'' | '\\' => format!("\\{c}"),
-        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    };
-    word.chars().map(escaped).collect()
 }
 
 /// What a waiter is told.
@@ -181,17 +159,5 @@ mod tests {
             assert_eq!(typed(Duration::from_millis(ms)), shown);
         }
         assert_eq!(typed(Duration::from_nanos(666_666_666)), "666ms");
-    }
-
-    #[test]
-    fn words_are_quoted_as_a_shell_takes_them() {
-        for (word, shown) in [
-            ("a-b/c", "a-b/c"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("it's", r"'it'\''s'"),
-        ] {
-            assert_eq!(quoted(word), shown);
-        }
     }
 }

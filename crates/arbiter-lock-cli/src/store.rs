@@ -8,6 +8,7 @@ use arbiter_lock::{Client, Error, Logger, RefusedKind};
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
+use crate::secret::secret;
 
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 512;
@@ -102,28 +103,6 @@ fn limits(error: &Error) -> Option<String> {
     Some(said)
 }
 
-/// The password in a URL: between the user and the last `@`, or a parameter.
-pub(crate) fn secret(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let user_info = rest.rsplit_once('@').map_or("", |(info, _)| info);
-    let password = user_info.split_once(':').map(|(_, password)| password);
-    let parameter = || {
-        let (_, value) = rest.split_once("pass=")?;
-        value.split('&').next()
-    };
-    password
-        .or_else(parameter)
-        .filter(|secret| !secret.is_empty())
-}
-
-/// The text of the command line without its password.
-pub(crate) fn without_secret(arg: &str) -> String {
-    match secret(arg) {
-        Some(secret) => arg.replace(secret, "***"),
-        None => arg.to_owned(),
-    }
-}
-
 fn url(args: &StoreArgs) -> Result<String, Exit> {
     if let Some(url) = &args.store {
         if secret(url).is_some() {
@@ -176,26 +155,4 @@ fn read(path: &std::path::Path) -> Result<String, Exit> {
     };
     output::say(&said);
     Err(Exit::Usage)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_password_of_a_url_is_found_wherever_it_may_stand() {
-        let known = [
-            ("redis://:pw@h", Some("pw")),
-            ("--store=redis://u:p/w@h:1/0", Some("p/w")),
-            ("redis+unix:///s?db=1&pass=pw&x=y", Some("pw")),
-            ("redis://u@h:6379/0", None),
-            ("redis://h:6379", None),
-            ("redis://:@h", None),
-            ("a:b@c", None),
-        ];
-        for (url, password) in known {
-            assert_eq!(secret(url), password, "{url}");
-        }
-        assert_eq!(without_secret("redis://u:pw@h"), "redis://u:***@h");
-    }
 }

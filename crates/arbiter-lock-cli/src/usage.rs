@@ -4,8 +4,9 @@ use clap::{ArgAction, CommandFactory as _};
 
 use crate::cli::Cli;
 use crate::exit::Exit;
-use crate::output::{self, quoted};
-use crate::store::without_secret;
+use crate::output;
+use crate::secret::without_secret;
+use crate::shell::quoted;
 
 /// Says what is wrong; help and version, asked for, are no errors.
 pub(crate) fn usage(error: &clap::Error) -> Exit {

@@ -4,10 +4,12 @@ use std::env::VarError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Client, Inner};
+use crate::client::Client;
 use crate::clock::Clock;
-use crate::error::{Error, Invalid};
+use crate::engine::Engine;
+use crate::error::Error;
 use crate::event::{Event, EventQueue, Level, Logger, TracingLogger};
+use crate::invalid::Invalid;
 use crate::options::{Options, Patience};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::{self, Embedded};
@@ -73,12 +75,14 @@ impl ClientBuilder {
     fn from_variables(
         variable: impl Fn(&'static str) -> Result<String, VarError>,
     ) -> Result<Self, Error> {
-        let variable = |name| match variable(name) {
-            // An empty variable is none.
-            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-            Err(VarError::NotPresent) => Ok(None),
-            Err(VarError::NotUnicode(_)) => {
-                Err(Invalid::error("store", format!("{name} is not UTF-8")))
+        let variable = |name| -> Result<Option<String>, Error> {
+            match variable(name) {
+                // An empty variable is none.
+                Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+                Err(VarError::NotPresent) => Ok(None),
+                Err(VarError::NotUnicode(_)) => {
+                    Err(Invalid::new("store", format!("{name} is not UTF-8")).into())
+                }
             }
         };
         let mut builder = Self::default();
@@ -91,10 +95,11 @@ impl ClientBuilder {
         match variable("ARBITER_STORE_FILE")? {
             Some(path) => match std::fs::read_to_string(&path) {
                 Ok(url) => Ok(builder.store(&url)),
-                Err(e) => Err(Invalid::error(
+                Err(e) => Err(Invalid::new(
                     "store",
                     format!("cannot read the store's URL from {path}: {e}"),
-                )),
+                )
+                .into()),
             },
             None => named_by_nobody(builder),
         }
@@ -104,7 +109,7 @@ impl ClientBuilder {
         let builder = Self::default();
         let world = Arc::new(World::new());
         let clock = world.clock();
-        let inner = Inner::new(
+        let inner = Engine::new(
             Store::Memory(world),
             clock,
             EventQueue::new(builder.logger),
@@ -181,7 +186,7 @@ impl ClientBuilder {
         if self.is_unnamed {
             events.emit(Level::Warn, || Event::StoreNotNamed { store: url.into() });
         }
-        let inner = Inner::new(store, clock, events, self.store_timeout, self.defaults);
+        let inner = Engine::new(store, clock, events, self.store_timeout, self.defaults);
         Ok(Client { inner })
     }
 }
@@ -194,7 +199,7 @@ impl ClientBuilder {
 /// [`Error::Invalid`] where the environment does not say where that would be.
 #[cfg(feature = "embedded")]
 pub fn default_store() -> Result<String, Error> {
-    embedded::default_url()
+    Ok(embedded::default_url()?)
 }
 
 fn store_of_url(
@@ -239,10 +244,11 @@ fn of_server(_: &str, _: ServerSettings, _: &EventQueue) -> Result<(Store, Clock
 
 #[cfg(not(all(feature = "redis", feature = "embedded")))]
 fn lacks(feature: &str, url: &str) -> Error {
-    Invalid::error(
+    Invalid::new(
         "store",
         format!("stores such as {url} need the feature `{feature}` of arbiter-lock"),
     )
+    .into()
 }
 
 fn of_world(world: Arc<World>) -> (Store, Clock) {
@@ -264,10 +270,11 @@ fn named_by_nobody(_: ClientBuilder) -> Result<ClientBuilder, Error> {
 }
 
 fn no_store() -> Error {
-    Invalid::error(
+    Invalid::new(
         "store",
         "no store is named: set ARBITER_STORE to its URL, such as redis://127.0.0.1:6379",
     )
+    .into()
 }
 
 impl std::fmt::Debug for ClientBuilder {

@@ -1,35 +1,22 @@
-//! The client: one store, its links, its keeper.
+//! The client: what a program acquires locks by.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::Name;
-use tokio::runtime::{Handle, Id};
-use tokio::sync::watch;
-
 use crate::builder::ClientBuilder;
-use crate::clock::Clock;
 use crate::election::Election;
+use crate::engine::Engine;
 use crate::error::Error;
-use crate::event::{Event, EventQueue, Level};
-use crate::keeper::{Keeper, LINGER};
-use crate::label::Label;
+use crate::keeper::LINGER;
 use crate::lock::Lock;
 use crate::lock_all::LockAll;
 use crate::lost_reason::LostReason;
 use crate::once::Once;
-use crate::options::Options;
-use crate::process::{LeakInChild, ProcessId, UnlessForked};
+use crate::process::UnlessForked;
 use crate::rw_lock::RwLock;
 use crate::semaphore::Semaphore;
-use crate::service::Service;
 use crate::session::Session;
-use crate::store::{Failure, Link, Store};
-use crate::wait_graph::WaitGraph;
 
 /// A client of one store. Cheap to clone; all clones are one client.
 ///
@@ -59,29 +46,7 @@ use crate::wait_graph::WaitGraph;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) inner: Arc<Inner>,
-}
-
-/// What all handles of a client share.
-pub(crate) struct Inner(LeakInChild<Parts>);
-
-/// The parts of a client.
-pub(crate) struct Parts {
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
-    pub(crate) events: EventQueue,
-    pub(crate) keeper: Keeper,
-    pub(crate) waits: WaitGraph,
-    pub(crate) store_timeout: Duration,
-    pub(crate) defaults: Options,
-    label: Label,
-    label_line: Arc<str>,
-    links: Mutex<HashMap<Id, Arc<Link>>>,
-    /// Whether the store has been found able to serve, and the keeper has its connection.
-    is_ready: AtomicBool,
-    /// Becomes true when the client is shut down; ends with the client.
-    closing: watch::Sender<bool>,
-    service: OnceLock<std::io::Result<Service>>,
+    pub(crate) inner: Arc<Engine>,
 }
 
 impl Client {
@@ -191,7 +156,7 @@ impl Client {
     /// # Cancel safety
     /// It can be dropped and made anew at any time.
     pub fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
-        let closing = self.inner.0.unless_forked();
+        let closing = self.inner.unless_forked();
         let closing = closing.map(|parts| {
             let mut closing = parts.closing.subscribe();
             UnlessForked::of(self.inner.process(), async move {
@@ -281,182 +246,5 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("store", &self.inner.store.to_string())
             .finish()
-    }
-}
-
-impl Deref for Inner {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-impl Inner {
-    pub(crate) fn new(
-        store: Store,
-        clock: Clock,
-        events: EventQueue,
-        store_timeout: Duration,
-        defaults: Options,
-    ) -> Arc<Self> {
-        let (label, process) = (Label::of_this_process(), ProcessId::current());
-        let parts = Parts {
-            keeper: Keeper::new(store.clone(), clock.clone(), events.clone(), process),
-            waits: WaitGraph::default(),
-            store,
-            clock,
-            events,
-            store_timeout,
-            defaults,
-            label_line: label.to_line().into(),
-            label,
-            links: Mutex::default(),
-            is_ready: AtomicBool::new(false),
-            closing: watch::Sender::new(false),
-            service: OnceLock::new(),
-        };
-        Arc::new(Self(LeakInChild::of(process, parts)))
-    }
-
-    /// The process that made the client.
-    pub(crate) fn process(&self) -> ProcessId {
-        self.0.process()
-    }
-
-    /// Returns [`Error::Forked`] in a forked process: before anything is locked or sent.
-    pub(crate) fn check_process(&self) -> Result<(), Error> {
-        self.process().check()
-    }
-
-    /// The label of a request with those options.
-    pub(crate) fn label_line(&self, options: &Options) -> Result<Arc<str>, Error> {
-        if options.note.is_empty() {
-            return Ok(self.label_line.clone());
-        }
-        Ok(self
-            .label
-            .clone()
-            .with_note(&options.note)?
-            .to_line()
-            .into())
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Acquire)
-    }
-
-    /// Makes sure that the store can serve and that the keeper has its connection: what
-    /// would be missing later is found out before anything is held.
-    pub(crate) async fn ready(&self, link: &Link, limit: Duration) -> Result<(), Failure> {
-        let (probed, connected) = tokio::join!(link.probe(limit), self.keeper.connect(limit));
-        probed.and(connected)?;
-        self.is_ready.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Connects within the limit, so that what is wrong surfaces now.
-    pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(), Error> {
-        let ready = self.ready(&self.link(), limit).await;
-        ready.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
-    }
-
-    /// The error that a failure of the store is, on that resource.
-    pub(crate) fn store_error(&self, name: &Name, failure: Failure) -> Error {
-        Error::of_store(name.as_str(), &self.store.to_string(), failure)
-    }
-
-    /// Reports that requests for that resource are not served.
-    pub(crate) fn report_outage(&self, name: &Name, since: Duration, cause: &Failure) {
-        self.events.emit(Level::Warn, || Event::NotServed {
-            name: name.into(),
-            store: self.store.to_string().into(),
-            since,
-            cause: Arc::new(cause.clone()),
-        });
-    }
-
-    pub(crate) fn check_open(&self) -> Result<(), Error> {
-        self.check_process()?;
-        if *self.closing.borrow() {
-            Err(Error::Closed)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Ends when the client is shut down.
-    pub(crate) async fn closing(&self) {
-        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
-    }
-
-    /// Does the work where there is a tokio runtime: here, or else on the client's own thread. The
-    /// future is made only there, since one that is handed on is kept twice.
-    ///
-    /// The outer error is that there is no such thread, or that this process was forked: then
-    /// nothing is polled, locked or sent.
-    pub(crate) async fn run<W>(&self, work: impl FnOnce() -> W) -> Result<W::Output, Error>
-    where
-        W: Future<Output: Send> + Send + 'static,
-    {
-        match Handle::try_current() {
-            Ok(_) => UnlessForked::of(self.process(), work()).await,
-            Err(_) => {
-                let served = self.service()?.run(work());
-                UnlessForked::of(self.process(), served).await?
-            }
-        }
-    }
-
-    /// The client's own runtime, for callers without one; the thread is missing in a forked
-    /// process.
-    pub(crate) fn service(&self) -> Result<&Service, Error> {
-        self.check_process()?;
-        let service = self.service.get_or_init(Service::start);
-        service
-            .as_ref()
-            .map_err(|e| Service::error(e, &self.store.to_string()))
-    }
-
-    /// The link of the runtime that this is called in.
-    pub(crate) fn link(self: &Arc<Self>) -> Arc<Link> {
-        let runtime = Handle::current();
-        let id = runtime.id();
-        if let Some(link) = self.links().get(&id) {
-            return link.clone();
-        }
-        let link = Arc::new(self.store.link(self.process()));
-        let link = self.links().entry(id).or_insert(link).clone();
-        // When the runtime ends, it drops this task, and with it the link.
-        let ended = EndOfRuntime {
-            inner: Arc::downgrade(self),
-            id,
-        };
-        let mut alive = self.closing.subscribe();
-        let waiting = async move {
-            let _ended = ended;
-            while alive.changed().await.is_ok() {}
-        };
-        runtime.spawn(UnlessForked::of(self.process(), waiting));
-        link
-    }
-
-    fn links(&self) -> MutexGuard<'_, HashMap<Id, Arc<Link>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Forgets the link of a runtime when that ends.
-struct EndOfRuntime {
-    inner: Weak<Inner>,
-    id: Id,
-}
-
-impl Drop for EndOfRuntime {
-    fn drop(&mut self) {
-        if let Some(inner) = self.inner.upgrade() {
-            let link = inner.links().remove(&self.id);
-            drop(link);
-        }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Downgraded, Renewed};
 
-use crate::error::{Error, Invalid};
+use crate::error::Error;
 use crate::guard::Grip;
 use crate::hold::Company;
+use crate::invalid::Invalid;
 use crate::lost_reason::LostReason;
 use crate::refused::Refused;
 use crate::rw_lock::READ;
@@ -72,11 +73,11 @@ impl Grip {
 }
 
 fn another_writes(name: &str) -> Error {
-    Invalid::error(
+    Invalid::new(
         "lock",
         format!(
             "another guard of the session writes '{}' and counts on being alone: release it before you downgrade",
             name.escape_debug(),
         ),
-    )
+    ).into()
 }

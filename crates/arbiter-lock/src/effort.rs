@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Backoff, Name, Written};
 
 use crate::chance;
-use crate::client::Inner;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::lock::Lock;
@@ -19,7 +19,7 @@ use crate::store::Failure;
 /// A limit for steps that are sent again while the store does not answer. Each is sent at least
 /// once, and none for longer than the store may be silent.
 pub(crate) struct Effort {
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
     end: End,
 }
 
@@ -50,7 +50,7 @@ impl Effort {
     }
 
     /// That long, from now; with zero, one sending of each step.
-    pub(crate) fn within(inner: Arc<Inner>, limit: Duration) -> Self {
+    pub(crate) fn within(inner: Arc<Engine>, limit: Duration) -> Self {
         let end = match limit {
             Duration::ZERO => End::FirstSending,
             limit => End::At(inner.clock.now().saturating_add(limit)),
@@ -59,7 +59,7 @@ impl Effort {
     }
 
     /// As long as the store may be silent.
-    pub(crate) fn patient(inner: Arc<Inner>) -> Self {
+    pub(crate) fn patient(inner: Arc<Engine>) -> Self {
         let end = End::Silence;
         Self { inner, end }
     }

@@ -8,8 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::effort::Effort;
-use crate::error::{Error, Invalid};
+use crate::error::Error;
 use crate::hold::Hold;
+use crate::invalid::Invalid;
 use crate::lock::Lock;
 use crate::options::setters_of_the_lock;
 use crate::store::Said;
@@ -207,14 +208,15 @@ impl Election {
 
 fn checked_value(value: &str) -> Result<&str, Error> {
     if Election::MAX_VALUE_BYTES < value.len() {
-        return Err(Invalid::error(
+        return Err(Invalid::new(
             "value",
             format!(
                 "a leader's value has at most {} bytes, and this one has {}",
                 Election::MAX_VALUE_BYTES,
                 value.len()
             ),
-        ));
+        )
+        .into());
     }
     Ok(value)
 }

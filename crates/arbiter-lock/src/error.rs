@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::PLACES;
 
+use crate::invalid::Invalid;
 use crate::lost_reason::LostReason;
 use crate::refused::{Refused, RefusedKind};
 use crate::status::Holder;
@@ -170,16 +171,6 @@ pub enum UnavailableKind {
     Other,
 }
 
-/// What was out of its range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Invalid {
-    /// What it is: `name`, `lease_time`, …
-    pub what: &'static str,
-    /// What is wrong with it, with the range.
-    pub message: String,
-}
-
 impl Error {
     /// The resource in question, where there is one.
     #[must_use]
@@ -258,12 +249,15 @@ impl Error {
     }
 }
 
-impl Invalid {
-    pub(crate) fn error(what: &'static str, message: impl Into<String>) -> Error {
-        Error::Invalid(Box::new(Self {
-            what,
-            message: message.into(),
-        }))
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(Box::new(invalid))
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
     }
 }
 
@@ -273,7 +267,7 @@ impl fmt::Display for Error {
             Self::Contended(e) => e.fmt(f),
             Self::Deadlock(e) => e.fmt(f),
             Self::Lost(e) => e.fmt(f),
-            Self::Unavailable(e) => write_store(f, &e.name, &e.store, &e.failure),
+            Self::Unavailable(e) => e.failure.write_of(f, &e.name, &e.store),
             Self::Refused(e) => e.fmt(f),
             Self::Invalid(e) => f.write_str(&e.message),
             Self::Closed => f.write_str("the client was shut down"),
@@ -282,18 +276,6 @@ impl fmt::Display for Error {
             ),
         }
     }
-}
-
-pub(crate) fn write_store(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    store: &str,
-    failure: &Failure,
-) -> fmt::Result {
-    if !name.is_empty() {
-        write!(f, "lock '{}': ", name.escape_debug())?;
-    }
-    write!(f, "the store {store} {failure}")
 }
 
 impl std::error::Error for Error {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Backoff, Ended, Mode, Renewed};
 
 use crate::chance;
-use crate::client::Inner;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Level};
 use crate::hold::{Hold, HoldState, Writer};
@@ -29,7 +29,7 @@ pub struct Guard {
 
 /// What ends a hold when it goes: a plain guard has its own, the guards of a session share one.
 pub(crate) struct Grip {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Engine>,
     pub(crate) state: Arc<HoldState>,
     /// Whether somebody else sees to its end.
     is_ended: bool,
@@ -61,7 +61,7 @@ impl Guard {
         })
     }
 
-    pub(crate) fn inner(&self) -> Arc<Inner> {
+    pub(crate) fn inner(&self) -> Arc<Engine> {
         self.grip.inner.clone()
     }
 
@@ -207,7 +207,7 @@ impl fmt::Debug for Guard {
 }
 
 impl Grip {
-    pub(crate) fn new(inner: Arc<Inner>, state: Arc<HoldState>) -> Arc<Self> {
+    pub(crate) fn new(inner: Arc<Engine>, state: Arc<HoldState>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             state,

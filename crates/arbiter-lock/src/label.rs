@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Invalid};
+use crate::invalid::Invalid;
 
 /// Who holds or waits. What is not known is `None`: a foreign client tells nothing of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +41,9 @@ impl Label {
         }
     }
 
-    pub(crate) fn with_note(mut self, note: &str) -> Result<Self, Error> {
+    pub(crate) fn with_note(mut self, note: &str) -> Result<Self, Invalid> {
         if Self::MAX_NOTE_BYTES < note.len() {
-            return Err(Invalid::error(
+            return Err(Invalid::new(
                 "label",
                 format!(
                     "a label has at most {} bytes, and this one has {}",

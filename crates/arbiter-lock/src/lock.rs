@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Broken, Mode, Name, NameError, Refusal};
 
-use crate::client::Inner;
-use crate::error::{Error, Invalid};
+use crate::engine::Engine;
+use crate::error::Error;
 use crate::guard::{Grip, Guard};
 use crate::hand_over::hand_over_the_rest;
 use crate::hold::Hold;
+use crate::invalid::Invalid;
 use crate::nest::Nest;
 use crate::options::{Options, Patience};
 use crate::refused::Refused;
@@ -38,7 +39,7 @@ use crate::waiting::{self, Origin};
 #[derive(Clone)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Engine>,
     name: Result<Name, NameError>,
     mode: Mode,
     pub(crate) options: Arc<Options>,
@@ -60,7 +61,7 @@ pub enum Asked {
 }
 
 impl Lock {
-    pub(crate) fn new(inner: Arc<Inner>, name: &str) -> Self {
+    pub(crate) fn new(inner: Arc<Engine>, name: &str) -> Self {
         let options = Arc::new(inner.defaults.clone());
         Self {
             inner,
@@ -71,7 +72,7 @@ impl Lock {
         }
     }
 
-    pub(crate) fn of_session(inner: Arc<Inner>, name: &str, nest: Arc<Nest>) -> Self {
+    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, nest: Arc<Nest>) -> Self {
         Self {
             nest: Some(nest),
             ..Self::new(inner, name)
@@ -347,13 +348,13 @@ impl Lock {
     pub(crate) fn checked_name(&self) -> Result<Name, Error> {
         self.name
             .clone()
-            .map_err(|e| Invalid::error("name", e.to_string()))
+            .map_err(|e| Invalid::new("name", e.to_string()).into())
     }
 }
 
 /// A lock that is about to be acquired.
 struct Asking {
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
     name: Name,
     mode: Mode,
     options: Arc<Options>,

@@ -10,11 +10,12 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use crate::client::Inner;
 use crate::effort::last_turn;
-use crate::error::{Contended, Error, HeldBy, Invalid};
+use crate::engine::Engine;
+use crate::error::{Contended, Error, HeldBy};
 use crate::guard_all::GuardAll;
 use crate::hold::Hold;
+use crate::invalid::Invalid;
 use crate::lock::{Lock, none_if_contended};
 use crate::options::{Patience, setters_of_the_lock};
 
@@ -154,7 +155,7 @@ impl LockAll {
         &self,
     ) -> Result<impl Future<Output = Result<GuardAll, Error>> + Send + 'static, Error> {
         if self.names.is_empty() {
-            return Err(Invalid::error("names", "there is no name to lock"));
+            return Err(Invalid::new("names", "there is no name to lock").into());
         }
         let locks: Vec<Lock> = self.names().map(|name| self.lock.renamed(name)).collect();
         for lock in &locks {
@@ -165,7 +166,7 @@ impl LockAll {
 }
 
 /// Takes them in turn. Dropped, or failed, it drops what it has: that gives it back.
-async fn acquire_each(inner: Arc<Inner>, locks: Vec<Lock>) -> Result<GuardAll, Error> {
+async fn acquire_each(inner: Arc<Engine>, locks: Vec<Lock>) -> Result<GuardAll, Error> {
     let begun = inner.clock.now();
     let mut guards = Vec::with_capacity(locks.len());
     let mut losses = FuturesUnordered::new();

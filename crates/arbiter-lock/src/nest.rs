@@ -12,10 +12,11 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
-use crate::client::Inner;
-use crate::error::{Error, Invalid};
+use crate::engine::Engine;
+use crate::error::Error;
 use crate::guard::{Grip, Guard};
 use crate::hold::HoldState;
+use crate::invalid::Invalid;
 use crate::options::{Options, Patience};
 use crate::process::LeakInChild;
 use crate::session_id::SessionId;
@@ -67,7 +68,7 @@ impl Nest {
 
     pub(crate) async fn acquire(
         self: Arc<Self>,
-        inner: Arc<Inner>,
+        inner: Arc<Engine>,
         name: Name,
         mode: Mode,
         options: Arc<Options>,
@@ -115,7 +116,7 @@ impl Nest {
 
     fn way(
         self: &Arc<Self>,
-        inner: &Arc<Inner>,
+        inner: &Arc<Engine>,
         name: &Name,
         mode: Mode,
         options: &Arc<Options>,
@@ -169,7 +170,7 @@ impl Nest {
     /// The one request of all who wait: each of them has its own limit, the request has none.
     fn acquire_shared(
         self: Arc<Self>,
-        inner: Arc<Inner>,
+        inner: Arc<Engine>,
         name: Name,
         mode: Mode,
         options: &Options,
@@ -188,7 +189,7 @@ impl Nest {
 
     async fn acquire_alone(
         &self,
-        inner: Arc<Inner>,
+        inner: Arc<Engine>,
         name: Name,
         mode: Mode,
         options: Arc<Options>,
@@ -278,7 +279,7 @@ impl Pending {
 /// How long to stand aside when the store was silent for too long for a wait without limit.
 const PAUSE: Duration = Duration::from_millis(50);
 
-fn has_time(inner: &Inner, patience: Patience, begun: Duration) -> bool {
+fn has_time(inner: &Engine, patience: Patience, begun: Duration) -> bool {
     let Patience::AtMost(limit) = patience else {
         return false;
     };
@@ -292,7 +293,7 @@ fn has_time(inner: &Inner, patience: Patience, begun: Duration) -> bool {
 
 /// Waits for the shared request with a limit of one's own.
 async fn wait(
-    inner: &Inner,
+    inner: &Engine,
     name: &Name,
     patience: Patience,
     waited: Duration,
@@ -321,13 +322,13 @@ async fn wait(
 
 /// No reader becomes the writer while it holds.
 fn no_upgrade(name: &Name) -> Error {
-    Invalid::error(
+    Invalid::new(
         "lock",
         format!(
             "the session holds '{}' as a reader and asks to write: two readers that did so would wait for each other; release it first, or write from the beginning",
             name.as_str().escape_debug(),
         ),
-    )
+    ).into()
 }
 
 /// Re-entry keeps the settings of the outermost hold; others are refused.
@@ -349,8 +350,9 @@ fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
     if same {
         return Ok(());
     }
-    Err(Invalid::error(
+    Err(Invalid::new(
         "lock",
         "a nested acquire of a session takes the settings of the outermost hold, and these differ",
-    ))
+    )
+    .into())
 }

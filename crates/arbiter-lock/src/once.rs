@@ -19,6 +19,8 @@ use crate::hold::Hold;
 use crate::lock::Lock;
 use crate::options::setters_of_the_lock;
 use crate::store::Said;
+#[cfg(feature = "calendar")]
+use calendar::Calendar;
 use period::Period;
 use record::Record;
 use rules::{Rules, Verdict};
@@ -114,6 +116,19 @@ impl Once {
     pub fn repeat_failed(mut self, repeat: bool) -> Self {
         self.rules.repeat_failed = repeat;
         self
+    }
+
+    /// Not again within the same hour of that time zone, by the store's clock: `Europe/Berlin`,
+    /// `UTC`, or another name of the IANA database, which is built in. Replaces an earlier period.
+    #[cfg(feature = "calendar")]
+    pub fn hourly(self, zone: &str) -> Self {
+        self.with_period(Period::Calendar(Calendar::hours(zone)))
+    }
+
+    /// Not again on the same day of that time zone, by the store's clock; as [`Once::hourly`].
+    #[cfg(feature = "calendar")]
+    pub fn daily(self, zone: &str) -> Self {
+        self.with_period(Period::Calendar(Calendar::days(zone)))
     }
 
     fn with_period(mut self, period: Period) -> Self {

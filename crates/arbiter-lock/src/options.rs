@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Lease, first_life_ms};
 
-use crate::error::{Error, Invalid};
+use crate::error::Error;
+use crate::invalid::Invalid;
 
 /// How long to wait behind others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,36 +83,38 @@ impl Options {
             ..
         } = self;
         if *lease < SHORTEST_LEASE || LONGEST_LEASE < *lease {
-            return Err(Invalid::error(
+            return Err(Invalid::new(
                 "lease_time",
                 format!("a lease lasts from 100 ms to 365 days, and this one {lease:?}"),
-            ));
+            )
+            .into());
         }
         if interval.is_some_and(|d| d < Duration::from_millis(1) || *lease / 2 < d) {
-            return Err(Invalid::error(
+            return Err(Invalid::new(
                 "watchdog_interval",
                 format!(
                     "the watchdog renews at an interval from 1 ms to half the lease, {:?} here, and this one is {:?}",
                     *lease / 2,
                     interval.unwrap_or_default(),
                 ),
-            ));
+            ).into());
         }
         if margin.is_some_and(|d| d < SHORTEST_MARGIN || *lease / 2 < d) {
-            return Err(Invalid::error(
+            return Err(Invalid::new(
                 "lost_margin",
                 format!(
                     "the margin for a loss lasts from 2 ms to half the lease, {:?} here, and this one {:?}",
                     *lease / 2,
                     margin.unwrap_or_default(),
                 ),
-            ));
+            ).into());
         }
         if *max_hold == Some(Duration::ZERO) {
-            return Err(Invalid::error(
+            return Err(Invalid::new(
                 "max_hold",
                 "a hold lasts longer than no time at all: max_hold is 0",
-            ));
+            )
+            .into());
         }
         Ok(())
     }

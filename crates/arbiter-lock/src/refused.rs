@@ -5,8 +5,7 @@ use std::num::NonZeroU32;
 
 use arbiter_lock_core::{Mode, Refusal};
 
-use crate::error::{Error, write_store};
-use crate::store::Failure;
+use crate::failure::Failure;
 
 /// A store that will not do it.
 #[derive(Clone, Debug)]
@@ -78,12 +77,6 @@ impl Refused {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(Box::new(refused))
-    }
-}
-
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.escape_debug();
@@ -107,7 +100,7 @@ impl fmt::Display for Refused {
             ),
             _ => {
                 let mut failures = self.failure.iter();
-                failures.try_for_each(|failure| write_store(f, &self.name, &self.store, failure))
+                failures.try_for_each(|failure| failure.write_of(f, &self.name, &self.store))
             }
         }
     }

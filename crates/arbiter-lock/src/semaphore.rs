@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Limit, Mode, Name, Refusal, Resized};
 
-use crate::client::Inner;
-use crate::error::{Error, Invalid};
+use crate::engine::Engine;
+use crate::error::Error;
 use crate::guard::Guard;
 use crate::hand_over::hand_over_the_rest;
+use crate::invalid::Invalid;
 use crate::lock::Lock;
 use crate::options::setters_of_the_lock;
 use crate::status::Status;
@@ -243,7 +244,7 @@ impl Semaphore {
     }
 }
 
-async fn resize(inner: Arc<Inner>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
+async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
     let link = inner.link();
     let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
     let said = link.resize(&name, permits, Duration::MAX).await;
@@ -259,6 +260,6 @@ async fn resize(inner: Arc<Inner>, name: Name, permits: NonZeroU32) -> Result<Op
 }
 
 fn at_least_one(permits: u32) -> Result<NonZeroU32, Error> {
-    let none = || Invalid::error("permits", "permits are counted from 1, and these are 0");
+    let none = || Invalid::new("permits", "permits are counted from 1, and these are 0").into();
     NonZeroU32::new(permits).ok_or_else(none)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::client::Inner;
+use crate::engine::Engine;
 use crate::lock::Lock;
 use crate::nest::Nest;
 use crate::rw_lock::RwLock;
@@ -43,12 +43,12 @@ use crate::rw_lock::RwLock;
 /// # Ok(()) }
 /// ```
 pub struct Session {
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
     nest: Arc<Nest>,
 }
 
 impl Session {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+    pub(crate) fn new(inner: Arc<Engine>) -> Self {
         Self {
             inner,
             nest: Arc::new(Nest::new()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbiter_lock_core::Name;
 
 use crate::chance;
-use crate::client::Inner;
+use crate::engine::Engine;
 use crate::lost_reason::LostReason;
 use crate::store::memory::{Weather, World};
 
@@ -28,11 +28,11 @@ use crate::store::memory::{Weather, World};
 /// ```
 #[derive(Clone)]
 pub struct Testing {
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
 }
 
 impl Testing {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+    pub(crate) fn new(inner: Arc<Engine>) -> Self {
         Self { inner }
     }
 

@@ -7,6 +7,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::exit::Exit;
 use crate::output;
+use crate::shell::quoted;
 
 /// Whether the command can be executed; the answer of a shell where it cannot.
 pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
@@ -19,7 +20,7 @@ pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
         output::say(&format!("cannot execute {}", path.display()));
         return Err(Exit::CannotExecute);
     }
-    output::say(&format!("no such command: {}", output::quoted(&shown)));
+    output::say(&format!("no such command: {}", quoted(&shown)));
     Err(Exit::NotFound)
 }
 

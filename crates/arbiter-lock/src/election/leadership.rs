@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::checked_value;
-use crate::client::Inner;
 use crate::effort::Effort;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::hold::Hold;
@@ -20,14 +20,14 @@ use crate::store::Write;
 #[must_use = "leadership that is dropped at once is resigned"]
 pub struct Leadership {
     guard: Guard,
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
 }
 
 impl Leadership {
     /// Proclaims the value; without it, the guard goes.
     pub(super) async fn begin(
         guard: Guard,
-        inner: Arc<Inner>,
+        inner: Arc<Engine>,
         value: &str,
         effort: &Effort,
     ) -> Result<Self, Error> {
@@ -100,7 +100,7 @@ impl Leadership {
 }
 
 async fn proclaim(
-    inner: &Arc<Inner>,
+    inner: &Arc<Engine>,
     hold: &Hold,
     value: &str,
     effort: &Effort,

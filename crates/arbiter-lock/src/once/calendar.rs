@@ -6,9 +6,8 @@ use arbiter_lock_core::Moment;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Once;
-use super::period::Period;
-use crate::error::{Error, Invalid};
+use crate::error::Error;
+use crate::invalid::Invalid;
 
 /// The hours or the days of a time zone.
 #[derive(Clone, Debug)]
@@ -26,20 +25,17 @@ enum Unit {
 #[derive(Clone, Debug)]
 struct UnknownZone(String);
 
-impl Once {
-    /// Not again within the same hour of that time zone, by the store's clock: `Europe/Berlin`,
-    /// `UTC`, or another name of the IANA database, which is built in. Replaces an earlier period.
-    pub fn hourly(self, zone: &str) -> Self {
-        self.with_period(Period::Calendar(Calendar::new(Unit::Hour, zone)))
-    }
-
-    /// Not again on the same day of that time zone, by the store's clock; as [`Once::hourly`].
-    pub fn daily(self, zone: &str) -> Self {
-        self.with_period(Period::Calendar(Calendar::new(Unit::Day, zone)))
-    }
-}
-
 impl Calendar {
+    /// The hours of a time zone.
+    pub(super) fn hours(zone: &str) -> Self {
+        Self::new(Unit::Hour, zone)
+    }
+
+    /// The days of a time zone.
+    pub(super) fn days(zone: &str) -> Self {
+        Self::new(Unit::Day, zone)
+    }
+
     fn new(unit: Unit, zone: &str) -> Self {
         let found = TimeZone::get(zone).map_err(|_| UnknownZone(zone.to_owned()));
         Self { unit, zone: found }
@@ -48,20 +44,21 @@ impl Calendar {
     pub(super) fn check(&self) -> Result<(), Error> {
         match &self.zone {
             Ok(_) => Ok(()),
-            Err(UnknownZone(zone)) => Err(Invalid::error(
+            Err(UnknownZone(zone)) => Err(Invalid::new(
                 "zone",
                 format!(
                     "no time zone is called '{}': names are like Europe/Berlin or UTC",
                     zone.escape_debug()
                 ),
-            )),
+            )
+            .into()),
         }
     }
 
     /// When the hour or the day begins that follows that moment's.
     pub(super) fn next_after(&self, moment: Moment) -> Moment {
         self.next(moment)
-            .unwrap_or_else(|| super::rules::later(moment, self.longest()))
+            .unwrap_or_else(|| super::period::later(moment, self.longest()))
     }
 
     /// Nothing for a moment that no calendar has.

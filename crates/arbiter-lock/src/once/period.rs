@@ -7,6 +7,9 @@ use arbiter_lock_core::Moment;
 #[cfg(feature = "calendar")]
 use super::calendar::Calendar;
 use crate::error::Error;
+use crate::invalid::Invalid;
+
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// How often a job is due, counted from the start of its last run.
 #[derive(Clone, Debug)]
@@ -22,7 +25,7 @@ const MOST_SLACK: Duration = Duration::from_secs(60);
 impl Period {
     pub(super) fn check(&self) -> Result<(), Error> {
         match self {
-            Self::Every(period) => super::rules::check_duration("every", *period),
+            Self::Every(period) => check_duration("every", *period),
             #[cfg(feature = "calendar")]
             Self::Calendar(calendar) => calendar.check(),
         }
@@ -33,7 +36,7 @@ impl Period {
         match self {
             Self::Every(period) => {
                 let slack = (*period / 10).min(MOST_SLACK);
-                super::rules::later(started, *period - slack)
+                later(started, *period - slack)
             }
             #[cfg(feature = "calendar")]
             Self::Calendar(calendar) => calendar.next_after(started),
@@ -48,4 +51,20 @@ impl Period {
             Self::Calendar(calendar) => calendar.longest(),
         }
     }
+}
+
+pub(super) fn later(moment: Moment, by: Duration) -> Moment {
+    let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+    Moment::from_micros(moment.as_micros().saturating_add(by))
+}
+
+pub(super) fn check_duration(what: &'static str, duration: Duration) -> Result<(), Error> {
+    if duration < Duration::from_millis(1) || LONGEST < duration {
+        return Err(Invalid::new(
+            what,
+            format!("{what} takes from 1 ms to 365 days, and this is {duration:?}"),
+        )
+        .into());
+    }
+    Ok(())
 }

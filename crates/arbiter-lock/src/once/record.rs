@@ -8,8 +8,8 @@ use arbiter_lock_core::{Moment, Name, Run, Written};
 use super::LastRun;
 use super::ending::Ending;
 use super::rules::Rules;
-use crate::client::Inner;
 use crate::effort::Effort;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Level};
 use crate::hold::Hold;
@@ -18,7 +18,7 @@ use crate::store::{Said, Write};
 /// What the store remembers of a job.
 #[derive(Clone)]
 pub(super) struct Record {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<Engine>,
     pub(super) name: Name,
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use arbiter_lock_core::{Moment, Run};
 
 use super::ending::Ending;
-use super::period::Period;
-use crate::error::{Error, Invalid};
+use super::period::{Period, check_duration, later};
+use crate::error::Error;
+use crate::invalid::Invalid;
 
 /// When a job may run again.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,6 @@ pub(super) enum Verdict<'a> {
     },
 }
 
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// How long a run is remembered at the least.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
 /// How much longer one is that has not ended: it may go on for so long.
@@ -38,10 +38,11 @@ const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
 impl Rules {
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.period.is_none() && self.pause.is_none() {
-            return Err(Invalid::error(
+            return Err(Invalid::new(
                 "every",
                 "nothing says when the job may run again: give it a period, as by every()",
-            ));
+            )
+            .into());
         }
         if let Some(pause) = self.pause {
             check_duration("at_least", pause)?;
@@ -92,21 +93,6 @@ impl Rules {
 
 fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(super) fn later(moment: Moment, by: Duration) -> Moment {
-    let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-    Moment::from_micros(moment.as_micros().saturating_add(by))
-}
-
-pub(super) fn check_duration(what: &'static str, duration: Duration) -> Result<(), Error> {
-    if duration < Duration::from_millis(1) || LONGEST < duration {
-        return Err(Invalid::error(
-            what,
-            format!("{what} takes from 1 ms to 365 days, and this is {duration:?}"),
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use arbiter_lock_core::{
     Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
 };
 
-use super::{Failure, FailureKind, Registry, Said, SaidEnded, Store, Write, memory};
+use super::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Store, Write, memory};
 use crate::chance;
 use crate::process::ProcessId;
 
@@ -28,23 +28,6 @@ enum Way {
     Embedded(super::embedded::Way),
     #[cfg(feature = "redis")]
     Redis(super::redis::Way),
-}
-
-/// A hold to renew: its owner, fence and lease.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Renewal<'a> {
-    pub(crate) name: &'a Name,
-    pub(crate) owner: &'a str,
-    pub(crate) fence: u64,
-    pub(crate) lease_ms: u64,
-}
-
-impl Renewal<'_> {
-    /// Its name, owner, fence and lease, for a step that outlives its caller.
-    pub(crate) fn own(&self) -> (Name, Arc<str>, u64, u64) {
-        let owner = self.owner.into();
-        (self.name.clone(), owner, self.fence, self.lease_ms)
-    }
 }
 
 /// Calls the same step of whichever store it is.

@@ -7,12 +7,12 @@
 mod apart;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
-mod failure;
 mod link;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 mod registry;
+mod renewal;
 mod settings;
 mod write;
 
@@ -23,9 +23,10 @@ use arbiter_lock_core::{Ended, Moment, Name, Request};
 
 use crate::process::ProcessId;
 
-pub(crate) use failure::{Failure, FailureKind};
-pub(crate) use link::{Link, Renewal};
+pub(crate) use crate::failure::{Failure, FailureKind};
+pub(crate) use link::Link;
 pub(crate) use registry::{Push, Registry, Slot, Woken};
+pub(crate) use renewal::Renewal;
 pub(crate) use settings::ServerSettings;
 pub(crate) use write::Write;
 

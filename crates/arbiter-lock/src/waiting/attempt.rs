@@ -6,8 +6,8 @@ use std::time::Duration;
 use arbiter_lock_core::{Mode, Name, Refusal, Request};
 
 use crate::chance;
-use crate::client::Inner;
 use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::error::{Contended, Error, HeldBy};
 use crate::event::{Event, Level};
 use crate::hold::{Belief, Granted, HoldState};
@@ -52,7 +52,7 @@ pub(crate) struct Origin {
 /// A request, from before its first sending until it holds or is ended. Dropped on the way,
 /// it is posted to the keeper to be ended.
 pub(super) struct Attempt {
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
     pub(super) link: Arc<Link>,
     pub(super) name: Name,
     pub(super) request: Arc<Request>,
@@ -70,7 +70,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Draws the request id and registers the waiter, before anything is sent.
     pub(super) fn new(
-        inner: Arc<Inner>,
+        inner: Arc<Engine>,
         name: Name,
         mode: Mode,
         options: Arc<Options>,

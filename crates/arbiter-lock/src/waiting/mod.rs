@@ -20,7 +20,7 @@ pub(crate) use attempt::{News, Origin};
 use pause::until_next_look;
 
 use crate::chance;
-use crate::client::Inner;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Level};
 use crate::hold::{Belief, HoldState};
@@ -48,7 +48,7 @@ const CONFIRMED_AFTER: Duration = Duration::from_millis(900);
 
 /// Acquires with the patience of the options.
 pub(crate) async fn acquire(
-    inner: Arc<Inner>,
+    inner: Arc<Engine>,
     name: Name,
     mode: Mode,
     options: Arc<Options>,

@@ -11,11 +11,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use super::connections::Tracked;
-use super::failure;
 use super::liveness::Process;
 use super::log::{self, Log};
 use super::records::Records;
 use super::rights::{self, Rights};
+use super::{failure, folder};
 use crate::clock::Clock;
 use crate::store::{Failure, FailureKind, Said};
 
@@ -57,7 +57,7 @@ impl Database {
         folder: &Path,
         after_a_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
-        let path = path(folder);
+        let path = folder::database(folder);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -451,7 +451,7 @@ impl Database {
 /// Makes the file where there is none: SQLite alone would make it for one user to write. Fails if
 /// one of the files is there that this process may not use.
 fn make(folder: &Path) -> Result<(), Failure> {
-    let path = path(folder);
+    let path = folder::database(folder);
     if let Err(e) = rights::create_new(&path, folder)
         && e.kind() != ErrorKind::AlreadyExists
     {
@@ -459,11 +459,6 @@ fn make(folder: &Path) -> Result<(), Failure> {
     }
     let files = ["db", "db-wal", "db-shm"].map(|end| path.with_extension(end));
     failure::if_narrow(&files, folder)
-}
-
-/// The SQLite file of a folder.
-pub(super) fn path(folder: &Path) -> PathBuf {
-    folder.join("arbiter.db")
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {

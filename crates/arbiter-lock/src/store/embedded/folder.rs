@@ -11,7 +11,7 @@ use rustix::fs::{Access, Mode, OFlags, access, open};
 
 use super::failure;
 use super::rights::Rights;
-use crate::error::{Error, Invalid};
+use crate::invalid::Invalid;
 use crate::store::{Failure, FailureKind};
 
 /// The longest path of a folder: the names of its sockets must fit into what the system allows.
@@ -20,11 +20,16 @@ const LONGEST: usize = 70;
 /// What stands in a URL as a `%` and two digits.
 const PLAIN: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
+/// The SQLite file of a folder.
+pub(super) fn database(folder: &Path) -> PathBuf {
+    folder.join("arbiter.db")
+}
+
 /// The folder that a `file:` URL names.
-pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Error> {
+pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
     let path = url.strip_prefix("file://").filter(|p| p.starts_with('/'));
     let Some(path) = path else {
-        return Err(Invalid::error(
+        return Err(Invalid::new(
             "store",
             format!("{url} names no folder: file:///var/lib/arbiter would"),
         ));
@@ -32,7 +37,7 @@ pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Error> {
     let bytes: Vec<u8> = percent_decode_str(path.trim_end_matches('/')).collect();
     let folder = PathBuf::from(std::ffi::OsString::from_vec(bytes));
     if LONGEST < folder.as_os_str().len() {
-        return Err(Invalid::error(
+        return Err(Invalid::new(
             "store",
             format!(
                 "{} has {} bytes, and the path of a store has {LONGEST} at the most",
@@ -46,11 +51,11 @@ pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Error> {
 
 /// The folder of this user: `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
 /// `~/.local/state/arbiter`.
-fn default_folder() -> Result<PathBuf, Error> {
+fn default_folder() -> Result<PathBuf, Invalid> {
     let named = |variable| std::env::var_os(variable).map(PathBuf::from);
     let is_root = rustix::process::geteuid().is_root();
     folder_of_user(is_root, named("XDG_STATE_HOME"), named("HOME")).ok_or_else(|| {
-        Invalid::error(
+        Invalid::new(
             "store",
             "no store is named, and HOME does not say where this user's would be",
         )
@@ -69,7 +74,7 @@ fn folder_of_user(is_root: bool, state: Option<PathBuf>, home: Option<PathBuf>) 
 }
 
 /// The URL of [`default_folder`].
-pub(crate) fn default_url() -> Result<String, Error> {
+pub(crate) fn default_url() -> Result<String, Invalid> {
     let folder = default_folder()?;
     let path = percent_encode(folder.as_os_str().as_encoded_bytes(), PLAIN);
     Ok(format!("file://{path}"))

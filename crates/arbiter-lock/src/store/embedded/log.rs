@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::database;
+use super::folder;
 use super::rights::Rights;
 
 /// How large the log may grow before it is copied into the file, in bytes. Whoever looks for a
@@ -22,7 +22,7 @@ pub(super) struct Log(PathBuf);
 impl Log {
     /// The log of a folder's file.
     pub(super) fn of(folder: &Path) -> Self {
-        Self(database::path(folder).with_extension("db-wal"))
+        Self(folder::database(folder).with_extension("db-wal"))
     }
 
     /// Gives it these rights, if it is a log.

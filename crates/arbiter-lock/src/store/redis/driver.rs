@@ -22,13 +22,13 @@ use crate::process::{ProcessId, UnlessForked};
 
 /// The driver of one connection; dropped, it closes it.
 pub(super) struct Driver {
-    engine: Arc<Engine>,
+    engine: Arc<DriverState>,
     task: AbortHandle,
 }
 
 type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-struct Engine {
+struct DriverState {
     /// Polled by whoever is in charge, always with the engine itself as the waker.
     connection: Mutex<Option<Connection>>,
     charge: Mutex<Charge>,
@@ -55,7 +55,7 @@ struct Charge {
 impl Driver {
     /// Drives from now on, on the runtime in which this is called.
     pub(super) fn start(connection: impl Future<Output = ()> + Send + 'static) -> Self {
-        let engine = Arc::new(Engine {
+        let engine = Arc::new(DriverState {
             connection: Mutex::new(Some(Box::pin(connection))),
             charge: Mutex::default(),
             is_closed: AtomicBool::new(false),
@@ -91,7 +91,7 @@ impl Drop for Driver {
     }
 }
 
-impl Engine {
+impl DriverState {
     fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
         self.connection
             .lock()
@@ -144,7 +144,7 @@ impl Engine {
     }
 }
 
-impl Wake for Engine {
+impl Wake for DriverState {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -166,7 +166,7 @@ impl Wake for Engine {
 
 /// A call, from before it is sent until it is answered or given up.
 struct Call<'a> {
-    engine: &'a Arc<Engine>,
+    engine: &'a Arc<DriverState>,
     /// Its number, if it may drive.
     number: Option<u64>,
     /// Until when it looks again instead of sleeping.
@@ -174,7 +174,7 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn begin(engine: &'a Arc<Engine>, is_alone: bool) -> Self {
+    fn begin(engine: &'a Arc<DriverState>, is_alone: bool) -> Self {
         let mut charge = engine.charge();
         charge.calls += 1;
         if charge.calls == 1 && is_alone {
@@ -266,7 +266,7 @@ impl Drop for Call<'_> {
 
 /// Drives for all, unless a caller does.
 struct Task {
-    engine: Arc<Engine>,
+    engine: Arc<DriverState>,
     has_stepped_aside: bool,
 }
 

@@ -21,8 +21,8 @@ mod way;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::event::EventQueue;
+use crate::invalid::Invalid;
 use crate::store::{Registry, ServerSettings};
 use connection::{Connection, Ears, Limits};
 use target::Target;
@@ -41,7 +41,7 @@ impl Server {
         url: &str,
         settings: ServerSettings,
         events: EventQueue,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Invalid> {
         let mut target = Target::parse(url)?;
         if settings.password.is_some() {
             target.username = settings.username;

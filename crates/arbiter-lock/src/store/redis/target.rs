@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::error::{Error, Invalid};
+use crate::invalid::Invalid;
 
 /// Where a server is, and as whom to go there. Its `Display` has no secrets.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
 const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, file:///folder, memory:";
 
 impl Target {
-    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
         let url = Url::parse(text)
             .map_err(|e| invalid(format!("is not understood ({e}); {UNDERSTOOD} are")))?;
         let place = match url.scheme() {
@@ -115,18 +115,18 @@ impl Target {
     }
 }
 
-fn invalid(message: impl fmt::Display) -> Error {
-    Invalid::error("store", format!("the store's URL {message}"))
+fn invalid(message: impl fmt::Display) -> Invalid {
+    Invalid::new("store", format!("the store's URL {message}"))
 }
 
-fn host_and_port(url: &Url) -> Result<(String, u16), Error> {
+fn host_and_port(url: &Url) -> Result<(String, u16), Invalid> {
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| invalid("names no host"))?;
     let host = decoded(host.trim_start_matches('[').trim_end_matches(']'))?;
     Ok((host, url.port().unwrap_or(DEFAULT_PORT)))
 }
 
-fn decoded(text: &str) -> Result<String, Error> {
+fn decoded(text: &str) -> Result<String, Invalid> {
     let bytes = percent_decode_str(text).decode_utf8();
     bytes
         .map(|text| text.into_owned())

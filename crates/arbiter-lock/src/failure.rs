@@ -87,6 +87,19 @@ impl Failure {
         )
     }
 
+    /// Writes what it is to a request for that resource, if it has a name, on that store.
+    pub(crate) fn write_of(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        store: &str,
+    ) -> fmt::Result {
+        if !name.is_empty() {
+            write!(f, "lock '{}': ", name.escape_debug())?;
+        }
+        write!(f, "the store {store} {self}")
+    }
+
     /// Whether to try again may help.
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(

@@ -1,0 +1,28 @@
+//! What was given and is out of its range.
+
+use std::fmt;
+
+/// What was out of its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Invalid {
+    /// What it is: `name`, `lease_time`, …
+    pub what: &'static str,
+    /// What is wrong with it, with the range.
+    pub message: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(what: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            what,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
