@@ -346,4 +346,25 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "if SEEDED_IN.get().is_none() {",
         caught_by: Lock(&["a_child_draws_other_request_ids"]),
     },
+    Defect {
+        name: "a release whose answer was lost is told as a loss",
+        file: GUARD,
+        was: "reply == Ended::Released || may_have_ended",
+        put_back: "reply == Ended::Released",
+        caught_by: Lock(&["release_whose_connection_is_cut_is_confirmed"]),
+    },
+    Defect {
+        name: "a lock is granted before the keeper has a connection",
+        file: "crates/arbiter-lock/src/engine.rs",
+        was: "probed.and(connected)?;",
+        put_back: "drop(connected);\n        probed?;",
+        caught_by: Lock(&["nothing_is_held_without_the_keepers_connection"]),
+    },
+    Defect {
+        name: "a renewal that is refused is told as silence",
+        file: STATE,
+        was: "Some(failure) if failure.is_silence() => LostReason::Unreachable,",
+        put_back: "Some(failure) if failure.is_silence() || failure.is_transient() => {\n                LostReason::Unreachable\n            }",
+        caught_by: Lock(&["refused_renewal_is_told_with_the_servers_words"]),
+    },
 ];

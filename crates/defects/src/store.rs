@@ -188,4 +188,18 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "let _ = close_copies;",
         caught_by: Lock(&["a_new_client_works_in_a_child"]),
     },
+    Defect {
+        name: "a Sentinel or a node of a cluster is taken for a single server",
+        file: "crates/arbiter-lock/src/store/redis/introduction.rs",
+        was: "match field(&hello, \"mode\").as_deref() {",
+        put_back: "match field(&hello, \"mode of old\").as_deref() {",
+        caught_by: Lock(&["sentinel_or_cluster_node_is_refused_with_a_url"]),
+    },
+    Defect {
+        name: "a command that is missing within a script is waited for",
+        file: "crates/arbiter-lock/src/store/redis/failure.rs",
+        was: "    \"unknown redis command\",\n",
+        put_back: "",
+        caught_by: Lock(&["command_that_is_missing_ends_the_wait_at_once"]),
+    },
 ];
