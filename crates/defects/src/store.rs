@@ -199,7 +199,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a command that is missing within a script is waited for",
         file: "crates/arbiter-lock/src/store/redis/failure.rs",
         was: "    \"unknown redis command\",\n",
-        put_back: "",
+        put_back: "    \"unknown redis option\",\n",
         caught_by: Lock(&["command_that_is_missing_ends_the_wait_at_once"]),
     },
 ];
