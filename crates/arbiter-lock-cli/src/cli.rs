@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use arbiter_lock::Lock;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::secret::secret;
@@ -240,7 +241,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// A lease, checked before anything is sent.
 fn lease(text: &str) -> Result<Duration, String> {
-    let range = Duration::from_millis(100)..=Duration::from_secs(365 * 86_400);
+    let range = Lock::SHORTEST_LEASE..=Lock::LONGEST_LEASE;
     let lease = duration(text)?;
     if range.contains(&lease) {
         return Ok(lease);

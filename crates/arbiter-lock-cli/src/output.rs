@@ -58,16 +58,6 @@ fn around(contended: &Contended) -> &'static str {
     ""
 }
 
-/// A duration for people.
-pub(crate) fn seconds(time: Duration) -> String {
-    match time.as_secs() {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
-        s @ 10..120 => format!("{s} s"),
-        s @ 120..7_200 => format!("{} min", s / 60),
-        s => format!("{} h", s / 3_600),
-    }
-}
-
 /// A duration as it is typed, no longer than it is.
 pub(crate) fn typed(time: Duration) -> String {
     match time.as_millis() {

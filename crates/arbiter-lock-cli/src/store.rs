@@ -3,15 +3,12 @@
 use std::env::VarError;
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Logger, RefusedKind};
+use arbiter_lock::{Client, Error, Lock, Logger, RefusedKind};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
 use crate::secret::secret;
-
-/// The longest name, in bytes.
-const LONGEST_NAME: usize = 512;
 
 /// Makes a client of the store that the flags or the environment name, else of this machine's own.
 /// It connects at first use: connecting is part of each wait.
@@ -34,11 +31,12 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
 
 /// Refuses a name that no lock can have, whether the store answers or not.
 pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
-    if (1..=LONGEST_NAME).contains(&name.len()) {
+    if (1..=Lock::MAX_NAME_BYTES).contains(&name.len()) {
         return Ok(());
     }
     output::say(&format!(
-        "a name has from 1 to {LONGEST_NAME} bytes, and this one {}",
+        "a name has from 1 to {} bytes, and this one {}",
+        Lock::MAX_NAME_BYTES,
         name.len()
     ));
     Err(Exit::Usage)

@@ -348,8 +348,18 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A duration for people: whole seconds from ten on, milliseconds below.
-pub(crate) struct Seconds(pub(crate) Duration);
+/// Shows a duration to people: tenths of a second below ten, then whole seconds, minutes or hours.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use arbiter_lock::Seconds;
+///
+/// assert_eq!(Seconds(Duration::from_millis(1_234)).to_string(), "1.2 s");
+/// assert_eq!(Seconds(Duration::from_secs(3_600)).to_string(), "60 min");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(pub Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -92,7 +92,7 @@ pub use builder::ClientBuilder;
 pub use builder::default_store;
 pub use client::Client;
 pub use election::{Election, Leader, Leadership, Observer};
-pub use error::{Contended, Deadlock, Error, HeldBy, Loss, Unavailable, UnavailableKind};
+pub use error::{Contended, Deadlock, Error, HeldBy, Loss, Seconds, Unavailable, UnavailableKind};
 pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
 pub use guard::Guard;
 pub use guard_all::GuardAll;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Broken, Mode, Name, NameError, Refusal};
+use arbiter_lock_core::{Broken, Lease, Mode, Name, NameError, Refusal};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -61,6 +61,28 @@ pub enum Asked {
 }
 
 impl Lock {
+    /// The most bytes that a name may have.
+    pub const MAX_NAME_BYTES: usize = Name::MAX_BYTES;
+    /// The shortest lease.
+    pub const SHORTEST_LEASE: Duration = Options::SHORTEST_LEASE;
+    /// The longest lease.
+    pub const LONGEST_LEASE: Duration = Options::LONGEST_LEASE;
+
+    /// Returns how long before its deadline a hold of that lease is given up by default: see
+    /// [`Lock::lost_margin`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let margin = arbiter_lock::Lock::default_lost_margin(Duration::from_secs(30));
+    /// assert_eq!(margin, Duration::from_millis(601));
+    /// ```
+    #[must_use]
+    pub fn default_lost_margin(lease: Duration) -> Duration {
+        Lease::default_margin(lease)
+    }
+
     pub(crate) fn new(inner: Arc<Engine>, name: &str) -> Self {
         let options = Arc::new(inner.defaults.clone());
         Self {

@@ -28,10 +28,8 @@ pub(crate) struct Options {
     pub(crate) note: String,
 }
 
-const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 /// A server may end a life within its last millisecond.
 const SHORTEST_MARGIN: Duration = Duration::from_millis(2);
-const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
 
 impl Default for Options {
     fn default() -> Self {
@@ -48,6 +46,9 @@ impl Default for Options {
 }
 
 impl Options {
+    pub(crate) const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+    pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
+
     /// The lease in whole milliseconds, as the store counts it.
     pub(crate) fn lease_ms(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
@@ -82,7 +83,7 @@ impl Options {
             max_hold,
             ..
         } = self;
-        if *lease < SHORTEST_LEASE || LONGEST_LEASE < *lease {
+        if *lease < Self::SHORTEST_LEASE || Self::LONGEST_LEASE < *lease {
             return Err(Invalid::new(
                 "lease_time",
                 format!("a lease lasts from 100 ms to 365 days, and this one {lease:?}"),

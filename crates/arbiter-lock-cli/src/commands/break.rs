@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use arbiter_lock::{Asked, Lock, NoopLogger};
+use arbiter_lock::{Asked, Lock, NoopLogger, Seconds};
 
 use crate::cli::{BreakArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::output::{self, seconds};
+use crate::output;
 use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -38,7 +38,7 @@ pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
         }) => {
             output::say(&format!(
                 "asked the holder to stop: it is told at its next renewal, and its hold ends in {} at the latest",
-                seconds(remaining)
+                Seconds(remaining)
             ));
             wait_until_gone(&lock, &args).await
         }

@@ -5,14 +5,15 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use arbiter_lock::{
-    Client, Error, Holder, Label, LastRun, Lock, NoopLogger, RunState, Sharer, Sharing, Status,
+    Client, Error, Holder, Label, LastRun, Lock, NoopLogger, RunState, Seconds, Sharer, Sharing,
+    Status,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{StatusArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::output::{self, seconds};
+use crate::output;
 use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -160,7 +161,7 @@ fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {
             "  {:>4}. {}, for {}",
             waiter.place,
             waiter.label,
-            seconds(waiter.waited)
+            Seconds(waiter.waited)
         ));
     }
     lines.join("\n")

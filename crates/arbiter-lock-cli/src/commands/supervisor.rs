@@ -17,7 +17,7 @@ use crate::output;
 use deadline::Deadline;
 pub(crate) use held::Held;
 pub(crate) use interrupts::Interrupts;
-pub(crate) use settings::{grace, margin, narrator, note, with_settings};
+pub(crate) use settings::{grace, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
 const RELEASE: Duration = Duration::from_millis(650);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use arbiter_lock::Lock;
+
 use crate::cli::WorkArgs;
 use crate::exit::Exit;
 use crate::output::{self, Narrator, Verbosity, typed};
@@ -11,7 +13,7 @@ macro_rules! with_settings {
     ($face:expr, $args:expr, $grace:expr) => {{
         let face = $face
             .lease_time($args.lease)
-            .lost_margin($grace + crate::commands::supervisor::margin($args.lease))
+            .lost_margin($grace + arbiter_lock::Lock::default_lost_margin($args.lease))
             .label(&crate::commands::supervisor::note($args));
         match $args.max_hold {
             Some(limit) => face.max_hold(limit),
@@ -23,7 +25,7 @@ pub(crate) use with_settings;
 
 /// From TERM to KILL: what is asked for, or five seconds, or a third of a short lease.
 pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
-    let longest = (args.lease / 2).saturating_sub(margin(args.lease));
+    let longest = (args.lease / 2).saturating_sub(Lock::default_lost_margin(args.lease));
     let grace = args
         .grace
         .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
@@ -37,11 +39,6 @@ pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
         return Err(Exit::Usage);
     }
     Ok(grace)
-}
-
-/// What the server's clock may run ahead within a lease: as the library has it.
-pub(crate) fn margin(lease: Duration) -> Duration {
-    lease / 50 + Duration::from_millis(1)
 }
 
 /// What the holder says of itself: its label, or the command's name.
