@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::event::{Event, EventQueue, Level, Logger, TracingLogger};
-use crate::invalid::Invalid;
-use crate::options::{Options, Patience};
+use crate::errors::error::Error;
+use crate::errors::invalid::Invalid;
+use crate::events::event::{Event, EventQueue, Level, Logger, TracingLogger};
+use crate::primitives::options::{Options, Patience};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::{self, Embedded};
 use crate::store::memory::World;
 #[cfg(feature = "redis")]
 use crate::store::redis::Server;
 use crate::store::{ServerSettings, Store};
+use crate::system::clock::Clock;
 
 /// Settings of a [`Client`] of your own.
 ///

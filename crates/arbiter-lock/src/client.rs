@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::ClientBuilder;
-use crate::election::Election;
 use crate::engine::Engine;
-use crate::error::Error;
+use crate::errors::error::Error;
+use crate::errors::lost_reason::LostReason;
 use crate::keeper::LINGER;
-use crate::lock::Lock;
-use crate::lock_all::LockAll;
-use crate::lost_reason::LostReason;
-use crate::once::Once;
-use crate::process::UnlessForked;
-use crate::rw_lock::RwLock;
-use crate::semaphore::Semaphore;
-use crate::session::Session;
+use crate::primitives::election::Election;
+use crate::primitives::lock::Lock;
+use crate::primitives::lock_all::LockAll;
+use crate::primitives::once::Once;
+use crate::primitives::rw_lock::RwLock;
+use crate::primitives::semaphore::Semaphore;
+use crate::sessions::session::Session;
+use crate::system::process::UnlessForked;
 
 /// A client of one store. Cheap to clone; all clones are one client.
 ///

@@ -10,16 +10,16 @@ use arbiter_lock_core::Name;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 
-use crate::clock::Clock;
-use crate::error::Error;
-use crate::event::{Event, EventQueue, Level};
+use crate::errors::error::Error;
+use crate::events::event::{Event, EventQueue, Level};
 use crate::keeper::Keeper;
 use crate::label::Label;
-use crate::options::Options;
-use crate::process::{LeakInChild, ProcessId, UnlessForked};
+use crate::primitives::options::Options;
 use crate::service::Service;
+use crate::sessions::wait_graph::WaitGraph;
 use crate::store::{Failure, Link, Store};
-use crate::wait_graph::WaitGraph;
+use crate::system::clock::Clock;
+use crate::system::process::{LeakInChild, ProcessId, UnlessForked};
 
 /// What all handles of a client share.
 pub(crate) struct Engine(LeakInChild<Parts>);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::invalid::Invalid;
+use crate::errors::invalid::Invalid;
 
 /// Who holds or waits. What is not known is `None`: a foreign client tells nothing of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -49,64 +49,45 @@
 //! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 
 mod builder;
-mod chance;
 mod client;
-mod clock;
-mod downgrade;
-mod effort;
-mod election;
 mod engine;
-mod error;
-mod event;
-mod failure;
-mod guard;
-mod guard_all;
-mod hand_over;
-mod hold;
-mod invalid;
+mod errors;
+mod events;
+mod holds;
 mod keeper;
 mod label;
-mod lock;
-mod lock_all;
-mod lost_reason;
-mod nest;
-mod once;
-mod options;
-mod outage;
-mod process;
-mod refused;
-mod rw_lock;
-mod semaphore;
+mod primitives;
 mod service;
-mod session;
-mod session_id;
+mod sessions;
 mod status;
 mod store;
+mod system;
 #[cfg(feature = "testing")]
 mod testing;
-mod wait_graph;
 mod waiting;
 
 pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;
 pub use client::Client;
-pub use election::{Election, Leader, Leadership, Observer};
-pub use error::{Contended, Deadlock, Error, HeldBy, Loss, Seconds, Unavailable, UnavailableKind};
-pub use event::{Event, Level, Logger, NoopLogger, TracingLogger};
-pub use guard::Guard;
-pub use guard_all::GuardAll;
-pub use hold::{Hold, Lost};
-pub use invalid::Invalid;
+pub use errors::error::{
+    Contended, Deadlock, Error, HeldBy, Loss, Seconds, Unavailable, UnavailableKind,
+};
+pub use errors::invalid::Invalid;
+pub use errors::lost_reason::LostReason;
+pub use errors::refused::{Refused, RefusedKind};
+pub use events::event::{Event, Level, Logger, NoopLogger, TracingLogger};
+pub use holds::guard::Guard;
+pub use holds::guard_all::GuardAll;
+pub use holds::hold::{Hold, Lost};
 pub use label::Label;
-pub use lock::{Asked, Lock};
-pub use lock_all::LockAll;
-pub use lost_reason::LostReason;
-pub use once::{Begun, LastRun, Once, Outcome, RunGuard, RunState, Skip};
-pub use refused::{Refused, RefusedKind};
-pub use rw_lock::RwLock;
-pub use semaphore::Semaphore;
-pub use session::Session;
+pub use primitives::election::{Election, Leader, Leadership, Observer};
+pub use primitives::lock::{Asked, Lock};
+pub use primitives::lock_all::LockAll;
+pub use primitives::once::{Begun, LastRun, Once, Outcome, RunGuard, RunState, Skip};
+pub use primitives::rw_lock::RwLock;
+pub use primitives::semaphore::Semaphore;
+pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 #[cfg(feature = "testing")]
 pub use store::memory::Weather;

@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use crate::errors::error::Error;
 use crate::store::{Failure, FailureKind};
 
 /// The thread ends when this is dropped.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use arbiter_lock_core::Name;
 
-use crate::chance;
 use crate::engine::Engine;
-use crate::lost_reason::LostReason;
+use crate::errors::lost_reason::LostReason;
 use crate::store::memory::{Weather, World};
+use crate::system::chance;
 
 /// What a store can do to a hold, on demand: see [`Client::testing`](crate::Client::testing).
 ///

@@ -6,9 +6,9 @@ use std::time::Duration;
 use arbiter_lock_core::Backoff;
 
 use super::Shared;
-use crate::chance;
-use crate::event::{Event, Level};
+use crate::events::event::{Event, Level};
 use crate::store::{Failure, FailureKind, Link, Order};
+use crate::system::chance;
 
 /// What the store remembers of a request beyond its lease.
 const MEMORY: Duration = Duration::from_secs(60);

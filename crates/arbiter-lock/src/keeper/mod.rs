@@ -15,13 +15,13 @@ use tokio::sync::{Notify, oneshot};
 use arbiter_lock_core::Name;
 use table::Table;
 
-use crate::clock::Clock;
-use crate::error::Error;
-use crate::event::EventQueue;
-use crate::hold::HoldState;
-use crate::lost_reason::LostReason;
-use crate::process::{ProcessId, UnlessForked};
+use crate::errors::error::Error;
+use crate::errors::lost_reason::LostReason;
+use crate::events::event::EventQueue;
+use crate::holds::hold::HoldState;
 use crate::store::{Failure, FailureKind, Order, Store};
+use crate::system::clock::Clock;
+use crate::system::process::{ProcessId, UnlessForked};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
 /// for that and for the logger for at most a quarter of a second.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Name, Next};
 use tokio::sync::oneshot;
 
-use crate::hold::HoldState;
+use crate::holds::hold::HoldState;
 use crate::store::{Failure, Order};
 
 /// How many holds one call renews at the most.

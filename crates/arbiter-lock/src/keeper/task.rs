@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use super::finish::finish;
 use super::table::{Batch, Plan};
 use super::{Shared, on_a_thread};
-use crate::event::{Event, Level};
-use crate::hold::HoldState;
-use crate::lost_reason::LostReason;
+use crate::errors::lost_reason::LostReason;
+use crate::events::event::{Event, Level};
+use crate::holds::hold::HoldState;
 use crate::store::{Failure, Link, Order};
 
 /// Says, when it is dropped, that the task does not run any more.

@@ -9,8 +9,8 @@ use arbiter_lock_core::{
 };
 
 use super::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Store, Write, memory};
-use crate::chance;
-use crate::process::ProcessId;
+use crate::system::chance;
+use crate::system::process::ProcessId;
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
 /// limit and the store's own, and is never sent again by the link itself. In a forked process

@@ -23,8 +23,8 @@ use weather::Stalls;
 pub use weather::Weather;
 
 use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded, Write};
-use crate::clock::Clock;
-use crate::process::PerProcess;
+use crate::system::clock::Clock;
+use crate::system::process::PerProcess;
 
 /// All names of one memory store.
 pub(crate) struct World {
@@ -306,7 +306,7 @@ impl World {
 
 fn wall_us() -> u64 {
     #[cfg(feature = "testing")]
-    if crate::chance::seeded::is_seeded() {
+    if crate::system::chance::seeded::is_seeded() {
         return 1_000_000_000_000_000;
     }
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use arbiter_lock_core::{Ended, Moment, Name, Request};
 
-use crate::process::ProcessId;
+use crate::system::process::ProcessId;
 
-pub(crate) use crate::failure::{Failure, FailureKind};
+pub(crate) use crate::errors::failure::{Failure, FailureKind};
 pub(crate) use link::Link;
 pub(crate) use registry::{Push, Registry, Slot, Woken};
 pub(crate) use renewal::Renewal;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::Moment;
 
-use crate::hold::Belief;
+use crate::holds::hold::Belief;
 use crate::store::Push;
 
 /// What the local clock counts at least while the store's clock counts 51.

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Mode, Name, Refusal, Request};
 
-use crate::chance;
-use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::error::{Contended, Error, HeldBy};
-use crate::event::{Event, Level};
-use crate::hold::{Belief, Granted, HoldState};
-use crate::lost_reason::LostReason;
-use crate::options::Options;
-use crate::refused::Refused;
-use crate::session_id::SessionId;
+use crate::errors::error::{Contended, Error, HeldBy};
+use crate::errors::lost_reason::LostReason;
+use crate::errors::refused::Refused;
+use crate::events::event::{Event, Level};
+use crate::holds::hold::{Belief, Granted, HoldState};
+use crate::primitives::options::Options;
+use crate::sessions::session_id::SessionId;
+use crate::sessions::wait_graph::{Step, Waiter};
 use crate::status::Holder;
 use crate::store::Order;
 use crate::store::{Failure, Link, Said, Slot};
-use crate::wait_graph::{Step, Waiter};
+use crate::system::chance;
+use crate::system::clock::Clock;
 
 /// How long connecting may hold up one poll; the dialing goes on beside it.
 const READY_LIMIT: Duration = Duration::from_secs(1);

@@ -19,16 +19,16 @@ use attempt::Attempt;
 pub(crate) use attempt::{News, Origin};
 use pause::until_next_look;
 
-use crate::chance;
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::event::{Event, Level};
-use crate::hold::{Belief, HoldState};
-use crate::options::{Options, Patience};
-use crate::outage::Outage;
+use crate::errors::error::Error;
+use crate::events::event::{Event, Level};
+use crate::events::outage::Outage;
+use crate::holds::hold::{Belief, HoldState};
+use crate::primitives::options::{Options, Patience};
+use crate::sessions::wait_graph::{Step, Wait, Waiter};
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
-use crate::wait_graph::{Step, Wait, Waiter};
+use crate::system::chance;
 
 /// A store that was given less time than this for its answer is not silent.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use super::liveness::{self, Liveness, Process};
 use super::log::Log;
 use super::post::Post;
 use super::{Opened, connections, folder};
-use crate::event::EventQueue;
+use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind};
 
 /// For how long to try again what is denied: something that another user has just made gets its

@@ -14,8 +14,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::database::Database;
-use crate::process::PerProcess;
 use crate::store::{Failure, FailureKind};
+use crate::system::process::PerProcess;
 
 static CONNECTIONS: PerProcess<Connections> = PerProcess::new();
 

@@ -16,8 +16,8 @@ use super::log::{self, Log};
 use super::records::Records;
 use super::rights::{self, Rights};
 use super::{failure, folder};
-use crate::clock::Clock;
 use crate::store::{Failure, FailureKind, Said};
+use crate::system::clock::Clock;
 
 /// `arb1`: how others know the file.
 const APPLICATION: i32 = 0x6172_6231;

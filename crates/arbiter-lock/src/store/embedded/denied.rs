@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::failure;
-use crate::event::{Event, EventQueue, Level};
+use crate::events::event::{Event, EventQueue, Level};
 use crate::store::Failure;
 
 pub(super) struct Denied {

@@ -11,7 +11,7 @@ use rustix::fs::{Access, Mode, OFlags, access, open};
 
 use super::failure;
 use super::rights::Rights;
-use crate::invalid::Invalid;
+use crate::errors::invalid::Invalid;
 use crate::store::{Failure, FailureKind};
 
 /// The longest path of a folder: the names of its sockets must fit into what the system allows.

@@ -21,8 +21,8 @@ use super::failure;
 use super::log::Log;
 use super::rights::Rights;
 use super::turn::{self, Pace};
-use crate::clock::Clock;
 use crate::store::{Failure, FailureKind};
+use crate::system::clock::Clock;
 
 /// What a step waits for its turn at the most, as on a server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{failure, rights};
-use crate::chance;
-use crate::process::ProcessId;
 use crate::store::{Failure, FailureKind};
+use crate::system::chance;
+use crate::system::process::ProcessId;
 
 /// One process's use of a folder, by an id of its own: process ids are used again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

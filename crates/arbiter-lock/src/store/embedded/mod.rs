@@ -40,8 +40,8 @@ pub(crate) use folder::{default_url, folder_of_url};
 pub(super) use way::Way;
 
 use super::{Failure, Push, Registry};
-use crate::chance;
-use crate::event::EventQueue;
+use crate::events::event::EventQueue;
+use crate::system::chance;
 use denied::Denied;
 use gate::Gate;
 use liveness::{Life, Liveness, Process};

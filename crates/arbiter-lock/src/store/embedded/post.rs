@@ -221,7 +221,7 @@ async fn hold_on(stream: &mut UnixStream) {
 mod tests {
     use super::super::tests::{Scratch, folder};
     use super::*;
-    use crate::event::{EventQueue, NoopLogger};
+    use crate::events::event::{EventQueue, NoopLogger};
 
     fn post() -> (Scratch, Post) {
         let folder = folder();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::clock::Clock;
+use crate::system::clock::Clock;
 
 /// How long to ask before the step is left to the gate's thread, and the pause between two
 /// questions: to sleep takes longer.

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{World, silent};
-use crate::chance;
 use crate::store::{Failure, Push};
+use crate::system::chance;
 
 /// How bad the network is between a memory store and its clients: see
 /// [`Testing::disturb`](crate::Testing::disturb). The default is a good one.

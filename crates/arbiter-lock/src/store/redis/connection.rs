@@ -18,10 +18,10 @@ use super::introduction::introduce;
 use super::reply;
 use super::script::Call;
 use super::target::Target;
-use crate::chance;
-use crate::event::{Event, EventQueue, Level};
-use crate::process::{ProcessId, UnlessForked};
+use crate::events::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
+use crate::system::chance;
+use crate::system::process::{ProcessId, UnlessForked};
 
 /// How many steps that were given little time may go unanswered in a row before the connection is
 /// asked whether it is alive.

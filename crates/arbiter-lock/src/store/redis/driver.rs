@@ -18,7 +18,7 @@ use std::time::Instant;
 use tokio::task::AbortHandle;
 
 use super::haste::Haste;
-use crate::process::{ProcessId, UnlessForked};
+use crate::system::process::{ProcessId, UnlessForked};
 
 /// The driver of one connection; dropped, it closes it.
 pub(super) struct Driver {

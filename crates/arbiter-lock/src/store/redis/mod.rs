@@ -21,8 +21,8 @@ mod way;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::EventQueue;
-use crate::invalid::Invalid;
+use crate::errors::invalid::Invalid;
+use crate::events::event::EventQueue;
 use crate::store::{Registry, ServerSettings};
 use connection::{Connection, Ears, Limits};
 use target::Target;

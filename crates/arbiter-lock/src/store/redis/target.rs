@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::invalid::Invalid;
+use crate::errors::invalid::Invalid;
 
 /// Where a server is, and as whom to go there. Its `Display` has no secrets.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use redis::RedisError;
 use testkit::Server;
 
 use super::rig::request;
-use crate::event::{EventQueue, NoopLogger};
+use crate::events::event::{EventQueue, NoopLogger};
 use crate::store::redis::connection::{Connection, Limits};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::keys::Keys;

@@ -1,0 +1,373 @@
+//! What can go wrong, named by what the caller can do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use arbiter_lock_core::PLACES;
+
+use crate::errors::invalid::Invalid;
+use crate::errors::lost_reason::LostReason;
+use crate::errors::refused::{Refused, RefusedKind};
+use crate::status::Holder;
+use crate::store::{Failure, FailureKind};
+
+/// Why an operation did not do what was asked.
+///
+/// "Somebody else has it" ([`Error::Contended`]), "the server did not answer"
+/// ([`Error::Unavailable`]) and "you lost it" ([`Error::Lost`]) are three different answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else holds, and the wait is over. Try again later.
+    #[doc(alias = "ErrLockTimeout")]
+    Contended(Box<Contended>),
+    /// Sessions of this client wait for each other, so that none of them would ever go on. Release
+    /// what the session holds, and begin again.
+    Deadlock(Box<Deadlock>),
+    /// The hold was lost: the work was not protected to its end.
+    #[doc(alias = "ErrLockNotHeld")]
+    Lost(Box<Loss>),
+    /// The store did not do it in time: it is down, silent, busy, full, read-only. Whatever
+    /// the step may have left is undone in the background.
+    Unavailable(Box<Unavailable>),
+    /// The store will not do it however often it is asked: somebody's data stands under the
+    /// key, the password or the rights do not suffice, the server is too old, the limit is
+    /// another.
+    Refused(Box<Refused>),
+    /// Something that was given is out of its range; nothing was sent.
+    Invalid(Box<Invalid>),
+    /// The client was shut down.
+    Closed,
+    /// The client, or the hold, belongs to the process from which this one was forked. This process
+    /// has sent nothing. Create a new client in it.
+    Forked,
+}
+
+/// Who holds what was asked for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Contended {
+    /// The resource.
+    pub name: String,
+    /// Who holds it, when last seen; nobody where it was just being handed to another, or where
+    /// others of [`Client::lock_all`](crate::Client::lock_all) took all the time.
+    pub holder: Option<Holder>,
+    /// Whether that is this client, or this session.
+    pub held_by: HeldBy,
+    /// The place in the queue, from 1, when last seen; none for one who only tried. It is
+    /// counted up to 100: 101 is anywhere behind.
+    pub place: Option<u64>,
+    /// How long the caller waited.
+    pub waited: Duration,
+}
+
+/// Whose hold is in the way of a request.
+///
+/// It goes by the holds that this client believes in at that moment. Of several that share, one is
+/// enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HeldBy {
+    /// Another client's, or not known.
+    Other,
+    /// This client's: another task may release it, but a nested acquire waits for itself. Nested
+    /// locking needs a [`Session`](crate::Session).
+    ThisClient,
+    /// The session's own: a hold that it has lost, of which guards are left.
+    ThisSession,
+}
+
+/// Sessions of one client that wait for each other.
+///
+/// Of them the session that began to wait last gets the error, and the others go on as soon as it
+/// releases what they wait for. The error comes about a second after the circle has closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlock {
+    /// The names in the circle: the session waits for the first, whose holder waits for the second,
+    /// and so on; the session itself holds the last.
+    pub names: Vec<String>,
+}
+
+/// A hold that was lost.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Loss {
+    /// The resource.
+    pub name: String,
+    /// Why.
+    pub reason: LostReason,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Loss {
+    /// Returns what the store last answered to a renewal, if that is why the lease ran out.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.failure.as_ref().map(|failure| failure as _)
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.escape_debug();
+        write!(
+            f,
+            "lost the lock '{name}': {}",
+            Why(self.reason, self.cause())
+        )
+    }
+}
+
+/// A reason for a loss, and the store's last answer where there is one.
+pub(crate) struct Why<'a>(
+    pub(crate) LostReason,
+    pub(crate) Option<&'a (dyn std::error::Error + 'static)>,
+);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match self.1 {
+            Some(cause) => write!(f, " (it {cause})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A store that did not do it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Unavailable {
+    /// The resource.
+    pub name: String,
+    /// The store, without secrets.
+    pub store: String,
+    /// What stood in the way, by the last answer.
+    pub kind: UnavailableKind,
+    failure: Failure,
+}
+
+/// What kept a store from serving a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnavailableKind {
+    /// No connection could be established, or it was lost.
+    Unreachable,
+    /// It did not answer in time.
+    Silent,
+    /// The wait limit passed before a first answer could arrive. This is no outage: it says
+    /// nothing about the store, and a longer wait gets an answer.
+    WaitTooShort,
+    /// It is loading its data, or busy in a script.
+    Busy,
+    /// It is a replica, or cannot be written.
+    ReadOnly,
+    /// It is at its memory limit, or cannot write its disk.
+    Full,
+    /// It has fewer replicas than it is told to write to.
+    NoReplicas,
+    /// It answered with another error.
+    Other,
+}
+
+impl Error {
+    /// The resource in question, where there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Contended(e) => Some(&e.name),
+            Self::Deadlock(e) => e.names.first().map(String::as_str),
+            Self::Lost(e) => Some(&e.name),
+            Self::Unavailable(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
+            Self::Refused(e) => Some(&e.name).filter(|n| !n.is_empty()).map(String::as_str),
+            Self::Invalid(_) | Self::Closed | Self::Forked => None,
+        }
+    }
+
+    /// Whether somebody else has it.
+    #[must_use]
+    pub fn is_contended(&self) -> bool {
+        matches!(self, Self::Contended(_))
+    }
+
+    /// Whether sessions of this client wait for each other.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Deadlock(_))
+    }
+
+    /// Whether the hold was lost.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+
+    /// Whether the store did not do it in time.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    pub(crate) fn deadlock(names: Vec<String>) -> Self {
+        Self::Deadlock(Box::new(Deadlock { names }))
+    }
+
+    /// The error that a failure of the store is to the caller.
+    pub(crate) fn of_store(name: &str, store: &str, failure: Failure) -> Self {
+        let (name, store) = (name.to_owned(), store.to_owned());
+        let unavailable = |kind| {
+            Self::Unavailable(Box::new(Unavailable {
+                name: name.clone(),
+                store: store.clone(),
+                kind,
+                failure: failure.clone(),
+            }))
+        };
+        let kind = match failure.kind {
+            FailureKind::Forked => return Self::Forked,
+            FailureKind::WrongType => RefusedKind::WrongType,
+            FailureKind::Damaged => RefusedKind::Damaged,
+            FailureKind::Denied => RefusedKind::Denied,
+            FailureKind::Unsupported | FailureKind::Malformed => RefusedKind::Unsupported,
+            FailureKind::WrongUrl => RefusedKind::WrongUrl,
+            FailureKind::Unreachable => return unavailable(UnavailableKind::Unreachable),
+            FailureKind::Silent => return unavailable(UnavailableKind::Silent),
+            FailureKind::WaitTooShort => return unavailable(UnavailableKind::WaitTooShort),
+            FailureKind::Loading => return unavailable(UnavailableKind::Busy),
+            FailureKind::ReadOnly => return unavailable(UnavailableKind::ReadOnly),
+            FailureKind::Full => return unavailable(UnavailableKind::Full),
+            FailureKind::NoReplicas => return unavailable(UnavailableKind::NoReplicas),
+            FailureKind::Other => return unavailable(UnavailableKind::Other),
+        };
+        Self::Refused(Box::new(Refused {
+            name,
+            store,
+            kind,
+            failure: Some(failure),
+        }))
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(Box::new(invalid))
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contended(e) => e.fmt(f),
+            Self::Deadlock(e) => e.fmt(f),
+            Self::Lost(e) => e.fmt(f),
+            Self::Unavailable(e) => e.failure.write_of(f, &e.name, &e.store),
+            Self::Refused(e) => e.fmt(f),
+            Self::Invalid(e) => f.write_str(&e.message),
+            Self::Closed => f.write_str("the client was shut down"),
+            Self::Forked => f.write_str(
+                "the client belongs to the process from which this one was forked; create a new client in this process",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable(e) => Some(&e.failure),
+            Self::Lost(e) => e.cause(),
+            Self::Refused(e) => e.failure.as_ref().map(|failure| failure as _),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Contended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lock '{}' ", self.name.escape_debug())?;
+        match (&self.holder, self.place) {
+            (Some(holder), _) => write!(f, "is held by {holder}")?,
+            (None, Some(_)) => f.write_str("is held")?,
+            (None, None) => f.write_str("was not to be had in time")?,
+        }
+        f.write_str(match self.held_by {
+            HeldBy::Other => "",
+            HeldBy::ThisClient => "; this client holds it, and nested locking needs a session",
+            HeldBy::ThisSession => "; this session lost it, and has to drop its guards first",
+        })?;
+        match self.place {
+            Some(place) if PLACES < place => {
+                write!(f, "; your place in the queue was beyond {PLACES}")
+            }
+            Some(place) => write!(f, "; your place in the queue was {place}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |name: &String| format!("'{}'", name.escape_debug());
+        let names: Vec<_> = self.names.iter().map(quoted).collect();
+        write!(
+            f,
+            "sessions of this client wait for each other for {}: release what this one holds, and \
+             acquire the names in the same order everywhere, or together by lock_all",
+            names.join(", ")
+        )
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.fence.is_none() {
+            write!(
+                f,
+                "a client that tells nothing of itself (owner {})",
+                self.owner.escape_debug()
+            )?;
+        } else if self.is_shared() {
+            write!(f, "some who share it, the longest by {}", self.label)?;
+        } else {
+            self.label.fmt(f)?;
+        }
+        if let Some(held) = self.held {
+            write!(f, ", for {}", Seconds(held))?;
+        }
+        match self.remaining {
+            Some(left) => write!(f, ", {} left of its lease", Seconds(left)),
+            None => f.write_str(", without end"),
+        }
+    }
+}
+
+/// Shows a duration to people: tenths of a second below ten, then whole seconds, minutes or hours.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use arbiter_lock::Seconds;
+///
+/// assert_eq!(Seconds(Duration::from_millis(1_234)).to_string(), "1.2 s");
+/// assert_eq!(Seconds(Duration::from_secs(3_600)).to_string(), "60 min");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(pub Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0..10 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            s @ 10..120 => write!(f, "{s} s"),
+            s @ 120..7_200 => write!(f, "{} min", s / 60),
+            s => write!(f, "{} h", s / 3_600),
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! What the library reports of its work: to `tracing` by default, or to a [`Logger`] of your own.
+
+mod queue;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing_core::Kind;
+use tracing_core::callsite::DefaultCallsite;
+
+use crate::errors::error::{Contended, Seconds, Why};
+use crate::errors::lost_reason::LostReason;
+pub(crate) use queue::EventQueue;
+
+/// How much an [`Event`] matters.
+///
+/// The levels are those of `tracing` of the same names, and in their order: `Debug` is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The ordinary course: grants, renewals, releases. Each costs an entry in the queue, so a
+    /// logger that does not want them says so by [`Logger::enabled`].
+    Debug,
+    /// Worth a line: a wait, a connection that is there again.
+    Info,
+    /// Something to look into: a failed renewal, a lost connection, dropped events.
+    Warn,
+    /// Work was left unprotected, or something was left behind.
+    Error,
+}
+
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Something that happened. Its `Display` is a message for people.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A request was granted.
+    Acquired {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token.
+        fence: u64,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// A request waits: at first, and when its holder or its place has changed.
+    Waiting(Box<Contended>),
+    /// A request has waited for 30 s behind one hold of its own client, and waits on: another task
+    /// may release it, but a nested acquire waits for itself. It is reported once per request. A
+    /// request to share does not count as waiting for those of its client that share.
+    WaitsForOwnClient {
+        /// The resource.
+        name: Arc<str>,
+    },
+    /// A hold was released, or dropped, and the store has said that it freed it. Where the answer
+    /// to that was lost, nobody is told.
+    Released {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token.
+        fence: u64,
+    },
+    /// A hold was renewed.
+    Renewed {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token.
+        fence: u64,
+    },
+    /// A renewal has no known outcome, and is tried again until the deadline.
+    RenewalFailed {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token.
+        fence: u64,
+        /// Why.
+        cause: Cause,
+    },
+    /// Renewals are sent late, by more than a third of the time that was left: this client has more
+    /// holds than it can renew in time over this link to this store. Reported at most once every
+    /// 30 s.
+    RenewalsLate {
+        /// How many holds the client has.
+        holds: usize,
+        /// How long the latest of the renewals had been due.
+        behind: Duration,
+    },
+    /// A hold was lost: told once, by whoever finds out first.
+    Lost {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token.
+        fence: u64,
+        /// Why.
+        reason: LostReason,
+        /// What the store last answered to a renewal, if that is why the lease ran out.
+        cause: Option<Cause>,
+    },
+    /// What a request left on the store could not be undone within its lease and a minute;
+    /// it lapses by itself.
+    LeftBehind {
+        /// The resource.
+        name: Arc<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// The end of a run was not recorded: while it is remembered, it counts as one that crashed.
+    EndNotRecorded {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token of the run.
+        fence: u64,
+        /// Why.
+        cause: Cause,
+    },
+    /// A connection to the store was lost, or was given up: nobody answered on it, or its server
+    /// has become a replica. It is made anew when it is needed.
+    Disconnected {
+        /// The store, without secrets.
+        store: Arc<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A connection that was lost stands again.
+    Reconnected {
+        /// The store, without secrets.
+        store: Arc<str>,
+    },
+    /// A request cannot be served, and is sent again until its wait limit: reported after a second
+    /// of failures, then every 30 s.
+    NotServed {
+        /// The resource.
+        name: Arc<str>,
+        /// The store, without secrets.
+        store: Arc<str>,
+        /// How long it has not served.
+        since: Duration,
+        /// The store's last answer, or why there was none.
+        cause: Cause,
+    },
+    /// Some processes of an embedded store are noticed late, since this one may not use what they
+    /// have made in its folder. Reported once. Their waiters find a grant at their next poll, and
+    /// their deaths are noticed when their leases end.
+    NoticedLate {
+        /// The store.
+        store: Arc<str>,
+        /// Why, and what to do.
+        cause: Cause,
+    },
+    /// The environment names no store, so it is the one of this user on this machine: nobody else
+    /// is excluded.
+    StoreNotNamed {
+        /// The store.
+        store: Arc<str>,
+    },
+    /// Events were dropped, since the [`Logger`] was too slow for them. It stands in their place.
+    EventsDropped {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl Event {
+    /// How much it matters.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Acquired { .. } | Self::Released { .. } | Self::Renewed { .. } => Level::Debug,
+            Self::Waiting(_) | Self::Reconnected { .. } => Level::Info,
+            Self::WaitsForOwnClient { .. }
+            | Self::RenewalFailed { .. }
+            | Self::RenewalsLate { .. }
+            | Self::EndNotRecorded { .. }
+            | Self::Disconnected { .. }
+            | Self::NotServed { .. }
+            | Self::NoticedLate { .. }
+            | Self::StoreNotNamed { .. }
+            | Self::EventsDropped { .. } => Level::Warn,
+            Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquired {
+                name,
+                fence,
+                waited,
+            } => {
+                write!(
+                    f,
+                    "acquired '{}' with fence {fence} after {waited:?}",
+                    name.escape_debug()
+                )
+            }
+            Self::Waiting(contended) => write!(f, "waiting: {contended}"),
+            Self::WaitsForOwnClient { name } => write!(
+                f,
+                "still waiting for '{}', which this client holds: another of its tasks has to \
+                 release it, and nested locking needs a session",
+                name.escape_debug()
+            ),
+            Self::Released { name, fence } => {
+                write!(f, "released '{}' with fence {fence}", name.escape_debug())
+            }
+            Self::Renewed { name, fence } => {
+                write!(f, "renewed '{}' with fence {fence}", name.escape_debug())
+            }
+            Self::RenewalFailed { name, fence, cause } => write!(
+                f,
+                "a renewal of '{}' with fence {fence} has no known outcome and is tried again: the store {cause}",
+                name.escape_debug()
+            ),
+            Self::RenewalsLate { holds, behind } => write!(
+                f,
+                "renewals are sent late, by up to {behind:?}: the {holds} holds of this client need a \
+                 longer lease, a shorter way to the store, or more than one client"
+            ),
+            Self::Lost {
+                name,
+                fence,
+                reason,
+                cause,
+            } => {
+                write!(
+                    f,
+                    "lost '{}' with fence {fence}: {}",
+                    name.escape_debug(),
+                    Why(*reason, cause.as_deref().map(|cause| cause as _))
+                )
+            }
+            Self::LeftBehind { name, cause } => write!(
+                f,
+                "left '{}' to lapse by itself, since the store {cause}",
+                name.escape_debug()
+            ),
+            Self::EndNotRecorded { name, fence, cause } => write!(
+                f,
+                "the end of the run of '{}' with fence {fence} was not recorded: {cause}",
+                name.escape_debug()
+            ),
+            Self::Disconnected { store, cause } => {
+                write!(f, "lost a connection: the store {store} {cause}")
+            }
+            Self::NotServed {
+                name,
+                store,
+                since,
+                cause,
+            } => write!(
+                f,
+                "'{}' is not served for {} and is tried again: the store {store} {cause}",
+                name.escape_debug(),
+                Seconds(*since)
+            ),
+            Self::Reconnected { store } => write!(f, "connected to {store} again"),
+            Self::NoticedLate { store, cause } => write!(
+                f,
+                "some processes are noticed late: the store {store} {cause}"
+            ),
+            Self::StoreNotNamed { store } => write!(
+                f,
+                "no store is named, so it is {store}: what runs as this user on this machine is \
+                 excluded, and nothing else"
+            ),
+            Self::EventsDropped { count } => {
+                write!(f, "{count} events were dropped: the logger is too slow")
+            }
+        }
+    }
+}
+
+/// Logs events. Any `Fn(&Event)` is one, too.
+///
+/// Events wait in a queue of 1,024 for each client, and one thread of the client, started by the
+/// first event, logs them one by one in the order in which they happened. So a logger may block,
+/// panic, use the client, or drop it: no renewal, grant, release or loss waits for it, and
+/// [`Hold::lost`](crate::Hold::lost) may end before the loss is logged. While the queue is full, new
+/// events are dropped and counted; [`Event::EventsDropped`] reports how many. Where the system
+/// starts no thread, events wait in the queue until it does.
+///
+/// [`Client::shutdown`](crate::Client::shutdown) and the drop of the last handle wait for the logger
+/// for at most 250 ms each. What is queued after that is logged while the process lives. A logger
+/// that owns a handle of its own client keeps that client.
+///
+/// # Examples
+/// ```
+/// use arbiter_lock::{Client, Event, Level};
+///
+/// # async fn example() -> Result<(), arbiter_lock::Error> {
+/// let client = Client::builder()
+///     .store("memory:")
+///     .logger(|event: &Event| {
+///         if Level::Warn <= event.level() {
+///             eprintln!("{event}");
+///         }
+///     })
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub trait Logger: Send + Sync + 'static {
+    /// Logs an event.
+    fn log(&self, event: &Event);
+
+    /// Returns whether events of that level are wanted: all are by default.
+    ///
+    /// It is asked before an event is made, on the thread that does the work, so it must answer
+    /// from memory: without I/O, without locks, without the client.
+    fn enabled(&self, level: Level) -> bool {
+        let _ = level;
+        true
+    }
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Logger for F {
+    fn log(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// A [`Logger`] that drops every event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoopLogger;
+
+impl Logger for NoopLogger {
+    fn log(&self, _: &Event) {}
+
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
+}
+
+/// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
+///
+/// They are recorded on the client's own thread, by the global subscriber: the caller's span and a
+/// subscriber that is set for one thread only do not apply. Events of [`Level::Debug`] are not even
+/// made unless a subscriber may want them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingLogger;
+
+impl Logger for TracingLogger {
+    fn log(&self, event: &Event) {
+        match event.level() {
+            Level::Debug => tracing::debug!(target: "arbiter_lock", "{event}"),
+            Level::Info => tracing::info!(target: "arbiter_lock", "{event}"),
+            Level::Warn => tracing::warn!(target: "arbiter_lock", "{event}"),
+            Level::Error => tracing::error!(target: "arbiter_lock", "{event}"),
+        }
+    }
+
+    fn enabled(&self, level: Level) -> bool {
+        // The other levels are rare, and may go to the crate `log`, which has no callsites. What
+        // the subscribers said of the callsite is remembered: here none of them is asked.
+        level != Level::Debug || !DEBUG.interest().is_never()
+    }
+}
+
+/// Stands for all events of [`Level::Debug`].
+static DEBUG: DefaultCallsite = DefaultCallsite::new(&METADATA);
+
+static METADATA: tracing::Metadata<'static> = tracing_core::metadata! {
+    name: "arbiter_lock debug",
+    target: "arbiter_lock",
+    level: tracing::Level::DEBUG,
+    fields: &[],
+    callsite: &DEBUG,
+    kind: Kind::HINT,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wants all events.
+    struct Subscriber;
+
+    impl tracing::Subscriber for Subscriber {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn tracing_wants_what_a_subscriber_may_want() {
+        let wanted =
+            tracing::subscriber::with_default(Subscriber, || TracingLogger.enabled(Level::Debug));
+        assert!(wanted);
+        tracing_core::callsite::rebuild_interest_cache();
+        assert!(!TracingLogger.enabled(Level::Debug));
+        for level in [Level::Info, Level::Warn, Level::Error] {
+            assert!(TracingLogger.enabled(level));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The way of events to the logger: a bounded queue, and a thread that logs.
+//!
+//! Whatever a logger does, the library's own work goes on: no thread but the queue's own runs it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use super::{Event, Level, Logger};
+
+/// How many events may wait for the logger.
+const CAPACITY: usize = 1_024;
+
+/// Where the parts of a client put their events. The thread ends after the last of these handles.
+#[derive(Clone)]
+pub(crate) struct EventQueue(Arc<Sender>);
+
+/// Closes the queue when it is dropped.
+struct Sender {
+    shared: Arc<Shared>,
+}
+
+/// What the senders and the thread share.
+struct Shared {
+    logger: Box<dyn Logger>,
+    state: Mutex<State>,
+    added: Condvar,
+    delivered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    events: VecDeque<Event>,
+    /// How many found the queue full, after the last of `events`.
+    dropped: u64,
+    thread: Option<ThreadId>,
+    /// Whether the thread waits for an event.
+    is_idle: bool,
+    is_logging: bool,
+    is_closed: bool,
+}
+
+impl EventQueue {
+    /// Starts no thread: that comes with the first event.
+    pub(crate) fn new(logger: Box<dyn Logger>) -> Self {
+        let shared = Shared {
+            logger,
+            state: Mutex::default(),
+            added: Condvar::new(),
+            delivered: Condvar::new(),
+        };
+        // What a logger does at its first question, it does here, and not in the keeper.
+        shared.wants(Level::Debug);
+        Self(Arc::new(Sender {
+            shared: Arc::new(shared),
+        }))
+    }
+
+    /// Queues an event of that level, if the logger wants it. Never waits for the logger.
+    pub(crate) fn emit(&self, level: Level, event: impl FnOnce() -> Event) {
+        let shared = &self.0.shared;
+        if !shared.wants(level) {
+            return;
+        }
+        let event = event();
+        debug_assert_eq!(event.level(), level, "{event}");
+        let mut state = shared.state();
+        state.push(event);
+        if state.thread.is_none() {
+            // Where the system starts no thread, the next event tries again.
+            state.thread = start(shared.clone()).ok();
+        } else if state.is_idle {
+            shared.added.notify_one();
+        }
+    }
+
+    /// Waits until all events have been logged, at most for that time.
+    pub(crate) fn flush(&self, limit: Duration) {
+        let shared = &self.0.shared;
+        let state = shared.state();
+        // It ends by its limit or by its condition, and either is an end.
+        let _ = shared
+            .delivered
+            .wait_timeout_while(state, limit, |state| state.is_worth_waiting());
+    }
+
+    /// Whether events wait for the logger, or one is being logged.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.shared.state().is_worth_waiting()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.shared.state().is_closed = true;
+        self.shared.added.notify_one();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wants(&self, level: Level) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.logger.enabled(level))).unwrap_or(true)
+    }
+
+    /// Logs what is queued until the queue is closed and empty.
+    fn deliver(&self) {
+        while let Some(event) = self.next() {
+            // The panic hook has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.logger.log(&event)));
+        }
+    }
+
+    /// The next event, or none when there will be no more.
+    fn next(&self) -> Option<Event> {
+        let mut state = self.state();
+        state.is_logging = false;
+        loop {
+            if let Some(event) = state.pop() {
+                state.is_logging = true;
+                return Some(event);
+            }
+            self.delivered.notify_all();
+            if state.is_closed {
+                return None;
+            }
+            state.is_idle = true;
+            let woken = self.added.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+            state.is_idle = false;
+        }
+    }
+}
+
+impl State {
+    /// Queues the event, or counts it if the queue is full. What was counted takes a place beyond.
+    fn push(&mut self, event: Event) {
+        if CAPACITY <= self.events.len() {
+            self.dropped += 1;
+            return;
+        }
+        let dropped = self.take_dropped();
+        self.events.extend(dropped);
+        self.events.push_back(event);
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        self.events.pop_front().or_else(|| self.take_dropped())
+    }
+
+    fn take_dropped(&mut self) -> Option<Event> {
+        let count = std::mem::take(&mut self.dropped);
+        (0 < count).then_some(Event::EventsDropped { count })
+    }
+
+    /// Whether a thread logs what there is; the thread itself cannot wait for that.
+    fn is_worth_waiting(&self) -> bool {
+        let is_done = self.events.is_empty() && self.dropped == 0 && !self.is_logging;
+        let logs = self.thread.filter(|_| !is_done);
+        logs.is_some_and(|thread| thread != std::thread::current().id())
+    }
+}
+
+fn start(shared: Arc<Shared>) -> io::Result<ThreadId> {
+    let thread = std::thread::Builder::new()
+        .name("arbiter-events".into())
+        .spawn(move || shared.deliver())?;
+    Ok(thread.thread().id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::event::NoopLogger;
+
+    fn count(count: u64) -> Event {
+        Event::EventsDropped { count }
+    }
+
+    fn counts(state: &mut State) -> Vec<u64> {
+        let events = std::iter::from_fn(|| state.pop());
+        let counts = events.map(|event| match event {
+            Event::EventsDropped { count } => count,
+            other => panic!("{other}"),
+        });
+        counts.collect()
+    }
+
+    #[test]
+    fn dropped_events_are_counted_before_the_next() {
+        let mut state = State::default();
+        let capacity = CAPACITY as u64;
+        (0..capacity + 3).for_each(|n| state.push(count(n)));
+        state.pop();
+        state.push(count(7_000));
+        state.push(count(8_000));
+        let expected: Vec<_> = (1..capacity).chain([3, 7_000, 1]).collect();
+        assert_eq!(counts(&mut state), expected);
+        assert!(state.events.is_empty() && state.dropped == 0);
+    }
+
+    #[test]
+    fn unwanted_events_are_not_made_and_start_no_thread() {
+        let queue = EventQueue::new(Box::new(NoopLogger));
+        queue.emit(Level::Error, || unreachable!("it is not wanted"));
+        assert_eq!(queue.0.shared.state().thread, None);
+        assert!(!queue.is_busy());
+    }
+
+    #[test]
+    fn a_panic_of_a_question_counts_as_a_yes() {
+        struct Panics;
+        impl Logger for Panics {
+            fn log(&self, _: &Event) {}
+
+            fn enabled(&self, _: Level) -> bool {
+                panic!("asked")
+            }
+        }
+        let queue = EventQueue::new(Box::new(Panics));
+        queue.emit(Level::Warn, || count(1));
+        assert!(queue.0.shared.state().thread.is_some());
+        queue.flush(Duration::from_secs(10));
+        assert!(!queue.is_busy());
+    }
+}

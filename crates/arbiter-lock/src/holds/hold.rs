@@ -1,0 +1,160 @@
+//! A hold as its holder sees it: believed until its deadline less the margin, and told when not.
+//!
+//! Lost is final. Every look at a hold reads the clock, so that a process that was stopped past
+//! its deadline finds out at its first look, and nothing has to be awake for it.
+
+mod state;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::errors::error::{Error, Loss};
+use crate::errors::lost_reason::LostReason;
+pub(crate) use state::{Belief, Company, Granted, HoldState, Writer};
+
+/// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
+///
+/// The hold ends when its [`Guard`](crate::Guard) is released or dropped, whoever still has
+/// a view of it.
+#[derive(Clone)]
+pub struct Hold {
+    pub(crate) state: Arc<HoldState>,
+}
+
+impl Hold {
+    /// The name of the resource.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.state.name.as_str()
+    }
+
+    /// The owner that stands in the store: the id of this very request.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.state.request.id
+    }
+
+    /// The fencing token: below 2^53, and greater than that of every earlier hold of this name
+    /// that excluded others. Hand it to the resource with each write, and let the resource refuse
+    /// an older one.
+    ///
+    /// A shared hold ([`Hold::is_shared`]) has a token too, greater than that of every exclusive
+    /// hold before it and smaller than that of every one after it. Among each other those who
+    /// share are in no order: a resource that refuses older tokens would refuse one of two
+    /// readers. So use it for the writes of exclusive holds only.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.state.fence
+    }
+
+    /// Whether others may hold beside this one: it is that of a reader, of permits, or of a
+    /// writer that was downgraded, or perhaps was.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.state.is_shared()
+    }
+
+    /// Whether the hold may be believed at this moment, by the local clock.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.state.over().is_none()
+    }
+
+    /// For how long the hold may be believed if nothing more is heard from the store; zero
+    /// when it is over. The watchdog prolongs it again and again.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.state.remaining()
+    }
+
+    /// Returns why the hold is over, with the store's last answer if its lease ran out unrenewed;
+    /// `None` while it may be believed.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        self.state.over().map(|reason| self.state.loss(reason))
+    }
+
+    /// Ends when the hold is over, with the reason; [`LostReason::Released`] is among them.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and made anew at any time; no loss is missed.
+    pub fn lost(&self) -> Lost {
+        Lost {
+            state: self.state.clone(),
+            seat: None,
+        }
+    }
+
+    /// Does the work, and drops it as soon as the hold is over.
+    pub(crate) async fn protect<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let done = tokio::select! {
+            biased;
+            reason = self.lost() => return Err(self.state.lost(reason)),
+            done = work => done,
+        };
+        match self.state.over() {
+            Some(reason) => Err(self.state.lost(reason)),
+            None => Ok(done),
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold")
+            .field("name", &self.name())
+            .field("owner", &self.owner())
+            .field("fence", &self.fence())
+            .field("shared", &self.is_shared())
+            .field("over", &self.state.over())
+            .finish()
+    }
+}
+
+/// A future that ends when a hold is over: see [`Hold::lost`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Lost {
+    state: Arc<HoldState>,
+    /// Where its waker stands.
+    seat: Option<u64>,
+}
+
+impl Future for Lost {
+    type Output = LostReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LostReason> {
+        let state = self.state.clone();
+        match state.poll_over(&mut self.seat, cx.waker()) {
+            Some(reason) => Poll::Ready(reason),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Clone for Lost {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            seat: None,
+        }
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            self.state.leave(seat);
+        }
+    }
+}
+
+impl fmt::Debug for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lost")
+            .field("name", &self.state.name.as_str())
+            .finish()
+    }
+}

@@ -1,0 +1,401 @@
+//! What the guard, the keeper and all views of one hold share: its life by the local clock.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use arbiter_lock_core::{Lease, Mode, Next, Request};
+
+use crate::errors::error::{Error, Loss};
+use crate::errors::lost_reason::LostReason;
+use crate::primitives::options::Options;
+use crate::sessions::session_id::SessionId;
+use crate::store::{Failure, FailureKind, Renewal};
+use crate::system::clock::Clock;
+use crate::system::process::{LeakInChild, ProcessId};
+
+/// What the guard, the keeper and all views of one hold share.
+pub(crate) struct HoldState {
+    pub(crate) name: arbiter_lock_core::Name,
+    pub(crate) request: Arc<Request>,
+    pub(crate) fence: u64,
+    /// The session that holds, if one does.
+    pub(crate) session: Option<SessionId>,
+    /// Whether its end has to leave a tombstone: an acquire of it was never answered.
+    pub(crate) tombstone: bool,
+    pub(crate) options: Arc<Options>,
+    clock: Clock,
+    life: LeakInChild<Mutex<Life>>,
+}
+
+struct Life {
+    lease: Lease,
+    /// When `max_hold` ends it.
+    latest_end: Duration,
+    over: Option<LostReason>,
+    company: Company,
+    /// How many guards of a session count on being alone.
+    writers: usize,
+    /// Why the last renewal has no known outcome, if it has none.
+    failed: Option<Failure>,
+    wakers: Vec<(u64, Waker)>,
+    next_seat: u64,
+}
+
+/// Whether others may hold beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Nobody,
+    /// A downgrade of it has no known outcome.
+    Perhaps,
+    Sharers,
+}
+
+/// A guard of a session that counts on being alone, until it goes.
+pub(crate) struct Writer(Arc<HoldState>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(mut life) = self.0.life() {
+            life.writers -= 1;
+        }
+    }
+}
+
+/// What a grant is believed by: when its life began at the earliest, and how long it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Belief {
+    pub(crate) fence: u64,
+    pub(crate) base: Duration,
+    pub(crate) life: Duration,
+}
+
+/// The request that was granted.
+pub(crate) struct Granted {
+    pub(crate) name: arbiter_lock_core::Name,
+    pub(crate) request: Arc<Request>,
+    /// The session that asked, if one did.
+    pub(crate) session: Option<SessionId>,
+    /// Whether an acquire of it was never answered.
+    pub(crate) tombstone: bool,
+}
+
+impl HoldState {
+    /// A hold of that process, by a grant that is believed.
+    pub(crate) fn new(
+        granted: Granted,
+        belief: Belief,
+        options: Arc<Options>,
+        clock: Clock,
+        process: ProcessId,
+    ) -> Self {
+        let Granted {
+            name,
+            request,
+            session,
+            tombstone,
+        } = granted;
+        let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
+        let renew_after = claim_due.or(options.renew_after());
+        let life = belief.life.min(options.lease);
+        let lease = Lease::new(belief.base, life, options.margin(life), renew_after);
+        let latest_end = options
+            .max_hold
+            .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
+        let company = match request.mode {
+            Mode::Exclusive => Company::Nobody,
+            Mode::Shared { .. } => Company::Sharers,
+        };
+        let life = Life {
+            lease,
+            latest_end,
+            over: None,
+            company,
+            writers: 0,
+            failed: None,
+            wakers: Vec::new(),
+            next_seat: 0,
+        };
+        Self {
+            name,
+            request,
+            fence: belief.fence,
+            session,
+            tombstone,
+            options,
+            clock,
+            life: LeakInChild::of(process, Mutex::new(life)),
+        }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.company() != Company::Nobody
+    }
+
+    /// In a forked process others hold: the parent, perhaps.
+    pub(crate) fn company(&self) -> Company {
+        self.life().map_or(Company::Perhaps, |life| life.company)
+    }
+
+    /// Counts a guard that was asked for to write, unless others may hold beside it.
+    pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
+        let mut life = self.life()?;
+        (life.company == Company::Nobody).then(|| {
+            life.writers += 1;
+            Writer(self.clone())
+        })
+    }
+
+    /// From now on others may hold beside it, unless more guards than those `asking` count on
+    /// being alone; answers what it was.
+    pub(crate) fn expect_company(&self, asking: usize) -> Option<Company> {
+        let mut life = self.life()?;
+        let before = life.company;
+        if before == Company::Sharers {
+            return Some(before);
+        }
+        (life.writers <= asking).then(|| {
+            life.company = Company::Perhaps;
+            before
+        })
+    }
+
+    pub(crate) fn set_company(&self, company: Company) {
+        if let Some(mut life) = self.life() {
+            life.company = company;
+        }
+    }
+
+    /// `None` in a forked process: its copy of the mutex may be locked for good.
+    fn life(&self) -> Option<MutexGuard<'_, Life>> {
+        let life = self.life.unless_forked()?;
+        Some(life.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Until that is dropped, whoever looks whether the hold is over has to wait.
+    #[cfg(test)]
+    pub(crate) fn hold_up(&self) -> impl Sized + '_ {
+        self.life()
+    }
+
+    /// Returns why the hold is over, if it is; the first call that finds it wakes all that wait for
+    /// it. A waker runs code of its owner, so no lock may be held here.
+    pub(crate) fn over(&self) -> Option<LostReason> {
+        self.end_if(|life, now| life.ended_by(now))
+    }
+
+    /// Returns whether the hold is over. It wakes nothing, so it may be called under a lock.
+    pub(crate) fn is_over(&self) -> bool {
+        let life = self.life();
+        life.is_none_or(|mut life| life.end_if_due(self.clock.now()).is_some())
+    }
+
+    /// Ends the belief, unless it is over already; answers why it is over.
+    pub(crate) fn give_up(&self, reason: LostReason) -> LostReason {
+        self.end_if(|life, now| life.ended_by(now).or(Some(reason)))
+            .unwrap_or(reason)
+    }
+
+    fn end_if(&self, decide: impl Fn(&Life, Duration) -> Option<LostReason>) -> Option<LostReason> {
+        let Some(mut life) = self.life() else {
+            return Some(LostReason::Forked);
+        };
+        if life.over.is_none() {
+            life.over = decide(&life, self.clock.now());
+        }
+        let over = life.over?;
+        let wakers = std::mem::take(&mut life.wakers);
+        drop(life);
+        for (_, waker) in wakers {
+            // A panic must stop neither the other wakers nor the keeper.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        Some(over)
+    }
+
+    /// Nobody waits at that seat any more.
+    pub(super) fn leave(&self, seat: u64) {
+        let Some(mut life) = self.life() else { return };
+        let left = life.wakers.extract_if(.., |(other, _)| *other == seat);
+        let left: Vec<_> = left.collect();
+        drop(life);
+        // The drop of a waker runs code of its owner, too.
+        drop(left);
+    }
+
+    pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
+        if let Some(reason) = self.over() {
+            return Some(reason);
+        }
+        // Cloned before the lock is taken, and what it replaces is dropped after.
+        let mut waker = waker.clone();
+        let Some(mut life) = self.life() else {
+            return Some(LostReason::Forked);
+        };
+        let number = seat.unwrap_or(life.next_seat);
+        if seat.is_none() {
+            life.next_seat += 1;
+            *seat = Some(number);
+        }
+        match life.wakers.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, known)) => std::mem::swap(known, &mut waker),
+            None => life.wakers.push((number, waker)),
+        }
+        life.over
+    }
+
+    pub(super) fn remaining(&self) -> Duration {
+        match self.over() {
+            Some(_) => Duration::ZERO,
+            None => self.end_of_belief().saturating_sub(self.clock.now()),
+        }
+    }
+
+    /// Returns what the keeper has to do for it. It wakes nothing, so it may be called under a lock.
+    pub(crate) fn next(&self, now: Duration) -> Next {
+        let Some(mut life) = self.life() else {
+            return Next::Lost;
+        };
+        match life.end_if_due(self.clock.now()) {
+            Some(_) => Next::Lost,
+            None => life.next(now),
+        }
+    }
+
+    /// What to renew it by.
+    pub(crate) fn renewal(&self) -> Renewal<'_> {
+        Renewal {
+            name: &self.name,
+            owner: &self.request.id,
+            fence: self.fence,
+            lease_ms: self.request.lease_ms,
+        }
+    }
+
+    /// When the belief ends if nothing more is heard.
+    pub(crate) fn end_of_belief(&self) -> Duration {
+        self.life()
+            .map_or(Duration::ZERO, |life| life.end_of_belief())
+    }
+
+    /// A renewal is sent at `sent`.
+    pub(crate) fn ask(&self, sent: Duration) {
+        let Some(mut life) = self.life() else { return };
+        if life.lease.is_unanswered() {
+            life.failed.get_or_insert_with(|| {
+                Failure::unknown(FailureKind::Silent, "no answer to a renewal")
+            });
+        }
+        life.lease.ask(sent);
+    }
+
+    /// A renewal that was sent at `sent` set a life of `life`. No more than the lease is believed,
+    /// even where the store's clock was set back: it may be set forward again.
+    pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
+        if self.over().is_some() {
+            return; // lost is final
+        }
+        let renew_after = self.options.renew_after();
+        let life = life.min(self.options.lease);
+        if let Some(mut state) = self.life() {
+            state.failed = None;
+            state.lease.set_margin(self.options.margin(life));
+            state.lease.confirm(sent, life, renew_after);
+        }
+    }
+
+    /// A renewal sent at `sent` has no known outcome; if it was the newest, it is due again at
+    /// `again`. Returns whether nothing sent since is confirmed.
+    pub(crate) fn fail(&self, sent: Duration, again: Duration, failure: &Failure) -> bool {
+        let Some(mut life) = self.life() else {
+            return false;
+        };
+        let counts = life.lease.fail(sent, again);
+        if counts {
+            let earlier = life.failed.take();
+            let earlier = earlier.filter(|earlier| failure.says_less_than(earlier));
+            life.failed = Some(earlier.unwrap_or_else(|| failure.clone()));
+        }
+        counts
+    }
+
+    /// Returns what the loss for that reason is to the holder, with the store's last answer.
+    pub(crate) fn loss(&self, reason: LostReason) -> Loss {
+        let is_unrenewed = matches!(reason, LostReason::Unreachable | LostReason::NotRenewed);
+        let life = self.life().filter(|_| is_unrenewed);
+        Loss {
+            name: self.name.as_str().to_owned(),
+            reason,
+            failure: life.and_then(|life| life.failed.clone()),
+        }
+    }
+
+    /// Returns the error that the loss for that reason is.
+    pub(crate) fn lost(&self, reason: LostReason) -> Error {
+        Error::Lost(Box::new(self.loss(reason)))
+    }
+}
+
+impl Life {
+    fn end_if_due(&mut self, now: Duration) -> Option<LostReason> {
+        if self.over.is_none() {
+            self.over = self.ended_by(now);
+        }
+        self.over
+    }
+
+    fn end_of_belief(&self) -> Duration {
+        self.lease.end().min(self.latest_end)
+    }
+
+    fn ended_by(&self, now: Duration) -> Option<LostReason> {
+        if self.latest_end <= now && self.latest_end < self.lease.end() {
+            return Some(LostReason::MaxHold);
+        }
+        let reason = match &self.failed {
+            None if self.lease.is_unanswered() => LostReason::Unreachable,
+            None => LostReason::Expired,
+            Some(failure) if failure.is_silence() => LostReason::Unreachable,
+            Some(_) => LostReason::NotRenewed,
+        };
+        (self.lease.end() <= now).then_some(reason)
+    }
+
+    fn next(&self, now: Duration) -> Next {
+        match self.lease.next(now) {
+            Next::Sleep { until } => Next::Sleep {
+                until: until.min(self.latest_end),
+            },
+            next => next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Client;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_waits_for_the_end_has_one_seat_and_leaves_it() {
+        let client = Client::in_memory();
+        let guard = client.lock("l").acquire().await.unwrap();
+        let hold = guard.hold();
+        let seats = || hold.state.life().unwrap().wakers.len();
+        let mut waits = [Box::pin(hold.lost()), Box::pin(hold.lost())];
+        for _ in 0..3 {
+            for wait in &mut waits {
+                let waited = tokio::time::timeout(Duration::from_millis(1), wait).await;
+                assert!(waited.is_err());
+            }
+            assert_eq!(seats(), 2, "however often they are polled");
+        }
+        let [first, second] = waits;
+        drop(first);
+        assert_eq!(seats(), 1);
+        drop(second);
+        assert_eq!(seats(), 0);
+    }
+}

@@ -1,0 +1,6 @@
+//! Holds and the guards that end them.
+
+pub(crate) mod downgrade;
+pub(crate) mod guard;
+pub(crate) mod guard_all;
+pub(crate) mod hold;

@@ -1,0 +1,165 @@
+//! How long a face goes on with a step beside the waiting: until the store answers it, or the
+//! patience of the lock is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Backoff, Name, Written};
+
+use crate::engine::Engine;
+use crate::errors::error::Error;
+use crate::errors::lost_reason::LostReason;
+use crate::events::outage::Outage;
+use crate::holds::hold::Hold;
+use crate::primitives::lock::Lock;
+use crate::primitives::options::Patience;
+use crate::store::Failure;
+use crate::system::chance;
+
+/// A limit for steps that are sent again while the store does not answer. Each is sent at least
+/// once, and none for longer than the store may be silent.
+pub(crate) struct Effort {
+    inner: Arc<Engine>,
+    end: End,
+}
+
+/// When it is over.
+#[derive(Clone, Copy)]
+enum End {
+    /// After one sending of each step, which may take as long as a command may.
+    FirstSending,
+    /// Then, on the local clock.
+    At(Duration),
+    /// When the store has been silent for too long.
+    Silence,
+}
+
+/// By how much it may be late: a step whose turn comes as the time runs out is sent all the same,
+/// since only an answer tells contention from an outage.
+const LAST_TURN: Duration = Duration::from_millis(20);
+
+impl Effort {
+    /// As long as the lock may be waited for, from now.
+    pub(crate) fn of(lock: &Lock) -> Self {
+        let inner = lock.inner.clone();
+        match lock.options.patience {
+            Patience::Try => Self::within(inner, Duration::ZERO),
+            Patience::AtMost(limit) => Self::within(inner, limit),
+            Patience::Forever => Self::patient(inner),
+        }
+    }
+
+    /// That long, from now; with zero, one sending of each step.
+    pub(crate) fn within(inner: Arc<Engine>, limit: Duration) -> Self {
+        let end = match limit {
+            Duration::ZERO => End::FirstSending,
+            limit => End::At(inner.clock.now().saturating_add(limit)),
+        };
+        Self { inner, end }
+    }
+
+    /// As long as the store may be silent.
+    pub(crate) fn patient(inner: Arc<Engine>) -> Self {
+        let end = End::Silence;
+        Self { inner, end }
+    }
+
+    /// The lock, with what is left of its patience.
+    pub(crate) fn rest(&self, lock: &Lock) -> Lock {
+        match self.end {
+            End::FirstSending | End::Silence => lock.clone(),
+            End::At(_) => lock.clone().wait_timeout(self.turn()),
+        }
+    }
+
+    /// How long the next sending may take.
+    fn turn(&self) -> Duration {
+        match self.end {
+            End::FirstSending | End::Silence => Duration::MAX,
+            End::At(end) => last_turn(end, self.inner.clock.now()),
+        }
+    }
+
+    /// Sends the step, which is given the time that it may take, until the store answers, or will
+    /// not.
+    pub(crate) async fn repeat<T, F>(
+        &self,
+        name: &Name,
+        step: impl Fn(Duration) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let clock = &self.inner.clock;
+        let latest = clock.now().saturating_add(self.inner.store_timeout);
+        let end = match self.end {
+            End::FirstSending => Duration::ZERO,
+            End::At(end) => end.min(latest),
+            End::Silence => latest,
+        };
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        let mut outage = Outage::default();
+        loop {
+            let sent = clock.now();
+            let failure = match step(self.turn()).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            let now = clock.now();
+            let is_news = outage.failed(sent, now, &failure);
+            let left = end.saturating_sub(now);
+            let cause = outage.failure().unwrap_or(&failure);
+            if !failure.is_transient() {
+                return Err(self.inner.store_error(name, failure));
+            }
+            if left.is_zero() {
+                return Err(self.inner.store_error(name, cause.clone()));
+            }
+            if is_news {
+                self.inner.report_outage(name, outage.length(now), cause);
+            }
+            tokio::time::sleep(backoff.next(chance::draw()).min(left)).await;
+        }
+    }
+
+    /// Has the store write something for the hold, while that lasts.
+    pub(crate) async fn write<F>(
+        &self,
+        hold: &Hold,
+        step: impl Fn(Duration) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<Written, Failure>>,
+    {
+        let writing = self.repeat(&hold.state.name, step);
+        match hold.protect(writing).await?? {
+            Written::Written => Ok(()),
+            Written::NotYours => {
+                let reason = self.inner.keeper.lose(&hold.state, LostReason::Deleted);
+                Err(hold.state.lost(reason))
+            }
+        }
+    }
+}
+
+/// What is left at that moment of the time to that end.
+pub(crate) fn last_turn(end: Duration, now: Duration) -> Duration {
+    let late = end.saturating_add(LAST_TURN).saturating_sub(now);
+    end.saturating_sub(now).max(late.min(LAST_TURN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_turn;
+    use std::time::Duration;
+
+    #[test]
+    fn a_turn_that_comes_as_the_time_runs_out_is_20_ms_and_none_comes_after() {
+        let ms = Duration::from_millis;
+        for (now, turn) in [(0, 100), (80, 20), (99, 20), (100, 20), (110, 10), (120, 0)] {
+            assert_eq!(last_turn(ms(100), ms(now)), ms(turn), "at {now} ms");
+        }
+        assert_eq!(last_turn(ms(100), Duration::MAX), Duration::ZERO);
+        assert_eq!(last_turn(Duration::MAX, ms(0)), Duration::MAX);
+    }
+}

@@ -1,0 +1,141 @@
+//! The observer: told who leads, at first and whenever that changes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Backoff, Status};
+
+use super::Leader;
+use crate::errors::error::Error;
+use crate::primitives::lock::Lock;
+use crate::store::{Failure, Said};
+use crate::system::chance;
+
+/// How often it looks at the least.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Watches an election: see [`Election::observe`](crate::Election::observe).
+pub struct Observer {
+    lock: Lock,
+    /// What was shown last.
+    shown: Option<Option<Sight>>,
+    /// When the next look is due, on the local clock.
+    due: Duration,
+    /// Since when the store has not answered.
+    silent_since: Option<Duration>,
+    backoff: Backoff,
+}
+
+/// What tells one state from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sight {
+    owner: Arc<str>,
+    fence: Option<u64>,
+    value: Option<Arc<str>>,
+}
+
+impl Observer {
+    pub(super) fn new(lock: Lock) -> Self {
+        Self {
+            lock,
+            shown: None,
+            due: Duration::ZERO,
+            silent_since: None,
+            backoff: Backoff::new(Duration::from_millis(10), LOOK_INTERVAL),
+        }
+    }
+
+    /// Answers who leads, `None` for a vacancy: at first at once, then when the leader or its
+    /// value has changed. What came and went between two looks is not shown.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store has not answered for 30 s on end, [`Error::Refused`],
+    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after any of them, and looks
+    /// no more often for it.
+    ///
+    /// # Cancel safety
+    /// Dropped, it misses nothing: the next call answers what was not answered yet.
+    pub async fn next(&mut self) -> Result<Option<Leader>, Error> {
+        loop {
+            self.pause().await?;
+            match self.look().await? {
+                Ok(said) => {
+                    if let Some(leader) = self.saw(&said) {
+                        return Ok(leader);
+                    }
+                }
+                Err(failure) => self.failed(failure)?,
+            }
+        }
+    }
+
+    /// Waits until the next look is due.
+    async fn pause(&self) -> Result<(), Error> {
+        let inner = self.lock.inner.clone();
+        inner.check_open()?;
+        let due = self.due;
+        let pausing = async move {
+            let left = due.saturating_sub(inner.clock.now());
+            tokio::select! {
+                biased;
+                () = inner.closing() => Err(Error::Closed),
+                () = tokio::time::sleep(left) => Ok(()),
+            }
+        };
+        self.lock.inner.run(|| pausing).await?
+    }
+
+    async fn look(&self) -> Result<Result<Said<Status>, Failure>, Error> {
+        let inner = self.lock.inner.clone();
+        let name = self.lock.checked_name()?;
+        let looking = async move { inner.link().inspect(&name, Duration::MAX).await };
+        self.lock.inner.run(|| looking).await
+    }
+
+    /// Notes what was seen; answers it if it is news.
+    fn saw(&mut self, said: &Said<Status>) -> Option<Option<Leader>> {
+        let Said { reply, at, .. } = said;
+        let jitter = 0.75 + 0.25 * chance::draw::<f64>();
+        let lapse = reply.holder.as_ref().and_then(|view| view.remaining_ms);
+        // A life lasts to the end of its last millisecond.
+        let lapse = lapse.map_or(LOOK_INTERVAL, |ms| {
+            Duration::from_millis(ms.saturating_add(1))
+        });
+        self.due = self.lock.inner.clock.now() + LOOK_INTERVAL.mul_f64(jitter).min(lapse);
+        self.silent_since = None;
+        self.backoff.reset();
+
+        let leader = Leader::of(reply, *at);
+        let sight = reply.holder.as_ref().filter(|_| leader.is_some());
+        let sight = sight.map(|view| Sight {
+            owner: view.owner.clone(),
+            fence: view.fence,
+            value: reply.value.clone(),
+        });
+        let is_news = self.shown.as_ref() != Some(&sight);
+        self.shown = Some(sight);
+        is_news.then_some(leader)
+    }
+
+    /// The store did not answer: that passes, or it is the answer.
+    fn failed(&mut self, failure: Failure) -> Result<(), Error> {
+        let inner = &self.lock.inner;
+        let now = inner.clock.now();
+        let since = *self.silent_since.get_or_insert(now);
+        self.due = now + self.backoff.next(chance::draw());
+        if !failure.is_transient() || inner.store_timeout <= now.saturating_sub(since) {
+            self.silent_since = None;
+            return Err(inner.store_error(&self.lock.checked_name()?, failure));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer")
+            .field("name", &self.lock.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,11 @@
+//! The ways to hold a resource, and how each is asked for.
+
+pub(crate) mod effort;
+pub(crate) mod election;
+pub(crate) mod hand_over;
+pub(crate) mod lock;
+pub(crate) mod lock_all;
+pub(crate) mod once;
+pub(crate) mod options;
+pub(crate) mod rw_lock;
+pub(crate) mod semaphore;

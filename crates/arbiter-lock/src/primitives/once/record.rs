@@ -1,0 +1,102 @@
+//! What the store remembers of a job.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use arbiter_lock_core::{Moment, Name, Run, Written};
+
+use super::LastRun;
+use super::ending::Ending;
+use super::rules::Rules;
+use crate::engine::Engine;
+use crate::errors::error::Error;
+use crate::events::event::{Event, Level};
+use crate::holds::hold::Hold;
+use crate::primitives::effort::Effort;
+use crate::store::{Said, Write};
+
+/// What the store remembers of a job.
+#[derive(Clone)]
+pub(super) struct Record {
+    pub(super) inner: Arc<Engine>,
+    pub(super) name: Name,
+}
+
+impl Record {
+    /// The last run, while it is remembered, with the store's time.
+    pub(super) async fn last(&self, effort: &Effort) -> Result<Said<Option<Run>>, Error> {
+        let link = self.inner.link();
+        let step = |limit| link.last_run(&self.name, limit);
+        effort.repeat(&self.name, step).await
+    }
+
+    /// The run as others see it. Of one that has not ended it asks whether it holds, and then
+    /// again whether it has ended meanwhile.
+    pub(super) async fn view(
+        &self,
+        run: &Run,
+        at: Moment,
+        effort: &Effort,
+    ) -> Result<LastRun, Error> {
+        if run.ended.is_some() {
+            return Ok(LastRun::new(run, at, false));
+        }
+        let link = self.inner.link();
+        let step = |limit| link.inspect(&self.name, limit);
+        let holder = effort.repeat(&self.name, step).await?.reply.holder;
+        if holder.is_some_and(|holder| holder.fence == Some(run.fence)) {
+            return Ok(LastRun::new(run, at, true));
+        }
+        let again = self.last(effort).await?.reply;
+        let again = again.filter(|again| again.fence == run.fence);
+        Ok(LastRun::new(again.as_ref().unwrap_or(run), at, false))
+    }
+
+    /// Notes that a run begins under that hold.
+    pub(super) async fn begin(
+        &self,
+        hold: &Hold,
+        rules: &Rules,
+        effort: &Effort,
+    ) -> Result<(), Error> {
+        let begin = Write::BeginRun {
+            owner: hold.state.request.id.clone(),
+            fence: hold.fence(),
+            keep_ms: rules.keep_running_ms(),
+        };
+        let link = self.inner.link();
+        let step = |limit| link.write(&self.name, &begin, limit);
+        effort.write(hold, step).await
+    }
+
+    /// Notes that the run of that hold has ended; if that fails, it is told as an event.
+    pub(super) async fn finish(
+        &self,
+        hold: &Hold,
+        ending: Ending<'_>,
+        rules: &Rules,
+        effort: &Effort,
+    ) {
+        let (link, fence) = (self.inner.link(), hold.fence());
+        let finish = Write::FinishRun {
+            fence,
+            outcome: ending.to_line(),
+            keep_ms: rules.keep_ended_ms(),
+        };
+        let step = |limit| link.write(&self.name, &finish, limit);
+        let finished = effort.repeat(&self.name, step).await;
+        let cause: Box<dyn StdError + Send + Sync> = match finished {
+            Ok(Written::Written) => return,
+            Ok(Written::NotYours) => "the store has forgotten it, or remembers a later one".into(),
+            Err(error) => error.into(),
+        };
+        let name = &self.name;
+        self.inner
+            .events
+            .emit(Level::Warn, || Event::EndNotRecorded {
+                name: name.into(),
+                fence,
+                cause: cause.into(),
+            });
+    }
+}

@@ -1,0 +1,231 @@
+//! Whether a job is due: a function of the store's time, the last run and the rules.
+
+use std::time::Duration;
+
+use arbiter_lock_core::{Moment, Run};
+
+use super::ending::Ending;
+use super::period::{Period, check_duration, later};
+use crate::errors::error::Error;
+use crate::errors::invalid::Invalid;
+
+/// When a job may run again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rules {
+    pub(super) period: Option<Period>,
+    /// How long after the end of one run the next may start.
+    pub(super) pause: Option<Duration>,
+    /// Whether a run that failed or crashed does not count.
+    pub(super) repeat_failed: bool,
+}
+
+/// What the rules say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict<'a> {
+    Due,
+    NotDue {
+        last: &'a Run,
+        /// How long until it is.
+        next: Duration,
+    },
+}
+
+/// How long a run is remembered at the least.
+const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
+/// How much longer one is that has not ended: it may go on for so long.
+const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
+
+impl Rules {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.period.is_none() && self.pause.is_none() {
+            return Err(Invalid::new(
+                "every",
+                "nothing says when the job may run again: give it a period, as by every()",
+            )
+            .into());
+        }
+        if let Some(pause) = self.pause {
+            check_duration("at_least", pause)?;
+        }
+        self.period.as_ref().map_or(Ok(()), Period::check)
+    }
+
+    /// Whether the job is due that ran last then. A run whose end nobody recorded ended when it
+    /// started; whether it still goes on, only the lock can tell.
+    pub(super) fn decide<'a>(&self, now: Moment, last: Option<&'a Run>) -> Verdict<'a> {
+        let Some(last) = last.filter(|run| self.counts(run)) else {
+            return Verdict::Due;
+        };
+        let ended = last.ended.as_ref().map_or(last.started, |(at, _)| *at);
+        let by_period = self.period.as_ref().map(|p| p.next_after(last.started));
+        let by_pause = self.pause.map(|pause| later(ended, pause));
+        let next = by_period.max(by_pause).unwrap_or(now);
+        // Of a wait longer than any rule asks for, the clock is to blame, as it was or as it is.
+        if next <= now || later(now, self.memory()) < next {
+            return Verdict::Due;
+        }
+        let next = Duration::from_micros(next.as_micros() - now.as_micros());
+        Verdict::NotDue { last, next }
+    }
+
+    fn counts(&self, run: &Run) -> bool {
+        let ended = run.ended.as_ref();
+        !self.repeat_failed || ended.is_some_and(|(_, outcome)| Ending::of(outcome).is_well())
+    }
+
+    /// For how long the store has to remember a run that goes on.
+    pub(super) fn keep_running_ms(&self) -> u64 {
+        whole_ms(self.memory() + LONGEST_RUN)
+    }
+
+    /// For how long the store has to remember a run from its end.
+    pub(super) fn keep_ended_ms(&self) -> u64 {
+        whole_ms(self.memory())
+    }
+
+    /// How long a run matters: two periods.
+    fn memory(&self) -> Duration {
+        let period = self.period.as_ref().map(Period::longest);
+        let longest = period.max(self.pause).unwrap_or_default();
+        (longest * 2).max(SHORTEST_MEMORY)
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1_700_000_000;
+
+    fn at(second: u64) -> Moment {
+        Moment::from_micros((START + second) * 1_000_000)
+    }
+
+    fn run(started: u64, ended: Option<(u64, &str)>) -> Run {
+        Run {
+            fence: 7,
+            label: "h 1 p".into(),
+            started: at(started),
+            ended: ended.map(|(second, outcome)| (at(second), outcome.into())),
+            until: u64::MAX,
+        }
+    }
+
+    fn every(seconds: u64) -> Rules {
+        Rules {
+            period: Some(Period::Every(Duration::from_secs(seconds))),
+            ..Rules::default()
+        }
+    }
+
+    /// How many seconds until it is due.
+    fn next(rules: &Rules, now: u64, last: &Run) -> u64 {
+        match rules.decide(at(now), Some(last)) {
+            Verdict::Due => 0,
+            Verdict::NotDue { next, .. } => next.as_secs(),
+        }
+    }
+
+    #[test]
+    fn what_never_ran_is_due() {
+        assert_eq!(every(60).decide(at(0), None), Verdict::Due);
+    }
+
+    #[test]
+    fn a_period_counts_from_the_start_less_a_tenth() {
+        let last = run(0, Some((50, "ok")));
+        assert_eq!(next(&every(100), 89, &last), 1);
+        assert_eq!(next(&every(100), 90, &last), 0);
+    }
+
+    #[test]
+    fn the_slack_is_a_minute_at_the_most() {
+        let last = run(0, Some((50, "ok")));
+        assert_eq!(next(&every(86_400), 86_339, &last), 1);
+        assert_eq!(next(&every(86_400), 86_340, &last), 0);
+    }
+
+    #[test]
+    fn a_pause_counts_from_the_end_or_else_from_the_start() {
+        let rules = Rules {
+            pause: Some(Duration::from_secs(100)),
+            ..Rules::default()
+        };
+        assert_eq!(next(&rules, 149, &run(0, Some((50, "ok")))), 1);
+        assert_eq!(next(&rules, 150, &run(0, Some((50, "ok")))), 0);
+        assert_eq!(next(&rules, 99, &run(0, None)), 1);
+        assert_eq!(next(&rules, 100, &run(0, None)), 0);
+    }
+
+    #[test]
+    fn of_period_and_pause_the_later_counts() {
+        let rules = Rules {
+            pause: Some(Duration::from_secs(10)),
+            ..every(100)
+        };
+        assert_eq!(next(&rules, 80, &run(0, Some((5, "ok")))), 10);
+        assert_eq!(next(&rules, 100, &run(0, Some((95, "ok")))), 5);
+    }
+
+    #[test]
+    fn a_failed_or_crashed_run_counts_unless_it_is_to_be_repeated() {
+        let (failed, crashed) = (run(0, Some((5, "failed x"))), run(0, None));
+        let repeated = Rules {
+            repeat_failed: true,
+            ..every(100)
+        };
+        for last in [failed, crashed] {
+            assert_eq!(next(&every(100), 10, &last), 80);
+            assert_eq!(next(&repeated, 10, &last), 0);
+        }
+        assert_eq!(next(&repeated, 10, &run(0, Some((5, "ok done")))), 80);
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_makes_nothing_due() {
+        let rules = Rules {
+            pause: Some(Duration::from_secs(1)),
+            ..every(100)
+        };
+        assert_eq!(next(&rules, 0, &run(50, Some((60, "ok")))), 140);
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_by_years_makes_it_due() {
+        let pause = Some(Duration::from_secs(100));
+        let rules = Rules {
+            pause,
+            ..every(100)
+        };
+        for (started, ended) in [(100, 100), (0, 100)] {
+            let last = run(started, Some((ended, "ok")));
+            assert_eq!(next(&rules, 0, &last), 200);
+            let last = run(started, Some((ended + 1, "ok")));
+            assert_eq!(next(&rules, 0, &last), 0);
+        }
+        assert_eq!(next(&every(100), 0, &run(110, None)), 200);
+        assert_eq!(next(&every(100), 0, &run(111, None)), 0);
+    }
+
+    #[test]
+    fn a_run_is_remembered_for_two_periods_and_a_minute_at_the_least() {
+        assert_eq!(every(1).keep_ended_ms(), 60_000);
+        assert_eq!(every(100).keep_ended_ms(), 200_000);
+        let rules = Rules {
+            pause: Some(Duration::from_secs(300)),
+            ..every(100)
+        };
+        assert_eq!(rules.keep_ended_ms(), 600_000);
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_is_remembered_for_thirty_days_more() {
+        let days = 30 * 86_400_000;
+        assert_eq!(every(1).keep_running_ms(), 60_000 + days);
+        assert_eq!(every(100).keep_running_ms(), 200_000 + days);
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a job was not run.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{LastRun, RunState};
+use crate::errors::error::Seconds;
+use crate::status::Holder;
+
+/// Why a job was not run. Its `Display` is a line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Skip {
+    /// It has run in this period.
+    NotDue {
+        /// The job.
+        name: String,
+        /// Its last run.
+        last: LastRun,
+        /// How long until it may run again.
+        next: Duration,
+    },
+    /// Somebody is about it now.
+    Running {
+        /// The job.
+        name: String,
+        /// Who; nobody where it was just being handed to another.
+        holder: Option<Holder>,
+    },
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDue { name, last, next } => {
+                let name = name.escape_debug();
+                match last.state {
+                    RunState::Running => {
+                        let started = Seconds(last.started);
+                        write!(
+                            f,
+                            "'{name}' is running now, by {}, started {started} ago; ",
+                            last.label
+                        )?;
+                    }
+                    _ => write!(f, "'{name}' was run by {last}; ")?,
+                }
+                write!(f, "it may run again in {}", Seconds(*next))
+            }
+            Self::Running { name, holder } => {
+                write!(f, "'{}' is running now", name.escape_debug())?;
+                match holder {
+                    Some(holder) => write!(f, ", by {holder}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! How a lock is asked for: checked when it is used, before anything is sent.
+
+use std::time::Duration;
+
+use arbiter_lock_core::{Lease, first_life_ms};
+
+use crate::errors::error::Error;
+use crate::errors::invalid::Invalid;
+
+/// How long to wait behind others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// One try.
+    Try,
+    AtMost(Duration),
+    Forever,
+}
+
+/// The options of a lock.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) patience: Patience,
+    pub(crate) lease: Duration,
+    pub(crate) watchdog: bool,
+    pub(crate) interval: Option<Duration>,
+    pub(crate) margin: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) note: String,
+}
+
+/// A server may end a life within its last millisecond.
+const SHORTEST_MARGIN: Duration = Duration::from_millis(2);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            patience: Patience::Forever,
+            lease: Duration::from_secs(30),
+            watchdog: true,
+            interval: None,
+            margin: None,
+            max_hold: None,
+            note: String::new(),
+        }
+    }
+}
+
+impl Options {
+    pub(crate) const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+    pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
+
+    /// The lease in whole milliseconds, as the store counts it.
+    pub(crate) fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long before its deadline a hold with a life of `life` is given up.
+    pub(crate) fn margin(&self, life: Duration) -> Duration {
+        self.margin.unwrap_or_else(|| Lease::default_margin(life))
+    }
+
+    /// How long after a renewal was sent the next one is due; never, without the watchdog.
+    pub(crate) fn renew_after(&self) -> Option<Duration> {
+        self.watchdog
+            .then(|| self.interval.unwrap_or(self.lease / 3))
+    }
+
+    /// The first life of a grant to one who has queued.
+    pub(crate) fn first_life(&self) -> Duration {
+        Duration::from_millis(first_life_ms(self.lease_ms()))
+    }
+
+    /// Whether the margin leaves so little of a first life that the claim has to come first.
+    pub(crate) fn claims_first(&self) -> bool {
+        self.first_life() < self.margin(self.first_life()) * 2
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let Self {
+            lease,
+            interval,
+            margin,
+            max_hold,
+            ..
+        } = self;
+        if *lease < Self::SHORTEST_LEASE || Self::LONGEST_LEASE < *lease {
+            return Err(Invalid::new(
+                "lease_time",
+                format!("a lease lasts from 100 ms to 365 days, and this one {lease:?}"),
+            )
+            .into());
+        }
+        if interval.is_some_and(|d| d < Duration::from_millis(1) || *lease / 2 < d) {
+            return Err(Invalid::new(
+                "watchdog_interval",
+                format!(
+                    "the watchdog renews at an interval from 1 ms to half the lease, {:?} here, and this one is {:?}",
+                    *lease / 2,
+                    interval.unwrap_or_default(),
+                ),
+            ).into());
+        }
+        if margin.is_some_and(|d| d < SHORTEST_MARGIN || *lease / 2 < d) {
+            return Err(Invalid::new(
+                "lost_margin",
+                format!(
+                    "the margin for a loss lasts from 2 ms to half the lease, {:?} here, and this one {:?}",
+                    *lease / 2,
+                    margin.unwrap_or_default(),
+                ),
+            ).into());
+        }
+        if *max_hold == Some(Duration::ZERO) {
+            return Err(Invalid::new(
+                "max_hold",
+                "a hold lasts longer than no time at all: max_hold is 0",
+            )
+            .into());
+        }
+        Ok(())
+    }
+}
+
+/// The setters of a face that has a [`Lock`](crate::Lock) in its field `lock`: the same as the
+/// lock's.
+macro_rules! setters_of_the_lock {
+    () => {
+        /// How long to wait behind others: as [`Lock::wait_timeout`](crate::Lock::wait_timeout).
+        pub fn wait_timeout(mut self, limit: Duration) -> Self {
+            self.lock = self.lock.wait_timeout(limit);
+            self
+        }
+
+        /// Waits for as long as it takes: as [`Lock::wait_forever`](crate::Lock::wait_forever).
+        pub fn wait_forever(mut self) -> Self {
+            self.lock = self.lock.wait_forever();
+            self
+        }
+
+        /// How long a hold lasts without renewal: as [`Lock::lease_time`](crate::Lock::lease_time).
+        pub fn lease_time(mut self, lease: Duration) -> Self {
+            self.lock = self.lock.lease_time(lease);
+            self
+        }
+
+        /// Whether a hold is renewed by itself: as [`Lock::watchdog`](crate::Lock::watchdog).
+        pub fn watchdog(mut self, on: bool) -> Self {
+            self.lock = self.lock.watchdog(on);
+            self
+        }
+
+        /// How often: as [`Lock::watchdog_interval`](crate::Lock::watchdog_interval).
+        pub fn watchdog_interval(mut self, interval: Duration) -> Self {
+            self.lock = self.lock.watchdog_interval(interval);
+            self
+        }
+
+        /// How long before its deadline a hold is given up: as
+        /// [`Lock::lost_margin`](crate::Lock::lost_margin).
+        pub fn lost_margin(mut self, margin: Duration) -> Self {
+            self.lock = self.lock.lost_margin(margin);
+            self
+        }
+
+        /// How long a hold may last with all renewals: as [`Lock::max_hold`](crate::Lock::max_hold).
+        pub fn max_hold(mut self, limit: Duration) -> Self {
+            self.lock = self.lock.max_hold(limit);
+            self
+        }
+
+        /// A note for people who look: as [`Lock::label`](crate::Lock::label).
+        pub fn label(mut self, note: &str) -> Self {
+            self.lock = self.lock.label(note);
+            self
+        }
+    };
+}
+pub(crate) use setters_of_the_lock;

@@ -1,0 +1,265 @@
+//! The semaphore: a number of permits, held one or several at a time.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Limit, Mode, Name, Refusal, Resized};
+
+use crate::engine::Engine;
+use crate::errors::error::Error;
+use crate::errors::invalid::Invalid;
+use crate::holds::guard::Guard;
+use crate::primitives::hand_over::hand_over_the_rest;
+use crate::primitives::lock::Lock;
+use crate::primitives::options::setters_of_the_lock;
+use crate::status::Status;
+use crate::store::Said;
+
+/// A number of permits that all who use the name share. Cheap to clone.
+///
+/// The first to hold sets the limit, and until nobody holds or waits, whoever states another is
+/// refused with both numbers. [`Semaphore::resize`] changes it meanwhile, and
+/// [`Semaphore::follow_limit`] makes a handle that takes the one in force.
+///
+/// A request that waits at the head is not overtaken by smaller ones. Each guard has a lease of
+/// its own, and gives back all its permits at once: by its release, its drop, or at the latest the
+/// end of its lease. A [`Lock`] of the same name excludes all of them.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), arbiter_lock::Error> {
+/// let client = arbiter_lock::Client::in_memory();
+/// let licences = client.semaphore("licences", 3);
+///
+/// let two = licences.acquire_many(2).await?;
+/// let one = licences.acquire().await?;
+/// assert!(licences.try_acquire().await?.is_none());
+/// two.release().await?;
+/// assert!(licences.try_acquire_many(2).await?.is_some());
+/// one.release().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a semaphore does nothing until it is acquired"]
+pub struct Semaphore {
+    lock: Lock,
+    permits: u32,
+    follows: bool,
+}
+
+impl Semaphore {
+    pub(crate) fn new(lock: Lock, permits: u32) -> Self {
+        Self {
+            lock,
+            permits,
+            follows: false,
+        }
+    }
+
+    setters_of_the_lock!();
+
+    /// Takes the limit in force, whatever it is, and the handle's own number only where there is
+    /// none.
+    pub fn follow_limit(mut self) -> Self {
+        self.follows = true;
+        self
+    }
+
+    /// The name of the resource, as it was given and where it is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.lock.name()
+    }
+
+    /// The handle's own number of permits.
+    #[must_use]
+    pub fn permits(&self) -> u32 {
+        self.permits
+    }
+
+    /// Acquires one permit, in order of arrival.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`]. [`Error::Refused`] too where another limit is in force, also while
+    /// waiting, after a [`Semaphore::resize`] ([`RefusedKind::LimitDiffers`]), and where the
+    /// resource is shared by readers, who have none.
+    ///
+    /// # Cancel safety
+    /// As [`Lock::acquire`].
+    ///
+    /// [`RefusedKind::LimitDiffers`]: crate::RefusedKind::LimitDiffers
+    pub async fn acquire(&self) -> Result<Guard, Error> {
+        self.acquire_many(1).await
+    }
+
+    /// Acquires that many permits at once, in order of arrival, under one guard.
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire`]; [`Error::Invalid`] for none. For more than the limit
+    /// [`Error::Refused`] ([`RefusedKind::AboveLimit`]), before anything is sent where the handle
+    /// states its own.
+    ///
+    /// # Cancel safety
+    /// As [`Lock::acquire`].
+    ///
+    /// [`RefusedKind::AboveLimit`]: crate::RefusedKind::AboveLimit
+    pub async fn acquire_many(&self, permits: u32) -> Result<Guard, Error> {
+        self.request(permits)?.acquire().await
+    }
+
+    /// Acquires one permit if that is possible at once, and nobody waits for any.
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire`], but for [`Error::Contended`]: that is `None`.
+    ///
+    /// # Cancel safety
+    /// As [`Lock::acquire`].
+    pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
+        self.try_acquire_many(1).await
+    }
+
+    /// Acquires that many permits if that is possible at once, and nobody waits for any.
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire_many`], but for [`Error::Contended`]: that is `None`.
+    ///
+    /// # Cancel safety
+    /// As [`Lock::acquire`].
+    pub async fn try_acquire_many(&self, permits: u32) -> Result<Option<Guard>, Error> {
+        self.request(permits)?.try_acquire().await
+    }
+
+    /// As [`Semaphore::acquire`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire`].
+    pub fn blocking_acquire(&self) -> Result<Guard, Error> {
+        self.blocking_acquire_many(1)
+    }
+
+    /// As [`Semaphore::acquire_many`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire_many`].
+    pub fn blocking_acquire_many(&self, permits: u32) -> Result<Guard, Error> {
+        self.request(permits)?.blocking_acquire()
+    }
+
+    /// As [`Semaphore::try_acquire`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Semaphore::try_acquire`].
+    pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
+        self.blocking_try_acquire_many(1)
+    }
+
+    /// As [`Semaphore::try_acquire_many`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Semaphore::try_acquire_many`].
+    pub fn blocking_try_acquire_many(&self, permits: u32) -> Result<Option<Guard>, Error> {
+        self.request(permits)?.blocking_try_acquire()
+    }
+
+    /// Sets another limit while permits are held, and answers what it was; `None` where nobody
+    /// holds any under a limit: then nothing has changed, and the next to come sets its own.
+    ///
+    /// Who waits is granted what the new limit allows. Where more is held than it allows, nobody
+    /// is granted before enough has been given back. Handles that state the old limit are refused
+    /// from now on, those who wait with it at their next look; those that
+    /// [follow](Semaphore::follow_limit) are not, unless they ask for more than there is.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for zero; [`Error::Unavailable`], [`Error::Refused`].
+    ///
+    /// # Cancel safety
+    /// Dropped, the limit may have been set all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let workers = client.semaphore("workers", 1).follow_limit();
+    /// assert_eq!(workers.resize(2).await?, None); // nobody holds
+    ///
+    /// let one = workers.acquire().await?;
+    /// assert_eq!(workers.resize(2).await?, Some(1));
+    /// let other = workers.acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn resize(&self, permits: u32) -> Result<Option<u32>, Error> {
+        let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
+        let resizing = resize(inner.clone(), name, at_least_one(permits)?);
+        inner.run(|| resizing).await?
+    }
+
+    /// As [`Semaphore::resize`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Semaphore::resize`].
+    pub fn blocking_resize(&self, permits: u32) -> Result<Option<u32>, Error> {
+        let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
+        let resizing = resize(inner.clone(), name, at_least_one(permits)?);
+        inner.service()?.block_on(resizing)?
+    }
+
+    /// Says who holds permits and who waits for some: as [`Lock::inspect`].
+    ///
+    /// # Errors
+    /// As [`Lock::inspect`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing.
+    pub async fn inspect(&self) -> Result<Status, Error> {
+        self.lock.inspect().await
+    }
+
+    /// As [`Semaphore::inspect`], for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Semaphore::inspect`].
+    pub fn blocking_inspect(&self) -> Result<Status, Error> {
+        self.lock.blocking_inspect()
+    }
+
+    /// The lock that asks for that many permits.
+    fn request(&self, weight: u32) -> Result<Lock, Error> {
+        self.lock.checked_name()?;
+        let permits = at_least_one(self.permits)?;
+        let weight = at_least_one(weight)?;
+        let limit = if self.follows {
+            Limit::Followed(permits)
+        } else {
+            Limit::Stated(permits)
+        };
+        let request = self.lock.in_mode(Mode::Shared { weight, limit });
+        if permits < weight && !self.follows {
+            let limit = permits.get();
+            return Err(request.refused(Refusal::AboveLimit { limit }));
+        }
+        Ok(request)
+    }
+}
+
+async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
+    let link = inner.link();
+    let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
+    let said = link.resize(&name, permits, Duration::MAX).await;
+    let Said { reply, again, .. } = said.map_err(failed)?;
+    if again {
+        // To say the limit again could undo what somebody else has set since.
+        hand_over_the_rest(&link, &name).await;
+    }
+    match reply {
+        Resized::Resized { before } => Ok(Some(before.get())),
+        Resized::NotHeld => Ok(None),
+    }
+}
+
+fn at_least_one(permits: u32) -> Result<NonZeroU32, Error> {
+    let none = || Invalid::new("permits", "permits are counted from 1, and these are 0").into();
+    NonZeroU32::new(permits).ok_or_else(none)
+}

@@ -1,0 +1,66 @@
+//! Where request ids and the lengths of pauses are drawn.
+
+use std::cell::Cell;
+
+use rand::RngExt as _;
+use rand::distr::{Distribution, StandardUniform};
+use rand::rngs::ThreadRng;
+
+use crate::system::process::ProcessId;
+
+/// Draws a value: at random, or on a thread that a test has given a seed, from that.
+pub(crate) fn draw<T>() -> T
+where
+    StandardUniform: Distribution<T>,
+{
+    #[cfg(feature = "testing")]
+    if let Some(drawn) = seeded::draw() {
+        return drawn;
+    }
+    rng().random()
+}
+
+/// The generator of this thread, seeded in this process: a forked process has a copy of its
+/// parent's, and would draw the same request ids.
+fn rng() -> ThreadRng {
+    thread_local! {
+        static SEEDED_IN: Cell<Option<ProcessId>> = const { Cell::new(None) };
+    }
+    let mut rng = rand::rng();
+    if !SEEDED_IN.get().is_some_and(ProcessId::is_current) {
+        // Even at first: others may have drawn from it before the fork.
+        rng.reseed().expect("`rand::rng` needs the same");
+        SEEDED_IN.set(Some(ProcessId::current()));
+    }
+    rng
+}
+
+#[cfg(feature = "testing")]
+pub(crate) mod seeded {
+    use std::cell::RefCell;
+
+    use rand::distr::{Distribution, StandardUniform};
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
+    thread_local! {
+        static SEEDED: RefCell<Option<StdRng>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this thread draws from that seed.
+    pub(crate) fn seed(seed: u64) {
+        SEEDED.set(Some(StdRng::seed_from_u64(seed)));
+    }
+
+    pub(super) fn draw<T>() -> Option<T>
+    where
+        StandardUniform: Distribution<T>,
+    {
+        SEEDED.with_borrow_mut(|rng| rng.as_mut().map(|rng| rng.random()))
+    }
+
+    /// Whether this thread has a seed.
+    pub(crate) fn is_seeded() -> bool {
+        SEEDED.with_borrow(Option::is_some)
+    }
+}
