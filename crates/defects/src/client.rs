@@ -207,8 +207,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a lease of no time is sent",
         file: OPTIONS,
-        was: "if *lease < SHORTEST_LEASE || LONGEST_LEASE < *lease {",
-        put_back: "if *lease < SHORTEST_LEASE && LONGEST_LEASE < *lease {",
+        was: "if *lease < Self::SHORTEST_LEASE || Self::LONGEST_LEASE < *lease {",
+        put_back: "if *lease < Self::SHORTEST_LEASE && Self::LONGEST_LEASE < *lease {",
         caught_by: Lock(&[
             "bad_input_is_refused_before_anything_is_sent_and_the_message_has_the_range",
         ]),
