@@ -17,24 +17,24 @@ macro_rules! claims {
 
 mod memory {
     use super::Store;
-    claims!(Store::memory(); rw_lock, semaphore, several, election, once, with_writers, with_permits);
+    claims!(Store::memory(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
 #[cfg(feature = "embedded")]
 mod embedded {
     use super::Store;
-    claims!(Store::embedded(); rw_lock, semaphore, several, election, once, with_writers, with_permits);
+    claims!(Store::embedded(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
 mod redis {
     use super::Store;
-    claims!(Store::redis(); rw_lock, semaphore, several, election, once, with_writers, with_permits);
+    claims!(Store::redis(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
 /// The newest Valkey that there is, else the server that the others run on.
 mod valkey {
     use super::Store;
-    claims!(Store::server(&crate::conformance::valkey_binary()); rw_lock, semaphore, several, election, once, with_writers, with_permits);
+    claims!(Store::server(&crate::conformance::valkey_binary()); rw_lock, semaphore, several, election, once, with_permits);
 }
 
 fn valkey_binary() -> std::path::PathBuf {

@@ -50,6 +50,39 @@ async fn queued(client: &Client, name: &str, count: u64) {
     panic!("never {count} waiting");
 }
 
+#[tokio::test(start_paused = true)]
+async fn writer_is_held_and_queued_as_a_lock() {
+    let client = Client::in_memory();
+    let (lock, writers) = (client.lock("l"), client.rw_lock("l").lease_time(ms(900)));
+    let first = writers.write().await.unwrap();
+    assert!(!first.is_shared() && writers.try_write().await.unwrap().is_none());
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    let impatient = writers.clone().wait_timeout(ms(100));
+    assert!(impatient.write().await.unwrap_err().is_contended());
+    let next = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.acquire().await.unwrap() }
+    });
+    queued(&client, "l", 1).await;
+    let last = tokio::spawn({
+        let writers = writers.clone();
+        async move { writers.write().await.unwrap() }
+    });
+    queued(&client, "l", 2).await;
+    tokio::time::sleep(ms(2_000)).await;
+    assert!(first.is_held(), "it is renewed");
+    let mut fence = first.fence();
+    first.release().await.unwrap();
+    for waiting in [next, last] {
+        let guard = waiting.await.unwrap();
+        assert!(fence < guard.fence());
+        fence = guard.fence();
+        drop(guard);
+    }
+    let unrenewed = writers.watchdog(false).write().await.unwrap();
+    assert_eq!(unrenewed.lost().await, LostReason::Expired);
+}
+
 #[tokio::test]
 async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renewal() {
     let server = Server::start();

@@ -98,9 +98,6 @@ macro_rules! conformance {
             a_job_without_a_rule_is_refused,
         );
     };
-    (with_writers: $store:expr) => {
-        $crate::conformance!(@by_any_way $store.with_writers());
-    };
     (with_permits: $store:expr) => {
         $crate::conformance!(@by_any_way $store.with_permits());
     };

@@ -61,15 +61,6 @@ impl Store {
         }
     }
 
-    /// The same store, where writers of rw locks are the locks of the claims.
-    #[must_use]
-    pub fn with_writers(self) -> Self {
-        Self {
-            way: Way::Writer,
-            ..self
-        }
-    }
-
     /// The same store, where semaphores with one permit are the locks of the claims.
     #[must_use]
     pub fn with_permits(self) -> Self {

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, Guard, Lock, RwLock, Semaphore, Status};
+use arbiter_lock::{Client, Error, Guard, Lock, Semaphore, Status};
 
 /// A way to hold alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
     Lock,
-    Writer,
     /// The only permit of a semaphore.
     Permit,
 }
@@ -17,7 +16,6 @@ pub(super) enum Way {
 #[derive(Clone)]
 pub(super) enum Held {
     Lock(Lock),
-    Writer(RwLock),
     Permit(Semaphore),
 }
 
@@ -25,7 +23,6 @@ macro_rules! each {
     ($held:expr, $face:ident => $call:expr) => {
         match $held {
             Held::Lock($face) => Held::Lock($call),
-            Held::Writer($face) => Held::Writer($call),
             Held::Permit($face) => Held::Permit($call),
         }
     };
@@ -45,7 +42,6 @@ impl Held {
     pub(super) fn new(way: Way, client: &Client, name: &str) -> Self {
         match way {
             Way::Lock => Self::Lock(client.lock(name)),
-            Way::Writer => Self::Writer(client.rw_lock(name)),
             Way::Permit => Self::Permit(client.semaphore(name, 1)),
         }
     }
@@ -63,7 +59,6 @@ impl Held {
     pub(super) async fn acquire(&self) -> Result<Guard, Error> {
         match self {
             Self::Lock(lock) => lock.acquire().await,
-            Self::Writer(lock) => lock.write().await,
             Self::Permit(permits) => permits.acquire().await,
         }
     }
@@ -71,7 +66,6 @@ impl Held {
     pub(super) async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
         match self {
             Self::Lock(lock) => lock.try_acquire().await,
-            Self::Writer(lock) => lock.try_write().await,
             Self::Permit(permits) => permits.try_acquire().await,
         }
     }
@@ -79,7 +73,6 @@ impl Held {
     pub(super) async fn inspect(&self) -> Result<Status, Error> {
         match self {
             Self::Lock(lock) => lock.inspect().await,
-            Self::Writer(lock) => lock.inspect().await,
             Self::Permit(permits) => permits.inspect().await,
         }
     }
