@@ -9,10 +9,10 @@ use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::events::event::{Event, EventQueue, Level, Logger, TracingLogger};
-use crate::primitives::options::{Options, Patience};
+use crate::primitives::options::{Options, WaitLimit};
 #[cfg(feature = "embedded")]
 use crate::store::embedded::{self, Embedded};
-use crate::store::memory::World;
+use crate::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 use crate::store::redis::Server;
 use crate::store::{ServerSettings, Store};
@@ -107,7 +107,7 @@ impl ClientBuilder {
 
     pub(crate) fn in_memory() -> Client {
         let builder = Self::default();
-        let world = Arc::new(World::new());
+        let world = Arc::new(MemoryStore::new());
         let clock = world.clock();
         let inner = Engine::new(
             Store::Memory(world),
@@ -148,7 +148,7 @@ impl ClientBuilder {
 
     /// How long the locks of this client wait, unless they say otherwise: for ever by default.
     pub fn default_wait_timeout(mut self, limit: Duration) -> Self {
-        self.defaults.patience = Patience::AtMost(limit);
+        self.defaults.patience = WaitLimit::AtMost(limit);
         self
     }
 
@@ -208,8 +208,8 @@ fn store_of_url(
     events: &EventQueue,
 ) -> Result<(Store, Clock), Error> {
     match url.split_once(':') {
-        Some(("memory", "")) => Ok(of_world(Arc::new(World::new()))),
-        Some(("memory", name)) => Ok(of_world(World::shared(name))),
+        Some(("memory", "")) => Ok(of_world(Arc::new(MemoryStore::new()))),
+        Some(("memory", name)) => Ok(of_world(MemoryStore::shared(name))),
         Some(("file", _)) => of_file(url, events),
         _ => of_server(url, server, events),
     }
@@ -251,7 +251,7 @@ fn lacks(feature: &str, url: &str) -> Error {
     .into()
 }
 
-fn of_world(world: Arc<World>) -> (Store, Clock) {
+fn of_world(world: Arc<MemoryStore>) -> (Store, Clock) {
     let clock = world.clock();
     (Store::Memory(world), clock)
 }

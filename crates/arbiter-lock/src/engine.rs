@@ -17,7 +17,7 @@ use crate::label::Label;
 use crate::primitives::options::Options;
 use crate::service::Service;
 use crate::sessions::wait_graph::WaitGraph;
-use crate::store::{Failure, Link, Store};
+use crate::store::{Failure, Store, StoreHandle};
 use crate::system::clock::Clock;
 use crate::system::process::{LeakInChild, ProcessId, UnlessForked};
 
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
     pub(crate) defaults: Options,
     label: Label,
     label_line: Arc<str>,
-    links: Mutex<HashMap<Id, Arc<Link>>>,
+    links: Mutex<HashMap<Id, Arc<StoreHandle>>>,
     /// Whether the store has been found able to serve, and the keeper has its connection.
     is_ready: AtomicBool,
     /// Becomes true when the client is shut down; ends with the client.
@@ -112,7 +112,7 @@ impl Engine {
 
     /// Makes sure that the store can serve and that the keeper has its connection: what
     /// would be missing later is found out before anything is held.
-    pub(crate) async fn ready(&self, link: &Link, limit: Duration) -> Result<(), Failure> {
+    pub(crate) async fn ready(&self, link: &StoreHandle, limit: Duration) -> Result<(), Failure> {
         let (probed, connected) = tokio::join!(link.probe(limit), self.keeper.connect(limit));
         probed.and(connected)?;
         self.is_ready.store(true, Ordering::Release);
@@ -183,7 +183,7 @@ impl Engine {
     }
 
     /// The link of the runtime that this is called in.
-    pub(crate) fn link(self: &Arc<Self>) -> Arc<Link> {
+    pub(crate) fn link(self: &Arc<Self>) -> Arc<StoreHandle> {
         let runtime = Handle::current();
         let id = runtime.id();
         if let Some(link) = self.links().get(&id) {
@@ -205,7 +205,7 @@ impl Engine {
         link
     }
 
-    fn links(&self) -> MutexGuard<'_, HashMap<Id, Arc<Link>>> {
+    fn links(&self) -> MutexGuard<'_, HashMap<Id, Arc<StoreHandle>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -90,7 +90,7 @@ pub use primitives::semaphore::Semaphore;
 pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 #[cfg(feature = "testing")]
-pub use store::memory::Weather;
+pub use store::memory::FaultInjection;
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 

@@ -8,8 +8,8 @@ use arbiter_lock_core::Name;
 
 use crate::engine::Engine;
 use crate::errors::lost_reason::LostReason;
-use crate::store::memory::{Weather, World};
-use crate::system::chance;
+use crate::store::memory::{FaultInjection, MemoryStore};
+use crate::system::rng;
 
 /// What a store can do to a hold, on demand: see [`Client::testing`](crate::Client::testing).
 ///
@@ -38,9 +38,9 @@ impl Testing {
 
     /// The store ends the hold of that name as at the end of its lease, and grants the next
     /// waiter; the holder is told at its next renewal.
-    pub fn lapse(&self, name: &str) {
+    pub fn expire(&self, name: &str) {
         if let (Some(world), Ok(name)) = (self.world(), Name::new(name)) {
-            world.lapse(&name);
+            world.expire(&name);
         }
     }
 
@@ -62,16 +62,16 @@ impl Testing {
 
     /// From now on the messages between this store and all its clients are late, lost and
     /// doubled, as it is said there and as chance has it: see [`Testing::seed`].
-    pub fn disturb(&self, weather: Weather) {
+    pub fn inject_faults(&self, weather: FaultInjection) {
         if let Some(world) = self.world() {
-            world.set_weather(Some(weather));
+            world.set_faults(Some(weather));
         }
     }
 
     /// The network is good again; what is under way arrives yet.
-    pub fn calm(&self) {
+    pub fn stop_faults(&self) {
         if let Some(world) = self.world() {
-            world.set_weather(None);
+            world.set_faults(None);
         }
     }
 
@@ -84,7 +84,7 @@ impl Testing {
     }
 
     /// Between the store and this runtime of the client nothing arrives for that long, and then
-    /// everything does, on a network that [`Testing::disturb`] has made.
+    /// everything does, on a network that [`Testing::inject_faults`] has made.
     pub fn stall(&self, time: Duration) {
         if let Some(world) = self.inner.store.world() {
             world.stall(self.inner.link().channel(), time);
@@ -93,16 +93,16 @@ impl Testing {
 
     /// What a store on a bad network has met so far, and how often.
     #[must_use]
-    pub fn sights(&self) -> BTreeMap<&'static str, u64> {
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
         let world = self.world();
-        world.map_or_else(BTreeMap::new, |world| world.sights().counts())
+        world.map_or_else(BTreeMap::new, |world| world.counters().counts())
     }
 
     /// From now on this thread draws everything from that seed: request ids, the lengths of
     /// pauses, the weather. A test on paused time and one thread that begins with it, before its
     /// clients are made, happens the same way each time.
     pub fn seed(seed: u64) {
-        chance::seeded::seed(seed);
+        rng::seeded::seed(seed);
     }
 
     /// Waits until the logger has logged all events so far, for at most ten seconds. These are
@@ -126,7 +126,7 @@ impl Testing {
     }
 
     /// The memory store, unless this process was forked from the one that uses it.
-    fn world(&self) -> Option<&World> {
+    fn world(&self) -> Option<&MemoryStore> {
         self.inner.check_process().ok()?;
         self.inner.store.world()
     }

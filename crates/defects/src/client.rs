@@ -10,13 +10,13 @@ const EVENT_QUEUE: &str = "crates/arbiter-lock/src/events/event/queue.rs";
 const STATE: &str = "crates/arbiter-lock/src/holds/hold/state.rs";
 const GUARD: &str = "crates/arbiter-lock/src/holds/guard.rs";
 const LOCK: &str = "crates/arbiter-lock/src/primitives/lock.rs";
-const NEST: &str = "crates/arbiter-lock/src/sessions/nest.rs";
+const NEST: &str = "crates/arbiter-lock/src/sessions/state.rs";
 const OPTIONS: &str = "crates/arbiter-lock/src/primitives/options.rs";
 const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
 const KEEPER_TASK: &str = "crates/arbiter-lock/src/keeper/task.rs";
 const PROCESS: &str = "crates/arbiter-lock/src/system/process.rs";
 const LEAK_IN_CHILD: &str = "crates/arbiter-lock/src/system/process/leak_in_child.rs";
-const CHANCE: &str = "crates/arbiter-lock/src/system/chance.rs";
+const CHANCE: &str = "crates/arbiter-lock/src/system/rng.rs";
 const KEEPER_TABLE: &str = "crates/arbiter-lock/src/keeper/table.rs";
 const LEASE: &str = "crates/arbiter-lock-core/src/lease.rs";
 const FINISH: &str = "crates/arbiter-lock/src/keeper/finish.rs";
@@ -25,8 +25,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a deadline counts from the receipt of the grant",
         file: WAITING,
-        was: "Ok(Next::Granted(Belief {\n                    fence,\n                    base: sent,",
-        put_back: "Ok(Next::Granted(Belief {\n                    fence,\n                    base: sent.max(self.attempt.clock.now()),",
+        was: "Ok(Next::Granted(Validity {\n                    fence,\n                    base: sent,",
+        put_back: "Ok(Next::Granted(Validity {\n                    fence,\n                    base: sent.max(self.attempt.clock.now()),",
         caught_by: Lock(&["a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer"]),
     },
     Defect {
@@ -70,7 +70,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a first life is believed as a full lease",
         file: ATTEMPT,
         was: "            granted,\n            belief,",
-        put_back: "            granted,\n            Belief { life: self.options.lease, ..belief },",
+        put_back: "            granted,\n            Validity { life: self.options.lease, ..belief },",
         caught_by: Lock(&[
             "a_grant_is_claimed_with_the_watchdog_off_too",
             "a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed",
@@ -165,8 +165,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release whose answer is lost is not finished",
         file: GUARD,
-        was: "let SaidEnded { reply, again } = loop {",
-        put_back: "self.is_ended = true;\n        let SaidEnded { reply, again } = loop {",
+        was: "let EndedEnvelope { reply, again } = loop {",
+        put_back: "self.is_ended = true;\n        let EndedEnvelope { reply, again } = loop {",
         caught_by: Lock(&["a_release_dropped_after_any_poll_frees_all_the_same"]),
     },
     Defect {
@@ -279,8 +279,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an end is sent once, and its failure is forgotten",
         file: FINISH,
-        was: "Err(_) => tokio::time::sleep(backoff.next(chance::draw())).await,",
-        put_back: "Err(_) => return drop(backoff.next(chance::draw())),",
+        was: "Err(_) => tokio::time::sleep(backoff.next(rng::draw())).await,",
+        put_back: "Err(_) => return drop(backoff.next(rng::draw())),",
         caught_by: Lock(&["a_silent_server_ends_every_wait_in_time_and_is_found_again"]),
     },
     Defect {

@@ -10,8 +10,8 @@ const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
-const UNDERTAKER: &str = "crates/arbiter-lock/src/store/embedded/undertaker.rs";
-const APART: &str = "crates/arbiter-lock/src/store/apart.rs";
+const UNDERTAKER: &str = "crates/arbiter-lock/src/store/embedded/reaper.rs";
+const APART: &str = "crates/arbiter-lock/src/store/blocking_thread.rs";
 const REGISTRY: &str = "crates/arbiter-lock/src/store/registry.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
@@ -147,7 +147,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a program that ends waits for a name server that says nothing",
         file: APART,
-        was: "std::thread::Builder::new()\n        .name(\"arbiter-apart\".into())\n        .spawn(work)?;",
+        was: "std::thread::Builder::new()\n        .name(\"arbiter-blocking\".into())\n        .spawn(work)?;",
         put_back: "tokio::task::spawn_blocking(work);",
         caught_by: Unit(&["a_runtime_that_ends_does_not_wait_for_work_that_blocks"]),
     },

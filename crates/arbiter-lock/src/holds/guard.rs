@@ -12,8 +12,8 @@ use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::{Event, Level};
 use crate::holds::hold::{Hold, HoldState, Writer};
-use crate::store::{Order, SaidEnded};
-use crate::system::chance;
+use crate::store::{EndedEnvelope, PendingRelease};
+use crate::system::rng;
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
 ///
@@ -268,12 +268,12 @@ impl Grip {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
         let mut may_have_ended = false;
         let mut limit = Duration::MAX;
-        let SaidEnded { reply, again } = loop {
+        let EndedEnvelope { reply, again } = loop {
             match link.end(name, request, tombstone, limit).await {
                 Ok(said) => break said,
                 Err(failure) => {
                     may_have_ended |= failure.may_have_run;
-                    let pause = backoff.next(chance::draw());
+                    let pause = backoff.next(rng::draw());
                     let now = self.inner.clock.now();
                     if !failure.is_transient() || last_sending <= now.saturating_add(pause) {
                         return Err(self.store_error(failure));
@@ -308,7 +308,7 @@ impl Drop for Grip {
     fn drop(&mut self) {
         if !self.is_ended && self.inner.check_process().is_ok() {
             let lost = self.let_go();
-            self.inner.keeper.post(Order {
+            self.inner.keeper.post(PendingRelease {
                 name: self.state.name.clone(),
                 request: self.state.request.clone(),
                 tombstone: self.state.tombstone,

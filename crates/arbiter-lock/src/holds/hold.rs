@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
-pub(crate) use state::{Belief, Company, Granted, HoldState, Writer};
+pub(crate) use state::{Company, Granted, HoldState, Validity, Writer};
 
 /// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
 ///

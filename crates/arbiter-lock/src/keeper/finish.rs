@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use arbiter_lock_core::Backoff;
 
-use super::Shared;
+use super::KeeperShared;
 use crate::events::event::{Event, Level};
-use crate::store::{Failure, FailureKind, Link, Order};
-use crate::system::chance;
+use crate::store::{Failure, FailureKind, PendingRelease, StoreHandle};
+use crate::system::rng;
 
 /// What the store remembers of a request beyond its lease.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -16,9 +16,9 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Counts the order as unfinished for as long as it lives; leaves it to the next task if it is
 /// dropped with its runtime.
 struct Unfinished {
-    shared: Arc<Shared>,
+    shared: Arc<KeeperShared>,
     is_release: bool,
-    order: Option<Order>,
+    order: Option<PendingRelease>,
 }
 
 impl Drop for Unfinished {
@@ -35,7 +35,11 @@ impl Drop for Unfinished {
 }
 
 /// Sends the end until it is answered, or until the store has nothing of the request any more.
-pub(super) async fn finish(shared: Arc<Shared>, link: Arc<Link>, order: Order) {
+pub(super) async fn finish(
+    shared: Arc<KeeperShared>,
+    link: Arc<StoreHandle>,
+    order: PendingRelease,
+) {
     let mut unfinished = Unfinished {
         shared,
         is_release: order.is_release(),
@@ -45,7 +49,7 @@ pub(super) async fn finish(shared: Arc<Shared>, link: Arc<Link>, order: Order) {
     unfinished.order = None;
 }
 
-async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
+async fn send_until_answered(shared: &KeeperShared, link: &StoreHandle, order: &PendingRelease) {
     let lease = Duration::from_millis(order.request.lease_ms);
     let last_moment = shared
         .clock
@@ -76,7 +80,7 @@ async fn send_until_answered(shared: &Shared, link: &Link, order: &Order) {
                 });
                 return;
             }
-            Err(_) => tokio::time::sleep(backoff.next(chance::draw())).await,
+            Err(_) => tokio::time::sleep(backoff.next(rng::draw())).await,
         }
     }
 }
@@ -92,7 +96,7 @@ mod tests {
         let guard = client.lock("l").acquire().await.unwrap();
         let shared = client.inner.keeper.shared.clone();
         let hold = &guard.hold().state;
-        shared.table().post(Order {
+        shared.table().post(PendingRelease {
             name: hold.name.clone(),
             request: hold.request.clone(),
             tombstone: false,

@@ -19,18 +19,18 @@ use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::EventQueue;
 use crate::holds::hold::HoldState;
-use crate::store::{Failure, FailureKind, Order, Store};
+use crate::store::{Failure, FailureKind, PendingRelease, Store};
 use crate::system::clock::Clock;
 use crate::system::process::{ProcessId, UnlessForked};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
 /// for that and for the logger for at most a quarter of a second.
 pub(crate) struct Keeper {
-    shared: Arc<Shared>,
+    shared: Arc<KeeperShared>,
 }
 
 /// What the callers and the keeper's task share.
-pub(crate) struct Shared {
+pub(crate) struct KeeperShared {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
@@ -51,7 +51,7 @@ pub(crate) const LINGER: Duration = Duration::from_millis(250);
 impl Keeper {
     pub(crate) fn new(store: Store, clock: Clock, events: EventQueue, process: ProcessId) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(KeeperShared {
                 store,
                 clock,
                 events,
@@ -157,7 +157,7 @@ impl Keeper {
     }
 
     /// Ends a request, sooner or later. Never blocks, never panics.
-    pub(crate) fn post(&self, order: Order) {
+    pub(crate) fn post(&self, order: PendingRelease) {
         if let Some(reply) = self.shared.store.end_at_once(&order) {
             self.shared.tell_released(&order, reply);
             return;
@@ -196,7 +196,7 @@ fn no_thread(e: &std::io::Error) -> Failure {
 
 /// The thread comes first: where the system starts none, a runtime could not be dropped in the
 /// middle of the caller's.
-fn on_a_thread(shared: Arc<Shared>) -> std::io::Result<()> {
+fn on_a_thread(shared: Arc<KeeperShared>) -> std::io::Result<()> {
     let running = task::Running {
         shared,
         is_guest: false,
@@ -252,7 +252,7 @@ impl Keeper {
     }
 }
 
-impl Shared {
+impl KeeperShared {
     /// A task of the keeper's, on whichever runtime.
     fn unless_forked<F: Future>(&self, task: F) -> UnlessForked<F> {
         UnlessForked::of(self.process, task)

@@ -8,7 +8,7 @@ use arbiter_lock_core::{Name, Next};
 use tokio::sync::oneshot;
 
 use crate::holds::hold::HoldState;
-use crate::store::{Failure, Order};
+use crate::store::{Failure, PendingRelease};
 
 /// How many holds one call renews at the most.
 pub(super) const BATCH: usize = 64;
@@ -26,13 +26,13 @@ const LATE: u32 = 3;
 
 #[derive(Default)]
 pub(super) struct Table {
-    holds: HashMap<u64, Entry>,
+    holds: HashMap<u64, HoldEntry>,
     by_owner: HashMap<Arc<str>, u64>,
     /// When to look at which hold.
     due: BTreeSet<(Duration, u64)>,
     /// Whose renewal is due, by when it has to be sent.
     ready: BTreeSet<(Duration, u64)>,
-    orders: Vec<Order>,
+    orders: Vec<PendingRelease>,
     /// Callers that wait for the keeper's connection, each with its limit.
     pub(super) connects: Vec<Connect>,
     /// Orders that have been taken and are not finished, and how many of them release a hold.
@@ -48,7 +48,7 @@ pub(super) struct Table {
 /// A caller that waits for the keeper's connection, with its limit.
 pub(super) type Connect = (Duration, oneshot::Sender<Result<(), Failure>>);
 
-struct Entry {
+struct HoldEntry {
     hold: Arc<HoldState>,
     due: Duration,
     ready: Option<Ready>,
@@ -89,7 +89,7 @@ pub(super) struct Plan {
     pub(super) behind: Option<Duration>,
     /// Holds that were found lost.
     pub(super) lost: Vec<Arc<HoldState>>,
-    pub(super) orders: Vec<Order>,
+    pub(super) orders: Vec<PendingRelease>,
     pub(super) connects: Vec<Connect>,
     /// When there is something to do again.
     pub(super) wake: Option<Duration>,
@@ -107,7 +107,7 @@ impl Table {
         self.due.insert((due, number));
         self.holds.insert(
             number,
-            Entry {
+            HoldEntry {
                 hold,
                 due,
                 ready: None,
@@ -153,7 +153,7 @@ impl Table {
             .collect()
     }
 
-    pub(super) fn post(&mut self, order: Order) {
+    pub(super) fn post(&mut self, order: PendingRelease) {
         self.orders.push(order);
     }
 
@@ -172,7 +172,7 @@ impl Table {
     }
 
     /// An order that was taken, a release or not, is finished, or is left to the next task.
-    pub(super) fn finished(&mut self, is_release: bool, left: Option<Order>) {
+    pub(super) fn finished(&mut self, is_release: bool, left: Option<PendingRelease>) {
         self.unfinished -= 1;
         self.unfinished_releases -= usize::from(is_release);
         self.orders.extend(left);
@@ -487,9 +487,9 @@ mod tests {
         }
     }
 
-    fn order(guard: &Guard) -> Order {
+    fn order(guard: &Guard) -> PendingRelease {
         let hold = &guard.hold().state;
-        Order {
+        PendingRelease {
             name: hold.name.clone(),
             request: hold.request.clone(),
             tombstone: false,

@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 
 use super::finish::finish;
 use super::table::{Batch, Plan};
-use super::{Shared, on_a_thread};
+use super::{KeeperShared, on_a_thread};
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::{Event, Level};
 use crate::holds::hold::HoldState;
-use crate::store::{Failure, Link, Order};
+use crate::store::{Failure, PendingRelease, StoreHandle};
 
 /// Says, when it is dropped, that the task does not run any more.
 pub(super) struct Running {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<KeeperShared>,
     /// It is the guest of a caller's runtime, which may end before the client.
     pub(super) is_guest: bool,
 }
@@ -94,13 +94,13 @@ pub(super) async fn keep(running: Running) {
     }
 }
 
-async fn renew(link: Arc<Link>, batch: Batch) -> Answered {
+async fn renew(link: Arc<StoreHandle>, batch: Batch) -> Answered {
     let asked: Vec<_> = batch.holds.iter().map(|hold| hold.renewal()).collect();
     let answers = link.renew(&asked, Duration::MAX).await;
     Answered { batch, answers }
 }
 
-impl Shared {
+impl KeeperShared {
     async fn sleep(&self, until: Option<Duration>) {
         match until {
             None => std::future::pending().await,
@@ -178,7 +178,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn tell_released(&self, order: &Order, reply: Ended) {
+    pub(super) fn tell_released(&self, order: &PendingRelease, reply: Ended) {
         if let (Some(fence), Ended::Released) = (order.held, reply) {
             self.events.emit(Level::Debug, || Event::Released {
                 name: (&order.name).into(),

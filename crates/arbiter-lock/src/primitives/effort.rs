@@ -12,9 +12,9 @@ use crate::errors::lost_reason::LostReason;
 use crate::events::outage::Outage;
 use crate::holds::hold::Hold;
 use crate::primitives::lock::Lock;
-use crate::primitives::options::Patience;
+use crate::primitives::options::WaitLimit;
 use crate::store::Failure;
-use crate::system::chance;
+use crate::system::rng;
 
 /// A limit for steps that are sent again while the store does not answer. Each is sent at least
 /// once, and none for longer than the store may be silent.
@@ -43,9 +43,9 @@ impl Effort {
     pub(crate) fn of(lock: &Lock) -> Self {
         let inner = lock.inner.clone();
         match lock.options.patience {
-            Patience::Try => Self::within(inner, Duration::ZERO),
-            Patience::AtMost(limit) => Self::within(inner, limit),
-            Patience::Forever => Self::patient(inner),
+            WaitLimit::Try => Self::within(inner, Duration::ZERO),
+            WaitLimit::AtMost(limit) => Self::within(inner, limit),
+            WaitLimit::Forever => Self::patient(inner),
         }
     }
 
@@ -118,7 +118,7 @@ impl Effort {
             if is_news {
                 self.inner.report_outage(name, outage.length(now), cause);
             }
-            tokio::time::sleep(backoff.next(chance::draw()).min(left)).await;
+            tokio::time::sleep(backoff.next(rng::draw()).min(left)).await;
         }
     }
 

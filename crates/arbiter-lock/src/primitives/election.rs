@@ -13,7 +13,7 @@ use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
-use crate::store::Said;
+use crate::store::Envelope;
 
 pub use leader::Leader;
 pub use leadership::Leadership;
@@ -199,7 +199,7 @@ impl Election {
         let name = self.lock.checked_name()?;
         Ok(async move {
             let said = inner.link().inspect(&name, Duration::MAX).await;
-            let Said { reply, at, .. } =
+            let Envelope { reply, at, .. } =
                 said.map_err(|failure| inner.store_error(&name, failure))?;
             Ok(Leader::of(&reply, at))
         })

@@ -13,10 +13,10 @@ use crate::errors::refused::Refused;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::Hold;
 use crate::primitives::hand_over::hand_over_the_rest;
-use crate::primitives::options::{Options, Patience};
-use crate::sessions::nest::Nest;
+use crate::primitives::options::{Options, WaitLimit};
+use crate::sessions::state::SessionState;
 use crate::status::Status;
-use crate::store::Said;
+use crate::store::Envelope;
 use crate::waiting::{self, Origin};
 
 /// A lock on one resource. Cheap to clone; each acquisition excludes every other, those of
@@ -43,7 +43,7 @@ pub struct Lock {
     name: Result<Name, NameError>,
     mode: Mode,
     pub(crate) options: Arc<Options>,
-    nest: Option<Arc<Nest>>,
+    nest: Option<Arc<SessionState>>,
 }
 
 /// What came of [`Lock::ask_to_stop`].
@@ -94,7 +94,7 @@ impl Lock {
         }
     }
 
-    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, nest: Arc<Nest>) -> Self {
+    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, nest: Arc<SessionState>) -> Self {
         Self {
             nest: Some(nest),
             ..Self::new(inner, name)
@@ -117,11 +117,11 @@ impl Lock {
         }
     }
 
-    pub(crate) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> WaitLimit {
         self.options.patience
     }
 
-    pub(crate) fn with_patience(self, patience: Patience) -> Self {
+    pub(crate) fn with_patience(self, patience: WaitLimit) -> Self {
         self.with(|options| options.patience = patience)
     }
 
@@ -133,13 +133,13 @@ impl Lock {
     /// Waits behind others for that long at the most, at a resolution of a millisecond; with
     /// zero it tries once.
     pub fn wait_timeout(self, limit: Duration) -> Self {
-        self.with_patience(Patience::AtMost(limit))
+        self.with_patience(WaitLimit::AtMost(limit))
     }
 
     /// Waits behind others for as long as it takes, the default. A store that is silent for
     /// 30 s ends the wait all the same.
     pub fn wait_forever(self) -> Self {
-        self.with_patience(Patience::Forever)
+        self.with_patience(WaitLimit::Forever)
     }
 
     /// How long the hold lasts without renewal: from 100 ms to 365 days, in whole milliseconds,
@@ -213,7 +213,7 @@ impl Lock {
     /// As [`Lock::acquire`].
     #[doc(alias = "TryLock")]
     pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self.clone().with_patience(Patience::Try);
+        let trying = self.clone().with_patience(WaitLimit::Try);
         none_if_contended(trying.acquire().await)
     }
 
@@ -230,7 +230,7 @@ impl Lock {
     /// # Errors
     /// As [`Lock::try_acquire`].
     pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self.clone().with_patience(Patience::Try);
+        let trying = self.clone().with_patience(WaitLimit::Try);
         none_if_contended(trying.blocking_acquire())
     }
 
@@ -309,7 +309,7 @@ impl Lock {
         let name = self.checked_name()?;
         Ok(async move {
             let said = inner.link().inspect(&name, Duration::MAX).await;
-            let Said { reply, at, .. } =
+            let Envelope { reply, at, .. } =
                 said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
             Ok(Status::new(&reply, at))
         })
@@ -358,7 +358,7 @@ impl Lock {
         let breaking = async move {
             let link = inner.link();
             let said = link.break_hold(&name, fence, at_once, Duration::MAX).await;
-            let Said { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
+            let Envelope { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
             if again {
                 hand_over_the_rest(&link, &name).await;
             }
@@ -380,7 +380,7 @@ struct Asking {
     name: Name,
     mode: Mode,
     options: Arc<Options>,
-    nest: Option<Arc<Nest>>,
+    nest: Option<Arc<SessionState>>,
 }
 
 impl Asking {

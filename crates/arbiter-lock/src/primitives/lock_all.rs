@@ -17,7 +17,7 @@ use crate::holds::guard_all::GuardAll;
 use crate::holds::hold::Hold;
 use crate::primitives::effort::last_turn;
 use crate::primitives::lock::{Lock, none_if_contended};
-use crate::primitives::options::{Patience, setters_of_the_lock};
+use crate::primitives::options::{WaitLimit, setters_of_the_lock};
 
 /// Several locks that are taken together. Cheap to clone.
 ///
@@ -146,7 +146,7 @@ impl LockAll {
 
     fn trying(&self) -> Self {
         Self {
-            lock: self.lock.clone().with_patience(Patience::Try),
+            lock: self.lock.clone().with_patience(WaitLimit::Try),
             names: self.names.clone(),
         }
     }
@@ -173,10 +173,10 @@ async fn acquire_each(inner: Arc<Engine>, locks: Vec<Lock>) -> Result<GuardAll, 
     for lock in locks {
         let waited = inner.clock.now().saturating_sub(begun);
         let patience = match lock.patience() {
-            Patience::AtMost(limit) if !guards.is_empty() && !limit.is_zero() => {
+            WaitLimit::AtMost(limit) if !guards.is_empty() && !limit.is_zero() => {
                 match last_turn(limit, waited) {
                     Duration::ZERO => return Err(out_of_time(&lock, waited)),
-                    left => Patience::AtMost(left),
+                    left => WaitLimit::AtMost(left),
                 }
             }
             patience => patience,

@@ -18,7 +18,7 @@ use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
-use crate::store::Said;
+use crate::store::Envelope;
 #[cfg(feature = "calendar")]
 use calendar::Calendar;
 use period::Period;
@@ -239,7 +239,7 @@ impl Once {
         let record = self.record()?;
         let effort = Effort::of(&self.lock);
         let looking = async move {
-            let Said { reply, at, .. } = record.last(&effort).await?;
+            let Envelope { reply, at, .. } = record.last(&effort).await?;
             match reply {
                 Some(run) => record.view(&run, at, &effort).await.map(Some),
                 None => Ok(None),
@@ -259,7 +259,7 @@ impl Once {
 async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error> {
     let effort = Effort::of(&lock);
     let name = record.name.as_str().to_owned();
-    let Said { reply, at, .. } = record.last(&effort).await?;
+    let Envelope { reply, at, .. } = record.last(&effort).await?;
     if let Verdict::NotDue { last, next } = rules.decide(at, reply.as_ref()) {
         let last = record.view(last, at, &effort).await?;
         return Ok(Begun::Skipped(Skip::NotDue { name, last, next }));
@@ -274,7 +274,7 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
     };
     // Somebody else may have run it meanwhile.
     let hold = guard.hold();
-    let Said { reply, at, .. } = hold.protect(record.last(&effort)).await??;
+    let Envelope { reply, at, .. } = hold.protect(record.last(&effort)).await??;
     if let Verdict::NotDue { last, next } = rules.decide(at, reply.as_ref()) {
         // Whoever has not ended holds no more: the hold is ours.
         let last = LastRun::new(last, at, false);

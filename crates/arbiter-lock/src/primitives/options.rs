@@ -9,7 +9,7 @@ use crate::errors::invalid::Invalid;
 
 /// How long to wait behind others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitLimit {
     /// One try.
     Try,
     AtMost(Duration),
@@ -19,7 +19,7 @@ pub(crate) enum Patience {
 /// The options of a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) patience: Patience,
+    pub(crate) patience: WaitLimit,
     pub(crate) lease: Duration,
     pub(crate) watchdog: bool,
     pub(crate) interval: Option<Duration>,
@@ -34,7 +34,7 @@ const SHORTEST_MARGIN: Duration = Duration::from_millis(2);
 impl Default for Options {
     fn default() -> Self {
         Self {
-            patience: Patience::Forever,
+            patience: WaitLimit::Forever,
             lease: Duration::from_secs(30),
             watchdog: true,
             interval: None,

@@ -14,7 +14,7 @@ use crate::primitives::hand_over::hand_over_the_rest;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::status::Status;
-use crate::store::Said;
+use crate::store::Envelope;
 
 /// A number of permits that all who use the name share. Cheap to clone.
 ///
@@ -248,7 +248,7 @@ async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<O
     let link = inner.link();
     let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
     let said = link.resize(&name, permits, Duration::MAX).await;
-    let Said { reply, again, .. } = said.map_err(failed)?;
+    let Envelope { reply, again, .. } = said.map_err(failed)?;
     if again {
         // To say the limit again could undo what somebody else has set since.
         hand_over_the_rest(&link, &name).await;

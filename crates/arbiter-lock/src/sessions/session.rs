@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::primitives::lock::Lock;
 use crate::primitives::rw_lock::RwLock;
-use crate::sessions::nest::Nest;
+use crate::sessions::state::SessionState;
 
 /// One logical owner: its locks may be acquired again while it holds them.
 ///
@@ -44,14 +44,14 @@ use crate::sessions::nest::Nest;
 /// ```
 pub struct Session {
     inner: Arc<Engine>,
-    nest: Arc<Nest>,
+    nest: Arc<SessionState>,
 }
 
 impl Session {
     pub(crate) fn new(inner: Arc<Engine>) -> Self {
         Self {
             inner,
-            nest: Arc::new(Nest::new()),
+            nest: Arc::new(SessionState::new()),
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Wait {
 }
 
 /// A request of a session that waits. It leaves the graph when this is dropped.
-pub(crate) struct Waiter {
+pub(crate) struct WaitingSession {
     process: ProcessId,
     graph: WaitGraph,
     session: SessionId,
@@ -50,7 +50,7 @@ pub(crate) struct Waiter {
 
 /// A session in a circle: which wait it is stopped by, and which hold is in the way of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct CircleStep {
     wait: u64,
     pub(crate) name: Name,
     owner: Arc<str>,
@@ -66,11 +66,11 @@ struct Reached {
 
 impl WaitGraph {
     /// Adds a request of that session.
-    pub(crate) fn enter(&self, session: SessionId) -> Waiter {
+    pub(crate) fn enter(&self, session: SessionId) -> WaitingSession {
         let mut waits = self.waits();
         let number = waits.next_number;
         waits.next_number += 1;
-        Waiter {
+        WaitingSession {
             process: ProcessId::current(),
             graph: self.clone(),
             session,
@@ -83,7 +83,7 @@ impl WaitGraph {
     }
 }
 
-impl Waiter {
+impl WaitingSession {
     /// Notes what the request waits for.
     pub(crate) fn confirm(&self, wait: Wait) {
         let mut waits = self.graph.waits();
@@ -104,7 +104,7 @@ impl Waiter {
 
     /// The circle in which the session waits for itself, from this request on. Of the sessions in a
     /// circle only the one that began to wait last finds it, so that only that one gives way.
-    pub(crate) fn circle(&self, keeper: &Keeper, now: Duration) -> Option<Vec<Step>> {
+    pub(crate) fn circle(&self, keeper: &Keeper, now: Duration) -> Option<Vec<CircleStep>> {
         let waits = self.graph.waits();
         let began = waits.began(self.session)?;
         let mut known = HashSet::from([self.session]);
@@ -135,7 +135,7 @@ impl Waiter {
     }
 }
 
-impl Drop for Waiter {
+impl Drop for WaitingSession {
     fn drop(&mut self) {
         if self.process.is_current() {
             self.clear();
@@ -194,7 +194,7 @@ impl Waits {
     }
 
     /// The circle that ends with the wait at `last`, stopped by a hold of that owner.
-    fn steps(&self, reached: &[Reached], last: usize, owner: Arc<str>) -> Option<Vec<Step>> {
+    fn steps(&self, reached: &[Reached], last: usize, owner: Arc<str>) -> Option<Vec<CircleStep>> {
         let mut steps = Vec::new();
         let mut next = Some((last, owner));
         while let Some((at, owner)) = next {
@@ -203,7 +203,7 @@ impl Waits {
                 wait,
                 from,
             } = &reached[at];
-            steps.push(Step {
+            steps.push(CircleStep {
                 wait: *wait,
                 name: self.get(*session, *wait)?.name.clone(),
                 owner,
@@ -227,7 +227,7 @@ mod tests {
     use crate::{Client, Guard};
 
     /// A request of the session that has `own`, in whose way `other` is.
-    fn waiter(client: &Client, own: &Guard, other: &Guard) -> Waiter {
+    fn waiter(client: &Client, own: &Guard, other: &Guard) -> WaitingSession {
         let (own, other) = (&own.hold().state, &other.hold().state);
         let waiter = client.inner.waits.enter(own.session.unwrap());
         waiter.confirm(Wait {
@@ -248,7 +248,7 @@ mod tests {
         let y = b.lock("y").acquire().await.unwrap();
         let first = waiter(&client, &x, &y);
         let inner = client.inner.clone();
-        let circle = |waiter: &Waiter| waiter.circle(&inner.keeper, inner.clock.now());
+        let circle = |waiter: &WaitingSession| waiter.circle(&inner.keeper, inner.clock.now());
         assert_eq!(circle(&first), None);
         let last = waiter(&client, &y, &x);
         assert_eq!(circle(&first), None);

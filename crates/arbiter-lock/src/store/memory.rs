@@ -1,9 +1,9 @@
 //! The memory store: the core behind a mutex, on the runtime's clock.
 
 #[cfg(feature = "testing")]
-mod sights;
+mod counters;
 #[cfg(feature = "testing")]
-mod weather;
+mod faults;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -18,16 +18,18 @@ use arbiter_lock_core::{
 use tokio::sync::watch;
 
 #[cfg(feature = "testing")]
-use weather::Stalls;
+pub use faults::FaultInjection;
 #[cfg(feature = "testing")]
-pub use weather::Weather;
+use faults::Stalls;
 
-use super::{Failure, FailureKind, Order, Push, Registry, Renewal, Said, SaidEnded, Write};
+use super::{
+    EndedEnvelope, Envelope, Failure, FailureKind, PendingRelease, Push, Registry, Renewal, Write,
+};
 use crate::system::clock::Clock;
 use crate::system::process::PerProcess;
 
 /// All names of one memory store.
-pub(crate) struct World {
+pub(crate) struct MemoryStore {
     clock: Clock,
     wall: Mutex<Wall>,
     names: Mutex<Names>,
@@ -36,11 +38,11 @@ pub(crate) struct World {
     silent: watch::Sender<bool>,
     /// The network between it and its clients, where a test has made one.
     #[cfg(feature = "testing")]
-    weather: Mutex<Option<Weather>>,
+    weather: Mutex<Option<FaultInjection>>,
     #[cfg(feature = "testing")]
     stalls: Stalls,
     #[cfg(feature = "testing")]
-    sights: Mutex<sights::Sights>,
+    sights: Mutex<counters::Counters>,
 }
 
 #[derive(Default)]
@@ -81,7 +83,7 @@ const SWEEP_EVERY: usize = 1_024;
 /// What a step waits for an answer at the most, as over a network.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl World {
+impl MemoryStore {
     pub(crate) fn new() -> Self {
         Self {
             clock: Clock::runtime(),
@@ -101,7 +103,7 @@ impl World {
     /// Returns the store of that name, which lives while it is used. A forked process has stores
     /// of its own: in a copy of its parent's, the parent's holds would never be renewed.
     pub(crate) fn shared(name: &str) -> Arc<Self> {
-        static WORLDS: PerProcess<Mutex<HashMap<String, Weak<World>>>> = PerProcess::new();
+        static WORLDS: PerProcess<Mutex<HashMap<String, Weak<MemoryStore>>>> = PerProcess::new();
         let worlds = WORLDS.get().lock();
         let mut worlds = worlds.unwrap_or_else(PoisonError::into_inner);
         worlds.retain(|_, world| 0 < world.strong_count());
@@ -117,22 +119,26 @@ impl World {
         self.clock.clone()
     }
 
-    pub(super) fn way(self: &Arc<Self>, channel: Arc<str>, registry: &Arc<Registry>) -> Way {
+    pub(super) fn way(
+        self: &Arc<Self>,
+        channel: Arc<str>,
+        registry: &Arc<Registry>,
+    ) -> MemoryHandle {
         self.listeners()
             .insert(channel.clone(), Arc::downgrade(registry));
-        Way {
+        MemoryHandle {
             world: self.clone(),
             channel,
         }
     }
 
     /// Ends a request at once, unless the store is silent.
-    pub(super) fn end_at_once(&self, order: &Order) -> Option<Ended> {
+    pub(super) fn end_at_once(&self, order: &PendingRelease) -> Option<Ended> {
         if self.is_silent() || self.is_disturbed() {
             return None;
         }
         let end = || self.end(&order.name, &order.request, order.tombstone);
-        let SaidEnded { reply, mut again } = end();
+        let EndedEnvelope { reply, mut again } = end();
         while again {
             again = end().again;
         }
@@ -161,7 +167,7 @@ impl World {
     }
 
     /// Does a step of the resource of that name.
-    fn step<T>(&self, name: &Name, step: impl FnOnce(&mut Resource, Moment) -> T) -> Said<T> {
+    fn step<T>(&self, name: &Name, step: impl FnOnce(&mut Resource, Moment) -> T) -> Envelope<T> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.now();
         names.steps += 1;
@@ -177,9 +183,9 @@ impl World {
         let reply = step(resource, at);
         #[cfg(feature = "testing")]
         if let Some(before) = before {
-            self.sights().stepped(&before, &resource.inspect(at));
+            self.counters().stepped(&before, &resource.inspect(at));
         }
-        Said {
+        Envelope {
             reply,
             at,
             again: false,
@@ -187,8 +193,8 @@ impl World {
     }
 
     /// Tells everybody whom a step has granted.
-    fn told<T>(&self, name: &Name, said: Said<Answer<T>>) -> Said<T> {
-        let Said {
+    fn told<T>(&self, name: &Name, said: Envelope<Answer<T>>) -> Envelope<T> {
+        let Envelope {
             reply:
                 Answer {
                     reply,
@@ -217,22 +223,22 @@ impl World {
                 self.send(name, push, &channel, registry);
             }
         }
-        Said { reply, at, again }
+        Envelope { reply, at, again }
     }
 
-    fn end(&self, name: &Name, request: &Request, tombstone: bool) -> SaidEnded {
+    fn end(&self, name: &Name, request: &Request, tombstone: bool) -> EndedEnvelope {
         let ended = self.step(name, |resource, now| {
             resource.end(now, &request.id, tombstone, |channel| self.listens(channel))
         });
-        let Said { reply, again, .. } = self.told(name, ended);
+        let Envelope { reply, again, .. } = self.told(name, ended);
         #[cfg(feature = "testing")]
-        self.sights().ended(name, &request.id, reply);
-        SaidEnded { reply, again }
+        self.counters().ended(name, &request.id, reply);
+        EndedEnvelope { reply, again }
     }
 }
 
 #[cfg(not(feature = "testing"))]
-impl World {
+impl MemoryStore {
     fn is_disturbed(&self) -> bool {
         false
     }
@@ -243,17 +249,17 @@ impl World {
 }
 
 #[cfg(feature = "testing")]
-impl World {
-    fn weather(&self) -> Option<Weather> {
+impl MemoryStore {
+    fn faults(&self) -> Option<FaultInjection> {
         *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_weather(&self, weather: Option<Weather>) {
+    pub(crate) fn set_faults(&self, weather: Option<FaultInjection>) {
         *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
     }
 
     fn is_disturbed(&self) -> bool {
-        self.weather().is_some()
+        self.faults().is_some()
     }
 
     /// Nothing arrives over the link of that channel for that long; then everything does.
@@ -272,15 +278,15 @@ impl World {
         };
     }
 
-    pub(crate) fn sights(&self) -> std::sync::MutexGuard<'_, sights::Sights> {
+    pub(crate) fn counters(&self) -> std::sync::MutexGuard<'_, counters::Counters> {
         self.sights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, name: &Name, push: Push, channel: &Arc<str>, to: Arc<Registry>) {
-        match self.weather() {
+        match self.faults() {
             None => to.deliver(push),
             Some(weather) => {
-                self.sights().pushed(name, &push.request, push.fence);
+                self.counters().pushed(name, &push.request, push.fence);
                 let way = self.stalls.of(channel);
                 weather.push(&push, &way, move |push| to.deliver(push));
             }
@@ -288,7 +294,7 @@ impl World {
     }
 
     /// The store ends what is held under that name, as at the end of its lease.
-    pub(crate) fn lapse(&self, name: &Name) {
+    pub(crate) fn expire(&self, name: &Name) {
         let broken = self.step(name, |resource, now| {
             let fence = resource.inspect(now).holder.and_then(|holder| holder.fence);
             resource.break_hold(now, fence.unwrap_or_default(), true, |channel| {
@@ -306,7 +312,7 @@ impl World {
 
 fn wall_us() -> u64 {
     #[cfg(feature = "testing")]
-    if crate::system::chance::seeded::is_seeded() {
+    if crate::system::rng::seeded::is_seeded() {
         return 1_000_000_000_000_000;
     }
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -318,27 +324,27 @@ fn silent(limit: Duration) -> Failure {
 }
 
 /// One runtime's way to a memory store.
-pub(super) struct Way {
-    world: Arc<World>,
+pub(super) struct MemoryHandle {
+    world: Arc<MemoryStore>,
     channel: Arc<str>,
 }
 
-impl Drop for Way {
+impl Drop for MemoryHandle {
     fn drop(&mut self) {
         self.world.listeners().remove(&self.channel);
     }
 }
 
-impl Way {
+impl MemoryHandle {
     /// The way there and back: each is a point at which the caller may go away.
     async fn carry<T: Send + 'static>(
         &self,
         limit: Duration,
-        step: impl Fn(&World) -> T + Send + 'static,
+        step: impl Fn(&MemoryStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let limit = limit.min(COMMAND_TIMEOUT);
         #[cfg(feature = "testing")]
-        if let Some(weather) = self.world.weather() {
+        if let Some(weather) = self.world.faults() {
             let way = self.world.stalls.of(&self.channel);
             return weather.carry(self.world.clone(), way, limit, step).await;
         }
@@ -373,7 +379,7 @@ impl Way {
         request: &Request,
         ticket: Option<u64>,
         limit: Duration,
-    ) -> Result<Said<Acquired>, Failure> {
+    ) -> Result<Envelope<Acquired>, Failure> {
         let (name, request) = (name.clone(), request.clone());
         self.carry(limit, move |world| {
             let acquired = world.step(&name, |resource, now| {
@@ -383,9 +389,9 @@ impl Way {
             #[cfg(feature = "testing")]
             match said.reply {
                 Acquired::Granted { fence, .. } => {
-                    world.sights().granted(&name, &request.id, fence);
+                    world.counters().granted(&name, &request.id, fence);
                 }
-                Acquired::Ended => world.sights().too_late(),
+                Acquired::Ended => world.counters().too_late(),
                 Acquired::Queued { .. } | Acquired::Refused(_) => {}
             }
             said
@@ -398,7 +404,7 @@ impl Way {
         name: &Name,
         request: &Request,
         limit: Duration,
-    ) -> Result<Said<Tried>, Failure> {
+    ) -> Result<Envelope<Tried>, Failure> {
         let (name, request) = (name.clone(), request.clone());
         self.carry(limit, move |world| {
             let tried = world.step(&name, |resource, now| {
@@ -407,7 +413,7 @@ impl Way {
             let said = world.told(&name, tried);
             #[cfg(feature = "testing")]
             if let Tried::Granted { fence, .. } = said.reply {
-                world.sights().granted(&name, &request.id, fence);
+                world.counters().granted(&name, &request.id, fence);
             }
             said
         })
@@ -426,7 +432,7 @@ impl Way {
                     resource.renew(now, owner, *fence, *lease_ms)
                 });
                 #[cfg(feature = "testing")]
-                world.sights().renewed(renewed.reply);
+                world.counters().renewed(renewed.reply);
                 Ok(renewed.reply)
             };
             renewals.iter().map(renew).collect()
@@ -440,7 +446,7 @@ impl Way {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<SaidEnded, Failure> {
+    ) -> Result<EndedEnvelope, Failure> {
         let (name, request) = (name.clone(), request.clone());
         self.carry(limit, move |world| world.end(&name, &request, tombstone))
             .await
@@ -452,7 +458,7 @@ impl Way {
         fence: u64,
         at_once: bool,
         limit: Duration,
-    ) -> Result<Said<Broken>, Failure> {
+    ) -> Result<Envelope<Broken>, Failure> {
         let name = name.clone();
         self.carry(limit, move |world| {
             world.told(
@@ -469,7 +475,7 @@ impl Way {
         &self,
         renewal: &Renewal<'_>,
         limit: Duration,
-    ) -> Result<Said<Downgraded>, Failure> {
+    ) -> Result<Envelope<Downgraded>, Failure> {
         let (name, owner, fence, lease_ms) = renewal.own();
         self.carry(limit, move |world| {
             world.told(
@@ -489,7 +495,7 @@ impl Way {
         name: &Name,
         permits: NonZeroU32,
         limit: Duration,
-    ) -> Result<Said<Resized>, Failure> {
+    ) -> Result<Envelope<Resized>, Failure> {
         let name = name.clone();
         self.carry(limit, move |world| {
             world.told(
@@ -521,7 +527,7 @@ impl Way {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Option<Run>>, Failure> {
+    ) -> Result<Envelope<Option<Run>>, Failure> {
         let name = name.clone();
         self.carry(limit, move |world| {
             world.step(&name, |resource, now| resource.last_run(now))
@@ -533,7 +539,7 @@ impl Way {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Status>, Failure> {
+    ) -> Result<Envelope<Status>, Failure> {
         let name = name.clone();
         self.carry(limit, move |world| {
             world.step(&name, |resource, now| resource.inspect(now))

@@ -1,13 +1,13 @@
 //! What keeps the truth: carries a step to it, brings its reply, delivers grants.
 //!
 //! A store decides nothing about time or order that the core has a rule for. Each runtime that
-//! uses a client has a [`Link`] of its own, with its channel and its registry of waiters.
+//! uses a client has a [`StoreHandle`] of its own, with its channel and its registry of waiters.
 
 #[cfg(any(feature = "redis", feature = "embedded"))]
-mod apart;
+mod blocking_thread;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
-mod link;
+mod handle;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -24,7 +24,7 @@ use arbiter_lock_core::{Ended, Moment, Name, Request};
 use crate::system::process::ProcessId;
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
-pub(crate) use link::Link;
+pub(crate) use handle::StoreHandle;
 pub(crate) use registry::{Push, Registry, Slot, Woken};
 pub(crate) use renewal::Renewal;
 pub(crate) use settings::ServerSettings;
@@ -32,7 +32,7 @@ pub(crate) use write::Write;
 
 /// A request to end.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct PendingRelease {
     pub(crate) name: Name,
     pub(crate) request: Arc<Request>,
     /// Whether to leave a tombstone; the same at every sending.
@@ -41,7 +41,7 @@ pub(crate) struct Order {
     pub(crate) held: Option<u64>,
 }
 
-impl Order {
+impl PendingRelease {
     /// Whether it releases a hold.
     pub(crate) fn is_release(&self) -> bool {
         self.held.is_some()
@@ -50,7 +50,7 @@ impl Order {
 
 /// What a store said to a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said<T> {
+pub(crate) struct Envelope<T> {
     pub(crate) reply: T,
     /// The store's time of the step.
     pub(crate) at: Moment,
@@ -60,7 +60,7 @@ pub(crate) struct Said<T> {
 
 /// What a store said to an end. The shortest way of it tells no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SaidEnded {
+pub(crate) struct EndedEnvelope {
     pub(crate) reply: Ended,
     /// There is more to hand over: repeat the step at once.
     pub(crate) again: bool,
@@ -69,7 +69,7 @@ pub(crate) struct SaidEnded {
 /// A store, before anybody is connected to it.
 #[derive(Clone)]
 pub(crate) enum Store {
-    Memory(Arc<memory::World>),
+    Memory(Arc<memory::MemoryStore>),
     #[cfg(feature = "embedded")]
     Embedded(Arc<embedded::Embedded>),
     #[cfg(feature = "redis")]
@@ -97,17 +97,17 @@ impl Store {
     }
 
     /// A link for the runtime in which it will be used, of a client of that process.
-    pub(crate) fn link(&self, process: ProcessId) -> Link {
-        Link::new(self, process)
+    pub(crate) fn link(&self, process: ProcessId) -> StoreHandle {
+        StoreHandle::new(self, process)
     }
 
     /// A link for one who never waits.
-    pub(crate) fn deaf_link(&self, process: ProcessId) -> Link {
-        Link::deaf(self, process)
+    pub(crate) fn deaf_link(&self, process: ProcessId) -> StoreHandle {
+        StoreHandle::deaf(self, process)
     }
 
     /// The memory store that it is, if it is one.
-    pub(crate) fn world(&self) -> Option<&memory::World> {
+    pub(crate) fn world(&self) -> Option<&memory::MemoryStore> {
         match self {
             Self::Memory(world) => Some(world),
             #[cfg(feature = "embedded")]
@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// Ends a request without waiting for anything, where the store can.
-    pub(crate) fn end_at_once(&self, order: &Order) -> Option<Ended> {
+    pub(crate) fn end_at_once(&self, order: &PendingRelease) -> Option<Ended> {
         self.world().and_then(|world| world.end_at_once(order))
     }
 }

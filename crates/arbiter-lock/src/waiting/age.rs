@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arbiter_lock_core::Moment;
 
-use crate::holds::hold::Belief;
+use crate::holds::hold::Validity;
 use crate::store::Push;
 
 /// What the local clock counts at least while the store's clock counts 51.
@@ -64,9 +64,9 @@ impl GrantAge {
 
     /// The belief in a grant that was received now: its life counts from when it was made, at the
     /// earliest.
-    pub(super) fn of_push(&self, push: &Push, now: Duration) -> Belief {
+    pub(super) fn of_push(&self, push: &Push, now: Duration) -> Validity {
         let made = self.best.map_or(Duration::ZERO, |best| best.date(push.at));
-        Belief {
+        Validity {
             fence: push.fence,
             base: made.max(self.first_sent).min(now),
             life: Duration::from_millis(push.life_ms),

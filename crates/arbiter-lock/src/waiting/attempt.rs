@@ -10,15 +10,15 @@ use crate::errors::error::{Contended, Error, HeldBy};
 use crate::errors::lost_reason::LostReason;
 use crate::errors::refused::Refused;
 use crate::events::event::{Event, Level};
-use crate::holds::hold::{Belief, Granted, HoldState};
+use crate::holds::hold::{Granted, HoldState, Validity};
 use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
-use crate::sessions::wait_graph::{Step, Waiter};
+use crate::sessions::wait_graph::{CircleStep, WaitingSession};
 use crate::status::Holder;
-use crate::store::Order;
-use crate::store::{Failure, Link, Said, Slot};
-use crate::system::chance;
+use crate::store::PendingRelease;
+use crate::store::{Envelope, Failure, Slot, StoreHandle};
 use crate::system::clock::Clock;
+use crate::system::rng;
 
 /// How long connecting may hold up one poll; the dialing goes on beside it.
 const READY_LIMIT: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(crate) struct Origin {
 /// it is posted to the keeper to be ended.
 pub(super) struct Attempt {
     inner: Arc<Engine>,
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<StoreHandle>,
     pub(super) name: Name,
     pub(super) request: Arc<Request>,
     pub(super) options: Arc<Options>,
@@ -80,7 +80,7 @@ impl Attempt {
         inner.check_open()?;
         inner.keeper.ready(&name)?;
         let link = inner.link();
-        let id: Arc<str> = format!("{:032x}", chance::draw::<u128>()).into();
+        let id: Arc<str> = format!("{:032x}", rng::draw::<u128>()).into();
         let request = Arc::new(Request {
             id: id.clone(),
             mode,
@@ -121,8 +121,8 @@ impl Attempt {
     /// Notes what became of the sending.
     pub(super) fn answered<T>(
         &mut self,
-        step: Result<Said<T>, Failure>,
-    ) -> Result<Said<T>, Failure> {
+        step: Result<Envelope<T>, Failure>,
+    ) -> Result<Envelope<T>, Failure> {
         match &step {
             Ok(_) => {
                 self.unanswered -= 1;
@@ -141,7 +141,7 @@ impl Attempt {
 
     /// Whether the grant is young enough. The age of one that has to be claimed first is
     /// checked without the margin.
-    pub(super) fn believes(&self, grant: Belief) -> bool {
+    pub(super) fn believes(&self, grant: Validity) -> bool {
         let life = grant.life.min(self.options.lease);
         let margin = if self.has_to_claim(grant) {
             Duration::ZERO
@@ -153,12 +153,12 @@ impl Attempt {
     }
 
     /// Whether the grant stands for a first life too short to work in.
-    pub(super) fn has_to_claim(&self, grant: Belief) -> bool {
+    pub(super) fn has_to_claim(&self, grant: Validity) -> bool {
         grant.life < self.options.lease && self.options.claims_first()
     }
 
     /// The hold that the request has become.
-    pub(super) fn into_hold(mut self, belief: Belief) -> Result<Arc<HoldState>, Error> {
+    pub(super) fn into_hold(mut self, belief: Validity) -> Result<Arc<HoldState>, Error> {
         let granted = Granted {
             name: self.name.clone(),
             request: self.request.clone(),
@@ -224,13 +224,13 @@ impl Attempt {
     }
 
     /// The place of the request among the waits of its client's sessions, if it is of one.
-    pub(super) fn waiter(&self) -> Option<Waiter> {
+    pub(super) fn waiter(&self) -> Option<WaitingSession> {
         let session = self.origin.session?;
         Some(self.inner.waits.enter(session))
     }
 
     /// The circle of sessions that the request waits in.
-    pub(super) fn circle(&self, waiter: &Waiter) -> Option<Vec<Step>> {
+    pub(super) fn circle(&self, waiter: &WaitingSession) -> Option<Vec<CircleStep>> {
         waiter.circle(&self.inner.keeper, self.clock.now())
     }
 
@@ -290,7 +290,7 @@ impl Drop for Attempt {
         }
         self.link.registry().remove(&self.request.id);
         if self.is_known || 0 < self.unanswered {
-            self.inner.keeper.post(Order {
+            self.inner.keeper.post(PendingRelease {
                 name: self.name.clone(),
                 request: self.request.clone(),
                 tombstone: 0 < self.unanswered,

@@ -23,12 +23,12 @@ use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::events::event::{Event, Level};
 use crate::events::outage::Outage;
-use crate::holds::hold::{Belief, HoldState};
-use crate::primitives::options::{Options, Patience};
-use crate::sessions::wait_graph::{Step, Wait, Waiter};
+use crate::holds::hold::{HoldState, Validity};
+use crate::primitives::options::{Options, WaitLimit};
+use crate::sessions::wait_graph::{CircleStep, Wait, WaitingSession};
 use crate::status::Holder;
-use crate::store::{Failure, FailureKind, Renewal, Said, Woken};
-use crate::system::chance;
+use crate::store::{Envelope, Failure, FailureKind, Renewal, Woken};
+use crate::system::rng;
 
 /// A store that was given less time than this for its answer is not silent.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
@@ -57,9 +57,9 @@ pub(crate) async fn acquire(
     let patience = options.patience;
     let attempt = Attempt::new(inner, name, mode, options, origin)?;
     match patience {
-        Patience::Try | Patience::AtMost(Duration::ZERO) => try_once(attempt).await,
-        Patience::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
-        Patience::Forever => Waiting::new(attempt, None).wait().await,
+        WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) => try_once(attempt).await,
+        WaitLimit::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
+        WaitLimit::Forever => Waiting::new(attempt, None).wait().await,
     }
 }
 
@@ -74,10 +74,10 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
         let said = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
-        let Said { reply, at, again } = said;
+        let Envelope { reply, at, again } = said;
         match reply {
             Tried::Granted { fence, life_ms } => {
-                let belief = Belief {
+                let belief = Validity {
                     fence,
                     base: sent,
                     life: Duration::from_millis(life_ms),
@@ -136,15 +136,15 @@ struct Waiting {
     behind_own: Option<(Arc<str>, Duration)>,
     is_reported: bool,
     /// Its place among the waits of its client's sessions, once it waits.
-    waiter: Option<Waiter>,
+    waiter: Option<WaitingSession>,
     /// A circle of sessions that it waits in, and since when it is known.
-    circle: Option<(Vec<Step>, Duration)>,
+    circle: Option<(Vec<CircleStep>, Duration)>,
 }
 
 /// What comes next.
 enum Next {
     /// The request was granted, if that is to be believed.
-    Granted(Belief),
+    Granted(Validity),
     /// Look, after that time and unless something happens first.
     Look(Duration),
     /// The wait is over.
@@ -272,13 +272,13 @@ impl Waiting {
         self.failed(sent, failure)
     }
 
-    fn answered(&mut self, sent: Duration, said: Said<Acquired>) -> Result<Next, Error> {
+    fn answered(&mut self, sent: Duration, said: Envelope<Acquired>) -> Result<Next, Error> {
         let was_silent = self.outage.answered();
         self.backoff.reset();
         match said.reply {
             Acquired::Granted { fence, life_ms } => {
                 let life = Duration::from_millis(life_ms);
-                Ok(Next::Granted(Belief {
+                Ok(Next::Granted(Validity {
                     fence,
                     base: sent,
                     life,
@@ -294,7 +294,7 @@ impl Waiting {
                 self.age.saw(sent, said.at, self.attempt.clock.now());
                 let first_life = self.attempt.options.first_life();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
-                let pause = until_next_look(first_life, place, behind, expiry, chance::draw());
+                let pause = until_next_look(first_life, place, behind, expiry, rng::draw());
                 let owner = holder.as_ref().map(|view| view.owner.clone());
                 self.stands_behind(holder, place, said.at, was_silent);
                 self.report_own(owner.as_ref());
@@ -398,7 +398,7 @@ impl Waiting {
                 return Err(self.attempt.store_error(failure));
             }
         }
-        Ok(Next::Look(self.backoff.next(chance::draw())))
+        Ok(Next::Look(self.backoff.next(rng::draw())))
     }
 
     /// What the caller is told when its wait is over.
@@ -412,7 +412,7 @@ impl Waiting {
 
     /// What of the grant is to be believed. Where the margin leaves too little of a first life,
     /// the grant is claimed first, and only the claim is believed.
-    async fn claim(&mut self, grant: Belief) -> Option<Belief> {
+    async fn claim(&mut self, grant: Validity) -> Option<Validity> {
         if !self.attempt.believes(grant) {
             return None;
         }
@@ -440,7 +440,7 @@ impl Waiting {
             match Box::pin(link.renew(&[renewal], left)).await.as_deref() {
                 Ok([Ok(Renewed::Renewed { life_ms })]) => {
                     let life = Duration::from_millis(*life_ms);
-                    let claimed = Belief {
+                    let claimed = Validity {
                         base: sent,
                         life,
                         ..grant
@@ -448,7 +448,7 @@ impl Waiting {
                     return self.attempt.believes(claimed).then_some(claimed);
                 }
                 Ok([Ok(_)]) => return None,
-                _ => tokio::time::sleep(self.backoff.next(chance::draw()).min(left)).await,
+                _ => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
             }
         }
     }

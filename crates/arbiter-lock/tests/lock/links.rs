@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Event, Guard, Weather};
+use arbiter_lock::{Client, Event, FaultInjection, Guard};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
@@ -53,9 +53,9 @@ impl News {
 /// A client of a memory store at that distance, there and back.
 async fn at_a_distance(news: &News, round_trip: Duration) -> Client {
     let client = news.client("memory:").await;
-    client.testing().disturb(Weather {
+    client.testing().inject_faults(FaultInjection {
         least: round_trip / 2,
-        ..Weather::default()
+        ..FaultInjection::default()
     });
     client
 }

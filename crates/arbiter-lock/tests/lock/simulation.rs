@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, Guard, Hold, NoopLogger, Testing, Weather};
+use arbiter_lock::{Client, Error, FaultInjection, Guard, Hold, NoopLogger, Testing};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinHandle;
@@ -209,29 +209,29 @@ impl Worker {
     }
 }
 
-fn weather(rng: &mut StdRng) -> Weather {
-    let fair = Weather {
+fn weather(rng: &mut StdRng) -> FaultInjection {
+    let fair = FaultInjection {
         late: 20,
         latest: ms(50),
-        ..Weather::default()
+        ..FaultInjection::default()
     };
-    let windy = Weather {
+    let windy = FaultInjection {
         lost: 10,
         doubled: 10,
         late: 50,
         latest: ms(1_500),
-        ..Weather::default()
+        ..FaultInjection::default()
     };
-    let stormy = Weather {
+    let stormy = FaultInjection {
         lost: 100,
         doubled: 50,
         late: 200,
         latest: ms(4_000),
-        ..Weather::default()
+        ..FaultInjection::default()
     };
     let least = [ms(0), ms(0), ms(rng.random_range(20..=50))][rng.random_range(0..3)];
     let weather = [fair, windy, stormy][rng.random_range(0..3)];
-    Weather { least, ..weather }
+    FaultInjection { least, ..weather }
 }
 
 /// What the store's clock gains in a second, in microseconds: it runs right, at the bound of the
@@ -273,7 +273,7 @@ async fn simulate(seed: u64) -> Run {
     for number in 0..rng.random_range(2..=4) {
         let builder = Client::builder().store(&store).logger(NoopLogger);
         let client = builder.connect().await.unwrap();
-        client.testing().disturb(weather);
+        client.testing().inject_faults(weather);
         client.testing().drift(drift);
         for task in 0..rng.random_range(1..=2) {
             let worker = Worker {
@@ -304,13 +304,13 @@ async fn simulate(seed: u64) -> Run {
     };
     ended.expect("they wait for ever");
     let testing = clients[0].testing();
-    testing.calm();
+    testing.stop_faults();
     // What is under way arrives, and an end that was lost is sent again.
     sleep(weather.least + weather.latest + ms(3_000) + ms(2_100)).await;
     let status = clients[0].lock("name").inspect().await.unwrap();
     let left = (status.holder.is_some(), status.waiting);
     assert_eq!(left, (false, 0), "CLEAN\n{}", run.history.join("\n"));
-    run.sights = testing.sights();
+    run.sights = testing.counters();
     let revived = run.sights.get("a grant of what was ended");
     assert_eq!(revived, None, "CLEAN\n{}", run.history.join("\n"));
     run
@@ -380,7 +380,7 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
     let store = format!("memory:cut-off-{seed}-{:?}", std::thread::current().id());
     let connect = || Client::builder().store(&store).logger(NoopLogger).connect();
     let (holder, cut_off) = (connect().await.unwrap(), connect().await.unwrap());
-    holder.testing().disturb(Weather::default());
+    holder.testing().inject_faults(FaultInjection::default());
     holder.testing().drift(gains_us);
     let lock = holder.lock("name");
     let guard = lock.acquire().await.unwrap();
@@ -400,7 +400,7 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
         believed = &mut waiter => {
             let believed = believed.unwrap();
             // Asked on a network that takes no time.
-            holder.testing().calm();
+            holder.testing().stop_faults();
             let holder = lock.inspect().await.unwrap().holder;
             let is_known = holder.is_some_and(|holder| holder.owner == believed.owner());
             believed.is_held() && !is_known

@@ -20,19 +20,19 @@ pub(crate) struct EventQueue(Arc<Sender>);
 
 /// Closes the queue when it is dropped.
 struct Sender {
-    shared: Arc<Shared>,
+    shared: Arc<QueueShared>,
 }
 
 /// What the senders and the thread share.
-struct Shared {
+struct QueueShared {
     logger: Box<dyn Logger>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     added: Condvar,
     delivered: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     events: VecDeque<Event>,
     /// How many found the queue full, after the last of `events`.
     dropped: u64,
@@ -46,7 +46,7 @@ struct State {
 impl EventQueue {
     /// Starts no thread: that comes with the first event.
     pub(crate) fn new(logger: Box<dyn Logger>) -> Self {
-        let shared = Shared {
+        let shared = QueueShared {
             logger,
             state: Mutex::default(),
             added: Condvar::new(),
@@ -100,8 +100,8 @@ impl Drop for Sender {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl QueueShared {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +138,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl QueueState {
     /// Queues the event, or counts it if the queue is full. What was counted takes a place beyond.
     fn push(&mut self, event: Event) {
         if CAPACITY <= self.events.len() {
@@ -167,7 +167,7 @@ impl State {
     }
 }
 
-fn start(shared: Arc<Shared>) -> io::Result<ThreadId> {
+fn start(shared: Arc<QueueShared>) -> io::Result<ThreadId> {
     let thread = std::thread::Builder::new()
         .name("arbiter-events".into())
         .spawn(move || shared.deliver())?;
@@ -183,7 +183,7 @@ mod tests {
         Event::EventsDropped { count }
     }
 
-    fn counts(state: &mut State) -> Vec<u64> {
+    fn counts(state: &mut QueueState) -> Vec<u64> {
         let events = std::iter::from_fn(|| state.pop());
         let counts = events.map(|event| match event {
             Event::EventsDropped { count } => count,
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn dropped_events_are_counted_before_the_next() {
-        let mut state = State::default();
+        let mut state = QueueState::default();
         let capacity = CAPACITY as u64;
         (0..capacity + 3).for_each(|n| state.push(count(n)));
         state.pop();

@@ -26,10 +26,10 @@ pub(crate) struct HoldState {
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     clock: Clock,
-    life: LeakInChild<Mutex<Life>>,
+    life: LeakInChild<Mutex<LocalState>>,
 }
 
-struct Life {
+struct LocalState {
     lease: Lease,
     /// When `max_hold` ends it.
     latest_end: Duration,
@@ -65,7 +65,7 @@ impl Drop for Writer {
 
 /// What a grant is believed by: when its life began at the earliest, and how long it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Belief {
+pub(crate) struct Validity {
     pub(crate) fence: u64,
     pub(crate) base: Duration,
     pub(crate) life: Duration,
@@ -85,7 +85,7 @@ impl HoldState {
     /// A hold of that process, by a grant that is believed.
     pub(crate) fn new(
         granted: Granted,
-        belief: Belief,
+        belief: Validity,
         options: Arc<Options>,
         clock: Clock,
         process: ProcessId,
@@ -107,7 +107,7 @@ impl HoldState {
             Mode::Exclusive => Company::Nobody,
             Mode::Shared { .. } => Company::Sharers,
         };
-        let life = Life {
+        let life = LocalState {
             lease,
             latest_end,
             over: None,
@@ -168,7 +168,7 @@ impl HoldState {
     }
 
     /// `None` in a forked process: its copy of the mutex may be locked for good.
-    fn life(&self) -> Option<MutexGuard<'_, Life>> {
+    fn life(&self) -> Option<MutexGuard<'_, LocalState>> {
         let life = self.life.unless_forked()?;
         Some(life.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -197,7 +197,10 @@ impl HoldState {
             .unwrap_or(reason)
     }
 
-    fn end_if(&self, decide: impl Fn(&Life, Duration) -> Option<LostReason>) -> Option<LostReason> {
+    fn end_if(
+        &self,
+        decide: impl Fn(&LocalState, Duration) -> Option<LostReason>,
+    ) -> Option<LostReason> {
         let Some(mut life) = self.life() else {
             return Some(LostReason::Forked);
         };
@@ -337,7 +340,7 @@ impl HoldState {
     }
 }
 
-impl Life {
+impl LocalState {
     fn end_if_due(&mut self, now: Duration) -> Option<LostReason> {
         if self.over.is_none() {
             self.over = self.ended_by(now);

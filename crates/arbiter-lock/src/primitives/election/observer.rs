@@ -9,8 +9,8 @@ use arbiter_lock_core::{Backoff, Status};
 use super::Leader;
 use crate::errors::error::Error;
 use crate::primitives::lock::Lock;
-use crate::store::{Failure, Said};
-use crate::system::chance;
+use crate::store::{Envelope, Failure};
+use crate::system::rng;
 
 /// How often it looks at the least.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -86,7 +86,7 @@ impl Observer {
         self.lock.inner.run(|| pausing).await?
     }
 
-    async fn look(&self) -> Result<Result<Said<Status>, Failure>, Error> {
+    async fn look(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
         let looking = async move { inner.link().inspect(&name, Duration::MAX).await };
@@ -94,9 +94,9 @@ impl Observer {
     }
 
     /// Notes what was seen; answers it if it is news.
-    fn saw(&mut self, said: &Said<Status>) -> Option<Option<Leader>> {
-        let Said { reply, at, .. } = said;
-        let jitter = 0.75 + 0.25 * chance::draw::<f64>();
+    fn saw(&mut self, said: &Envelope<Status>) -> Option<Option<Leader>> {
+        let Envelope { reply, at, .. } = said;
+        let jitter = 0.75 + 0.25 * rng::draw::<f64>();
         let lapse = reply.holder.as_ref().and_then(|view| view.remaining_ms);
         // A life lasts to the end of its last millisecond.
         let lapse = lapse.map_or(LOOK_INTERVAL, |ms| {
@@ -123,7 +123,7 @@ impl Observer {
         let inner = &self.lock.inner;
         let now = inner.clock.now();
         let since = *self.silent_since.get_or_insert(now);
-        self.due = now + self.backoff.next(chance::draw());
+        self.due = now + self.backoff.next(rng::draw());
         if !failure.is_transient() || inner.store_timeout <= now.saturating_sub(since) {
             self.silent_since = None;
             return Err(inner.store_error(&self.lock.checked_name()?, failure));

@@ -13,7 +13,7 @@ use crate::errors::error::Error;
 use crate::events::event::{Event, Level};
 use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
-use crate::store::{Said, Write};
+use crate::store::{Envelope, Write};
 
 /// What the store remembers of a job.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub(super) struct Record {
 
 impl Record {
     /// The last run, while it is remembered, with the store's time.
-    pub(super) async fn last(&self, effort: &Effort) -> Result<Said<Option<Run>>, Error> {
+    pub(super) async fn last(&self, effort: &Effort) -> Result<Envelope<Option<Run>>, Error> {
         let link = self.inner.link();
         let step = |limit| link.last_run(&self.name, limit);
         effort.repeat(&self.name, step).await

@@ -16,7 +16,7 @@ use super::log::{self, Log};
 use super::records::Records;
 use super::rights::{self, Rights};
 use super::{failure, folder};
-use crate::store::{Failure, FailureKind, Said};
+use crate::store::{Envelope, Failure, FailureKind};
 use crate::system::clock::Clock;
 
 /// `arb1`: how others know the file.
@@ -243,14 +243,14 @@ impl Database {
     }
 
     /// The last run of that name, if it is remembered.
-    pub(super) fn last_run(&mut self, name: &Name) -> Result<Said<Option<Run>>, Failure> {
+    pub(super) fn last_run(&mut self, name: &Name) -> Result<Envelope<Option<Run>>, Failure> {
         self.still_there()?;
         let at = self.now();
         let found = Records::load(&self.connection, name.as_str()).and_then(|records| {
             let resource = Resource::new(records);
             let reply = resource.last_run(at);
             resource.into_rows().check()?;
-            Ok(Said {
+            Ok(Envelope {
                 reply,
                 at,
                 again: false,
@@ -260,7 +260,10 @@ impl Database {
     }
 
     /// What can be seen, and the processes whose holds are seen.
-    pub(super) fn inspect(&mut self, name: &Name) -> Result<(Said<Status>, Vec<Process>), Failure> {
+    pub(super) fn inspect(
+        &mut self,
+        name: &Name,
+    ) -> Result<(Envelope<Status>, Vec<Process>), Failure> {
         self.still_there()?;
         let at = self.now();
         let seen = self
@@ -271,7 +274,7 @@ impl Database {
                 let reply = resource.inspect(at);
                 let before = resource.rows().stands_before_all();
                 resource.into_rows().check()?;
-                let said = Said {
+                let said = Envelope {
                     reply,
                     at,
                     again: false,

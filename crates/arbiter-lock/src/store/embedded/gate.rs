@@ -39,8 +39,8 @@ const OTHERS_TURN: Duration = Duration::from_micros(200);
 const LOOKS: u32 = 5;
 
 /// What is left to do outside.
-type Rest = Box<dyn FnOnce()>;
-type Work = Box<dyn FnOnce(&mut Database) -> Rest + Send>;
+type AfterStep = Box<dyn FnOnce()>;
+type Work = Box<dyn FnOnce(&mut Database) -> AfterStep + Send>;
 
 enum Job {
     Step(Work),

@@ -13,8 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{failure, rights};
 use crate::store::{Failure, FailureKind};
-use crate::system::chance;
 use crate::system::process::ProcessId;
+use crate::system::rng;
 
 /// One process's use of a folder, by an id of its own: process ids are used again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ const MOST_SWEPT: usize = 8;
 
 /// What is known of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum ProcessLife {
     Alive,
     /// It has ended, and what it held is still in the file.
     Dead,
@@ -38,7 +38,7 @@ pub(super) enum Life {
 
 impl Process {
     pub(super) fn random() -> Self {
-        Self(format!("{:016x}", chance::draw::<u64>()).into())
+        Self(format!("{:016x}", rng::draw::<u64>()).into())
     }
 
     fn of_file(name: &str) -> Option<Self> {
@@ -95,15 +95,15 @@ impl Liveness {
         }
     }
 
-    pub(super) fn of(&self, process: &Process) -> Life {
+    pub(super) fn of(&self, process: &Process) -> ProcessLife {
         let file = match File::open(file(&self.folder, process)) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Life::Gone,
-            Err(e) => return Life::Unknown(e.kind()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return ProcessLife::Gone,
+            Err(e) => return ProcessLife::Unknown(e.kind()),
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Life::Dead,
-            Err(_) => Life::Alive,
+            Ok(()) => ProcessLife::Dead,
+            Err(_) => ProcessLife::Alive,
         }
     }
 
@@ -117,10 +117,10 @@ impl Liveness {
             .flatten()
             .filter_map(|entry| Process::of_file(entry.file_name().to_str()?))
             .collect();
-        let begin = chance::draw::<u64>() as usize % known.len().max(1);
+        let begin = rng::draw::<u64>() as usize % known.len().max(1);
         let some = known.iter().cycle().skip(begin);
         some.take(known.len().min(MOST_SWEPT))
-            .filter(|process| self.of(process) == Life::Dead)
+            .filter(|process| self.of(process) == ProcessLife::Dead)
             .cloned()
             .collect()
     }

@@ -8,25 +8,25 @@
 //! The rules are the core's. What this store adds is what it knows of processes: the requests
 //! of one that has ended are ended at once.
 
-mod before;
-mod birth;
 mod connections;
 mod database;
 mod denied;
 mod failure;
 mod folder;
 mod gate;
+mod handle;
 mod liveness;
 mod log;
+mod open;
 mod post;
+mod predecessors;
+mod reaper;
 mod records;
 mod rights;
 mod row;
 #[cfg(test)]
 mod tests;
 mod turn;
-mod undertaker;
-mod way;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -37,14 +37,14 @@ use std::time::Duration;
 use arbiter_lock_core::Grant;
 
 pub(crate) use folder::{default_url, folder_of_url};
-pub(super) use way::Way;
+pub(super) use handle::EmbeddedHandle;
 
 use super::{Failure, Push, Registry};
 use crate::events::event::EventQueue;
-use crate::system::chance;
+use crate::system::rng;
 use denied::Denied;
 use gate::Gate;
-use liveness::{Life, Liveness, Process};
+use liveness::{Liveness, Process, ProcessLife};
 use post::Post;
 
 /// A folder as a store.
@@ -82,11 +82,15 @@ impl Embedded {
 
     /// A channel of this process.
     pub(super) fn channel(&self) -> Arc<str> {
-        self.process.channel(chance::draw())
+        self.process.channel(rng::draw())
     }
 
-    pub(super) fn way(self: &Arc<Self>, channel: Arc<str>, registry: &Arc<Registry>) -> Way {
-        Way::new(self.clone(), channel, Arc::downgrade(registry))
+    pub(super) fn way(
+        self: &Arc<Self>,
+        channel: Arc<str>,
+        registry: &Arc<Registry>,
+    ) -> EmbeddedHandle {
+        EmbeddedHandle::new(self.clone(), channel, Arc::downgrade(registry))
     }
 
     /// This process leaves: what it has in the folder goes at once, whoever lets go of it last.
@@ -107,7 +111,7 @@ impl Embedded {
         if let Some(opened) = self.opened.get() {
             return Ok(opened.clone());
         }
-        let opened = birth::open(&self.folder, &self.process, self.events.clone(), limit)?;
+        let opened = open::open(&self.folder, &self.process, self.events.clone(), limit)?;
         Ok(self.opened.get_or_init(|| opened).clone())
     }
 }
@@ -137,9 +141,9 @@ impl Opened {
     }
 
     /// What is known of a process; what keeps this one from knowing is noted.
-    fn life_of(&self, process: &Process) -> Life {
+    fn life_of(&self, process: &Process) -> ProcessLife {
         let life = self.liveness.of(process);
-        if let Life::Unknown(why) = life {
+        if let ProcessLife::Unknown(why) = life {
             let file = liveness::file(self.post.folder(), process);
             self.denied.note(&file, &why.into());
         }

@@ -20,8 +20,8 @@ use super::script::Call;
 use super::target::Target;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
-use crate::system::chance;
 use crate::system::process::{ProcessId, UnlessForked};
+use crate::system::rng;
 
 /// How many steps that were given little time may go unanswered in a row before the connection is
 /// asked whether it is alive.
@@ -39,25 +39,25 @@ pub(super) struct Limits {
 }
 
 /// A connection of the runtime that uses it.
-pub(super) struct Connection(Arc<Shared>);
+pub(super) struct Connection(Arc<ConnectionShared>);
 
-struct Shared {
+struct ConnectionShared {
     target: Arc<Target>,
     limits: Limits,
-    ears: Option<Ears>,
+    ears: Option<Subscription>,
     events: EventQueue,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
     /// Held by whoever dials.
     dialling: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Where messages go.
-pub(super) struct Ears {
+pub(super) struct Subscription {
     pub(super) channel: Arc<str>,
     pub(super) registry: Weak<Registry>,
 }
 
-struct State {
+struct ConnectionState {
     up: Option<Arc<Up>>,
     /// Why the last dialling failed, and until when it is not repeated.
     down: Option<(Failure, Instant)>,
@@ -86,7 +86,7 @@ impl Up {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// The connection, or why there was none a moment ago.
     fn known(&self) -> Option<Result<Arc<Up>, Failure>> {
         let down = self
@@ -103,15 +103,15 @@ impl Connection {
     pub(super) fn new(
         target: Arc<Target>,
         limits: Limits,
-        ears: Option<Ears>,
+        ears: Option<Subscription>,
         events: EventQueue,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ConnectionShared {
             target,
             limits,
             ears,
             events,
-            state: Mutex::new(State {
+            state: Mutex::new(ConnectionState {
                 up: None,
                 down: None,
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
@@ -211,8 +211,8 @@ impl Drop for Connection {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl ConnectionShared {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -343,7 +343,7 @@ impl Shared {
                 Ok(up)
             }
             Err(failure) => {
-                let pause = state.backoff.next(chance::draw());
+                let pause = state.backoff.next(rng::draw());
                 state.patience = state.patience.saturating_mul(2).min(self.limits.connect);
                 state.down = Some((failure.clone(), Instant::now() + pause));
                 Err(failure)

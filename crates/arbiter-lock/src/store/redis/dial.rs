@@ -16,7 +16,7 @@ use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
 use super::failure::failure_of;
 use super::target::{Place, Target};
-use crate::store::apart::apart;
+use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{Failure, FailureKind};
 
 /// A connection and what drives it.
@@ -88,7 +88,7 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
 
 async fn addresses_of(host: &str, port: u16) -> io::Result<std::vec::IntoIter<SocketAddr>> {
     let host = host.to_owned();
-    apart(move || (host, port).to_socket_addrs()).await?
+    on_blocking_thread(move || (host, port).to_socket_addrs()).await?
 }
 
 fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {

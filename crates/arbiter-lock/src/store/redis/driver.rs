@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::haste::Haste;
+use super::adaptive_spin::AdaptiveSpin;
 use crate::system::process::{ProcessId, UnlessForked};
 
 /// The driver of one connection; dropped, it closes it.
@@ -26,11 +26,11 @@ pub(super) struct Driver {
     task: AbortHandle,
 }
 
-type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Driven = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct DriverState {
     /// Polled by whoever is in charge, always with the engine itself as the waker.
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Driven>>,
     charge: Mutex<Charge>,
     is_closed: AtomicBool,
 }
@@ -49,7 +49,7 @@ struct Charge {
     is_looking: bool,
     /// The connection could go on since it was last polled.
     is_due: bool,
-    haste: Haste,
+    haste: AdaptiveSpin,
 }
 
 impl Driver {
@@ -78,7 +78,7 @@ impl Driver {
         is_alone: bool,
         send: impl FnOnce() -> A,
     ) -> A::Output {
-        let mut call = Call::begin(&self.engine, is_alone);
+        let mut call = DriverCall::begin(&self.engine, is_alone);
         let mut answer = pin!(send());
         std::future::poll_fn(|cx| call.poll(answer.as_mut(), cx)).await
     }
@@ -92,7 +92,7 @@ impl Drop for Driver {
 }
 
 impl DriverState {
-    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn connection(&self) -> MutexGuard<'_, Option<Driven>> {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -165,7 +165,7 @@ impl Wake for DriverState {
 }
 
 /// A call, from before it is sent until it is answered or given up.
-struct Call<'a> {
+struct DriverCall<'a> {
     engine: &'a Arc<DriverState>,
     /// Its number, if it may drive.
     number: Option<u64>,
@@ -173,7 +173,7 @@ struct Call<'a> {
     hasty_until: Option<Instant>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> DriverCall<'a> {
     fn begin(engine: &'a Arc<DriverState>, is_alone: bool) -> Self {
         let mut charge = engine.charge();
         charge.calls += 1;
@@ -253,7 +253,7 @@ impl<'a> Call<'a> {
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for DriverCall<'_> {
     fn drop(&mut self) {
         let mut charge = self.engine.charge();
         charge.calls -= 1;

@@ -1,12 +1,13 @@
 //! The Redis store: scripts that do the core's steps on the server.
 
+mod adaptive_spin;
 mod answer;
 mod bounded;
 mod connection;
 mod dial;
 mod driver;
 mod failure;
-mod haste;
+mod handle;
 mod introduction;
 mod keys;
 mod reply;
@@ -16,7 +17,6 @@ mod target;
 mod tests;
 #[cfg(feature = "tls")]
 mod tls;
-mod way;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use std::sync::Arc;
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::{Registry, ServerSettings};
-use connection::{Connection, Ears, Limits};
+use connection::{Connection, Limits, Subscription};
+pub(crate) use handle::RedisHandle;
 use target::Target;
-pub(crate) use way::Way;
 
 /// A server, before anybody is connected to it.
 pub(crate) struct Server {
@@ -60,8 +60,8 @@ impl Server {
     }
 
     /// A way for the runtime in which it will be used, with its channel.
-    pub(super) fn way(&self, channel: Arc<str>, registry: &Arc<Registry>) -> Way {
-        let ears = Ears {
+    pub(super) fn way(&self, channel: Arc<str>, registry: &Arc<Registry>) -> RedisHandle {
+        let ears = Subscription {
             channel,
             registry: Arc::downgrade(registry),
         };
@@ -69,14 +69,14 @@ impl Server {
     }
 
     /// A way that hears no grants: for one who never waits.
-    pub(super) fn deaf_way(&self) -> Way {
+    pub(super) fn deaf_way(&self) -> RedisHandle {
         self.way_with(None)
     }
 
-    fn way_with(&self, ears: Option<Ears>) -> Way {
+    fn way_with(&self, ears: Option<Subscription>) -> RedisHandle {
         let (target, events) = (self.target.clone(), self.events.clone());
         let connection = Connection::new(target, self.limits, ears, events);
-        Way::new(connection, self.key_prefix.clone())
+        RedisHandle::new(connection, self.key_prefix.clone())
     }
 }
 

@@ -9,9 +9,9 @@ use arbiter_lock_core::{
 use redis::Value;
 
 use super::answer::{Answer, malformed};
-use crate::store::{Failure, FailureKind, Push, Said, SaidEnded};
+use crate::store::{EndedEnvelope, Envelope, Failure, FailureKind, Push};
 
-pub(super) fn acquired(value: Value) -> Result<Said<Acquired>, Failure> {
+pub(super) fn acquired(value: Value) -> Result<Envelope<Acquired>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
@@ -47,10 +47,10 @@ pub(super) fn acquired(value: Value) -> Result<Said<Acquired>, Failure> {
         "refused" => (Acquired::Refused(refusal(&mut answer)?), false),
         other => return Err(malformed(other)),
     };
-    Ok(Said { reply, at, again })
+    Ok(Envelope { reply, at, again })
 }
 
-pub(super) fn tried(value: Value) -> Result<Said<Tried>, Failure> {
+pub(super) fn tried(value: Value) -> Result<Envelope<Tried>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
@@ -77,11 +77,11 @@ pub(super) fn tried(value: Value) -> Result<Said<Tried>, Failure> {
         "refused" => (Tried::Refused(refusal(&mut answer)?), false),
         other => return Err(malformed(other)),
     };
-    Ok(Said { reply, at, again })
+    Ok(Envelope { reply, at, again })
 }
 
 /// Reads the answer to an end; the short one tells no time and has no more to do.
-pub(super) fn ended(value: Value) -> Result<SaidEnded, Failure> {
+pub(super) fn ended(value: Value) -> Result<EndedEnvelope, Failure> {
     let mut answer = Answer::new(value)?;
     let reply = match answer.word()?.as_str() {
         "released" => Ended::Released,
@@ -90,19 +90,19 @@ pub(super) fn ended(value: Value) -> Result<SaidEnded, Failure> {
         other => return Err(malformed(other)),
     };
     if answer.is_empty() {
-        return Ok(SaidEnded {
+        return Ok(EndedEnvelope {
             reply,
             again: false,
         });
     }
     answer.number()?; // the server's time
-    Ok(SaidEnded {
+    Ok(EndedEnvelope {
         reply,
         again: answer.flag()?,
     })
 }
 
-pub(super) fn broken(value: Value) -> Result<Said<Broken>, Failure> {
+pub(super) fn broken(value: Value) -> Result<Envelope<Broken>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
@@ -117,7 +117,7 @@ pub(super) fn broken(value: Value) -> Result<Said<Broken>, Failure> {
         "not-held" => (Broken::NotHeld, false),
         other => return Err(malformed(other)),
     };
-    Ok(Said { reply, at, again })
+    Ok(Envelope { reply, at, again })
 }
 
 pub(super) fn renewed(
@@ -162,7 +162,7 @@ fn refusal(answer: &mut Answer) -> Result<Refusal, Failure> {
     }
 }
 
-pub(super) fn downgraded(value: Value) -> Result<Said<Downgraded>, Failure> {
+pub(super) fn downgraded(value: Value) -> Result<Envelope<Downgraded>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
@@ -177,10 +177,10 @@ pub(super) fn downgraded(value: Value) -> Result<Said<Downgraded>, Failure> {
         "gone" => (Downgraded::NotYours { taken: false }, false),
         other => return Err(malformed(other)),
     };
-    Ok(Said { reply, at, again })
+    Ok(Envelope { reply, at, again })
 }
 
-pub(super) fn resized(value: Value) -> Result<Said<Resized>, Failure> {
+pub(super) fn resized(value: Value) -> Result<Envelope<Resized>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
@@ -195,7 +195,7 @@ pub(super) fn resized(value: Value) -> Result<Said<Resized>, Failure> {
         "not-held" => (Resized::NotHeld, false),
         other => return Err(malformed(other)),
     };
-    Ok(Said { reply, at, again })
+    Ok(Envelope { reply, at, again })
 }
 
 pub(super) fn written(value: Value) -> Result<Written, Failure> {
@@ -206,7 +206,7 @@ pub(super) fn written(value: Value) -> Result<Written, Failure> {
     }
 }
 
-pub(super) fn ran(value: Value) -> Result<Said<Option<Run>>, Failure> {
+pub(super) fn ran(value: Value) -> Result<Envelope<Option<Run>>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
@@ -228,14 +228,14 @@ pub(super) fn ran(value: Value) -> Result<Said<Option<Run>>, Failure> {
         }
         other => return Err(malformed(other)),
     };
-    Ok(Said {
+    Ok(Envelope {
         reply,
         at,
         again: false,
     })
 }
 
-pub(super) fn inspected(value: Value) -> Result<Said<Status>, Failure> {
+pub(super) fn inspected(value: Value) -> Result<Envelope<Status>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     if word != "status" {
@@ -253,7 +253,7 @@ pub(super) fn inspected(value: Value) -> Result<Said<Status>, Failure> {
         let label = body.splitn(5, ' ').nth(4).unwrap_or_default().into();
         waiters.push(WaiterView { ticket, label });
     }
-    Ok(Said {
+    Ok(Envelope {
         reply: Status {
             holder,
             value,

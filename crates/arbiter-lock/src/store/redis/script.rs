@@ -30,7 +30,7 @@ const TYPICAL_BYTES: usize = 512;
 struct Kind(Mode);
 
 /// What a request says of itself after its id.
-struct Rest<'a>(&'a Request);
+struct AttemptArgs<'a>(&'a Request);
 
 macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)+) => {
@@ -150,7 +150,7 @@ fn asking(call: Call, request: &Request) -> Call {
 
 pub(super) fn end(keys: &Keys, request: &Request, tombstone: bool) -> Call {
     let call = Call::of_lock(&END, keys);
-    let call = call.with(&request.id).with(Rest(request));
+    let call = call.with(&request.id).with(AttemptArgs(request));
     if tombstone { call.with(1) } else { call }
 }
 
@@ -225,7 +225,7 @@ pub(super) fn probe() -> Call {
     Call::new(&PROBE, &["arbiter.probe"])
 }
 
-impl fmt::Display for Rest<'_> {
+impl fmt::Display for AttemptArgs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Request {
             mode,

@@ -22,7 +22,7 @@ impl Dice {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum RandomStep {
     Acquire(Request, Option<u64>),
     Try(Request),
     Renew(String, u64, u64),
@@ -40,50 +40,50 @@ enum Step {
 }
 
 /// Does a step, and says everything that came of it.
-fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &Step, deaf: u64) -> String {
+fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &RandomStep, deaf: u64) -> String {
     let reach = |channel: &str| channel != format!("c{deaf}");
     match step {
-        Step::Acquire(request, ticket) => {
+        RandomStep::Acquire(request, ticket) => {
             format!("{:?}", resource.acquire(now, request, *ticket, reach))
         }
-        Step::Try(request) => format!("{:?}", resource.try_acquire(now, request, reach)),
-        Step::Renew(owner, fence, lease_ms) => {
+        RandomStep::Try(request) => format!("{:?}", resource.try_acquire(now, request, reach)),
+        RandomStep::Renew(owner, fence, lease_ms) => {
             format!("{:?}", resource.renew(now, owner, *fence, *lease_ms))
         }
-        Step::End(id, tombstone) => format!("{:?}", resource.end(now, id, *tombstone, reach)),
-        Step::Break(fence, at_once) => {
+        RandomStep::End(id, tombstone) => format!("{:?}", resource.end(now, id, *tombstone, reach)),
+        RandomStep::Break(fence, at_once) => {
             format!("{:?}", resource.break_hold(now, *fence, *at_once, reach))
         }
-        Step::Inspect => format!("{:?} {:?}", resource.inspect(now), resource.last_run(now)),
-        Step::Downgrade(owner, fence) => {
+        RandomStep::Inspect => format!("{:?} {:?}", resource.inspect(now), resource.last_run(now)),
+        RandomStep::Downgrade(owner, fence) => {
             format!("{:?}", resource.downgrade(now, owner, *fence, 900, reach))
         }
-        Step::Resize(limit) => format!("{:?}", resource.resize(now, *limit, reach)),
-        Step::Proclaim(owner, fence) => {
+        RandomStep::Resize(limit) => format!("{:?}", resource.resize(now, *limit, reach)),
+        RandomStep::Proclaim(owner, fence) => {
             format!("{:?}", resource.proclaim(now, owner, *fence, "value"))
         }
-        Step::BeginRun(owner, fence) => {
+        RandomStep::BeginRun(owner, fence) => {
             format!("{:?}", resource.begin_run(now, owner, *fence, 5_000))
         }
-        Step::FinishRun(fence) => {
+        RandomStep::FinishRun(fence) => {
             format!("{:?}", resource.finish_run(now, *fence, &"0".into(), 5_000))
         }
-        Step::Vanished => {
+        RandomStep::Vanished => {
             resource.vanished(now);
             String::new()
         }
-        Step::Seized(life_ms) => {
+        RandomStep::Seized(life_ms) => {
             resource.seized(now, "them", Some(*life_ms));
             String::new()
         }
-        Step::QueueLost => {
+        RandomStep::QueueLost => {
             resource.queue_lost();
             String::new()
         }
     }
 }
 
-fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> Step {
+fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> RandomStep {
     let who = dice.roll(12);
     let id = format!("r{who}");
     let lease_ms = 100 + 700 * dice.roll(10);
@@ -114,21 +114,21 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> Step {
     match dice.roll(50) {
         0..=15 => {
             let carries = dice.roll(4) == 0;
-            Step::Acquire(request, carries.then(|| pick(dice, tickets)))
+            RandomStep::Acquire(request, carries.then(|| pick(dice, tickets)))
         }
-        16..=19 => Step::Try(request),
-        20..=25 => Step::Renew(id, pick(dice, fences), lease_ms),
-        26..=34 => Step::End(id, dice.roll(6) == 0),
-        35 | 36 => Step::Break(pick(dice, fences), dice.roll(2) == 0),
-        37 => Step::Inspect,
-        38 => Step::Vanished,
-        40 | 41 => Step::Downgrade(id, pick(dice, fences)),
-        42 => Step::Resize(NonZeroU32::MIN.saturating_add(dice.roll(6) as u32)),
-        43 | 44 => Step::Proclaim(id, pick(dice, fences)),
-        45..=47 => Step::BeginRun(id, pick(dice, fences)),
-        48 | 49 => Step::FinishRun(pick(dice, fences)),
-        _ if dice.roll(3) == 0 => Step::QueueLost,
-        _ => Step::Seized(lease_ms),
+        16..=19 => RandomStep::Try(request),
+        20..=25 => RandomStep::Renew(id, pick(dice, fences), lease_ms),
+        26..=34 => RandomStep::End(id, dice.roll(6) == 0),
+        35 | 36 => RandomStep::Break(pick(dice, fences), dice.roll(2) == 0),
+        37 => RandomStep::Inspect,
+        38 => RandomStep::Vanished,
+        40 | 41 => RandomStep::Downgrade(id, pick(dice, fences)),
+        42 => RandomStep::Resize(NonZeroU32::MIN.saturating_add(dice.roll(6) as u32)),
+        43 | 44 => RandomStep::Proclaim(id, pick(dice, fences)),
+        45..=47 => RandomStep::BeginRun(id, pick(dice, fences)),
+        48 | 49 => RandomStep::FinishRun(pick(dice, fences)),
+        _ if dice.roll(3) == 0 => RandomStep::QueueLost,
+        _ => RandomStep::Seized(lease_ms),
     }
 }
 

@@ -17,7 +17,7 @@ use super::super::keys::Keys;
 use super::super::reply;
 use super::super::script::{self, Call};
 use super::super::target::Target;
-use crate::store::{Push, Renewal, Said, SaidEnded, Write};
+use crate::store::{EndedEnvelope, Envelope, Push, Renewal, Write};
 
 /// Channels on which somebody listens; on any other, nobody does.
 pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
@@ -144,7 +144,7 @@ impl Rig {
     async fn compare<T: PartialEq + Debug>(
         &self,
         core: Answer<T>,
-        server: Said<T>,
+        server: Envelope<T>,
     ) -> (T, Vec<Grant>, bool) {
         assert_eq!(server.reply, core.reply);
         assert_eq!(
@@ -243,10 +243,10 @@ impl Rig {
             .send(&script::end(&self.keys, request, tombstone))
             .await;
         let core = self.core.end(self.now(), &request.id, tombstone, listens);
-        let SaidEnded { reply, again } = reply::ended(value).unwrap();
+        let EndedEnvelope { reply, again } = reply::ended(value).unwrap();
         self.compare(
             core,
-            Said {
+            Envelope {
                 reply,
                 at: self.now(),
                 again,

@@ -11,7 +11,7 @@ use super::super::failure::failure_of;
 use super::super::reply;
 use super::super::script::{self, Call};
 use super::rig::{Rig, request};
-use crate::store::{FailureKind, Said};
+use crate::store::{Envelope, FailureKind};
 
 impl Rig {
     async fn try_send(&self, call: &Call) -> Result<Value, FailureKind> {
@@ -264,7 +264,7 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
         FailureKind::WrongType
     );
     assert!(answers[1].is_ok());
-    let Said { reply: status, .. } =
+    let Envelope { reply: status, .. } =
         reply::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
     assert!(status.holder.is_some());
 }

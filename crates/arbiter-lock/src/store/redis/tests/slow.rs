@@ -17,7 +17,7 @@ use crate::store::Renewal;
 
 /// What a client believes, in microseconds of the server.
 #[derive(Debug)]
-struct Belief {
+struct Believed {
     id: Arc<str>,
     excludes: bool,
     fence: u64,
@@ -29,7 +29,7 @@ struct Slow {
     rig: Rig,
     random: StdRng,
     requests: Vec<Request>,
-    beliefs: Vec<Belief>,
+    beliefs: Vec<Believed>,
 }
 
 impl Slow {
@@ -83,7 +83,7 @@ impl Slow {
         match self.beliefs.iter_mut().find(|belief| belief.id == *id) {
             Some(belief) if belief.fence == fence => belief.until = belief.until.max(until),
             Some(belief) => (belief.fence, belief.until) = (fence, until),
-            None => self.beliefs.push(Belief {
+            None => self.beliefs.push(Believed {
                 id: id.clone(),
                 excludes,
                 fence,

@@ -17,21 +17,21 @@ use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::HoldState;
-use crate::primitives::options::{Options, Patience};
+use crate::primitives::options::{Options, WaitLimit};
 use crate::sessions::session_id::SessionId;
 use crate::system::process::LeakInChild;
 use crate::waiting::{self, News, Origin};
 
 /// What a session holds and waits for.
-pub(crate) struct Nest {
+pub(crate) struct SessionState {
     id: SessionId,
-    names: LeakInChild<Mutex<HashMap<Name, Entry>>>,
+    names: LeakInChild<Mutex<HashMap<Name, NameEntry>>>,
     /// Told when something is held anew: who waits for it apart need not wait any more.
     entered: Notify,
 }
 
 #[derive(Default)]
-struct Entry {
+struct NameEntry {
     held: Weak<Grip>,
     state: Weak<HoldState>,
     pending: Vec<Pending>,
@@ -51,13 +51,13 @@ type Acquired = Result<Arc<Grip>, Error>;
 type Acquiring = BoxFuture<'static, Acquired>;
 
 /// How an acquisition of a session comes to its hold.
-enum Way {
+enum HoldSource {
     Held(Arc<Grip>),
     Wait(Shared<Acquiring>, News),
     Alone(Origin),
 }
 
-impl Nest {
+impl SessionState {
     pub(crate) fn new() -> Self {
         Self {
             id: SessionId::next(),
@@ -77,8 +77,8 @@ impl Nest {
         let begun = inner.clock.now();
         loop {
             let grip = match self.way(&inner, &name, mode, &options) {
-                Way::Held(grip) => grip,
-                Way::Alone(origin) => {
+                HoldSource::Held(grip) => grip,
+                HoldSource::Alone(origin) => {
                     match self
                         .acquire_alone(inner.clone(), name.clone(), mode, options.clone(), origin)
                         .await
@@ -88,7 +88,7 @@ impl Nest {
                         acquired => acquired?,
                     }
                 }
-                Way::Wait(shared, news) => {
+                HoldSource::Wait(shared, news) => {
                     let waited = inner.clock.now().saturating_sub(begun);
                     tokio::select! {
                         biased;
@@ -120,22 +120,22 @@ impl Nest {
         name: &Name,
         mode: Mode,
         options: &Arc<Options>,
-    ) -> Way {
+    ) -> HoldSource {
         // The drop of the last handle of a request ends the request: after the lock is released.
         let mut seen = Vec::new();
         let mut names = self.names();
         names.retain(|other, entry| other == name || entry.is_in_use(&mut seen));
         let entry = names.entry(name.clone()).or_default();
         if let Some(grip) = entry.held() {
-            return Way::Held(grip);
+            return HoldSource::Held(grip);
         }
         let origin = Origin {
             session: Some(self.id),
             lost: entry.lost(),
             news: News::default(),
         };
-        if let Patience::Try | Patience::AtMost(Duration::ZERO) = options.patience {
-            return Way::Alone(origin);
+        if let WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) = options.patience {
+            return HoldSource::Alone(origin);
         }
         let runtime = Handle::current().id();
         entry.pending.retain(|pending| pending.is_in_use(&mut seen));
@@ -148,7 +148,7 @@ impl Nest {
             && let Some(shared) = pending.shared.upgrade()
             && shared.peek().is_none()
         {
-            return Way::Wait(shared, pending.news.clone());
+            return HoldSource::Wait(shared, pending.news.clone());
         }
         let news = origin.news.clone();
         let shared = self
@@ -164,7 +164,7 @@ impl Nest {
                 options: options.clone(),
                 runtime,
             }));
-        Way::Wait(shared, news)
+        HoldSource::Wait(shared, news)
     }
 
     /// The one request of all who wait: each of them has its own limit, the request has none.
@@ -177,7 +177,7 @@ impl Nest {
         origin: Origin,
     ) -> Acquiring {
         let options = Arc::new(Options {
-            patience: Patience::Forever,
+            patience: WaitLimit::Forever,
             ..options.clone()
         });
         async move {
@@ -229,15 +229,15 @@ impl Nest {
     }
 
     fn holds(&self, name: &Name) -> bool {
-        self.names().get(name).is_some_and(Entry::is_held)
+        self.names().get(name).is_some_and(NameEntry::is_held)
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<Name, Entry>> {
+    fn names(&self) -> MutexGuard<'_, HashMap<Name, NameEntry>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
+impl NameEntry {
     /// Its caller lets go of the grip only where no lock is held: the last one releases.
     fn held(&self) -> Option<Arc<Grip>> {
         let is_held = self.is_held();
@@ -279,8 +279,8 @@ impl Pending {
 /// How long to stand aside when the store was silent for too long for a wait without limit.
 const PAUSE: Duration = Duration::from_millis(50);
 
-fn has_time(inner: &Engine, patience: Patience, begun: Duration) -> bool {
-    let Patience::AtMost(limit) = patience else {
+fn has_time(inner: &Engine, patience: WaitLimit, begun: Duration) -> bool {
+    let WaitLimit::AtMost(limit) = patience else {
         return false;
     };
     inner
@@ -295,12 +295,12 @@ fn has_time(inner: &Engine, patience: Patience, begun: Duration) -> bool {
 async fn wait(
     inner: &Engine,
     name: &Name,
-    patience: Patience,
+    patience: WaitLimit,
     waited: Duration,
     shared: Shared<Acquiring>,
     news: News,
 ) -> Acquired {
-    let Patience::AtMost(limit) = patience else {
+    let WaitLimit::AtMost(limit) = patience else {
         return shared.await;
     };
     let left = limit.saturating_sub(waited);

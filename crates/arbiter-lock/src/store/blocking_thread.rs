@@ -6,7 +6,7 @@ use std::io;
 use tokio::sync::oneshot;
 
 /// Does the work; it goes on if its caller goes away.
-pub(super) async fn apart<T: Send + 'static>(
+pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (done, result) = oneshot::channel();
@@ -15,7 +15,7 @@ pub(super) async fn apart<T: Send + 'static>(
         let _ = done.send(work());
     };
     std::thread::Builder::new()
-        .name("arbiter-apart".into())
+        .name("arbiter-blocking".into())
         .spawn(work)?;
     result.await.map_err(io::Error::other)
 }
@@ -35,7 +35,7 @@ mod tests {
         std::thread::spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = runtime.build().unwrap();
-            let work = apart(move || {
+            let work = on_blocking_thread(move || {
                 begin.send(()).unwrap();
                 answered.recv()
             });

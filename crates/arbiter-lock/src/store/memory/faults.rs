@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{World, silent};
+use super::{MemoryStore, silent};
 use crate::store::{Failure, Push};
-use crate::system::chance;
+use crate::system::rng;
 
 /// How bad the network is between a memory store and its clients: see
-/// [`Testing::disturb`](crate::Testing::disturb). The default is a good one.
+/// [`Testing::inject_faults`](crate::Testing::inject_faults). The default is a good one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Weather {
+pub struct FaultInjection {
     /// Of a thousand messages, how many never arrive.
     pub lost: u32,
     /// Of a thousand messages, how many arrive twice. A question that does is not answered.
@@ -74,7 +74,7 @@ impl Passage {
     }
 }
 
-impl Weather {
+impl FaultInjection {
     /// How long a message takes; none: it never arrives.
     fn passage(self) -> Option<Duration> {
         if happens(self.lost) {
@@ -84,35 +84,35 @@ impl Weather {
             true => self.latest,
             false => Duration::from_millis(1),
         };
-        Some(self.least + most.mul_f64(chance::draw()))
+        Some(self.least + most.mul_f64(rng::draw()))
     }
 
     /// Carries a question to the store, and its answer back. The question is under way whatever
     /// becomes of who asked.
     pub(super) async fn carry<T: Send + 'static>(
         self,
-        world: Arc<World>,
+        world: Arc<MemoryStore>,
         way: Passage,
         limit: Duration,
-        step: impl Fn(&World) -> T + Send + 'static,
+        step: impl Fn(&MemoryStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         let (out, back) = (self.passage(), self.passage());
         let again = happens(self.doubled).then(|| self.passage()).flatten();
         tokio::spawn(async move {
             let Some(out) = out else {
-                return world.sights().lost();
+                return world.counters().lost();
             };
             way.arrives(out).await;
             let reply = step(&world);
             if let Some(again) = again {
                 way.arrives(again).await;
                 step(&world);
-                world.sights().doubled();
+                world.counters().doubled();
             } else if let Some(back) = back {
                 way.arrives(back).await;
                 if answer.send(reply).is_err() {
-                    world.sights().unheard();
+                    world.counters().unheard();
                 }
             }
         });
@@ -144,5 +144,5 @@ impl Weather {
 }
 
 fn happens(of_a_thousand: u32) -> bool {
-    chance::draw::<u32>() % 1_000 < of_a_thousand
+    rng::draw::<u32>() % 1_000 < of_a_thousand
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Opened;
-use super::liveness::{Life, Process};
+use super::liveness::{Process, ProcessLife};
 use super::post::Post;
 use crate::store::Failure;
 
@@ -28,7 +28,7 @@ impl Opened {
             if process == self.process || self.watched().contains(&process) {
                 continue;
             }
-            if self.life_of(&process) == Life::Dead {
+            if self.life_of(&process) == ProcessLife::Dead {
                 self.bury(&process).await?;
                 ended = true;
             } else if self.watched().insert(process.clone()) {
@@ -46,7 +46,7 @@ impl Opened {
     ) -> Result<bool, Failure> {
         let mut ended = false;
         for process in processes {
-            if process != self.process && self.life_of(&process) == Life::Dead {
+            if process != self.process && self.life_of(&process) == ProcessLife::Dead {
                 self.bury(&process).await?;
                 ended = true;
             }
@@ -99,9 +99,9 @@ impl Watch {
         let mut doubts = 0;
         while let Some(opened) = self.opened.upgrade().filter(|opened| opened.has_waiters()) {
             match opened.liveness.of(&self.process) {
-                Life::Alive | Life::Unknown(_) => {}
-                Life::Gone => return,
-                Life::Dead => {
+                ProcessLife::Alive | ProcessLife::Unknown(_) => {}
+                ProcessLife::Gone => return,
+                ProcessLife::Dead => {
                     // The next look tries again what failed here.
                     if opened.bury(&self.process).await.is_ok() {
                         for registry in opened.registries() {

@@ -8,26 +8,28 @@ use arbiter_lock_core::{
     Acquired, Broken, Downgraded, Name, Renewed, Request, Resized, Run, Status, Tried, Written,
 };
 
-use super::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Store, Write, memory};
-use crate::system::chance;
+use super::{
+    EndedEnvelope, Envelope, Failure, FailureKind, Registry, Renewal, Store, Write, memory,
+};
 use crate::system::process::ProcessId;
+use crate::system::rng;
 
 /// One runtime's way to the store: every step is sent once, is answered or fails within its
 /// limit and the store's own, and is never sent again by the link itself. In a forked process
 /// nothing is sent.
-pub(crate) struct Link {
+pub(crate) struct StoreHandle {
     process: ProcessId,
     registry: Arc<Registry>,
     channel: Arc<str>,
-    way: Way,
+    way: AnyHandle,
 }
 
-enum Way {
-    Memory(memory::Way),
+enum AnyHandle {
+    Memory(memory::MemoryHandle),
     #[cfg(feature = "embedded")]
-    Embedded(super::embedded::Way),
+    Embedded(super::embedded::EmbeddedHandle),
     #[cfg(feature = "redis")]
-    Redis(super::redis::Way),
+    Redis(super::redis::RedisHandle),
 }
 
 /// Calls the same step of whichever store it is.
@@ -35,29 +37,29 @@ macro_rules! on {
     ($link:expr, $way:ident => $call:expr) => {{
         $link.check_process()?;
         match &$link.way {
-            Way::Memory($way) => $call.await,
+            AnyHandle::Memory($way) => $call.await,
             #[cfg(feature = "embedded")]
-            Way::Embedded($way) => $call.await,
+            AnyHandle::Embedded($way) => $call.await,
             #[cfg(feature = "redis")]
-            Way::Redis($way) => $call.await,
+            AnyHandle::Redis($way) => $call.await,
         }
     }};
 }
 
-impl Link {
+impl StoreHandle {
     pub(super) fn new(store: &Store, process: ProcessId) -> Self {
         let registry = Arc::new(Registry::default());
         let channel: Arc<str> = match store {
             #[cfg(feature = "embedded")]
             Store::Embedded(store) => store.channel(),
-            _ => format!("arbiter.wake:{:032x}", chance::draw::<u128>()).into(),
+            _ => format!("arbiter.wake:{:032x}", rng::draw::<u128>()).into(),
         };
         let way = match store {
-            Store::Memory(world) => Way::Memory(world.way(channel.clone(), &registry)),
+            Store::Memory(world) => AnyHandle::Memory(world.way(channel.clone(), &registry)),
             #[cfg(feature = "embedded")]
-            Store::Embedded(store) => Way::Embedded(store.way(channel.clone(), &registry)),
+            Store::Embedded(store) => AnyHandle::Embedded(store.way(channel.clone(), &registry)),
             #[cfg(feature = "redis")]
-            Store::Redis(server) => Way::Redis(server.way(channel.clone(), &registry)),
+            Store::Redis(server) => AnyHandle::Redis(server.way(channel.clone(), &registry)),
         };
         Self {
             process,
@@ -78,7 +80,7 @@ impl Link {
                 process,
                 registry: Arc::default(),
                 channel: "".into(),
-                way: Way::Redis(server.deaf_way()),
+                way: AnyHandle::Redis(server.deaf_way()),
             },
         }
     }
@@ -113,11 +115,11 @@ impl Link {
     /// Returns how long the way to the store and back takes, as last measured.
     pub(crate) fn round_trip(&self) -> Duration {
         match &self.way {
-            Way::Memory(_) => Duration::ZERO,
+            AnyHandle::Memory(_) => Duration::ZERO,
             #[cfg(feature = "embedded")]
-            Way::Embedded(_) => Duration::ZERO,
+            AnyHandle::Embedded(_) => Duration::ZERO,
             #[cfg(feature = "redis")]
-            Way::Redis(way) => way.round_trip(),
+            AnyHandle::Redis(way) => way.round_trip(),
         }
     }
 
@@ -127,7 +129,7 @@ impl Link {
         request: &Request,
         ticket: Option<u64>,
         limit: Duration,
-    ) -> Result<Said<Acquired>, Failure> {
+    ) -> Result<Envelope<Acquired>, Failure> {
         on!(self, way => way.acquire(name, request, ticket, limit))
     }
 
@@ -136,7 +138,7 @@ impl Link {
         name: &Name,
         request: &Request,
         limit: Duration,
-    ) -> Result<Said<Tried>, Failure> {
+    ) -> Result<Envelope<Tried>, Failure> {
         on!(self, way => way.try_acquire(name, request, limit))
     }
 
@@ -154,7 +156,7 @@ impl Link {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<SaidEnded, Failure> {
+    ) -> Result<EndedEnvelope, Failure> {
         on!(self, way => way.end(name, request, tombstone, limit))
     }
 
@@ -164,7 +166,7 @@ impl Link {
         fence: u64,
         at_once: bool,
         limit: Duration,
-    ) -> Result<Said<Broken>, Failure> {
+    ) -> Result<Envelope<Broken>, Failure> {
         on!(self, way => way.break_hold(name, fence, at_once, limit))
     }
 
@@ -172,7 +174,7 @@ impl Link {
         &self,
         renewal: &Renewal<'_>,
         limit: Duration,
-    ) -> Result<Said<Downgraded>, Failure> {
+    ) -> Result<Envelope<Downgraded>, Failure> {
         on!(self, way => way.downgrade(renewal, limit))
     }
 
@@ -181,7 +183,7 @@ impl Link {
         name: &Name,
         permits: NonZeroU32,
         limit: Duration,
-    ) -> Result<Said<Resized>, Failure> {
+    ) -> Result<Envelope<Resized>, Failure> {
         on!(self, way => way.resize(name, permits, limit))
     }
 
@@ -198,7 +200,7 @@ impl Link {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Option<Run>>, Failure> {
+    ) -> Result<Envelope<Option<Run>>, Failure> {
         on!(self, way => way.last_run(name, limit))
     }
 
@@ -206,7 +208,7 @@ impl Link {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Status>, Failure> {
+    ) -> Result<Envelope<Status>, Failure> {
         on!(self, way => way.inspect(name, limit))
     }
 }

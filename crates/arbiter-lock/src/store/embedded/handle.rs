@@ -13,8 +13,8 @@ use arbiter_lock_core::{
 use super::liveness::Process;
 use super::records::Records;
 use super::{Embedded, Opened, failure};
-use crate::store::apart::apart;
-use crate::store::{Failure, FailureKind, Registry, Renewal, Said, SaidEnded, Write};
+use crate::store::blocking_thread::on_blocking_thread;
+use crate::store::{EndedEnvelope, Envelope, Failure, FailureKind, Registry, Renewal, Write};
 
 /// How often a step is repeated because what stood in its way has died.
 const MOST_DEAD: usize = 64;
@@ -24,14 +24,14 @@ const OPEN_LIMIT: Duration = Duration::from_secs(1);
 /// How much later than its limit an opening may answer.
 const LATE: Duration = Duration::from_millis(100);
 
-pub(crate) struct Way {
+pub(crate) struct EmbeddedHandle {
     store: Arc<Embedded>,
     channel: Arc<str>,
     registry: Weak<Registry>,
     is_listening: AtomicBool,
 }
 
-impl Drop for Way {
+impl Drop for EmbeddedHandle {
     fn drop(&mut self) {
         if let Some(opened) = self.store.opened.get() {
             opened.listeners().remove(&self.channel);
@@ -39,7 +39,7 @@ impl Drop for Way {
     }
 }
 
-impl Way {
+impl EmbeddedHandle {
     pub(super) fn new(store: Arc<Embedded>, channel: Arc<str>, registry: Weak<Registry>) -> Self {
         Self {
             store,
@@ -75,7 +75,7 @@ impl Way {
 
     async fn open(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
         let store = self.store.clone();
-        let opening = apart(move || store.open(limit));
+        let opening = on_blocking_thread(move || store.open(limit));
         match tokio::time::timeout(limit.saturating_add(LATE), opening).await {
             Ok(opened) => opened.map_err(|e| failure::of_io(&e, &self.store.folder))?,
             Err(_) => Err(Failure::before_sending(
@@ -91,7 +91,7 @@ impl Way {
         request: &Request,
         ticket: Option<u64>,
         limit: Duration,
-    ) -> Result<Said<Acquired>, Failure> {
+    ) -> Result<Envelope<Acquired>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let request = request.clone();
@@ -118,7 +118,7 @@ impl Way {
         name: &Name,
         request: &Request,
         limit: Duration,
-    ) -> Result<Said<Tried>, Failure> {
+    ) -> Result<Envelope<Tried>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let request = request.clone();
@@ -171,7 +171,7 @@ impl Way {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<SaidEnded, Failure> {
+    ) -> Result<EndedEnvelope, Failure> {
         let id = request.id.clone();
         let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
             (resource.end(now, &id, tombstone, reach), Vec::new())
@@ -181,7 +181,7 @@ impl Way {
             .await?
             .step(name, limit, step)
             .await?;
-        Ok(SaidEnded {
+        Ok(EndedEnvelope {
             reply: said.reply,
             again: said.again,
         })
@@ -193,7 +193,7 @@ impl Way {
         fence: u64,
         at_once: bool,
         limit: Duration,
-    ) -> Result<Said<Broken>, Failure> {
+    ) -> Result<Envelope<Broken>, Failure> {
         let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
             let answer = resource.break_hold(now, fence, at_once, reach);
             (answer, Vec::new())
@@ -210,7 +210,7 @@ impl Way {
         &self,
         renewal: &Renewal<'_>,
         limit: Duration,
-    ) -> Result<Said<Downgraded>, Failure> {
+    ) -> Result<Envelope<Downgraded>, Failure> {
         let Renewal {
             name,
             owner,
@@ -235,7 +235,7 @@ impl Way {
         name: &Name,
         permits: NonZeroU32,
         limit: Duration,
-    ) -> Result<Said<Resized>, Failure> {
+    ) -> Result<Envelope<Resized>, Failure> {
         let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
             (resource.resize(now, permits, reach), Vec::new())
         };
@@ -266,7 +266,7 @@ impl Way {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Option<Run>>, Failure> {
+    ) -> Result<Envelope<Option<Run>>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         opened.gate.read(|database| database.last_run(name))
     }
@@ -276,7 +276,7 @@ impl Way {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Status>, Failure> {
+    ) -> Result<Envelope<Status>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let (said, before) = opened.gate.read(|database| database.inspect(name))?;
@@ -301,7 +301,7 @@ impl Opened {
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment, &Reach<'_>) -> (Answer<T>, Vec<Process>)
         + Send
         + 'static,
-    ) -> Result<(Said<T>, Vec<Process>), Failure> {
+    ) -> Result<(Envelope<T>, Vec<Process>), Failure> {
         let (opened, name) = (self.clone(), name.clone());
         let work = move |database: &mut super::database::Database| {
             let reach = |channel: &str| opened.listens(channel);
@@ -314,7 +314,7 @@ impl Opened {
             // Told by whoever made the step, even if its caller has gone; and outside, since who
             // is told comes to the gate next.
             opened.tell(answer.granted);
-            let said = Said {
+            let said = Envelope {
                 reply: answer.reply,
                 at,
                 again: answer.again,

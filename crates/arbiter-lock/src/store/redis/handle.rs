@@ -11,15 +11,15 @@ use arbiter_lock_core::{
 use super::connection::Connection;
 use super::keys::Keys;
 use super::{reply, script};
-use crate::store::{Failure, FailureKind, Renewal, Said, SaidEnded, Write};
+use crate::store::{EndedEnvelope, Envelope, Failure, FailureKind, Renewal, Write};
 
 /// One runtime's way to a server.
-pub(crate) struct Way {
+pub(crate) struct RedisHandle {
     connection: Connection,
     key_prefix: Arc<str>,
 }
 
-impl Way {
+impl RedisHandle {
     pub(super) fn new(connection: Connection, key_prefix: Arc<str>) -> Self {
         Self {
             connection,
@@ -61,7 +61,7 @@ impl Way {
         request: &Request,
         ticket: Option<u64>,
         limit: Duration,
-    ) -> Result<Said<Acquired>, Failure> {
+    ) -> Result<Envelope<Acquired>, Failure> {
         let keys = self.keys(name)?;
         reply::acquired(
             self.connection
@@ -75,7 +75,7 @@ impl Way {
         name: &Name,
         request: &Request,
         limit: Duration,
-    ) -> Result<Said<Tried>, Failure> {
+    ) -> Result<Envelope<Tried>, Failure> {
         let keys = self.keys(name)?;
         reply::tried(
             self.connection
@@ -101,7 +101,7 @@ impl Way {
         request: &Request,
         tombstone: bool,
         limit: Duration,
-    ) -> Result<SaidEnded, Failure> {
+    ) -> Result<EndedEnvelope, Failure> {
         let keys = self.keys(name)?;
         reply::ended(
             self.connection
@@ -116,7 +116,7 @@ impl Way {
         fence: u64,
         at_once: bool,
         limit: Duration,
-    ) -> Result<Said<Broken>, Failure> {
+    ) -> Result<Envelope<Broken>, Failure> {
         let keys = self.keys(name)?;
         reply::broken(
             self.connection
@@ -129,7 +129,7 @@ impl Way {
         &self,
         renewal: &Renewal<'_>,
         limit: Duration,
-    ) -> Result<Said<Downgraded>, Failure> {
+    ) -> Result<Envelope<Downgraded>, Failure> {
         let keys = self.keys(renewal.name)?;
         let call = script::downgrade(&keys, renewal);
         reply::downgraded(self.connection.call(&call, limit).await?)
@@ -140,7 +140,7 @@ impl Way {
         name: &Name,
         permits: NonZeroU32,
         limit: Duration,
-    ) -> Result<Said<Resized>, Failure> {
+    ) -> Result<Envelope<Resized>, Failure> {
         let keys = self.keys(name)?;
         let call = script::resize(&keys, permits);
         reply::resized(self.connection.call(&call, limit).await?)
@@ -161,7 +161,7 @@ impl Way {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Option<Run>>, Failure> {
+    ) -> Result<Envelope<Option<Run>>, Failure> {
         let keys = self.keys(name)?;
         reply::ran(
             self.connection
@@ -174,7 +174,7 @@ impl Way {
         &self,
         name: &Name,
         limit: Duration,
-    ) -> Result<Said<Status>, Failure> {
+    ) -> Result<Envelope<Status>, Failure> {
         let keys = self.keys(name)?;
         reply::inspected(self.connection.call(&script::inspect(&keys), limit).await?)
     }

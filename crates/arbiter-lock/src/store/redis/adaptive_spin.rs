@@ -10,14 +10,14 @@ const MOST_ASLEEP: u32 = 64;
 
 /// How looking has paid of late.
 #[derive(Default)]
-pub(super) struct Haste {
+pub(super) struct AdaptiveSpin {
     /// How many calls have yet to sleep at once.
     asleep: u32,
     /// How many do the next time that one has looked in vain.
     next: u32,
 }
 
-impl Haste {
+impl AdaptiveSpin {
     /// Until when a call that begins now looks again, if it does.
     pub(super) fn begin(&mut self) -> Option<Instant> {
         let sleeps = 0 < self.asleep;
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn where_answers_come_late_one_call_in_64_looks_for_its_own() {
-        let mut haste = Haste::default();
+        let mut haste = AdaptiveSpin::default();
         let mut looks = |calls: usize| {
             let mut looked = 0;
             for _ in 0..calls {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn where_answers_come_soon_again_every_call_looks() {
-        let mut haste = Haste::default();
+        let mut haste = AdaptiveSpin::default();
         for _ in 0..1_000 {
             if haste.begin().is_some() {
                 haste.has_looked_in_vain();

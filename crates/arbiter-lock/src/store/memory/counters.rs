@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arbiter_lock_core::{Ended, Name, Renewed, Status};
 
 #[derive(Debug, Default)]
-pub(crate) struct Sights {
+pub(crate) struct Counters {
     counts: BTreeMap<&'static str, u64>,
     /// The fence under which a request was granted last.
     granted: HashMap<Arc<str>, u64>,
@@ -16,7 +16,7 @@ pub(crate) struct Sights {
     ended: HashSet<Arc<str>>,
 }
 
-impl Sights {
+impl Counters {
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts.clone()
     }
