@@ -102,7 +102,9 @@ impl Narrator {
             (_, Event::Lost { .. }) => false,
             (Verbosity::Verbose, _) | (_, Event::NotServed { .. }) => true,
             (Verbosity::Normal, Event::RenewalFailed { .. }) => self.is_due(),
-            (Verbosity::Normal, event) => Level::Error <= event.level(),
+            // The next request dials again, and says so if that fails.
+            (Verbosity::Normal, Event::Disconnected { .. }) => false,
+            (Verbosity::Normal, event) => Level::Warn <= event.level(),
         }
     }
 

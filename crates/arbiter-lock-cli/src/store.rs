@@ -46,21 +46,29 @@ pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
 #[derive(Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
+    is_reported: bool,
 }
 
 /// How long an outage may last, as in a wait without limit.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
+/// After how much of it that is reported.
+const REPORTED_AFTER: Duration = Duration::from_secs(1);
 
 impl Outage {
     /// Whether to ask again after that error: it may pass, and has not lasted for 30 s.
     pub(crate) fn may_pass(&mut self, error: &Error) -> bool {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        error.is_unavailable() && since.elapsed() < LONGEST_OUTAGE
+        let length = self.since.get_or_insert_with(Instant::now).elapsed();
+        let may_pass = error.is_unavailable() && length < LONGEST_OUTAGE;
+        if may_pass && REPORTED_AFTER <= length && !self.is_reported {
+            self.is_reported = true;
+            output::say(&format!("{error}; trying again"));
+        }
+        may_pass
     }
 
     /// The store has answered.
     pub(crate) fn end(&mut self) {
-        self.since = None;
+        *self = Self::default();
     }
 }
 

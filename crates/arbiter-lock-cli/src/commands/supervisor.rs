@@ -150,15 +150,15 @@ async fn released(held: Held, ended: Ended, interrupted: Option<i32>) -> Outcome
     let cause = match tokio::time::timeout(RELEASE, held.release(ended)).await {
         Ok(Ok(())) => return exit.into(),
         Ok(Err(Error::Lost(loss))) => return lost(&loss, "before the command ended").into(),
-        Ok(Err(error)) => format!("{error}\n"),
-        Err(_) => String::new(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {RELEASE:?}"),
     };
     // The command has run under the lock to its end.
     Outcome {
         exit,
         unconfirmed: Some(format!(
-            "{cause}the store did not confirm that {names} was released; its lease frees it at the \
-             latest"
+            "the store did not confirm that {names} was released ({cause}); its lease frees it at \
+             the latest"
         )),
     }
 }

@@ -167,6 +167,37 @@ fn refused_renewal_is_named_before_and_after_the_loss() {
 }
 
 #[test]
+fn end_that_is_not_recorded_is_reported() {
+    let (server, name) = (Server::start(), unique_name());
+    let job = ["once", "--every", "1h", &name, "--", "sleep", "1.5"];
+    let run = start(arbiter(&server, &job));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    std::thread::sleep(ms(300));
+    server.call(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
+    let (status, _, stderr) = end(run);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(
+        stderr.contains("was not recorded") && stderr.contains("NOPERM"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn unconfirmed_release_names_its_cause() {
+    let (mut server, name) = (Server::start(), unique_name());
+    let run = start(arbiter(&server, &["run", &name, "--", "sleep", "1"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    server.kill();
+    let (status, _, stderr) = end(run);
+    assert_eq!(status, Some(0), "{stderr}");
+    let line = stderr.lines().find(|line| line.contains("did not confirm"));
+    assert!(
+        line.is_some_and(|line| line.contains("Connection refused")),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn release_whose_connection_is_cut_raises_no_alarm() {
     let (server, name) = (Server::start(), unique_name());
     let proxy = Proxy::before(&server);

@@ -211,7 +211,7 @@ impl fmt::Display for Event {
             }
             Self::RenewalFailed { name, fence, cause } => write!(
                 f,
-                "a renewal of '{}' with fence {fence} has no known outcome and is tried again: the store {cause}",
+                "a renewal of '{}' with fence {fence} failed and is tried again: the store {cause}",
                 name.escape_debug()
             ),
             Self::RenewalsLate { holds, behind } => write!(

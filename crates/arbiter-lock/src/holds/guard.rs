@@ -36,7 +36,7 @@ pub(crate) struct Grip {
 }
 
 /// For how long a release is sent again while the store does not answer it.
-const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
 impl Guard {
     pub(crate) fn new(grip: Arc<Grip>) -> Self {
@@ -159,8 +159,8 @@ impl Guard {
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold was over before: the work was not protected to its end.
-    /// [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it within a
-    /// second, on whichever connection: the keeper goes on, and at the latest the lease ends the
+    /// [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it, on whichever
+    /// connection, within half a second of repeats: the keeper goes on, and at the latest the lease ends the
     /// hold.
     ///
     /// # Cancel safety

@@ -21,6 +21,8 @@ use crate::system::rng;
 pub(crate) struct Effort {
     inner: Arc<Engine>,
     end: End,
+    /// Whether it is part of a wait, which a shutdown ends.
+    is_wait: bool,
 }
 
 /// When it is over.
@@ -42,10 +44,14 @@ impl Effort {
     /// As long as the lock may be waited for, from now.
     pub(crate) fn of(lock: &Lock) -> Self {
         let inner = lock.inner.clone();
-        match lock.options.patience {
+        let effort = match lock.options.patience {
             WaitLimit::Try => Self::within(inner, Duration::ZERO),
             WaitLimit::AtMost(limit) => Self::within(inner, limit),
             WaitLimit::Forever => Self::patient(inner),
+        };
+        Self {
+            is_wait: true,
+            ..effort
         }
     }
 
@@ -55,13 +61,21 @@ impl Effort {
             Duration::ZERO => End::FirstSending,
             limit => End::At(inner.clock.now().saturating_add(limit)),
         };
-        Self { inner, end }
+        Self {
+            inner,
+            end,
+            is_wait: false,
+        }
     }
 
     /// As long as the store may be silent.
     pub(crate) fn patient(inner: Arc<Engine>) -> Self {
         let end = End::Silence;
-        Self { inner, end }
+        Self {
+            inner,
+            end,
+            is_wait: false,
+        }
     }
 
     /// The lock, with what is left of its patience.
@@ -90,11 +104,26 @@ impl Effort {
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        if !self.is_wait {
+            return self.repeat_on(name, step).await;
+        }
+        self.inner.check_open()?;
+        tokio::select! {
+            biased;
+            repeated = self.repeat_on(name, step) => repeated,
+            () = self.inner.closing() => Err(Error::Closed),
+        }
+    }
+
+    async fn repeat_on<T, F>(&self, name: &Name, step: impl Fn(Duration) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let clock = &self.inner.clock;
         let latest = clock.now().saturating_add(self.inner.store_timeout);
         let end = match self.end {
             End::FirstSending => Duration::ZERO,
-            End::At(end) => end.min(latest),
+            End::At(end) => end,
             End::Silence => latest,
         };
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));

@@ -22,6 +22,8 @@ use crate::system::rng;
 
 /// How long connecting may hold up one poll; the dialing goes on beside it.
 const READY_LIMIT: Duration = Duration::from_secs(1);
+/// How long connecting may take of the two seconds that a try has.
+const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// What stands in the way of a request, for those who share it.
 #[derive(Clone, Default)]
@@ -105,11 +107,20 @@ impl Attempt {
 
     /// Makes sure, within `left` and the limit of a command, that the store can serve.
     pub(super) async fn ready(&self, left: Duration) -> Result<(), Failure> {
+        self.ready_within(left.min(READY_LIMIT)).await
+    }
+
+    /// Makes sure that the store can serve, as long as one try allows.
+    pub(super) async fn ready_to_try(&self) -> Result<(), Failure> {
+        self.ready_within(READY_TO_TRY_LIMIT).await
+    }
+
+    async fn ready_within(&self, limit: Duration) -> Result<(), Failure> {
         if self.inner.is_ready() {
             return Ok(());
         }
         // Apart: it is large, and needed once.
-        Box::pin(self.inner.ready(&self.link, left.min(READY_LIMIT))).await
+        Box::pin(self.inner.ready(&self.link, limit)).await
     }
 
     /// Notes that an acquire is about to be sent, and when.

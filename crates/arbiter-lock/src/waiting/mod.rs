@@ -65,7 +65,7 @@ pub(crate) async fn acquire(
 
 /// One try: it waits for nobody, and for the store no longer than one command may take.
 async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
-    let ready = attempt.ready(Duration::MAX).await;
+    let ready = attempt.ready_to_try().await;
     ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
         let sent = attempt.send();

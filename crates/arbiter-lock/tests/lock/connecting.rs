@@ -339,6 +339,90 @@ async fn nothing_is_held_without_the_keepers_connection() {
         .unwrap();
 }
 
+/// The URL of a server that is down.
+fn absent() -> (Server, String) {
+    let mut server = Server::start();
+    let url = server.url();
+    server.kill();
+    (server, url)
+}
+
+#[tokio::test]
+async fn job_waits_for_its_own_limit() {
+    let (_server, url) = absent();
+    let builder = Client::builder().store(&url).store_timeout(ms(300));
+    let client = builder.connect_lazy().unwrap();
+    let job = client.once("job").every(ms(60_000));
+    let begun = Instant::now();
+    let error = job
+        .clone()
+        .wait_timeout(ms(1_200))
+        .begin()
+        .await
+        .err()
+        .unwrap();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(ms(1_100) < begun.elapsed(), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    job.wait_forever().begin().await.err().unwrap();
+    assert!(begun.elapsed() < ms(1_100), "the store's timeout counts");
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_wait_of_a_job() {
+    let (_server, url) = absent();
+    let client = Client::connect_lazy(&url).unwrap();
+    let job = client
+        .once("job")
+        .every(ms(60_000))
+        .wait_timeout(ms(20_000));
+    let waiting = tokio::spawn({
+        let job = job.clone();
+        async move { job.begin().await.err().unwrap() }
+    });
+    tokio::time::sleep(ms(200)).await;
+    client.shutdown(ms(100)).await;
+    let error = tokio::time::timeout(ms(2_000), waiting).await;
+    assert!(matches!(error.expect("at once").unwrap(), Error::Closed));
+    assert!(matches!(job.last_run().await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn long_round_trip_leaves_a_try_its_time() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    proxy.each(Fault::DelayReply(ms(250)), |_| true);
+    let client = Client::connect_lazy(&proxy.url()).unwrap();
+    let begun = Instant::now();
+    let guard = client.lock("l").try_acquire().await.unwrap();
+    assert!(begun.elapsed() < ms(2_500), "{:?}", begun.elapsed());
+    guard.unwrap().release().await.unwrap();
+    let client = Client::connect_lazy(&proxy.url()).unwrap();
+    assert!(!client.lock("l").inspect().await.unwrap().is_held());
+}
+
+#[tokio::test]
+async fn dropped_client_dials_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let client = Client::connect_lazy(&url).unwrap();
+    let lock = client.lock("l");
+    let acquired = tokio::time::timeout(ms(200), lock.acquire()).await;
+    assert!(acquired.is_err());
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(ms(3_000))).unwrap();
+    drop(lock);
+    drop(client);
+    // The runtime that dialed goes on beside this.
+    let (close, closed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while stream.read(&mut buffer).expect("the end of the connection") > 0 {}
+        close.send(()).unwrap();
+    });
+    closed.await.unwrap();
+}
+
 #[tokio::test]
 async fn command_that_is_missing_ends_the_wait_at_once() {
     let without = |command: &str| {

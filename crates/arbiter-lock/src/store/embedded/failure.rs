@@ -16,7 +16,7 @@ pub(super) fn of_io(error: &std::io::Error, path: &Path) -> Failure {
     let (kind, advice) = match error.kind() {
         ErrorKind::PermissionDenied => (
             FailureKind::Denied,
-            "; it belongs to its user alone: name a folder of your own",
+            "; this user may not use it: join the group that it is for, or name a folder of your own",
         ),
         ErrorKind::ReadOnlyFilesystem => (FailureKind::ReadOnly, ""),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (FailureKind::Full, ""),

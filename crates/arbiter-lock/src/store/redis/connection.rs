@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::Backoff;
 use redis::{Cmd, PushInfo, PushKind, Value};
+use tokio::task::AbortHandle;
 
 use super::dial::{Line, dial};
 use super::failure::failure_of;
@@ -67,6 +68,8 @@ struct ConnectionState {
     patience: Duration,
     /// Whether a connection was lost, and none stands again.
     is_lost: bool,
+    /// Ends the dialing that was begun last.
+    dialing: Option<AbortHandle>,
 }
 
 struct Up {
@@ -117,6 +120,7 @@ impl Connection {
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
                 patience: limits.connect,
                 is_lost: false,
+                dialing: None,
             }),
             dialling: Arc::default(),
         }))
@@ -134,12 +138,15 @@ impl Connection {
         up.map_or(Duration::ZERO, |up| up.round_trip)
     }
 
-    /// Sends a step and waits for its answer within `limit` and the limit of a command.
+    /// Sends a step and waits for its answer within `limit`. To dial may take as long as a command,
+    /// and the command then has its whole time.
     pub(super) async fn call(&self, call: &Call, limit: Duration) -> Result<Value, Failure> {
+        let dialing = Instant::now();
+        let up = self.up(limit.min(self.0.limits.command)).await?;
+        let limit = limit.saturating_sub(dialing.elapsed());
         let limit = limit.min(self.0.limits.command);
         let begun = Instant::now();
-        let up = self.up(limit).await?;
-        let left = limit.saturating_sub(begun.elapsed());
+        let left = limit;
         let is_alone = self.0.waiters() <= call.own_waiters();
         match self.send(&up, call.by_hash(), left, is_alone).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
@@ -167,7 +174,7 @@ impl Connection {
         let driver = &up.line.driver;
         let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
         let Some(answer) = self.0.in_time(up, answer, limit).await else {
-            let detail = format!("no answer within {limit:?}");
+            let detail = format!("no answer within {:?}", in_millis(limit));
             return Err(Failure::unknown(FailureKind::Silent, detail));
         };
         up.line.arrived.understood();
@@ -194,7 +201,7 @@ impl Connection {
                 || {
                     Failure::before_sending(
                         FailureKind::Silent,
-                        format!("no connection within {limit:?}"),
+                        format!("no connection within {:?}", in_millis(limit)),
                     )
                 },
                 |(failure, _)| failure,
@@ -206,8 +213,13 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // The line's own messages hold the shared part weakly, so this closes it.
-        let up = self.0.state().up.take();
+        let mut state = self.0.state();
+        let (up, dialing) = (state.up.take(), state.dialing.take());
+        drop(state);
         drop(up);
+        if let Some(dialing) = dialing {
+            dialing.abort();
+        }
     }
 }
 
@@ -298,12 +310,14 @@ impl ConnectionShared {
         if let Some(known) = self.state().known() {
             return known;
         }
+        let shared = self.clone();
         let dialling = async move {
-            let dialled = self.dial().await;
+            let dialled = shared.dial().await;
             drop(gate);
             dialled
         };
         let dialling = tokio::spawn(UnlessForked::of(ProcessId::current(), dialling));
+        self.state().dialing = Some(dialling.abort_handle());
         match dialling.await {
             Ok(Ok(dialled)) => dialled,
             _ => Err(Failure::before_sending(
@@ -361,32 +375,31 @@ impl ConnectionShared {
         };
         let patience = self.state().patience;
         let mut line = dial(&self.target, patience, on_push).await?;
+        // Both in one round trip.
         let begun = Instant::now();
-        let introduced = introduce(&mut line, &self.target);
-        let introduced = tokio::time::timeout(self.limits.command, introduced).await;
-        introduced.unwrap_or_else(|_| {
-            let detail = "no answer to HELLO";
-            Err(Failure::before_sending(FailureKind::Silent, detail))
-        })?;
+        let mut subscriber = line.connection.clone();
+        let subscribed = async {
+            match &self.ears {
+                Some(ears) => subscriber.subscribe(&*ears.channel).await,
+                None => Ok(()),
+            }
+        };
+        let both = async { tokio::join!(introduce(&mut line, &self.target), subscribed) };
+        let Ok((introduced, subscribed)) = tokio::time::timeout(patience, both).await else {
+            let detail = "no answer to HELLO and SUBSCRIBE";
+            return Err(Failure::before_sending(FailureKind::Silent, detail));
+        };
         let round_trip = begun.elapsed();
-        if let Some(ears) = &self.ears {
-            let subscribed = line.connection.subscribe(&*ears.channel);
-            match tokio::time::timeout(self.limits.command, subscribed).await {
-                Ok(Ok(())) => {}
-                // Deaf, but not mute: its waiters look.
-                Ok(Err(e)) if e.code() == Some("NOPERM") => {}
-                Ok(Err(e)) => {
-                    return Err(Failure {
-                        may_have_run: false,
-                        ..failure_of(&e)
-                    });
-                }
-                Err(_) => {
-                    return Err(Failure::before_sending(
-                        FailureKind::Silent,
-                        "no answer to SUBSCRIBE",
-                    ));
-                }
+        introduced?;
+        match subscribed {
+            Ok(()) => {}
+            // Without notifications: its waiters poll.
+            Err(e) if e.code() == Some("NOPERM") => {}
+            Err(e) => {
+                return Err(Failure {
+                    may_have_run: false,
+                    ..failure_of(&e)
+                });
             }
         }
         Ok((line, round_trip))
@@ -417,6 +430,11 @@ impl ConnectionShared {
             _ => {}
         }
     }
+}
+
+/// A time limit for people.
+fn in_millis(limit: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn silence() -> Failure {
