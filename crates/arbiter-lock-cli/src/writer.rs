@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How many messages may wait.
 const CAPACITY: usize = 1_024;
 
-/// How long the end of the program waits for what is not written yet.
+/// How long the end of the program waits for lines that are not written yet.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The way to the thread; none where the system starts no thread.

@@ -119,7 +119,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Connects within the limit, so that what is wrong surfaces now.
+    /// Connects within the limit, so that a wrong store is reported at once.
     pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(), Error> {
         let ready = self.ready(&self.link(), limit).await;
         ready.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))

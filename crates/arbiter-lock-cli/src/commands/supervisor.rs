@@ -41,7 +41,7 @@ impl From<Exit> for Outcome {
 }
 
 impl Outcome {
-    /// Waits for what is still to be undone, and reports a release that was not confirmed.
+    /// Waits for pending releases, and reports a release that was not confirmed.
     pub(crate) async fn leave(self, client: &Client) -> Exit {
         let left = client.shutdown(LINGER).await;
         if let Some(unconfirmed) = self.unconfirmed.filter(|_| 0 < left) {

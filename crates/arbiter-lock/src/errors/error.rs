@@ -13,12 +13,12 @@ use crate::store::{Failure, FailureKind};
 
 /// Why an operation did not do what was asked.
 ///
-/// "Somebody else has it" ([`Error::Contended`]), "the server did not answer"
-/// ([`Error::Unavailable`]) and "you lost it" ([`Error::Lost`]) are three different answers.
+/// Contention ([`Error::Contended`]), an outage ([`Error::Unavailable`]) and the loss of a hold
+/// ([`Error::Lost`]) are three different answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody else holds, and the wait is over. Try again later.
+    /// Another holder is in the way, and the wait limit has passed. Try again later.
     #[doc(alias = "ErrLockTimeout")]
     Contended(Box<Contended>),
     /// Sessions of this client wait for each other, so that none of them would ever go on. Release
@@ -27,14 +27,14 @@ pub enum Error {
     /// The hold was lost: the work was not protected to its end.
     #[doc(alias = "ErrLockNotHeld")]
     Lost(Box<Loss>),
-    /// The store did not do it in time: it is down, silent, busy, full, read-only. Whatever
-    /// the step may have left is undone in the background.
+    /// The store did not serve the request in time: it is down, silent, busy, full or read-only.
+    /// The client undoes in the background what the request may have left.
     Unavailable(Box<Unavailable>),
-    /// The store will not do it however often it is asked: somebody's data stands under the
-    /// key, the password or the rights do not suffice, the server is too old, the limit is
-    /// another.
+    /// The store refuses the request, and to try again does not help: the key holds other data,
+    /// the password or the rights do not suffice, the server is too old, or another limit is in
+    /// force.
     Refused(Box<Refused>),
-    /// Something that was given is out of its range; nothing was sent.
+    /// An argument is out of its range; nothing was sent.
     Invalid(Box<Invalid>),
     /// The client was shut down.
     Closed,
@@ -43,19 +43,19 @@ pub enum Error {
     Forked,
 }
 
-/// Who holds what was asked for.
+/// The holder that is in the way of a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Contended {
     /// The resource.
     pub name: String,
-    /// Who holds it, when last seen; nobody where it was just being handed to another, or where
-    /// others of [`Client::lock_all`](crate::Client::lock_all) took all the time.
+    /// The holder when last polled. `None` if the resource was just being handed to another waiter,
+    /// or if other names of [`Client::lock_all`](crate::Client::lock_all) took all the time.
     pub holder: Option<Holder>,
-    /// Whether that is this client, or this session.
+    /// Whether that holder is this client, or this session.
     pub held_by: HeldBy,
-    /// The place in the queue, from 1, when last seen; none for one who only tried. It is
-    /// counted up to 100: 101 is anywhere behind.
+    /// The place in the queue when last polled, from 1 to 100; 101 is any place behind. `None` for a
+    /// request that does not wait.
     pub place: Option<u64>,
     /// How long the caller waited.
     pub waited: Duration,
@@ -63,24 +63,24 @@ pub struct Contended {
 
 /// Whose hold is in the way of a request.
 ///
-/// It goes by the holds that this client believes in at that moment. Of several that share, one is
-/// enough.
+/// It is decided by the holds of this client that are valid at that moment. If several holders
+/// share, one of them is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeldBy {
-    /// Another client's, or not known.
+    /// Another client's hold, or not known.
     Other,
-    /// This client's: another task may release it, but a nested acquire waits for itself. Nested
-    /// locking needs a [`Session`](crate::Session).
+    /// A hold of this client. Another task may release it, but a nested acquire waits for itself:
+    /// nested locking needs a [`Session`](crate::Session).
     ThisClient,
-    /// The session's own: a hold that it has lost, of which guards are left.
+    /// A hold of the same session, which it has lost and of which guards are left.
     ThisSession,
 }
 
 /// Sessions of one client that wait for each other.
 ///
-/// Of them the session that began to wait last gets the error, and the others go on as soon as it
-/// releases what they wait for. The error comes about a second after the circle has closed.
+/// The session that began to wait last gets the error, and the others continue once it releases
+/// what they wait for. The error is returned about 1 s after the circle has closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlock {
@@ -135,7 +135,7 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-/// A store that did not do it.
+/// A request that the store did not serve in time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Unavailable {
@@ -143,7 +143,7 @@ pub struct Unavailable {
     pub name: String,
     /// The store, without secrets.
     pub store: String,
-    /// What stood in the way, by the last answer.
+    /// What kept the store from serving it, by the last answer.
     pub kind: UnavailableKind,
     failure: Failure,
 }
@@ -165,7 +165,7 @@ pub enum UnavailableKind {
     ReadOnly,
     /// It is at its memory limit, or cannot write its disk.
     Full,
-    /// It has fewer replicas than it is told to write to.
+    /// It has fewer replicas than its configuration demands for a write.
     NoReplicas,
     /// It answered with another error.
     Other,
@@ -185,7 +185,7 @@ impl Error {
         }
     }
 
-    /// Whether somebody else has it.
+    /// Whether another holder was in the way.
     #[must_use]
     pub fn is_contended(&self) -> bool {
         matches!(self, Self::Contended(_))
@@ -203,7 +203,7 @@ impl Error {
         matches!(self, Self::Lost(_))
     }
 
-    /// Whether the store did not do it in time.
+    /// Whether the store did not serve the request in time.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))

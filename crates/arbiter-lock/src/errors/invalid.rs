@@ -1,14 +1,14 @@
-//! What was given and is out of its range.
+//! An argument that is out of its range.
 
 use std::fmt;
 
-/// What was out of its range.
+/// An argument that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invalid {
-    /// What it is: `name`, `lease_time`, …
+    /// The argument: `name`, `lease_time`, …
     pub what: &'static str,
-    /// What is wrong with it, with the range.
+    /// A message for people, with the range.
     pub message: String,
 }
 

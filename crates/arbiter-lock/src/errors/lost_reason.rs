@@ -10,9 +10,9 @@ use arbiter_lock_core::Renewed;
 pub enum LostReason {
     /// Its lease ran out without renewal: the watchdog is off, or the computer slept.
     Expired,
-    /// Somebody else holds: it was taken from outside.
+    /// Another holder has it: an external client took it.
     Taken,
-    /// It was deleted from outside: by an operator, a flush, an eviction.
+    /// It was deleted externally: by an operator, a flush, an eviction.
     Deleted,
     /// Its lease ran out while the store did not answer the renewals.
     Unreachable,
@@ -23,12 +23,12 @@ pub enum LostReason {
     MaxHold,
     /// The client was shut down.
     Shutdown,
-    /// An operator asked the holder to stop. Nobody else is granted before the holder has
-    /// released, or its lease has run out.
+    /// An operator asked the holder to stop. No waiter is granted before the holder has released,
+    /// or its lease has run out.
     Revoked,
     /// It was released: nothing was lost.
     Released,
-    /// This process was forked from the one that holds. That one is not affected.
+    /// This process was forked from the holder, which is not affected.
     Forked,
 }
 

@@ -44,17 +44,17 @@ pub enum Event {
         /// How long it waited.
         waited: Duration,
     },
-    /// A request waits: at first, and when its holder or its place has changed.
+    /// A request waits. Reported at first, and when its holder or its place has changed.
     Waiting(Box<Contended>),
-    /// A request has waited for 30 s behind one hold of its own client, and waits on: another task
-    /// may release it, but a nested acquire waits for itself. It is reported once per request. A
-    /// request to share does not count as waiting for those of its client that share.
+    /// A request has waited for 30 s behind one hold of its own client, and waits on. Another task
+    /// may release it, but a nested acquire waits for itself. Reported once per request. A request
+    /// to share does not count as waiting for shared holds of its client.
     WaitsForOwnClient {
         /// The resource.
         name: Arc<str>,
     },
-    /// A hold was released, or dropped, and the store has said that it freed it. Where the answer
-    /// to that was lost, nobody is told.
+    /// A hold was released or dropped, and the store has confirmed that it is free. Not reported if
+    /// that answer was lost.
     Released {
         /// The resource.
         name: Arc<str>,
@@ -68,7 +68,7 @@ pub enum Event {
         /// The fencing token.
         fence: u64,
     },
-    /// A renewal has no known outcome, and is tried again until the deadline.
+    /// A renewal has no known outcome, and is sent again until the deadline.
     RenewalFailed {
         /// The resource.
         name: Arc<str>,
@@ -86,7 +86,7 @@ pub enum Event {
         /// How long the latest of the renewals had been due.
         behind: Duration,
     },
-    /// A hold was lost: told once, by whoever finds out first.
+    /// A hold was lost. Reported once.
     Lost {
         /// The resource.
         name: Arc<str>,
@@ -97,15 +97,15 @@ pub enum Event {
         /// What the store last answered to a renewal, if that is why the lease ran out.
         cause: Option<Cause>,
     },
-    /// What a request left on the store could not be undone within its lease and a minute;
-    /// it lapses by itself.
+    /// A request's traces on the store could not be removed within its lease and 60 s. They expire
+    /// by themselves.
     LeftBehind {
         /// The resource.
         name: Arc<str>,
         /// Why.
         cause: Cause,
     },
-    /// The end of a run was not recorded: while it is remembered, it counts as one that crashed.
+    /// The end of a run was not recorded. While the run is remembered, it counts as crashed.
     EndNotRecorded {
         /// The resource.
         name: Arc<str>,
@@ -114,21 +114,21 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// A connection to the store was lost, or was given up: nobody answered on it, or its server
-    /// has become a replica. It is made anew when it is needed.
+    /// A connection to the store was lost, or was closed because it did not answer or because its
+    /// server has become a replica. The next request dials again.
     Disconnected {
         /// The store, without secrets.
         store: Arc<str>,
         /// Why.
         cause: Cause,
     },
-    /// A connection that was lost stands again.
+    /// A lost connection was replaced.
     Reconnected {
         /// The store, without secrets.
         store: Arc<str>,
     },
-    /// A request cannot be served, and is sent again until its wait limit: reported after a second
-    /// of failures, then every 30 s.
+    /// A request cannot be served, and is sent again until its wait limit. Reported after 1 s of
+    /// failures, then every 30 s.
     NotServed {
         /// The resource.
         name: Arc<str>,
@@ -139,22 +139,22 @@ pub enum Event {
         /// The store's last answer, or why there was none.
         cause: Cause,
     },
-    /// Some processes of an embedded store are noticed late, since this one may not use what they
-    /// have made in its folder. Reported once. Their waiters find a grant at their next poll, and
-    /// their deaths are noticed when their leases end.
+    /// Some processes of an embedded store are noticed late, since this process lacks the rights to
+    /// their files. Reported once. Their waiters find a grant at their next poll, and their deaths
+    /// are noticed when their leases end.
     NoticedLate {
         /// The store.
         store: Arc<str>,
         /// Why, and what to do.
         cause: Cause,
     },
-    /// The environment names no store, so it is the one of this user on this machine: nobody else
-    /// is excluded.
+    /// The environment names no store, so the store is that of this user on this machine. Other
+    /// users and other machines are not excluded.
     StoreNotNamed {
         /// The store.
         store: Arc<str>,
     },
-    /// Events were dropped, since the [`Logger`] was too slow for them. It stands in their place.
+    /// Events were dropped, since the [`Logger`] was too slow. This event takes their place.
     EventsDropped {
         /// How many.
         count: u64,

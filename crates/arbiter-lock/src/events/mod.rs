@@ -1,4 +1,4 @@
-//! What is reported of the library's work.
+//! Events: reports of the library's work.
 
 pub(crate) mod event;
 pub(crate) mod outage;

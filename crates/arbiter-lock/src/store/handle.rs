@@ -69,7 +69,7 @@ impl StoreHandle {
         }
     }
 
-    /// A link for one who never waits.
+    /// A handle for requests that never wait.
     pub(super) fn deaf(store: &Store, process: ProcessId) -> Self {
         match store {
             Store::Memory(_) => Self::new(store, process),
@@ -85,12 +85,12 @@ impl StoreHandle {
         }
     }
 
-    /// Who waits on this link.
+    /// The waiters of this handle.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The channel on which its waiters hear of grants.
+    /// The channel on which its waiters are notified of grants.
     pub(crate) fn channel(&self) -> &Arc<str> {
         &self.channel
     }
@@ -102,7 +102,7 @@ impl StoreHandle {
         Err(Failure::before_sending(FailureKind::Forked, ""))
     }
 
-    /// Makes sure within the limit that the store is there and can do what is needed.
+    /// Checks within the limit that the store answers and supports the protocol.
     pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
         on!(self, way => way.probe(limit))
     }

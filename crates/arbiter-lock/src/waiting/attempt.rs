@@ -260,7 +260,7 @@ impl Attempt {
         self.origin.news.put(Error::Contended(contended));
     }
 
-    /// Keeps the failure for those who share the request, and reports it if `is_news`.
+    /// Keeps the failure for the waiters that share the request, and reports it if `is_news`.
     pub(super) fn tell_silent(&self, failure: &Failure, since: Duration, is_news: bool) {
         self.origin.news.put(self.store_error(failure.clone()));
         if is_news {

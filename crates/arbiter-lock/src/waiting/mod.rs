@@ -253,7 +253,7 @@ impl Waiting {
         }
     }
 
-    /// Returns what is left of the wait at `now`, if it has a limit.
+    /// Returns the time left to wait at `now`, if there is a wait limit.
     fn left(&self, now: Duration) -> Option<Duration> {
         self.end.map(|end| end.saturating_sub(now))
     }

@@ -109,7 +109,7 @@ impl QueueShared {
         catch_unwind(AssertUnwindSafe(|| self.logger.enabled(level))).unwrap_or(true)
     }
 
-    /// Logs what is queued until the queue is closed and empty.
+    /// Logs the queued events until the queue is closed and empty.
     fn deliver(&self) {
         while let Some(event) = self.next() {
             // The panic hook has reported it.

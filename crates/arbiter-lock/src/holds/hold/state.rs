@@ -173,7 +173,7 @@ impl HoldState {
         Some(life.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Until that is dropped, whoever looks whether the hold is over has to wait.
+    /// Until that is dropped, checks whether the hold is over wait.
     #[cfg(test)]
     pub(crate) fn hold_up(&self) -> impl Sized + '_ {
         self.life()
@@ -217,7 +217,7 @@ impl HoldState {
         Some(over)
     }
 
-    /// Nobody waits at that seat any more.
+    /// Frees the seat of a waiter that has ended.
     pub(super) fn leave(&self, seat: u64) {
         let Some(mut life) = self.life() else { return };
         let left = life.wakers.extract_if(.., |(other, _)| *other == seat);

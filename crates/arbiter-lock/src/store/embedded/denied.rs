@@ -26,7 +26,7 @@ impl Denied {
         }
     }
 
-    /// Notes what is denied. The first is enough.
+    /// Notes a denied access. The first is enough.
     pub(super) fn note(&self, path: &Path, error: &io::Error) {
         self.first
             .get_or_init(|| failure::within(error, path, &self.folder));

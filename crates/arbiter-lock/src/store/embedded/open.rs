@@ -1,4 +1,4 @@
-//! Opens a folder: makes what is missing, and begins anew after a reboot.
+//! Opens a folder: creates missing files, and starts afresh after a reboot.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -43,7 +43,7 @@ pub(super) fn open(
         Ok(database)
     })?;
     let liveness = Liveness::begin(folder, process)?;
-    // Nobody else comes by what those have left who neither held nor waited.
+    // No other step cleans up after processes that neither held nor waited.
     for process in liveness.some_dead() {
         let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
         if database.left_by(&process)?.is_empty() {
@@ -65,7 +65,7 @@ pub(super) fn open(
     Ok(opened)
 }
 
-/// Tries again for a while what is denied.
+/// Repeats a denied operation for a while.
 fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let begun = Instant::now();
     loop {
