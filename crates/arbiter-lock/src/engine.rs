@@ -1,4 +1,4 @@
-//! The engine of a client: its store, links and keeper, which all its handles share.
+//! The engine of a client: its store, its store handles and its keeper.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
     pub(crate) defaults: Options,
     label: Label,
     label_line: Arc<str>,
-    links: Mutex<HashMap<Id, Arc<StoreHandle>>>,
+    handles: Mutex<HashMap<Id, Arc<StoreHandle>>>,
     /// Whether the store has been found able to serve, and the keeper has its connection.
     is_ready: AtomicBool,
     /// Becomes true when the client is shut down; ends with the client.
@@ -70,7 +70,7 @@ impl Engine {
             defaults,
             label_line: label.to_line().into(),
             label,
-            links: Mutex::default(),
+            handles: Mutex::default(),
             is_ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             service: OnceLock::new(),
@@ -112,8 +112,8 @@ impl Engine {
 
     /// Makes sure that the store can serve and that the keeper has its connection: what
     /// would be missing later is found out before anything is held.
-    pub(crate) async fn ready(&self, link: &StoreHandle, limit: Duration) -> Result<(), Failure> {
-        let (probed, connected) = tokio::join!(link.probe(limit), self.keeper.connect(limit));
+    pub(crate) async fn ready(&self, handle: &StoreHandle, limit: Duration) -> Result<(), Failure> {
+        let (probed, connected) = tokio::join!(handle.probe(limit), self.keeper.connect(limit));
         probed.and(connected)?;
         self.is_ready.store(true, Ordering::Release);
         Ok(())
@@ -121,7 +121,7 @@ impl Engine {
 
     /// Connects within the limit, so that a wrong store is reported at once.
     pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(), Error> {
-        let ready = self.ready(&self.link(), limit).await;
+        let ready = self.ready(&self.handle(), limit).await;
         ready.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
     }
 
@@ -182,16 +182,16 @@ impl Engine {
             .map_err(|e| Service::error(e, &self.store.to_string()))
     }
 
-    /// The link of the runtime that this is called in.
-    pub(crate) fn link(self: &Arc<Self>) -> Arc<StoreHandle> {
+    /// The handle of the runtime that this is called in.
+    pub(crate) fn handle(self: &Arc<Self>) -> Arc<StoreHandle> {
         let runtime = Handle::current();
         let id = runtime.id();
-        if let Some(link) = self.links().get(&id) {
-            return link.clone();
+        if let Some(handle) = self.handles().get(&id) {
+            return handle.clone();
         }
-        let link = Arc::new(self.store.link(self.process()));
-        let link = self.links().entry(id).or_insert(link).clone();
-        // When the runtime ends, it drops this task, and with it the link.
+        let handle = Arc::new(self.store.handle(self.process()));
+        let handle = self.handles().entry(id).or_insert(handle).clone();
+        // When the runtime ends, it drops this task, and with it the handle.
         let ended = EndOfRuntime {
             inner: Arc::downgrade(self),
             id,
@@ -202,15 +202,15 @@ impl Engine {
             while alive.changed().await.is_ok() {}
         };
         runtime.spawn(UnlessForked::of(self.process(), waiting));
-        link
+        handle
     }
 
-    fn links(&self) -> MutexGuard<'_, HashMap<Id, Arc<StoreHandle>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    fn handles(&self) -> MutexGuard<'_, HashMap<Id, Arc<StoreHandle>>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Forgets the link of a runtime when that ends.
+/// Forgets the handle of a runtime when that ends.
 struct EndOfRuntime {
     inner: Weak<Engine>,
     id: Id,
@@ -219,8 +219,8 @@ struct EndOfRuntime {
 impl Drop for EndOfRuntime {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.upgrade() {
-            let link = inner.links().remove(&self.id);
-            drop(link);
+            let handle = inner.handles().remove(&self.id);
+            drop(handle);
         }
     }
 }

@@ -87,7 +87,7 @@ impl Testing {
     /// everything does, on a network that [`Testing::inject_faults`] has made.
     pub fn stall(&self, time: Duration) {
         if let Some(world) = self.inner.store.world() {
-            world.stall(self.inner.link().channel(), time);
+            world.stall(self.inner.handle().channel(), time);
         }
     }
 

@@ -53,8 +53,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a waiter forgets its ticket, and loses its place with the server's memory",
         file: WAITING,
-        was: "link.acquire(name, request, self.ticket, limit)",
-        put_back: "link.acquire(name, request, self.ticket.filter(|_| limit.is_zero()), limit)",
+        was: "handle.acquire(name, request, self.ticket, limit)",
+        put_back: "handle.acquire(name, request, self.ticket.filter(|_| limit.is_zero()), limit)",
         caught_by: Lock(&["those_who_wait_keep_their_order_when_the_server_has_forgotten_them"]),
     },
     Defect {
@@ -100,7 +100,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a waiter that is gone stays registered",
         file: ATTEMPT,
-        was: "self.link.registry().remove(&self.request.id);\n        if",
+        was: "self.handle.registry().remove(&self.request.id);\n        if",
         put_back: "if",
         caught_by: Unit(&["a_request_that_is_over_is_registered_no_more"]),
     },
@@ -244,8 +244,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a short lease leaves the renewals of others no time",
         file: KEEPER_TASK,
-        was: "link.renew(&asked, Duration::MAX).await;",
-        put_back: "link.renew(&asked, batch.holds.iter().map(|hold| hold.end_of_belief().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
+        was: "handle.renew(&asked, Duration::MAX).await;",
+        put_back: "handle.renew(&asked, batch.holds.iter().map(|hold| hold.end_of_belief().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
         caught_by: Lock(&["short_leases_cost_a_long_one_nothing"]),
     },
     Defect {

@@ -58,10 +58,10 @@ impl Grip {
 
     /// Sends the step until there is nothing more to hand over.
     async fn send_downgrade(&self) -> Result<Downgraded, Failure> {
-        let (state, link) = (&self.state, self.inner.link());
+        let (state, handle) = (&self.state, self.inner.handle());
         loop {
             let sent = self.inner.clock.now();
-            let said = link.downgrade(&state.renewal(), Duration::MAX).await?;
+            let said = handle.downgrade(&state.renewal(), Duration::MAX).await?;
             if let Downgraded::Downgraded { life_ms } = said.reply {
                 state.confirm(sent, Duration::from_millis(life_ms));
             }

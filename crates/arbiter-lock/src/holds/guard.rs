@@ -224,7 +224,7 @@ impl Grip {
         let sent = self.inner.clock.now();
         let mut answers = self
             .inner
-            .link()
+            .handle()
             .renew(&[state.renewal()], Duration::MAX)
             .await;
         let answer = answers.as_mut().map(|answers| answers.pop().transpose());
@@ -261,7 +261,7 @@ impl Grip {
         if let Some(reason) = self.let_go() {
             return Err(self.state.lost(reason));
         }
-        let link = self.inner.link();
+        let handle = self.inner.handle();
         let (name, request, tombstone) =
             (&self.state.name, &self.state.request, self.state.tombstone);
         let last_sending = self.inner.clock.now().saturating_add(RELEASE_LIMIT);
@@ -269,7 +269,7 @@ impl Grip {
         let mut may_have_ended = false;
         let mut limit = Duration::MAX;
         let EndedEnvelope { reply, again } = loop {
-            match link.end(name, request, tombstone, limit).await {
+            match handle.end(name, request, tombstone, limit).await {
                 Ok(said) => break said,
                 Err(failure) => {
                     may_have_ended |= failure.may_have_run;

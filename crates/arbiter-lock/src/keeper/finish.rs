@@ -37,7 +37,7 @@ impl Drop for Unfinished {
 /// Sends the end until it is answered, or until the store has nothing of the request any more.
 pub(super) async fn finish(
     shared: Arc<KeeperShared>,
-    link: Arc<StoreHandle>,
+    handle: Arc<StoreHandle>,
     order: PendingRelease,
 ) {
     let mut unfinished = Unfinished {
@@ -45,11 +45,11 @@ pub(super) async fn finish(
         is_release: order.is_release(),
         order: Some(order.clone()),
     };
-    send_until_answered(&unfinished.shared, &link, &order).await;
+    send_until_answered(&unfinished.shared, &handle, &order).await;
     unfinished.order = None;
 }
 
-async fn send_until_answered(shared: &KeeperShared, link: &StoreHandle, order: &PendingRelease) {
+async fn send_until_answered(shared: &KeeperShared, handle: &StoreHandle, order: &PendingRelease) {
     let lease = Duration::from_millis(order.request.lease_ms);
     let last_moment = shared
         .clock
@@ -58,7 +58,7 @@ async fn send_until_answered(shared: &KeeperShared, link: &StoreHandle, order: &
         .saturating_add(MEMORY);
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
     loop {
-        match link
+        match handle
             .end(&order.name, &order.request, order.tombstone, Duration::MAX)
             .await
         {

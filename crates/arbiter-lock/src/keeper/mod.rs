@@ -72,7 +72,7 @@ impl Keeper {
         })
     }
 
-    /// Establishes the keeper's own connection within the limit, if the store has one per link:
+    /// Establishes the keeper's own connection within the limit, if the store has one per handle:
     /// what is granted could neither be renewed nor released without it.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
         if !self.shared.process.is_current() {

@@ -50,7 +50,7 @@ struct Answered {
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
-    let link = Arc::new(shared.store.deaf_link(shared.process));
+    let handle = Arc::new(shared.store.handle_without_notifications(shared.process));
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_news = None;
@@ -69,17 +69,17 @@ pub(super) async fn keep(running: Running) {
         }
         lost.iter().for_each(|hold| shared.tell_lost(hold));
         for order in orders {
-            ends.spawn(shared.unless_forked(finish(shared.clone(), link.clone(), order)));
+            ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), order)));
         }
         for (limit, connected) in connects {
-            let link = link.clone();
+            let handle = handle.clone();
             ends.spawn(shared.unless_forked(async move {
                 // A caller that has gone needs no answer.
-                let _ = connected.send(link.connect(limit).await);
+                let _ = connected.send(handle.connect(limit).await);
             }));
         }
         for batch in batches {
-            renewals.push(renew(link.clone(), batch));
+            renewals.push(renew(handle.clone(), batch));
         }
         if let Some(behind) = behind {
             shared.tell_late(behind, &mut late_news);
@@ -94,9 +94,9 @@ pub(super) async fn keep(running: Running) {
     }
 }
 
-async fn renew(link: Arc<StoreHandle>, batch: Batch) -> Answered {
+async fn renew(handle: Arc<StoreHandle>, batch: Batch) -> Answered {
     let asked: Vec<_> = batch.holds.iter().map(|hold| hold.renewal()).collect();
-    let answers = link.renew(&asked, Duration::MAX).await;
+    let answers = handle.renew(&asked, Duration::MAX).await;
     Answered { batch, answers }
 }
 

@@ -198,7 +198,7 @@ impl Election {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
         Ok(async move {
-            let said = inner.link().inspect(&name, Duration::MAX).await;
+            let said = inner.handle().inspect(&name, Duration::MAX).await;
             let Envelope { reply, at, .. } =
                 said.map_err(|failure| inner.store_error(&name, failure))?;
             Ok(Leader::of(&reply, at))

@@ -8,8 +8,8 @@ use crate::store::StoreHandle;
 use crate::system::rng;
 
 /// Hands over what a step has left. Where that fails, those who wait find it at their next look.
-pub(crate) async fn hand_over_the_rest(link: &StoreHandle, name: &Name) {
-    while let Ok(said) = link.end(name, &nobody(), false, Duration::MAX).await {
+pub(crate) async fn hand_over_the_rest(handle: &StoreHandle, name: &Name) {
+    while let Ok(said) = handle.end(name, &nobody(), false, Duration::MAX).await {
         if !said.again {
             return;
         }

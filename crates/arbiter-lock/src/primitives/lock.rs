@@ -308,7 +308,7 @@ impl Lock {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         Ok(async move {
-            let said = inner.link().inspect(&name, Duration::MAX).await;
+            let said = inner.handle().inspect(&name, Duration::MAX).await;
             let Envelope { reply, at, .. } =
                 said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
             Ok(Status::new(&reply, at))
@@ -356,11 +356,13 @@ impl Lock {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let breaking = async move {
-            let link = inner.link();
-            let said = link.break_hold(&name, fence, at_once, Duration::MAX).await;
+            let handle = inner.handle();
+            let said = handle
+                .break_hold(&name, fence, at_once, Duration::MAX)
+                .await;
             let Envelope { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
             if again {
-                hand_over_the_rest(&link, &name).await;
+                hand_over_the_rest(&handle, &name).await;
             }
             Ok(reply)
         };

@@ -245,13 +245,13 @@ impl Semaphore {
 }
 
 async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
-    let link = inner.link();
+    let handle = inner.handle();
     let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
-    let said = link.resize(&name, permits, Duration::MAX).await;
+    let said = handle.resize(&name, permits, Duration::MAX).await;
     let Envelope { reply, again, .. } = said.map_err(failed)?;
     if again {
         // To say the limit again could undo what somebody else has set since.
-        hand_over_the_rest(&link, &name).await;
+        hand_over_the_rest(&handle, &name).await;
     }
     match reply {
         Resized::Resized { before } => Ok(Some(before.get())),

@@ -1,4 +1,4 @@
-//! One runtime's way to the store.
+//! A runtime's handle of the store.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use super::{
 use crate::system::process::ProcessId;
 use crate::system::rng;
 
-/// One runtime's way to the store: every step is sent once, is answered or fails within its
-/// limit and the store's own, and is never sent again by the link itself. In a forked process
+/// A runtime's handle of the store: every step is sent once, is answered or fails within its
+/// limit and the store's own, and is never sent again by the handle itself. In a forked process
 /// nothing is sent.
 pub(crate) struct StoreHandle {
     process: ProcessId,
     registry: Arc<Registry>,
     channel: Arc<str>,
-    way: AnyHandle,
+    inner: AnyHandle,
 }
 
 enum AnyHandle {
@@ -34,14 +34,14 @@ enum AnyHandle {
 
 /// Calls the same step of whichever store it is.
 macro_rules! on {
-    ($link:expr, $way:ident => $call:expr) => {{
-        $link.check_process()?;
-        match &$link.way {
-            AnyHandle::Memory($way) => $call.await,
+    ($handle:expr, $inner:ident => $call:expr) => {{
+        $handle.check_process()?;
+        match &$handle.inner {
+            AnyHandle::Memory($inner) => $call.await,
             #[cfg(feature = "embedded")]
-            AnyHandle::Embedded($way) => $call.await,
+            AnyHandle::Embedded($inner) => $call.await,
             #[cfg(feature = "redis")]
-            AnyHandle::Redis($way) => $call.await,
+            AnyHandle::Redis($inner) => $call.await,
         }
     }};
 }
@@ -54,23 +54,23 @@ impl StoreHandle {
             Store::Embedded(store) => store.channel(),
             _ => format!("arbiter.wake:{:032x}", rng::draw::<u128>()).into(),
         };
-        let way = match store {
-            Store::Memory(world) => AnyHandle::Memory(world.way(channel.clone(), &registry)),
+        let inner = match store {
+            Store::Memory(world) => AnyHandle::Memory(world.handle(channel.clone(), &registry)),
             #[cfg(feature = "embedded")]
-            Store::Embedded(store) => AnyHandle::Embedded(store.way(channel.clone(), &registry)),
+            Store::Embedded(store) => AnyHandle::Embedded(store.handle(channel.clone(), &registry)),
             #[cfg(feature = "redis")]
-            Store::Redis(server) => AnyHandle::Redis(server.way(channel.clone(), &registry)),
+            Store::Redis(server) => AnyHandle::Redis(server.handle(channel.clone(), &registry)),
         };
         Self {
             process,
             registry,
             channel,
-            way,
+            inner,
         }
     }
 
     /// A handle for requests that never wait.
-    pub(super) fn deaf(store: &Store, process: ProcessId) -> Self {
+    pub(super) fn without_notifications(store: &Store, process: ProcessId) -> Self {
         match store {
             Store::Memory(_) => Self::new(store, process),
             #[cfg(feature = "embedded")]
@@ -80,7 +80,7 @@ impl StoreHandle {
                 process,
                 registry: Arc::default(),
                 channel: "".into(),
-                way: AnyHandle::Redis(server.deaf_way()),
+                inner: AnyHandle::Redis(server.handle_without_notifications()),
             },
         }
     }
@@ -104,22 +104,22 @@ impl StoreHandle {
 
     /// Checks within the limit that the store answers and supports the protocol.
     pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
-        on!(self, way => way.probe(limit))
+        on!(self, inner => inner.probe(limit))
     }
 
     /// Establishes the connection within the limit, if there is one.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
-        on!(self, way => way.connect(limit))
+        on!(self, inner => inner.connect(limit))
     }
 
-    /// Returns how long the way to the store and back takes, as last measured.
+    /// Returns the round-trip time to the store, as last measured.
     pub(crate) fn round_trip(&self) -> Duration {
-        match &self.way {
+        match &self.inner {
             AnyHandle::Memory(_) => Duration::ZERO,
             #[cfg(feature = "embedded")]
             AnyHandle::Embedded(_) => Duration::ZERO,
             #[cfg(feature = "redis")]
-            AnyHandle::Redis(way) => way.round_trip(),
+            AnyHandle::Redis(inner) => inner.round_trip(),
         }
     }
 
@@ -130,7 +130,7 @@ impl StoreHandle {
         ticket: Option<u64>,
         limit: Duration,
     ) -> Result<Envelope<Acquired>, Failure> {
-        on!(self, way => way.acquire(name, request, ticket, limit))
+        on!(self, inner => inner.acquire(name, request, ticket, limit))
     }
 
     pub(crate) async fn try_acquire(
@@ -139,7 +139,7 @@ impl StoreHandle {
         request: &Request,
         limit: Duration,
     ) -> Result<Envelope<Tried>, Failure> {
-        on!(self, way => way.try_acquire(name, request, limit))
+        on!(self, inner => inner.try_acquire(name, request, limit))
     }
 
     pub(crate) async fn renew(
@@ -147,7 +147,7 @@ impl StoreHandle {
         renewals: &[Renewal<'_>],
         limit: Duration,
     ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
-        on!(self, way => way.renew(renewals, limit))
+        on!(self, inner => inner.renew(renewals, limit))
     }
 
     pub(crate) async fn end(
@@ -157,7 +157,7 @@ impl StoreHandle {
         tombstone: bool,
         limit: Duration,
     ) -> Result<EndedEnvelope, Failure> {
-        on!(self, way => way.end(name, request, tombstone, limit))
+        on!(self, inner => inner.end(name, request, tombstone, limit))
     }
 
     pub(crate) async fn break_hold(
@@ -167,7 +167,7 @@ impl StoreHandle {
         at_once: bool,
         limit: Duration,
     ) -> Result<Envelope<Broken>, Failure> {
-        on!(self, way => way.break_hold(name, fence, at_once, limit))
+        on!(self, inner => inner.break_hold(name, fence, at_once, limit))
     }
 
     pub(crate) async fn downgrade(
@@ -175,7 +175,7 @@ impl StoreHandle {
         renewal: &Renewal<'_>,
         limit: Duration,
     ) -> Result<Envelope<Downgraded>, Failure> {
-        on!(self, way => way.downgrade(renewal, limit))
+        on!(self, inner => inner.downgrade(renewal, limit))
     }
 
     pub(crate) async fn resize(
@@ -184,7 +184,7 @@ impl StoreHandle {
         permits: NonZeroU32,
         limit: Duration,
     ) -> Result<Envelope<Resized>, Failure> {
-        on!(self, way => way.resize(name, permits, limit))
+        on!(self, inner => inner.resize(name, permits, limit))
     }
 
     pub(crate) async fn write(
@@ -193,7 +193,7 @@ impl StoreHandle {
         write: &Write,
         limit: Duration,
     ) -> Result<Written, Failure> {
-        on!(self, way => way.write(name, write, limit))
+        on!(self, inner => inner.write(name, write, limit))
     }
 
     pub(crate) async fn last_run(
@@ -201,7 +201,7 @@ impl StoreHandle {
         name: &Name,
         limit: Duration,
     ) -> Result<Envelope<Option<Run>>, Failure> {
-        on!(self, way => way.last_run(name, limit))
+        on!(self, inner => inner.last_run(name, limit))
     }
 
     pub(crate) async fn inspect(
@@ -209,6 +209,6 @@ impl StoreHandle {
         name: &Name,
         limit: Duration,
     ) -> Result<Envelope<Status>, Failure> {
-        on!(self, way => way.inspect(name, limit))
+        on!(self, inner => inner.inspect(name, limit))
     }
 }

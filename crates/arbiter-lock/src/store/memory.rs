@@ -119,7 +119,7 @@ impl MemoryStore {
         self.clock.clone()
     }
 
-    pub(super) fn way(
+    pub(super) fn handle(
         self: &Arc<Self>,
         channel: Arc<str>,
         registry: &Arc<Registry>,

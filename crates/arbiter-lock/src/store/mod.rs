@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Whether each link has a connection of its own, which can fail apart from the others.
+    /// Whether each handle has a connection of its own, which can fail apart from the others.
     pub(crate) fn has_connections(&self) -> bool {
         match self {
             Self::Memory(_) => false,
@@ -96,14 +96,14 @@ impl Store {
         }
     }
 
-    /// A link for the runtime in which it will be used, of a client of that process.
-    pub(crate) fn link(&self, process: ProcessId) -> StoreHandle {
+    /// A handle for the runtime in which it will be used, of a client of that process.
+    pub(crate) fn handle(&self, process: ProcessId) -> StoreHandle {
         StoreHandle::new(self, process)
     }
 
-    /// A link for one who never waits.
-    pub(crate) fn deaf_link(&self, process: ProcessId) -> StoreHandle {
-        StoreHandle::deaf(self, process)
+    /// A handle for requests that never wait.
+    pub(crate) fn handle_without_notifications(&self, process: ProcessId) -> StoreHandle {
+        StoreHandle::without_notifications(self, process)
     }
 
     /// The memory store that it is, if it is one.

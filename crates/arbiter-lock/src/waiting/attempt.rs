@@ -55,7 +55,7 @@ pub(crate) struct Origin {
 /// it is posted to the keeper to be ended.
 pub(super) struct Attempt {
     inner: Arc<Engine>,
-    pub(super) link: Arc<StoreHandle>,
+    pub(super) handle: Arc<StoreHandle>,
     pub(super) name: Name,
     pub(super) request: Arc<Request>,
     pub(super) options: Arc<Options>,
@@ -81,18 +81,18 @@ impl Attempt {
         options.check()?;
         inner.check_open()?;
         inner.keeper.ready(&name)?;
-        let link = inner.link();
+        let handle = inner.handle();
         let id: Arc<str> = format!("{:032x}", rng::draw::<u128>()).into();
         let request = Arc::new(Request {
             id: id.clone(),
             mode,
             lease_ms: options.lease_ms(),
-            channel: link.channel().clone(),
+            channel: handle.channel().clone(),
             label: inner.label_line(&options)?,
         });
         Ok(Self {
-            slot: link.registry().register(id),
-            link,
+            slot: handle.registry().register(id),
+            handle,
             name,
             request,
             options,
@@ -120,7 +120,7 @@ impl Attempt {
             return Ok(());
         }
         // Apart: it is large, and needed once.
-        Box::pin(self.inner.ready(&self.link, limit)).await
+        Box::pin(self.inner.ready(&self.handle, limit)).await
     }
 
     /// Notes that an acquire is about to be sent, and when.
@@ -299,7 +299,7 @@ impl Drop for Attempt {
         if self.inner.check_process().is_err() {
             return;
         }
-        self.link.registry().remove(&self.request.id);
+        self.handle.registry().remove(&self.request.id);
         if self.is_known || 0 < self.unanswered {
             self.inner.keeper.post(PendingRelease {
                 name: self.name.clone(),
@@ -327,7 +327,7 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_secs(3), lock.acquire()).await;
         assert!(waited.is_err());
         assert!(lock.try_acquire().await.unwrap().is_none());
-        assert_eq!(client.inner.link().registry().len(), 0);
+        assert_eq!(client.inner.handle().registry().len(), 0);
         drop(guard);
     }
 

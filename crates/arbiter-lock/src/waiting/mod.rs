@@ -69,8 +69,8 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
     ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
         let sent = attempt.send();
-        let (link, limit) = (&attempt.link, Duration::MAX);
-        let step = Box::pin(link.try_acquire(&attempt.name, &attempt.request, limit)).await;
+        let (handle, limit) = (&attempt.handle, Duration::MAX);
+        let step = Box::pin(handle.try_acquire(&attempt.name, &attempt.request, limit)).await;
         let said = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
@@ -230,7 +230,7 @@ impl Waiting {
         let sent = self.attempt.send();
         let left = self.left(sent);
         let Attempt {
-            link,
+            handle,
             name,
             request,
             slot,
@@ -238,7 +238,7 @@ impl Waiting {
         } = &self.attempt;
         // Apart: it is large, and short, and one that waits is to be small.
         let limit = left.unwrap_or(Duration::MAX);
-        let acquire = Box::pin(link.acquire(name, request, self.ticket, limit));
+        let acquire = Box::pin(handle.acquire(name, request, self.ticket, limit));
         let step = tokio::select! {
             biased;
             step = acquire => step,
@@ -265,7 +265,7 @@ impl Waiting {
         left: Option<Duration>,
         failure: Failure,
     ) -> Result<Next, Error> {
-        let shortest = SHORTEST_SILENCE.max(2 * self.attempt.link.round_trip());
+        let shortest = SHORTEST_SILENCE.max(2 * self.attempt.handle.round_trip());
         if failure.kind == FailureKind::Silent && left.is_some_and(|left| left < shortest) {
             return Ok(Next::Over); // it was the end of the wait that cut it short
         }
@@ -425,7 +425,7 @@ impl Waiting {
             let sent = self.attempt.clock.now();
             let left = deadline.checked_sub(sent).filter(|left| !left.is_zero())?;
             let Attempt {
-                link,
+                handle,
                 name,
                 request,
                 ..
@@ -437,7 +437,7 @@ impl Waiting {
                 fence: grant.fence,
                 lease_ms,
             };
-            match Box::pin(link.renew(&[renewal], left)).await.as_deref() {
+            match Box::pin(handle.renew(&[renewal], left)).await.as_deref() {
                 Ok([Ok(Renewed::Renewed { life_ms })]) => {
                     let life = Duration::from_millis(*life_ms);
                     let claimed = Validity {

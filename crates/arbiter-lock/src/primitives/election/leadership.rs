@@ -110,8 +110,8 @@ async fn proclaim(
         fence: hold.fence(),
         value: value.into(),
     };
-    let link = inner.link();
-    let step = |limit| link.write(&hold.state.name, &proclamation, limit);
+    let handle = inner.handle();
+    let step = |limit| handle.write(&hold.state.name, &proclamation, limit);
     effort.write(hold, step).await
 }
 

@@ -89,7 +89,7 @@ impl Observer {
     async fn look(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
-        let looking = async move { inner.link().inspect(&name, Duration::MAX).await };
+        let looking = async move { inner.handle().inspect(&name, Duration::MAX).await };
         self.lock.inner.run(|| looking).await
     }
 

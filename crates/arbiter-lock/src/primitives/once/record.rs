@@ -25,8 +25,8 @@ pub(super) struct Record {
 impl Record {
     /// The last run, while it is remembered, with the store's time.
     pub(super) async fn last(&self, effort: &Effort) -> Result<Envelope<Option<Run>>, Error> {
-        let link = self.inner.link();
-        let step = |limit| link.last_run(&self.name, limit);
+        let handle = self.inner.handle();
+        let step = |limit| handle.last_run(&self.name, limit);
         effort.repeat(&self.name, step).await
     }
 
@@ -41,8 +41,8 @@ impl Record {
         if run.ended.is_some() {
             return Ok(LastRun::new(run, at, false));
         }
-        let link = self.inner.link();
-        let step = |limit| link.inspect(&self.name, limit);
+        let handle = self.inner.handle();
+        let step = |limit| handle.inspect(&self.name, limit);
         let holder = effort.repeat(&self.name, step).await?.reply.holder;
         if holder.is_some_and(|holder| holder.fence == Some(run.fence)) {
             return Ok(LastRun::new(run, at, true));
@@ -64,8 +64,8 @@ impl Record {
             fence: hold.fence(),
             keep_ms: rules.keep_running_ms(),
         };
-        let link = self.inner.link();
-        let step = |limit| link.write(&self.name, &begin, limit);
+        let handle = self.inner.handle();
+        let step = |limit| handle.write(&self.name, &begin, limit);
         effort.write(hold, step).await
     }
 
@@ -77,13 +77,13 @@ impl Record {
         rules: &Rules,
         effort: &Effort,
     ) {
-        let (link, fence) = (self.inner.link(), hold.fence());
+        let (handle, fence) = (self.inner.handle(), hold.fence());
         let finish = Write::FinishRun {
             fence,
             outcome: ending.to_line(),
             keep_ms: rules.keep_ended_ms(),
         };
-        let step = |limit| link.write(&self.name, &finish, limit);
+        let step = |limit| handle.write(&self.name, &finish, limit);
         let finished = effort.repeat(&self.name, step).await;
         let cause: Box<dyn StdError + Send + Sync> = match finished {
             Ok(Written::Written) => return,

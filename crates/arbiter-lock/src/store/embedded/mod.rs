@@ -85,7 +85,7 @@ impl Embedded {
         self.process.channel(rng::draw())
     }
 
-    pub(super) fn way(
+    pub(super) fn handle(
         self: &Arc<Self>,
         channel: Arc<str>,
         registry: &Arc<Registry>,

@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// A way for the runtime in which it will be used, with its channel.
-    pub(super) fn way(&self, channel: Arc<str>, registry: &Arc<Registry>) -> RedisHandle {
+    pub(super) fn handle(&self, channel: Arc<str>, registry: &Arc<Registry>) -> RedisHandle {
         let ears = Subscription {
             channel,
             registry: Arc::downgrade(registry),
@@ -69,7 +69,7 @@ impl Server {
     }
 
     /// A way that hears no grants: for one who never waits.
-    pub(super) fn deaf_way(&self) -> RedisHandle {
+    pub(super) fn handle_without_notifications(&self) -> RedisHandle {
         self.way_with(None)
     }
 
