@@ -1,6 +1,6 @@
 //! What the children of a process that forks can do to its holds: nothing.
 //!
-//! `examples/forker.rs` is that process, and checks the claims.
+//! `examples/forker/` is that process, and checks the claims.
 
 use testkit::{Puppet, Server, unique_name};
 

@@ -14,6 +14,7 @@ mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod events;
+mod expired_permits;
 mod faces;
 mod failover;
 mod faults;

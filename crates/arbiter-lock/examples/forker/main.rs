@@ -1,0 +1,213 @@
+//! A process that forks while it holds. Usage: `forker URL SCENARIO`.
+//!
+//! It succeeds if everything of the parent is inert in the children, and the parent is not
+//! affected.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod child;
+mod parent;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Error, Guard, NoopLogger};
+use tokio::runtime::Builder;
+
+use child::{
+    blocking, drops, in_a_child, is_forked, operations, poll, poll_once, status_of_a_child, waiting,
+};
+use parent::{Counters, Parent, connect, pushes_arrive};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Longer than a busy machine needs; without a limit a child that hangs would not be noticed.
+const LIMIT: Duration = ms(30_000);
+
+/// How many children are forked while other threads are busy: each finds other mutexes locked.
+const CHILDREN: usize = 20;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let (url, scenario) = (args.next().unwrap(), args.next().unwrap());
+    match scenario.as_str() {
+        "operations" => Parent::start(&url).survives(operations),
+        "blocking" => Parent::start(&url).survives(blocking),
+        "drops" => Parent::start(&url).survives(drops),
+        "waiting" => Parent::start(&url).survives(waiting),
+        "same-runtime" => same_runtime(&url),
+        "new-client" => new_client(&url),
+        "busy-new-client" => busy_new_client(&url),
+        "request-ids" => request_ids(&url),
+        other => panic!("no scenario {other}"),
+    }
+}
+
+type Acquiring = Pin<Box<dyn Future<Output = Result<Guard, Error>> + Send>>;
+
+/// A new client in a child contends with the parent.
+fn new_client(url: &str) {
+    // SQLite cannot be opened in a child while a thread of the parent is inside it.
+    let parent = Parent::start(url).rests();
+    let is_shared = !url.starts_with("memory:");
+    in_a_child(|| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = connect(url, Arc::default()).await;
+            let tried = client.lock("l").try_acquire().await.unwrap();
+            assert_eq!(tried.is_none(), is_shared, "the parent holds it");
+            let lock = client.lock("child");
+            let guard = lock.acquire().await.unwrap();
+            let holder = lock.inspect().await.unwrap().holder.unwrap();
+            assert_eq!(holder.label.pid, Some(std::process::id()));
+            assert!(lock.blocking_try_acquire().unwrap().is_none());
+            guard.refresh().await.unwrap();
+            guard.release().await.unwrap();
+            if let Some(folder) = url.strip_prefix("file://") {
+                locks_its_file(folder);
+            }
+        });
+        // What is the parent's stays inert beside it.
+        is_forked(parent.guard.blocking_refresh());
+    });
+    if let Some(folder) = url.strip_prefix("file://") {
+        locks_its_file(folder);
+    }
+    parent.goes_on();
+}
+
+/// A child that is forked while threads of the parent use SQLite can open the file, or is refused.
+fn busy_new_client(url: &str) {
+    const REFUSED: i32 = 3;
+    let parent = Parent::start(url);
+    let mut refused = 0;
+    for _ in 0..500 {
+        let status = status_of_a_child(|| {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            let connecting = Client::builder().store(url).logger(NoopLogger).connect();
+            match runtime.block_on(connecting) {
+                Ok(client) => {
+                    let lock = client.lock("l");
+                    let tried = runtime.block_on(lock.try_acquire());
+                    assert!(tried.unwrap().is_none(), "the parent holds it");
+                    0
+                }
+                Err(Error::Refused(refused)) if refused.to_string().contains("at the fork") => {
+                    REFUSED
+                }
+                Err(error) => panic!("{error}"),
+            }
+        });
+        assert!([0, REFUSED].contains(&status), "the child failed");
+        refused += usize::from(status == REFUSED);
+        if 5 <= refused {
+            return parent.goes_on();
+        }
+    }
+    panic!("threads that are always busy were busy at {refused} forks");
+}
+
+/// Checks that this process has locked its file: SQLite may only believe so.
+fn locks_its_file(folder: &str) {
+    let file = std::fs::metadata(format!("{folder}/arbiter.db")).unwrap();
+    let (pid, inode) = (std::process::id().to_string(), file.ino().to_string());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let is_ours = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "POSIX");
+        at.is_some_and(|at| words[at + 3] == pid && words[at + 4].ends_with(&format!(":{inode}")))
+    };
+    assert!(
+        locks.lines().any(is_ours),
+        "none of {pid} on {inode}: {locks}"
+    );
+}
+
+/// Checks that children draw other request ids, even if the parent had drawn nothing.
+fn request_ids(url: &str) {
+    let _: u64 = rand::random();
+    draws_differ(url);
+    draws_differ(url);
+}
+
+fn draws_differ(url: &str) {
+    let draw = || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = connect(url, Arc::default()).await;
+            let lock = client.lock(&format!("of {}", std::process::id()));
+            let mut drawn = Vec::new();
+            for _ in 0..4 {
+                let guard = lock.acquire().await.unwrap();
+                drawn.push(guard.owner().to_owned());
+                guard.release().await.unwrap();
+            }
+            drawn
+        })
+    };
+    let (mut read, mut write) = std::io::pipe().unwrap();
+    in_a_child(|| write.write_all(draw().join(" ").as_bytes()).unwrap());
+    drop(write);
+    let mut theirs = String::new();
+    read.read_to_string(&mut theirs).unwrap();
+    let own = draw();
+    assert_eq!(theirs.split(' ').count(), own.len());
+    assert!(
+        own.iter().all(|id| !theirs.contains(id)),
+        "{own:?} {theirs}"
+    );
+}
+
+/// Children that were forked inside the runtime of their parent, which has one thread.
+fn same_runtime(url: &str) {
+    let mut runtime = Some(Builder::new_current_thread().enable_all().build().unwrap());
+    let counters = Arc::<Counters>::default();
+    let parent = runtime.as_ref().unwrap().block_on(async {
+        let client = connect(url, counters.clone()).await;
+        let guard = client.lock("l").acquire().await.unwrap();
+        let waiter = client.lock("l");
+        let mut pending = Box::pin(async move { waiter.acquire().await });
+        while client.lock("l").inspect().await.unwrap().waiting < 1 {
+            assert!(poll(&mut pending).is_pending());
+            tokio::task::yield_now().await;
+        }
+        in_a_child(|| {
+            is_forked(poll_once(guard.refresh()));
+            is_forked(poll_once(client.lock("x").acquire()));
+            let Poll::Ready(done) = poll(&mut pending) else {
+                panic!("it waits");
+            };
+            is_forked(done);
+        });
+        // The last handles of the client go here, and its connection with them.
+        let mut parent = Some((pending, guard, client));
+        in_a_child(|| drop(parent.take()));
+        parent
+    });
+    let mut parent = parent;
+    in_a_child(|| drop(parent.take()));
+    in_a_child(|| drop(runtime.take()));
+    in_a_child(|| {
+        drop(runtime.take());
+        drop(parent.take());
+    });
+    let (mut pending, guard, client) = parent.unwrap();
+    runtime.unwrap().block_on(async {
+        let renewed = counters.renewed.load(Ordering::Relaxed);
+        let begun = Instant::now();
+        while counters.renewed.load(Ordering::Relaxed) < renewed + 2 {
+            assert!(begun.elapsed() < LIMIT, "not renewed");
+            tokio::time::sleep(ms(5)).await;
+        }
+        pushes_arrive(url, &client).await;
+        assert_eq!(counters.failures.load(Ordering::Relaxed), 0);
+        guard.release().await.unwrap();
+        pending.as_mut().await.unwrap().release().await.unwrap();
+    });
+}

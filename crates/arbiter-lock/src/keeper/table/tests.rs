@@ -1,0 +1,210 @@
+//! Which holds are renewed together, and when.
+
+use super::*;
+use crate::{Client, Guard};
+
+/// Holds of a lease of that many seconds, made now, which their own keeper forgets.
+async fn holds(client: &Client, seconds: u64, count: usize) -> Vec<Guard> {
+    let mut guards = Vec::new();
+    for n in 0..count {
+        let lock = client.lock(&format!("{seconds} {n}"));
+        let lock = lock.lease_time(Duration::from_secs(seconds));
+        guards.push(lock.acquire().await.unwrap());
+        client.inner.keeper.forget(&guards[n].hold().state);
+    }
+    guards
+}
+
+fn add(table: &mut Table, guard: &Guard) -> bool {
+    let hold = guard.hold().state.clone();
+    table.add(hold, guard.inner().clock.now())
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_hold_that_is_due_before_all_others_wakes_the_keeper_up() {
+    let client = Client::in_memory();
+    let mut table = Table::default();
+    let guards = holds(&client, 30, 2).await;
+    let plan = table.plan(client.inner.clock.now(), 0);
+    assert!(
+        add(&mut table, &guards[0]),
+        "nothing was due ({:?})",
+        plan.wake
+    );
+    let plan = table.plan(client.inner.clock.now(), 0);
+    assert!(!add(&mut table, &guards[1]), "due at {:?}", plan.wake);
+    assert!(add(&mut table, &holds(&client, 3, 1).await[0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_renews_a_batch_and_those_with_the_least_life_first() {
+    let client = Client::in_memory();
+    let mut table = Table::default();
+    let long = holds(&client, 30, BATCH).await;
+    tokio::time::advance(Duration::from_secs(9)).await;
+    let short = holds(&client, 3, 2).await;
+    for guard in long.iter().chain(&short) {
+        add(&mut table, guard);
+    }
+    tokio::time::advance(Duration::from_millis(1_500)).await;
+    let now = client.inner.clock.now();
+    assert!(table.plan(now, MOST_CALLS).batches.is_empty());
+    let batches = table.plan(now, MOST_CALLS - 1).batches;
+    assert_eq!(sizes(&batches), [BATCH]);
+    assert_eq!(&batches[0].holds[1].name.as_str()[..2], "3 ");
+    assert_eq!(sizes(&table.plan(now, 0).batches), [2]);
+    assert!(table.plan(now, 0).batches.is_empty());
+}
+
+fn sizes(batches: &[Batch]) -> Vec<usize> {
+    batches.iter().map(|batch| batch.holds.len()).collect()
+}
+
+/// A table that has the holds, which are due now.
+async fn due(client: &Client, guards: &[Guard], seconds: u64) -> Table {
+    let mut table = Table::default();
+    for guard in guards {
+        add(&mut table, guard);
+    }
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    assert!(client.inner.clock.now() >= Duration::from_secs(seconds));
+    table
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_gathers_while_another_is_unanswered() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 30, 2 * BATCH + 1).await;
+    let mut table = due(&client, &guards, 10).await;
+    let now = client.inner.clock.now();
+    let plan = table.plan(now, 1);
+    assert_eq!(
+        sizes(&plan.batches),
+        [BATCH, BATCH],
+        "full ones do not wait"
+    );
+    let until = plan.wake.unwrap();
+    assert!(now + Duration::from_millis(1_900) < until);
+    assert!(until < now + Duration::from_secs(2));
+    assert!(
+        table
+            .plan(until - Duration::from_millis(1), 2)
+            .batches
+            .is_empty()
+    );
+    assert_eq!(sizes(&table.plan(until, 2).batches), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unanswered_renewal_is_repeated_a_few_times() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 3, 1).await;
+    let mut table = due(&client, &guards, 1).await;
+    let state = &guards[0].hold().state;
+    let (mut now, mut sent) = (client.inner.clock.now(), Vec::new());
+    while state.over().is_none() {
+        let plan = table.plan(now, 0);
+        sent.extend(plan.batches.iter().map(|batch| batch.sent));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        now = client.inner.clock.now();
+    }
+    assert_eq!(sent.len(), MOST_UNANSWERED, "{sent:?}");
+    let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.is_sorted_by(|one, next| next < one), "{pauses:?}");
+    assert_eq!(table.plan(now, 0).lost.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_makes_room_and_withdraws_the_repetition() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 3, 1).await;
+    let mut table = due(&client, &guards, 1).await;
+    let state = &guards[0].hold().state;
+    let first = table.plan(client.inner.clock.now(), 0).batches.remove(0);
+    tokio::time::advance(Duration::from_millis(700)).await;
+    let now = client.inner.clock.now();
+    assert!(table.plan(now, 1).batches.is_empty(), "it gathers");
+    state.confirm(first.sent, Duration::from_secs(3));
+    table.answered(state, now);
+    let plan = table.plan(now, 0);
+    assert!(plan.batches.is_empty(), "it is renewed");
+    assert_eq!(plan.wake, Some(first.sent + Duration::from_secs(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_is_late_once_a_third_is_gone() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 3, 2).await;
+    let mut table = due(&client, &guards[..1], 1).await;
+    let begun = client.inner.clock.now();
+    let behind = |ms| begun + Duration::from_millis(ms);
+    assert!(table.plan(behind(600), MOST_CALLS).batches.is_empty());
+    let plan = table.plan(behind(640), 0);
+    assert_eq!((plan.batches.len(), plan.behind), (1, None));
+    let mut table = due(&client, &guards[1..], 0).await;
+    let plan = table.plan(behind(700), 0);
+    assert_eq!(plan.batches.len(), 1);
+    let late = plan.behind.unwrap();
+    assert!(late.abs_diff(Duration::from_millis(700)) < Duration::from_millis(2));
+    let plan = table.plan(behind(1_500), 0);
+    assert_eq!((plan.batches.len(), plan.behind), (1, None), "repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_task_repeats_unanswered_renewals() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 3, 1).await;
+    let mut table = due(&client, &guards, 1).await;
+    for _ in 0..2 * MOST_UNANSWERED {
+        let now = client.inner.clock.now();
+        assert_eq!(table.plan(now, 0).batches.len(), 1);
+        table.stopped();
+        tokio::time::advance(table.plan(now, 0).wake.unwrap() - now).await;
+    }
+}
+
+fn order(guard: &Guard) -> PendingRelease {
+    let hold = &guard.hold().state;
+    PendingRelease {
+        name: hold.name.clone(),
+        request: hold.request.clone(),
+        tombstone: false,
+        held: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_is_over_once_the_client_is_gone_and_nothing_is_held_or_open() {
+    let client = Client::in_memory();
+    let guard = holds(&client, 30, 1).await.remove(0);
+    let mut table = Table::default();
+    let is_over = |table: &mut Table| table.plan(Duration::ZERO, 0).is_over;
+    assert!(!is_over(&mut table), "the client is there");
+    add(&mut table, &guard);
+    table.post(order(&guard));
+    table.close();
+    assert!(!is_over(&mut table), "held and open");
+    table.remove(guard.owner());
+    assert!(!is_over(&mut table), "open");
+    table.finished(false, None);
+    assert!(is_over(&mut table));
+    add(&mut table, &guard);
+    assert!(!is_over(&mut table), "held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_open_from_its_posting_until_it_is_finished() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    let mut table = Table::default();
+    assert!(!table.has_orders());
+    table.post(order(&guard));
+    assert!(table.has_orders(), "posted");
+    let order = table.plan(Duration::ZERO, 0).orders.pop();
+    assert!(table.has_orders(), "taken");
+    table.finished(false, order);
+    assert!(table.has_orders(), "left to the next");
+    assert_eq!(table.plan(Duration::ZERO, 0).orders.len(), 1);
+    table.finished(false, None);
+    assert!(!table.has_orders(), "finished");
+}
