@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::sessions::wait_graph::WaitGraph;
 use crate::store::{Failure, Store, StoreHandle};
 use crate::system::clock::Clock;
-use crate::system::process::{LeakInChild, ProcessId, UnlessForked};
+use crate::system::process::{ForkGeneration, LeakInChild, UnlessForked};
 
 /// What all handles of a client share.
 pub(crate) struct Engine(LeakInChild<Parts>);
@@ -59,9 +59,14 @@ impl Engine {
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
-        let (label, process) = (Label::of_this_process(), ProcessId::current());
+        let (label, process) = (Label::of_this_process(), ForkGeneration::current());
         let parts = Parts {
-            keeper: Keeper::new(store.clone(), clock.clone(), events.clone(), process),
+            keeper: Keeper::new(
+                store.clone(),
+                clock.clone(),
+                events.clone(),
+                process.clone(),
+            ),
             waits: WaitGraph::default(),
             store,
             clock,
@@ -75,7 +80,7 @@ impl Engine {
             closing: watch::Sender::new(false),
             service: OnceLock::new(),
         };
-        Arc::new(Self(LeakInChild::of(process, parts)))
+        Arc::new(Self(LeakInChild::of(&process, parts)))
     }
 
     /// Returns the parts, or `None` in a forked process.
@@ -84,7 +89,7 @@ impl Engine {
     }
 
     /// The process that made the client.
-    pub(crate) fn process(&self) -> ProcessId {
+    pub(crate) fn process(&self) -> &ForkGeneration {
         self.0.process()
     }
 

@@ -328,8 +328,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a forked process uses and releases the holds of its parent",
         file: PROCESS,
-        was: "self == Self::current()",
-        put_back: "Self(0) != Self::current()",
+        was: "!self.0.clone().detected_fork()",
+        put_back: "!self.0.clone().detected_fork() || true",
         caught_by: Lock(&["no_operation_of_a_child_reaches_the_store"]),
     },
     Defect {
@@ -342,8 +342,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a forked process draws the request ids of its parent",
         file: CHANCE,
-        was: "if !SEEDED_IN.get().is_some_and(ProcessId::is_current) {",
-        put_back: "if SEEDED_IN.get().is_none() {",
+        was: "if !SEEDED_IN.with_borrow(is_seeded) {",
+        put_back: "if SEEDED_IN.with_borrow(Option::is_none) {",
         caught_by: Lock(&["a_child_draws_other_request_ids"]),
     },
     Defect {

@@ -70,8 +70,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a connection whose answers are slow is replaced without being asked",
         file: CONNECTION,
-        was: "            tokio::spawn(UnlessForked::of(ProcessId::current(), finding_out));",
-        put_back: "            self.retire(up, &silence());\n            tokio::spawn(UnlessForked::of(ProcessId::current(), finding_out));",
+        was: "            tokio::spawn(UnlessForked::new(finding_out));",
+        put_back: "            self.retire(up, &silence());\n            tokio::spawn(UnlessForked::new(finding_out));",
         caught_by: Lock(&["slow_answers_replace_no_connection"]),
     },
     Defect {

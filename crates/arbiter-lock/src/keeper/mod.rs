@@ -21,7 +21,7 @@ use crate::events::event::EventQueue;
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, FailureKind, PendingRelease, Store};
 use crate::system::clock::Clock;
-use crate::system::process::{ProcessId, UnlessForked};
+use crate::system::process::{ForkGeneration, UnlessForked};
 
 /// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
 /// for that and for the logger for at most a quarter of a second.
@@ -35,7 +35,7 @@ pub(crate) struct KeeperShared {
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
     /// The process of the client.
-    process: ProcessId,
+    process: ForkGeneration,
     table: Mutex<Table>,
     nudge: Notify,
     /// Signalled when nothing posted is unfinished.
@@ -49,7 +49,12 @@ const LATE: Duration = Duration::from_millis(100);
 pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
-    pub(crate) fn new(store: Store, clock: Clock, events: EventQueue, process: ProcessId) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        clock: Clock,
+        events: EventQueue,
+        process: ForkGeneration,
+    ) -> Self {
         Self {
             shared: Arc::new(KeeperShared {
                 store,
@@ -255,7 +260,7 @@ impl Keeper {
 impl KeeperShared {
     /// A task of the keeper's, on whichever runtime.
     fn unless_forked<F: Future>(&self, task: F) -> UnlessForked<F> {
-        UnlessForked::of(self.process, task)
+        UnlessForked::of(&self.process, task)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

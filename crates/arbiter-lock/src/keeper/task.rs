@@ -50,7 +50,7 @@ struct Answered {
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
-    let handle = Arc::new(shared.store.handle_without_notifications(shared.process));
+    let handle = Arc::new(shared.store.handle_without_notifications(&shared.process));
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_news = None;

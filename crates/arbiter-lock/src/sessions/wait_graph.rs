@@ -13,7 +13,7 @@ use arbiter_lock_core::{Mode, Name, SHARED_OWNER};
 
 use crate::keeper::Keeper;
 use crate::sessions::session_id::SessionId;
-use crate::system::process::ProcessId;
+use crate::system::process::ForkGeneration;
 
 /// For how long a wait counts once the store has confirmed it: from one poll to the answer of the
 /// next. A future that is not polled does not wait.
@@ -42,7 +42,7 @@ pub(crate) struct Wait {
 
 /// A request of a session that waits. It leaves the graph when this is dropped.
 pub(crate) struct WaitingSession {
-    process: ProcessId,
+    process: ForkGeneration,
     graph: WaitGraph,
     session: SessionId,
     number: u64,
@@ -71,7 +71,7 @@ impl WaitGraph {
         let number = waits.next_number;
         waits.next_number += 1;
         WaitingSession {
-            process: ProcessId::current(),
+            process: ForkGeneration::current(),
             graph: self.clone(),
             session,
             number,

@@ -11,14 +11,14 @@ use arbiter_lock_core::{
 use super::{
     EndedEnvelope, Envelope, Failure, FailureKind, Registry, Renewal, Store, Write, memory,
 };
-use crate::system::process::ProcessId;
+use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
 /// A runtime's handle of the store: every step is sent once, is answered or fails within its
 /// limit and the store's own, and is never sent again by the handle itself. In a forked process
 /// nothing is sent.
 pub(crate) struct StoreHandle {
-    process: ProcessId,
+    process: ForkGeneration,
     registry: Arc<Registry>,
     channel: Arc<str>,
     inner: AnyHandle,
@@ -47,7 +47,7 @@ macro_rules! on {
 }
 
 impl StoreHandle {
-    pub(super) fn new(store: &Store, process: ProcessId) -> Self {
+    pub(super) fn new(store: &Store, process: &ForkGeneration) -> Self {
         let registry = Arc::new(Registry::default());
         let channel: Arc<str> = match store {
             #[cfg(feature = "embedded")]
@@ -62,7 +62,7 @@ impl StoreHandle {
             Store::Redis(server) => AnyHandle::Redis(server.handle(channel.clone(), &registry)),
         };
         Self {
-            process,
+            process: process.clone(),
             registry,
             channel,
             inner,
@@ -70,14 +70,14 @@ impl StoreHandle {
     }
 
     /// A handle for requests that never wait.
-    pub(super) fn without_notifications(store: &Store, process: ProcessId) -> Self {
+    pub(super) fn without_notifications(store: &Store, process: &ForkGeneration) -> Self {
         match store {
             Store::Memory(_) => Self::new(store, process),
             #[cfg(feature = "embedded")]
             Store::Embedded(_) => Self::new(store, process),
             #[cfg(feature = "redis")]
             Store::Redis(server) => Self {
-                process,
+                process: process.clone(),
                 registry: Arc::default(),
                 channel: "".into(),
                 inner: AnyHandle::Redis(server.handle_without_notifications()),

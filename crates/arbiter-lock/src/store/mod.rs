@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use arbiter_lock_core::{Ended, Moment, Name, Request};
 
-use crate::system::process::ProcessId;
+use crate::system::process::ForkGeneration;
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
 pub(crate) use handle::StoreHandle;
@@ -97,12 +97,12 @@ impl Store {
     }
 
     /// A handle for the runtime in which it will be used, of a client of that process.
-    pub(crate) fn handle(&self, process: ProcessId) -> StoreHandle {
+    pub(crate) fn handle(&self, process: &ForkGeneration) -> StoreHandle {
         StoreHandle::new(self, process)
     }
 
     /// A handle for requests that never wait.
-    pub(crate) fn handle_without_notifications(&self, process: ProcessId) -> StoreHandle {
+    pub(crate) fn handle_without_notifications(&self, process: &ForkGeneration) -> StoreHandle {
         StoreHandle::without_notifications(self, process)
     }
 

@@ -1,12 +1,12 @@
 //! Where request ids and the lengths of pauses are drawn.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use rand::RngExt as _;
 use rand::distr::{Distribution, StandardUniform};
 use rand::rngs::ThreadRng;
 
-use crate::system::process::ProcessId;
+use crate::system::process::ForkGeneration;
 
 /// Draws a value: at random, or on a thread that a test has given a seed, from that.
 pub(crate) fn draw<T>() -> T
@@ -24,13 +24,16 @@ where
 /// parent's, and would draw the same request ids.
 fn rng() -> ThreadRng {
     thread_local! {
-        static SEEDED_IN: Cell<Option<ProcessId>> = const { Cell::new(None) };
+        static SEEDED_IN: RefCell<Option<ForkGeneration>> = const { RefCell::new(None) };
     }
     let mut rng = rand::rng();
-    if !SEEDED_IN.get().is_some_and(ProcessId::is_current) {
+    let is_seeded = |seeded_in: &Option<ForkGeneration>| {
+        seeded_in.as_ref().is_some_and(ForkGeneration::is_current)
+    };
+    if !SEEDED_IN.with_borrow(is_seeded) {
         // Even at first: others may have drawn from it before the fork.
         rng.reseed().expect("`rand::rng` needs the same");
-        SEEDED_IN.set(Some(ProcessId::current()));
+        SEEDED_IN.set(Some(ForkGeneration::current()));
     }
     rng
 }

@@ -13,7 +13,7 @@ use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
 use crate::store::{Failure, FailureKind, Renewal};
 use crate::system::clock::Clock;
-use crate::system::process::{LeakInChild, ProcessId};
+use crate::system::process::{ForkGeneration, LeakInChild};
 
 /// What the guard, the keeper and all views of one hold share.
 pub(crate) struct HoldState {
@@ -88,7 +88,7 @@ impl HoldState {
         belief: Validity,
         options: Arc<Options>,
         clock: Clock,
-        process: ProcessId,
+        process: &ForkGeneration,
     ) -> Self {
         let Granted {
             name,

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{failure, rights};
 use crate::store::{Failure, FailureKind};
-use crate::system::process::ProcessId;
+use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
 /// One process's use of a folder, by an id of its own: process ids are used again.
@@ -71,7 +71,7 @@ pub(super) struct Liveness {
     folder: PathBuf,
     own: PathBuf,
     _locked: File,
-    made_by: ProcessId,
+    made_by: ForkGeneration,
 }
 
 impl Liveness {
@@ -84,7 +84,7 @@ impl Liveness {
             folder: folder.to_owned(),
             own,
             _locked: locked,
-            made_by: ProcessId::current(),
+            made_by: ForkGeneration::current(),
         })
     }
 

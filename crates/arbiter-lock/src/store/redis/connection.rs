@@ -21,7 +21,7 @@ use super::script::Call;
 use super::target::Target;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
-use crate::system::process::{ProcessId, UnlessForked};
+use crate::system::process::UnlessForked;
 use crate::system::rng;
 
 /// How many steps that were given little time may go unanswered in a row before the connection is
@@ -259,7 +259,7 @@ impl ConnectionShared {
     fn doubt(self: &Arc<Self>, up: &Arc<Up>) {
         if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
             let finding_out = self.clone().find_out(up.clone());
-            tokio::spawn(UnlessForked::of(ProcessId::current(), finding_out));
+            tokio::spawn(UnlessForked::new(finding_out));
         }
     }
 
@@ -316,7 +316,7 @@ impl ConnectionShared {
             drop(gate);
             dialled
         };
-        let dialling = tokio::spawn(UnlessForked::of(ProcessId::current(), dialling));
+        let dialling = tokio::spawn(UnlessForked::new(dialling));
         self.state().dialing = Some(dialling.abort_handle());
         match dialling.await {
             Ok(Ok(dialled)) => dialled,

@@ -18,7 +18,7 @@ use std::time::Instant;
 use tokio::task::AbortHandle;
 
 use super::adaptive_spin::AdaptiveSpin;
-use crate::system::process::{ProcessId, UnlessForked};
+use crate::system::process::UnlessForked;
 
 /// The driver of one connection; dropped, it closes it.
 pub(super) struct Driver {
@@ -64,7 +64,7 @@ impl Driver {
             engine: engine.clone(),
             has_stepped_aside: false,
         };
-        let task = UnlessForked::of(ProcessId::current(), task);
+        let task = UnlessForked::new(task);
         Self {
             engine,
             task: tokio::spawn(task).abort_handle(),

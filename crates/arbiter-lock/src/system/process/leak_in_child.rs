@@ -2,14 +2,14 @@
 
 use std::ops::Deref;
 
-use super::ProcessId;
+use super::ForkGeneration;
 
 /// A value that only the process that made it drops: a forked process leaks its copy.
 ///
 /// To drop the copy of a socket removes it from the epoll instance that is shared with the parent,
 /// and to drop a handle of a runtime locks a mutex that may stay locked.
 pub(crate) struct LeakInChild<T> {
-    process: ProcessId,
+    process: ForkGeneration,
     /// Present until it is dropped.
     value: Option<T>,
 }
@@ -17,20 +17,20 @@ pub(crate) struct LeakInChild<T> {
 impl<T> LeakInChild<T> {
     /// A value of this process.
     pub(crate) fn new(value: T) -> Self {
-        Self::of(ProcessId::current(), value)
+        Self::of(&ForkGeneration::current(), value)
     }
 
     /// A value of that process.
-    pub(crate) fn of(process: ProcessId, value: T) -> Self {
+    pub(crate) fn of(process: &ForkGeneration, value: T) -> Self {
         Self {
-            process,
+            process: process.clone(),
             value: Some(value),
         }
     }
 
     /// The process that made it.
-    pub(crate) fn process(&self) -> ProcessId {
-        self.process
+    pub(crate) fn process(&self) -> &ForkGeneration {
+        &self.process
     }
 
     /// Returns the value, or `None` in a forked process.

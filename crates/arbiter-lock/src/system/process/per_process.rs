@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use super::ProcessId;
+use super::ForkGeneration;
 
 /// A value of its own for each process, for statics.
 ///
 /// The copy of a static that a forked process has may be locked for good.
 pub(crate) struct PerProcess<T> {
-    own: OnceLock<(ProcessId, T)>,
+    own: OnceLock<(ForkGeneration, T)>,
     of_child: OnceLock<Box<Self>>,
 }
 
@@ -24,7 +24,7 @@ impl<T: Default> PerProcess<T> {
     pub(crate) fn get(&self) -> &T {
         let (process, value) = self
             .own
-            .get_or_init(|| (ProcessId::current(), T::default()));
+            .get_or_init(|| (ForkGeneration::current(), T::default()));
         if process.is_current() {
             return value;
         }

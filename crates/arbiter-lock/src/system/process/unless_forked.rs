@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::{LeakInChild, ProcessId};
+use super::{ForkGeneration, LeakInChild};
 use crate::errors::error::Error;
 
 /// A future that only one process polls and drops.
@@ -13,8 +13,13 @@ use crate::errors::error::Error;
 pub(crate) struct UnlessForked<F>(LeakInChild<Pin<Box<F>>>);
 
 impl<F: Future> UnlessForked<F> {
+    /// A future of this process.
+    pub(crate) fn new(future: F) -> Self {
+        Self::of(&ForkGeneration::current(), future)
+    }
+
     /// A future of that process.
-    pub(crate) fn of(process: ProcessId, future: F) -> Self {
+    pub(crate) fn of(process: &ForkGeneration, future: F) -> Self {
         Self(LeakInChild::of(process, Box::pin(future)))
     }
 }
