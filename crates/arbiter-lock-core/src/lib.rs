@@ -33,8 +33,8 @@ pub use lease::{Lease, Next};
 pub use moment::Moment;
 pub use name::{Name, NameError};
 pub use resource::{
-    Acquired, Answer, Broken, Downgraded, EXPIRY_WATCHERS, Ended, Forgotten, Grant, Hold,
-    HolderView, LOOK_INTERVAL_MS, Limit, MAX_STEPS, Mode, Note, PLACES, Refusal, Renewed, Request,
-    Resized, Resource, Root, Rows, Run, SHARED_OWNER, SharerView, Sharing, SharingView, Status,
-    Table, Tried, Waiter, WaiterView, Written, first_life_ms,
+    Acquired, Answer, Broken, Contender, Downgraded, EXPIRY_WATCHERS, Ended, Forgotten, Grant,
+    Hold, HolderView, LOOK_INTERVAL_MS, Limit, MAX_STEPS, Mode, Note, PLACES, Refusal, Renewal,
+    Renewed, Reply, Request, Resized, Resource, Root, Rows, Run, SHARED_OWNER, SharerView, Sharing,
+    SharingView, Status, Table, Tried, Waiter, WaiterView, Written, first_life_ms,
 };

@@ -10,13 +10,11 @@ use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::events::event::{Event, EventQueue, Level, Logger, TracingLogger};
 use crate::primitives::options::{Options, WaitLimit};
+use crate::store::ServerSettings;
 #[cfg(feature = "embedded")]
-use crate::store::embedded::{self, Embedded};
+use crate::store::embedded;
 use crate::store::memory::MemoryStore;
-#[cfg(feature = "redis")]
-use crate::store::redis::Server;
-use crate::store::{ServerSettings, Store};
-use crate::system::clock::Clock;
+use crate::store::open;
 
 /// Settings of a [`Client`] of your own.
 ///
@@ -107,11 +105,8 @@ impl ClientBuilder {
 
     pub(crate) fn in_memory() -> Client {
         let builder = Self::default();
-        let world = Arc::new(MemoryStore::new());
-        let clock = world.clock();
         let inner = Engine::new(
-            Store::Memory(world),
-            clock,
+            Arc::new(MemoryStore::new()),
             EventQueue::new(builder.logger),
             builder.store_timeout,
             builder.defaults,
@@ -182,11 +177,11 @@ impl ClientBuilder {
     pub fn connect_lazy(self) -> Result<Client, Error> {
         let url = self.store.as_deref().ok_or_else(no_store)?;
         let events = EventQueue::new(self.logger);
-        let (store, clock) = store_of_url(url, self.server, &events)?;
+        let store = open::open(url, self.server, &events)?;
         if self.is_unnamed {
             events.emit(Level::Warn, || Event::StoreNotNamed { store: url.into() });
         }
-        let inner = Engine::new(store, clock, events, self.store_timeout, self.defaults);
+        let inner = Engine::new(store, events, self.store_timeout, self.defaults);
         Ok(Client { inner })
     }
 }
@@ -200,60 +195,6 @@ impl ClientBuilder {
 #[cfg(feature = "embedded")]
 pub fn default_store() -> Result<String, Error> {
     Ok(embedded::default_url()?)
-}
-
-fn store_of_url(
-    url: &str,
-    server: ServerSettings,
-    events: &EventQueue,
-) -> Result<(Store, Clock), Error> {
-    match url.split_once(':') {
-        Some(("memory", "")) => Ok(of_world(Arc::new(MemoryStore::new()))),
-        Some(("memory", name)) => Ok(of_world(MemoryStore::shared(name))),
-        Some(("file", _)) => of_file(url, events),
-        _ => of_server(url, server, events),
-    }
-}
-
-#[cfg(feature = "embedded")]
-fn of_file(url: &str, events: &EventQueue) -> Result<(Store, Clock), Error> {
-    let folder = embedded::folder_of_url(url)?;
-    let store = Store::Embedded(Arc::new(Embedded::new(folder, events.clone())));
-    Ok((store, Clock::Boot))
-}
-
-#[cfg(not(feature = "embedded"))]
-fn of_file(_: &str, _: &EventQueue) -> Result<(Store, Clock), Error> {
-    Err(lacks("embedded", "file://"))
-}
-
-#[cfg(feature = "redis")]
-fn of_server(
-    url: &str,
-    settings: ServerSettings,
-    events: &EventQueue,
-) -> Result<(Store, Clock), Error> {
-    let server = Server::new(url, settings, events.clone())?;
-    Ok((Store::Redis(Arc::new(server)), Clock::Boot))
-}
-
-#[cfg(not(feature = "redis"))]
-fn of_server(_: &str, _: ServerSettings, _: &EventQueue) -> Result<(Store, Clock), Error> {
-    Err(lacks("redis", "redis://"))
-}
-
-#[cfg(not(all(feature = "redis", feature = "embedded")))]
-fn lacks(feature: &str, url: &str) -> Error {
-    Invalid::new(
-        "store",
-        format!("stores such as {url} need the feature `{feature}` of arbiter-lock"),
-    )
-    .into()
-}
-
-fn of_world(world: Arc<MemoryStore>) -> (Store, Clock) {
-    let clock = world.clock();
-    (Store::Memory(world), clock)
 }
 
 #[cfg(feature = "embedded")]

@@ -26,7 +26,7 @@ pub(crate) struct Engine(LeakInChild<Parts>);
 
 /// The parts of a client.
 pub(crate) struct Parts {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
     pub(crate) keeper: Keeper,
@@ -53,12 +53,12 @@ impl Deref for Engine {
 
 impl Engine {
     pub(crate) fn new(
-        store: Store,
-        clock: Clock,
+        store: Arc<dyn Store>,
         events: EventQueue,
         store_timeout: Duration,
         defaults: Options,
     ) -> Arc<Self> {
+        let clock = store.clock();
         let (label, process) = (Label::of_this_process(), ForkGeneration::current());
         let parts = Parts {
             keeper: Keeper::new(
@@ -194,7 +194,7 @@ impl Engine {
         if let Some(handle) = self.handles().get(&id) {
             return handle.clone();
         }
-        let handle = Arc::new(self.store.handle(self.process()));
+        let handle = Arc::new(StoreHandle::new(&self.store, self.process()));
         let handle = self.handles().entry(id).or_insert(handle).clone();
         // When the runtime ends, it drops this task, and with it the handle.
         let ended = EndOfRuntime {

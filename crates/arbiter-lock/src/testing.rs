@@ -78,7 +78,7 @@ impl Testing {
     /// From now on the store's clock gains that many microseconds in a second on its clients'; a
     /// slow one gains fewer than none.
     pub fn drift(&self, gains_us: i32) {
-        if let Some(world) = self.inner.store.world() {
+        if let Some(world) = self.inner.store.as_memory() {
             world.drift(gains_us.into());
         }
     }
@@ -86,8 +86,9 @@ impl Testing {
     /// Between the store and this runtime of the client nothing arrives for that long, and then
     /// everything does, on a network that [`Testing::inject_faults`] has made.
     pub fn stall(&self, time: Duration) {
-        if let Some(world) = self.inner.store.world() {
-            world.stall(self.inner.handle().channel(), time);
+        // Its channel is the same for all names.
+        if let (Some(store), Ok(any)) = (self.world(), Name::new("any")) {
+            store.stall(&self.inner.handle().channel(&any), time);
         }
     }
 
@@ -128,7 +129,7 @@ impl Testing {
     /// The memory store, unless this process was forked from the one that uses it.
     fn world(&self) -> Option<&MemoryStore> {
         self.inner.check_process().ok()?;
-        self.inner.store.world()
+        self.inner.store.as_memory()
     }
 }
 

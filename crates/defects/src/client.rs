@@ -53,8 +53,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a waiter forgets its ticket, and loses its place with the server's memory",
         file: WAITING,
-        was: "handle.acquire(name, request, self.ticket, limit)",
-        put_back: "handle.acquire(name, request, self.ticket.filter(|_| limit.is_zero()), limit)",
+        was: "ticket: self.ticket,\n        };\n        let limit",
+        put_back: "ticket: None,\n        };\n        let limit",
         caught_by: Lock(&["those_who_wait_keep_their_order_when_the_server_has_forgotten_them"]),
     },
     Defect {
@@ -93,14 +93,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a timed-out attempt is granted later, and nobody knows",
         file: ATTEMPT,
-        was: "request: self.request.clone(),\n                tombstone: 0 < self.unanswered,",
-        put_back: "request: self.request.clone(),\n                tombstone: self.unanswered == usize::MAX,",
+        was: "contender: self.contender.clone(),\n                tombstone: 0 < self.unanswered,",
+        put_back: "contender: self.contender.clone(),\n                tombstone: self.unanswered == usize::MAX,",
         caught_by: Lock(&["an_acquire_that_was_held_back_until_its_client_gave_up_leaves_nothing"]),
     },
     Defect {
         name: "a waiter that is gone stays registered",
         file: ATTEMPT,
-        was: "self.handle.registry().remove(&self.request.id);\n        if",
+        was: "self.handle.registry().remove(&self.contender.id);\n        if",
         put_back: "if",
         caught_by: Unit(&["a_request_that_is_over_is_registered_no_more"]),
     },
@@ -165,15 +165,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release whose answer is lost is not finished",
         file: GUARD,
-        was: "let EndedEnvelope { reply, again } = loop {",
-        put_back: "self.is_ended = true;\n        let EndedEnvelope { reply, again } = loop {",
+        was: "let Envelope::<Ended> { reply, again, .. } = loop {",
+        put_back: "self.is_ended = true;\n        let Envelope::<Ended> { reply, again, .. } = loop {",
         caught_by: Lock(&["a_release_dropped_after_any_poll_frees_all_the_same"]),
     },
     Defect {
         name: "a loss that a release finds out is told to nobody",
         file: KEEPER,
-        was: "if self.shared.table().remove(&hold.request.id) {",
-        put_back: "if self.shared.table().remove(&hold.request.id) && hold.is_shared() {",
+        was: "if self.shared.table().remove(&hold.contender.id) {",
+        put_back: "if self.shared.table().remove(&hold.contender.id) && hold.is_shared() {",
         caught_by: Lock(&["each_hold_that_ends_tells_once_whether_it_was_freed_or_lost"]),
     },
     Defect {
@@ -216,7 +216,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "renewals run where the work blocks them",
         file: KEEPER,
-        was: "Ok(runtime) if self.shared.store.world().is_some() => {",
+        was: "Ok(runtime) if self.shared.clock.is_runtime() => {",
         put_back: "Ok(runtime) => {",
         caught_by: Lock(&["a_blocked_executor_does_not_lose_the_lock"]),
     },
@@ -244,8 +244,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a short lease leaves the renewals of others no time",
         file: KEEPER_TASK,
-        was: "handle.renew(&asked, Duration::MAX).await;",
-        put_back: "handle.renew(&asked, batch.holds.iter().map(|hold| hold.end_of_belief().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
+        was: "handle.renew(renewals.collect(), Duration::MAX).await;",
+        put_back: "handle.renew(renewals.collect(), batch.holds.iter().map(|hold| hold.end_of_belief().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
         caught_by: Lock(&["short_leases_cost_a_long_one_nothing"]),
     },
     Defect {

@@ -77,8 +77,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "nobody subscribes, and every hand-off waits for a look",
         file: CONNECTION,
-        was: "match &self.ears {\n                Some(ears) => subscriber",
-        put_back: "match self.ears.as_ref().filter(|ears| ears.channel.is_empty()) {\n                Some(ears) => subscriber",
+        was: "match &self.subscription {\n                Some(subscription) => subscriber",
+        put_back: "match self.subscription.as_ref().filter(|to| to.channel.is_empty()) {\n                Some(subscription) => subscriber",
         caught_by: Lock(&["a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed"]),
     },
     Defect {

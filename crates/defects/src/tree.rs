@@ -1,5 +1,6 @@
 //! A copy of the project in which a defect can be put back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Copies what the project at `from` is made of; what is there already and the same is left
-    /// alone, so that it is not built again.
+    /// Copies what the project at `from` is made of. What is there already and the same is left
+    /// alone, so that it is not built again; what the project has no longer is removed.
     ///
     /// # Errors
     /// If the project's files cannot be listed, read or written.
@@ -45,6 +46,8 @@ impl Tree {
             fs::write(&copy, text)?;
             fs::set_permissions(&copy, fs::metadata(&source)?.permissions())?;
         }
+        let copied: BTreeSet<PathBuf> = listed.split('\0').map(|file| root.join(file)).collect();
+        remove_all_but(root, &copied)?;
         Ok(Self {
             root: root.to_owned(),
         })
@@ -72,4 +75,17 @@ impl Tree {
         fs::write(&path, sound)?;
         Ok(done)
     }
+}
+
+/// Removes the files below a folder that are not wanted.
+fn remove_all_but(folder: &Path, wanted: &BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_all_but(&entry.path(), wanted)?;
+        } else if !wanted.contains(&entry.path()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

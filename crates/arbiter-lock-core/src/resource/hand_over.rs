@@ -2,7 +2,7 @@
 
 use super::answer::Grant;
 use super::rows::{Hold, Rows, Waiter};
-use super::{Moment, Request, Resource};
+use super::{Contender, Moment, Resource};
 
 /// How many waiters one step grants or passes over at the most.
 pub const MAX_STEPS: usize = 32;
@@ -75,12 +75,12 @@ impl<R: Rows> Resource<R> {
         let Some(waiter) = self.first_waiting() else {
             return Head::Nobody;
         };
-        let is_caller = caller.is_some_and(|caller| caller.id == &*waiter.request.id);
+        let is_caller = caller.is_some_and(|caller| caller.id == &*waiter.contender.id);
         if !self.is_live(&waiter, now) && !is_caller {
             Head::PassedOver(waiter)
-        } else if !self.admits(waiter.request.mode) {
+        } else if !self.admits(waiter.contender.mode) {
             Head::Stays
-        } else if !is_caller && !reach(&waiter.request.channel) {
+        } else if !is_caller && !reach(&waiter.contender.channel) {
             Head::PassedOver(waiter)
         } else {
             Head::Granted(waiter)
@@ -94,26 +94,26 @@ impl<R: Rows> Resource<R> {
         caller: Option<&Caller<'_>>,
         handed: &mut Handed,
     ) {
-        let request = &waiter.request;
-        let caller = caller.filter(|caller| caller.id == &*request.id);
+        let contender = &waiter.contender;
+        let caller = caller.filter(|caller| caller.id == &*contender.id);
         let has_queued = caller.is_none_or(|caller| caller.has_queued);
-        self.leave(&request.id);
+        self.leave(&contender.id);
         if has_queued {
-            self.mark(&request.id, now);
+            self.mark(&contender.id, now);
         }
         self.note_grant(now);
         let life_ms = if has_queued {
-            first_life_ms(request.lease_ms)
+            first_life_ms(contender.lease_ms)
         } else {
-            request.lease_ms
+            contender.lease_ms
         };
-        let fence = self.hold(now, request, life_ms);
+        let fence = self.hold(now, contender, life_ms);
         if caller.is_some() {
             handed.mine = Some((fence, life_ms));
         } else {
             handed.granted.push(Grant {
-                request: request.id.clone(),
-                channel: request.channel.clone(),
+                request: contender.id.clone(),
+                channel: contender.channel.clone(),
                 fence,
                 life_ms,
                 at: now,
@@ -122,9 +122,9 @@ impl<R: Rows> Resource<R> {
     }
 
     /// Draws a fence and writes the hold.
-    pub(super) fn hold(&mut self, now: Moment, request: &Request, life_ms: u64) -> u64 {
+    pub(super) fn hold(&mut self, now: Moment, contender: &Contender, life_ms: u64) -> u64 {
         let fence = self.draw_fence(now);
-        self.add_hold(Hold::new(request, fence, now, life_ms), request.mode);
+        self.add_hold(Hold::new(contender, fence, now, life_ms), contender.mode);
         fence
     }
 }

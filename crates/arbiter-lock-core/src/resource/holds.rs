@@ -4,21 +4,21 @@ use std::num::NonZeroU32;
 
 use super::answer::HolderView;
 use super::rows::{Hold, Rows, Sharing};
-use super::{EXPIRY_WATCHERS, Mode, Moment, PLACES, Request, Resource};
+use super::{Contender, EXPIRY_WATCHERS, Mode, Moment, PLACES, Resource};
 
 /// What stands as owner while shared holders hold: no request id.
 pub const SHARED_OWNER: &str = "shared";
 
 impl Hold {
-    pub(super) fn new(request: &Request, fence: u64, now: Moment, life_ms: u64) -> Self {
+    pub(super) fn new(contender: &Contender, fence: u64, now: Moment, life_ms: u64) -> Self {
         Self {
-            owner: request.id.clone(),
+            owner: contender.id.clone(),
             fence: Some(fence),
-            weight: request.mode.weight(),
+            weight: contender.mode.weight(),
             since: Some(now),
             last_milli: Some(now.last_milli(life_ms)),
-            channel: request.channel.clone(),
-            label: request.label.clone(),
+            channel: contender.channel.clone(),
+            label: contender.label.clone(),
             stopping: false,
             value: None,
         }
@@ -129,7 +129,7 @@ impl<R: Rows> Resource<R> {
         };
         match &self.root().sharing {
             Some(sharing) => Some(sharing.limit),
-            None => waiting().map(|waiter| waiter.request.mode.first_limit()),
+            None => waiting().map(|waiter| waiter.contender.mode.first_limit()),
         }
     }
 

@@ -5,6 +5,7 @@
 //! could be granted is left waiting, unless the step answers `again`.
 
 mod answer;
+mod contender;
 mod fence;
 mod foreign;
 mod hand_over;
@@ -22,10 +23,11 @@ pub use answer::{
     Acquired, Answer, Broken, Downgraded, Ended, Grant, HolderView, Refusal, Renewed, Resized,
     Tried, Written,
 };
+pub use contender::{Contender, Limit, Mode};
 pub use hand_over::{MAX_STEPS, first_life_ms};
 pub use holds::SHARED_OWNER;
 pub use queue::PLACES;
-pub use request::{Limit, Mode, Request};
+pub use request::{Renewal, Reply, Request};
 pub use rows::{Forgotten, Hold, Note, Root, Rows, Run, Sharing, Waiter};
 pub use status::{SharerView, SharingView, Status, WaiterView};
 pub use table::Table;
@@ -43,9 +45,9 @@ pub const EXPIRY_WATCHERS: u64 = 4;
 ///
 /// # Examples
 /// ```
-/// use arbiter_lock_core::{Acquired, Ended, Mode, Moment, Request, Resource};
+/// use arbiter_lock_core::{Acquired, Ended, Mode, Moment, Contender, Resource};
 ///
-/// let request = |id: &str| Request {
+/// let request = |id: &str| Contender {
 ///     id: id.into(),
 ///     mode: Mode::Exclusive,
 ///     lease_ms: 30_000,

@@ -4,7 +4,7 @@
 //! looks. Everything that has not been touched for a minute is forgotten.
 
 use super::rows::{Hold, Note, Rows, Waiter};
-use super::{Moment, Request, Resource};
+use super::{Contender, Moment, Resource};
 
 /// How long the queue remembers, in milliseconds.
 const MEMORY_MS: u64 = 60_000;
@@ -57,9 +57,9 @@ impl<R: Rows> Resource<R> {
 
     /// Queues the request, or notes that it looked, and answers its ticket. Its ticket in the
     /// queue counts first, then the one it carries, unless its grant has consumed that.
-    pub(super) fn look(&mut self, request: &Request, carried: Option<u64>, now: Moment) -> u64 {
-        let consumed = self.take_note(Note::Mark, &request.id);
-        let queued = self.waiter(&request.id);
+    pub(super) fn look(&mut self, contender: &Contender, carried: Option<u64>, now: Moment) -> u64 {
+        let consumed = self.take_note(Note::Mark, &contender.id);
+        let queued = self.waiter(&contender.id);
         let ticket = queued
             .as_ref()
             .map(|waiter| waiter.ticket)
@@ -69,7 +69,7 @@ impl<R: Rows> Resource<R> {
             self.uncount(waiter);
         }
         self.rows.put_waiter(Waiter {
-            request: request.clone(),
+            contender: contender.clone(),
             ticket,
             seen: Some(now),
         });

@@ -1,74 +1,208 @@
-//! What a step is asked for.
+//! The requests to a resource, and their replies.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-/// One attempt to hold a resource. Its id is drawn before anything is sent, is the `owner`
-/// of the hold that it may become, and is the only identity there is.
+use super::answer::{
+    Acquired, Answer, Broken, Downgraded, Ended, Renewed, Resized, Tried, Written,
+};
+use super::rows::{Rows, Run};
+use super::status::Status;
+use super::{Contender, Moment, Resource};
+
+/// A request to one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The request id.
-    pub id: Arc<str>,
-    /// How it wants to hold.
-    pub mode: Mode,
-    /// The lease, in milliseconds: how long the hold lasts without renewal.
-    pub lease_ms: u64,
-    /// The channel on which the waiter hears of a grant.
-    pub channel: Arc<str>,
-    /// Who asks, for people who look.
-    pub label: Arc<str>,
-}
-
-/// How a request wants to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Alone.
-    Exclusive,
-    /// With other shared holds, with a weight and perhaps under a limit.
-    Shared {
-        /// How much of the limit it takes.
-        weight: NonZeroU32,
-        /// What it says of the most that all shared holds may weigh together.
-        limit: Limit,
+pub enum Request {
+    /// Grants the contender, or queues it: [`Resource::acquire`].
+    Acquire {
+        /// Who wants to hold.
+        contender: Arc<Contender>,
+        /// The ticket that an earlier reply gave.
+        ticket: Option<u64>,
     },
+    /// Grants the contender if that is possible at once: [`Resource::try_acquire`].
+    TryAcquire(Arc<Contender>),
+    /// Prolongs a hold: [`Resource::renew`].
+    Renew(Renewal),
+    /// Releases a hold, or leaves the queue: [`Resource::end`].
+    End {
+        /// Who held or waited.
+        contender: Arc<Contender>,
+        /// Whether to leave a tombstone.
+        tombstone: bool,
+    },
+    /// Ends a hold for an operator, or asks its holder to stop: [`Resource::break_hold`].
+    Break {
+        /// The fence of the hold.
+        fence: u64,
+        /// Whether to end it now.
+        at_once: bool,
+    },
+    /// Makes a reader of a writer: [`Resource::downgrade`].
+    Downgrade(Renewal),
+    /// Sets another limit: [`Resource::resize`].
+    Resize(NonZeroU32),
+    /// Sets the value of an exclusive hold: [`Resource::proclaim`].
+    Proclaim {
+        /// The owner of the hold.
+        owner: Arc<str>,
+        /// The fence of the hold.
+        fence: u64,
+        /// The value.
+        value: Arc<str>,
+    },
+    /// Records that a run has begun: [`Resource::begin_run`].
+    BeginRun {
+        /// The owner of the hold.
+        owner: Arc<str>,
+        /// The fence of the hold.
+        fence: u64,
+        /// How long to remember it, in milliseconds.
+        keep_ms: u64,
+    },
+    /// Records that a run has ended: [`Resource::finish_run`].
+    FinishRun {
+        /// The fence of the hold under which it began.
+        fence: u64,
+        /// What came of it.
+        outcome: Arc<str>,
+        /// How long to remember it, in milliseconds.
+        keep_ms: u64,
+    },
+    /// Reads who holds and who waits: [`Resource::inspect`].
+    Inspect,
+    /// Reads the last run: [`Resource::last_run`].
+    LastRun,
 }
 
-/// What a request to share says of the limit. The first to share sets it, and another than the
-/// one in force is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// There is none.
-    Unlimited,
-    /// It is this one.
-    Stated(NonZeroU32),
-    /// It is the one in force; this one where none is.
-    Followed(NonZeroU32),
+/// A hold to prolong: its owner, its fence, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The owner of the hold.
+    pub owner: Arc<str>,
+    /// The fence of the hold.
+    pub fence: u64,
+    /// The lease, in milliseconds.
+    pub lease_ms: u64,
 }
 
-impl Limit {
-    /// The limit that it sets where none is in force.
-    #[must_use]
-    pub fn first(self) -> Option<NonZeroU32> {
+/// The replies, one kind for each kind of request; writes share one.
+macro_rules! replies {
+    ($($(#[$doc:meta])* $kind:ident($reply:ty),)+) => {
+        /// The reply to a [`Request`].
+        ///
+        /// Each kind converts into what it holds; of another kind, the reply comes back.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Reply {
+            $($(#[$doc])* $kind($reply),)+
+        }
+
+        $(impl From<$reply> for Reply {
+            fn from(reply: $reply) -> Self {
+                Self::$kind(reply)
+            }
+        }
+
+        impl TryFrom<Reply> for $reply {
+            type Error = Reply;
+
+            fn try_from(reply: Reply) -> Result<Self, Reply> {
+                match reply {
+                    Reply::$kind(reply) => Ok(reply),
+                    other => Err(other),
+                }
+            }
+        })+
+    };
+}
+
+replies! {
+    /// To [`Request::Acquire`].
+    Acquired(Acquired),
+    /// To [`Request::TryAcquire`].
+    Tried(Tried),
+    /// To [`Request::Renew`].
+    Renewed(Renewed),
+    /// To [`Request::End`].
+    Ended(Ended),
+    /// To [`Request::Break`].
+    Broken(Broken),
+    /// To [`Request::Downgrade`].
+    Downgraded(Downgraded),
+    /// To [`Request::Resize`].
+    Resized(Resized),
+    /// To [`Request::Proclaim`], [`Request::BeginRun`] and [`Request::FinishRun`].
+    Written(Written),
+    /// To [`Request::Inspect`].
+    Inspected(Status),
+    /// To [`Request::LastRun`].
+    LastRun(Option<Run>),
+}
+
+impl Request {
+    /// Does the step that is requested.
+    ///
+    /// `reach` says whether anybody listens on a channel.
+    pub fn apply<R: Rows>(
+        &self,
+        resource: &mut Resource<R>,
+        now: Moment,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Reply> {
         match self {
-            Self::Unlimited => None,
-            Self::Stated(limit) | Self::Followed(limit) => Some(limit),
+            Self::Acquire { contender, ticket } => resource
+                .acquire(now, contender, *ticket, reach)
+                .into_reply(),
+            Self::TryAcquire(contender) => resource.try_acquire(now, contender, reach).into_reply(),
+            Self::Renew(Renewal {
+                owner,
+                fence,
+                lease_ms,
+            }) => Answer::only(resource.renew(now, owner, *fence, *lease_ms).into()),
+            Self::End {
+                contender,
+                tombstone,
+            } => resource
+                .end(now, &contender.id, *tombstone, reach)
+                .into_reply(),
+            Self::Break { fence, at_once } => resource
+                .break_hold(now, *fence, *at_once, reach)
+                .into_reply(),
+            Self::Downgrade(Renewal {
+                owner,
+                fence,
+                lease_ms,
+            }) => resource
+                .downgrade(now, owner, *fence, *lease_ms, reach)
+                .into_reply(),
+            Self::Resize(limit) => resource.resize(now, *limit, reach).into_reply(),
+            Self::Proclaim {
+                owner,
+                fence,
+                value,
+            } => Answer::only(resource.proclaim(now, owner, *fence, value).into()),
+            Self::BeginRun {
+                owner,
+                fence,
+                keep_ms,
+            } => Answer::only(resource.begin_run(now, owner, *fence, *keep_ms).into()),
+            Self::FinishRun {
+                fence,
+                outcome,
+                keep_ms,
+            } => Answer::only(resource.finish_run(now, *fence, outcome, *keep_ms).into()),
+            Self::Inspect => Answer::only(resource.inspect(now).into()),
+            Self::LastRun => Answer::only(resource.last_run(now).into()),
         }
     }
 }
 
-impl Mode {
-    pub(super) fn weight(self) -> u32 {
-        match self {
-            Self::Exclusive => 0,
-            Self::Shared { weight, .. } => weight.get(),
-        }
-    }
-
-    /// The limit that it sets where none is in force.
-    pub(super) fn first_limit(self) -> Option<NonZeroU32> {
-        match self {
-            Self::Exclusive => None,
-            Self::Shared { limit, .. } => limit.first(),
+impl<T: Into<Reply>> Answer<T> {
+    fn into_reply(self) -> Answer<Reply> {
+        Answer {
+            reply: self.reply.into(),
+            granted: self.granted,
+            again: self.again,
         }
     }
 }

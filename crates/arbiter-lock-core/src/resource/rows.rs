@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{Mode, Moment, Request};
+use super::{Contender, Mode, Moment};
 
 /// Keeps the records of one resource. It knows no rule: the steps of
 /// [`Resource`](super::Resource) do.
@@ -151,7 +151,7 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
     /// What it asks for.
-    pub request: Request,
+    pub contender: Contender,
     /// Its ticket.
     pub ticket: u64,
     /// When it looked last; none once it was passed over.
@@ -215,6 +215,6 @@ impl Waiter {
     /// Whether it wants to share.
     #[must_use]
     pub fn shares(&self) -> bool {
-        matches!(self.request.mode, Mode::Shared { .. })
+        matches!(self.contender.mode, Mode::Shared { .. })
     }
 }

@@ -6,7 +6,7 @@ use super::answer::{Acquired, Answer, Broken, Ended, Refusal, Renewed, Tried};
 use super::hand_over::{Caller, Handed, first_life_ms};
 use super::rows::{Hold, Rows, Waiter};
 use super::status::{SharerView, SharingView, Status, WaiterView};
-use super::{Limit, Mode, Moment, Request, Resource};
+use super::{Contender, Limit, Mode, Moment, Resource};
 
 impl<R: Rows> Resource<R> {
     /// Grants the request, or queues it; repeated, it says that the waiter lives (a *look*).
@@ -16,28 +16,28 @@ impl<R: Rows> Resource<R> {
     pub fn acquire(
         &mut self,
         now: Moment,
-        request: &Request,
+        contender: &Contender,
         ticket: Option<u64>,
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Acquired> {
         self.settle(now);
         self.prune_queue(now);
-        let id = &*request.id;
+        let id = &*contender.id;
         if self.is_buried(id) {
             let handed = self.hand_over(now, None, reach);
             return Answer::only(Acquired::Ended).after(handed.granted);
         }
         let has_queued = ticket.is_some() || self.has_place(id) || self.is_marked(id);
         let life_ms = if has_queued {
-            first_life_ms(request.lease_ms)
+            first_life_ms(contender.lease_ms)
         } else {
-            request.lease_ms
+            contender.lease_ms
         };
         if let Some((fence, life_ms)) = self.repeat(now, id, life_ms) {
             return Answer::only(Acquired::Granted { fence, life_ms });
         }
         let caller = Caller { id, has_queued };
-        let (refusal, before) = self.settled_refusal(now, request, Some(&caller), &reach);
+        let (refusal, before) = self.settled_refusal(now, contender, Some(&caller), &reach);
         if let Some((fence, life_ms)) = before.mine {
             let reply = Acquired::Granted { fence, life_ms };
             return Answer::only(reply).after(before.granted);
@@ -45,15 +45,15 @@ impl<R: Rows> Resource<R> {
         if let Some(refusal) = refusal {
             return Answer::only(Acquired::Refused(refusal)).after(before.granted);
         }
-        if !self.root().has_queue() && self.admits(request.mode) {
-            let fence = self.hold(now, request, life_ms);
+        if !self.root().has_queue() && self.admits(contender.mode) {
+            let fence = self.hold(now, contender, life_ms);
             if has_queued {
-                self.mark(&request.id, now);
+                self.mark(&contender.id, now);
                 self.note_grant(now);
             }
             return Answer::only(Acquired::Granted { fence, life_ms });
         }
-        let ticket = self.look(request, ticket, now);
+        let ticket = self.look(contender, ticket, now);
         let handed = self.hand_over(now, Some(&caller), reach);
         self.acquired(now, ticket, handed).after(before.granted)
     }
@@ -63,16 +63,16 @@ impl<R: Rows> Resource<R> {
     fn settled_refusal(
         &mut self,
         now: Moment,
-        request: &Request,
+        contender: &Contender,
         caller: Option<&Caller<'_>>,
         reach: impl Fn(&str) -> bool,
     ) -> (Option<Refusal>, Handed) {
-        let refusal = self.refusal(request);
+        let refusal = self.refusal(contender);
         if refusal.is_none() || !self.is_free() {
             return (refusal, Handed::default());
         }
         let handed = self.hand_over(now, caller, reach);
-        (self.refusal(request), handed)
+        (self.refusal(contender), handed)
     }
 
     fn acquired(&self, now: Moment, ticket: u64, handed: Handed) -> Answer<Acquired> {
@@ -101,33 +101,33 @@ impl<R: Rows> Resource<R> {
     pub fn try_acquire(
         &mut self,
         now: Moment,
-        request: &Request,
+        contender: &Contender,
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Tried> {
         self.settle(now);
         self.prune_queue(now);
-        if self.is_buried(&request.id) {
+        if self.is_buried(&contender.id) {
             let handed = self.hand_over(now, None, reach);
             return Answer::only(Tried::Ended).after(handed.granted);
         }
-        if let Some((fence, life_ms)) = self.repeat(now, &request.id, request.lease_ms) {
+        if let Some((fence, life_ms)) = self.repeat(now, &contender.id, contender.lease_ms) {
             return Answer::only(Tried::Granted { fence, life_ms });
         }
         // One that waits is granted in its order, and only once: perhaps by the very next line.
-        let waits = self.has_place(&request.id);
-        let (refusal, before) = self.settled_refusal(now, request, None, &reach);
+        let waits = self.has_place(&contender.id);
+        let (refusal, before) = self.settled_refusal(now, contender, None, &reach);
         if let Some(refusal) = refusal {
             return Answer::only(Tried::Refused(refusal)).after(before.granted);
         }
         let Handed { granted, again, .. } = self.hand_over(now, None, reach);
-        let reply = if !again && !waits && self.root().waiting == 0 && self.admits(request.mode) {
+        let reply = if !again && !waits && self.root().waiting == 0 && self.admits(contender.mode) {
             if self.root().has_queue() {
                 self.note_grant(now);
             }
-            let fence = self.hold(now, request, request.lease_ms);
+            let fence = self.hold(now, contender, contender.lease_ms);
             Tried::Granted {
                 fence,
-                life_ms: request.lease_ms,
+                life_ms: contender.lease_ms,
             }
         } else {
             Tried::Busy {
@@ -152,8 +152,8 @@ impl<R: Rows> Resource<R> {
         Some((fence, life_ms))
     }
 
-    fn refusal(&self, request: &Request) -> Option<Refusal> {
-        let Mode::Shared { weight, limit } = request.mode else {
+    fn refusal(&self, contender: &Contender) -> Option<Refusal> {
+        let Mode::Shared { weight, limit } = contender.mode else {
             return None;
         };
         let limit = match (self.limit_in_force(), limit) {
@@ -258,7 +258,7 @@ impl<R: Rows> Resource<R> {
         let first = waiting.map(|_| self.rows.first_waiters(Status::MOST_WAITERS));
         let view = |w: Waiter| WaiterView {
             ticket: w.ticket,
-            label: w.request.label,
+            label: w.contender.label,
         };
         let alone = self.root().exclusive.as_ref();
         Status {

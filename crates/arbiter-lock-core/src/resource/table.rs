@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::rows::{Forgotten, Hold, Note, Root, Rows, Run, Waiter};
-use super::{Moment, Request};
+use super::{Contender, Moment};
 
 /// The records of one resource, in memory.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +109,7 @@ impl Rows for Table {
     }
 
     fn put_waiter(&mut self, waiter: Waiter) {
-        let Request { id, .. } = &waiter.request;
+        let Contender { id, .. } = &waiter.contender;
         let place = (waiter.ticket, id.clone());
         self.remove_waiter(id);
         if waiter.seen.is_some() {
@@ -124,7 +124,7 @@ impl Rows for Table {
 
     fn remove_waiter(&mut self, id: &str) {
         if let Some(waiter) = self.waiters.remove(id) {
-            let place = (waiter.ticket, waiter.request.id.clone());
+            let place = (waiter.ticket, waiter.contender.id.clone());
             self.waiting.remove(&place);
             self.sharers.remove(&place);
             self.touched.remove(&(waiter.touched(), None, place.1));

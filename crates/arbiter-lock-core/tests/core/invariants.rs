@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Ended, Grant, Limit, Mode, Moment, Request, Resource, SharingView, Status, Tried,
+    Acquired, Contender, Ended, Grant, Limit, Mode, Moment, Resource, SharingView, Status, Tried,
 };
 use proptest::prelude::*;
 
@@ -54,7 +54,7 @@ struct Observer {
     now: u64,
     /// Time that has passed, steps of the clock back not counted.
     passed: u64,
-    requests: Vec<Request>,
+    requests: Vec<Contender>,
     tickets: Vec<Option<u64>>,
     fences: Vec<u64>,
     /// Requests that were ended with a tombstone, and when.
@@ -65,7 +65,7 @@ struct Observer {
 
 impl Observer {
     fn new(modes: &[Mode]) -> Self {
-        let request = |n: usize| Request {
+        let request = |n: usize| Contender {
             id: format!("r{n}").into(),
             mode: modes[n % modes.len()],
             lease_ms: [300, 1_500, 5_000][n % 3],
@@ -310,7 +310,7 @@ proptest! {
     fn first_come_is_first_served(ends in prop::collection::vec(0..5_u64, 10)) {
         let mut resource = Resource::default();
         let mut now = 5_000_000_000;
-        let request = |n: usize| Request {
+        let request = |n: usize| Contender {
             id: format!("{}", (n * 7) % 10).into(), // no order of names
             mode: Mode::Exclusive, lease_ms: 60_000, channel: "c".into(), label: "".into(),
         };

@@ -1,6 +1,6 @@
 //! What is remembered, for how long, and what is shown of it.
 
-use arbiter_lock_core::{Acquired, Broken, Ended, Request, Written};
+use arbiter_lock_core::{Acquired, Broken, Contender, Ended, Written};
 
 use crate::shared::{permits, reader};
 use crate::world::{SECOND, World, ids, request};
@@ -24,8 +24,8 @@ fn labels(world: &World) -> Vec<String> {
     labels.collect()
 }
 
-fn labelled(id: &str) -> Request {
-    Request {
+fn labelled(id: &str) -> Contender {
+    Contender {
         label: id.into(),
         ..request(id, 30_000)
     }
@@ -220,7 +220,7 @@ fn a_run_that_is_lost_or_over_is_remembered_no_more() {
 fn those_who_share_are_found_by_fence_and_a_life_ends_after_its_last_millisecond() {
     let mut world = World::new();
     world.hold(&permits("long", 1, 3));
-    let fence = world.hold(&Request {
+    let fence = world.hold(&Contender {
         lease_ms: 1_000,
         ..permits("short", 1, 3)
     });

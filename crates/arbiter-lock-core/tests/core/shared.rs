@@ -3,21 +3,21 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Downgraded, Limit, MAX_STEPS, Mode, Refusal, Renewed, Request, Resized, Tried,
+    Acquired, Contender, Downgraded, Limit, MAX_STEPS, Mode, Refusal, Renewed, Resized, Tried,
     Written,
 };
 
 use crate::world::{SECOND, World, ids, request};
 
-pub(crate) fn reader(id: &str) -> Request {
+pub(crate) fn reader(id: &str) -> Contender {
     sharer(id, 1, Limit::Unlimited)
 }
 
-pub(crate) fn permits(id: &str, weight: u32, limit: u32) -> Request {
+pub(crate) fn permits(id: &str, weight: u32, limit: u32) -> Contender {
     sharer(id, weight, Limit::Stated(number(limit)))
 }
 
-fn follower(id: &str, weight: u32, limit: u32) -> Request {
+fn follower(id: &str, weight: u32, limit: u32) -> Contender {
     sharer(id, weight, Limit::Followed(number(limit)))
 }
 
@@ -25,10 +25,10 @@ fn number(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
 }
 
-fn sharer(id: &str, weight: u32, limit: Limit) -> Request {
+fn sharer(id: &str, weight: u32, limit: Limit) -> Contender {
     let weight = number(weight);
     let mode = Mode::Shared { weight, limit };
-    Request {
+    Contender {
         mode,
         ..request(id, 30_000)
     }
@@ -115,7 +115,7 @@ fn a_permit_is_counted_with_its_weight_and_given_back_once() {
 #[test]
 fn more_than_the_limit_and_another_limit_are_refused_at_once() {
     let mut world = World::new();
-    let refused = |world: &mut World, request: &Request| world.acquire(request, None).reply;
+    let refused = |world: &mut World, request: &Contender| world.acquire(request, None).reply;
     let above = refused(&mut world, &permits("a", 4, 3));
     assert_eq!(above, Acquired::Refused(Refusal::AboveLimit { limit: 3 }));
     world.hold(&permits("b", 1, 3));
@@ -131,7 +131,7 @@ fn more_than_the_limit_and_another_limit_are_refused_at_once() {
 #[test]
 fn every_reader_has_a_lease_of_its_own() {
     let mut world = World::new();
-    let short = Request {
+    let short = Contender {
         lease_ms: 1_000,
         ..reader("short")
     };
@@ -150,8 +150,8 @@ fn every_reader_has_a_lease_of_its_own() {
     assert_eq!(ids(&world.end("long", false).granted), ["w"]);
 }
 
-fn leased(lease_ms: u64, request: Request) -> Request {
-    Request {
+fn leased(lease_ms: u64, request: Contender) -> Contender {
+    Contender {
         lease_ms,
         ..request
     }
@@ -197,7 +197,7 @@ fn who_stopped_before_the_grant_that_lapses_is_passed_over_while_others_hold_on(
 #[test]
 fn every_listed_sharer_stands_and_the_sums_are_of_those_who_stand() {
     let mut world = World::new();
-    let short = Request {
+    let short = Contender {
         lease_ms: 1_000,
         ..permits("short", 2, 5)
     };
@@ -377,7 +377,7 @@ fn the_limit_of_those_who_wait_counts_once_the_dead_among_them_are_passed_over()
 fn those_who_share_are_shown_as_one_under_the_fence_of_their_first() {
     let mut world = World::new();
     let first = world.hold(&reader("r1"));
-    let longer = world.hold(&Request {
+    let longer = world.hold(&Contender {
         lease_ms: 60_000,
         ..reader("r2")
     });
@@ -426,7 +426,7 @@ fn awaits(world: &mut World, id: &str) -> Option<u64> {
 fn first_waiters_await_the_first_expiry() {
     let mut world = World::new();
     for (id, lease_ms) in [("long", 9_000), ("short", 1_300), ("middle", 5_000)] {
-        let reader = Request {
+        let reader = Contender {
             lease_ms,
             ..reader(id)
         };
@@ -450,7 +450,7 @@ fn first_waiters_await_the_first_expiry() {
 fn a_renewal_moves_the_awaited_expiry() {
     let mut world = World::new();
     let fence = world.hold(&permits("a", 1, 2));
-    let short = Request {
+    let short = Contender {
         lease_ms: 2_000,
         ..permits("b", 1, 2)
     };

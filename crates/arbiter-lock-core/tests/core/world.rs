@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Downgraded, Ended, Grant, Mode, Moment, Request, Resized, Resource, Tried,
+    Acquired, Answer, Contender, Downgraded, Ended, Grant, Mode, Moment, Resized, Resource, Tried,
 };
 
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -15,8 +15,8 @@ pub(crate) struct World {
     pub(crate) deaf: Vec<String>,
 }
 
-pub(crate) fn request(id: &str, lease_ms: u64) -> Request {
-    Request {
+pub(crate) fn request(id: &str, lease_ms: u64) -> Contender {
+    Contender {
         id: id.into(),
         mode: Mode::Exclusive,
         lease_ms,
@@ -42,14 +42,14 @@ impl World {
         self.now += micros;
     }
 
-    pub(crate) fn acquire(&mut self, request: &Request, ticket: Option<u64>) -> Answer<Acquired> {
+    pub(crate) fn acquire(&mut self, request: &Contender, ticket: Option<u64>) -> Answer<Acquired> {
         let deaf = &self.deaf;
         let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
         self.resource
             .acquire(Moment::from_micros(self.now), request, ticket, listens)
     }
 
-    pub(crate) fn try_acquire(&mut self, request: &Request) -> Answer<Tried> {
+    pub(crate) fn try_acquire(&mut self, request: &Contender) -> Answer<Tried> {
         let deaf = &self.deaf;
         let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
         self.resource
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Acquires at once, or fails the test.
-    pub(crate) fn hold(&mut self, request: &Request) -> u64 {
+    pub(crate) fn hold(&mut self, request: &Contender) -> u64 {
         match self.acquire(request, None).reply {
             Acquired::Granted { fence, .. } => fence,
             other => panic!("{} is not granted: {other:?}", request.id),
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Queues, or fails the test; answers ticket and place.
-    pub(crate) fn queue(&mut self, request: &Request, ticket: Option<u64>) -> (u64, u64) {
+    pub(crate) fn queue(&mut self, request: &Contender, ticket: Option<u64>) -> (u64, u64) {
         match self.acquire(request, ticket).reply {
             Acquired::Queued { ticket, place, .. } => (ticket, place),
             other => panic!("{} is not queued: {other:?}", request.id),

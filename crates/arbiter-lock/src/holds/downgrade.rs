@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::{Downgraded, Renewed};
+use arbiter_lock_core::{Downgraded, Renewed, Request};
 
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
@@ -14,7 +14,7 @@ use crate::errors::refused::Refused;
 use crate::holds::guard::Grip;
 use crate::holds::hold::Company;
 use crate::primitives::rw_lock::READ;
-use crate::store::Failure;
+use crate::store::{Envelope, Failure};
 
 impl Grip {
     /// For a guard that is `asking` of those of its session that count on being alone.
@@ -59,14 +59,16 @@ impl Grip {
     /// Sends the step until there is nothing more to hand over.
     async fn send_downgrade(&self) -> Result<Downgraded, Failure> {
         let (state, handle) = (&self.state, self.inner.handle());
+        let request = Request::Downgrade(state.renewal());
         loop {
             let sent = self.inner.clock.now();
-            let said = handle.downgrade(&state.renewal(), Duration::MAX).await?;
-            if let Downgraded::Downgraded { life_ms } = said.reply {
+            let Envelope { reply, again, .. } =
+                handle.send(&state.name, &request, Duration::MAX).await?;
+            if let Downgraded::Downgraded { life_ms } = reply {
                 state.confirm(sent, Duration::from_millis(life_ms));
             }
-            if !said.again {
-                return Ok(said.reply);
+            if !again {
+                return Ok(reply);
             }
         }
     }

@@ -5,14 +5,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Backoff, Ended, Mode, Renewed};
+use arbiter_lock_core::{Backoff, Ended, Mode, Renewed, Request};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::{Event, Level};
 use crate::holds::hold::{Hold, HoldState, Writer};
-use crate::store::{EndedEnvelope, PendingRelease};
+use crate::store::Envelope;
 use crate::system::rng;
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
@@ -222,21 +222,14 @@ impl Grip {
             return lost(reason);
         }
         let sent = self.inner.clock.now();
-        let mut answers = self
-            .inner
-            .handle()
-            .renew(&[state.renewal()], Duration::MAX)
-            .await;
-        let answer = answers.as_mut().map(|answers| answers.pop().transpose());
-        match answer {
-            Ok(Ok(Some(Renewed::Renewed { life_ms }))) => {
+        let (handle, request) = (self.inner.handle(), Request::Renew(state.renewal()));
+        let renewed = handle.send(&state.name, &request, Duration::MAX).await;
+        match renewed.map_err(|failure| self.store_error(failure))?.reply {
+            Renewed::Renewed { life_ms } => {
                 state.confirm(sent, Duration::from_millis(life_ms));
                 state.over().map_or(Ok(()), lost)
             }
-            Ok(Ok(Some(other))) => lost(self.inner.keeper.lose(state, LostReason::of(other))),
-            Ok(Ok(None)) => Ok(()),
-            Ok(Err(failure)) => Err(self.store_error(failure)),
-            Err(failure) => Err(self.store_error(failure.clone())),
+            other => lost(self.inner.keeper.lose(state, LostReason::of(other))),
         }
     }
 
@@ -262,14 +255,13 @@ impl Grip {
             return Err(self.state.lost(reason));
         }
         let handle = self.inner.handle();
-        let (name, request, tombstone) =
-            (&self.state.name, &self.state.request, self.state.tombstone);
+        let (name, request) = (&self.state.name, self.state.pending_release(true).request());
         let last_sending = self.inner.clock.now().saturating_add(RELEASE_LIMIT);
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
         let mut may_have_ended = false;
         let mut limit = Duration::MAX;
-        let EndedEnvelope { reply, again } = loop {
-            match handle.end(name, request, tombstone, limit).await {
+        let Envelope::<Ended> { reply, again, .. } = loop {
+            match handle.send(name, &request, limit).await {
                 Ok(said) => break said,
                 Err(failure) => {
                     may_have_ended |= failure.may_have_run;
@@ -308,12 +300,8 @@ impl Drop for Grip {
     fn drop(&mut self) {
         if !self.is_ended && self.inner.check_process().is_ok() {
             let lost = self.let_go();
-            self.inner.keeper.post(PendingRelease {
-                name: self.state.name.clone(),
-                request: self.state.request.clone(),
-                tombstone: self.state.tombstone,
-                held: lost.is_none().then_some(self.state.fence),
-            });
+            let pending = self.state.pending_release(lost.is_none());
+            self.inner.keeper.post(pending);
         }
     }
 }

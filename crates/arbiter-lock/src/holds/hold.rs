@@ -34,7 +34,7 @@ impl Hold {
     /// The owner that stands in the store: the id of this very request.
     #[must_use]
     pub fn owner(&self) -> &str {
-        &self.state.request.id
+        &self.state.contender.id
     }
 
     /// The fencing token: below 2^53, and greater than that of every earlier hold of this name

@@ -7,7 +7,7 @@ use arbiter_lock_core::Backoff;
 
 use super::KeeperShared;
 use crate::events::event::{Event, Level};
-use crate::store::{Failure, FailureKind, PendingRelease, StoreHandle};
+use crate::store::{Envelope, Failure, FailureKind, PendingRelease, StoreHandle};
 use crate::system::rng;
 
 /// What the store remembers of a request beyond its lease.
@@ -50,21 +50,19 @@ pub(super) async fn finish(
 }
 
 async fn send_until_answered(shared: &KeeperShared, handle: &StoreHandle, order: &PendingRelease) {
-    let lease = Duration::from_millis(order.request.lease_ms);
+    let lease = Duration::from_millis(order.contender.lease_ms);
     let last_moment = shared
         .clock
         .now()
         .saturating_add(lease)
         .saturating_add(MEMORY);
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    let request = order.request();
     loop {
-        match handle
-            .end(&order.name, &order.request, order.tombstone, Duration::MAX)
-            .await
-        {
-            Ok(said) => {
-                shared.tell_released(order, said.reply);
-                if !said.again {
+        match handle.send(&order.name, &request, Duration::MAX).await {
+            Ok(Envelope { reply, again, .. }) => {
+                shared.tell_released(order, reply);
+                if !again {
                     return;
                 }
             }
@@ -98,7 +96,7 @@ mod tests {
         let hold = &guard.hold().state;
         shared.table().post(PendingRelease {
             name: hold.name.clone(),
-            request: hold.request.clone(),
+            contender: hold.contender.clone(),
             tombstone: false,
             held: None,
         });

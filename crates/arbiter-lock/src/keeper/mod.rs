@@ -31,7 +31,7 @@ pub(crate) struct Keeper {
 
 /// What the callers and the keeper's task share.
 pub(crate) struct KeeperShared {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
     /// The process of the client.
@@ -50,7 +50,7 @@ pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
     pub(crate) fn new(
-        store: Store,
+        store: Arc<dyn Store>,
         clock: Clock,
         events: EventQueue,
         process: ForkGeneration,
@@ -114,7 +114,7 @@ impl Keeper {
 
     /// Renews the hold no more; whoever takes out one that is lost tells of it.
     pub(crate) fn forget(&self, hold: &HoldState) {
-        if self.shared.table().remove(&hold.request.id) {
+        if self.shared.table().remove(&hold.contender.id) {
             self.shared.tell_lost(hold);
         }
     }
@@ -174,14 +174,14 @@ impl Keeper {
         }
     }
 
-    /// The memory store's keeper runs on the caller's runtime, and so on its clock; every other
-    /// has a thread of its own.
+    /// Where the runtime's clock counts, the keeper runs on the caller's runtime, else on a thread
+    /// of its own.
     fn ensure_running(&self) -> std::io::Result<()> {
         if !self.shared.table().start() {
             return Ok(());
         }
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.shared.store.world().is_some() => {
+            Ok(runtime) if self.shared.clock.is_runtime() => {
                 let running = task::Running {
                     shared: self.shared.clone(),
                     is_guest: true,
@@ -242,7 +242,7 @@ impl Keeper {
         let mut table = self.shared.table();
         table.close();
         self.shared.nudge.notify_one();
-        if self.shared.store.world().is_some() {
+        if self.shared.clock.is_runtime() {
             return;
         }
         let wait = self

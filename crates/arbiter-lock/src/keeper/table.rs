@@ -105,7 +105,7 @@ impl Table {
     pub(super) fn add(&mut self, hold: Arc<HoldState>, now: Duration) -> bool {
         let number = self.next_number;
         self.next_number += 1;
-        self.by_owner.insert(hold.request.id.clone(), number);
+        self.by_owner.insert(hold.contender.id.clone(), number);
         let due = due_of(&hold, now);
         self.due.insert((due, number));
         self.holds.insert(
@@ -256,7 +256,7 @@ impl Table {
                 Next::Lost => {
                     let hold = entry.hold.clone();
                     lost.push(hold.clone());
-                    self.remove(&hold.request.id);
+                    self.remove(&hold.contender.id);
                     continue;
                 }
                 Next::Renew => {
@@ -302,7 +302,7 @@ impl Table {
 
     /// Plans the hold again, after an answer to a renewal of it or the failure of one.
     pub(super) fn answered(&mut self, hold: &HoldState, now: Duration) {
-        let Some(&number) = self.by_owner.get(&hold.request.id) else {
+        let Some(&number) = self.by_owner.get(&hold.contender.id) else {
             return;
         };
         let Some(entry) = self.holds.get_mut(&number) else {

@@ -50,7 +50,10 @@ struct Answered {
 /// Runs until the client is gone and everything posted is finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
-    let handle = Arc::new(shared.store.handle_without_notifications(&shared.process));
+    let handle = Arc::new(StoreHandle::without_notifications(
+        &shared.store,
+        &shared.process,
+    ));
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_news = None;
@@ -95,8 +98,11 @@ pub(super) async fn keep(running: Running) {
 }
 
 async fn renew(handle: Arc<StoreHandle>, batch: Batch) -> Answered {
-    let asked: Vec<_> = batch.holds.iter().map(|hold| hold.renewal()).collect();
-    let answers = handle.renew(&asked, Duration::MAX).await;
+    let renewals = batch
+        .holds
+        .iter()
+        .map(|hold| (hold.name.clone(), hold.renewal()));
+    let answers = handle.renew(renewals.collect(), Duration::MAX).await;
     Answered { batch, answers }
 }
 

@@ -13,7 +13,7 @@ use crate::events::outage::Outage;
 use crate::holds::hold::Hold;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::WaitLimit;
-use crate::store::Failure;
+use crate::store::{Envelope, Failure};
 use crate::system::rng;
 
 /// A limit for steps that are sent again while the store does not answer. Each is sent at least
@@ -158,10 +158,10 @@ impl Effort {
         step: impl Fn(Duration) -> F,
     ) -> Result<(), Error>
     where
-        F: Future<Output = Result<Written, Failure>>,
+        F: Future<Output = Result<Envelope<Written>, Failure>>,
     {
         let writing = self.repeat(&hold.state.name, step);
-        match hold.protect(writing).await?? {
+        match hold.protect(writing).await??.reply {
             Written::Written => Ok(()),
             Written::NotYours => {
                 let reason = self.inner.keeper.lose(&hold.state, LostReason::Deleted);

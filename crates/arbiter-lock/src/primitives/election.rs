@@ -14,6 +14,7 @@ use crate::primitives::effort::Effort;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::store::Envelope;
+use arbiter_lock_core::Request;
 
 pub use leader::Leader;
 pub use leadership::Leadership;
@@ -198,7 +199,8 @@ impl Election {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
         Ok(async move {
-            let said = inner.handle().inspect(&name, Duration::MAX).await;
+            let handle = inner.handle();
+            let said = handle.send(&name, &Request::Inspect, Duration::MAX).await;
             let Envelope { reply, at, .. } =
                 said.map_err(|failure| inner.store_error(&name, failure))?;
             Ok(Leader::of(&reply, at))

@@ -1,28 +1,21 @@
-//! Going on with a hand-over that was more than one step does.
+//! Continues a hand-off that was more than one step does.
 
 use std::time::Duration;
 
-use arbiter_lock_core::{Mode, Name, Request};
+use arbiter_lock_core::{Contender, Ended, Name, Request};
 
-use crate::store::StoreHandle;
+use crate::store::{Envelope, StoreHandle};
 use crate::system::rng;
 
-/// Hands over what a step has left. Where that fails, those who wait find it at their next look.
+/// Hands off what a step has left. If that fails, the waiters find it at their next poll.
 pub(crate) async fn hand_over_the_rest(handle: &StoreHandle, name: &Name) {
-    while let Ok(said) = handle.end(name, &nobody(), false, Duration::MAX).await {
-        if !said.again {
-            return;
-        }
-    }
-}
-
-/// A request that never was: its end hands over, and changes nothing else.
-fn nobody() -> Request {
-    Request {
-        id: format!("{:032x}", rng::draw::<u128>()).into(),
-        mode: Mode::Exclusive,
-        lease_ms: 0,
-        channel: "-".into(),
-        label: "".into(),
-    }
+    // The end of a contender that never was hands off, and changes nothing else.
+    let id = format!("{:032x}", rng::draw::<u128>()).into();
+    let end = Request::End {
+        contender: Contender::with_id(id).into(),
+        tombstone: false,
+    };
+    while let Ok(Envelope::<Ended> { again: true, .. }) =
+        handle.send(name, &end, Duration::MAX).await
+    {}
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Broken, Lease, Mode, Name, NameError, Refusal};
+use arbiter_lock_core::{Broken, Lease, Mode, Name, NameError, Refusal, Request};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -308,7 +308,8 @@ impl Lock {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         Ok(async move {
-            let said = inner.handle().inspect(&name, Duration::MAX).await;
+            let handle = inner.handle();
+            let said = handle.send(&name, &Request::Inspect, Duration::MAX).await;
             let Envelope { reply, at, .. } =
                 said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
             Ok(Status::new(&reply, at))
@@ -357,9 +358,8 @@ impl Lock {
         let name = self.checked_name()?;
         let breaking = async move {
             let handle = inner.handle();
-            let said = handle
-                .break_hold(&name, fence, at_once, Duration::MAX)
-                .await;
+            let request = Request::Break { fence, at_once };
+            let said = handle.send(&name, &request, Duration::MAX).await;
             let Envelope { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
             if again {
                 hand_over_the_rest(&handle, &name).await;

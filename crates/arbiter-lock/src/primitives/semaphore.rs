@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Limit, Mode, Name, Refusal, Resized};
+use arbiter_lock_core::{Limit, Mode, Name, Refusal, Request, Resized};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -106,7 +106,7 @@ impl Semaphore {
     ///
     /// [`RefusedKind::AboveLimit`]: crate::RefusedKind::AboveLimit
     pub async fn acquire_many(&self, permits: u32) -> Result<Guard, Error> {
-        self.request(permits)?.acquire().await
+        self.weighing(permits)?.acquire().await
     }
 
     /// Acquires one permit if that is possible at once, and nobody waits for any.
@@ -128,7 +128,7 @@ impl Semaphore {
     /// # Cancel safety
     /// As [`Lock::acquire`].
     pub async fn try_acquire_many(&self, permits: u32) -> Result<Option<Guard>, Error> {
-        self.request(permits)?.try_acquire().await
+        self.weighing(permits)?.try_acquire().await
     }
 
     /// As [`Semaphore::acquire`], for callers that may block.
@@ -144,7 +144,7 @@ impl Semaphore {
     /// # Errors
     /// As [`Semaphore::acquire_many`].
     pub fn blocking_acquire_many(&self, permits: u32) -> Result<Guard, Error> {
-        self.request(permits)?.blocking_acquire()
+        self.weighing(permits)?.blocking_acquire()
     }
 
     /// As [`Semaphore::try_acquire`], for callers that may block.
@@ -160,7 +160,7 @@ impl Semaphore {
     /// # Errors
     /// As [`Semaphore::try_acquire_many`].
     pub fn blocking_try_acquire_many(&self, permits: u32) -> Result<Option<Guard>, Error> {
-        self.request(permits)?.blocking_try_acquire()
+        self.weighing(permits)?.blocking_try_acquire()
     }
 
     /// Sets another limit while permits are held, and answers what it was; `None` where nobody
@@ -226,7 +226,7 @@ impl Semaphore {
     }
 
     /// The lock that asks for that many permits.
-    fn request(&self, weight: u32) -> Result<Lock, Error> {
+    fn weighing(&self, weight: u32) -> Result<Lock, Error> {
         self.lock.checked_name()?;
         let permits = at_least_one(self.permits)?;
         let weight = at_least_one(weight)?;
@@ -235,19 +235,20 @@ impl Semaphore {
         } else {
             Limit::Stated(permits)
         };
-        let request = self.lock.in_mode(Mode::Shared { weight, limit });
+        let lock = self.lock.in_mode(Mode::Shared { weight, limit });
         if permits < weight && !self.follows {
             let limit = permits.get();
-            return Err(request.refused(Refusal::AboveLimit { limit }));
+            return Err(lock.refused(Refusal::AboveLimit { limit }));
         }
-        Ok(request)
+        Ok(lock)
     }
 }
 
 async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
     let handle = inner.handle();
     let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
-    let said = handle.resize(&name, permits, Duration::MAX).await;
+    let request = Request::Resize(permits);
+    let said = handle.send(&name, &request, Duration::MAX).await;
     let Envelope { reply, again, .. } = said.map_err(failed)?;
     if again {
         // To say the limit again could undo what somebody else has set since.

@@ -252,7 +252,7 @@ impl NameEntry {
     /// The owner of the hold that was lost, while guards of it are left.
     fn lost(&self) -> Option<Arc<str>> {
         let lost = self.left().filter(|state| state.is_over());
-        lost.map(|state| state.request.id.clone())
+        lost.map(|state| state.contender.id.clone())
     }
 
     /// The hold of which guards are left.

@@ -175,7 +175,7 @@ impl Waits {
         };
         let in_force = holds.iter().filter(|hold| !hold.is_over());
         let mut blockers: Vec<_> = in_force
-            .filter_map(|hold| Some((hold.session?, hold.request.id.clone())))
+            .filter_map(|hold| Some((hold.session?, hold.contender.id.clone())))
             .collect();
         blockers.sort();
         blockers
@@ -234,7 +234,7 @@ mod tests {
             name: other.name.clone(),
             mode: Mode::Exclusive,
             ticket: 1,
-            owner: other.request.id.clone(),
+            owner: other.contender.id.clone(),
             confirmed: client.inner.clock.now(),
         });
         waiter

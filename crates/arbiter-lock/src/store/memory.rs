@@ -4,13 +4,14 @@
 mod counters;
 #[cfg(feature = "testing")]
 mod faults;
-mod handle;
+pub(super) mod handle;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arbiter_lock_core::{Answer, Ended, Grant, Moment, Name, Request, Resource};
+use arbiter_lock_core::{Answer, Grant, Moment, Name, Renewal, Renewed, Reply, Request, Resource};
 
 use tokio::sync::watch;
 
@@ -18,9 +19,8 @@ use tokio::sync::watch;
 pub use faults::FaultInjection;
 #[cfg(feature = "testing")]
 use faults::Stalls;
-pub(crate) use handle::MemoryHandle;
 
-use super::{EndedEnvelope, Envelope, Failure, FailureKind, PendingRelease, Push, Registry};
+use super::{Envelope, Failure, FailureKind, Push, Registry};
 use crate::system::clock::Clock;
 use crate::system::process::PerProcess;
 
@@ -34,11 +34,11 @@ pub(crate) struct MemoryStore {
     silent: watch::Sender<bool>,
     /// The network between it and its clients, where a test has made one.
     #[cfg(feature = "testing")]
-    weather: Mutex<Option<FaultInjection>>,
+    faults: Mutex<Option<FaultInjection>>,
     #[cfg(feature = "testing")]
     stalls: Stalls,
     #[cfg(feature = "testing")]
-    sights: Mutex<counters::Counters>,
+    counters: Mutex<counters::Counters>,
 }
 
 #[derive(Default)]
@@ -88,57 +88,27 @@ impl MemoryStore {
             listeners: Mutex::default(),
             silent: watch::Sender::new(false),
             #[cfg(feature = "testing")]
-            weather: Mutex::default(),
+            faults: Mutex::default(),
             #[cfg(feature = "testing")]
             stalls: Stalls::default(),
             #[cfg(feature = "testing")]
-            sights: Mutex::default(),
+            counters: Mutex::default(),
         }
     }
 
     /// Returns the store of that name, which lives while it is used. A forked process has stores
     /// of its own: in a copy of its parent's, the parent's holds would never be renewed.
     pub(crate) fn shared(name: &str) -> Arc<Self> {
-        static WORLDS: PerProcess<Mutex<HashMap<String, Weak<MemoryStore>>>> = PerProcess::new();
-        let worlds = WORLDS.get().lock();
-        let mut worlds = worlds.unwrap_or_else(PoisonError::into_inner);
-        worlds.retain(|_, world| 0 < world.strong_count());
-        if let Some(world) = worlds.get(name).and_then(Weak::upgrade) {
-            return world;
+        static STORES: PerProcess<Mutex<HashMap<String, Weak<MemoryStore>>>> = PerProcess::new();
+        let stores = STORES.get().lock();
+        let mut stores = stores.unwrap_or_else(PoisonError::into_inner);
+        stores.retain(|_, store| 0 < store.strong_count());
+        if let Some(store) = stores.get(name).and_then(Weak::upgrade) {
+            return store;
         }
-        let world = Arc::new(Self::new());
-        worlds.insert(name.to_owned(), Arc::downgrade(&world));
-        world
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock.clone()
-    }
-
-    pub(super) fn handle(
-        self: &Arc<Self>,
-        channel: Arc<str>,
-        registry: &Arc<Registry>,
-    ) -> MemoryHandle {
-        self.listeners()
-            .insert(channel.clone(), Arc::downgrade(registry));
-        MemoryHandle {
-            world: self.clone(),
-            channel,
-        }
-    }
-
-    /// Ends a request at once, unless the store is silent.
-    pub(super) fn end_at_once(&self, order: &PendingRelease) -> Option<Ended> {
-        if self.is_silent() || self.is_disturbed() {
-            return None;
-        }
-        let end = || self.end(&order.name, &order.request, order.tombstone);
-        let EndedEnvelope { reply, mut again } = end();
-        while again {
-            again = end().again;
-        }
-        Some(reply)
+        let store = Arc::new(Self::new());
+        stores.insert(name.to_owned(), Arc::downgrade(&store));
+        store
     }
 
     fn is_silent(&self) -> bool {
@@ -162,8 +132,35 @@ impl MemoryStore {
             .is_some_and(|registry| 0 < registry.strong_count())
     }
 
-    /// Does a step of the resource of that name.
-    fn step<T>(&self, name: &Name, step: impl FnOnce(&mut Resource, Moment) -> T) -> Envelope<T> {
+    /// Answers a request, and tells everyone whom it has granted.
+    fn answer(&self, name: &Name, request: &Request) -> Envelope<Reply> {
+        let (answer, at) = self.step(name, |resource, now| {
+            request.apply(resource, now, |channel| self.listens(channel))
+        });
+        let Answer {
+            reply,
+            granted,
+            again,
+        } = answer;
+        for grant in granted {
+            self.tell(name, grant);
+        }
+        #[cfg(feature = "testing")]
+        self.counters().answered(name, request, &reply);
+        Envelope { reply, at, again }
+    }
+
+    fn renew(&self, name: &Name, renewal: &Renewal) -> Renewed {
+        let (renewed, _) = self.step(name, |resource, now| {
+            resource.renew(now, &renewal.owner, renewal.fence, renewal.lease_ms)
+        });
+        #[cfg(feature = "testing")]
+        self.counters().renewed(renewed);
+        renewed
+    }
+
+    /// Does a step of the resource of that name; returns the time of it too.
+    fn step<T>(&self, name: &Name, step: impl FnOnce(&mut Resource, Moment) -> T) -> (T, Moment) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.now();
         names.steps += 1;
@@ -175,71 +172,37 @@ impl MemoryStore {
         }
         let resource = names.resources.entry(name.clone()).or_default();
         #[cfg(feature = "testing")]
-        let before = self.is_disturbed().then(|| resource.inspect(at));
+        let before = self.has_faults().then(|| resource.inspect(at));
         let reply = step(resource, at);
         #[cfg(feature = "testing")]
         if let Some(before) = before {
             self.counters().stepped(&before, &resource.inspect(at));
         }
-        Envelope {
-            reply,
-            at,
-            again: false,
-        }
+        (reply, at)
     }
 
-    /// Tells everybody whom a step has granted.
-    fn told<T>(&self, name: &Name, said: Envelope<Answer<T>>) -> Envelope<T> {
-        let Envelope {
-            reply:
-                Answer {
-                    reply,
-                    granted,
-                    again,
-                },
-            at,
-            ..
-        } = said;
-        for Grant {
-            request,
-            channel,
-            fence,
-            life_ms,
-            at,
-        } in granted
-        {
-            let registry = self.listeners().get(&channel).and_then(Weak::upgrade);
-            if let Some(registry) = registry {
-                let push = Push {
-                    request,
-                    fence,
-                    life_ms,
-                    at,
-                };
-                self.send(name, push, &channel, registry);
-            }
+    fn tell(&self, name: &Name, grant: Grant) {
+        let registry = self.listeners().get(&grant.channel).and_then(Weak::upgrade);
+        if let Some(registry) = registry {
+            let channel = grant.channel.clone();
+            self.deliver(name, grant.into(), &channel, registry);
         }
-        Envelope { reply, at, again }
     }
+}
 
-    fn end(&self, name: &Name, request: &Request, tombstone: bool) -> EndedEnvelope {
-        let ended = self.step(name, |resource, now| {
-            resource.end(now, &request.id, tombstone, |channel| self.listens(channel))
-        });
-        let Envelope { reply, again, .. } = self.told(name, ended);
-        #[cfg(feature = "testing")]
-        self.counters().ended(name, &request.id, reply);
-        EndedEnvelope { reply, again }
+impl fmt::Display for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("memory:")
     }
 }
 
 #[cfg(not(feature = "testing"))]
 impl MemoryStore {
-    fn is_disturbed(&self) -> bool {
+    fn has_faults(&self) -> bool {
         false
     }
 
-    fn send(&self, _: &Name, push: Push, _: &Arc<str>, to: Arc<Registry>) {
+    fn deliver(&self, _: &Name, push: Push, _: &Arc<str>, to: Arc<Registry>) {
         to.deliver(push);
     }
 }
@@ -247,14 +210,14 @@ impl MemoryStore {
 #[cfg(feature = "testing")]
 impl MemoryStore {
     fn faults(&self) -> Option<FaultInjection> {
-        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_faults(&self, weather: Option<FaultInjection>) {
-        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    pub(crate) fn set_faults(&self, faults: Option<FaultInjection>) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
-    fn is_disturbed(&self) -> bool {
+    fn has_faults(&self) -> bool {
         self.faults().is_some()
     }
 
@@ -275,29 +238,27 @@ impl MemoryStore {
     }
 
     pub(crate) fn counters(&self) -> std::sync::MutexGuard<'_, counters::Counters> {
-        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, name: &Name, push: Push, channel: &Arc<str>, to: Arc<Registry>) {
+    fn deliver(&self, name: &Name, push: Push, channel: &Arc<str>, to: Arc<Registry>) {
         match self.faults() {
             None => to.deliver(push),
-            Some(weather) => {
+            Some(faults) => {
                 self.counters().pushed(name, &push.request, push.fence);
                 let way = self.stalls.of(channel);
-                weather.push(&push, &way, move |push| to.deliver(push));
+                faults.push(&push, &way, move |push| to.deliver(push));
             }
         }
     }
 
     /// The store ends what is held under that name, as at the end of its lease.
     pub(crate) fn expire(&self, name: &Name) {
-        let broken = self.step(name, |resource, now| {
-            let fence = resource.inspect(now).holder.and_then(|holder| holder.fence);
-            resource.break_hold(now, fence.unwrap_or_default(), true, |channel| {
-                self.listens(channel)
-            })
-        });
-        self.told(name, broken);
+        let (status, _) = self.step(name, |resource, now| resource.inspect(now));
+        if let Some(fence) = status.holder.and_then(|holder| holder.fence) {
+            let at_once = true;
+            self.answer(name, &Request::Break { fence, at_once });
+        }
     }
 
     /// Goes silent, or answers again.

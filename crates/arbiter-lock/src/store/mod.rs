@@ -1,7 +1,9 @@
-//! What keeps the truth: carries a step to it, brings its reply, delivers grants.
+//! What keeps the truth: carries a request to it, brings its reply, delivers grants.
 //!
 //! A store decides nothing about time or order that the core has a rule for. Each runtime that
 //! uses a client has a [`StoreHandle`] of its own, with its channel and its registry of waiters.
+//! A new store implements [`Store`] and [`Handle`] in a folder of its own, and has a line in
+//! [`open`](open::open).
 
 #[cfg(any(feature = "redis", feature = "embedded"))]
 mod blocking_thread;
@@ -9,32 +11,29 @@ mod blocking_thread;
 pub(crate) mod embedded;
 mod handle;
 pub(crate) mod memory;
+pub(crate) mod open;
 #[cfg(feature = "redis")]
-pub(crate) mod redis;
+mod redis;
 mod registry;
-mod renewal;
 mod settings;
-mod write;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Ended, Moment, Name, Request};
-
-use crate::system::process::ForkGeneration;
+use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
-pub(crate) use handle::StoreHandle;
+use crate::system::clock::Clock;
+pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use registry::{Push, Registry, Slot, Woken};
-pub(crate) use renewal::Renewal;
 pub(crate) use settings::ServerSettings;
-pub(crate) use write::Write;
 
-/// A request to end.
+/// A hold to release, or a place in the queue to leave, that nobody waits for.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingRelease {
     pub(crate) name: Name,
-    pub(crate) request: Arc<Request>,
+    pub(crate) contender: Arc<Contender>,
     /// Whether to leave a tombstone; the same at every sending.
     pub(crate) tombstone: bool,
     /// The fence of the hold that it releases, if it does.
@@ -46,102 +45,65 @@ impl PendingRelease {
     pub(crate) fn is_release(&self) -> bool {
         self.held.is_some()
     }
+
+    /// The request to send.
+    pub(crate) fn request(&self) -> Request {
+        Request::End {
+            contender: self.contender.clone(),
+            tombstone: self.tombstone,
+        }
+    }
 }
 
-/// What a store said to a step.
+/// What a store answered to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope<T> {
     pub(crate) reply: T,
-    /// The store's time of the step.
+    /// The store's time of the step; zero where a reply carries none: to an end, a renewal or a
+    /// write.
     pub(crate) at: Moment,
-    /// There is more to hand over: repeat the step at once.
+    /// There is more to hand off: repeat the request at once.
     pub(crate) again: bool,
 }
 
-/// What a store said to an end. The shortest way of it tells no time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EndedEnvelope {
-    pub(crate) reply: Ended,
-    /// There is more to hand over: repeat the step at once.
-    pub(crate) again: bool,
-}
+/// A store, before a runtime uses it.
+///
+/// Its `Display` is its URL without secrets.
+pub(crate) trait Store: fmt::Display + Send + Sync {
+    /// Returns a handle for the runtime in which it will be used; grants go to that registry.
+    fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle>;
 
-/// A store, before anybody is connected to it.
-#[derive(Clone)]
-pub(crate) enum Store {
-    Memory(Arc<memory::MemoryStore>),
-    #[cfg(feature = "embedded")]
-    Embedded(Arc<embedded::Embedded>),
-    #[cfg(feature = "redis")]
-    Redis(Arc<redis::Server>),
-}
+    /// Returns a handle for requests that never wait.
+    fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {
+        self.handle(&Arc::default())
+    }
 
-impl Store {
-    /// The client is gone, and has nothing left to do there.
-    pub(crate) fn leave(&self) {
-        #[cfg(feature = "embedded")]
-        if let Self::Embedded(store) = self {
-            store.leave();
-        }
+    /// Returns the clock by which leases are measured.
+    fn clock(&self) -> Clock {
+        Clock::Boot
     }
 
     /// Whether each handle has a connection of its own, which can fail apart from the others.
-    pub(crate) fn has_connections(&self) -> bool {
-        match self {
-            Self::Memory(_) => false,
-            #[cfg(feature = "embedded")]
-            Self::Embedded(_) => false,
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => true,
-        }
+    fn has_connections(&self) -> bool {
+        false
     }
 
-    /// A handle for the runtime in which it will be used, of a client of that process.
-    pub(crate) fn handle(&self, process: &ForkGeneration) -> StoreHandle {
-        StoreHandle::new(self, process)
+    /// Returns the file by which the store sees that this process lives, if there is one.
+    fn liveness_file(&self) -> Option<PathBuf> {
+        None
     }
 
-    /// A handle for requests that never wait.
-    pub(crate) fn handle_without_notifications(&self, process: &ForkGeneration) -> StoreHandle {
-        StoreHandle::without_notifications(self, process)
+    /// Releases without waiting for anything, if the store can.
+    fn end_at_once(&self, _: &PendingRelease) -> Option<Ended> {
+        None
     }
 
-    /// The memory store that it is, if it is one.
-    pub(crate) fn world(&self) -> Option<&memory::MemoryStore> {
-        match self {
-            Self::Memory(world) => Some(world),
-            #[cfg(feature = "embedded")]
-            Self::Embedded(_) => None,
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => None,
-        }
-    }
+    /// The client is gone, and has nothing left to do there.
+    fn leave(&self) {}
 
-    /// The file by which the store sees that this process lives, if it does.
-    pub(crate) fn liveness_file(&self) -> Option<std::path::PathBuf> {
-        match self {
-            Self::Memory(_) => None,
-            #[cfg(feature = "embedded")]
-            Self::Embedded(store) => Some(store.liveness_file()),
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => None,
-        }
-    }
-
-    /// Ends a request without waiting for anything, where the store can.
-    pub(crate) fn end_at_once(&self, order: &PendingRelease) -> Option<Ended> {
-        self.world().and_then(|world| world.end_at_once(order))
-    }
-}
-
-impl fmt::Display for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory(_) => f.write_str("memory:"),
-            #[cfg(feature = "embedded")]
-            Self::Embedded(store) => store.fmt(f),
-            #[cfg(feature = "redis")]
-            Self::Redis(server) => server.fmt(f),
-        }
+    /// Returns the store whose faults tests inject, if it is one.
+    #[cfg(feature = "testing")]
+    fn as_memory(&self) -> Option<&memory::MemoryStore> {
+        None
     }
 }

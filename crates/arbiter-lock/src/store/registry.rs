@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arbiter_lock_core::Moment;
+use arbiter_lock_core::{Grant, Moment};
 use tokio::sync::Notify;
 
 /// A grant that arrived as a message.
@@ -14,6 +14,17 @@ pub(crate) struct Push {
     pub(crate) fence: u64,
     pub(crate) life_ms: u64,
     pub(crate) at: Moment,
+}
+
+impl From<Grant> for Push {
+    fn from(grant: Grant) -> Self {
+        Self {
+            request: grant.request,
+            fence: grant.fence,
+            life_ms: grant.life_ms,
+            at: grant.at,
+        }
+    }
 }
 
 /// The waiters of one runtime.

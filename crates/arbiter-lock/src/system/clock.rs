@@ -9,13 +9,6 @@ use tokio::time::Instant;
 
 /// A clock whose moments are the time since some fixed moment of its own.
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    not(any(feature = "redis", feature = "embedded")),
-    expect(
-        dead_code,
-        reason = "a store in this process lives by the runtime's clock"
-    )
-)]
 pub(crate) enum Clock {
     /// The time since boot, suspend included.
     Boot,
@@ -33,6 +26,11 @@ impl Clock {
             Self::Boot => since_boot(),
             Self::Runtime(start) => Instant::now().saturating_duration_since(*start),
         }
+    }
+
+    /// Whether it is the runtime's, which tests can pause.
+    pub(crate) fn is_runtime(&self) -> bool {
+        matches!(self, Self::Runtime(_))
     }
 
     /// The longest sleep after which to look at the clock again: timers do not count suspend.

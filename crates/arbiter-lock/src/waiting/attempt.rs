@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arbiter_lock_core::{Mode, Name, Refusal, Request};
+use arbiter_lock_core::{Contender, Mode, Name, Refusal};
 
 use crate::engine::Engine;
 use crate::errors::error::{Contended, Error, HeldBy};
@@ -57,7 +57,7 @@ pub(super) struct Attempt {
     inner: Arc<Engine>,
     pub(super) handle: Arc<StoreHandle>,
     pub(super) name: Name,
-    pub(super) request: Arc<Request>,
+    pub(super) contender: Arc<Contender>,
     pub(super) options: Arc<Options>,
     pub(super) slot: Arc<Slot>,
     pub(super) clock: Clock,
@@ -83,18 +83,18 @@ impl Attempt {
         inner.keeper.ready(&name)?;
         let handle = inner.handle();
         let id: Arc<str> = format!("{:032x}", rng::draw::<u128>()).into();
-        let request = Arc::new(Request {
+        let contender = Arc::new(Contender {
             id: id.clone(),
             mode,
             lease_ms: options.lease_ms(),
-            channel: handle.channel().clone(),
+            channel: handle.channel(&name),
             label: inner.label_line(&options)?,
         });
         Ok(Self {
             slot: handle.registry().register(id),
             handle,
             name,
-            request,
+            contender,
             options,
             clock: inner.clock.clone(),
             begun: inner.clock.now(),
@@ -172,7 +172,7 @@ impl Attempt {
     pub(super) fn into_hold(mut self, belief: Validity) -> Result<Arc<HoldState>, Error> {
         let granted = Granted {
             name: self.name.clone(),
-            request: self.request.clone(),
+            contender: self.contender.clone(),
             session: self.origin.session,
             tombstone: 0 < self.unanswered,
         };
@@ -230,7 +230,7 @@ impl Attempt {
     /// Whether this client has to release what the request waits for. That its readers, or the
     /// holders of its permits, wait for each other is ordinary.
     pub(super) fn is_behind_own(&self, holder: &Holder) -> bool {
-        let both_share = self.request.mode != Mode::Exclusive && holder.is_shared();
+        let both_share = self.contender.mode != Mode::Exclusive && holder.is_shared();
         !both_share && self.held_by(holder) != HeldBy::Other
     }
 
@@ -286,7 +286,7 @@ impl Attempt {
 
     pub(super) fn refused(&self, refusal: Refusal) -> Error {
         let (name, store) = (self.name.as_str(), self.inner.store.to_string());
-        Refused::new(name, &store, self.request.mode, refusal).into()
+        Refused::new(name, &store, self.contender.mode, refusal).into()
     }
 
     pub(super) fn store_error(&self, failure: Failure) -> Error {
@@ -299,11 +299,11 @@ impl Drop for Attempt {
         if self.inner.check_process().is_err() {
             return;
         }
-        self.handle.registry().remove(&self.request.id);
+        self.handle.registry().remove(&self.contender.id);
         if self.is_known || 0 < self.unanswered {
             self.inner.keeper.post(PendingRelease {
                 name: self.name.clone(),
-                request: self.request.clone(),
+                contender: self.contender.clone(),
                 tombstone: 0 < self.unanswered,
                 held: None,
             });

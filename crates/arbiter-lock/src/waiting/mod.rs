@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Backoff, HolderView, LOOK_INTERVAL_MS, Mode, Moment, Name, Renewed, Tried,
+    Acquired, Backoff, HolderView, LOOK_INTERVAL_MS, Mode, Moment, Name, Renewal, Renewed, Request,
+    Tried,
 };
 
 use age::GrantAge;
@@ -27,7 +28,7 @@ use crate::holds::hold::{HoldState, Validity};
 use crate::primitives::options::{Options, WaitLimit};
 use crate::sessions::wait_graph::{CircleStep, Wait, WaitingSession};
 use crate::status::Holder;
-use crate::store::{Envelope, Failure, FailureKind, Renewal, Woken};
+use crate::store::{Envelope, Failure, FailureKind, Woken};
 use crate::system::rng;
 
 /// A store that was given less time than this for its answer is not silent.
@@ -69,8 +70,9 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
     ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
         let sent = attempt.send();
-        let (handle, limit) = (&attempt.handle, Duration::MAX);
-        let step = Box::pin(handle.try_acquire(&attempt.name, &attempt.request, limit)).await;
+        let request = Request::TryAcquire(attempt.contender.clone());
+        let (handle, name) = (&attempt.handle, &attempt.name);
+        let step = handle.send(name, &request, Duration::MAX).await;
         let said = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
@@ -232,13 +234,16 @@ impl Waiting {
         let Attempt {
             handle,
             name,
-            request,
+            contender,
             slot,
             ..
         } = &self.attempt;
-        // Apart: it is large, and short, and one that waits is to be small.
+        let request = Request::Acquire {
+            contender: contender.clone(),
+            ticket: self.ticket,
+        };
         let limit = left.unwrap_or(Duration::MAX);
-        let acquire = Box::pin(handle.acquire(name, request, self.ticket, limit));
+        let acquire = handle.send(name, &request, limit);
         let step = tokio::select! {
             biased;
             step = acquire => step,
@@ -366,7 +371,7 @@ impl Waiting {
         let now = self.attempt.clock.now();
         waiter.confirm(Wait {
             name: self.attempt.name.clone(),
-            mode: self.attempt.request.mode,
+            mode: self.attempt.contender.mode,
             ticket,
             owner,
             confirmed: now,
@@ -427,19 +432,18 @@ impl Waiting {
             let Attempt {
                 handle,
                 name,
-                request,
+                contender,
                 ..
             } = &self.attempt;
-            let (owner, lease_ms) = (&*request.id, request.lease_ms);
-            let renewal = Renewal {
-                name,
-                owner,
+            let request = Request::Renew(Renewal {
+                owner: contender.id.clone(),
                 fence: grant.fence,
-                lease_ms,
-            };
-            match Box::pin(handle.renew(&[renewal], left)).await.as_deref() {
-                Ok([Ok(Renewed::Renewed { life_ms })]) => {
-                    let life = Duration::from_millis(*life_ms);
+                lease_ms: contender.lease_ms,
+            });
+            let claimed = handle.send(name, &request, left).await;
+            match claimed.map(|envelope| envelope.reply) {
+                Ok(Renewed::Renewed { life_ms }) => {
+                    let life = Duration::from_millis(life_ms);
                     let claimed = Validity {
                         base: sent,
                         life,
@@ -447,8 +451,8 @@ impl Waiting {
                     };
                     return self.attempt.believes(claimed).then_some(claimed);
                 }
-                Ok([Ok(_)]) => return None,
-                _ => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
+                Ok(_) => return None,
+                Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
             }
         }
     }

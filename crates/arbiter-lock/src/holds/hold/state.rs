@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use arbiter_lock_core::{Lease, Mode, Next, Request};
+use arbiter_lock_core::{Contender, Lease, Mode, Next, Renewal};
 
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
 use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
-use crate::store::{Failure, FailureKind, Renewal};
+use crate::store::{Failure, FailureKind, PendingRelease};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, LeakInChild};
 
 /// What the guard, the keeper and all views of one hold share.
 pub(crate) struct HoldState {
     pub(crate) name: arbiter_lock_core::Name,
-    pub(crate) request: Arc<Request>,
+    pub(crate) contender: Arc<Contender>,
     pub(crate) fence: u64,
     /// The session that holds, if one does.
     pub(crate) session: Option<SessionId>,
@@ -74,7 +74,7 @@ pub(crate) struct Validity {
 /// The request that was granted.
 pub(crate) struct Granted {
     pub(crate) name: arbiter_lock_core::Name,
-    pub(crate) request: Arc<Request>,
+    pub(crate) contender: Arc<Contender>,
     /// The session that asked, if one did.
     pub(crate) session: Option<SessionId>,
     /// Whether an acquire of it was never answered.
@@ -92,7 +92,7 @@ impl HoldState {
     ) -> Self {
         let Granted {
             name,
-            request,
+            contender,
             session,
             tombstone,
         } = granted;
@@ -103,7 +103,7 @@ impl HoldState {
         let latest_end = options
             .max_hold
             .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
-        let company = match request.mode {
+        let company = match contender.mode {
             Mode::Exclusive => Company::Nobody,
             Mode::Shared { .. } => Company::Sharers,
         };
@@ -119,7 +119,7 @@ impl HoldState {
         };
         Self {
             name,
-            request,
+            contender,
             fence: belief.fence,
             session,
             tombstone,
@@ -267,12 +267,21 @@ impl HoldState {
     }
 
     /// What to renew it by.
-    pub(crate) fn renewal(&self) -> Renewal<'_> {
+    pub(crate) fn renewal(&self) -> Renewal {
         Renewal {
-            name: &self.name,
-            owner: &self.request.id,
+            owner: self.contender.id.clone(),
             fence: self.fence,
-            lease_ms: self.request.lease_ms,
+            lease_ms: self.contender.lease_ms,
+        }
+    }
+
+    /// What its end leaves to do, and whether that releases a hold.
+    pub(crate) fn pending_release(&self, is_held: bool) -> PendingRelease {
+        PendingRelease {
+            name: self.name.clone(),
+            contender: self.contender.clone(),
+            tombstone: self.tombstone,
+            held: is_held.then_some(self.fence),
         }
     }
 

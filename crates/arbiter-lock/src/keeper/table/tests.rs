@@ -167,7 +167,7 @@ fn order(guard: &Guard) -> PendingRelease {
     let hold = &guard.hold().state;
     PendingRelease {
         name: hold.name.clone(),
-        request: hold.request.clone(),
+        contender: hold.contender.clone(),
         tombstone: false,
         held: None,
     }

@@ -10,7 +10,7 @@ use crate::errors::error::Error;
 use crate::holds::guard::Guard;
 use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
-use crate::store::Write;
+use arbiter_lock_core::Request;
 
 /// Leads until it is resigned or dropped, or the hold is lost: see
 /// [`Election`](crate::Election).
@@ -105,13 +105,13 @@ async fn proclaim(
     value: &str,
     effort: &Effort,
 ) -> Result<(), Error> {
-    let proclamation = Write::Proclaim {
-        owner: hold.state.request.id.clone(),
+    let proclamation = Request::Proclaim {
+        owner: hold.state.contender.id.clone(),
         fence: hold.fence(),
         value: value.into(),
     };
     let handle = inner.handle();
-    let step = |limit| handle.write(&hold.state.name, &proclamation, limit);
+    let step = |limit| handle.send(&hold.state.name, &proclamation, limit);
     effort.write(hold, step).await
 }
 

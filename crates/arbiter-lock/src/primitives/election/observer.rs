@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Backoff, Status};
+use arbiter_lock_core::{Backoff, Request, Status};
 
 use super::Leader;
 use crate::errors::error::Error;
@@ -89,7 +89,10 @@ impl Observer {
     async fn look(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
-        let looking = async move { inner.handle().inspect(&name, Duration::MAX).await };
+        let looking = async move {
+            let handle = inner.handle();
+            handle.send(&name, &Request::Inspect, Duration::MAX).await
+        };
         self.lock.inner.run(|| looking).await
     }
 

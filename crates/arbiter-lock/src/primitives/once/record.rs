@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Moment, Name, Run, Written};
+use arbiter_lock_core::{Moment, Name, Request, Run, Status, Written};
 
 use super::LastRun;
 use super::ending::Ending;
@@ -13,7 +13,7 @@ use crate::errors::error::Error;
 use crate::events::event::{Event, Level};
 use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
-use crate::store::{Envelope, Write};
+use crate::store::Envelope;
 
 /// What the store remembers of a job.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ impl Record {
     /// The last run, while it is remembered, with the store's time.
     pub(super) async fn last(&self, effort: &Effort) -> Result<Envelope<Option<Run>>, Error> {
         let handle = self.inner.handle();
-        let step = |limit| handle.last_run(&self.name, limit);
+        let step = |limit| handle.send(&self.name, &Request::LastRun, limit);
         effort.repeat(&self.name, step).await
     }
 
@@ -42,8 +42,9 @@ impl Record {
             return Ok(LastRun::new(run, at, false));
         }
         let handle = self.inner.handle();
-        let step = |limit| handle.inspect(&self.name, limit);
-        let holder = effort.repeat(&self.name, step).await?.reply.holder;
+        let step = |limit| handle.send(&self.name, &Request::Inspect, limit);
+        let status: Envelope<Status> = effort.repeat(&self.name, step).await?;
+        let holder = status.reply.holder;
         if holder.is_some_and(|holder| holder.fence == Some(run.fence)) {
             return Ok(LastRun::new(run, at, true));
         }
@@ -59,13 +60,13 @@ impl Record {
         rules: &Rules,
         effort: &Effort,
     ) -> Result<(), Error> {
-        let begin = Write::BeginRun {
-            owner: hold.state.request.id.clone(),
+        let begin = Request::BeginRun {
+            owner: hold.state.contender.id.clone(),
             fence: hold.fence(),
             keep_ms: rules.keep_running_ms(),
         };
         let handle = self.inner.handle();
-        let step = |limit| handle.write(&self.name, &begin, limit);
+        let step = |limit| handle.send(&self.name, &begin, limit);
         effort.write(hold, step).await
     }
 
@@ -78,16 +79,19 @@ impl Record {
         effort: &Effort,
     ) {
         let (handle, fence) = (self.inner.handle(), hold.fence());
-        let finish = Write::FinishRun {
+        let finish = Request::FinishRun {
             fence,
             outcome: ending.to_line(),
             keep_ms: rules.keep_ended_ms(),
         };
-        let step = |limit| handle.write(&self.name, &finish, limit);
+        let step = |limit| handle.send(&self.name, &finish, limit);
         let finished = effort.repeat(&self.name, step).await;
         let cause: Box<dyn StdError + Send + Sync> = match finished {
-            Ok(Written::Written) => return,
-            Ok(Written::NotYours) => "the store has forgotten it, or remembers a later one".into(),
+            Ok(Envelope {
+                reply: Written::Written,
+                ..
+            }) => return,
+            Ok(_) => "the store has forgotten it, or remembers a later one".into(),
             Err(error) => error.into(),
         };
         let name = &self.name;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arbiter_lock_core::{Moment, Name, Resource, Run, Status};
+use arbiter_lock_core::{Answer, Moment, Name, Reply, Request, Resource};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
@@ -242,44 +242,26 @@ impl Database {
         }
     }
 
-    /// The last run of that name, if it is remembered.
-    pub(super) fn last_run(&mut self, name: &Name) -> Result<Envelope<Option<Run>>, Failure> {
-        self.still_there()?;
-        let at = self.now();
-        let found = Records::load(&self.connection, name.as_str()).and_then(|records| {
-            let resource = Resource::new(records);
-            let reply = resource.last_run(at);
-            resource.into_rows().check()?;
-            Ok(Envelope {
-                reply,
-                at,
-                again: false,
-            })
-        });
-        found.map_err(|error| failure::of_sqlite(&error, &self.path))
-    }
-
-    /// What can be seen, and the processes whose holds are seen.
-    pub(super) fn inspect(
+    /// Answers a request that only reads, and returns the processes whose holds are seen.
+    pub(super) fn read(
         &mut self,
         name: &Name,
-    ) -> Result<(Envelope<Status>, Vec<Process>), Failure> {
+        request: &Request,
+    ) -> Result<(Envelope<Reply>, Vec<Process>), Failure> {
         self.still_there()?;
         let at = self.now();
         let seen = self
             .run("BEGIN")
             .and_then(|()| Records::load(&self.connection, name.as_str()))
             .and_then(|records| {
-                let resource = Resource::new(records);
-                let reply = resource.inspect(at);
-                let before = resource.rows().stands_before_all();
-                resource.into_rows().check()?;
-                let said = Envelope {
-                    reply,
-                    at,
-                    again: false,
+                let mut resource = Resource::new(records);
+                let Answer { reply, again, .. } = request.apply(&mut resource, at, |_| false);
+                let before = match request {
+                    Request::Inspect => resource.rows().stands_before_all(),
+                    _ => Vec::new(),
                 };
-                Ok((said, before))
+                resource.into_rows().check()?;
+                Ok((Envelope { reply, at, again }, before))
             });
         // It has written nothing.
         self.undo();

@@ -26,7 +26,7 @@ pub(super) fn database(folder: &Path) -> PathBuf {
 }
 
 /// The folder that a `file:` URL names.
-pub(crate) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
+pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
     let path = url.strip_prefix("file://").filter(|p| p.starts_with('/'));
     let Some(path) = path else {
         return Err(Invalid::new(

@@ -1,20 +1,25 @@
-//! One runtime's way to the file.
+//! A runtime's handle of a folder.
 
-use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Downgraded, Ended, Moment, Name, Renewed, Request, Resized, Resource,
-    Run, Status, Tried, Written,
+    Acquired, Answer, Contender, Ended, Name, Renewal, Renewed, Reply, Request, Resource, Tried,
 };
 
+use super::database::Database;
 use super::liveness::Process;
 use super::records::Records;
-use super::{Embedded, Opened, failure};
+use super::{Embedded, Opened, failure, folder, liveness};
+use crate::errors::invalid::Invalid;
+use crate::events::event::EventQueue;
 use crate::store::blocking_thread::on_blocking_thread;
-use crate::store::{EndedEnvelope, Envelope, Failure, FailureKind, Registry, Renewal, Write};
+use crate::store::{
+    Envelope, Failure, FailureKind, Handle, Registry, Sending, ServerSettings, Store,
+};
+use crate::system::rng;
 
 /// How often a step is repeated because what stood in its way has died.
 const MOST_DEAD: usize = 64;
@@ -24,7 +29,7 @@ const OPEN_LIMIT: Duration = Duration::from_secs(1);
 /// How much later than its limit an opening may answer.
 const LATE: Duration = Duration::from_millis(100);
 
-pub(crate) struct EmbeddedHandle {
+struct EmbeddedHandle {
     store: Arc<Embedded>,
     channel: Arc<str>,
     registry: Weak<Registry>,
@@ -40,23 +45,13 @@ impl Drop for EmbeddedHandle {
 }
 
 impl EmbeddedHandle {
-    pub(super) fn new(store: Arc<Embedded>, channel: Arc<str>, registry: Weak<Registry>) -> Self {
+    fn new(store: Arc<Embedded>, channel: Arc<str>, registry: Weak<Registry>) -> Self {
         Self {
             store,
             channel,
             registry,
             is_listening: AtomicBool::new(false),
         }
-    }
-
-    /// Opens the folder within the limit.
-    pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
-        self.opened(limit).await.map(drop)
-    }
-
-    /// The folder stands in place of a connection.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
-        self.probe(limit).await
     }
 
     /// The folder, opened if need be. The opening goes on if the caller goes away.
@@ -85,245 +80,144 @@ impl EmbeddedHandle {
         }
     }
 
-    pub(crate) async fn acquire(
+    async fn answered(
         &self,
         name: &Name,
         request: &Request,
-        ticket: Option<u64>,
         limit: Duration,
-    ) -> Result<Envelope<Acquired>, Failure> {
+    ) -> Result<Envelope<Reply>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
-            let request = request.clone();
-            let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-                let answer = resource.acquire(now, &request, ticket, reach);
-                let before = match &answer.reply {
-                    Acquired::Queued { ticket, .. } => {
-                        resource.rows().stands_before(*ticket, &request.id)
-                    }
-                    _ => Vec::new(),
-                };
-                (answer, before)
+            let (envelope, before) = match request {
+                // They read, and need no turn.
+                Request::Inspect | Request::LastRun => {
+                    opened.gate.read(|database| database.read(name, request))?
+                }
+                _ => opened.step(name, request, limit).await?,
             };
-            let (said, before) = opened.step(name, limit, step).await?;
-            if !opened.watch(before).await? {
-                return Ok(said);
-            }
-        }
-        Err(too_many_dead())
-    }
-
-    pub(crate) async fn try_acquire(
-        &self,
-        name: &Name,
-        request: &Request,
-        limit: Duration,
-    ) -> Result<Envelope<Tried>, Failure> {
-        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
-        for _ in 0..MOST_DEAD {
-            let request = request.clone();
-            let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-                let answer = resource.try_acquire(now, &request, reach);
-                let before = match &answer.reply {
-                    Tried::Busy { .. } => resource.rows().stands_before_all(),
-                    _ => Vec::new(),
-                };
-                (answer, before)
+            // What a process held that has died is neither waited for nor shown.
+            let has_ended_some = match request {
+                Request::Acquire { .. } => opened.watch(before).await?,
+                _ => opened.reap(before).await?,
             };
-            let (said, before) = opened.step(name, limit, step).await?;
-            if !opened.bury_the_dead(before).await? {
-                return Ok(said);
-            }
-        }
-        Err(too_many_dead())
-    }
-
-    /// All in one passage of the gate: each is a step of its own.
-    pub(crate) async fn renew(
-        &self,
-        renewals: &[Renewal<'_>],
-        limit: Duration,
-    ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
-        let renewals: Vec<_> = renewals.iter().map(Renewal::own).collect();
-        self.opened(limit.min(OPEN_LIMIT))
-            .await?
-            .gate
-            .pass(
-                limit,
-                move |database| {
-                    let renew = |(name, owner, fence, lease_ms): &(Name, Arc<str>, u64, u64)| {
-                        database
-                            .step(name, |resource, now| {
-                                resource.renew(now, owner, *fence, *lease_ms)
-                            })
-                            .map(|(renewed, _)| renewed)
-                    };
-                    Ok(renewals.iter().map(renew).collect())
-                },
-                std::convert::identity,
-            )
-            .await
-    }
-
-    pub(crate) async fn end(
-        &self,
-        name: &Name,
-        request: &Request,
-        tombstone: bool,
-        limit: Duration,
-    ) -> Result<EndedEnvelope, Failure> {
-        let id = request.id.clone();
-        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-            (resource.end(now, &id, tombstone, reach), Vec::new())
-        };
-        let (said, _) = self
-            .opened(limit.min(OPEN_LIMIT))
-            .await?
-            .step(name, limit, step)
-            .await?;
-        Ok(EndedEnvelope {
-            reply: said.reply,
-            again: said.again,
-        })
-    }
-
-    pub(crate) async fn break_hold(
-        &self,
-        name: &Name,
-        fence: u64,
-        at_once: bool,
-        limit: Duration,
-    ) -> Result<Envelope<Broken>, Failure> {
-        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-            let answer = resource.break_hold(now, fence, at_once, reach);
-            (answer, Vec::new())
-        };
-        let (said, _) = self
-            .opened(limit.min(OPEN_LIMIT))
-            .await?
-            .step(name, limit, step)
-            .await?;
-        Ok(said)
-    }
-
-    pub(crate) async fn downgrade(
-        &self,
-        renewal: &Renewal<'_>,
-        limit: Duration,
-    ) -> Result<Envelope<Downgraded>, Failure> {
-        let Renewal {
-            name,
-            owner,
-            fence,
-            lease_ms,
-        } = *renewal;
-        let owner = Arc::<str>::from(owner);
-        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-            let answer = resource.downgrade(now, &owner, fence, lease_ms, reach);
-            (answer, Vec::new())
-        };
-        let (said, _) = self
-            .opened(limit.min(OPEN_LIMIT))
-            .await?
-            .step(name, limit, step)
-            .await?;
-        Ok(said)
-    }
-
-    pub(crate) async fn resize(
-        &self,
-        name: &Name,
-        permits: NonZeroU32,
-        limit: Duration,
-    ) -> Result<Envelope<Resized>, Failure> {
-        let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-            (resource.resize(now, permits, reach), Vec::new())
-        };
-        let (said, _) = self
-            .opened(limit.min(OPEN_LIMIT))
-            .await?
-            .step(name, limit, step)
-            .await?;
-        Ok(said)
-    }
-
-    pub(crate) async fn write(
-        &self,
-        name: &Name,
-        write: &Write,
-        limit: Duration,
-    ) -> Result<Written, Failure> {
-        let (name, write) = (name.clone(), write.clone());
-        let step = move |database: &mut super::database::Database| {
-            let written = database.step(&name, |resource, now| write.apply(resource, now));
-            written.map(|(written, _)| written)
-        };
-        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
-        opened.gate.pass(limit, step, std::convert::identity).await
-    }
-
-    pub(crate) async fn last_run(
-        &self,
-        name: &Name,
-        limit: Duration,
-    ) -> Result<Envelope<Option<Run>>, Failure> {
-        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
-        opened.gate.read(|database| database.last_run(name))
-    }
-
-    /// It reads; but what a process held that has died is not shown as held.
-    pub(crate) async fn inspect(
-        &self,
-        name: &Name,
-        limit: Duration,
-    ) -> Result<Envelope<Status>, Failure> {
-        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
-        for _ in 0..MOST_DEAD {
-            let (said, before) = opened.gate.read(|database| database.inspect(name))?;
-            if !opened.bury_the_dead(before).await? {
-                return Ok(said);
+            if !has_ended_some {
+                return Ok(envelope);
             }
         }
         Err(too_many_dead())
     }
 }
 
-/// Whether anybody listens on a channel.
-type Reach<'a> = dyn Fn(&str) -> bool + 'a;
+impl Handle for EmbeddedHandle {
+    /// Opening the folder stands in place of a connection.
+    fn connect(&self, limit: Duration) -> Sending<'_, ()> {
+        Box::pin(async move { self.opened(limit).await.map(drop) })
+    }
+
+    fn channel(&self, _: &Name) -> Arc<str> {
+        self.channel.clone()
+    }
+
+    fn send<'a>(
+        &'a self,
+        name: &'a Name,
+        request: &'a Request,
+        limit: Duration,
+    ) -> Sending<'a, Envelope<Reply>> {
+        Box::pin(self.answered(name, request, limit))
+    }
+
+    /// All in one turn: each is a step of its own.
+    fn renew(
+        &self,
+        renewals: Vec<(Name, Renewal)>,
+        limit: Duration,
+    ) -> Sending<'_, Vec<Result<Renewed, Failure>>> {
+        let work = move |database: &mut Database| {
+            let renew = |(name, renewal): &(Name, Renewal)| {
+                let Renewal {
+                    owner,
+                    fence,
+                    lease_ms,
+                } = renewal;
+                let renewed = database.step(name, |resource, now| {
+                    resource.renew(now, owner, *fence, *lease_ms)
+                });
+                renewed.map(|(renewed, _)| renewed)
+            };
+            Ok(renewals.iter().map(renew).collect())
+        };
+        Box::pin(async move {
+            let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+            opened.gate.pass(limit, work, std::convert::identity).await
+        })
+    }
+}
+
+/// Opens the folder of a URL; its files are opened later.
+pub(in super::super) fn open(
+    url: &str,
+    _: ServerSettings,
+    events: &EventQueue,
+) -> Result<Arc<dyn Store>, Invalid> {
+    let folder = folder::folder_of_url(url)?;
+    Ok(Arc::new(Embedded::new(folder, events.clone())))
+}
+
+impl Store for Embedded {
+    fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle> {
+        let channel = self.process.channel(rng::draw());
+        let registry = Arc::downgrade(registry);
+        Box::new(EmbeddedHandle::new(self, channel, registry))
+    }
+
+    /// The file that is locked for as long as this process lives.
+    fn liveness_file(&self) -> Option<PathBuf> {
+        Some(liveness::file(&self.folder, &self.process))
+    }
+
+    /// This process leaves: what it has in the folder is removed at once, whichever thread drops
+    /// the client last.
+    fn leave(&self) {
+        if let Some(opened) = self.opened.get() {
+            opened.liveness.leave();
+        }
+    }
+}
 
 impl Opened {
-    /// Does a step inside the gate, and tells whom it has granted. Beside the answer stand the
-    /// processes that the step has found before the caller.
-    async fn step<T: Send + 'static>(
+    /// Does a step in its turn, and notifies the contenders that it has granted. Beside the reply
+    /// stand the processes that come before the contender.
+    async fn step(
         self: &Arc<Self>,
         name: &Name,
+        request: &Request,
         limit: Duration,
-        step: impl FnOnce(&mut Resource<Records<'_>>, Moment, &Reach<'_>) -> (Answer<T>, Vec<Process>)
-        + Send
-        + 'static,
-    ) -> Result<(Envelope<T>, Vec<Process>), Failure> {
-        let (opened, name) = (self.clone(), name.clone());
-        let work = move |database: &mut super::database::Database| {
+    ) -> Result<(Envelope<Reply>, Vec<Process>), Failure> {
+        let (opened, name, request) = (self.clone(), name.clone(), request.clone());
+        let work = move |database: &mut Database| {
             let reach = |channel: &str| opened.listens(channel);
-            let ((answer, before), at) =
-                database.step(&name, |resource, now| step(resource, now, &reach))?;
+            let ((answer, before), at) = database.step(&name, |resource, now| {
+                let answer = request.apply(resource, now, reach);
+                let before = stand_before(resource, &request, &answer.reply);
+                (answer, before)
+            })?;
             Ok((answer, before, at))
         };
         let opened = self.clone();
-        let tell = move |(answer, before, at): (Answer<T>, _, _)| {
-            // Told by whoever made the step, even if its caller has gone; and outside, since who
-            // is told comes to the gate next.
+        let tell = move |(answer, before, at): (Answer<Reply>, _, _)| {
+            // Even if the caller has gone; and outside, since the granted come to the gate next.
             opened.tell(answer.granted);
-            let said = Envelope {
+            let envelope = Envelope {
                 reply: answer.reply,
                 at,
                 again: answer.again,
             };
-            (said, before)
+            (envelope, before)
         };
-        let said = self.gate.pass(limit, work, tell).await;
+        let answered = self.gate.pass(limit, work, tell).await;
         self.denied.report();
-        said
+        answered
     }
 
     /// Ends a request of a process that cannot do it any more.
@@ -332,16 +226,31 @@ impl Opened {
         name: &Name,
         id: &Arc<str>,
     ) -> Result<Ended, Failure> {
+        let end = Request::End {
+            contender: Contender::with_id(id.clone()).into(),
+            tombstone: false,
+        };
         loop {
-            let id = id.clone();
-            let step = move |resource: &mut Resource<Records<'_>>, now, reach: &Reach<'_>| {
-                (resource.end(now, &id, false, reach), Vec::new())
-            };
-            let (said, _) = self.step(name, Duration::MAX, step).await?;
-            if !said.again {
-                return Ok(said.reply);
+            let (Envelope { reply, again, .. }, _) = self.step(name, &end, Duration::MAX).await?;
+            if let (Reply::Ended(ended), false) = (reply, again) {
+                return Ok(ended);
             }
         }
+    }
+}
+
+/// Returns the processes whose requests come before a contender that was not granted.
+fn stand_before(
+    resource: &Resource<Records<'_>>,
+    request: &Request,
+    reply: &Reply,
+) -> Vec<Process> {
+    match (request, reply) {
+        (Request::Acquire { contender, .. }, Reply::Acquired(Acquired::Queued { ticket, .. })) => {
+            resource.rows().stands_before(*ticket, &contender.id)
+        }
+        (_, Reply::Tried(Tried::Busy { .. })) => resource.rows().stands_before_all(),
+        _ => Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ mod denied;
 mod failure;
 mod folder;
 mod gate;
-mod handle;
+pub(super) mod handle;
 mod liveness;
 mod log;
 mod open;
@@ -36,19 +36,17 @@ use std::time::Duration;
 
 use arbiter_lock_core::Grant;
 
-pub(crate) use folder::{default_url, folder_of_url};
-pub(super) use handle::EmbeddedHandle;
+pub(crate) use folder::default_url;
 
 use super::{Failure, Push, Registry};
 use crate::events::event::EventQueue;
-use crate::system::rng;
 use denied::Denied;
 use gate::Gate;
 use liveness::{Liveness, Process, ProcessLife};
 use post::Post;
 
 /// A folder as a store.
-pub(crate) struct Embedded {
+struct Embedded {
     folder: PathBuf,
     /// This process's use of the folder; part of its channels.
     process: Process,
@@ -70,7 +68,7 @@ struct Opened {
 }
 
 impl Embedded {
-    pub(crate) fn new(folder: PathBuf, events: EventQueue) -> Self {
+    fn new(folder: PathBuf, events: EventQueue) -> Self {
         Self {
             folder,
             process: Process::random(),
@@ -78,31 +76,6 @@ impl Embedded {
             opened: OnceLock::new(),
             opening: Mutex::default(),
         }
-    }
-
-    /// A channel of this process.
-    pub(super) fn channel(&self) -> Arc<str> {
-        self.process.channel(rng::draw())
-    }
-
-    pub(super) fn handle(
-        self: &Arc<Self>,
-        channel: Arc<str>,
-        registry: &Arc<Registry>,
-    ) -> EmbeddedHandle {
-        EmbeddedHandle::new(self.clone(), channel, Arc::downgrade(registry))
-    }
-
-    /// This process leaves: what it has in the folder goes at once, whoever lets go of it last.
-    pub(crate) fn leave(&self) {
-        if let Some(opened) = self.opened.get() {
-            opened.liveness.leave();
-        }
-    }
-
-    /// The file that is locked for as long as this process lives.
-    pub(crate) fn liveness_file(&self) -> PathBuf {
-        liveness::file(&self.folder, &self.process)
     }
 
     /// Opens the folder, unless it is open. It blocks until the gate opens, at most for `limit`.
@@ -173,15 +146,10 @@ impl Opened {
     fn tell(&self, granted: Vec<Grant>) {
         for grant in granted {
             match Process::of_channel(&grant.channel) {
-                Some(process) if process == self.process => self.deliver(
-                    &grant.channel,
-                    Push {
-                        request: grant.request,
-                        fence: grant.fence,
-                        life_ms: grant.life_ms,
-                        at: grant.at,
-                    },
-                ),
+                Some(process) if process == self.process => {
+                    let channel = grant.channel.clone();
+                    self.deliver(&channel, grant.into());
+                }
                 Some(process) => self.post.send(&process, &grant),
                 None => {}
             }

@@ -43,7 +43,7 @@ impl Records<'_> {
         if 0 < self.root.waiting
             && let Some(waiter) = self.first_waiting()
         {
-            all.extend(Process::of_channel(&waiter.request.channel));
+            all.extend(Process::of_channel(&waiter.contender.channel));
         }
         all
     }

@@ -29,7 +29,7 @@ impl Opened {
                 continue;
             }
             if self.life_of(&process) == ProcessLife::Dead {
-                self.bury(&process).await?;
+                self.end_all(&process).await?;
                 ended = true;
             } else if self.watched().insert(process.clone()) {
                 self.post.spawn(Watch::new(self, process).watch());
@@ -40,14 +40,11 @@ impl Opened {
     }
 
     /// Ends what those of the processes have left that have died; answers whether there were any.
-    pub(super) async fn bury_the_dead(
-        self: &Arc<Self>,
-        processes: Vec<Process>,
-    ) -> Result<bool, Failure> {
+    pub(super) async fn reap(self: &Arc<Self>, processes: Vec<Process>) -> Result<bool, Failure> {
         let mut ended = false;
         for process in processes {
             if process != self.process && self.life_of(&process) == ProcessLife::Dead {
-                self.bury(&process).await?;
+                self.end_all(&process).await?;
                 ended = true;
             }
         }
@@ -56,7 +53,7 @@ impl Opened {
     }
 
     /// Ends all requests of a process that has died. Twice does no harm.
-    async fn bury(self: &Arc<Self>, process: &Process) -> Result<(), Failure> {
+    async fn end_all(self: &Arc<Self>, process: &Process) -> Result<(), Failure> {
         loop {
             let left = self.gate.read(|database| database.left_by(process))?;
             if left.is_empty() {
@@ -103,7 +100,7 @@ impl Watch {
                 ProcessLife::Gone => return,
                 ProcessLife::Dead => {
                     // The next look tries again what failed here.
-                    if opened.bury(&self.process).await.is_ok() {
+                    if opened.end_all(&self.process).await.is_ok() {
                         for registry in opened.registries() {
                             registry.look_again();
                         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Forgotten, Hold, Limit, Mode, Moment, Note, Request, Root, Rows, Run, Waiter,
+    Contender, Forgotten, Hold, Limit, Mode, Moment, Note, Root, Rows, Run, Waiter,
 };
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
@@ -248,13 +248,13 @@ impl Rows for Records<'_> {
     }
 
     fn put_waiter(&mut self, waiter: Waiter) {
-        let Request {
+        let Contender {
             id,
             mode,
             lease_ms,
             channel,
             label,
-        } = &waiter.request;
+        } = &waiter.contender;
         let (weight, limit) = match mode {
             Mode::Exclusive => (0, Limit::Unlimited),
             Mode::Shared { weight, limit } => (weight.get(), *limit),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Hold, Limit, Mode, Moment, Note, Request, Root, Run, Sharing, Waiter};
+use arbiter_lock_core::{Contender, Hold, Limit, Mode, Moment, Note, Root, Run, Sharing, Waiter};
 use rusqlite::Row;
 
 /// Numbers of the core stay below 2^53, but for an end that there is none of.
@@ -127,7 +127,7 @@ pub(super) fn waiter(row: &Row<'_>) -> rusqlite::Result<Waiter> {
         },
     };
     Ok(Waiter {
-        request: Request {
+        contender: Contender {
             id: words(row, 0)?,
             mode,
             lease_ms: unsigned(row, 6)?,

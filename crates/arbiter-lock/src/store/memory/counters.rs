@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arbiter_lock_core::{Ended, Name, Renewed, Status};
+use arbiter_lock_core::{Acquired, Ended, Name, Renewed, Reply, Request, Status, Tried};
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -37,7 +37,26 @@ impl Counters {
         self.met("an answer to one who has gone");
     }
 
-    pub(super) fn granted(&mut self, name: &Name, request: &Arc<str>, fence: u64) {
+    /// A request was answered.
+    pub(super) fn answered(&mut self, name: &Name, request: &Request, reply: &Reply) {
+        match (request, reply) {
+            (
+                Request::Acquire { contender, .. },
+                Reply::Acquired(Acquired::Granted { fence, .. }),
+            )
+            | (Request::TryAcquire(contender), Reply::Tried(Tried::Granted { fence, .. })) => {
+                self.granted(name, &contender.id, *fence);
+            }
+            (_, Reply::Acquired(Acquired::Ended)) => self.met("a tombstone"),
+            (_, Reply::Renewed(renewed)) => self.renewed(*renewed),
+            (Request::End { contender, .. }, Reply::Ended(ended)) => {
+                self.ended(name, &contender.id, *ended);
+            }
+            _ => {}
+        }
+    }
+
+    fn granted(&mut self, name: &Name, request: &Arc<str>, fence: u64) {
         if self.ended.contains(request) {
             self.met("a grant of what was ended");
         }
@@ -57,17 +76,13 @@ impl Counters {
         self.met("a grant by a message");
     }
 
-    pub(super) fn too_late(&mut self) {
-        self.met("a tombstone");
-    }
-
     pub(super) fn renewed(&mut self, renewed: Renewed) {
         if let Renewed::NotYours { .. } = renewed {
             self.met("a renewal of what is over");
         }
     }
 
-    pub(super) fn ended(&mut self, name: &Name, request: &Arc<str>, ended: Ended) {
+    fn ended(&mut self, name: &Name, request: &Arc<str>, ended: Ended) {
         self.ended.insert(request.clone());
         match ended {
             Ended::Released => {

@@ -91,7 +91,7 @@ impl FaultInjection {
     /// becomes of who asked.
     pub(super) async fn carry<T: Send + 'static>(
         self,
-        world: Arc<MemoryStore>,
+        store: Arc<MemoryStore>,
         way: Passage,
         limit: Duration,
         step: impl Fn(&MemoryStore) -> T + Send + 'static,
@@ -101,18 +101,18 @@ impl FaultInjection {
         let again = happens(self.doubled).then(|| self.passage()).flatten();
         tokio::spawn(async move {
             let Some(out) = out else {
-                return world.counters().lost();
+                return store.counters().lost();
             };
             way.arrives(out).await;
-            let reply = step(&world);
+            let reply = step(&store);
             if let Some(again) = again {
                 way.arrives(again).await;
-                step(&world);
-                world.counters().doubled();
+                step(&store);
+                store.counters().doubled();
             } else if let Some(back) = back {
                 way.arrives(back).await;
                 if answer.send(reply).is_err() {
-                    world.counters().unheard();
+                    store.counters().unheard();
                 }
             }
         });

@@ -140,6 +140,7 @@ fn text_of(value: Value) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::super::reply;
+    use super::super::tests::ask::one_of_each;
     use super::*;
 
     fn text(text: &str) -> Value {
@@ -162,11 +163,10 @@ mod tests {
             Value::Okay,
         ];
         for value in odd {
-            assert!(reply::acquired(value.clone()).is_err(), "{value:?}");
-            assert!(reply::tried(value.clone()).is_err(), "{value:?}");
-            assert!(reply::ended(value.clone()).is_err(), "{value:?}");
-            assert!(reply::broken(value.clone()).is_err(), "{value:?}");
-            assert!(reply::inspected(value.clone()).is_err(), "{value:?}");
+            for request in one_of_each() {
+                let answer = reply::read(&request, value.clone());
+                assert!(answer.is_err(), "{value:?} to {request:?}");
+            }
             assert!(reply::renewed(value.clone(), 9).is_err(), "{value:?}");
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Connection(Arc<ConnectionShared>);
 struct ConnectionShared {
     target: Arc<Target>,
     limits: Limits,
-    ears: Option<Subscription>,
+    subscription: Option<Subscription>,
     events: EventQueue,
     state: Mutex<ConnectionState>,
     /// Held by whoever dials.
@@ -102,17 +102,17 @@ impl ConnectionState {
 }
 
 impl Connection {
-    /// No I/O yet. With ears, the connection subscribes to their channel.
+    /// No I/O yet. With subscription, the connection subscribes to their channel.
     pub(super) fn new(
         target: Arc<Target>,
         limits: Limits,
-        ears: Option<Subscription>,
+        subscription: Option<Subscription>,
         events: EventQueue,
     ) -> Self {
         Self(Arc::new(ConnectionShared {
             target,
             limits,
-            ears,
+            subscription,
             events,
             state: Mutex::new(ConnectionState {
                 up: None,
@@ -230,7 +230,10 @@ impl ConnectionShared {
 
     /// How many of this runtime wait for messages.
     fn waiters(&self) -> usize {
-        let registry = self.ears.as_ref().and_then(|ears| ears.registry.upgrade());
+        let registry = self
+            .subscription
+            .as_ref()
+            .and_then(|subscription| subscription.registry.upgrade());
         registry.map_or(0, |registry| registry.len())
     }
 
@@ -379,8 +382,8 @@ impl ConnectionShared {
         let begun = Instant::now();
         let mut subscriber = line.connection.clone();
         let subscribed = async {
-            match &self.ears {
-                Some(ears) => subscriber.subscribe(&*ears.channel).await,
+            match &self.subscription {
+                Some(subscription) => subscriber.subscribe(&*subscription.channel).await,
                 None => Ok(()),
             }
         };
@@ -407,7 +410,10 @@ impl ConnectionShared {
 
     /// Takes a message of the server's, or word that the connection is gone.
     fn hear(&self, push: PushInfo) {
-        let registry = self.ears.as_ref().and_then(|ears| ears.registry.upgrade());
+        let registry = self
+            .subscription
+            .as_ref()
+            .and_then(|subscription| subscription.registry.upgrade());
         match (push.kind, push.data.as_slice()) {
             (PushKind::Message, [_, Value::BulkString(payload)]) => {
                 if let (Some(registry), Some(push)) = (registry, reply::push(payload)) {

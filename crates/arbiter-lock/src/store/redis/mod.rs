@@ -23,13 +23,14 @@ use std::sync::Arc;
 
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
-use crate::store::{Registry, ServerSettings};
+use crate::store::handle::random_channel;
+use crate::store::{Handle, Registry, ServerSettings, Store};
 use connection::{Connection, Limits, Subscription};
-pub(crate) use handle::RedisHandle;
+use handle::RedisHandle;
 use target::Target;
 
 /// A server, before anybody is connected to it.
-pub(crate) struct Server {
+struct Server {
     target: Arc<Target>,
     key_prefix: Arc<str>,
     limits: Limits,
@@ -37,11 +38,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(
-        url: &str,
-        settings: ServerSettings,
-        events: EventQueue,
-    ) -> Result<Self, Invalid> {
+    fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
         let mut target = Target::parse(url)?;
         if settings.password.is_some() {
             target.username = settings.username;
@@ -59,24 +56,43 @@ impl Server {
         })
     }
 
-    /// A way for the runtime in which it will be used, with its channel.
-    pub(super) fn handle(&self, channel: Arc<str>, registry: &Arc<Registry>) -> RedisHandle {
-        let ears = Subscription {
-            channel,
-            registry: Arc::downgrade(registry),
-        };
-        self.way_with(Some(ears))
-    }
-
-    /// A way that hears no grants: for one who never waits.
-    pub(super) fn handle_without_notifications(&self) -> RedisHandle {
-        self.way_with(None)
-    }
-
-    fn way_with(&self, ears: Option<Subscription>) -> RedisHandle {
+    fn handle_on(&self, subscription: Option<Subscription>) -> Box<dyn Handle> {
+        let channel = subscription.as_ref().map(|to| to.channel.clone());
         let (target, events) = (self.target.clone(), self.events.clone());
-        let connection = Connection::new(target, self.limits, ears, events);
-        RedisHandle::new(connection, self.key_prefix.clone())
+        let connection = Connection::new(target, self.limits, subscription, events);
+        let channel = channel.unwrap_or_default();
+        Box::new(RedisHandle::new(
+            connection,
+            self.key_prefix.clone(),
+            channel,
+        ))
+    }
+}
+
+/// Opens the server of a URL; connections are made later.
+pub(super) fn open(
+    url: &str,
+    settings: ServerSettings,
+    events: &EventQueue,
+) -> Result<Arc<dyn Store>, Invalid> {
+    let server = Server::new(url, settings, events.clone())?;
+    Ok(Arc::new(server))
+}
+
+impl Store for Server {
+    fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle> {
+        self.handle_on(Some(Subscription {
+            channel: random_channel(),
+            registry: Arc::downgrade(registry),
+        }))
+    }
+
+    fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {
+        self.handle_on(None)
+    }
+
+    fn has_connections(&self) -> bool {
+        true
     }
 }
 

@@ -4,84 +4,108 @@ use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
     Acquired, Broken, Downgraded, EXPIRY_WATCHERS, Ended, HolderView, Moment, Refusal, Renewed,
-    Resized, Run, SharerView, SharingView, Status, Tried, WaiterView, Written,
+    Reply, Request, Resized, Run, SharerView, SharingView, Status, Tried, WaiterView, Written,
 };
 use redis::Value;
 
 use super::answer::{Answer, malformed};
-use crate::store::{EndedEnvelope, Envelope, Failure, FailureKind, Push};
+use crate::store::{Envelope, Failure, FailureKind, Push};
 
-pub(super) fn acquired(value: Value) -> Result<Envelope<Acquired>, Failure> {
+/// Reads the reply to that request.
+pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, Failure> {
+    match request {
+        Request::Acquire { .. } => timed(value, acquired),
+        Request::TryAcquire(_) => timed(value, tried),
+        Request::Renew(_) => {
+            let one = renewed(value, 1)?.pop().ok_or_else(|| malformed("none"))?;
+            Ok(untimed(one?, false))
+        }
+        Request::End { .. } => ended(value),
+        Request::Break { .. } => timed(value, broken),
+        Request::Downgrade(_) => timed(value, downgraded),
+        Request::Resize(_) => timed(value, resized),
+        Request::Proclaim { .. } | Request::BeginRun { .. } | Request::FinishRun { .. } => {
+            Ok(untimed(written(value)?, false))
+        }
+        Request::Inspect => timed(value, inspected),
+        Request::LastRun => timed(value, last_run),
+    }
+}
+
+/// What was read: the reply, and whether there is more to hand off.
+type Read<T> = Result<(T, bool), Failure>;
+
+/// Reads a word and the server's time, and by the word the rest.
+fn timed<T: Into<Reply>>(
+    value: Value,
+    rest: fn(&str, Moment, &mut Answer) -> Read<T>,
+) -> Result<Envelope<Reply>, Failure> {
     let mut answer = Answer::new(value)?;
     let word = answer.word()?;
     let at = Moment::from_micros(answer.number()?);
-    let (reply, again) = match word.as_str() {
-        "granted" => (
-            Acquired::Granted {
-                fence: answer.number()?,
-                life_ms: answer.number()?,
-            },
-            false,
-        ),
+    let (reply, again) = rest(&word, at, &mut answer)?;
+    let reply = reply.into();
+    Ok(Envelope { reply, at, again })
+}
+
+fn untimed(reply: impl Into<Reply>, again: bool) -> Envelope<Reply> {
+    Envelope {
+        reply: reply.into(),
+        at: Moment::from_micros(0),
+        again,
+    }
+}
+
+fn acquired(word: &str, _: Moment, answer: &mut Answer) -> Read<Acquired> {
+    match word {
+        "granted" => {
+            let (fence, life_ms) = (answer.number()?, answer.number()?);
+            Ok((Acquired::Granted { fence, life_ms }, false))
+        }
         "queued" => {
             let (ticket, place) = (answer.number()?, answer.number()?);
             let again = answer.flag()?;
-            let holder = holder(&mut answer)?;
+            let holder = holder(answer)?;
             let awaited_expiry_ms = if answer.is_empty() {
                 let alone = holder.as_ref().filter(|_| place <= EXPIRY_WATCHERS);
                 alone.and_then(|holder| holder.remaining_ms)
             } else {
                 answer.optional_number()?
             };
-            (
-                Acquired::Queued {
-                    ticket,
-                    place,
-                    holder,
-                    awaited_expiry_ms,
-                },
-                again,
-            )
+            let queued = Acquired::Queued {
+                ticket,
+                place,
+                holder,
+                awaited_expiry_ms,
+            };
+            Ok((queued, again))
         }
-        "ended" => (Acquired::Ended, false),
-        "refused" => (Acquired::Refused(refusal(&mut answer)?), false),
-        other => return Err(malformed(other)),
-    };
-    Ok(Envelope { reply, at, again })
+        "ended" => Ok((Acquired::Ended, false)),
+        "refused" => Ok((Acquired::Refused(refusal(answer)?), false)),
+        other => Err(malformed(other)),
+    }
 }
 
-pub(super) fn tried(value: Value) -> Result<Envelope<Tried>, Failure> {
-    let mut answer = Answer::new(value)?;
-    let word = answer.word()?;
-    let at = Moment::from_micros(answer.number()?);
-    let (reply, again) = match word.as_str() {
-        "granted" => (
-            Tried::Granted {
-                fence: answer.number()?,
-                life_ms: answer.number()?,
-            },
-            false,
-        ),
+fn tried(word: &str, _: Moment, answer: &mut Answer) -> Read<Tried> {
+    match word {
+        "granted" => {
+            let (fence, life_ms) = (answer.number()?, answer.number()?);
+            Ok((Tried::Granted { fence, life_ms }, false))
+        }
         "busy" => {
             let waiting = answer.number()?;
             let again = answer.flag()?;
-            (
-                Tried::Busy {
-                    waiting,
-                    holder: holder(&mut answer)?,
-                },
-                again,
-            )
+            let holder = holder(answer)?;
+            Ok((Tried::Busy { waiting, holder }, again))
         }
-        "ended" => (Tried::Ended, false),
-        "refused" => (Tried::Refused(refusal(&mut answer)?), false),
-        other => return Err(malformed(other)),
-    };
-    Ok(Envelope { reply, at, again })
+        "ended" => Ok((Tried::Ended, false)),
+        "refused" => Ok((Tried::Refused(refusal(answer)?), false)),
+        other => Err(malformed(other)),
+    }
 }
 
-/// Reads the answer to an end; the short one tells no time and has no more to do.
-pub(super) fn ended(value: Value) -> Result<EndedEnvelope, Failure> {
+/// Reads the reply to an end; the short one has no time and no more to do.
+fn ended(value: Value) -> Result<Envelope<Reply>, Failure> {
     let mut answer = Answer::new(value)?;
     let reply = match answer.word()?.as_str() {
         "released" => Ended::Released,
@@ -90,34 +114,22 @@ pub(super) fn ended(value: Value) -> Result<EndedEnvelope, Failure> {
         other => return Err(malformed(other)),
     };
     if answer.is_empty() {
-        return Ok(EndedEnvelope {
-            reply,
-            again: false,
-        });
+        return Ok(untimed(reply, false));
     }
     answer.number()?; // the server's time
-    Ok(EndedEnvelope {
-        reply,
-        again: answer.flag()?,
-    })
+    Ok(untimed(reply, answer.flag()?))
 }
 
-pub(super) fn broken(value: Value) -> Result<Envelope<Broken>, Failure> {
-    let mut answer = Answer::new(value)?;
-    let word = answer.word()?;
-    let at = Moment::from_micros(answer.number()?);
-    let (reply, again) = match word.as_str() {
-        "freed" => (Broken::Freed, answer.flag()?),
-        "asked" => (
-            Broken::Asked {
-                remaining_ms: answer.life()?.flatten(),
-            },
-            false,
-        ),
-        "not-held" => (Broken::NotHeld, false),
-        other => return Err(malformed(other)),
-    };
-    Ok(Envelope { reply, at, again })
+fn broken(word: &str, _: Moment, answer: &mut Answer) -> Read<Broken> {
+    match word {
+        "freed" => Ok((Broken::Freed, answer.flag()?)),
+        "asked" => {
+            let remaining_ms = answer.life()?.flatten();
+            Ok((Broken::Asked { remaining_ms }, false))
+        }
+        "not-held" => Ok((Broken::NotHeld, false)),
+        other => Err(malformed(other)),
+    }
 }
 
 pub(super) fn renewed(
@@ -162,43 +174,35 @@ fn refusal(answer: &mut Answer) -> Result<Refusal, Failure> {
     }
 }
 
-pub(super) fn downgraded(value: Value) -> Result<Envelope<Downgraded>, Failure> {
-    let mut answer = Answer::new(value)?;
-    let word = answer.word()?;
-    let at = Moment::from_micros(answer.number()?);
-    let (reply, again) = match word.as_str() {
+fn downgraded(word: &str, _: Moment, answer: &mut Answer) -> Read<Downgraded> {
+    match word {
         "downgraded" => {
             let again = answer.flag()?;
             let life_ms = answer.number()?;
-            (Downgraded::Downgraded { life_ms }, again)
+            Ok((Downgraded::Downgraded { life_ms }, again))
         }
-        "refused" => (Downgraded::Refused(refusal(&mut answer)?), false),
-        "taken" => (Downgraded::NotYours { taken: true }, false),
-        "gone" => (Downgraded::NotYours { taken: false }, false),
-        other => return Err(malformed(other)),
-    };
-    Ok(Envelope { reply, at, again })
+        "refused" => Ok((Downgraded::Refused(refusal(answer)?), false)),
+        "taken" => Ok((Downgraded::NotYours { taken: true }, false)),
+        "gone" => Ok((Downgraded::NotYours { taken: false }, false)),
+        other => Err(malformed(other)),
+    }
 }
 
-pub(super) fn resized(value: Value) -> Result<Envelope<Resized>, Failure> {
-    let mut answer = Answer::new(value)?;
-    let word = answer.word()?;
-    let at = Moment::from_micros(answer.number()?);
-    let (reply, again) = match word.as_str() {
+fn resized(word: &str, _: Moment, answer: &mut Answer) -> Read<Resized> {
+    match word {
         "resized" => {
             let again = answer.flag()?;
             let before = u32::try_from(answer.number()?).ok();
             let before = before.and_then(NonZeroU32::new);
             let before = before.ok_or_else(|| malformed("a limit"))?;
-            (Resized::Resized { before }, again)
+            Ok((Resized::Resized { before }, again))
         }
-        "not-held" => (Resized::NotHeld, false),
-        other => return Err(malformed(other)),
-    };
-    Ok(Envelope { reply, at, again })
+        "not-held" => Ok((Resized::NotHeld, false)),
+        other => Err(malformed(other)),
+    }
 }
 
-pub(super) fn written(value: Value) -> Result<Written, Failure> {
+fn written(value: Value) -> Result<Written, Failure> {
     match Answer::new(value)?.word()?.as_str() {
         "written" => Ok(Written::Written),
         "not-yours" => Ok(Written::NotYours),
@@ -206,46 +210,36 @@ pub(super) fn written(value: Value) -> Result<Written, Failure> {
     }
 }
 
-pub(super) fn ran(value: Value) -> Result<Envelope<Option<Run>>, Failure> {
-    let mut answer = Answer::new(value)?;
-    let word = answer.word()?;
-    let at = Moment::from_micros(answer.number()?);
-    let reply = match word.as_str() {
-        "none" => None,
+fn last_run(word: &str, at: Moment, answer: &mut Answer) -> Read<Option<Run>> {
+    match word {
+        "none" => Ok((None, false)),
         "run" => {
             let fence = answer.number()?;
             let label = answer.text()?.into();
             let started = Moment::from_micros(answer.number()?);
             let ended = answer.optional_number()?.map(Moment::from_micros);
             let outcome = answer.text()?;
-            Some(Run {
+            let run = Run {
                 fence,
                 label,
                 started,
                 ended: ended.map(|at| (at, outcome.into())),
                 until: at.as_millis() + answer.number()?,
-            })
+            };
+            Ok((Some(run), false))
         }
-        other => return Err(malformed(other)),
-    };
-    Ok(Envelope {
-        reply,
-        at,
-        again: false,
-    })
+        other => Err(malformed(other)),
+    }
 }
 
-pub(super) fn inspected(value: Value) -> Result<Envelope<Status>, Failure> {
-    let mut answer = Answer::new(value)?;
-    let word = answer.word()?;
+fn inspected(word: &str, _: Moment, answer: &mut Answer) -> Read<Status> {
     if word != "status" {
-        return Err(malformed(&word));
+        return Err(malformed(word));
     }
-    let at = Moment::from_micros(answer.number()?);
     let waiting = answer.number()?;
-    let holder = holder(&mut answer)?;
+    let holder = holder(answer)?;
     let value = answer.text()?.strip_prefix('=').map(Into::into);
-    let sharing = sharing(&mut answer)?;
+    let sharing = sharing(answer)?;
     let mut waiters = Vec::new();
     while !answer.is_empty() && waiters.len() < Status::MOST_WAITERS {
         let ticket = answer.number()?;
@@ -253,17 +247,14 @@ pub(super) fn inspected(value: Value) -> Result<Envelope<Status>, Failure> {
         let label = body.splitn(5, ' ').nth(4).unwrap_or_default().into();
         waiters.push(WaiterView { ticket, label });
     }
-    Ok(Envelope {
-        reply: Status {
-            holder,
-            value,
-            sharing,
-            waiting,
-            waiters,
-        },
-        at,
-        again: false,
-    })
+    let status = Status {
+        holder,
+        value,
+        sharing,
+        waiting,
+        waiters,
+    };
+    Ok((status, false))
 }
 
 /// Reads those who share: how many, limit, weight, and some of them.

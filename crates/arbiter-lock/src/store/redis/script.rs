@@ -1,14 +1,12 @@
-//! The scripts: for each one function that makes the call. `reply` reads what it answers.
+//! The scripts, and the calls that carry requests. `reply` reads what they answer.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::LazyLock;
 
-use arbiter_lock_core::{Limit, Mode, Request, Status};
+use arbiter_lock_core::{Contender, Limit, Mode, Renewal, Request, Status};
 use redis::{Cmd, RedisWrite};
 
 use super::keys::Keys;
-use crate::store::{Renewal, Write};
 
 /// A script's source and its hash, by which the server knows it.
 pub(super) struct Script {
@@ -29,8 +27,8 @@ const TYPICAL_BYTES: usize = 512;
 /// How a request wants to hold, as the scripts read it.
 struct Kind(Mode);
 
-/// What a request says of itself after its id.
-struct AttemptArgs<'a>(&'a Request);
+/// What a contender says of itself after its id.
+struct AttemptArgs<'a>(&'a Contender);
 
 macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)+) => {
@@ -101,6 +99,19 @@ impl Call {
         self
     }
 
+    fn with_contender(self, contender: &Contender) -> Self {
+        self.with(&contender.id)
+            .with(contender.lease_ms)
+            .with(&contender.channel)
+            .with(&contender.label)
+    }
+
+    fn with_renewal(self, renewal: &Renewal) -> Self {
+        self.with(&renewal.owner)
+            .with(renewal.fence)
+            .with(renewal.lease_ms)
+    }
+
     /// The call by the script's hash.
     pub(super) fn by_hash(&self) -> &Cmd {
         &self.by_hash
@@ -124,72 +135,36 @@ impl Call {
     }
 }
 
-pub(super) fn acquire(keys: &Keys, request: &Request, ticket: Option<u64>) -> Call {
-    let (kind, call) = (Kind(request.mode), Call::of_lock(&ACQUIRE, keys));
-    let call = match ticket {
-        Some(ticket) => call.with(format_args!("wait {kind} {ticket}")),
-        None => call.with(format_args!("wait {kind}")),
-    };
-    asking(call, request)
-}
-
-pub(super) fn try_acquire(keys: &Keys, request: &Request) -> Call {
-    let call = Call::of_lock(&ACQUIRE, keys);
-    asking(
-        call.with(format_args!("try {}", Kind(request.mode))),
-        request,
-    )
-}
-
-fn asking(call: Call, request: &Request) -> Call {
-    call.with(&request.id)
-        .with(request.lease_ms)
-        .with(&request.channel)
-        .with(&request.label)
-}
-
-pub(super) fn end(keys: &Keys, request: &Request, tombstone: bool) -> Call {
-    let call = Call::of_lock(&END, keys);
-    let call = call.with(&request.id).with(AttemptArgs(request));
-    if tombstone { call.with(1) } else { call }
-}
-
-pub(super) fn break_hold(keys: &Keys, fence: u64, at_once: bool) -> Call {
-    let how = if at_once { "now" } else { "ask" };
-    Call::of_lock(&BREAK, keys).with(fence).with(how)
-}
-
-pub(super) fn renew(keys: &[Keys], renewals: &[Renewal<'_>]) -> Call {
-    let keys: Vec<&str> = keys
-        .iter()
-        .flat_map(|keys| [keys.lock.as_str(), keys.share.as_str()])
-        .collect();
-    renewals.iter().fold(Call::new(&RENEW, &keys), prolonging)
-}
-
-fn prolonging(call: Call, renewal: &Renewal<'_>) -> Call {
-    call.with(renewal.owner)
-        .with(renewal.fence)
-        .with(renewal.lease_ms)
-}
-
-pub(super) fn inspect(keys: &Keys) -> Call {
-    Call::new(&INSPECT, &[&keys.lock, &keys.queue, &keys.share])
-        .with(Status::MOST_WAITERS)
-        .with(Status::MOST_SHARERS)
-}
-
-pub(super) fn downgrade(keys: &Keys, renewal: &Renewal<'_>) -> Call {
-    prolonging(Call::of_lock(&DOWNGRADE, keys), renewal)
-}
-
-pub(super) fn resize(keys: &Keys, limit: NonZeroU32) -> Call {
-    Call::of_lock(&RESIZE, keys).with(limit)
-}
-
-pub(super) fn write(keys: &Keys, write: &Write) -> Call {
-    match write {
-        Write::Proclaim {
+/// The call that carries a request.
+pub(super) fn request(keys: &Keys, request: &Request) -> Call {
+    match request {
+        Request::Acquire { contender, ticket } => {
+            let (kind, call) = (Kind(contender.mode), Call::of_lock(&ACQUIRE, keys));
+            let call = match ticket {
+                Some(ticket) => call.with(format_args!("wait {kind} {ticket}")),
+                None => call.with(format_args!("wait {kind}")),
+            };
+            call.with_contender(contender)
+        }
+        Request::TryAcquire(contender) => Call::of_lock(&ACQUIRE, keys)
+            .with(format_args!("try {}", Kind(contender.mode)))
+            .with_contender(contender),
+        Request::Renew(renewal) => renew([(keys, renewal)]),
+        Request::End {
+            contender,
+            tombstone,
+        } => {
+            let call = Call::of_lock(&END, keys);
+            let call = call.with(&contender.id).with(AttemptArgs(contender));
+            if *tombstone { call.with(1) } else { call }
+        }
+        Request::Break { fence, at_once } => {
+            let how = if *at_once { "now" } else { "ask" };
+            Call::of_lock(&BREAK, keys).with(fence).with(how)
+        }
+        Request::Downgrade(renewal) => Call::of_lock(&DOWNGRADE, keys).with_renewal(renewal),
+        Request::Resize(limit) => Call::of_lock(&RESIZE, keys).with(limit),
+        Request::Proclaim {
             owner,
             fence,
             value,
@@ -197,7 +172,7 @@ pub(super) fn write(keys: &Keys, write: &Write) -> Call {
             .with(owner)
             .with(fence)
             .with(value),
-        Write::BeginRun {
+        Request::BeginRun {
             owner,
             fence,
             keep_ms,
@@ -205,7 +180,7 @@ pub(super) fn write(keys: &Keys, write: &Write) -> Call {
             .with(owner)
             .with(fence)
             .with(keep_ms),
-        Write::FinishRun {
+        Request::FinishRun {
             fence,
             outcome,
             keep_ms,
@@ -213,11 +188,23 @@ pub(super) fn write(keys: &Keys, write: &Write) -> Call {
             .with(fence)
             .with(outcome)
             .with(keep_ms),
+        Request::Inspect => Call::new(&INSPECT, &[&keys.lock, &keys.queue, &keys.share])
+            .with(Status::MOST_WAITERS)
+            .with(Status::MOST_SHARERS),
+        Request::LastRun => Call::new(&LAST_RUN, &[&keys.run()]),
     }
 }
 
-pub(super) fn last_run(keys: &Keys) -> Call {
-    Call::new(&LAST_RUN, &[&keys.run()])
+/// The call that renews holds.
+pub(super) fn renew<'a>(
+    renewals: impl IntoIterator<Item = (&'a Keys, &'a Renewal)> + Clone,
+) -> Call {
+    let keys = renewals.clone().into_iter();
+    let keys: Vec<&str> = keys
+        .flat_map(|(keys, _)| [keys.lock.as_str(), keys.share.as_str()])
+        .collect();
+    let renewals = renewals.into_iter().map(|(_, renewal)| renewal);
+    renewals.fold(Call::new(&RENEW, &keys), Call::with_renewal)
 }
 
 /// A call that changes nothing, and fails where the others would.
@@ -227,7 +214,7 @@ pub(super) fn probe() -> Call {
 
 impl fmt::Display for AttemptArgs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Request {
+        let Contender {
             mode,
             lease_ms,
             channel,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Limit, Mode, Moment, Name, Request, Resource, Rows, Table};
+use arbiter_lock_core::{Contender, Limit, Mode, Moment, Name, Resource, Rows, Table};
 
 use super::super::database::Database;
 use super::folder;
@@ -23,8 +23,8 @@ impl Dice {
 
 #[derive(Clone, Debug)]
 enum RandomStep {
-    Acquire(Request, Option<u64>),
-    Try(Request),
+    Acquire(Contender, Option<u64>),
+    Try(Contender),
     Renew(String, u64, u64),
     End(String, bool),
     Break(u64, bool),
@@ -100,7 +100,7 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> RandomStep {
             limit: Limit::Unlimited,
         },
     };
-    let request = Request {
+    let request = Contender {
         id: id.as_str().into(),
         mode,
         lease_ms,

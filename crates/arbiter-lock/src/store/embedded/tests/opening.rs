@@ -3,14 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Limit, Mode, Name, Request};
+use arbiter_lock_core::{Acquired, Contender, Limit, Mode, Name};
 
 use super::super::database::Database;
 use super::folder;
 use crate::store::FailureKind;
 
-fn request(id: &str) -> Request {
-    Request {
+fn request(id: &str) -> Contender {
+    Contender {
         id: id.into(),
         mode: Mode::Exclusive,
         lease_ms: 30_000,
@@ -142,7 +142,7 @@ fn names_that_nobody_has_held_for_a_minute_leave_neither_rows_nor_pages() {
 fn what_has_lapsed_by_the_time_of_tidying_stands_in_nobodys_way() {
     let (folder, name) = (folder(), Name::new("n").unwrap());
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
-    let permit = Request {
+    let permit = Contender {
         mode: Mode::Shared {
             weight: NonZeroU32::MIN,
             limit: Limit::Stated(NonZeroU32::MIN),

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use arbiter_lock_core::Request;
+use arbiter_lock_core::Contender;
 use testkit::Server;
 
-use super::rig::{Rig, request};
+use super::ask::contender;
+use super::rig::Rig;
 use super::walk::Walk;
 
 const STEPS: usize = 10_000;
@@ -54,15 +55,15 @@ async fn the_scripts_do_what_the_core_does_on_every_server_there_is() {
 #[tokio::test]
 async fn labels_and_owners_of_any_kind_come_back_as_they_were() {
     let mut rig = Rig::new(Server::builder()).await;
-    let holder = request("h", "c0", 30_000);
+    let holder = contender("h", "c0", 30_000);
     rig.acquire(&holder, None).await;
     for (n, label) in ["", " ", "a  b\nc", "ünï %s %d \\", "- - - -"]
         .into_iter()
         .enumerate()
     {
-        let waiter = Request {
+        let waiter = Contender {
             label: Arc::from(label),
-            ..request(&format!("w{n}"), "c0", 500)
+            ..contender(&format!("w{n}"), "c0", 500)
         };
         rig.acquire(&waiter, None).await;
     }

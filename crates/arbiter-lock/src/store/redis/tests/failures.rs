@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::RedisError;
 use testkit::Server;
 
-use super::rig::request;
+use super::ask::{self, contender};
 use crate::events::event::{EventQueue, NoopLogger};
 use crate::store::redis::connection::{Connection, Limits};
 use crate::store::redis::failure::failure_of;
@@ -164,7 +164,7 @@ async fn what_no_time_is_left_for_is_not_sent() {
     let connection = Connection::new(target, limits, None, EventQueue::new(Box::new(NoopLogger)));
     connection.connect(Duration::MAX).await.unwrap();
     let keys = Keys::new("arbiter:", "name").unwrap();
-    let acquire = script::acquire(&keys, &request("r", "c", 5_000), None);
+    let acquire = script::request(&keys, &ask::acquire(&contender("r", "c", 5_000), None));
     let failure = connection.call(&acquire, Duration::ZERO).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Silent);
     assert!(!failure.may_have_run, "{failure}");

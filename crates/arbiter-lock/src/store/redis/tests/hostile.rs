@@ -6,6 +6,7 @@ use redis::Value;
 use super::super::keys::Keys;
 use super::super::reply;
 use super::super::target::Target;
+use super::ask::one_of_each;
 
 /// Words that replies are made of, and others.
 fn words() -> impl Strategy<Value = Vec<u8>> {
@@ -71,17 +72,10 @@ proptest! {
 
     #[test]
     fn any_reply_is_an_answer_or_an_error(value in values()) {
-        let _ = reply::acquired(value.clone());
-        let _ = reply::tried(value.clone());
-        let _ = reply::renewed(value.clone(), 1);
-        let _ = reply::renewed(value.clone(), 3);
-        let _ = reply::ended(value.clone());
-        let _ = reply::broken(value.clone());
-        let _ = reply::downgraded(value.clone());
-        let _ = reply::resized(value.clone());
-        let _ = reply::written(value.clone());
-        let _ = reply::ran(value.clone());
-        let _ = reply::inspected(value);
+        for request in one_of_each() {
+            let _ = reply::read(&request, value.clone());
+        }
+        let _ = reply::renewed(value, 3);
     }
 
     #[test]

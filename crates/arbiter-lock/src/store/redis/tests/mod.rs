@@ -1,5 +1,6 @@
 //! The scripts against the core, and each on its own.
 
+pub(super) mod ask;
 mod comparison;
 mod driver;
 mod failures;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Broken, Downgraded, Ended, Grant, Mode, Moment, Name, Renewed, Request,
+    Acquired, Answer, Broken, Contender, Downgraded, Ended, Grant, Moment, Renewed, Reply, Request,
     Resized, Resource, Run, Status, Tried, Written,
 };
 use redis::{PushKind, Value};
@@ -17,7 +17,8 @@ use super::super::keys::Keys;
 use super::super::reply;
 use super::super::script::{self, Call};
 use super::super::target::Target;
-use crate::store::{EndedEnvelope, Envelope, Push, Renewal, Write};
+use super::ask;
+use crate::store::{Envelope, Push};
 
 /// Channels on which somebody listens; on any other, nobody does.
 pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
@@ -30,7 +31,6 @@ pub(super) struct Rig {
     pub(super) core: Resource,
     pub(super) server: Server,
     pub(super) keys: Keys,
-    name: Name,
     clock: WallClock,
     line: Line,
     pushed: Arc<Mutex<Vec<Push>>>,
@@ -69,7 +69,6 @@ impl Rig {
             ends_lives_early,
             core: Resource::default(),
             keys: Keys::new("arbiter:", "name").unwrap(),
-            name: Name::new("name").unwrap(),
             server,
             clock,
             line,
@@ -110,7 +109,11 @@ impl Rig {
         } = &self.keys;
         self.server.call(&["EXISTS", lock, queue, share]);
         // It ends the shared holds that are over, and nothing else.
-        let settle = script::break_hold(&self.keys, 0, true).by_source();
+        let release = Request::Break {
+            fence: 0,
+            at_once: true,
+        };
+        let settle = script::request(&self.keys, &release).by_source();
         let words = settle.args_iter().map(|arg| match arg {
             redis::Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
             other => panic!("{other:?}"),
@@ -140,12 +143,21 @@ impl Rig {
             .unwrap()
     }
 
+    /// Sends a request to the server alone.
+    pub(super) async fn reply<T>(&self, request: &Request) -> Envelope<T>
+    where
+        T: TryFrom<Reply, Error: Debug>,
+    {
+        let value = self.send(&script::request(&self.keys, request)).await;
+        ask::read(request, value).unwrap()
+    }
+
     /// Compares an answer of the server's with the core's, and the grants that each told of.
-    async fn compare<T: PartialEq + Debug>(
+    async fn compare(
         &self,
-        core: Answer<T>,
-        server: Envelope<T>,
-    ) -> (T, Vec<Grant>, bool) {
+        core: Answer<Reply>,
+        server: Envelope<Reply>,
+    ) -> (Reply, Vec<Grant>, bool) {
         assert_eq!(server.reply, core.reply);
         assert_eq!(
             (server.at, server.again),
@@ -164,12 +176,7 @@ impl Rig {
         let told: Vec<_> = core
             .granted
             .iter()
-            .map(|g| Push {
-                request: g.request.clone(),
-                fence: g.fence,
-                life_ms: g.life_ms,
-                at: g.at,
-            })
+            .map(|grant| Push::from(grant.clone()))
             .collect();
         assert_eq!(pushed, told, "{:?}", core.reply);
         self.companions_have_lives().await;
@@ -197,62 +204,44 @@ impl Rig {
         );
     }
 
-    pub(super) async fn acquire(
-        &mut self,
-        request: &Request,
-        ticket: Option<u64>,
-    ) -> (Acquired, Vec<Grant>, bool) {
-        let value = self
-            .send(&script::acquire(&self.keys, request, ticket))
-            .await;
-        let core = self.core.acquire(self.now(), request, ticket, listens);
-        self.compare(core, reply::acquired(value).unwrap()).await
+    /// Sends a request to the server and to the core, and demands the same reply and grants.
+    async fn ask<T>(&mut self, request: &Request) -> (T, Vec<Grant>, bool)
+    where
+        T: TryFrom<Reply, Error: Debug>,
+    {
+        let mut server: Envelope<Reply> = self.reply(request).await;
+        let now = self.now();
+        let core = request.apply(&mut self.core, now, listens);
+        if let Reply::Ended(_) | Reply::Renewed(_) | Reply::Written(_) = server.reply {
+            server.at = now; // they carry no time
+        }
+        let (reply, granted, again) = self.compare(core, server).await;
+        (reply.try_into().unwrap(), granted, again)
     }
 
-    pub(super) async fn try_acquire(&mut self, request: &Request) -> (Tried, Vec<Grant>, bool) {
-        let value = self.send(&script::try_acquire(&self.keys, request)).await;
-        let core = self.core.try_acquire(self.now(), request, listens);
-        self.compare(core, reply::tried(value).unwrap()).await
+    pub(super) async fn acquire(
+        &mut self,
+        contender: &Contender,
+        ticket: Option<u64>,
+    ) -> (Acquired, Vec<Grant>, bool) {
+        self.ask(&ask::acquire(contender, ticket)).await
+    }
+
+    pub(super) async fn try_acquire(&mut self, contender: &Contender) -> (Tried, Vec<Grant>, bool) {
+        self.ask(&ask::try_acquire(contender)).await
     }
 
     pub(super) async fn renew(&mut self, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
-        let renewal = Renewal {
-            name: &self.name,
-            owner,
-            fence,
-            lease_ms,
-        };
-        let value = self
-            .send(&script::renew(std::slice::from_ref(&self.keys), &[renewal]))
-            .await;
-        let answer = reply::renewed(value, 1).unwrap().remove(0).unwrap();
-        assert_eq!(
-            answer,
-            self.core
-                .renew(Moment::from_micros(self.now), owner, fence, lease_ms)
-        );
-        answer
+        let request = Request::Renew(ask::renewal(owner, fence, lease_ms));
+        self.ask(&request).await.0
     }
 
     pub(super) async fn end(
         &mut self,
-        request: &Request,
+        contender: &Contender,
         tombstone: bool,
     ) -> (Ended, Vec<Grant>, bool) {
-        let value = self
-            .send(&script::end(&self.keys, request, tombstone))
-            .await;
-        let core = self.core.end(self.now(), &request.id, tombstone, listens);
-        let EndedEnvelope { reply, again } = reply::ended(value).unwrap();
-        self.compare(
-            core,
-            Envelope {
-                reply,
-                at: self.now(),
-                again,
-            },
-        )
-        .await
+        self.ask(&ask::end(contender, tombstone)).await
     }
 
     pub(super) async fn break_hold(
@@ -260,11 +249,7 @@ impl Rig {
         fence: u64,
         at_once: bool,
     ) -> (Broken, Vec<Grant>, bool) {
-        let value = self
-            .send(&script::break_hold(&self.keys, fence, at_once))
-            .await;
-        let core = self.core.break_hold(self.now(), fence, at_once, listens);
-        self.compare(core, reply::broken(value).unwrap()).await
+        self.ask(&Request::Break { fence, at_once }).await
     }
 
     pub(super) async fn downgrade(
@@ -273,43 +258,24 @@ impl Rig {
         fence: u64,
         lease_ms: u64,
     ) -> (Downgraded, Vec<Grant>, bool) {
-        let renewal = Renewal {
-            name: &self.name,
-            owner,
-            fence,
-            lease_ms,
-        };
-        let value = self.send(&script::downgrade(&self.keys, &renewal)).await;
-        let core = self
-            .core
-            .downgrade(self.now(), owner, fence, lease_ms, listens);
-        self.compare(core, reply::downgraded(value).unwrap()).await
+        let request = Request::Downgrade(ask::renewal(owner, fence, lease_ms));
+        self.ask(&request).await
     }
 
     pub(super) async fn resize(&mut self, limit: NonZeroU32) -> (Resized, Vec<Grant>, bool) {
-        let value = self.send(&script::resize(&self.keys, limit)).await;
-        let core = self.core.resize(self.now(), limit, listens);
-        self.compare(core, reply::resized(value).unwrap()).await
+        self.ask(&Request::Resize(limit)).await
     }
 
-    pub(super) async fn write(&mut self, write: &Write) -> Written {
-        let call = script::write(&self.keys, write);
-        let written = reply::written(self.send(&call).await).unwrap();
-        let now = self.now();
-        assert_eq!(written, write.apply(&mut self.core, now));
-        written
+    pub(super) async fn write(&mut self, write: &Request) -> Written {
+        self.ask(write).await.0
     }
 
-    pub(super) async fn last_run(&self) -> Option<Run> {
-        let said = reply::ran(self.send(&script::last_run(&self.keys)).await).unwrap();
-        assert_eq!(said.reply, self.core.last_run(self.now()));
-        said.reply
+    pub(super) async fn last_run(&mut self) -> Option<Run> {
+        self.ask(&Request::LastRun).await.0
     }
 
-    pub(super) async fn inspect(&self) -> Status {
-        let said = reply::inspected(self.send(&script::inspect(&self.keys)).await).unwrap();
-        assert_eq!(said.reply, self.core.inspect(self.now()));
-        said.reply
+    pub(super) async fn inspect(&mut self) -> Status {
+        self.ask(&Request::Inspect).await.0
     }
 
     /// A foreign client takes the lock, as the Go library writes it; without end for `None`.
@@ -387,15 +353,5 @@ impl Rig {
             all.extend(self.server.call(&["PTTL", key]).text());
         }
         all
-    }
-}
-
-pub(super) fn request(id: &str, channel: &str, lease_ms: u64) -> Request {
-    Request {
-        id: id.into(),
-        mode: Mode::Exclusive,
-        lease_ms,
-        channel: channel.into(),
-        label: format!("host 1 program note of {id}").into(),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, EXPIRY_WATCHERS, Limit, Mode, Request, Tried};
+use arbiter_lock_core::{Acquired, Contender, EXPIRY_WATCHERS, Limit, Mode, Tried};
 use rand::RngExt;
 
-use super::rig::request;
+use super::ask::contender;
 use super::walk::Walk;
 
 impl Walk {
@@ -15,11 +15,11 @@ impl Walk {
         self.rig.lose_queue();
     }
 
-    pub(super) fn one_that_hears(&mut self, mode: Mode) -> Request {
+    pub(super) fn one_that_hears(&mut self, mode: Mode) -> Contender {
         self.next_id += 1;
-        Request {
+        Contender {
             mode,
-            ..request(&format!("r{}", self.next_id), "c1", 5_000)
+            ..contender(&format!("r{}", self.next_id), "c1", 5_000)
         }
     }
 
@@ -108,7 +108,7 @@ impl Walk {
         for _ in 0..self.random.random_range(2..5) {
             let lease_ms = [500, 900, 2_000, 3_000][self.random.random_range(0..4)];
             let reader = self.one_that_hears(reader);
-            let reader = Request { lease_ms, ..reader };
+            let reader = Contender { lease_ms, ..reader };
             self.rig.acquire(&reader, None).await;
             self.rig.advance(7_000);
         }
@@ -131,7 +131,7 @@ impl Walk {
     }
 
     /// A fresh request in the pool, granted or waiting.
-    pub(super) async fn acquire_as(&mut self, request: Request) -> usize {
+    pub(super) async fn acquire_as(&mut self, request: Contender) -> usize {
         let (reply, ..) = self.rig.acquire(&request, None).await;
         let fence = match reply {
             Acquired::Granted { fence, .. } => fence,

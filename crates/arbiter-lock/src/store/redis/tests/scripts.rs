@@ -3,15 +3,18 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Acquired, Downgraded, Ended, Limit, Mode, Renewed, Request, Tried};
+use arbiter_lock_core::{
+    Acquired, Contender, Downgraded, Ended, Limit, Mode, Renewed, Request, Status, Tried,
+};
 use redis::Value;
 use testkit::{Server, ServerBuilder};
 
 use super::super::failure::failure_of;
 use super::super::reply;
 use super::super::script::{self, Call};
-use super::rig::{Rig, request};
-use crate::store::{Envelope, FailureKind};
+use super::ask::{self, contender};
+use super::rig::Rig;
+use crate::store::FailureKind;
 
 impl Rig {
     async fn try_send(&self, call: &Call) -> Result<Value, FailureKind> {
@@ -33,7 +36,7 @@ async fn twice(rig: &Rig, call: &Call) -> (Value, Value) {
 }
 
 fn fence_of(value: Value) -> u64 {
-    match reply::acquired(value).unwrap().reply {
+    match ask::acquired(value).unwrap() {
         Acquired::Granted { fence, .. } => fence,
         other => panic!("{other:?}"),
     }
@@ -43,29 +46,43 @@ fn fence_of(value: Value) -> u64 {
 async fn every_step_run_twice_leaves_what_it_left_once() {
     let rig = Rig::new(Server::builder()).await;
     let keys = rig.keys.clone();
-    let (holder, waiter): (Request, Request) =
-        (request("h", "c0", 5_000), request("w", "c0", 5_000));
+    let (holder, waiter): (Contender, Contender) =
+        (contender("h", "c0", 5_000), contender("w", "c0", 5_000));
 
-    let (first, second) = twice(&rig, &script::acquire(&keys, &holder, None)).await;
+    let (first, second) = twice(&rig, &script::request(&keys, &ask::acquire(&holder, None))).await;
     let fence = fence_of(first);
     assert_eq!(fence_of(second), fence);
-    let (first, second) = twice(&rig, &script::acquire(&keys, &waiter, None)).await;
+    let (first, second) = twice(&rig, &script::request(&keys, &ask::acquire(&waiter, None))).await;
     assert_eq!(first, second);
-    let trier = request("t", "c0", 5_000);
-    let (first, second) = twice(&rig, &script::try_acquire(&keys, &trier)).await;
+    let trier = contender("t", "c0", 5_000);
+    let (first, second) = twice(&rig, &script::request(&keys, &ask::try_acquire(&trier))).await;
     assert_eq!(first, second);
-    twice(&rig, &script::inspect(&keys)).await;
-    twice(&rig, &script::break_hold(&keys, fence, false)).await;
+    twice(&rig, &script::request(&keys, &Request::Inspect)).await;
+    twice(
+        &rig,
+        &script::request(
+            &keys,
+            &Request::Break {
+                fence,
+                at_once: false,
+            },
+        ),
+    )
+    .await;
 
     // The release hands over; run again it finds the waiter's hold, and leaves it alone.
-    let (first, second) = twice(&rig, &script::end(&keys, &holder, false)).await;
-    assert_eq!(reply::ended(first).unwrap().reply, Ended::Released);
-    assert_eq!(reply::ended(second).unwrap().reply, Ended::NotYours);
-    let (first, second) = twice(&rig, &script::acquire(&keys, &waiter, Some(5))).await;
+    let (first, second) = twice(&rig, &script::request(&keys, &ask::end(&holder, false))).await;
+    assert_eq!(ask::ended(first).unwrap(), Ended::Released);
+    assert_eq!(ask::ended(second).unwrap(), Ended::NotYours);
+    let (first, second) = twice(
+        &rig,
+        &script::request(&keys, &ask::acquire(&waiter, Some(5))),
+    )
+    .await;
     assert_eq!(first, second);
-    twice(&rig, &script::end(&keys, &waiter, true)).await;
-    let (first, _) = twice(&rig, &script::acquire(&keys, &waiter, None)).await;
-    assert_eq!(reply::acquired(first).unwrap().reply, Acquired::Ended);
+    twice(&rig, &script::request(&keys, &ask::end(&waiter, true))).await;
+    let (first, _) = twice(&rig, &script::request(&keys, &ask::acquire(&waiter, None))).await;
+    assert_eq!(ask::acquired(first).unwrap(), Acquired::Ended);
 }
 
 #[tokio::test]
@@ -79,7 +96,7 @@ async fn somebodys_data_under_the_key_is_an_error_and_is_never_touched() {
 async fn never_touches_foreign_data(server: ServerBuilder) {
     let rig = Rig::new(server).await;
     let keys = rig.keys.clone();
-    let request = request("r", "c0", 5_000);
+    let request = contender("r", "c0", 5_000);
     let lock = keys.lock.as_str();
     let data: [&[&str]; 4] = [
         &["SET", lock, "a string"],
@@ -92,18 +109,30 @@ async fn never_touches_foreign_data(server: ServerBuilder) {
         rig.server.call(command);
         let before = rig.server.call(&["DUMP", lock]);
         for call in [
-            script::acquire(&keys, &request, None),
-            script::try_acquire(&keys, &request),
+            script::request(&keys, &ask::acquire(&request, None)),
+            script::request(&keys, &ask::try_acquire(&request)),
         ] {
             let failed = match rig.try_send(&call).await {
                 Err(kind) => kind,
-                Ok(value) => reply::acquired(value).unwrap_err().kind,
+                Ok(value) => ask::acquired(value).unwrap_err().kind,
             };
             assert_eq!(failed, FailureKind::WrongType, "{command:?}");
         }
-        let _ = rig.try_send(&script::end(&keys, &request, true)).await;
-        let _ = rig.try_send(&script::break_hold(&keys, 5, true)).await;
-        let _ = rig.try_send(&script::inspect(&keys)).await;
+        let _ = rig
+            .try_send(&script::request(&keys, &ask::end(&request, true)))
+            .await;
+        let _ = rig
+            .try_send(&script::request(
+                &keys,
+                &Request::Break {
+                    fence: 5,
+                    at_once: true,
+                },
+            ))
+            .await;
+        let _ = rig
+            .try_send(&script::request(&keys, &Request::Inspect))
+            .await;
         assert_eq!(rig.server.call(&["DUMP", lock]), before, "{command:?}");
         rig.server.call(&["DEL", keys.queue.as_str()]);
     }
@@ -120,7 +149,7 @@ async fn at_the_memory_limit_a_release_frees_and_hands_over_and_a_new_hold_chang
 async fn releases_at_the_memory_limit(server: ServerBuilder) {
     let mut rig = Rig::new(server).await;
     let keys = rig.keys.clone();
-    let (holder, waiter) = (request("h", "c0", 5_000), request("w", "c0", 5_000));
+    let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "c0", 5_000));
     rig.acquire(&holder, None).await;
     rig.acquire(&waiter, None).await;
     rig.server.call(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -133,8 +162,8 @@ async fn releases_at_the_memory_limit(server: ServerBuilder) {
 
     let state = rig.dump();
     for call in [
-        script::acquire(&keys, &holder, None),
-        script::try_acquire(&keys, &holder),
+        script::request(&keys, &ask::acquire(&holder, None)),
+        script::request(&keys, &ask::try_acquire(&holder)),
     ] {
         assert_eq!(rig.try_send(&call).await.unwrap_err(), FailureKind::Full);
     }
@@ -144,13 +173,15 @@ async fn releases_at_the_memory_limit(server: ServerBuilder) {
 #[tokio::test]
 async fn without_the_right_to_publish_a_release_still_frees_and_grants() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (holder, waiter) = (request("h", "c0", 5_000), request("w", "c0", 5_000));
+    let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "c0", 5_000));
     rig.acquire(&holder, None).await;
     rig.acquire(&waiter, None).await;
     rig.server
         .call(&["ACL", "SETUSER", "default", "-publish", "-pubsub"]);
-    let value = rig.send(&script::end(&rig.keys, &holder, false)).await;
-    assert_eq!(reply::ended(value).unwrap().reply, Ended::Released);
+    let value = rig
+        .send(&script::request(&rig.keys, &ask::end(&holder, false)))
+        .await;
+    assert_eq!(ask::ended(value).unwrap(), Ended::Released);
     let held = rig.server.call(&["HGET", &rig.keys.lock, "owner"]).text();
     assert_eq!(held.as_deref(), Some("w"));
 }
@@ -159,7 +190,7 @@ async fn without_the_right_to_publish_a_release_still_frees_and_grants() {
 async fn an_enormous_lease_makes_no_immortal_key_and_a_short_one_does_not_delete() {
     let mut rig = Rig::new(Server::builder()).await;
     for lease_ms in [100, 365 * 86_400 * 1_000] {
-        let request = request(&format!("r{lease_ms}"), "c0", lease_ms);
+        let request = contender(&format!("r{lease_ms}"), "c0", lease_ms);
         let (reply, ..) = rig.try_acquire(&request).await;
         assert!(matches!(reply, Tried::Granted { life_ms, .. } if life_ms == lease_ms));
         let life = rig.server.call(&["PTTL", &rig.keys.lock]).int().unwrap();
@@ -171,7 +202,7 @@ async fn an_enormous_lease_makes_no_immortal_key_and_a_short_one_does_not_delete
 #[tokio::test]
 async fn every_key_of_ours_has_a_life_at_every_moment() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (holder, waiter) = (request("h", "c0", 5_000), request("w", "deaf", 5_000));
+    let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "deaf", 5_000));
     let (first, second) = (sharer("first", 5), sharer("second", 5));
     rig.acquire(&holder, None).await;
     rig.acquire(&first, None).await;
@@ -204,12 +235,12 @@ async fn every_key_of_ours_has_a_life_at_every_moment() {
 #[tokio::test]
 async fn a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (holder, dead) = (request("h", "c0", 5_000), request("w", "deaf", 5_000));
+    let (holder, dead) = (contender("h", "c0", 5_000), contender("w", "deaf", 5_000));
     rig.acquire(&holder, None).await;
     rig.acquire(&dead, None).await;
     rig.end(&holder, false).await;
     every_key_has_a_life(&rig, 2); // it was passed over
-    let next = request("x", "c0", 900);
+    let next = contender("x", "c0", 900);
     rig.acquire(&next, None).await;
     rig.end(&dead, false).await;
     every_key_has_a_life(&rig, 3); // the grant of the next is known
@@ -226,58 +257,47 @@ fn every_key_has_a_life(rig: &Rig, keys: usize) {
     }
 }
 
-fn sharer(id: &str, limit: u32) -> Request {
-    Request {
+fn sharer(id: &str, limit: u32) -> Contender {
+    Contender {
         mode: Mode::Shared {
             weight: NonZeroU32::MIN,
             limit: Limit::Stated(NonZeroU32::new(limit).unwrap()),
         },
-        ..request(id, "c0", 5_000)
+        ..contender(id, "c0", 5_000)
     }
 }
 
 #[tokio::test]
 async fn a_batch_of_renewals_survives_a_bad_key() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (reply, ..) = rig.acquire(&request("h", "c0", 5_000), None).await;
+    let (reply, ..) = rig.acquire(&contender("h", "c0", 5_000), None).await;
     let Acquired::Granted { fence, .. } = reply else {
         panic!("{reply:?}")
     };
     let mut bad = rig.keys.clone();
     bad.lock = "arbiter:bad".into();
     rig.server.call(&["SET", "arbiter:bad", "a string"]);
-    let name = arbiter_lock_core::Name::new("name").unwrap();
-    let renewal = crate::store::Renewal {
-        name: &name,
-        owner: "h",
-        fence,
-        lease_ms: 5_000,
-    };
-    let keys = [bad, rig.keys.clone()];
-    let answers = reply::renewed(
-        rig.send(&script::renew(&keys, &[renewal, renewal])).await,
-        2,
-    )
-    .unwrap();
+    let (renewal, keys) = (ask::renewal("h", fence, 5_000), &rig.keys);
+    let renew = script::renew([(&bad, &renewal), (keys, &renewal)]);
+    let answers = reply::renewed(rig.send(&renew).await, 2).unwrap();
     assert_eq!(
         answers[0].as_ref().unwrap_err().kind,
         FailureKind::WrongType
     );
     assert!(answers[1].is_ok());
-    let Envelope { reply: status, .. } =
-        reply::inspected(rig.send(&script::inspect(&rig.keys)).await).unwrap();
+    let status: Status = rig.reply(&Request::Inspect).await.reply;
     assert!(status.holder.is_some());
 }
 
 #[tokio::test]
 async fn a_waiter_that_is_forgotten_leaves_no_limit() {
     let mut rig = Rig::new(Server::builder()).await;
-    rig.acquire(&request("h", "c0", 200_000), None).await;
+    rig.acquire(&contender("h", "c0", 200_000), None).await;
     rig.acquire(&sharer("forgotten", 5), None).await;
     let (reply, ..) = rig.acquire(&sharer("w", 7), None).await;
     assert!(matches!(reply, Acquired::Refused(_)), "{reply:?}");
     rig.advance(40_000_000);
-    rig.acquire(&request("x", "c0", 5_000), None).await;
+    rig.acquire(&contender("x", "c0", 5_000), None).await;
     rig.advance(40_000_000);
     let (reply, ..) = rig.acquire(&sharer("w", 7), None).await;
     assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
@@ -286,7 +306,7 @@ async fn a_waiter_that_is_forgotten_leaves_no_limit() {
 #[tokio::test]
 async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_nothing() {
     let mut rig = Rig::new(Server::builder()).await;
-    rig.acquire(&request("h", "c0", 5_000), None).await;
+    rig.acquire(&contender("h", "c0", 5_000), None).await;
     rig.seize("shared", Some(3_000));
     assert_eq!(
         rig.renew("h", 1, 5_000).await,
@@ -294,21 +314,21 @@ async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_no
     );
     let status = rig.inspect().await;
     assert!(status.holder.is_some() && status.sharing.is_none());
-    let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
+    let (reply, ..) = rig.acquire(&contender("w", "c0", 5_000), None).await;
     assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
     assert_eq!(
-        rig.end(&request("h", "c0", 5_000), false).await.0,
+        rig.end(&contender("h", "c0", 5_000), false).await.0,
         Ended::NotYours
     );
     rig.vanish();
-    let (reply, ..) = rig.acquire(&request("w", "c0", 5_000), None).await;
+    let (reply, ..) = rig.acquire(&contender("w", "c0", 5_000), None).await;
     assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
 }
 
 #[tokio::test]
 async fn a_reader_steps_down_again_by_its_own_fence_alone() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (reply, ..) = rig.acquire(&request("h", "c0", 5_000), None).await;
+    let (reply, ..) = rig.acquire(&contender("h", "c0", 5_000), None).await;
     let Acquired::Granted { fence, .. } = reply else {
         panic!("{reply:?}")
     };
@@ -339,12 +359,12 @@ async fn a_shared_hold_that_has_lapsed_beside_others_is_not_renewed() {
 async fn a_follower_that_waits_for_more_than_its_own_limit_is_not_the_first_to_share() {
     let mut rig = Rig::new(Server::builder()).await;
     let (limit, weight) = (NonZeroU32::new(3).unwrap(), NonZeroU32::new(5).unwrap());
-    let large = Request {
+    let large = Contender {
         mode: Mode::Shared {
             weight,
             limit: Limit::Followed(limit),
         },
-        ..request("large", "c0", 5_000)
+        ..contender("large", "c0", 5_000)
     };
     rig.acquire(&sharer("one", 5), None).await;
     let (reply, ..) = rig.acquire(&large, None).await;

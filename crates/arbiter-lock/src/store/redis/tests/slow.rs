@@ -4,16 +4,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Downgraded, Limit, Mode, Name, Renewed, Request, Tried};
+use arbiter_lock_core::{
+    Acquired, Broken, Contender, Downgraded, Ended, Limit, Mode, Renewal, Renewed, Request,
+    Resized, Tried,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use testkit::{Server, ServerBuilder};
 
-use super::super::reply;
-use super::super::script;
+use super::ask::{self, contender};
 use super::comparison::seed;
-use super::rig::{Rig, request};
-use crate::store::Renewal;
+use super::rig::Rig;
+use crate::store::Envelope;
 
 /// What a client believes, in microseconds of the server.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Believed {
 struct Slow {
     rig: Rig,
     random: StdRng,
-    requests: Vec<Request>,
+    requests: Vec<Contender>,
     beliefs: Vec<Believed>,
 }
 
@@ -55,9 +57,9 @@ impl Slow {
             0 => Mode::Exclusive,
             _ => Mode::Shared { weight, limit },
         };
-        self.requests.push(Request {
+        self.requests.push(Contender {
             mode,
-            ..request(&id, "c1", lease_ms)
+            ..contender(&id, "c1", lease_ms)
         });
     }
 
@@ -99,60 +101,57 @@ impl Slow {
         self.come();
     }
 
+    fn renewal(&self, held: usize, contender: &Contender) -> Renewal {
+        let fence = self.beliefs[held].fence;
+        ask::renewal(&contender.id, fence, contender.lease_ms)
+    }
+
     async fn step(&mut self) {
         let at = self.random.random_range(0..self.requests.len());
         let request = self.requests[at].clone();
-        let keys = self.rig.keys.clone();
         let held = self.beliefs.iter().position(|b| b.id == request.id);
         match (self.random.random_range(0..8), held) {
             (0, _) => {
                 self.retire(&request.id);
-                self.rig.send(&script::end(&keys, &request, true)).await;
+                let _: Ended = self.rig.reply(&ask::end(&request, true)).await.reply;
             }
             (1, Some(held)) => {
-                let fence = self.beliefs[held].fence;
-                let (name, sent) = (Name::new("name").unwrap(), self.now());
-                let renewals = [renewal(&name, &request, fence)];
-                let renew = script::renew(std::slice::from_ref(&keys), &renewals);
-                let mut answers = reply::renewed(self.rig.send(&renew).await, 1).unwrap();
-                if let Ok(Renewed::Renewed { life_ms }) = answers.remove(0) {
+                let sent = self.now();
+                let renew = Request::Renew(self.renewal(held, &request));
+                if let Renewed::Renewed { life_ms } = self.rig.reply(&renew).await.reply {
                     let until = &mut self.beliefs[held].until;
                     *until = (*until).max(sent + life_ms * 1_000);
                 }
             }
             (2, Some(held)) if self.beliefs[held].excludes => {
-                let fence = self.beliefs[held].fence;
                 self.beliefs[held].excludes = false;
-                let name = Name::new("name").unwrap();
-                let downgrade = script::downgrade(&keys, &renewal(&name, &request, fence));
-                let said = reply::downgraded(self.rig.send(&downgrade).await).unwrap();
-                if !matches!(said.reply, Downgraded::Downgraded { .. }) {
+                let downgrade = Request::Downgrade(self.renewal(held, &request));
+                let reply = self.rig.reply(&downgrade).await.reply;
+                if !matches!(reply, Downgraded::Downgraded { .. }) {
                     self.retire(&request.id);
                 }
             }
             (3, Some(held)) => {
                 let (fence, at_once) = (self.beliefs[held].fence, self.random.random_bool(0.7));
                 self.retire(&request.id);
-                self.rig
-                    .send(&script::break_hold(&keys, fence, at_once))
-                    .await;
+                let end = Request::Break { fence, at_once };
+                let _: Broken = self.rig.reply(&end).await.reply;
             }
             (4, _) => {
                 let limit = NonZeroU32::MIN.saturating_add(self.random.random_range(0..4));
-                self.rig.send(&script::resize(&keys, limit)).await;
+                let _: Resized = self.rig.reply(&Request::Resize(limit)).await.reply;
             }
             (5, _) => {
-                let answer = self.rig.send(&script::try_acquire(&keys, &request)).await;
-                let said = reply::tried(answer).unwrap();
-                if let Tried::Granted { fence, life_ms } = said.reply {
-                    self.granted(&request.id, fence, said.at.as_micros(), life_ms);
+                let Envelope { reply, at, .. } = self.rig.reply(&ask::try_acquire(&request)).await;
+                if let Tried::Granted { fence, life_ms } = reply {
+                    self.granted(&request.id, fence, at.as_micros(), life_ms);
                 }
             }
             _ => {
-                let answer = self.rig.send(&script::acquire(&keys, &request, None)).await;
-                let said = reply::acquired(answer).unwrap();
-                if let Acquired::Granted { fence, life_ms } = said.reply {
-                    self.granted(&request.id, fence, said.at.as_micros(), life_ms);
+                let acquire = ask::acquire(&request, None);
+                let Envelope { reply, at, .. } = self.rig.reply(&acquire).await;
+                if let Acquired::Granted { fence, life_ms } = reply {
+                    self.granted(&request.id, fence, at.as_micros(), life_ms);
                 }
             }
         }
@@ -163,15 +162,6 @@ impl Slow {
             let life = self.rig.server.call(&["PTTL", &key]).int().unwrap();
             assert_ne!(life, -1, "{key} has no end: {:?}", self.rig.dump());
         }
-    }
-}
-
-fn renewal<'a>(name: &'a Name, request: &'a Request, fence: u64) -> Renewal<'a> {
-    Renewal {
-        name,
-        owner: &request.id,
-        fence,
-        lease_ms: request.lease_ms,
     }
 }
 

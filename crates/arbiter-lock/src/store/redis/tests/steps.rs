@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Broken, Downgraded, Ended, Limit, Mode, Refusal, Renewed, Resized, Tried, Written,
+    Acquired, Broken, Downgraded, Ended, Limit, Mode, Refusal, Renewed, Request, Resized, Tried,
+    Written,
 };
 use rand::RngExt;
 
 use super::walk::{Walk, holds, sharers};
-use crate::store::Write;
 
 impl Walk {
     pub(super) async fn acquire(&mut self) {
@@ -249,7 +249,7 @@ impl Walk {
         let (kind, write) = match self.random.random_range(0..4) {
             0 => {
                 let value = "a b".into();
-                let write = Write::Proclaim {
+                let write = Request::Proclaim {
                     owner,
                     fence,
                     value,
@@ -257,7 +257,7 @@ impl Walk {
                 ("proclaimed", write)
             }
             1 | 2 => {
-                let write = Write::BeginRun {
+                let write = Request::BeginRun {
                     owner,
                     fence,
                     keep_ms,
@@ -265,7 +265,7 @@ impl Walk {
                 ("run begun", write)
             }
             _ => {
-                let write = Write::FinishRun {
+                let write = Request::FinishRun {
                     fence: self.rig.last_run().await.map_or(fence, |run| run.fence),
                     outcome: "0".into(),
                     keep_ms,

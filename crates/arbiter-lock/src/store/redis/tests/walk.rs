@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use arbiter_lock_core::{Grant, Limit, Mode, Request, Status};
+use arbiter_lock_core::{Contender, Grant, Limit, Mode, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::rig::{Rig, listens, request};
+use super::ask::contender;
+use super::rig::{Rig, listens};
 use super::seen::Seen;
 
 /// How the requests of a while want to hold.
@@ -22,7 +23,7 @@ pub(super) struct Walk {
     pub(super) random: StdRng,
     pub(super) seen: Seen,
     /// Requests that the steps are about, with the last ticket and fence that each was given.
-    pub(super) pool: Vec<(Request, Option<u64>, u64)>,
+    pub(super) pool: Vec<(Contender, Option<u64>, u64)>,
     pub(super) next_id: usize,
     pub(super) fashion: Fashion,
 }
@@ -50,14 +51,14 @@ impl Walk {
         }
     }
 
-    pub(super) fn fresh(&mut self) -> Request {
+    pub(super) fn fresh(&mut self) -> Contender {
         self.next_id += 1;
         let channel = ["c0", "c1", "c0", "deaf"][self.random.random_range(0..4)];
         let lease = [100, 900, 2_000, 5_000, 30_000][self.random.random_range(0..5)];
         let mode = self.mode();
-        Request {
+        Contender {
             mode,
-            ..request(&format!("r{}", self.next_id), channel, lease)
+            ..contender(&format!("r{}", self.next_id), channel, lease)
         }
     }
 
