@@ -24,7 +24,8 @@ impl Hold {
         }
     }
 
-    pub(super) fn foreign(owner: &str, last_milli: Option<u64>) -> Self {
+    #[cfg(feature = "testing")]
+    pub(super) fn external(owner: &str, last_milli: Option<u64>) -> Self {
         Self {
             owner: owner.into(),
             fence: None,

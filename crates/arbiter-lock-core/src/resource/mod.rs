@@ -1,13 +1,14 @@
 //! One resource: who holds it, who waits for it, and the steps that change that.
 //!
 //! A waiter is **live** that has looked within the last 2.5 s, and since the last grant that
-//! lapsed. After every step but `renew`, `inspect` and the foreign ones, no live waiter that
+//! lapsed. After every step but `renew`, `inspect` and those that only tests make, no live waiter that
 //! could be granted is left waiting, unless the step answers `again`.
 
 mod answer;
 mod contender;
+#[cfg(feature = "testing")]
+mod external;
 mod fence;
-mod foreign;
 mod hand_over;
 mod holds;
 mod queue;

@@ -104,7 +104,7 @@ fn a_try_never_barges_and_takes_what_passed_over_waiters_leave() {
     let tried = world.try_acquire(&request("t", 1_000));
     assert!(matches!(tried.reply, Tried::Busy { .. }));
     assert_eq!(ids(&tried.granted), ["b"]);
-    world.resource.vanished(world.now());
+    world.resource.delete_lock(world.now());
     world.queue_of_the_dead(3);
     assert!(matches!(
         world.try_acquire(&request("t2", 1_000)).reply,
@@ -302,7 +302,7 @@ fn a_place_survives_a_lost_queue() {
     let (ticket_b, _) = world.queue(&b, None);
     world.pass(10);
     let (ticket_c, _) = world.queue(&c, None);
-    world.resource.queue_lost();
+    world.resource.lose_queue();
     assert_eq!(world.queue(&c, Some(ticket_c)), (ticket_c, 1));
     assert_eq!(world.queue(&b, Some(ticket_b)), (ticket_b, 1));
     assert_eq!(ids(&world.end("a", false).granted), ["b"]);
@@ -319,7 +319,7 @@ fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
         match n % 4 {
             0 => drop(world.end(&format!("r{n}"), false)),
             1 => world.pass(SECOND),
-            2 => world.resource.vanished(world.now()),
+            2 => world.resource.delete_lock(world.now()),
             _ => {
                 drop(world.end(&format!("r{n}"), false));
                 world.now -= 3 * SECOND;
@@ -392,7 +392,9 @@ fn a_break_at_once_hands_over_and_an_asked_holder_is_prolonged_no_more() {
 #[test]
 fn a_foreign_holder_is_waited_for_and_nothing_of_ours_ends_it() {
     let mut world = World::new();
-    world.resource.seized(world.now(), "go", Some(5_000));
+    world
+        .resource
+        .take_externally(world.now(), "go", Some(5_000));
     let acquired = world.acquire(&request("a", 1_000), None).reply;
     let Acquired::Queued {
         holder: Some(holder),
@@ -407,7 +409,7 @@ fn a_foreign_holder_is_waited_for_and_nothing_of_ours_ends_it() {
     );
     assert_eq!(world.end("go", false).reply, Ended::NotYours);
     assert_eq!(world.holder().as_deref(), Some("go"));
-    world.resource.life_changed(world.now(), None);
+    world.resource.set_expiry(world.now(), None);
     world.pass(365 * 86_400 * SECOND);
     assert_eq!(
         world.holder().as_deref(),
@@ -429,7 +431,7 @@ impl World {
         }
         self.pass(3 * SECOND);
         if was_free {
-            self.resource.vanished(self.now());
+            self.resource.delete_lock(self.now());
         }
     }
 }

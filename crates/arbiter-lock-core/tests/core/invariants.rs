@@ -228,13 +228,13 @@ impl Observer {
                     .for_each(|at| *at = at.filter(|at| now <= *at + 60_000_000));
             }
             Step::Back(micros) => self.now -= micros,
-            Step::Seize => self.resource.seized(at, "foreign", Some(700)),
-            Step::Vanish => self.resource.vanished(at),
+            Step::Seize => self.resource.take_externally(at, "foreign", Some(700)),
+            Step::Vanish => self.resource.delete_lock(at),
             Step::LoseQueue => {
-                self.resource.queue_lost();
+                self.resource.lose_queue();
                 self.buried = vec![None; IDS];
             }
-            Step::LoseFence => self.resource.last_fence_lost(),
+            Step::LoseFence => self.resource.lose_last_fence(),
             Step::Resize(limit) => {
                 let limit = NonZeroU32::new(*limit).unwrap();
                 let answer = self.resource.resize(at, limit, |_| true);

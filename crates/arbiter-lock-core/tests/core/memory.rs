@@ -154,14 +154,14 @@ fn all_is_forgotten_when_nothing_is_held_and_the_last_fence_has_had_its_minute()
     assert!(!is_forgotten(&mut world), "it is held");
     assert_eq!(world.end("a", true).granted, []);
     assert!(!is_forgotten(&mut world), "a tombstone, and a fence");
-    world.resource.last_fence_lost();
+    world.resource.lose_last_fence();
     assert!(!is_forgotten(&mut world), "a tombstone");
     world.pass(MINUTE);
     assert!(!is_forgotten(&mut world), "for as long as a minute");
     world.pass(1_000);
     assert!(is_forgotten(&mut world));
     world.hold(&reader("r"));
-    world.resource.last_fence_lost();
+    world.resource.lose_last_fence();
     assert!(!is_forgotten(&mut world), "it is shared");
     assert_eq!(world.end("r", false).granted, []);
     assert!(is_forgotten(&mut world));
@@ -179,7 +179,7 @@ fn a_lost_last_fence_begins_anew_at_the_time() {
         "above the last, though the clock went back"
     );
     assert_eq!(world.end("b", false).granted, []);
-    world.resource.last_fence_lost();
+    world.resource.lose_last_fence();
     assert_eq!(world.hold(&request("c", 1_000)), world.now);
 }
 
@@ -212,7 +212,7 @@ fn a_run_that_is_lost_or_over_is_remembered_no_more() {
         world.resource.last_run(world.now()).is_some(),
         "its end prolongs it"
     );
-    world.resource.last_run_lost();
+    world.resource.lose_last_run();
     assert_eq!(world.resource.last_run(world.now()), None);
 }
 

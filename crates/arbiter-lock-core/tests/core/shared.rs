@@ -473,7 +473,9 @@ fn behind_one_holder_four_await_its_expiry() {
     let awaited: Vec<_> = awaited.collect();
     let expected = [Some(30_000); 4].into_iter().chain([None; 2]);
     assert_eq!(awaited, expected.collect::<Vec<_>>());
-    world.resource.seized(world.now(), "external", None);
+    world
+        .resource
+        .take_externally(world.now(), "external", None);
     assert_eq!(awaits(&mut world, "w0"), None, "it has no end");
 }
 
@@ -484,7 +486,7 @@ fn a_waiter_that_tries_is_granted_once() {
     world.hold(&request("h", 30_000));
     world.queue(&follower("dead", 2, 5), None);
     world.queue(&follower("waits", 2, 4), None);
-    world.resource.vanished(world.now());
+    world.resource.delete_lock(world.now());
     // It states another limit than the dead one, which is skipped before that is decided.
     let tried = world.try_acquire(&permits("waits", 2, 4));
     assert_eq!(ids(&tried.granted), ["waits"]);

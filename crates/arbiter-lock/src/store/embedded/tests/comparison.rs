@@ -69,15 +69,15 @@ fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &RandomStep, dea
             format!("{:?}", resource.finish_run(now, *fence, &"0".into(), 5_000))
         }
         RandomStep::Vanished => {
-            resource.vanished(now);
+            resource.delete_lock(now);
             String::new()
         }
         RandomStep::Seized(life_ms) => {
-            resource.seized(now, "them", Some(*life_ms));
+            resource.take_externally(now, "them", Some(*life_ms));
             String::new()
         }
         RandomStep::QueueLost => {
-            resource.queue_lost();
+            resource.lose_queue();
             String::new()
         }
     }

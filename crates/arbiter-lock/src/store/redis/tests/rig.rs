@@ -122,10 +122,10 @@ impl Rig {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.server.call(&words);
         if self.server.call(&["EXISTS", &self.keys.last_fence]).int() == Some(0) {
-            self.core.last_fence_lost();
+            self.core.lose_last_fence();
         }
         if self.server.call(&["EXISTS", &self.keys.run()]).int() == Some(0) {
-            self.core.last_run_lost();
+            self.core.lose_last_run();
         }
     }
 
@@ -286,18 +286,18 @@ impl Rig {
             self.server
                 .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]);
         }
-        self.core.seized(self.now(), owner, life_ms);
+        self.core.take_externally(self.now(), owner, life_ms);
     }
 
     pub(super) fn vanish(&mut self) {
         self.server.call(&["DEL", &self.keys.lock]);
-        self.core.vanished(self.now());
+        self.core.delete_lock(self.now());
     }
 
     pub(super) fn lose_share(&mut self) {
         self.server.call(&["DEL", &self.keys.share]);
         if self.core.inspect(self.now()).sharing.is_some() {
-            self.core.vanished(self.now());
+            self.core.delete_lock(self.now());
         }
     }
 
@@ -310,21 +310,21 @@ impl Rig {
                 .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]),
             None => self.server.call(&["PERSIST", &self.keys.lock]),
         };
-        self.core.life_changed(self.now(), life_ms);
+        self.core.set_expiry(self.now(), life_ms);
         if let Some(life) = life_ms.filter(|_| is_shared) {
             self.advance((life as i64 / 7 + 1) * 7_000);
-            self.core.vanished(self.now());
+            self.core.delete_lock(self.now());
         }
     }
 
     pub(super) fn lose_queue(&mut self) {
         self.server.call(&["DEL", &self.keys.queue]);
-        self.core.queue_lost();
+        self.core.lose_queue();
     }
 
     pub(super) fn lose_last_fence(&mut self) {
         self.server.call(&["DEL", &self.keys.last_fence]);
-        self.core.last_fence_lost();
+        self.core.lose_last_fence();
     }
 
     /// What stands under the keys, with what is left of their lives.

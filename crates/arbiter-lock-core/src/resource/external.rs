@@ -1,11 +1,11 @@
-//! What foreign clients and operators do to a resource behind our back.
+//! What other clients and operators do to a resource beside the protocol, for tests.
 
 use super::rows::{Hold, Rows, Run};
 use super::{Moment, Resource};
 
 impl<R: Rows> Resource<R> {
-    /// Whoever held has been deleted.
-    pub fn vanished(&mut self, now: Moment) {
+    /// Deletes the lock, and so every hold.
+    pub fn delete_lock(&mut self, now: Moment) {
         self.settle(now);
         if !self.is_free() {
             self.drop_all();
@@ -13,18 +13,18 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// The queue is gone, with all that it remembered.
-    pub fn queue_lost(&mut self) {
+    /// Deletes the queue, with everything that it remembered.
+    pub fn lose_queue(&mut self) {
         self.forget_queue();
     }
 
-    /// The last fence is gone.
-    pub fn last_fence_lost(&mut self) {
+    /// Deletes the last fence.
+    pub fn lose_last_fence(&mut self) {
         self.root_mut().fence_until = 0;
     }
 
-    /// The last run is remembered no more.
-    pub fn last_run_lost(&mut self) {
+    /// Deletes the last run.
+    pub fn lose_last_run(&mut self) {
         if let Some(run) = self.rows.run() {
             self.rows.put_run(Run { until: 0, ..run });
         }
@@ -38,18 +38,18 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// A foreign client holds, whoever held before, for `life_ms` or without end.
-    pub fn seized(&mut self, now: Moment, owner: &str, life_ms: Option<u64>) {
+    /// Makes an external client the holder, for `life_ms` or without end.
+    pub fn take_externally(&mut self, now: Moment, owner: &str, life_ms: Option<u64>) {
         self.settle(now);
         self.grant_lapsed();
         self.drop_all();
         let last_milli = life_ms.map(|life| now.last_milli(life));
-        self.root_mut().exclusive = Some(Hold::foreign(owner, last_milli));
+        self.root_mut().exclusive = Some(Hold::external(owner, last_milli));
     }
 
-    /// Somebody set the life of what is held to `life_ms`, or to no end. Shared holds keep their
-    /// own lives: that of the key counts for them only where it ends, and then they vanish.
-    pub fn life_changed(&mut self, now: Moment, life_ms: Option<u64>) {
+    /// Sets the TTL of the lock to `life_ms`, or removes it. Shared holds keep their own: the TTL
+    /// of the key ends them all when it expires.
+    pub fn set_expiry(&mut self, now: Moment, life_ms: Option<u64>) {
         self.settle(now);
         let last_milli = life_ms.map(|life| now.last_milli(life));
         if let Some(hold) = &mut self.root_mut().exclusive {
