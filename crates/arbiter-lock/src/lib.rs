@@ -48,6 +48,7 @@
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
 //! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
 
+mod block_on;
 mod builder;
 mod client;
 mod engine;
@@ -66,6 +67,7 @@ mod system;
 mod testing;
 mod waiting;
 
+pub use block_on::block_on;
 pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;

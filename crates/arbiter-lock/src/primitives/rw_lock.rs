@@ -89,22 +89,6 @@ impl RwLock {
         self.reader().try_acquire().await
     }
 
-    /// As [`RwLock::read`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RwLock::read`].
-    pub fn blocking_read(&self) -> Result<Guard, Error> {
-        self.reader().blocking_acquire()
-    }
-
-    /// As [`RwLock::try_read`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RwLock::try_read`].
-    pub fn blocking_try_read(&self) -> Result<Option<Guard>, Error> {
-        self.reader().blocking_try_acquire()
-    }
-
     /// Acquires it as the writer, in order of arrival.
     ///
     /// # Errors
@@ -127,22 +111,6 @@ impl RwLock {
         self.lock.try_acquire().await
     }
 
-    /// As [`RwLock::write`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RwLock::write`].
-    pub fn blocking_write(&self) -> Result<Guard, Error> {
-        self.lock.blocking_acquire()
-    }
-
-    /// As [`RwLock::try_write`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RwLock::try_write`].
-    pub fn blocking_try_write(&self) -> Result<Option<Guard>, Error> {
-        self.lock.blocking_try_acquire()
-    }
-
     /// Says who holds the resource and who waits: as [`Lock::inspect`].
     ///
     /// # Errors
@@ -152,14 +120,6 @@ impl RwLock {
     /// It changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
-    }
-
-    /// As [`RwLock::inspect`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RwLock::inspect`].
-    pub fn blocking_inspect(&self) -> Result<Status, Error> {
-        self.lock.blocking_inspect()
     }
 
     fn reader(&self) -> Lock {

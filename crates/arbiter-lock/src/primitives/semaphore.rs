@@ -131,38 +131,6 @@ impl Semaphore {
         self.request(permits)?.try_acquire().await
     }
 
-    /// As [`Semaphore::acquire`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::acquire`].
-    pub fn blocking_acquire(&self) -> Result<Guard, Error> {
-        self.blocking_acquire_many(1)
-    }
-
-    /// As [`Semaphore::acquire_many`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::acquire_many`].
-    pub fn blocking_acquire_many(&self, permits: u32) -> Result<Guard, Error> {
-        self.request(permits)?.blocking_acquire()
-    }
-
-    /// As [`Semaphore::try_acquire`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::try_acquire`].
-    pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
-        self.blocking_try_acquire_many(1)
-    }
-
-    /// As [`Semaphore::try_acquire_many`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::try_acquire_many`].
-    pub fn blocking_try_acquire_many(&self, permits: u32) -> Result<Option<Guard>, Error> {
-        self.request(permits)?.blocking_try_acquire()
-    }
-
     /// Sets another limit while permits are held, and answers what it was; `None` where nobody
     /// holds any under a limit: then nothing has changed, and the next to come sets its own.
     ///
@@ -196,16 +164,6 @@ impl Semaphore {
         inner.run(|| resizing).await?
     }
 
-    /// As [`Semaphore::resize`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::resize`].
-    pub fn blocking_resize(&self, permits: u32) -> Result<Option<u32>, Error> {
-        let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
-        let resizing = resize(inner.clone(), name, at_least_one(permits)?);
-        inner.service()?.block_on(resizing)?
-    }
-
     /// Says who holds permits and who waits for some: as [`Lock::inspect`].
     ///
     /// # Errors
@@ -215,14 +173,6 @@ impl Semaphore {
     /// It changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
-    }
-
-    /// As [`Semaphore::inspect`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::inspect`].
-    pub fn blocking_inspect(&self) -> Result<Status, Error> {
-        self.lock.blocking_inspect()
     }
 
     /// The lock that asks for that many permits.

@@ -1,8 +1,8 @@
-//! What the faces do apart from any store: blocking forms, and answers that never came.
+//! What the primitives do whatever the store is: under `block_on`, and without a reply.
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, LostReason};
+use arbiter_lock::{Client, Error, LostReason, block_on};
 use tokio::time::Instant;
 
 use crate::election::{acting_at_grant, silenced_by_a_grant};
@@ -23,38 +23,42 @@ const WAIT: Duration = Duration::from_millis(300);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn every_face_has_its_blocking_forms() {
+fn every_primitive_works_under_block_on() {
     let client = Client::in_memory();
     let catalogue = client.rw_lock("catalogue");
-    let writer = catalogue.blocking_write().unwrap();
-    assert!(catalogue.blocking_try_read().unwrap().is_none());
-    writer.blocking_downgrade().unwrap();
-    let reader = catalogue.blocking_read().unwrap();
-    assert!(catalogue.blocking_try_write().unwrap().is_none());
-    let sharing = catalogue.blocking_inspect().unwrap().sharing.unwrap();
+    let writer = block_on(catalogue.write()).unwrap();
+    assert!(block_on(catalogue.try_read()).unwrap().is_none());
+    block_on(writer.downgrade()).unwrap();
+    let reader = block_on(catalogue.read()).unwrap();
+    assert!(block_on(catalogue.try_write()).unwrap().is_none());
+    let sharing = block_on(catalogue.inspect()).unwrap().sharing.unwrap();
     assert_eq!(sharing.count, 2);
-    writer.blocking_release().unwrap();
-    reader.blocking_release().unwrap();
+    block_on(writer.release()).unwrap();
+    block_on(reader.release()).unwrap();
 
     let licences = client.semaphore("licences", 3);
-    let two = licences.blocking_acquire_many(2).unwrap();
-    assert!(licences.blocking_try_acquire_many(2).unwrap().is_none());
-    let one = licences.blocking_try_acquire().unwrap().unwrap();
-    assert_eq!(licences.blocking_resize(4).unwrap(), Some(3));
+    let two = block_on(licences.acquire_many(2)).unwrap();
+    assert!(block_on(licences.try_acquire_many(2)).unwrap().is_none());
+    let one = block_on(licences.try_acquire()).unwrap().unwrap();
+    assert_eq!(block_on(licences.resize(4)).unwrap(), Some(3));
     let follower = licences.clone().follow_limit();
-    let last = follower.blocking_acquire().unwrap();
+    let last = block_on(follower.acquire()).unwrap();
     assert_eq!(
-        licences.blocking_inspect().unwrap().sharing.unwrap().weight,
+        block_on(licences.inspect())
+            .unwrap()
+            .sharing
+            .unwrap()
+            .weight,
         4
     );
     for guard in [two, one, last] {
-        guard.blocking_release().unwrap();
+        block_on(guard.release()).unwrap();
     }
 
     let both = client.lock_all(["b", "a"]);
-    let guards = both.blocking_acquire().unwrap();
-    assert!(both.blocking_try_acquire().unwrap().is_none());
-    guards.blocking_release().unwrap();
+    let guards = block_on(both.acquire()).unwrap();
+    assert!(block_on(both.try_acquire()).unwrap().is_none());
+    block_on(guards.release()).unwrap();
 }
 
 #[tokio::test]

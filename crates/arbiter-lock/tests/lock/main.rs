@@ -1,6 +1,7 @@
 //! The lock, by its claims.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod block_on;
 mod bystanders;
 mod campaign;
 mod cancel;
