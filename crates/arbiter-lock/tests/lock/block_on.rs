@@ -94,7 +94,7 @@ fn reports_losses(url: &str) {
             block_on(lock.break_now(fence)).unwrap()
         }
     });
-    assert!(block_on(guard.lost()).is_loss());
+    assert_eq!(block_on(guard.lost()), LostReason::Deleted);
     assert!(breaking.join().unwrap());
     let error = block_on(guard.release()).unwrap_err();
     assert!(error.is_lost(), "{error}");
