@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::holds::guard::Guard;
+use crate::holds::hold::Hold;
 use crate::primitives::hand_over::hand_over_the_rest;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
@@ -31,13 +32,13 @@ use crate::store::Envelope;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), arbiter_lock::Error> {
 /// let client = arbiter_lock::Client::in_memory();
-/// let licences = client.semaphore("licences", 3);
+/// let licenses = client.semaphore("licenses", 3);
 ///
-/// let two = licences.acquire_many(2).await?;
-/// let one = licences.acquire().await?;
-/// assert!(licences.try_acquire().await?.is_none());
+/// let two = licenses.acquire_many(2).await?;
+/// let one = licenses.acquire().await?;
+/// assert!(licenses.try_acquire().await?.is_none());
 /// two.release().await?;
-/// assert!(licences.try_acquire_many(2).await?.is_some());
+/// assert!(licenses.try_acquire_many(2).await?.is_some());
 /// one.release().await?;
 /// # Ok(()) }
 /// ```
@@ -131,6 +132,58 @@ impl Semaphore {
         self.request(permits)?.try_acquire().await
     }
 
+    /// Runs the work while holding one permit: as [`Lock::run`].
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire`], and [`Error::Lost`] if the permit was lost before the work
+    /// finished.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the permit.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let licenses = arbiter_lock::Client::in_memory().semaphore("licenses", 3);
+    /// let is_held = licenses.run(|hold| async move { hold.is_held() }).await?;
+    /// assert!(is_held);
+    /// # Ok(()) }
+    /// ```
+    pub async fn run<F, W>(&self, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        self.run_many(1, work).await
+    }
+
+    /// Runs the work while holding that many permits: as [`Lock::run`].
+    ///
+    /// # Errors
+    /// As [`Semaphore::acquire_many`], and [`Error::Lost`] if the permits were lost before the work
+    /// finished.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the permits.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let licenses = arbiter_lock::Client::in_memory().semaphore("licenses", 3);
+    /// let others = licenses.run_many(3, |_| licenses.try_acquire()).await??;
+    /// assert!(others.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub async fn run_many<F, W>(&self, permits: u32, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        self.request(permits)?.run(work).await
+    }
+
     /// Sets another limit while permits are held, and answers what it was; `None` where nobody
     /// holds any under a limit: then nothing has changed, and the next to come sets its own.
     ///
@@ -164,7 +217,7 @@ impl Semaphore {
         inner.run(|| resizing).await?
     }
 
-    /// Says who holds permits and who waits for some: as [`Lock::inspect`].
+    /// Returns who holds permits and who waits for some: as [`Lock::inspect`].
     ///
     /// # Errors
     /// As [`Lock::inspect`].

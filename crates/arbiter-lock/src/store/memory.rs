@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "testing")]
+use arbiter_lock_core::Broken;
 use arbiter_lock_core::{Answer, Ended, Grant, Moment, Name, Request, Resource};
 
 use tokio::sync::watch;
@@ -289,15 +291,15 @@ impl MemoryStore {
         }
     }
 
-    /// The store ends what is held under that name, as at the end of its lease.
-    pub(crate) fn expire(&self, name: &Name) {
+    /// Ends the hold of that name, as at the end of its lease. Returns whether there was one.
+    pub(crate) fn expire(&self, name: &Name) -> bool {
         let broken = self.step(name, |resource, now| {
             let fence = resource.inspect(now).holder.and_then(|holder| holder.fence);
             resource.break_hold(now, fence.unwrap_or_default(), true, |channel| {
                 self.listens(channel)
             })
         });
-        self.told(name, broken);
+        self.told(name, broken).reply == Broken::Freed
     }
 
     /// Goes silent, or answers again.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, LostReason, block_on};
+use arbiter_lock::{Client, Error, Hold, LostReason, block_on};
 use tokio::time::Instant;
 
 use crate::election::{acting_at_grant, silenced_by_a_grant};
@@ -36,15 +36,15 @@ fn every_primitive_works_under_block_on() {
     block_on(writer.release()).unwrap();
     block_on(reader.release()).unwrap();
 
-    let licences = client.semaphore("licences", 3);
-    let two = block_on(licences.acquire_many(2)).unwrap();
-    assert!(block_on(licences.try_acquire_many(2)).unwrap().is_none());
-    let one = block_on(licences.try_acquire()).unwrap().unwrap();
-    assert_eq!(block_on(licences.resize(4)).unwrap(), Some(3));
-    let follower = licences.clone().follow_limit();
+    let licenses = client.semaphore("licenses", 3);
+    let two = block_on(licenses.acquire_many(2)).unwrap();
+    assert!(block_on(licenses.try_acquire_many(2)).unwrap().is_none());
+    let one = block_on(licenses.try_acquire()).unwrap().unwrap();
+    assert_eq!(block_on(licenses.resize(4)).unwrap(), Some(3));
+    let follower = licenses.clone().follow_limit();
     let last = block_on(follower.acquire()).unwrap();
     assert_eq!(
-        block_on(licences.inspect())
+        block_on(licenses.inspect())
             .unwrap()
             .sharing
             .unwrap()
@@ -59,6 +59,57 @@ fn every_primitive_works_under_block_on() {
     let guards = block_on(both.acquire()).unwrap();
     assert!(block_on(both.try_acquire()).unwrap().is_none());
     block_on(guards.release()).unwrap();
+}
+
+#[tokio::test]
+async fn run_holds_as_its_primitive_does() {
+    let client = Client::in_memory();
+    let catalogue = client.rw_lock("catalogue");
+    let both = catalogue.run_read(|_| catalogue.run_read(|hold| async move { hold.is_shared() }));
+    assert!(both.await.unwrap().unwrap());
+    let others = catalogue.run_write(|_| catalogue.try_read()).await;
+    assert!(others.unwrap().unwrap().is_none());
+
+    let licenses = client.semaphore("licenses", 3);
+    let one_and_two = licenses.run(|_| licenses.run_many(2, |_| licenses.try_acquire()));
+    assert!(one_and_two.await.unwrap().unwrap().unwrap().is_none());
+    let error = licenses.run_many(0, |_| async {}).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+
+    // All is free again.
+    assert!(catalogue.try_write().await.unwrap().is_some());
+    assert!(licenses.try_acquire_many(3).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn run_drops_its_work_when_the_hold_is_lost() {
+    let client = Client::in_memory();
+    let lose = |_: Hold| async {
+        client.testing().lose("l", LostReason::Expired);
+        std::future::pending::<()>().await;
+    };
+    let reader = client.rw_lock("l").run_read(lose).await;
+    let writer = client.rw_lock("l").run_write(lose).await;
+    let permit = client.semaphore("l", 1).run(lose).await;
+    let permits = client.semaphore("l", 2).run_many(2, lose).await;
+    for error in [reader, writer, permit, permits] {
+        assert!(error.unwrap_err().is_lost());
+    }
+}
+
+#[tokio::test]
+async fn protect_runs_work_only_while_the_hold_lasts() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    assert_eq!(guard.protect(async { 7 }).await.unwrap(), 7);
+    // Lost at the very end, and found out after the work.
+    let losing = guard.protect(async { client.testing().lose("l", LostReason::Taken) });
+    let Error::Lost(loss) = losing.await.unwrap_err() else {
+        panic!("another error");
+    };
+    assert_eq!(loss.reason, LostReason::Taken);
+    let never = guard.protect(async { unreachable!("the hold is over") });
+    assert!(never.await.unwrap_err().is_lost());
 }
 
 #[tokio::test]

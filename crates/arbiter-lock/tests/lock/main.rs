@@ -39,6 +39,7 @@ mod session;
 mod sharing;
 mod simulation;
 mod stress;
+mod testing;
 mod unpolled;
 
 /// So many who wait and are polled until they all do, but no longer: they look no more.

@@ -148,7 +148,7 @@ async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
             for _ in 0..polls {
                 tokio::task::yield_now().await;
             }
-            client.testing().expire("j");
+            assert!(client.testing().expire("j"));
             assert!(run.finish(Ok("")).await.unwrap_err().is_lost());
         };
         let (last, ()) = tokio::join!(job.last_run(), ending);

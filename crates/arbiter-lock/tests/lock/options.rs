@@ -131,7 +131,7 @@ async fn a_refresh_prolongs_a_hold_without_watchdog_and_a_lost_one_is_lost() {
         guard.refresh().await.unwrap();
     }
     assert!(ms(900) < guard.remaining());
-    client.testing().expire("l");
+    assert!(client.testing().expire("l"));
     assert!(guard.refresh().await.unwrap_err().is_lost());
     assert_eq!(guard.lost().await, LostReason::Deleted);
 }
@@ -317,7 +317,7 @@ async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
     let lock = client.lock("l");
     let next = tokio::spawn(async move { lock.acquire().await.unwrap() });
     tokio::time::sleep(ms(10)).await;
-    client.testing().expire("l");
+    assert!(client.testing().expire("l"));
     let next = next.await.unwrap();
     assert!(guard.fence() < next.fence());
     assert_eq!(guard.lost().await, LostReason::Taken);
