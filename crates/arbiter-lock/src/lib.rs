@@ -21,14 +21,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Faces
+//! # Primitives
 //!
-//! A name is one resource, with one queue, whichever way it is asked for:
+//! A name is one resource with one queue, whichever primitive uses it:
 //! - [`Client::lock`] for one holder;
 //! - [`Client::rw_lock`] for many readers, or one writer;
 //! - [`Client::semaphore`] for a number of permits;
 //! - [`Client::lock_all`] for several names at once;
-//! - [`Client::session`] for re-entry.
+//! - [`Client::session`] for re-entry;
+//! - [`Client::election`] for one leader;
+//! - [`Client::once`] for a job that runs once per period.
+//!
+//! Each of them can `run` work while it holds, and drops that work if the hold is lost.
+//!
+//! The operations are async. Code that is not calls them through [`block_on`](block_on()), with or
+//! without a tokio runtime.
 //!
 //! # What it promises, and what it cannot
 //!

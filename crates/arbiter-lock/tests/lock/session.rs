@@ -211,12 +211,12 @@ async fn run_of_a_session_shares_its_hold() {
     let client = Client::in_memory();
     let session = client.session();
     let (lock, rw_lock) = (session.lock("l"), session.rw_lock("l"));
-    let fences = rw_lock.run_write(|outer| async move {
-        let inner = session.rw_lock("l").run_read(async |hold| hold.fence());
-        (outer.fence(), inner.await)
+    let fences = rw_lock.run_write(async |outer| {
+        let inner = rw_lock.run_read(async |inner| inner.fence()).await;
+        (outer.fence(), inner.unwrap())
     });
     let (outer, inner) = fences.await.unwrap();
-    assert_eq!(outer, inner.unwrap());
+    assert_eq!(outer, inner);
     let upgrade = rw_lock.run_read(|_| lock.run(async |_| ())).await;
     assert!(matches!(upgrade, Ok(Err(arbiter_lock::Error::Invalid(_)))));
     assert!(client.lock("l").try_acquire().await.unwrap().is_some());

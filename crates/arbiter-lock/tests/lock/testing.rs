@@ -8,7 +8,10 @@ use arbiter_lock::{Client, FaultInjection, LostReason, Testing};
 /// Returns the message of the panic that this ends with.
 fn panic_of(act: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("it did it in silence");
-    panic.downcast_ref::<String>().unwrap().clone()
+    match panic.downcast::<String>() {
+        Ok(formatted) => *formatted,
+        Err(constant) => (*constant.downcast::<&str>().unwrap()).to_owned(),
+    }
 }
 
 #[test]
