@@ -1,7 +1,7 @@
 //! Blocking on the operations: on plain threads, and on threads that a runtime needs.
 
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arbiter_lock::{Begun, Client, LostReason, block_on};
 use testkit::{Server, unique_name};
@@ -208,6 +208,26 @@ fn dropped_guard_of_a_blocked_thread_releases() {
             let client = Client::in_memory();
             block_on(async { drop(client.lock("l").acquire().await.unwrap()) });
             assert!(block_on(client.lock("l").try_acquire()).unwrap().is_some());
+        });
+    });
+}
+
+#[test]
+fn release_posted_by_a_blocked_thread_does_not_wait_for_its_runtime() {
+    ends(|| {
+        let client = Client::in_memory();
+        let earlier = current_thread();
+        let guard = earlier.block_on(client.lock("l").acquire()).unwrap();
+        // Nothing is left to keep when the keeper ends with the runtime.
+        client.testing().lose("l", LostReason::Expired);
+        drop(earlier);
+        current_thread().block_on(async {
+            client.testing().go_silent();
+            block_on(async { drop(guard) });
+            client.testing().answer();
+            let begun = Instant::now();
+            assert_eq!(block_on(client.shutdown(ms(20_000))), 0);
+            assert!(begun.elapsed() < ms(10_000), "{:?}", begun.elapsed());
         });
     });
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use arbiter_lock::{Client, FaultInjection, LostReason, Testing};
 
+type Act = fn(&Testing);
+
 /// Returns the message of the panic that this ends with.
 fn panic_of(act: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("it did it in silence");
@@ -18,7 +20,7 @@ fn panic_of(act: impl FnOnce()) -> String {
 fn faults_of_other_stores_panic() {
     let client = Client::connect_lazy("redis://127.0.0.1:6379").unwrap();
     let testing = client.testing();
-    let acts: [(&str, fn(&Testing)); 8] = [
+    let acts: [(&str, Act); 8] = [
         ("expire", |testing| assert!(testing.expire("l"))),
         ("inject_faults", |testing| {
             testing.inject_faults(FaultInjection::default());
