@@ -53,7 +53,7 @@
 //! - `embedded`: `file:///folder`, a store between the processes of one machine, with no server.
 //! - `tls`: `rediss://` URLs.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
-//! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
+//! - `testing`: `Client::testing`, to test your own loss paths on paused time.
 
 mod block_on;
 mod builder;

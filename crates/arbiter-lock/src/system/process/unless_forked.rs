@@ -14,6 +14,7 @@ pub(crate) struct UnlessForked<F>(LeakInChild<Pin<Box<F>>>);
 
 impl<F: Future> UnlessForked<F> {
     /// A future of this process.
+    #[cfg(feature = "redis")]
     pub(crate) fn new(future: F) -> Self {
         Self::of(&ForkGeneration::current(), future)
     }
