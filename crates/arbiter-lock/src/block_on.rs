@@ -20,7 +20,8 @@ use crate::system::process::ForkGeneration;
 /// calling thread sleeps between polls.
 ///
 /// The future itself is polled on the calling thread, and so is the work given to `run`. It may be
-/// neither `Send` nor `'static`. Calls may be nested.
+/// neither `Send` nor `'static`. Calls may be nested. A call cannot be canceled: limit it by
+/// [`Lock::wait_timeout`](crate::Lock::wait_timeout).
 ///
 /// # Within a tokio runtime
 /// It also works on a thread of a tokio runtime, even on the only thread of a current-thread
@@ -148,7 +149,10 @@ impl Wake for Sleeper {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     use super::*;
 
@@ -175,26 +179,30 @@ mod tests {
 
     #[test]
     fn nested_call_consumes_no_wake_of_the_outer() {
-        let mut is_first = true;
-        block_on(std::future::poll_fn(|outer| {
-            if !std::mem::take(&mut is_first) {
+        let (done, ended) = channel();
+        thread::spawn(move || {
+            let mut is_woken = false;
+            block_on(poll_fn(|outer| {
+                if std::mem::replace(&mut is_woken, true) {
+                    return Poll::Ready(());
+                }
+                nest_and_wake(outer.waker());
+                Poll::Pending
+            }));
+            done.send(()).unwrap();
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(30)), Ok(()));
+    }
+
+    /// Wakes that waker and a nested call at once: the thread has one token for both.
+    fn nest_and_wake(outer: &Waker) {
+        let mut is_woken = false;
+        block_on(poll_fn(|inner| {
+            if std::mem::replace(&mut is_woken, true) {
                 return Poll::Ready(());
             }
-            let outer = outer.waker().clone();
-            let mut wakes = vec![outer];
-            block_on(std::future::poll_fn(|inner| match wakes.pop() {
-                Some(outer) => {
-                    // The outer one is woken while the inner one sleeps.
-                    let inner = inner.waker().clone();
-                    thread::spawn(move || {
-                        outer.wake();
-                        thread::sleep(std::time::Duration::from_millis(20));
-                        inner.wake();
-                    });
-                    Poll::Pending
-                }
-                None => Poll::Ready(()),
-            }));
+            outer.wake_by_ref();
+            inner.waker().wake_by_ref();
             Poll::Pending
         }));
     }

@@ -146,7 +146,7 @@ impl Election {
         Observer::new(self.lock.clone())
     }
 
-    /// Says who leads, without changing anything; `None` for a vacancy.
+    /// Returns who leads, without changing anything; `None` for a vacancy.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].

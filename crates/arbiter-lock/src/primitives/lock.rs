@@ -259,7 +259,7 @@ impl Lock {
         Ok(done)
     }
 
-    /// Says who holds the resource and who waits, without changing anything.
+    /// Returns who holds the resource and who waits, without changing anything.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
