@@ -29,9 +29,12 @@ use crate::system::process::ForkGeneration;
 /// in async code, or call this within [`tokio::task::block_in_place`].
 ///
 /// A future that needs the blocked thread never completes. Examples are a timer, a socket or a task
-/// of a current-thread runtime, and an operation of this library that was polled there before. Note
-/// that a [memory store](crate::Client::in_memory) that was first used within a current-thread
-/// runtime renews its holds, and reports their losses, on the thread of that runtime.
+/// of a current-thread runtime, `tokio::task::yield_now` in a task of any runtime, and an operation
+/// of this library that was polled there before.
+///
+/// A client of a [memory store](crate::Client::in_memory) renews its holds, and reports their
+/// losses, on the runtime that used it first. If that is a current-thread runtime whose thread is
+/// blocked, neither happens until the call returns: use such a client under `block_on` only.
 ///
 /// [`tokio::task::block_in_place`]: https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html
 ///
