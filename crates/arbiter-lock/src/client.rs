@@ -23,8 +23,8 @@ use crate::system::process::UnlessForked;
 /// On a Redis server it keeps one connection for each tokio runtime that uses it, and one more
 /// on a thread of its own, the keeper, which renews what is held and ends what was dropped: a
 /// caller that blocks its executor or drops its runtime neither loses nor leaks a lock. A
-/// caller without a tokio runtime is served by one more thread. A tokio runtime that uses a
-/// client has to have its time and I/O drivers enabled.
+/// caller without a tokio runtime, or under [`block_on`](crate::block_on()), is served by one more
+/// thread. A tokio runtime that uses a client has to have its time and I/O drivers enabled.
 ///
 /// In a process that was forked from the one that created it, a client is inert, and so is all that
 /// it holds: every operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is
@@ -234,7 +234,7 @@ impl Client {
     }
 
     #[cfg(feature = "testing")]
-    /// What tests of your own loss paths need; for a memory store.
+    /// Returns what tests of your own loss paths need: losses and faults of the store, on demand.
     #[must_use]
     pub fn testing(&self) -> crate::testing::Testing {
         crate::testing::Testing::new(self.inner.clone())

@@ -10,6 +10,7 @@ use arbiter_lock_core::Name;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 
+use crate::block_on::is_blocking;
 use crate::errors::error::Error;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::keeper::Keeper;
@@ -159,8 +160,9 @@ impl Engine {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    /// Does the work where there is a tokio runtime: here, or else on the client's own thread. The
-    /// future is made only there, since one that is handed on is kept twice.
+    /// Does the work in the current tokio runtime. Without one, or if this thread blocks it, the
+    /// client's own thread does it. The future is made only there, since one that is handed on is
+    /// kept twice.
     ///
     /// The outer error is that there is no such thread, or that this process was forked: then
     /// nothing is polled, locked or sent.
@@ -169,17 +171,17 @@ impl Engine {
         W: Future<Output: Send> + Send + 'static,
     {
         match Handle::try_current() {
-            Ok(_) => UnlessForked::of(self.process(), work()).await,
-            Err(_) => {
+            Ok(_) if !is_blocking() => UnlessForked::of(self.process(), work()).await,
+            _ => {
                 let served = self.service()?.run(work());
                 UnlessForked::of(self.process(), served).await?
             }
         }
     }
 
-    /// The client's own runtime, for callers without one; the thread is missing in a forked
-    /// process.
-    pub(crate) fn service(&self) -> Result<&Service, Error> {
+    /// The client's own runtime, for callers without one or that block it; the thread is missing in
+    /// a forked process.
+    fn service(&self) -> Result<&Service, Error> {
         self.check_process()?;
         let service = self.service.get_or_init(Service::start);
         service

@@ -21,14 +21,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Faces
+//! # Primitives
 //!
-//! A name is one resource, with one queue, whichever way it is asked for:
+//! A name is one resource with one queue, whichever primitive uses it:
 //! - [`Client::lock`] for one holder;
 //! - [`Client::rw_lock`] for many readers, or one writer;
 //! - [`Client::semaphore`] for a number of permits;
 //! - [`Client::lock_all`] for several names at once;
-//! - [`Client::session`] for re-entry.
+//! - [`Client::session`] for re-entry;
+//! - [`Client::election`] for one leader;
+//! - [`Client::once`] for a job that runs once per period.
+//!
+//! Each of them can `run` work while it holds, and drops that work if the hold is lost.
+//!
+//! The operations are async. Code that is not calls them through [`block_on`](block_on()), with or
+//! without a tokio runtime.
 //!
 //! # What it promises, and what it cannot
 //!
@@ -46,8 +53,9 @@
 //! - `embedded`: `file:///folder`, a store between the processes of one machine, with no server.
 //! - `tls`: `rediss://` URLs.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
-//! - `testing`: [`Client::testing`], to test your own loss paths on paused time.
+//! - `testing`: `Client::testing`, to test your own loss paths on paused time.
 
+mod block_on;
 mod builder;
 mod client;
 mod engine;
@@ -66,6 +74,7 @@ mod system;
 mod testing;
 mod waiting;
 
+pub use block_on::block_on;
 pub use builder::ClientBuilder;
 #[cfg(feature = "embedded")]
 pub use builder::default_store;

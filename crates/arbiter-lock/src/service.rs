@@ -1,4 +1,4 @@
-//! A thread with a runtime of its own, for callers that have none.
+//! A thread with a runtime of its own, for callers that have none or block it.
 
 use std::io;
 
@@ -60,18 +60,5 @@ impl Service {
                 Err(_) => Err(Error::Closed),
             }
         }
-    }
-
-    /// Runs the work on the thread, for a caller that blocks.
-    pub(crate) fn block_on<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (done, result) = std::sync::mpsc::sync_channel(1);
-        self.runtime.spawn(async move {
-            // A caller that is gone needs no answer.
-            let _ = done.send(work.await);
-        });
-        result.recv().map_err(|_| Error::Closed)
     }
 }

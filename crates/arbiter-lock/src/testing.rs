@@ -1,17 +1,23 @@
-//! For tests of your own loss paths: what a store can do to a hold, on demand.
+//! For tests of your own loss paths: faults of the store and losses, on demand.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::Name;
+use tokio::runtime::Handle;
 
 use crate::engine::Engine;
 use crate::errors::lost_reason::LostReason;
 use crate::store::memory::{FaultInjection, MemoryStore};
 use crate::system::rng;
 
-/// What a store can do to a hold, on demand: see [`Client::testing`](crate::Client::testing).
+/// Injects losses and faults of the store, on demand: see
+/// [`Client::testing`](crate::Client::testing).
+///
+/// What the store is to do needs a memory store: with any other one, these methods panic, so that
+/// a test does not pass because nothing happened. In a process that was forked from that of the
+/// client, they do nothing.
 ///
 /// # Examples
 /// ```
@@ -36,15 +42,24 @@ impl Testing {
         Self { inner }
     }
 
-    /// The store ends the hold of that name as at the end of its lease, and grants the next
-    /// waiter; the holder is told at its next renewal.
-    pub fn expire(&self, name: &str) {
-        if let (Some(world), Ok(name)) = (self.world(), Name::new(name)) {
-            world.expire(&name);
+    /// Ends the hold of that name in the store, as at the end of its lease, and grants the next
+    /// waiter. The holder notices at its next renewal. Returns whether there was a hold to expire.
+    ///
+    /// # Panics
+    /// If the client does not use a memory store, or no lock can have that name.
+    #[track_caller]
+    pub fn expire(&self, name: &str) -> bool {
+        let Some(store) = self.store("expire") else {
+            return false;
+        };
+        match Name::new(name) {
+            Ok(name) => store.expire(&name),
+            Err(error) => panic!("expire failed: {error}; pass the name of a lock"),
         }
     }
 
-    /// The holds that this client has of that name are lost now, for that reason.
+    /// Loses all holds of that name that this client has, now and for that reason. It works with
+    /// every store.
     pub fn lose(&self, name: &str, reason: LostReason) {
         if self.inner.check_process().is_err() {
             return;
@@ -60,48 +75,76 @@ impl Testing {
         }
     }
 
-    /// From now on the messages between this store and all its clients are late, lost and
-    /// doubled, as it is said there and as chance has it: see [`Testing::seed`].
-    pub fn inject_faults(&self, weather: FaultInjection) {
-        if let Some(world) = self.world() {
-            world.set_faults(Some(weather));
+    /// Delays, loses and doubles messages between this store and all its clients from now on, at
+    /// the rates of `faults`. [`Testing::seed`] makes the random choices repeatable.
+    ///
+    /// # Panics
+    /// If the client does not use a memory store.
+    #[track_caller]
+    pub fn inject_faults(&self, faults: FaultInjection) {
+        if let Some(store) = self.store("inject_faults") {
+            store.set_faults(Some(faults));
         }
     }
 
-    /// The network is good again; what is under way arrives yet.
+    /// Ends the injection of faults. Messages that are on their way still arrive.
+    ///
+    /// # Panics
+    /// If the client does not use a memory store.
+    #[track_caller]
     pub fn stop_faults(&self) {
-        if let Some(world) = self.world() {
-            world.set_faults(None);
+        if let Some(store) = self.store("stop_faults") {
+            store.set_faults(None);
         }
     }
 
-    /// From now on the store's clock gains that many microseconds in a second on its clients'; a
-    /// slow one gains fewer than none.
+    /// Makes the store's clock gain that many microseconds per second on its clients' from now on.
+    /// A negative number makes it slow.
+    ///
+    /// # Panics
+    /// If the client does not use a memory store.
+    #[track_caller]
     pub fn drift(&self, gains_us: i32) {
-        if let Some(world) = self.inner.store.as_memory() {
-            world.drift(gains_us.into());
+        if let Some(store) = self.store("drift") {
+            store.drift(gains_us.into());
         }
     }
 
-    /// Between the store and this runtime of the client nothing arrives for that long, and then
-    /// everything does, on a network that [`Testing::inject_faults`] has made.
+    /// Holds back all messages between the store and this runtime of the client for that long, while
+    /// [`Testing::inject_faults`] is in force. Then all of them arrive.
+    ///
+    /// # Panics
+    /// If the client does not use a memory store, or outside a tokio runtime.
+    #[track_caller]
     pub fn stall(&self, time: Duration) {
+        let Some(store) = self.store("stall") else {
+            return;
+        };
+        assert!(
+            Handle::try_current().is_ok(),
+            "stall failed: there is no tokio runtime here, and it holds back the messages of one; call it within the runtime that uses the client"
+        );
         // Its channel is the same for all names.
-        if let (Some(store), Ok(any)) = (self.world(), Name::new("any")) {
+        if let Ok(any) = Name::new("any") {
             store.stall(&self.inner.handle().channel(&any), time);
         }
     }
 
-    /// What a store on a bad network has met so far, and how often.
+    /// Returns what the store has met so far while [`Testing::inject_faults`] was in force, and how
+    /// often.
+    ///
+    /// # Panics
+    /// If the client does not use a memory store.
     #[must_use]
+    #[track_caller]
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let world = self.world();
-        world.map_or_else(BTreeMap::new, |world| world.counters().counts())
+        let store = self.store("counters");
+        store.map_or_else(BTreeMap::new, |store| store.counters().counts())
     }
 
-    /// From now on this thread draws everything from that seed: request ids, the lengths of
-    /// pauses, the weather. A test on paused time and one thread that begins with it, before its
-    /// clients are made, happens the same way each time.
+    /// Seeds everything random that is drawn on this thread from now on: request ids, the lengths
+    /// of pauses, injected faults. A test on paused time and one thread that begins with it, before
+    /// its clients are made, happens the same way each time.
     pub fn seed(seed: u64) {
         rng::seeded::seed(seed);
     }
@@ -112,24 +155,42 @@ impl Testing {
         self.inner.events.flush(Duration::from_secs(10));
     }
 
-    /// The store answers nobody any more.
+    /// Stops the store from answering any client, until [`Testing::answer`].
+    ///
+    /// # Panics
+    /// If the client does not use a memory store.
+    #[track_caller]
     pub fn go_silent(&self) {
-        if let Some(world) = self.world() {
-            world.set_silent(true);
+        if let Some(store) = self.store("go_silent") {
+            store.set_silent(true);
         }
     }
 
-    /// The store answers again.
+    /// Lets the store answer again, after [`Testing::go_silent`].
+    ///
+    /// # Panics
+    /// If the client does not use a memory store.
+    #[track_caller]
     pub fn answer(&self) {
-        if let Some(world) = self.world() {
-            world.set_silent(false);
+        if let Some(store) = self.store("answer") {
+            store.set_silent(false);
         }
     }
 
-    /// The memory store, unless this process was forked from the one that uses it.
-    fn world(&self) -> Option<&MemoryStore> {
+    /// Returns the memory store, or `None` in a forked process.
+    ///
+    /// # Panics
+    /// If the client uses another store.
+    #[track_caller]
+    fn store(&self, operation: &str) -> Option<&MemoryStore> {
         self.inner.check_process().ok()?;
-        self.inner.store.as_memory()
+        let store = &self.inner.store;
+        let memory = store.as_memory();
+        assert!(
+            memory.is_some(),
+            "{operation} failed: this client uses {store}, and only a memory store can do that; make it by Client::in_memory, or connect to memory: or memory:NAME"
+        );
+        memory
     }
 }
 

@@ -216,7 +216,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "renewals run where the work blocks them",
         file: KEEPER,
-        was: "Ok(runtime) if self.shared.clock.is_runtime() => {",
+        was: "Ok(runtime) if self.shared.clock.is_runtime() && !is_blocking() => {",
         put_back: "Ok(runtime) => {",
         caught_by: Lock(&["a_blocked_executor_does_not_lose_the_lock"]),
     },

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Error, Hold, LostReason};
+use arbiter_lock::{Error, Hold, LostReason, block_on};
 use fork::Fork;
 use tokio::runtime::Builder;
 
@@ -23,13 +23,17 @@ pub(crate) fn in_a_child(child: impl FnOnce()) {
 
 /// Runs a function in a child, and returns its exit status.
 pub(crate) fn status_of_a_child(child: impl FnOnce() -> i32) -> i32 {
-    let pid = match fork::fork().unwrap() {
-        Fork::Parent(pid) => pid,
+    match fork::fork().unwrap() {
+        Fork::Parent(pid) => status_of(pid),
         Fork::Child => {
             let done = catch_unwind(AssertUnwindSafe(child));
             std::process::exit(done.unwrap_or(1));
         }
-    };
+    }
+}
+
+/// Waits for a child, and returns its exit status.
+pub(crate) fn status_of(pid: i32) -> i32 {
     let begun = Instant::now();
     loop {
         if let Some(status) = fork::waitpid_nohang(pid).unwrap() {
@@ -134,25 +138,17 @@ pub(crate) async fn every_operation(parent: &Parent) {
     is_forked(client.once("o").last_run().await);
 }
 
-/// Every blocking form: the thread that would serve it is missing.
+/// Every operation under `block_on`: the thread that would serve it is missing.
 pub(crate) fn blocking(parent: &mut Option<Parent>) {
     let parent = parent.as_mut().unwrap();
-    let client = &parent.client;
-    let lock = client.lock("x");
-    is_forked(lock.blocking_acquire());
-    is_forked(lock.blocking_try_acquire());
-    is_forked(lock.blocking_inspect());
-    is_forked(parent.guard.blocking_refresh());
-    is_forked(parent.reader.blocking_downgrade());
-    is_forked(parent.session.lock("n").blocking_acquire());
-    is_forked(client.rw_lock("x").blocking_read());
-    is_forked(client.semaphore("s", 1).blocking_acquire());
-    is_forked(client.semaphore("s", 1).blocking_resize(2));
-    is_forked(client.lock_all(["x", "y"]).blocking_acquire());
-    is_forked(client.election("e").blocking_campaign("child"));
-    is_forked(client.election("e").blocking_leader());
-    is_forked(parent.leadership.blocking_proclaim("child"));
-    is_forked(client.once("x").every(ms(1_000)).blocking_begin());
+    block_on(every_operation(parent));
+    for pending in &mut parent.pending {
+        is_forked(block_on(pending));
+    }
+    assert_eq!(block_on(parent.guard.lost()), LostReason::Forked);
+    assert_eq!(block_on(parent.all.lost()).reason, LostReason::Forked);
+    block_on(parent.client.closing());
+    assert_eq!(block_on(parent.client.shutdown(LIMIT)), 0);
 }
 
 /// Everything is released or dropped.
@@ -161,10 +157,10 @@ pub(crate) fn drops(parent: &mut Option<Parent>) {
     let mut seated = parent.seated;
     assert_eq!(poll(&mut seated), Poll::Ready(LostReason::Forked));
     is_forked(poll_once(parent.guard.release()));
-    is_forked(parent.reader.blocking_release());
-    is_forked(parent.all.blocking_release());
-    is_forked(parent.leadership.blocking_resign());
-    is_forked(parent.run.blocking_finish(Ok("")));
+    is_forked(block_on(parent.reader.release()));
+    is_forked(block_on(parent.all.release()));
+    is_forked(block_on(parent.leadership.resign()));
+    is_forked(block_on(parent.run.finish(Ok(""))));
     drop((seated, parent.other_seated, parent.nested, parent.blockers));
     drop((parent.pending, parent.running, parent.closing));
     drop(parent.session);

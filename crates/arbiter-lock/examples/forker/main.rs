@@ -15,11 +15,13 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Guard, NoopLogger};
+use arbiter_lock::{Client, Error, Guard, LostReason, NoopLogger, block_on};
+use fork::Fork;
 use tokio::runtime::Builder;
 
 use child::{
-    blocking, drops, in_a_child, is_forked, operations, poll, poll_once, status_of_a_child, waiting,
+    blocking, drops, in_a_child, is_forked, operations, poll, poll_once, status_of,
+    status_of_a_child, waiting,
 };
 use parent::{Counters, Parent, connect, pushes_arrive};
 
@@ -39,6 +41,7 @@ fn main() {
     match scenario.as_str() {
         "operations" => Parent::start(&url).survives(operations),
         "blocking" => Parent::start(&url).survives(blocking),
+        "while-blocked" => while_blocked(&url),
         "drops" => Parent::start(&url).survives(drops),
         "waiting" => Parent::start(&url).survives(waiting),
         "same-runtime" => same_runtime(&url),
@@ -47,6 +50,21 @@ fn main() {
         "request-ids" => request_ids(&url),
         other => panic!("no scenario {other}"),
     }
+}
+
+/// A child that is forked by work under `block_on` ends with the loss of the hold.
+fn while_blocked(url: &str) {
+    let client = block_on(connect(url, Arc::default()));
+    let work = std::future::poll_fn(|_| match fork::fork().unwrap() {
+        Fork::Parent(pid) => Poll::Ready(pid),
+        Fork::Child => Poll::Pending,
+    });
+    match block_on(client.lock("l").run(|_| work)) {
+        Ok(pid) => assert_eq!(status_of(pid), 0, "the child failed"),
+        Err(Error::Lost(loss)) if loss.reason == LostReason::Forked => std::process::exit(0),
+        Err(error) => panic!("{error}"),
+    }
+    assert!(!block_on(client.lock("l").inspect()).unwrap().is_held());
 }
 
 type Acquiring = Pin<Box<dyn Future<Output = Result<Guard, Error>> + Send>>;
@@ -66,7 +84,7 @@ fn new_client(url: &str) {
             let guard = lock.acquire().await.unwrap();
             let holder = lock.inspect().await.unwrap().holder.unwrap();
             assert_eq!(holder.label.pid, Some(std::process::id()));
-            assert!(lock.blocking_try_acquire().unwrap().is_none());
+            assert!(block_on(lock.try_acquire()).unwrap().is_none());
             guard.refresh().await.unwrap();
             guard.release().await.unwrap();
             if let Some(folder) = url.strip_prefix("file://") {
@@ -74,7 +92,7 @@ fn new_client(url: &str) {
             }
         });
         // What is the parent's stays inert beside it.
-        is_forked(parent.guard.blocking_refresh());
+        is_forked(block_on(parent.guard.refresh()));
     });
     if let Some(folder) = url.strip_prefix("file://") {
         locks_its_file(folder);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock::{
     Begun, Client, Error, Event, Guard, GuardAll, Hold, Leadership, Lost, RunGuard, Session,
+    block_on,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -125,7 +126,7 @@ impl Parent {
         });
         assert!(poll(&mut pending[1]).is_pending());
         eventually("waiting", || {
-            client.lock("w1").blocking_inspect().unwrap().waiting == 1
+            block_on(client.lock("w1").inspect()).unwrap().waiting == 1
         });
         let mut seated = Box::pin(guard.lost());
         let mut other_seated = Box::pin(guard.lost());
@@ -165,7 +166,7 @@ impl Parent {
             self.busy.push(std::thread::spawn(move || {
                 let lock = client.lock(&format!("busy thread {n}"));
                 while !is_over.load(Ordering::Relaxed) {
-                    lock.blocking_acquire().unwrap().blocking_release().unwrap();
+                    block_on(block_on(lock.acquire()).unwrap().release()).unwrap();
                 }
             }));
             let (client, is_over) = (self.client.clone(), self.is_over.clone());

@@ -61,10 +61,6 @@ impl Guard {
         })
     }
 
-    pub(crate) fn inner(&self) -> Arc<Engine> {
-        self.grip.inner.clone()
-    }
-
     /// The view of the hold, to be cloned.
     #[must_use]
     pub fn hold(&self) -> &Hold {
@@ -86,18 +82,6 @@ impl Guard {
             .inner
             .run(move || async move { grip.refresh().await })
             .await?
-    }
-
-    /// As [`Guard::refresh`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Guard::refresh`].
-    pub fn blocking_refresh(&self) -> Result<(), Error> {
-        let grip = self.grip.clone();
-        self.grip
-            .inner
-            .service()?
-            .block_on(async move { grip.refresh().await })?
     }
 
     /// Makes a reader of a writer, without a gap: other readers may come in, and no writer before
@@ -129,29 +113,12 @@ impl Guard {
     /// ```
     pub async fn downgrade(&self) -> Result<(), Error> {
         let grip = self.grip.clone();
-        let asking = self.writers();
+        // How many of the guards that count on being alone this one is.
+        let asking = usize::from(self.writer.is_some());
         self.grip
             .inner
             .run(move || async move { grip.downgrade(asking).await })
             .await?
-    }
-
-    /// As [`Guard::downgrade`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Guard::downgrade`].
-    pub fn blocking_downgrade(&self) -> Result<(), Error> {
-        let grip = self.grip.clone();
-        let asking = self.writers();
-        self.grip
-            .inner
-            .service()?
-            .block_on(async move { grip.downgrade(asking).await })?
-    }
-
-    /// How many of those who count on being alone it is.
-    fn writers(&self) -> usize {
-        usize::from(self.writer.is_some())
     }
 
     /// Releases the resource, and hands it to the next in order. Of the guards of a session
@@ -169,15 +136,6 @@ impl Guard {
     pub async fn release(self) -> Result<(), Error> {
         let inner = self.grip.inner.clone();
         inner.run(|| self.released()).await?
-    }
-
-    /// As [`Guard::release`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Guard::release`].
-    pub fn blocking_release(self) -> Result<(), Error> {
-        let inner = self.grip.inner.clone();
-        inner.service()?.block_on(self.released())?
     }
 
     async fn released(self) -> Result<(), Error> {
@@ -311,21 +269,21 @@ mod tests {
     use testkit::eventually;
 
     use super::*;
-    use crate::Client;
+    use crate::{Client, block_on};
 
     #[test]
     fn a_guard_of_a_session_looks_whether_the_hold_is_over_before_it_lets_go() {
         let session = Client::in_memory().session();
         let lock = session.lock("l");
-        let [one, other] = [(); 2].map(|()| lock.blocking_acquire().unwrap());
+        let [one, other] = [(); 2].map(|()| block_on(lock.acquire()).unwrap());
         let state = other.grip.state.clone();
         let nobody_looks = state.hold_up();
-        let releasing = std::thread::spawn(|| one.blocking_release());
+        let releasing = std::thread::spawn(|| block_on(one.release()));
         let has_let_go = || Arc::strong_count(&other.grip) == 1;
         assert!(!eventually(Duration::from_millis(300), has_let_go));
         drop(nobody_looks);
         releasing.join().unwrap().unwrap();
         assert!(has_let_go());
-        other.blocking_release().unwrap();
+        block_on(other.release()).unwrap();
     }
 }

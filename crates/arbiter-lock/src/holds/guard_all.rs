@@ -74,17 +74,6 @@ impl GuardAll {
         join_all(releasing).await.into_iter().collect()
     }
 
-    /// As [`GuardAll::release`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`GuardAll::release`].
-    pub fn blocking_release(self) -> Result<(), Error> {
-        let Some(inner) = self.guards.first().map(Guard::inner) else {
-            return Ok(());
-        };
-        inner.service()?.block_on(self.release())?
-    }
-
     /// The first loss that there was, if there was one.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for guard in &self.guards {

@@ -88,8 +88,38 @@ impl Hold {
         }
     }
 
-    /// Does the work, and drops it as soon as the hold is over.
-    pub(crate) async fn protect<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+    /// Runs the work while the hold lasts, and drops it as soon as the hold is lost.
+    ///
+    /// It neither acquires nor releases: [`Lock::run`](crate::Lock::run) does all three. The work
+    /// is dropped at an `.await`. Work that does not await goes on to its end, and its result is
+    /// discarded if the hold was over by then.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the hold was over before the work finished, also if it was released. If
+    /// it was over from the beginning, the work is not polled.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the hold is as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::future::pending;
+    /// use std::time::Duration;
+    /// use arbiter_lock::Client;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let lock = Client::in_memory().lock("report").max_hold(Duration::from_secs(60));
+    /// let guard = lock.acquire().await?;
+    /// assert_eq!(guard.protect(async { "written" }).await?, "written");
+    /// assert!(guard.is_held());
+    ///
+    /// // Work that takes too long: it is dropped after a minute.
+    /// let error = guard.protect(pending::<()>()).await.unwrap_err();
+    /// assert!(error.is_lost());
+    /// # Ok(()) }
+    /// ```
+    pub async fn protect<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
         let done = tokio::select! {
             biased;
             reason = self.lost() => return Err(self.state.lost(reason)),

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use arbiter_lock_core::Name;
 use table::Table;
 
+use crate::block_on::is_blocking;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::EventQueue;
@@ -174,14 +175,14 @@ impl Keeper {
         }
     }
 
-    /// Where the runtime's clock counts, the keeper runs on the caller's runtime, else on a thread
-    /// of its own.
+    /// Where the runtime's clock counts, the keeper runs on the caller's runtime, unless the caller
+    /// blocks that, else on a thread of its own.
     fn ensure_running(&self) -> std::io::Result<()> {
         if !self.shared.table().start() {
             return Ok(());
         }
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.shared.clock.is_runtime() => {
+            Ok(runtime) if self.shared.clock.is_runtime() && !is_blocking() => {
                 let running = task::Running {
                     shared: self.shared.clone(),
                     is_guest: true,

@@ -69,7 +69,13 @@ impl Election {
     /// # Cancel safety
     /// As [`Lock::acquire`](crate::Lock::acquire). The value may have been seen for a moment.
     pub async fn campaign(&self, value: &str) -> Result<Leadership, Error> {
-        let campaigning = self.campaigning(value)?;
+        let value = checked_value(value)?.to_owned();
+        let lock = self.lock.clone();
+        let campaigning = async move {
+            let effort = Effort::of(&lock);
+            let guard = lock.acquire().await?;
+            Leadership::begin(guard, lock.inner.clone(), &value, &effort).await
+        };
         self.lock.inner.run(|| campaigning).await?
     }
 
@@ -83,37 +89,6 @@ impl Election {
     pub async fn try_campaign(&self, value: &str) -> Result<Option<Leadership>, Error> {
         let trying = self.clone().wait_timeout(Duration::ZERO);
         none_if_contended(trying.campaign(value).await)
-    }
-
-    /// As [`Election::campaign`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Election::campaign`].
-    pub fn blocking_campaign(&self, value: &str) -> Result<Leadership, Error> {
-        let campaigning = self.campaigning(value)?;
-        self.lock.inner.service()?.block_on(campaigning)?
-    }
-
-    /// As [`Election::try_campaign`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Election::try_campaign`].
-    pub fn blocking_try_campaign(&self, value: &str) -> Result<Option<Leadership>, Error> {
-        let trying = self.clone().wait_timeout(Duration::ZERO);
-        none_if_contended(trying.blocking_campaign(value))
-    }
-
-    fn campaigning(
-        &self,
-        value: &str,
-    ) -> Result<impl Future<Output = Result<Leadership, Error>> + Send + 'static, Error> {
-        let value = checked_value(value)?.to_owned();
-        let lock = self.lock.clone();
-        Ok(async move {
-            let effort = Effort::of(&lock);
-            let guard = lock.acquire().await?;
-            Leadership::begin(guard, lock.inner.clone(), &value, &effort).await
-        })
     }
 
     /// Runs the work while it leads. The work is dropped as soon as the leadership is lost, and
@@ -172,7 +147,7 @@ impl Election {
         Observer::new(self.lock.clone())
     }
 
-    /// Says who leads, without changing anything; `None` for a vacancy.
+    /// Returns who leads, without changing anything; `None` for a vacancy.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
@@ -180,31 +155,16 @@ impl Election {
     /// # Cancel safety
     /// It changes nothing.
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
-        let looking = self.looking()?;
-        self.lock.inner.run(|| looking).await?
-    }
-
-    /// As [`Election::leader`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Election::leader`].
-    pub fn blocking_leader(&self) -> Result<Option<Leader>, Error> {
-        let looking = self.looking()?;
-        self.lock.inner.service()?.block_on(looking)?
-    }
-
-    fn looking(
-        &self,
-    ) -> Result<impl Future<Output = Result<Option<Leader>, Error>> + Send + 'static, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
-        Ok(async move {
+        let looking = async move {
             let handle = inner.handle();
             let said = handle.send(&name, &Request::Inspect, Duration::MAX).await;
             let Envelope { reply, at, .. } =
                 said.map_err(|failure| inner.store_error(&name, failure))?;
             Ok(Leader::of(&reply, at))
-        })
+        };
+        self.lock.inner.run(|| looking).await?
     }
 }
 

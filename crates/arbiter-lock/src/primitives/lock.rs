@@ -217,29 +217,6 @@ impl Lock {
         none_if_contended(trying.acquire().await)
     }
 
-    /// As [`Lock::acquire`], for callers that may block: it is run by a thread of the client.
-    ///
-    /// # Errors
-    /// As [`Lock::acquire`].
-    pub fn blocking_acquire(&self) -> Result<Guard, Error> {
-        self.inner.service()?.block_on(self.acquiring()?)?
-    }
-
-    /// As [`Lock::try_acquire`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Lock::try_acquire`].
-    pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self.clone().with_patience(WaitLimit::Try);
-        none_if_contended(trying.blocking_acquire())
-    }
-
-    pub(crate) fn acquiring(
-        &self,
-    ) -> Result<impl Future<Output = Result<Guard, Error>> + Send + 'static, Error> {
-        Ok(self.asked()?.acquire())
-    }
-
     /// What an acquire takes along.
     fn asked(&self) -> Result<Asking, Error> {
         Ok(Asking {
@@ -282,7 +259,7 @@ impl Lock {
         Ok(done)
     }
 
-    /// Says who holds the resource and who waits, without changing anything.
+    /// Returns who holds the resource and who waits, without changing anything.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
@@ -290,30 +267,16 @@ impl Lock {
     /// # Cancel safety
     /// It changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
-        let inspecting = self.inspecting()?;
-        self.inner.run(|| inspecting).await?
-    }
-
-    /// As [`Lock::inspect`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Lock::inspect`].
-    pub fn blocking_inspect(&self) -> Result<Status, Error> {
-        self.inner.service()?.block_on(self.inspecting()?)?
-    }
-
-    fn inspecting(
-        &self,
-    ) -> Result<impl Future<Output = Result<Status, Error>> + Send + 'static, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
-        Ok(async move {
+        let inspecting = async move {
             let handle = inner.handle();
             let said = handle.send(&name, &Request::Inspect, Duration::MAX).await;
             let Envelope { reply, at, .. } =
                 said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
             Ok(Status::new(&reply, at))
-        })
+        };
+        self.inner.run(|| inspecting).await?
     }
 
     /// For operators: asks the holder with that fence to stop. It is told at its next renewal

@@ -73,8 +73,15 @@ impl LockAll {
     /// # Cancel safety
     /// Dropped, it gives back what it has taken, and leaves the queue, as [`Lock::acquire`] does.
     pub async fn acquire(&self) -> Result<GuardAll, Error> {
-        let acquiring = self.acquiring()?;
-        self.lock.inner.run(|| acquiring).await?
+        if self.names.is_empty() {
+            return Err(Invalid::new("names", "there is no name to lock").into());
+        }
+        let locks: Vec<Lock> = self.names().map(|name| self.lock.renamed(name)).collect();
+        for lock in &locks {
+            lock.checked_name()?;
+        }
+        let inner = &self.lock.inner;
+        inner.run(|| acquire_each(inner.clone(), locks)).await?
     }
 
     /// Acquires all of them if that is possible at once, and nobody waits for any. Otherwise what
@@ -86,24 +93,11 @@ impl LockAll {
     /// # Cancel safety
     /// As [`LockAll::acquire`].
     pub async fn try_acquire(&self) -> Result<Option<GuardAll>, Error> {
-        none_if_contended(self.trying().acquire().await)
-    }
-
-    /// As [`LockAll::acquire`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`LockAll::acquire`].
-    pub fn blocking_acquire(&self) -> Result<GuardAll, Error> {
-        let acquiring = self.acquiring()?;
-        self.lock.inner.service()?.block_on(acquiring)?
-    }
-
-    /// As [`LockAll::try_acquire`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`LockAll::try_acquire`].
-    pub fn blocking_try_acquire(&self) -> Result<Option<GuardAll>, Error> {
-        none_if_contended(self.trying().blocking_acquire())
+        let trying = Self {
+            lock: self.lock.clone().with_patience(WaitLimit::Try),
+            names: self.names.clone(),
+        };
+        none_if_contended(trying.acquire().await)
     }
 
     /// Runs the work while holding all of them; the holds come in the order of their names. The
@@ -143,26 +137,6 @@ impl LockAll {
         let _ = all.release().await;
         Ok(done)
     }
-
-    fn trying(&self) -> Self {
-        Self {
-            lock: self.lock.clone().with_patience(WaitLimit::Try),
-            names: self.names.clone(),
-        }
-    }
-
-    fn acquiring(
-        &self,
-    ) -> Result<impl Future<Output = Result<GuardAll, Error>> + Send + 'static, Error> {
-        if self.names.is_empty() {
-            return Err(Invalid::new("names", "there is no name to lock").into());
-        }
-        let locks: Vec<Lock> = self.names().map(|name| self.lock.renamed(name)).collect();
-        for lock in &locks {
-            lock.checked_name()?;
-        }
-        Ok(acquire_each(self.lock.inner.clone(), locks))
-    }
 }
 
 /// Takes them in turn. Dropped, or failed, it drops what it has: that gives it back.
@@ -181,11 +155,11 @@ async fn acquire_each(inner: Arc<Engine>, locks: Vec<Lock>) -> Result<GuardAll, 
             }
             patience => patience,
         };
-        let acquiring = lock.with_patience(patience).acquiring()?;
+        let lock = lock.with_patience(patience);
         let guard = tokio::select! {
             biased;
             Some(error) = losses.next() => return Err(error),
-            acquired = acquiring => acquired.map_err(|error| after(error, waited))?,
+            acquired = lock.acquire() => acquired.map_err(|error| after(error, waited))?,
         };
         losses.push(loss_of(guard.hold().clone()));
         guards.push(guard);

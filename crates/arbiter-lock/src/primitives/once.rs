@@ -205,25 +205,9 @@ impl Once {
     /// # Ok(()) }
     /// ```
     pub async fn begin(&self) -> Result<Begun, Error> {
-        let beginning = self.beginning()?;
-        self.lock.inner.run(|| beginning).await?
-    }
-
-    /// As [`Once::begin`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Once::begin`].
-    pub fn blocking_begin(&self) -> Result<Begun, Error> {
-        let beginning = self.beginning()?;
-        self.lock.inner.service()?.block_on(beginning)?
-    }
-
-    fn beginning(
-        &self,
-    ) -> Result<impl Future<Output = Result<Begun, Error>> + Send + 'static, Error> {
         self.rules.check()?;
         let (record, lock, rules) = (self.record()?, self.lock.clone(), self.rules.clone());
-        Ok(begin(record, lock, rules))
+        self.lock.inner.run(|| begin(record, lock, rules)).await?
     }
 
     /// Says who ran the job last, when, and what became of it; `None` where nothing is remembered

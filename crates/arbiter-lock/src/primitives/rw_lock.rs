@@ -7,6 +7,7 @@ use arbiter_lock_core::{Limit, Mode};
 
 use crate::errors::error::Error;
 use crate::holds::guard::Guard;
+use crate::holds::hold::Hold;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::status::Status;
@@ -89,20 +90,29 @@ impl RwLock {
         self.reader().try_acquire().await
     }
 
-    /// As [`RwLock::read`], for callers that may block.
+    /// Runs the work while holding the lock as a reader: as [`Lock::run`].
     ///
     /// # Errors
-    /// As [`RwLock::read`].
-    pub fn blocking_read(&self) -> Result<Guard, Error> {
-        self.reader().blocking_acquire()
-    }
-
-    /// As [`RwLock::try_read`], for callers that may block.
+    /// As [`RwLock::read`], and [`Error::Lost`] if the hold was lost before the work finished.
     ///
-    /// # Errors
-    /// As [`RwLock::try_read`].
-    pub fn blocking_try_read(&self) -> Result<Option<Guard>, Error> {
-        self.reader().blocking_try_acquire()
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the lock.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let catalogue = arbiter_lock::Client::in_memory().rw_lock("catalogue");
+    /// let is_shared = catalogue.run_read(|hold| async move { hold.is_shared() }).await?;
+    /// assert!(is_shared);
+    /// # Ok(()) }
+    /// ```
+    pub async fn run_read<F, W>(&self, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        self.reader().run(work).await
     }
 
     /// Acquires it as the writer, in order of arrival.
@@ -127,23 +137,32 @@ impl RwLock {
         self.lock.try_acquire().await
     }
 
-    /// As [`RwLock::write`], for callers that may block.
+    /// Runs the work while holding the lock as the writer: as [`Lock::run`].
     ///
     /// # Errors
-    /// As [`RwLock::write`].
-    pub fn blocking_write(&self) -> Result<Guard, Error> {
-        self.lock.blocking_acquire()
-    }
-
-    /// As [`RwLock::try_write`], for callers that may block.
+    /// As [`RwLock::write`], and [`Error::Lost`] if the hold was lost before the work finished.
     ///
-    /// # Errors
-    /// As [`RwLock::try_write`].
-    pub fn blocking_try_write(&self) -> Result<Option<Guard>, Error> {
-        self.lock.blocking_try_acquire()
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the lock.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let catalogue = arbiter_lock::Client::in_memory().rw_lock("catalogue");
+    /// let fence = catalogue.run_write(|hold| async move { hold.fence() }).await?;
+    /// assert!(0 < fence);
+    /// # Ok(()) }
+    /// ```
+    pub async fn run_write<F, W>(&self, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        self.lock.run(work).await
     }
 
-    /// Says who holds the resource and who waits: as [`Lock::inspect`].
+    /// Returns who holds the resource and who waits: as [`Lock::inspect`].
     ///
     /// # Errors
     /// As [`Lock::inspect`].
@@ -152,14 +171,6 @@ impl RwLock {
     /// It changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
-    }
-
-    /// As [`RwLock::inspect`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RwLock::inspect`].
-    pub fn blocking_inspect(&self) -> Result<Status, Error> {
-        self.lock.blocking_inspect()
     }
 
     fn reader(&self) -> Lock {

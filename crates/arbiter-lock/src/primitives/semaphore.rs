@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::holds::guard::Guard;
+use crate::holds::hold::Hold;
 use crate::primitives::hand_over::hand_over_the_rest;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
@@ -31,13 +32,13 @@ use crate::store::Envelope;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), arbiter_lock::Error> {
 /// let client = arbiter_lock::Client::in_memory();
-/// let licences = client.semaphore("licences", 3);
+/// let licenses = client.semaphore("licenses", 3);
 ///
-/// let two = licences.acquire_many(2).await?;
-/// let one = licences.acquire().await?;
-/// assert!(licences.try_acquire().await?.is_none());
+/// let two = licenses.acquire_many(2).await?;
+/// let one = licenses.acquire().await?;
+/// assert!(licenses.try_acquire().await?.is_none());
 /// two.release().await?;
-/// assert!(licences.try_acquire_many(2).await?.is_some());
+/// assert!(licenses.try_acquire_many(2).await?.is_some());
 /// one.release().await?;
 /// # Ok(()) }
 /// ```
@@ -131,36 +132,56 @@ impl Semaphore {
         self.weighing(permits)?.try_acquire().await
     }
 
-    /// As [`Semaphore::acquire`], for callers that may block.
+    /// Runs the work while holding one permit: as [`Lock::run`].
     ///
     /// # Errors
-    /// As [`Semaphore::acquire`].
-    pub fn blocking_acquire(&self) -> Result<Guard, Error> {
-        self.blocking_acquire_many(1)
+    /// As [`Semaphore::acquire`], and [`Error::Lost`] if the permit was lost before the work
+    /// finished.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the permit.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let licenses = arbiter_lock::Client::in_memory().semaphore("licenses", 3);
+    /// let is_held = licenses.run(|hold| async move { hold.is_held() }).await?;
+    /// assert!(is_held);
+    /// # Ok(()) }
+    /// ```
+    pub async fn run<F, W>(&self, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        self.run_many(1, work).await
     }
 
-    /// As [`Semaphore::acquire_many`], for callers that may block.
+    /// Runs the work while holding that many permits: as [`Lock::run`].
     ///
     /// # Errors
-    /// As [`Semaphore::acquire_many`].
-    pub fn blocking_acquire_many(&self, permits: u32) -> Result<Guard, Error> {
-        self.weighing(permits)?.blocking_acquire()
-    }
-
-    /// As [`Semaphore::try_acquire`], for callers that may block.
+    /// As [`Semaphore::acquire_many`], and [`Error::Lost`] if the permits were lost before the work
+    /// finished.
     ///
-    /// # Errors
-    /// As [`Semaphore::try_acquire`].
-    pub fn blocking_try_acquire(&self) -> Result<Option<Guard>, Error> {
-        self.blocking_try_acquire_many(1)
-    }
-
-    /// As [`Semaphore::try_acquire_many`], for callers that may block.
+    /// # Cancel safety
+    /// Dropped, it drops the work, and the keeper releases the permits.
     ///
-    /// # Errors
-    /// As [`Semaphore::try_acquire_many`].
-    pub fn blocking_try_acquire_many(&self, permits: u32) -> Result<Option<Guard>, Error> {
-        self.weighing(permits)?.blocking_try_acquire()
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let licenses = arbiter_lock::Client::in_memory().semaphore("licenses", 3);
+    /// let others = licenses.run_many(3, |_| licenses.try_acquire()).await??;
+    /// assert!(others.is_none());
+    /// # Ok(()) }
+    /// ```
+    pub async fn run_many<F, W>(&self, permits: u32, work: F) -> Result<W::Output, Error>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        self.weighing(permits)?.run(work).await
     }
 
     /// Sets another limit while permits are held, and answers what it was; `None` where nobody
@@ -196,17 +217,7 @@ impl Semaphore {
         inner.run(|| resizing).await?
     }
 
-    /// As [`Semaphore::resize`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::resize`].
-    pub fn blocking_resize(&self, permits: u32) -> Result<Option<u32>, Error> {
-        let (inner, name) = (&self.lock.inner, self.lock.checked_name()?);
-        let resizing = resize(inner.clone(), name, at_least_one(permits)?);
-        inner.service()?.block_on(resizing)?
-    }
-
-    /// Says who holds permits and who waits for some: as [`Lock::inspect`].
+    /// Returns who holds permits and who waits for some: as [`Lock::inspect`].
     ///
     /// # Errors
     /// As [`Lock::inspect`].
@@ -215,14 +226,6 @@ impl Semaphore {
     /// It changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
-    }
-
-    /// As [`Semaphore::inspect`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Semaphore::inspect`].
-    pub fn blocking_inspect(&self) -> Result<Status, Error> {
-        self.lock.blocking_inspect()
     }
 
     /// The lock that asks for that many permits.

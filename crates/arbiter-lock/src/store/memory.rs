@@ -11,6 +11,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "testing")]
+use arbiter_lock_core::Broken;
 use arbiter_lock_core::{Answer, Grant, Moment, Name, Renewal, Renewed, Reply, Request, Resource};
 
 use tokio::sync::watch;
@@ -252,13 +254,15 @@ impl MemoryStore {
         }
     }
 
-    /// The store ends what is held under that name, as at the end of its lease.
-    pub(crate) fn expire(&self, name: &Name) {
+    /// Ends the hold of that name, as at the end of its lease. Returns whether there was one.
+    pub(crate) fn expire(&self, name: &Name) -> bool {
         let (status, _) = self.step(name, |resource, now| resource.inspect(now));
-        if let Some(fence) = status.holder.and_then(|holder| holder.fence) {
+        let fence = status.holder.and_then(|holder| holder.fence);
+        fence.is_some_and(|fence| {
             let at_once = true;
-            self.answer(name, &Request::Break { fence, at_once });
-        }
+            let answer = self.answer(name, &Request::Break { fence, at_once });
+            answer.reply == Reply::Broken(Broken::Freed)
+        })
     }
 
     /// Goes silent, or answers again.

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use arbiter_lock::{Begun, Client, Error, RunState, Status};
+use arbiter_lock::{Begun, Client, Error, RunState, Status, block_on};
 
 /// Polls a future that many times and drops it; answers what it came to, if it ended.
 async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
@@ -217,16 +217,16 @@ fn whatever_is_dropped_without_its_runtime_or_in_a_panic_frees() {
     assert!(panicked.join().is_err());
     for name in ["a", "b", "e", "j", "s"] {
         let lock = client.lock(name).wait_timeout(Duration::from_secs(1));
-        assert!(lock.blocking_acquire().is_ok(), "{name}");
+        assert!(block_on(lock.acquire()).is_ok(), "{name}");
     }
 }
 
 #[test]
 fn a_guard_dropped_in_a_thread_without_a_runtime_frees() {
     let client = Client::in_memory();
-    let guard = client.lock("l").blocking_acquire().unwrap();
+    let guard = block_on(client.lock("l").acquire()).unwrap();
     std::thread::spawn(move || drop(guard)).join().unwrap();
-    assert!(!client.lock("l").blocking_inspect().unwrap().is_held());
+    assert!(!block_on(client.lock("l").inspect()).unwrap().is_held());
 }
 
 #[test]
@@ -236,9 +236,9 @@ fn a_guard_that_outlives_its_runtime_still_frees_and_is_still_held_until_then() 
     let guard = runtime.block_on(client.lock("l").acquire()).unwrap();
     drop(runtime);
     assert!(guard.is_held());
-    assert!(client.lock("l").blocking_try_acquire().unwrap().is_none());
+    assert!(block_on(client.lock("l").try_acquire()).unwrap().is_none());
     drop(guard);
-    assert!(client.lock("l").blocking_try_acquire().unwrap().is_some());
+    assert!(block_on(client.lock("l").try_acquire()).unwrap().is_some());
 }
 
 #[test]
@@ -246,26 +246,26 @@ fn a_guard_dropped_in_a_panic_frees() {
     let client = Client::in_memory();
     let held = client.clone();
     let panicked = std::thread::spawn(move || {
-        let _guard = held.lock("l").blocking_acquire().unwrap();
+        let _guard = block_on(held.lock("l").acquire()).unwrap();
         panic!("on purpose");
     });
     assert!(panicked.join().is_err());
-    assert!(client.lock("l").blocking_try_acquire().unwrap().is_some());
+    assert!(block_on(client.lock("l").try_acquire()).unwrap().is_some());
 }
 
 #[test]
 fn futures_run_on_an_executor_that_is_not_tokio() {
     let client = Client::in_memory();
     let lock = client.lock("l");
-    let guard = block_on(lock.acquire()).unwrap();
-    assert!(block_on(lock.try_acquire()).unwrap().is_none());
-    block_on(guard.refresh()).unwrap();
-    block_on(guard.release()).unwrap();
-    assert!(!block_on(lock.inspect()).unwrap().is_held());
+    let guard = on_another_executor(lock.acquire()).unwrap();
+    assert!(on_another_executor(lock.try_acquire()).unwrap().is_none());
+    on_another_executor(guard.refresh()).unwrap();
+    on_another_executor(guard.release()).unwrap();
+    assert!(!on_another_executor(lock.inspect()).unwrap().is_held());
 }
 
 /// An executor of a single thread that parks.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+fn on_another_executor<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {

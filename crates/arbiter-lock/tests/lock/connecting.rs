@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Event, RefusedKind, UnavailableKind};
+use arbiter_lock::{Client, Error, Event, RefusedKind, UnavailableKind, block_on};
 use futures_util::future::join_all;
 use testkit::{Fault, Proxy, Server, eventually_async, unique_name};
 
@@ -218,7 +218,7 @@ async fn locked_folder_is_waited_for() {
 fn every_runtime_of_a_lazy_client_hears_grants() {
     let folder = testkit::Folder::new();
     let holder = Client::connect_lazy(&folder.url()).unwrap().lock("l");
-    let guard = holder.blocking_acquire().unwrap();
+    let guard = block_on(holder.acquire()).unwrap();
     let client = Client::connect_lazy(&folder.url()).unwrap();
     let runtimes = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
     // Both links exist before either opens the folder.
@@ -231,9 +231,9 @@ fn every_runtime_of_a_lazy_client_hears_grants() {
             granted
         })
     });
-    let is_queued = || holder.blocking_inspect().unwrap().waiting == 2;
+    let is_queued = || block_on(holder.inspect()).unwrap().waiting == 2;
     assert!(testkit::eventually(ms(10_000), is_queued));
-    guard.blocking_release().unwrap();
+    block_on(guard.release()).unwrap();
     let released = Instant::now();
     for (runtime, waiting) in runtimes.iter().zip(waiting) {
         let granted = runtime.block_on(waiting).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, Guard, Lock, Session};
+use arbiter_lock::{Client, Error, Guard, Lock, Session, block_on};
 use testkit::{Server, unique_name};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -101,7 +101,7 @@ fn a_circle_across_runtimes_ends_in_an_error() {
     let lock = a.lock(&y);
     let first = one.spawn(async move { lock.acquire().await });
     one.block_on(queued(&client, &y, 1));
-    let error = b.lock(&x).blocking_acquire().unwrap_err();
+    let error = block_on(b.lock(&x).acquire()).unwrap_err();
     assert!(error.is_deadlock(), "{error}");
     assert_eq!(error.name(), Some(&*x));
     drop(held);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arbiter_lock::{Client, Event, Level, Logger, Testing};
+use arbiter_lock::{Client, Event, Level, Logger, Testing, block_on};
 use testkit::{Proxy, Server, Traffic, unique_name};
 use tokio::time::Instant;
 
@@ -208,11 +208,11 @@ async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
 fn those_who_block_can_lead_too() {
     let client = Client::in_memory();
     let election = client.election("e");
-    let leadership = election.blocking_campaign("one").unwrap();
-    assert!(election.blocking_try_campaign("two").unwrap().is_none());
-    leadership.blocking_proclaim("two").unwrap();
-    let leader = election.blocking_leader().unwrap().unwrap();
+    let leadership = block_on(election.campaign("one")).unwrap();
+    assert!(block_on(election.try_campaign("two")).unwrap().is_none());
+    block_on(leadership.proclaim("two")).unwrap();
+    let leader = block_on(election.leader()).unwrap().unwrap();
     assert_eq!(leader.value.as_deref(), Some("two"));
-    leadership.blocking_resign().unwrap();
-    assert!(election.blocking_leader().unwrap().is_none());
+    block_on(leadership.resign()).unwrap();
+    assert!(block_on(election.leader()).unwrap().is_none());
 }

@@ -143,7 +143,7 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
         let before = [told.count("released"), told.count("lost")];
         let guard = lock.acquire().await.unwrap();
         if ending.ends_with("gone") {
-            client.testing().expire("l");
+            assert!(client.testing().expire("l"));
         }
         match ending {
             "release, gone" => assert!(guard.release().await.unwrap_err().is_lost()),

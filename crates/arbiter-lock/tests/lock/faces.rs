@@ -1,8 +1,8 @@
-//! What the faces do apart from any store: blocking forms, and answers that never came.
+//! What the primitives do whatever the store is: under `block_on`, and without a reply.
 
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, LostReason};
+use arbiter_lock::{Client, Error, Hold, LostReason, block_on};
 use tokio::time::Instant;
 
 use crate::election::{acting_at_grant, silenced_by_a_grant};
@@ -23,38 +23,93 @@ const WAIT: Duration = Duration::from_millis(300);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn every_face_has_its_blocking_forms() {
+fn every_primitive_works_under_block_on() {
     let client = Client::in_memory();
     let catalogue = client.rw_lock("catalogue");
-    let writer = catalogue.blocking_write().unwrap();
-    assert!(catalogue.blocking_try_read().unwrap().is_none());
-    writer.blocking_downgrade().unwrap();
-    let reader = catalogue.blocking_read().unwrap();
-    assert!(catalogue.blocking_try_write().unwrap().is_none());
-    let sharing = catalogue.blocking_inspect().unwrap().sharing.unwrap();
+    let writer = block_on(catalogue.write()).unwrap();
+    assert!(block_on(catalogue.try_read()).unwrap().is_none());
+    block_on(writer.downgrade()).unwrap();
+    let reader = block_on(catalogue.read()).unwrap();
+    assert!(block_on(catalogue.try_write()).unwrap().is_none());
+    let sharing = block_on(catalogue.inspect()).unwrap().sharing.unwrap();
     assert_eq!(sharing.count, 2);
-    writer.blocking_release().unwrap();
-    reader.blocking_release().unwrap();
+    block_on(writer.release()).unwrap();
+    block_on(reader.release()).unwrap();
 
-    let licences = client.semaphore("licences", 3);
-    let two = licences.blocking_acquire_many(2).unwrap();
-    assert!(licences.blocking_try_acquire_many(2).unwrap().is_none());
-    let one = licences.blocking_try_acquire().unwrap().unwrap();
-    assert_eq!(licences.blocking_resize(4).unwrap(), Some(3));
-    let follower = licences.clone().follow_limit();
-    let last = follower.blocking_acquire().unwrap();
+    let licenses = client.semaphore("licenses", 3);
+    let two = block_on(licenses.acquire_many(2)).unwrap();
+    assert!(block_on(licenses.try_acquire_many(2)).unwrap().is_none());
+    let one = block_on(licenses.try_acquire()).unwrap().unwrap();
+    assert_eq!(block_on(licenses.resize(4)).unwrap(), Some(3));
+    let follower = licenses.clone().follow_limit();
+    let last = block_on(follower.acquire()).unwrap();
     assert_eq!(
-        licences.blocking_inspect().unwrap().sharing.unwrap().weight,
+        block_on(licenses.inspect())
+            .unwrap()
+            .sharing
+            .unwrap()
+            .weight,
         4
     );
     for guard in [two, one, last] {
-        guard.blocking_release().unwrap();
+        block_on(guard.release()).unwrap();
     }
 
     let both = client.lock_all(["b", "a"]);
-    let guards = both.blocking_acquire().unwrap();
-    assert!(both.blocking_try_acquire().unwrap().is_none());
-    guards.blocking_release().unwrap();
+    let guards = block_on(both.acquire()).unwrap();
+    assert!(block_on(both.try_acquire()).unwrap().is_none());
+    block_on(guards.release()).unwrap();
+}
+
+#[tokio::test]
+async fn run_holds_as_its_primitive_does() {
+    let client = Client::in_memory();
+    let catalogue = client.rw_lock("catalogue");
+    let both = catalogue.run_read(|_| catalogue.run_read(|hold| async move { hold.is_shared() }));
+    assert!(both.await.unwrap().unwrap());
+    let others = catalogue.run_write(|_| catalogue.try_read()).await;
+    assert!(others.unwrap().unwrap().is_none());
+
+    let licenses = client.semaphore("licenses", 3);
+    let one_and_two = licenses.run(|_| licenses.run_many(2, |_| licenses.try_acquire()));
+    assert!(one_and_two.await.unwrap().unwrap().unwrap().is_none());
+    let error = licenses.run_many(0, |_| async {}).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+
+    // All is free again.
+    assert!(catalogue.try_write().await.unwrap().is_some());
+    assert!(licenses.try_acquire_many(3).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn run_drops_its_work_when_the_hold_is_lost() {
+    let client = Client::in_memory();
+    let lose = |_: Hold| async {
+        client.testing().lose("l", LostReason::Expired);
+        std::future::pending::<()>().await;
+    };
+    let reader = client.rw_lock("l").run_read(lose).await;
+    let writer = client.rw_lock("l").run_write(lose).await;
+    let permit = client.semaphore("l", 1).run(lose).await;
+    let permits = client.semaphore("l", 2).run_many(2, lose).await;
+    for error in [reader, writer, permit, permits] {
+        assert!(error.unwrap_err().is_lost());
+    }
+}
+
+#[tokio::test]
+async fn protect_runs_work_only_while_the_hold_lasts() {
+    let client = Client::in_memory();
+    let guard = client.lock("l").acquire().await.unwrap();
+    assert_eq!(guard.protect(async { 7 }).await.unwrap(), 7);
+    // Lost at the very end, and found out after the work.
+    let losing = guard.protect(async { client.testing().lose("l", LostReason::Taken) });
+    let Error::Lost(loss) = losing.await.unwrap_err() else {
+        panic!("another error");
+    };
+    assert_eq!(loss.reason, LostReason::Taken);
+    let never = guard.protect(async { unreachable!("the hold is over") });
+    assert!(never.await.unwrap_err().is_lost());
 }
 
 #[tokio::test]

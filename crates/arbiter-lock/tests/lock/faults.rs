@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Guard, LostReason};
+use arbiter_lock::{Client, Error, Guard, LostReason, block_on};
 use testkit::{Server, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
@@ -294,8 +294,8 @@ fn a_dropped_runtime_neither_loses_nor_leaks_the_lock() {
         .call(&["EXISTS", &key(&name)])
         .int()
         == Some(0)));
-    let again = client.lock(&name).blocking_acquire().unwrap();
-    again.blocking_release().unwrap();
+    let again = block_on(client.lock(&name).acquire()).unwrap();
+    block_on(again.release()).unwrap();
 }
 
 #[test]

@@ -31,6 +31,12 @@ macro_rules! claims {
             }
 
             #[test]
+            fn child_forked_while_blocked_never_hangs() {
+                let (_store, url) = $url;
+                crate::fork::forks(&url, "while-blocked");
+            }
+
+            #[test]
             fn drops_in_a_child_change_nothing() {
                 let (_store, url) = $url;
                 crate::fork::forks(&url, "drops");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Event, LostReason};
+use arbiter_lock::{Client, Event, LostReason, block_on};
 use testkit::{Server, eventually, eventually_async, unique_name};
 
 const fn ms(n: u64) -> Duration {
@@ -94,8 +94,8 @@ fn logger_uses_its_own_client() {
             if let (Event::Acquired { name, .. }, Some(client)) = (event, used.get())
                 && &**name == "outer"
             {
-                let inner = client.lock("inner").blocking_acquire();
-                let released = inner.and_then(arbiter_lock::Guard::blocking_release);
+                let inner = block_on(client.lock("inner").acquire());
+                let released = inner.and_then(|guard| block_on(guard.release()));
                 let _ = done.lock().unwrap().send(released);
             }
         };
@@ -103,9 +103,9 @@ fn logger_uses_its_own_client() {
         let runtime = crate::one_worker();
         let client = runtime.block_on(builder.connect()).unwrap();
         own.set(client.clone()).ok().unwrap();
-        let guard = client.lock("outer").blocking_acquire().unwrap();
+        let guard = block_on(client.lock("outer").acquire()).unwrap();
         ended.recv_timeout(LONG).unwrap().unwrap();
-        guard.blocking_release().unwrap();
+        block_on(guard.release()).unwrap();
     }
 }
 
@@ -244,8 +244,8 @@ async fn waker_of_a_loss_uses_the_client_and_panics() {
     let name = unique_name();
     let panics = waker(|| panic!("a waker that panics"));
     let uses = waker(move || {
-        let guard = using.lock(&name).blocking_acquire().unwrap();
-        guard.blocking_release().unwrap();
+        let guard = block_on(using.lock(&name).acquire()).unwrap();
+        block_on(guard.release()).unwrap();
         counted.fetch_add(1, Ordering::SeqCst);
     });
     let (mut first, mut second) = (guard.lost(), guard.lost());

@@ -1,6 +1,7 @@
 //! The lock, by its claims.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod block_on;
 mod bystanders;
 mod campaign;
 mod cancel;
@@ -38,6 +39,7 @@ mod session;
 mod sharing;
 mod simulation;
 mod stress;
+mod testing;
 mod unpolled;
 
 /// So many who wait and are polled until they all do, but no longer: they look no more.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, RefusedKind};
+use arbiter_lock::{Client, Error, RefusedKind, block_on};
 use testkit::{Proxy, Server, unique_name};
 
 use crate::faults::{held, key};
@@ -214,7 +214,7 @@ async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_thr
         threads.spawn(|| server.call(&["EVAL", "while true do end", "0"]));
         std::thread::sleep(ms(200));
         let lock = client.lock("other").wait_timeout(ms(300));
-        let error = lock.blocking_acquire().unwrap_err();
+        let error = block_on(lock.acquire()).unwrap_err();
         assert!(
             error.is_unavailable() && error.to_string().contains("busy"),
             "{error}"
@@ -237,7 +237,7 @@ fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
         .start();
     let client = runtime.block_on(Client::connect(&server.url())).unwrap();
     let lock = client.lock(&unique_name());
-    lock.blocking_acquire().unwrap().blocking_release().unwrap();
+    block_on(block_on(lock.acquire()).unwrap().release()).unwrap();
     let fill = "for n = 1, 4000 do redis.call('SET', 'ballast:' .. n, string.rep('x', 4096)) end";
     server.call(&["EVAL", fill, "0"]);
     server.call(&["SAVE"]);
@@ -248,7 +248,7 @@ fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
         let restart = threads.spawn(|| server.restart());
         loop {
             let is_back = restart.is_finished();
-            match lock.blocking_try_acquire() {
+            match block_on(lock.try_acquire()) {
                 Err(error) if is_loading(&error) => break true,
                 Ok(Some(_)) if is_back => break false,
                 _ => {}
@@ -257,5 +257,5 @@ fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
     });
     assert!(seen, "no answer said that it loads");
     let lock = lock.wait_timeout(ms(15_000));
-    lock.blocking_acquire().unwrap().blocking_release().unwrap();
+    block_on(block_on(lock.acquire()).unwrap().release()).unwrap();
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arbiter_lock::{Begun, Client, Error, Event, Once, Outcome, RunGuard, RunState, Skip};
+use arbiter_lock::{
+    Begun, Client, Error, Event, Once, Outcome, RunGuard, RunState, Skip, block_on,
+};
 use testkit::{Server, WallClock};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -146,7 +148,7 @@ async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
             for _ in 0..polls {
                 tokio::task::yield_now().await;
             }
-            client.testing().expire("j");
+            assert!(client.testing().expire("j"));
             assert!(run.finish(Ok("")).await.unwrap_err().is_lost());
         };
         let (last, ()) = tokio::join!(job.last_run(), ending);
@@ -190,11 +192,11 @@ async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years()
 fn those_who_block_can_run_a_job_too() {
     let client = Client::in_memory();
     let job = client.once("j").every(HOUR);
-    match job.blocking_begin().unwrap() {
-        Begun::Run(run) => run.blocking_finish(Ok("")).unwrap(),
+    match block_on(job.begin()).unwrap() {
+        Begun::Run(run) => block_on(run.finish(Ok(""))).unwrap(),
         Begun::Skipped(skip) => panic!("{skip}"),
     }
-    assert!(matches!(job.blocking_begin().unwrap(), Begun::Skipped(_)));
+    assert!(matches!(block_on(job.begin()).unwrap(), Begun::Skipped(_)));
 }
 
 #[cfg(feature = "calendar")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock::{Asked, Client, Error, LostReason};
+use arbiter_lock::{Asked, Client, Error, LostReason, block_on};
 use tokio::time::Instant;
 
 const fn ms(n: u64) -> Duration {
@@ -131,7 +131,7 @@ async fn a_refresh_prolongs_a_hold_without_watchdog_and_a_lost_one_is_lost() {
         guard.refresh().await.unwrap();
     }
     assert!(ms(900) < guard.remaining());
-    client.testing().expire("l");
+    assert!(client.testing().expire("l"));
     assert!(guard.refresh().await.unwrap_err().is_lost());
     assert_eq!(guard.lost().await, LostReason::Deleted);
 }
@@ -317,7 +317,7 @@ async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
     let lock = client.lock("l");
     let next = tokio::spawn(async move { lock.acquire().await.unwrap() });
     tokio::time::sleep(ms(10)).await;
-    client.testing().expire("l");
+    assert!(client.testing().expire("l"));
     let next = next.await.unwrap();
     assert!(guard.fence() < next.fence());
     assert_eq!(guard.lost().await, LostReason::Taken);
@@ -420,25 +420,21 @@ async fn clients_of_one_memory_name_exclude_each_other_and_others_do_not() {
 }
 
 #[test]
-fn the_blocking_forms_need_no_runtime() {
+fn block_on_needs_no_runtime() {
     let client = Client::in_memory();
-    let guard = client.lock("l").blocking_acquire().unwrap();
-    guard.blocking_refresh().unwrap();
-    assert!(client.lock("l").blocking_try_acquire().unwrap().is_none());
-    let contended = client
-        .lock("l")
-        .wait_timeout(ms(50))
-        .blocking_acquire()
-        .unwrap_err();
+    let guard = block_on(client.lock("l").acquire()).unwrap();
+    block_on(guard.refresh()).unwrap();
+    assert!(block_on(client.lock("l").try_acquire()).unwrap().is_none());
+    let contended = block_on(client.lock("l").wait_timeout(ms(50)).acquire()).unwrap_err();
     assert!(contended.is_contended());
-    guard.blocking_release().unwrap();
-    assert!(!client.lock("l").blocking_inspect().unwrap().is_held());
-    let guard = client.rw_lock("l").blocking_write().unwrap();
-    guard.blocking_downgrade().unwrap();
+    block_on(guard.release()).unwrap();
+    assert!(!block_on(client.lock("l").inspect()).unwrap().is_held());
+    let guard = block_on(client.rw_lock("l").write()).unwrap();
+    block_on(guard.downgrade()).unwrap();
     assert!(guard.hold().is_shared());
     client.testing().lose("l", LostReason::Taken);
     let is_told = |done: Result<(), Error>| done.is_err_and(|error| error.is_lost());
-    assert!(is_told(guard.blocking_refresh()));
-    assert!(is_told(guard.blocking_downgrade()));
-    assert!(is_told(guard.blocking_release()));
+    assert!(is_told(block_on(guard.refresh())));
+    assert!(is_told(block_on(guard.downgrade())));
+    assert!(is_told(block_on(guard.release())));
 }

@@ -206,6 +206,22 @@ async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
     assert!(client.lock("l").try_acquire().await.unwrap().is_some());
 }
 
+#[tokio::test]
+async fn run_of_a_session_shares_its_hold() {
+    let client = Client::in_memory();
+    let session = client.session();
+    let (lock, rw_lock) = (session.lock("l"), session.rw_lock("l"));
+    let fences = rw_lock.run_write(async |outer| {
+        let inner = rw_lock.run_read(async |inner| inner.fence()).await;
+        (outer.fence(), inner.unwrap())
+    });
+    let (outer, inner) = fences.await.unwrap();
+    assert_eq!(outer, inner);
+    let upgrade = rw_lock.run_read(|_| lock.run(async |_| ())).await;
+    assert!(matches!(upgrade, Ok(Err(arbiter_lock::Error::Invalid(_)))));
+    assert!(client.lock("l").try_acquire().await.unwrap().is_some());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guards_of_a_session_that_are_released_at_once_are_all_released_well() {
     let client = Client::in_memory();

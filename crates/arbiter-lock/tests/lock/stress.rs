@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Guard, Hold, Lock, NoopLogger};
+use arbiter_lock::{Client, Guard, Hold, Lock, NoopLogger, block_on};
 use rand::RngExt as _;
 use testkit::{Server, eventually, goes_on, soak_time};
 
@@ -308,6 +308,6 @@ fn writers_and_permits_of_several_clients_never_contradict_in_a_file_either() {
     let client = runtime.block_on(client.connect()).unwrap();
     for name in ["mixed-0", "mixed-1"] {
         let all = client.semaphore(name, 7).wait_timeout(ms(1_500));
-        drop(all.blocking_acquire_many(7).unwrap());
+        drop(block_on(all.acquire_many(7)).unwrap());
     }
 }

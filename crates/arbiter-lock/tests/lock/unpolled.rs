@@ -98,7 +98,7 @@ async fn a_claim_of_what_is_over_is_not_repeated_but_looked_for_anew() {
     let guard = lock.acquire().await.unwrap();
     let waiter = unpolled(&lock, 1).await.remove(0);
     drop(guard);
-    client.testing().expire("l");
+    assert!(client.testing().expire("l"));
     let granted = timeout(ms(10), waiter).await.expect("at once").unwrap();
     assert!(granted.is_held());
 }

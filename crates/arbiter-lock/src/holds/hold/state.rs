@@ -25,7 +25,7 @@ pub(crate) struct HoldState {
     /// Whether its end has to leave a tombstone: an acquire of it was never answered.
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     life: LeakInChild<Mutex<LocalState>>,
 }
 

@@ -17,7 +17,8 @@ async fn holds(client: &Client, seconds: u64, count: usize) -> Vec<Guard> {
 
 fn add(table: &mut Table, guard: &Guard) -> bool {
     let hold = guard.hold().state.clone();
-    table.add(hold, guard.inner().clock.now())
+    let now = hold.clock.now();
+    table.add(hold, now)
 }
 
 #[tokio::test(start_paused = true)]

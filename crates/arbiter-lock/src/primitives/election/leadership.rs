@@ -54,29 +54,13 @@ impl Leadership {
     /// # Cancel safety
     /// Dropped, the value may be proclaimed or not, and the leadership is as it was.
     pub async fn proclaim(&self, value: &str) -> Result<(), Error> {
-        let proclaiming = self.proclaiming(value)?;
-        self.inner.run(|| proclaiming).await?
-    }
-
-    /// As [`Leadership::proclaim`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Leadership::proclaim`].
-    pub fn blocking_proclaim(&self, value: &str) -> Result<(), Error> {
-        let proclaiming = self.proclaiming(value)?;
-        self.inner.service()?.block_on(proclaiming)?
-    }
-
-    fn proclaiming(
-        &self,
-        value: &str,
-    ) -> Result<impl Future<Output = Result<(), Error>> + Send + 'static, Error> {
         let value = checked_value(value)?.to_owned();
         let (inner, hold) = (self.inner.clone(), self.hold().clone());
-        Ok(async move {
+        let proclaiming = async move {
             let effort = Effort::patient(inner.clone());
             proclaim(&inner, &hold, &value, &effort).await
-        })
+        };
+        self.inner.run(|| proclaiming).await?
     }
 
     /// Resigns, and hands over to the next in order.
@@ -88,14 +72,6 @@ impl Leadership {
     /// As [`Guard::release`]: dropped, the keeper goes on with it.
     pub async fn resign(self) -> Result<(), Error> {
         self.guard.release().await
-    }
-
-    /// As [`Leadership::resign`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`Leadership::resign`].
-    pub fn blocking_resign(self) -> Result<(), Error> {
-        self.guard.blocking_release()
     }
 }
 

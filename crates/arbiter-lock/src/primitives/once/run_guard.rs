@@ -48,24 +48,8 @@ impl RunGuard {
     /// Dropped, the end may be recorded or not, and the keeper releases.
     pub async fn finish(self, outcome: Result<&str, &str>) -> Result<(), Error> {
         let inner = self.record.inner.clone();
-        inner.run(|| self.finishing(outcome)).await?
-    }
-
-    /// As [`RunGuard::finish`], for callers that may block.
-    ///
-    /// # Errors
-    /// As [`RunGuard::finish`].
-    pub fn blocking_finish(self, outcome: Result<&str, &str>) -> Result<(), Error> {
-        let inner = self.record.inner.clone();
-        inner.service()?.block_on(self.finishing(outcome))?
-    }
-
-    fn finishing(
-        self,
-        outcome: Result<&str, &str>,
-    ) -> impl Future<Output = Result<(), Error>> + Send + 'static + use<> {
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
-        async move {
+        let finishing = async move {
             let outcome = outcome.as_deref().map_err(|why| why.as_str());
             let Self {
                 guard,
@@ -86,7 +70,8 @@ impl RunGuard {
                 // The keeper goes on where the store did not do it.
                 _ => Ok(()),
             }
-        }
+        };
+        inner.run(|| finishing).await?
     }
 }
 
