@@ -21,7 +21,7 @@ fn sources(folder: &Path, into: &mut String) {
 }
 
 #[test]
-fn what_a_defect_changes_stands_in_its_file_once() {
+fn each_defect_changes_exactly_one_place() {
     let is_broken = |defect: &&defects::Defect| {
         let text = std::fs::read_to_string(project().join(defect.file)).unwrap();
         text.matches(defect.was).count() != 1 || defect.was == defect.put_back
@@ -32,7 +32,7 @@ fn what_a_defect_changes_stands_in_its_file_once() {
 }
 
 #[test]
-fn no_defect_is_there_twice() {
+fn no_defect_is_listed_twice() {
     let mut names = HashSet::new();
     let mut changes = HashSet::new();
     for defect in defects::all() {
@@ -47,7 +47,7 @@ fn no_defect_is_there_twice() {
 }
 
 #[test]
-fn the_tests_that_are_to_notice_exist() {
+fn catching_tests_exist() {
     let mut text = String::new();
     for folder in ["arbiter-lock", "arbiter-lock-core", "testkit"] {
         sources(&project().join("crates").join(folder), &mut text);

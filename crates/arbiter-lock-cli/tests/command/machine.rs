@@ -14,7 +14,7 @@ fn on(folder: &Folder, args: &[&str]) -> Command {
 }
 
 #[test]
-fn with_no_store_named_it_works_and_says_this_machine_only_every_time() {
+fn default_store_warns_that_it_is_machine_local() {
     // Root of a machine of its own, whose state is gone with it.
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
@@ -36,7 +36,7 @@ fn with_no_store_named_it_works_and_says_this_machine_only_every_time() {
 }
 
 #[test]
-fn a_named_folder_is_the_store_of_all_three_commands() {
+fn named_folder_serves_run_status_and_break() {
     let folder = Folder::new();
     let up = folder.path().join("up");
     let script = format!("touch {}; exec sleep 60", up.display());
@@ -58,7 +58,7 @@ fn a_named_folder_is_the_store_of_all_three_commands() {
 }
 
 #[test]
-fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is_dead() {
+fn killed_arbiter_frees_once_its_command_is_dead() {
     let folder = Folder::new();
     let file = |name| folder.path().join(name);
     let (up, pid, found) = (file("up"), file("pid"), file("found"));
@@ -126,7 +126,7 @@ fn on_a_small_disk(script: &str) -> (i32, String, String) {
 }
 
 #[test]
-fn a_full_disk_is_unavailable_loses_nothing_and_heals() {
+fn full_disk_exits_69_and_loses_nothing() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run --label kept job -- true
@@ -150,7 +150,7 @@ fn a_full_disk_is_unavailable_loses_nothing_and_heals() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
+fn read_only_disk_exits_69_and_is_named() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run job -- true
@@ -165,7 +165,7 @@ fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
 }
 
 #[test]
-fn a_command_before_a_shut_gate_names_who_keeps_it_and_hears_a_signal_at_once() {
+fn file_lock_wait_names_holder_and_is_interruptible() {
     let folder = Folder::new();
     assert_eq!(output(on(&folder, &["run", "job", "--", "true"])).0, 0);
     let path = folder.path().join("store/gate");
@@ -196,7 +196,7 @@ fn a_command_before_a_shut_gate_names_who_keeps_it_and_hears_a_signal_at_once() 
 }
 
 #[test]
-fn a_damaged_file_says_what_to_do() {
+fn damaged_file_error_gives_a_remedy() {
     let folder = Folder::new();
     let store = folder.path().join("store");
     std::fs::create_dir(&store).unwrap();
@@ -210,7 +210,7 @@ fn a_damaged_file_says_what_to_do() {
 }
 
 #[test]
-fn one_who_counts_from_another_boot_is_refused_while_others_use_the_store() {
+fn changed_boot_id_is_refused_while_in_use() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run job -- sh -c 'touch "$DISK/up"; while ! [ -e "$DISK/done" ]; do sleep 0.1; done' &
@@ -229,7 +229,7 @@ fn one_who_counts_from_another_boot_is_refused_while_others_use_the_store() {
 }
 
 #[test]
-fn commands_that_have_ended_leave_no_files_of_theirs() {
+fn ended_commands_leave_no_files() {
     let folder = Folder::new();
     let all: Vec<_> = (0..20)
         .map(|n| start(on(&folder, &["run", &format!("job-{n}"), "--", "true"])))
@@ -255,7 +255,7 @@ fn commands_that_have_ended_leave_no_files_of_theirs() {
 }
 
 #[test]
-fn a_folder_that_a_group_may_write_serves_the_whole_group() {
+fn group_writable_folder_serves_the_group() {
     let folder = Folder::new();
     let arbiter = bare(&[]);
     let mut shell = Command::new("sh");

@@ -7,7 +7,7 @@ use crate::rig::{
 };
 
 #[test]
-fn the_status_is_the_commands_own() {
+fn exit_status_is_the_commands_own() {
     let (server, name) = (Server::start(), unique_name());
     let run =
         |command: &[&str]| status_of(&server, &[&["run", name.as_str(), "--"], command].concat());
@@ -18,7 +18,7 @@ fn the_status_is_the_commands_own() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_found_out_before_anybody_queues() {
+fn missing_command_is_reported_before_connecting() {
     let port_of_nobody = "redis://127.0.0.1:1";
     let run = |command: &str| {
         output(bare(&[
@@ -39,7 +39,7 @@ fn a_command_that_is_not_there_is_found_out_before_anybody_queues() {
 }
 
 #[test]
-fn the_command_sees_its_name_owner_and_fence_and_run_writes_nothing_of_its_own() {
+fn command_environment_has_name_owner_and_fence() {
     let (server, name) = (Server::start(), unique_name());
     let script = "echo $ARBITER_NAME $ARBITER_OWNER $ARBITER_FENCE";
     let (status, stdout, stderr) =
@@ -54,7 +54,7 @@ fn the_command_sees_its_name_owner_and_fence_and_run_writes_nothing_of_its_own()
 }
 
 #[test]
-fn ten_processes_that_each_add_one_ten_times_make_a_hundred_with_rising_fences() {
+fn ten_processes_lose_no_update_and_fences_rise() {
     let (server, name) = (Server::start(), unique_name());
     let (number, fences) = (fresh_file(), fresh_file());
     std::fs::write(&number, "0").unwrap();
@@ -88,7 +88,7 @@ fn ten_processes_that_each_add_one_ten_times_make_a_hundred_with_rising_fences()
 }
 
 #[test]
-fn a_killed_arbiter_takes_the_whole_group_along_before_the_next_command_starts() {
+fn killed_arbiter_ends_its_group_before_next_starts() {
     let (server, name) = (Server::start(), unique_name());
     let pids = fresh_file();
     let script = format!("sleep 300 & echo $! $$ > {}; wait", pids.display());
@@ -115,7 +115,7 @@ fn a_killed_arbiter_takes_the_whole_group_along_before_the_next_command_starts()
 }
 
 #[test]
-fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends() {
+fn command_ignoring_term_dies_before_its_lease_ends() {
     let (server, name) = (Server::start(), unique_name());
     let pid_file = fresh_file();
     let script = format!(
@@ -139,7 +139,7 @@ fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends(
 }
 
 #[test]
-fn a_hold_taken_from_outside_kills_at_once_and_answers_79() {
+fn externally_taken_hold_kills_command_and_exits_79() {
     let (server, name) = (Server::start(), unique_name());
     let run = [
         "run",
@@ -175,7 +175,7 @@ fn max_hold_ends_the_command_with_124() {
 }
 
 #[test]
-fn a_lock_outlives_its_lease_while_the_command_runs() {
+fn lock_is_renewed_while_the_command_runs() {
     let (server, name) = (Server::start(), unique_name());
     let (status, _, stderr) = output(arbiter(
         &server,

@@ -33,7 +33,7 @@ fn unread(command: &Command) -> Child {
 }
 
 #[test]
-fn unread_stderr_costs_no_lock_and_no_loss() {
+fn unread_stderr_delays_no_renewal_and_no_loss() {
     let (server, name) = (Server::start(), unique_name());
     let pid_file = fresh_file();
     let script = format!("echo $$ > {}; exec sleep 300", pid_file.display());

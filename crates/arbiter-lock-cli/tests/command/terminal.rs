@@ -88,7 +88,7 @@ impl Drop for Shell {
 }
 
 #[test]
-fn ctrl_z_stops_both_and_fg_gives_the_command_the_terminal_again() {
+fn fg_after_ctrl_z_returns_terminal_to_command() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let line = format!("{} sh -c 'echo up; read x; echo got-$x'\n", shell.run);
@@ -103,7 +103,7 @@ fn ctrl_z_stops_both_and_fg_gives_the_command_the_terminal_again() {
 }
 
 #[test]
-fn ctrl_z_gives_the_shell_back_from_within_a_script_and_a_pipeline() {
+fn ctrl_z_works_in_scripts_and_pipelines() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let piped = shell.run.replace(" --", "-piped --");
@@ -122,7 +122,7 @@ fn ctrl_z_gives_the_shell_back_from_within_a_script_and_a_pipeline() {
 }
 
 #[test]
-fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
+fn background_exit_leaves_terminal_to_the_shell() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let go = fresh_file();
@@ -143,7 +143,7 @@ fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
 }
 
 #[test]
-fn ctrl_c_ends_the_script_around_arbiter_as_well() {
+fn ctrl_c_ends_the_surrounding_script_too() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let line = format!(
@@ -159,7 +159,7 @@ fn ctrl_c_ends_the_script_around_arbiter_as_well() {
 }
 
 #[test]
-fn stopped_past_its_lease_the_command_does_not_go_on_with_fg() {
+fn fg_after_expiry_does_not_resume_the_command() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let run = shell.run.replace(" run ", " run --lease 1s ");

@@ -144,7 +144,7 @@ fn server_of_another_kind_is_a_usage_error() {
 }
 
 #[test]
-fn refused_renewal_is_named_before_and_after_the_loss() {
+fn refused_renewal_is_named_before_and_after_loss() {
     let (server, name) = (Server::start(), unique_name());
     let run = start(arbiter(
         &server,
@@ -167,7 +167,7 @@ fn refused_renewal_is_named_before_and_after_the_loss() {
 }
 
 #[test]
-fn end_that_is_not_recorded_is_reported() {
+fn unrecorded_end_is_reported() {
     let (server, name) = (Server::start(), unique_name());
     let job = ["once", "--every", "1h", &name, "--", "sleep", "1.5"];
     let run = start(arbiter(&server, &job));

@@ -5,7 +5,7 @@ use arbiter_lock_core::{Acquired, Broken, Ended, MAX_STEPS, Renewed, Tried};
 use crate::world::{SECOND, World, ids, request};
 
 #[test]
-fn a_release_hands_over_to_the_first_in_order_for_a_first_life() {
+fn release_grants_queue_head_a_provisional_ttl() {
     let mut world = World::new();
     let (a, b, c) = (
         request("a", 30_000),
@@ -27,7 +27,7 @@ fn a_release_hands_over_to_the_first_in_order_for_a_first_life() {
 }
 
 #[test]
-fn a_claim_makes_a_first_life_full_and_never_shortens_a_life() {
+fn claim_extends_provisional_ttl_and_never_shortens() {
     let mut world = World::new();
     let (a, b) = (request("a", 30_000), request("b", 30_000));
     world.hold(&a);
@@ -53,7 +53,7 @@ fn a_claim_makes_a_first_life_full_and_never_shortens_a_life() {
 }
 
 #[test]
-fn a_look_that_finds_its_own_unclaimed_grant_sets_the_first_life_again() {
+fn poll_of_unclaimed_grant_restarts_provisional_ttl() {
     let mut world = World::new();
     let (a, b) = (request("a", 30_000), request("b", 30_000));
     world.hold(&a);
@@ -74,7 +74,7 @@ fn a_look_that_finds_its_own_unclaimed_grant_sets_the_first_life_again() {
 }
 
 #[test]
-fn a_renewal_has_to_name_owner_and_fence_and_creates_nothing() {
+fn renewal_requires_matching_owner_and_fence() {
     let mut world = World::new();
     let fence = world.hold(&request("a", 1_000));
     let renew =
@@ -96,7 +96,7 @@ fn a_renewal_has_to_name_owner_and_fence_and_creates_nothing() {
 }
 
 #[test]
-fn a_try_never_barges_and_takes_what_passed_over_waiters_leave() {
+fn try_overtakes_only_skipped_waiters() {
     let mut world = World::new();
     world.hold(&request("a", 1_000));
     world.queue(&request("b", 30_000), None);
@@ -113,7 +113,7 @@ fn a_try_never_barges_and_takes_what_passed_over_waiters_leave() {
 }
 
 #[test]
-fn a_busy_try_leaves_no_trace() {
+fn busy_try_leaves_no_trace() {
     let mut world = World::new();
     world.hold(&request("a", 1_000));
     let before = format!("{:?}", world.resource);
@@ -125,7 +125,7 @@ fn a_busy_try_leaves_no_trace() {
 }
 
 #[test]
-fn a_waiter_that_has_not_looked_for_two_and_a_half_seconds_is_passed_over_and_keeps_its_place() {
+fn overdue_waiter_is_skipped_and_keeps_its_place() {
     let mut world = World::new();
     let (b, c) = (request("b", 30_000), request("c", 30_000));
     world.hold(&request("a", 60_000));
@@ -139,7 +139,7 @@ fn a_waiter_that_has_not_looked_for_two_and_a_half_seconds_is_passed_over_and_ke
 }
 
 #[test]
-fn a_waiter_that_looked_just_in_time_is_live() {
+fn waiter_that_polled_in_time_is_live() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));
     world.queue(&request("b", 30_000), None);
@@ -148,7 +148,7 @@ fn a_waiter_that_looked_just_in_time_is_live() {
 }
 
 #[test]
-fn a_deaf_waiter_is_passed_over_until_it_looks() {
+fn unreachable_waiter_is_skipped_until_it_polls() {
     let mut world = World::new();
     let (b, c) = (request("b", 30_000), request("c", 30_000));
     world.hold(&request("a", 60_000));
@@ -164,7 +164,7 @@ fn a_deaf_waiter_is_passed_over_until_it_looks() {
 }
 
 #[test]
-fn stopped_waiters_cost_one_first_life_together_and_not_one_each() {
+fn stopped_waiters_cost_one_provisional_ttl_together() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));
     for n in 0..20 {
@@ -183,7 +183,7 @@ fn stopped_waiters_cost_one_first_life_together_and_not_one_each() {
 }
 
 #[test]
-fn the_floor_of_a_lapsed_grant_outlives_later_grants_and_ends() {
+fn liveness_cutoff_outlives_later_grants() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));
     let (ticket, _) = world.queue(&request("b", 1_000), None);
@@ -202,7 +202,7 @@ fn the_floor_of_a_lapsed_grant_outlives_later_grants_and_ends() {
 }
 
 #[test]
-fn a_grant_consumes_the_place() {
+fn grant_consumes_the_place() {
     let mut world = World::new();
     let (b, c) = (request("b", 30_000), request("c", 60_000));
     world.hold(&request("a", 60_000));
@@ -219,7 +219,7 @@ fn a_grant_consumes_the_place() {
 }
 
 #[test]
-fn an_acquire_that_meets_a_tombstone_leaves_nothing() {
+fn acquire_with_a_tombstone_leaves_nothing() {
     let mut world = World::new();
     let a = request("a", 1_000);
     assert_eq!(world.end("a", true).reply, Ended::NotYours);
@@ -235,7 +235,7 @@ fn an_acquire_that_meets_a_tombstone_leaves_nothing() {
 }
 
 #[test]
-fn an_acquire_or_a_try_that_meets_a_tombstone_leaves_a_free_lock_to_those_who_wait() {
+fn tombstoned_request_lets_the_next_waiter_in() {
     let a = request("a", 1_000);
     for tries in [false, true] {
         let mut world = World::new();
@@ -254,7 +254,7 @@ fn an_acquire_or_a_try_that_meets_a_tombstone_leaves_a_free_lock_to_those_who_wa
 }
 
 #[test]
-fn at_most_so_many_are_passed_over_in_one_call_and_the_caller_goes_on() {
+fn one_step_skips_a_bounded_number_of_waiters() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));
     let crowd = MAX_STEPS + 5;
@@ -274,7 +274,7 @@ fn at_most_so_many_are_passed_over_in_one_call_and_the_caller_goes_on() {
 }
 
 #[test]
-fn a_waiter_that_leaves_hands_over_for_the_others_when_the_lock_is_free() {
+fn leaving_waiter_hands_off_a_free_lock() {
     let mut world = World::new();
     world.hold(&request("a", 1_000));
     world.queue(&request("b", 30_000), None);
@@ -285,7 +285,7 @@ fn a_waiter_that_leaves_hands_over_for_the_others_when_the_lock_is_free() {
 }
 
 #[test]
-fn tickets_rise_above_everyone_who_waits_when_the_clock_steps_back() {
+fn tickets_rise_when_the_clock_steps_back() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));
     let (first, _) = world.queue(&request("b", 30_000), None);
@@ -295,7 +295,7 @@ fn tickets_rise_above_everyone_who_waits_when_the_clock_steps_back() {
 }
 
 #[test]
-fn a_place_survives_a_lost_queue() {
+fn place_survives_a_lost_queue() {
     let mut world = World::new();
     world.hold(&request("a", 60_000));
     let (b, c) = (request("b", 30_000), request("c", 30_000));
@@ -309,7 +309,7 @@ fn a_place_survives_a_lost_queue() {
 }
 
 #[test]
-fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
+fn fences_rise_across_expiry_release_and_clock_steps() {
     let mut world = World::new();
     let mut last = 0;
     for n in 0..40_u64 {
@@ -329,7 +329,7 @@ fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
 }
 
 #[test]
-fn the_last_fence_is_remembered_for_a_minute_and_no_longer_than_that_and_its_second() {
+fn last_fence_is_kept_for_a_minute() {
     let mut world = World::new();
     let first = world.hold(&request("a", 100));
     drop(world.end("a", false));
@@ -342,7 +342,7 @@ fn the_last_fence_is_remembered_for_a_minute_and_no_longer_than_that_and_its_sec
 }
 
 #[test]
-fn a_fence_ahead_of_the_clock_is_remembered_until_the_clock_has_caught_up() {
+fn fence_is_kept_until_the_clock_reaches_it() {
     let mut world = World::new();
     let first = world.hold(&request("a", 100));
     drop(world.end("a", false));
@@ -359,7 +359,7 @@ fn a_fence_ahead_of_the_clock_is_remembered_until_the_clock_has_caught_up() {
 }
 
 #[test]
-fn a_break_at_once_hands_over_and_an_asked_holder_is_prolonged_no_more() {
+fn break_grants_the_next_and_asking_stops_renewals() {
     let mut world = World::new();
     let fence = world.hold(&request("a", 5_000));
     world.queue(&request("b", 5_000), None);
@@ -390,7 +390,7 @@ fn a_break_at_once_hands_over_and_an_asked_holder_is_prolonged_no_more() {
 }
 
 #[test]
-fn a_foreign_holder_is_waited_for_and_nothing_of_ours_ends_it() {
+fn external_holder_is_waited_for_and_never_ended() {
     let mut world = World::new();
     world.resource.seized(world.now(), "go", Some(5_000));
     let acquired = world.acquire(&request("a", 1_000), None).reply;

@@ -286,13 +286,13 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn exclusive_requests_keep_order_fence_and_tombstone_and_lose_no_wake_up(steps in steps(false)) {
+    fn exclusive_requests_keep_all_invariants(steps in steps(false)) {
         let mut observer = Observer::new(&exclusive());
         steps.iter().for_each(|step| observer.step(step));
     }
 
     #[test]
-    fn a_lost_last_fence_does_no_harm_while_the_clock_runs_on(steps in steps(true)) {
+    fn lost_last_fence_is_harmless_while_clock_advances(steps in steps(true)) {
         let mut observer = Observer::new(&exclusive());
         for step in &steps {
             observer.step(step);
@@ -325,7 +325,7 @@ proptest! {
     }
 
     #[test]
-    fn everything_is_forgotten_a_minute_after_the_last_lease(steps in steps(false)) {
+    fn state_is_forgotten_a_minute_after_last_lease(steps in steps(false)) {
         let mut observer = Observer::new(&mixed());
         steps.iter().for_each(|step| observer.step(step));
         observer.now += 130_000_000;

@@ -32,7 +32,7 @@ fn labelled(id: &str) -> Request {
 }
 
 #[test]
-fn waiters_are_shown_in_order_until_nothing_has_touched_the_queue_for_a_minute() {
+fn untouched_queue_is_forgotten_after_a_minute() {
     let mut world = held();
     world.queue(&labelled("a"), None);
     world.pass(1);
@@ -46,7 +46,7 @@ fn waiters_are_shown_in_order_until_nothing_has_touched_the_queue_for_a_minute()
 }
 
 #[test]
-fn a_waiter_that_has_not_looked_for_a_minute_is_forgotten_and_the_others_are_not() {
+fn waiter_without_polls_is_forgotten_after_a_minute() {
     let mut world = held();
     let (a, _) = world.queue(&request("a", 30_000), None);
     let (b, _) = world.queue(&request("b", 30_000), None);
@@ -67,7 +67,7 @@ fn a_waiter_that_has_not_looked_for_a_minute_is_forgotten_and_the_others_are_not
 }
 
 #[test]
-fn one_that_was_passed_over_and_stays_away_for_a_minute_is_forgotten() {
+fn skipped_waiter_is_forgotten_after_a_minute() {
     let mut world = held();
     world.queue(&request("a", 3_600_000), None);
     world.pass(3 * SECOND);
@@ -90,7 +90,7 @@ fn one_that_was_passed_over_and_stays_away_for_a_minute_is_forgotten() {
 }
 
 #[test]
-fn a_tombstone_is_forgotten_after_a_minute_though_others_keep_the_queue() {
+fn tombstone_is_forgotten_after_a_minute() {
     let mut world = held();
     assert_eq!(world.end("dead", true).granted, []);
     for _ in 0..6 {
@@ -107,7 +107,7 @@ fn a_tombstone_is_forgotten_after_a_minute_though_others_keep_the_queue() {
 }
 
 #[test]
-fn a_grant_that_was_waited_for_is_remembered_for_a_minute() {
+fn granted_marker_lasts_a_minute() {
     let life = |world: &mut World| match world.acquire(&request("a", 30_000), None).reply {
         Acquired::Granted { life_ms, .. } => life_ms,
         other => panic!("{other:?}"),
@@ -123,7 +123,7 @@ fn a_grant_that_was_waited_for_is_remembered_for_a_minute() {
 }
 
 #[test]
-fn one_that_waits_is_granted_a_first_life_at_its_look_too() {
+fn waiter_granted_by_poll_gets_provisional_ttl() {
     let mut world = held();
     world.deaf.push("channel of a".into());
     world.queue(&request("a", 30_000), None);
@@ -136,7 +136,7 @@ fn one_that_waits_is_granted_a_first_life_at_its_look_too() {
 }
 
 #[test]
-fn the_place_in_the_queue_is_counted_to_a_hundred_and_one() {
+fn queue_place_is_counted_up_to_101() {
     let mut world = held();
     let places: Vec<u64> = (0..103)
         .map(|n| world.queue(&request(&format!("w{n:03}"), 30_000), None).1)
@@ -146,7 +146,7 @@ fn the_place_in_the_queue_is_counted_to_a_hundred_and_one() {
 }
 
 #[test]
-fn all_is_forgotten_when_nothing_is_held_and_the_last_fence_has_had_its_minute() {
+fn name_is_forgotten_only_when_nothing_is_kept() {
     let mut world = World::new();
     let is_forgotten = |world: &mut World| world.resource.is_forgotten(world.now());
     assert!(is_forgotten(&mut world), "nothing has happened");
@@ -168,7 +168,7 @@ fn all_is_forgotten_when_nothing_is_held_and_the_last_fence_has_had_its_minute()
 }
 
 #[test]
-fn a_lost_last_fence_begins_anew_at_the_time() {
+fn lost_last_fence_restarts_at_the_clock() {
     let mut world = World::new();
     world.hold(&request("a", 1_000));
     assert_eq!(world.end("a", false).granted, []);
@@ -184,7 +184,7 @@ fn a_lost_last_fence_begins_anew_at_the_time() {
 }
 
 #[test]
-fn a_run_that_is_lost_or_over_is_remembered_no_more() {
+fn lost_or_expired_run_record_is_forgotten() {
     let mut world = World::new();
     let fence = world.hold(&request("a", 30_000));
     let now = world.now();
@@ -217,7 +217,7 @@ fn a_run_that_is_lost_or_over_is_remembered_no_more() {
 }
 
 #[test]
-fn those_who_share_are_found_by_fence_and_a_life_ends_after_its_last_millisecond() {
+fn sharers_are_found_by_fence_until_they_expire() {
     let mut world = World::new();
     world.hold(&permits("long", 1, 3));
     let fence = world.hold(&Request {

@@ -35,7 +35,7 @@ fn sharer(id: &str, weight: u32, limit: Limit) -> Request {
 }
 
 #[test]
-fn readers_overlap_and_a_writer_waits_for_the_last() {
+fn writer_waits_for_the_last_reader() {
     let mut world = World::new();
     world.hold(&reader("r1"));
     world.hold(&reader("r2"));
@@ -45,7 +45,7 @@ fn readers_overlap_and_a_writer_waits_for_the_last() {
 }
 
 #[test]
-fn a_reader_behind_a_waiting_writer_waits_so_that_neither_starves() {
+fn reader_queues_behind_a_waiting_writer() {
     let mut world = World::new();
     world.hold(&reader("r1"));
     world.queue(&request("w", 30_000), None);
@@ -56,7 +56,7 @@ fn a_reader_behind_a_waiting_writer_waits_so_that_neither_starves() {
 }
 
 #[test]
-fn a_try_to_read_does_not_barge_past_a_writer_that_waits() {
+fn try_read_never_overtakes_a_waiting_writer() {
     let mut world = World::new();
     world.hold(&reader("r1"));
     world.queue(&request("w", 30_000), None);
@@ -68,7 +68,7 @@ fn a_try_to_read_does_not_barge_past_a_writer_that_waits() {
 }
 
 #[test]
-fn readers_behind_a_writer_that_gave_up_come_in_at_once() {
+fn leaving_writer_lets_readers_in_at_once() {
     let mut world = World::new();
     world.hold(&reader("r1"));
     world.queue(&request("w", 30_000), None);
@@ -77,7 +77,7 @@ fn readers_behind_a_writer_that_gave_up_come_in_at_once() {
 }
 
 #[test]
-fn a_large_request_at_the_head_is_not_overtaken_by_small_ones() {
+fn large_request_at_head_is_not_overtaken() {
     let mut world = World::new();
     world.hold(&permits("a", 2, 3));
     world.queue(&permits("big", 3, 3), None);
@@ -99,7 +99,7 @@ fn held_permits_never_exceed_the_limit() {
 }
 
 #[test]
-fn a_permit_is_counted_with_its_weight_and_given_back_once() {
+fn permit_counts_its_weight_and_returns_once() {
     let mut world = World::new();
     world.hold(&permits("a", 1, 3));
     world.hold(&permits("b", 1, 3));
@@ -113,7 +113,7 @@ fn a_permit_is_counted_with_its_weight_and_given_back_once() {
 }
 
 #[test]
-fn more_than_the_limit_and_another_limit_are_refused_at_once() {
+fn weight_above_limit_and_different_limit_are_refused() {
     let mut world = World::new();
     let refused = |world: &mut World, request: &Request| world.acquire(request, None).reply;
     let above = refused(&mut world, &permits("a", 4, 3));
@@ -129,7 +129,7 @@ fn more_than_the_limit_and_another_limit_are_refused_at_once() {
 }
 
 #[test]
-fn every_reader_has_a_lease_of_its_own() {
+fn every_reader_has_its_own_lease() {
     let mut world = World::new();
     let short = Request {
         lease_ms: 1_000,
@@ -158,7 +158,7 @@ fn leased(lease_ms: u64, request: Request) -> Request {
 }
 
 #[test]
-fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_whatever_was_granted_later() {
+fn waiter_polling_since_expired_grant_keeps_its_turn() {
     for is_ended in [true, false] {
         let mut world = World::new();
         world.hold(&leased(2_000, permits("dead", 2, 3)));
@@ -178,7 +178,7 @@ fn who_has_looked_since_the_grant_that_lapses_keeps_its_turn_whatever_was_grante
 }
 
 #[test]
-fn who_stopped_before_the_grant_that_lapses_is_passed_over_while_others_hold_on() {
+fn waiter_stopped_before_expired_grant_is_skipped() {
     let mut world = World::new();
     world.hold(&permits("on", 1, 5));
     world.hold(&leased(1_500, permits("earlier", 1, 5)));
@@ -195,7 +195,7 @@ fn who_stopped_before_the_grant_that_lapses_is_passed_over_while_others_hold_on(
 }
 
 #[test]
-fn every_listed_sharer_stands_and_the_sums_are_of_those_who_stand() {
+fn listed_sharers_and_sums_exclude_expired_ones() {
     let mut world = World::new();
     let short = Request {
         lease_ms: 1_000,
@@ -216,7 +216,7 @@ fn every_listed_sharer_stands_and_the_sums_are_of_those_who_stand() {
 }
 
 #[test]
-fn a_writer_steps_down_without_a_gap_and_lets_those_in_who_wait_to_read() {
+fn downgrade_keeps_the_hold_and_admits_readers() {
     let mut world = World::new();
     let fence = world.hold(&request("w", 30_000));
     world.queue(&reader("r1"), None);
@@ -235,7 +235,7 @@ fn a_writer_steps_down_without_a_gap_and_lets_those_in_who_wait_to_read() {
 }
 
 #[test]
-fn nobody_steps_down_from_a_hold_that_is_not_theirs() {
+fn downgrade_requires_a_current_fence() {
     let mut world = World::new();
     let fence = world.hold(&request("w", 30_000));
     let other = world.downgrade("w", fence + 1).reply;
@@ -246,7 +246,7 @@ fn nobody_steps_down_from_a_hold_that_is_not_theirs() {
 }
 
 #[test]
-fn a_writer_does_not_step_down_among_those_who_count_permits() {
+fn downgrade_is_refused_while_permits_are_queued() {
     let mut world = World::new();
     let fence = world.hold(&request("w", 30_000));
     world.queue(&permits("p", 1, 3), None);
@@ -259,7 +259,7 @@ fn a_writer_does_not_step_down_among_those_who_count_permits() {
 }
 
 #[test]
-fn a_raised_limit_lets_waiters_in_and_a_lowered_one_lets_nobody_in_until_it_is_kept() {
+fn raised_limit_admits_waiters_lowered_limit_delays_them() {
     let mut world = World::new();
     world.hold(&permits("a", 2, 2));
     world.queue(&permits("b", 2, 2), None);
@@ -274,7 +274,7 @@ fn a_raised_limit_lets_waiters_in_and_a_lowered_one_lets_nobody_in_until_it_is_k
 }
 
 #[test]
-fn a_queued_request_above_a_lowered_limit_is_refused_with_its_reason() {
+fn queued_request_above_lowered_limit_is_refused() {
     let mut world = World::new();
     world.hold(&permits("a", 4, 4));
     let (ticket, _) = world.queue(&follower("big", 3, 4), None);
@@ -284,7 +284,7 @@ fn a_queued_request_above_a_lowered_limit_is_refused_with_its_reason() {
 }
 
 #[test]
-fn one_who_follows_takes_the_limit_in_force_and_sets_its_own_where_there_is_none() {
+fn follower_takes_current_limit_or_sets_its_own() {
     let mut world = World::new();
     world.hold(&follower("a", 1, 2));
     let other = world.acquire(&permits("b", 1, 3), None).reply;
@@ -298,7 +298,7 @@ fn one_who_follows_takes_the_limit_in_force_and_sets_its_own_where_there_is_none
 }
 
 #[test]
-fn nothing_is_resized_where_nobody_holds_under_a_limit() {
+fn resize_requires_held_permits() {
     let mut world = World::new();
     assert_eq!(world.resize(2).reply, Resized::NotHeld);
     world.hold(&reader("r"));
@@ -309,7 +309,7 @@ fn nothing_is_resized_where_nobody_holds_under_a_limit() {
 }
 
 #[test]
-fn what_a_holder_proclaims_is_seen_for_as_long_as_it_holds() {
+fn proclaimed_value_lasts_as_long_as_the_hold() {
     let mut world = World::new();
     let fence = world.hold(&request("leader", 30_000));
     let now = world.now();
@@ -330,7 +330,7 @@ fn what_a_holder_proclaims_is_seen_for_as_long_as_it_holds() {
 }
 
 #[test]
-fn a_run_is_remembered_with_its_first_start_and_its_first_end() {
+fn run_record_keeps_first_start_and_first_end() {
     let mut world = World::new();
     let fence = world.hold(&request("a", 30_000));
     let started = world.now();
@@ -364,7 +364,7 @@ fn a_run_is_remembered_with_its_first_start_and_its_first_end() {
 }
 
 #[test]
-fn the_limit_of_those_who_wait_counts_once_the_dead_among_them_are_passed_over() {
+fn limits_of_skipped_waiters_do_not_count() {
     let mut world = World::new();
     world.hold(&request("w", 30_000));
     world.queue(&permits("p", 1, 5), None);
@@ -374,7 +374,7 @@ fn the_limit_of_those_who_wait_counts_once_the_dead_among_them_are_passed_over()
 }
 
 #[test]
-fn those_who_share_are_shown_as_one_under_the_fence_of_their_first() {
+fn sharers_are_shown_under_their_first_fence() {
     let mut world = World::new();
     let first = world.hold(&reader("r1"));
     let longer = world.hold(&Request {
@@ -388,7 +388,7 @@ fn those_who_share_are_shown_as_one_under_the_fence_of_their_first() {
 }
 
 #[test]
-fn one_that_waits_to_hold_alone_states_no_limit() {
+fn waiting_writer_states_no_limit() {
     let mut world = World::new();
     world.hold(&request("h", 30_000));
     world.queue(&request("w", 30_000), None);
@@ -400,7 +400,7 @@ fn one_that_waits_to_hold_alone_states_no_limit() {
 }
 
 #[test]
-fn a_step_is_repeated_only_where_its_bound_has_ended_it() {
+fn step_is_repeated_only_at_its_bound() {
     let mut world = World::new();
     world.hold(&request("h", 30_000));
     for n in 0..MAX_STEPS as u64 + 2 {
@@ -447,7 +447,7 @@ fn first_waiters_await_the_first_expiry() {
 }
 
 #[test]
-fn a_renewal_moves_the_awaited_expiry() {
+fn renewal_moves_the_awaited_expiry() {
     let mut world = World::new();
     let fence = world.hold(&permits("a", 1, 2));
     let short = Request {
@@ -478,7 +478,7 @@ fn behind_one_holder_four_await_its_expiry() {
 }
 
 #[test]
-fn a_waiter_that_tries_is_granted_once() {
+fn waiter_that_tries_is_granted_once() {
     let mut world = World::new();
     world.deaf.push("channel of dead".into());
     world.hold(&request("h", 30_000));

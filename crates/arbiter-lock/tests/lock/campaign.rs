@@ -110,21 +110,21 @@ fn seed() -> u64 {
 }
 
 #[test]
-fn no_two_ever_believe_while_processes_connections_and_memory_fail_in_pairs() {
+fn holds_never_overlap_under_paired_faults() {
     let time = soak_time(ms(25_000));
     let summary = Campaign::new("safe", &Fault::HARMLESS, LEASES_MS, time).run();
     assert_eq!(summary.excused, 0);
 }
 
 #[test]
-fn those_within_reach_keep_their_order_while_others_are_killed_and_stopped() {
+fn reachable_waiters_keep_order_under_process_faults() {
     let time = soak_time(ms(12_000));
     let summary = Campaign::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
     assert!(20 < summary.in_order, "hardly anybody waited");
 }
 
 #[test]
-fn a_server_that_forgets_all_makes_two_believe_for_a_lease_at_most_and_fences_rise() {
+fn lost_server_memory_allows_one_lease_of_overlap() {
     let time = soak_time(ms(20_000));
     Campaign::new("lossy", &Fault::WITH_LOSSES, LEASES_MS, time).run();
 }

@@ -18,7 +18,7 @@ async fn client(url: &str) -> Client {
 }
 
 #[tokio::test]
-async fn refused_renewal_is_told_with_the_servers_words() {
+async fn refused_renewal_reports_the_servers_error() {
     for (spoil, says) in [
         (&["REPLICAOF", "127.0.0.1", "1"][..], "READONLY"),
         (
@@ -49,7 +49,7 @@ async fn refused_renewal_is_told_with_the_servers_words() {
 }
 
 #[tokio::test]
-async fn unanswered_renewal_is_told_as_silence() {
+async fn unanswered_renewal_is_reported_as_unreachable() {
     let server = Server::start();
     let client = client(&server.url()).await;
     let lock = client.lock(&unique_name()).lease_time(ms(1_000));

@@ -75,7 +75,7 @@ async fn wait_for_an_absent_server_ends_in_time() {
 }
 
 #[tokio::test]
-async fn tries_and_looks_end_within_two_seconds() {
+async fn tries_and_inspections_end_within_two_seconds() {
     let url = silent_listener();
     let begun = Instant::now();
     let client = Client::connect_lazy(&url).unwrap();
@@ -215,7 +215,7 @@ async fn locked_folder_is_waited_for() {
 
 #[cfg(feature = "embedded")]
 #[test]
-fn every_runtime_of_a_lazy_client_hears_grants() {
+fn every_runtime_of_a_lazy_client_gets_grants() {
     let folder = testkit::Folder::new();
     let holder = Client::connect_lazy(&folder.url()).unwrap().lock("l");
     let guard = holder.blocking_acquire().unwrap();
@@ -284,7 +284,7 @@ async fn outage_is_reported_while_waiting() {
 }
 
 #[tokio::test]
-async fn wait_shorter_than_a_round_trip_is_no_outage() {
+async fn wait_below_a_round_trip_is_no_outage() {
     let mut server = Server::start();
     let proxy = Proxy::before(&server);
     proxy.each(Fault::DelayReply(ms(150)), |_| true);
@@ -424,7 +424,7 @@ async fn dropped_client_dials_no_more() {
 }
 
 #[tokio::test]
-async fn command_that_is_missing_ends_the_wait_at_once() {
+async fn missing_command_ends_the_wait_at_once() {
     let without = |command: &str| {
         let builder = Server::builder().arg("--rename-command");
         builder.arg(command).arg("").start()
@@ -444,7 +444,7 @@ async fn command_that_is_missing_ends_the_wait_at_once() {
 }
 
 #[tokio::test]
-async fn sentinel_or_cluster_node_is_refused_with_a_url() {
+async fn sentinel_or_cluster_node_error_names_the_url() {
     let server = Server::start();
     let sentinel = Server::builder().sentinel("orders", server.port()).start();
     let node = Server::builder()

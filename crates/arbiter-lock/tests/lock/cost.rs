@@ -74,7 +74,7 @@ fn second(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
+async fn uncontended_cycle_is_two_calls_of_eight_commands() {
     let server = Server::start();
     let lock = warm(&server).await.lock(&unique_name());
     let (guard, mut acquire) = cost_of(&server, lock.acquire()).await;
@@ -99,7 +99,7 @@ async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
 }
 
 #[tokio::test]
-async fn the_life_of_the_last_fence_is_prolonged_by_the_first_grant_of_a_second_only() {
+async fn last_fence_ttl_is_extended_once_per_second() {
     let server = Server::start();
     let lock = warm(&server).await.lock(&unique_name());
     loop {
@@ -121,7 +121,7 @@ async fn the_life_of_the_last_fence_is_prolonged_by_the_first_grant_of_a_second_
 }
 
 #[tokio::test]
-async fn a_renewal_is_one_call_of_four_commands() {
+async fn renewal_is_one_call_of_four_commands() {
     let server = Server::start();
     let guard = warm(&server)
         .await
@@ -159,7 +159,7 @@ async fn cost_of_handing_over(waiters: usize) -> Counts {
 }
 
 #[tokio::test]
-async fn a_release_costs_the_same_with_one_waiter_and_with_a_thousand() {
+async fn release_cost_is_independent_of_waiter_count() {
     let with_one = cost_of_handing_over(1).await;
     assert_eq!(with_one.get("evalsha"), Some(&1), "{with_one:?}");
     assert!(with_one.values().sum::<u64>() <= 17, "{with_one:?}");
@@ -168,7 +168,7 @@ async fn a_release_costs_the_same_with_one_waiter_and_with_a_thousand() {
 }
 
 #[tokio::test]
-async fn one_who_queues_costs_no_more_behind_a_thousand() {
+async fn queueing_cost_is_independent_of_queue_length() {
     let mut costs = Vec::new();
     for others in [1, 1_000] {
         let server = Server::start();

@@ -76,21 +76,21 @@ async fn the_last_gives_way(client: &Client, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_in_a_circle_end_in_an_error() {
+async fn waiting_cycle_of_sessions_is_an_error() {
     for count in [2, 3, 5] {
         the_last_gives_way(&Client::in_memory(), count).await;
     }
 }
 
 #[tokio::test]
-async fn sessions_in_a_circle_end_in_an_error_on_a_server() {
+async fn waiting_cycle_on_a_server_is_an_error() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     the_last_gives_way(&client, 3).await;
 }
 
 #[test]
-fn a_circle_across_runtimes_ends_in_an_error() {
+fn waiting_cycle_across_runtimes_is_an_error() {
     let server = Server::start();
     let (one, two) = (one_worker(), one_worker());
     let client = one.block_on(Client::connect(&server.url())).unwrap();
@@ -109,7 +109,7 @@ fn a_circle_across_runtimes_ends_in_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_wait_to_write_are_a_circle() {
+async fn readers_waiting_to_write_form_a_cycle() {
     let client = Client::in_memory();
     let [a, b] = [(); 2].map(|()| client.session());
     let x = a.rw_lock("x").read().await.unwrap();
@@ -126,7 +126,7 @@ async fn readers_that_wait_to_write_are_a_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_behind_a_waiting_writer_is_in_the_circle() {
+async fn reader_behind_waiting_writer_is_in_the_cycle() {
     let client = Client::in_memory();
     let [a, b, c] = [(); 3].map(|()| client.session());
     let x = a.rw_lock("x").read().await.unwrap();
@@ -145,7 +145,7 @@ async fn a_reader_behind_a_waiting_writer_is_in_the_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_is_in_no_circle_without_a_writer_before_it() {
+async fn reader_behind_external_writer_is_in_no_cycle() {
     let client = Client::connect("memory:readers").await.unwrap();
     let other = Client::connect("memory:readers").await.unwrap();
     let [a, c] = [(); 2].map(|()| client.session());
@@ -173,7 +173,7 @@ async fn assert_waiting(waits: &[&Waits]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_without_a_session_are_no_circle() {
+async fn waits_without_a_session_form_no_cycle() {
     let client = Client::in_memory();
     let session = client.session();
     let x = client.lock("x").acquire().await.unwrap();
@@ -193,7 +193,7 @@ async fn waits_without_a_session_are_no_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_of_another_client_breaks_the_proof() {
+async fn name_of_another_client_breaks_the_proof() {
     let client = Client::connect("memory:proof").await.unwrap();
     let other = Client::connect("memory:proof").await.unwrap();
     let [a, b] = [(); 2].map(|()| client.session());
@@ -218,7 +218,7 @@ async fn a_name_of_another_client_breaks_the_proof() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_within_a_poll_is_no_deadlock() {
+async fn release_within_a_poll_is_no_deadlock() {
     let client = Client::in_memory();
     let [a, b] = [(); 2].map(|()| client.session());
     let x = a.lock("x").acquire().await.unwrap();
@@ -235,7 +235,7 @@ async fn a_release_within_a_poll_is_no_deadlock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_hold_or_a_dropped_wait_breaks_the_circle() {
+async fn lost_hold_or_dropped_wait_breaks_the_cycle() {
     for is_lost in [true, false] {
         let client = Client::in_memory();
         let [a, b] = [(); 2].map(|()| client.session());
@@ -262,7 +262,7 @@ async fn a_lost_hold_or_a_dropped_wait_breaks_the_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limited_wait_ends_by_what_comes_first() {
+async fn limited_wait_ends_by_timeout_or_deadlock() {
     for (limit, is_deadlock) in [(500, false), (5_000, true)] {
         let client = Client::in_memory();
         let [a, b] = [(); 2].map(|()| client.session());
@@ -279,7 +279,7 @@ async fn a_limited_wait_ends_by_what_comes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unpolled_wait_is_in_no_circle() {
+async fn unpolled_wait_is_in_no_cycle() {
     let client = Client::in_memory();
     let [a, b] = [(); 2].map(|()| client.session());
     let x = a.lock("x").acquire().await.unwrap();

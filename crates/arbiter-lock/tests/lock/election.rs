@@ -55,7 +55,7 @@ pub(crate) async fn silenced_by_a_grant() -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_ends_with_its_wait() {
+async fn campaign_that_cannot_proclaim_ends_in_time() {
     let client = silenced_by_a_grant().await;
     let begun = Instant::now();
     let election = client.election("e").wait_timeout(ms(2_000));
@@ -68,7 +68,7 @@ async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_ends_with_its_wait() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_campaign_proclaims_when_the_store_answers_again() {
+async fn campaign_proclaims_when_the_store_answers_again() {
     let client = silenced_by_a_grant().await;
     let election = client.election("e").wait_timeout(ms(10_000));
     let answering = async {
@@ -82,7 +82,7 @@ async fn a_campaign_proclaims_when_the_store_answers_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
+async fn observer_survives_short_and_reports_long_silence() {
     let client = Client::in_memory();
     let mut observer = client.election("e").observe();
     assert!(observer.next().await.unwrap().is_none());
@@ -99,7 +99,7 @@ async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_counts_each_silence_from_its_own_begin() {
+async fn observer_times_each_silence_separately() {
     let client = Client::in_memory();
     let mut observer = client.election("e").observe();
     assert!(observer.next().await.unwrap().is_none());
@@ -114,7 +114,7 @@ async fn an_observer_counts_each_silence_from_its_own_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_is_dropped_in_between_misses_nothing_and_keeps_its_pace() {
+async fn cancelled_observation_misses_nothing_and_keeps_pace() {
     let client = Client::in_memory();
     let election = client.election("e");
     let mut observer = election.observe();
@@ -133,7 +133,7 @@ async fn an_observer_that_is_dropped_in_between_misses_nothing_and_keeps_its_pac
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_looks_when_the_leaders_lease_ends() {
+async fn observer_polls_when_the_leaders_lease_ends() {
     let client = Client::in_memory();
     let election = client.election("e").lease_time(ms(200)).watchdog(false);
     let mut observer = election.observe();
@@ -146,7 +146,7 @@ async fn an_observer_looks_when_the_leaders_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_observers_and_campaigns() {
+async fn shutdown_ends_observers_and_campaigns() {
     let client = Client::in_memory();
     let election = client.election("e");
     let _leadership = election.campaign("node").await.unwrap();
@@ -163,7 +163,7 @@ async fn a_shutdown_ends_observers_and_campaigns() {
 }
 
 #[tokio::test]
-async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
+async fn refused_observer_polls_no_more_often() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -184,7 +184,7 @@ async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
 }
 
 #[tokio::test]
-async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
+async fn reconnected_observer_shows_the_current_leader() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let builder = Client::builder().store(&proxy.url());
@@ -205,7 +205,7 @@ async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
 }
 
 #[test]
-fn those_who_block_can_lead_too() {
+fn election_works_with_blocking_calls() {
     let client = Client::in_memory();
     let election = client.election("e");
     let leadership = election.blocking_campaign("one").unwrap();

@@ -39,7 +39,7 @@ async fn waiting(client: &Client, count: u64) {
 }
 
 #[tokio::test]
-async fn a_killed_holder_frees_long_before_its_lease_and_the_next_is_told() {
+async fn killed_holder_frees_long_before_its_lease() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let mut holder = holder(&folder, 60_000);
@@ -55,7 +55,7 @@ async fn a_killed_holder_frees_long_before_its_lease_and_the_next_is_told() {
 }
 
 #[tokio::test]
-async fn the_permits_of_a_dead_process_come_back_at_once_behind_many_of_a_living_one() {
+async fn dead_process_returns_permits_at_once() {
     const OF_THE_LIVING: u32 = 40;
     let folder = Folder::new();
     let (living, client) = (
@@ -101,7 +101,7 @@ fn puppet_with_permits(folder: &Folder, count: u32) -> Puppet {
 }
 
 #[tokio::test]
-async fn what_the_dead_have_left_stands_in_nobodys_way() {
+async fn dead_processes_block_no_later_acquire() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let (mut dead, mut stopped) = (holder(&folder, 60_000), puppet(&folder, 60_000));
@@ -121,7 +121,7 @@ async fn what_the_dead_have_left_stands_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn a_holder_and_those_ahead_killed_together_delay_the_last_by_no_lease() {
+async fn killed_queue_delays_the_last_by_no_lease() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let mut dead = vec![holder(&folder, 60_000)];
@@ -146,7 +146,7 @@ async fn a_holder_and_those_ahead_killed_together_delay_the_last_by_no_lease() {
 }
 
 #[tokio::test]
-async fn a_stopped_holder_is_not_dead_and_knows_at_its_first_look() {
+async fn stopped_holder_frees_only_when_its_lease_ends() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let mut stopped = holder(&folder, 1_500);
@@ -163,7 +163,7 @@ async fn a_stopped_holder_is_not_dead_and_knows_at_its_first_look() {
 }
 
 #[tokio::test]
-async fn while_somebody_keeps_the_gate_shut_every_wait_ends_and_the_holder_is_told() {
+async fn held_file_lock_ends_waits_and_notifies_holder() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let guard = client.lock("held").lease_time(ms(1_200));
@@ -187,7 +187,7 @@ async fn while_somebody_keeps_the_gate_shut_every_wait_ends_and_the_holder_is_to
 }
 
 #[tokio::test]
-async fn a_folder_removed_while_in_use_is_an_outage_and_no_second_truth() {
+async fn folder_removed_while_used_is_an_outage() {
     let folder = Folder::new();
     let before = client(&folder).await;
     std::fs::remove_dir_all(folder.path().join("store")).unwrap();
@@ -211,7 +211,7 @@ async fn no_second_truth(before: &Client, after: &Client) {
 }
 
 #[tokio::test]
-async fn a_folder_moved_while_in_use_is_no_second_truth() {
+async fn folder_moved_while_used_is_an_outage() {
     let folder = Folder::new();
     let before = client(&folder).await;
     let store = folder.path().join("store");
@@ -220,7 +220,7 @@ async fn a_folder_moved_while_in_use_is_no_second_truth() {
 }
 
 #[tokio::test]
-async fn a_folder_removed_while_in_use_is_none_for_one_who_waits_for_the_gate_either() {
+async fn folder_removed_during_file_lock_wait_is_refused() {
     let folder = Folder::new();
     let before = client(&folder).await;
     let gate = std::fs::File::open(folder.path().join("store/gate")).unwrap();
@@ -240,7 +240,7 @@ async fn a_folder_removed_while_in_use_is_none_for_one_who_waits_for_the_gate_ei
 }
 
 #[tokio::test]
-async fn a_file_moved_away_while_in_use_is_not_made_anew_before_its_users_have_ended() {
+async fn moved_file_is_not_recreated_while_used() {
     let folder = Folder::new();
     let before = client(&folder).await;
     let store = folder.path().join("store");
@@ -263,7 +263,7 @@ async fn a_file_moved_away_while_in_use_is_not_made_anew_before_its_users_have_e
 }
 
 #[tokio::test]
-async fn processes_that_end_without_a_word_leave_no_files_for_ever() {
+async fn files_of_killed_processes_are_removed() {
     let folder = Folder::new();
     for _ in 0..10 {
         puppet(&folder, 1_000).kill();
@@ -279,7 +279,7 @@ async fn processes_that_end_without_a_word_leave_no_files_for_ever() {
 }
 
 #[tokio::test]
-async fn a_file_that_another_program_has_locked_delays_nobodys_limit() {
+async fn externally_locked_file_delays_no_wait_limit() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let file = rusqlite::Connection::open(folder.path().join("store/arbiter.db")).unwrap();
@@ -338,7 +338,7 @@ async fn steps_go_on_while_many_names_are_forgotten() {
 }
 
 #[tokio::test]
-async fn the_one_behind_a_waiter_that_gave_up_sees_the_holder_die() {
+async fn next_waiter_sees_holder_die_after_predecessor_leaves() {
     let folder = Folder::new();
     let (ahead, behind) = (client(&folder).await, client(&folder).await);
     let mut times = Vec::new();
@@ -367,7 +367,7 @@ async fn the_one_behind_a_waiter_that_gave_up_sees_the_holder_die() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_a_store_says_why() {
+async fn unusable_folder_error_says_why() {
     let folder = Folder::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -399,7 +399,7 @@ async fn children_inherit_no_descriptor_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_client_that_ends_leaves_no_file_of_its_own_and_the_next_goes_on() {
+async fn ended_client_leaves_no_file_or_thread() {
     let folder = Folder::new();
     let mut fence = 0;
     for _ in 0..3 {
@@ -420,7 +420,7 @@ async fn a_client_that_ends_leaves_no_file_of_its_own_and_the_next_goes_on() {
 }
 
 #[test]
-fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
+fn randomly_killed_processes_never_overlap() {
     const WORKERS: usize = 8;
     let folder = Folder::new();
     let path = folder.path().join("history");
@@ -466,7 +466,7 @@ fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
 }
 
 #[test]
-fn a_wall_clock_that_jumps_ends_no_hold_and_fences_rise_all_the_same() {
+fn wall_clock_jumps_end_no_hold() {
     let (folder, clock) = (Folder::new(), WallClock::new());
     let args = [&folder.url(), "l", "1000"];
     let start = || {

@@ -87,7 +87,7 @@ impl Told {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end() {
+async fn lock_logs_each_event_of_its_hold() {
     let (client, told) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(3_000));
     let guard = lock.acquire().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
+async fn each_hold_logs_one_release_or_loss() {
     let (client, told) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(3_000));
     let endings = [
@@ -174,7 +174,7 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_becomes_of_a_renewal_is_no_news_after_the_release() {
+async fn renewal_logs_nothing_after_the_release() {
     // The first renewal is sent after a second, and given up after two thirds of one.
     for (answered_after, released) in [(100, 1), (3_000, 0)] {
         let (client, told) = client("memory:").await;
@@ -193,7 +193,7 @@ async fn what_becomes_of_a_renewal_is_no_news_after_the_release() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush() {
+async fn unanswered_renewal_is_retried_a_few_times() {
     let (client, told) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(6_000));
     let guard = lock.acquire().await.unwrap();
@@ -206,7 +206,7 @@ async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_refused_at_once_is_not_tried_again_in_a_rush() {
+async fn refused_renewal_is_retried_without_a_rush() {
     let server = Server::start();
     let (client, told) = client(&server.url()).await;
     let lock = client.lock("l").lease_time(ms(3_000));
@@ -220,7 +220,7 @@ async fn a_renewal_that_is_refused_at_once_is_not_tried_again_in_a_rush() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silence_tells_of_it() {
+async fn wait_error_tells_contention_from_silence() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     // A look comes by chance within the silence, and before the end.
@@ -242,7 +242,7 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
 const OWN: &str = "waits for its own client";
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_acquire_is_reported_after_30_seconds() {
+async fn nested_acquire_is_reported_after_30_seconds() {
     let (client, told) = client("memory:").await;
     let lock = client.lock("l");
     let outer = lock.acquire().await.unwrap();
@@ -262,7 +262,7 @@ async fn a_nested_acquire_is_reported_after_30_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_lasting_hold_of_the_own_client_is_reported() {
+async fn only_lasting_holds_of_own_client_are_reported() {
     let store = "memory:waits-for-itself";
     let (client, told) = client(store).await;
     let other = Client::connect(store).await.unwrap();
@@ -335,7 +335,7 @@ async fn contended_names_the_own_client_or_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_end_is_not_recorded_tells_of_it() {
+async fn unrecorded_end_of_a_run_is_logged() {
     let (client, told) = client("memory:").await;
     let job = client.once("job").every(Duration::from_secs(60));
     let testing = client.testing();
@@ -352,7 +352,7 @@ async fn a_run_whose_end_is_not_recorded_tells_of_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_is_told() {
+async fn lost_connection_is_logged() {
     let mut server = Server::start();
     let (client, told) = client(&server.url()).await;
     let lock = client.lock("l").lease_time(ms(900));
@@ -371,7 +371,7 @@ async fn a_connection_that_is_lost_is_told() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_given_up_does_not_take_the_next_with_it() {
+async fn abandoned_connection_does_not_end_its_successor() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let builder = Client::builder().store(&proxy.url());

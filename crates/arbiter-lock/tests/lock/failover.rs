@@ -72,7 +72,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_their_order() {
+async fn lossless_failover_keeps_hold_and_queue_order() {
     let (mut pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
@@ -102,7 +102,7 @@ async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_thei
 }
 
 #[tokio::test]
-async fn a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address_leads_to() {
+async fn demoted_server_is_left_for_the_new_master() {
     let (pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
@@ -127,7 +127,7 @@ async fn a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address
 }
 
 #[tokio::test]
-async fn a_failover_that_loses_the_grant_is_told_to_its_holder_and_the_next_fence_is_greater() {
+async fn lossy_failover_notifies_holder_and_raises_fence() {
     let (mut pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
@@ -149,7 +149,7 @@ async fn a_failover_that_loses_the_grant_is_told_to_its_holder_and_the_next_fenc
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_forward_ends_leases_as_much_early_and_the_holder_is_told() {
+async fn forward_clock_step_ends_leases_and_notifies_holder() {
     let clock = WallClock::new();
     let (server, name) = (clock.rule(Server::builder()).start(), unique_name());
     let client = client(&server.url()).await;

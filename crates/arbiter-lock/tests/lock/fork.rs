@@ -49,7 +49,7 @@ macro_rules! claims {
             }
 
             #[test]
-            fn a_new_client_works_in_a_child() {
+            fn new_client_works_in_a_child() {
                 let (_store, url) = $url;
                 crate::fork::forks(&url, "new-client");
             }
@@ -85,13 +85,13 @@ claims! { embedded crate::fork::in_a_folder(); }
 
 #[cfg(feature = "embedded")]
 #[test]
-fn a_child_is_refused_while_its_parent_uses_sqlite() {
+fn child_is_refused_while_parent_uses_sqlite() {
     let (_folder, url) = in_a_folder();
     forks(&url, "busy-new-client");
 }
 
 #[test]
-fn a_child_draws_other_request_ids() {
+fn child_draws_other_request_ids() {
     forks("memory:", "request-ids");
 }
 

@@ -93,7 +93,7 @@ fn contents(folder: &Folder) -> Vec<(PathBuf, u32, u32, u32)> {
 }
 
 #[test]
-fn whatever_the_umask_all_is_made_for_the_folders_users() {
+fn umask_never_narrows_the_folders_rights() {
     for (owner, mode, user) in [
         (ALICE, 0o2770, member(BOB, 0o022)),
         (ALICE, 0o2770, member(BOB, 0o077)),
@@ -135,7 +135,7 @@ fn whatever_the_umask_all_is_made_for_the_folders_users() {
 }
 
 #[test]
-fn a_member_may_follow_root_with_another_umask() {
+fn member_may_follow_root_with_another_umask() {
     for (first, second) in [
         (root(0o022), member(ALICE, 0o022)),
         (member(ALICE, 0o077), member(BOB, 0o007)),
@@ -216,7 +216,7 @@ fn users_with_different_umasks_take_turns() {
 }
 
 #[test]
-fn a_waiter_that_cannot_be_asked_is_not_skipped() {
+fn inaccessible_waiter_is_not_skipped() {
     let folder = shared(0, 0o2770);
     let users = [member(ALICE, 0o007), member(BOB, 0o007)];
     let (count, said) = turns(&folder, users, true);
@@ -233,7 +233,7 @@ fn a_waiter_that_cannot_be_asked_is_not_skipped() {
 }
 
 #[test]
-fn what_an_older_version_made_too_narrow_is_repaired_or_named() {
+fn too_narrow_rights_are_repaired_or_named() {
     let folder = shared(0, 0o2770);
     // While one has them open, the log and its index are not removed.
     let _open = ready(&folder, root(0o007));
@@ -266,7 +266,7 @@ fn what_an_older_version_made_too_narrow_is_repaired_or_named() {
 }
 
 #[test]
-fn a_process_that_cannot_be_seen_keeps_its_files() {
+fn inaccessible_process_keeps_its_files() {
     let folder = shared(ALICE, 0o2770);
     let mut holder = ready(&folder, member(ALICE, 0o007));
     holds(&mut holder);
@@ -285,7 +285,7 @@ fn a_process_that_cannot_be_seen_keeps_its_files() {
 }
 
 #[test]
-fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
+fn dead_processes_in_sticky_folder_are_cleaned_up() {
     let folder = shared(0, 0o1770);
     let mut dead = ready(&folder, member(ALICE, 0o077));
     holds(&mut dead);
@@ -299,7 +299,7 @@ fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
 }
 
 #[test]
-fn a_holder_that_cannot_be_seen_is_reported() {
+fn inaccessible_holder_is_reported() {
     let folder = shared(0, 0o2770);
     let mut holder = ready(&folder, member(ALICE, 0o007));
     holds(&mut holder);

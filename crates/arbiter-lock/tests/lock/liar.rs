@@ -84,7 +84,7 @@ fn rss_mb() -> u64 {
 }
 
 #[tokio::test]
-async fn a_line_of_spaces_costs_no_memory() {
+async fn line_of_spaces_costs_no_memory() {
     let url = liar(|_, out| {
         let body = vec![b' '; 8 << 20];
         let _ = out.write_all(format!("${}\r\n", body.len()).as_bytes());
@@ -100,7 +100,7 @@ async fn a_line_of_spaces_costs_no_memory() {
 }
 
 #[tokio::test]
-async fn a_huge_array_is_an_error() {
+async fn huge_array_is_an_error() {
     let url = liar(|_, out| {
         let _ = out.write_all(b"*2147483647\r\n$1\r\na\r\n");
     });
@@ -118,7 +118,7 @@ async fn a_huge_array_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_life_without_measure_is_no_panic() {
+async fn huge_ttl_does_not_panic() {
     let url = liar(|_, out| {
         let _ = out.write_all(b"*10\r\n$6\r\nqueued\r\n:1\r\n:1\r\n:1\r\n:0\r\n$1\r\no\r\n:5\r\n:1\r\n$20\r\n18446744073709551615\r\n$1\r\nl\r\n");
     });
@@ -130,7 +130,7 @@ async fn a_life_without_measure_is_no_panic() {
 }
 
 #[tokio::test]
-async fn a_try_ends_whatever_the_server_says() {
+async fn try_ends_on_an_unexpected_reply() {
     let url = liar(|_, out| {
         let _ = out.write_all(
             b"*9\r\n$4\r\nbusy\r\n:1\r\n:1\r\n:1\r\n$1\r\no\r\n:5\r\n:1\r\n:1000\r\n$1\r\nl\r\n",
@@ -142,7 +142,7 @@ async fn a_try_ends_whatever_the_server_says() {
 }
 
 #[tokio::test]
-async fn an_endless_push_does_not_grow() {
+async fn endless_push_does_not_grow_memory() {
     let url = liar(|_, out| {
         let body = vec![b'x'; 1 << 20];
         let _ = out.write_all(b">3\r\n$7\r\nmessage\r\n$100000000000\r\n");
@@ -161,7 +161,7 @@ async fn an_endless_push_does_not_grow() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_bottom_is_an_error() {
+async fn endlessly_nested_reply_is_an_error() {
     let url = liar(|_, out| {
         let _ = out.write_all("*1\r\n".repeat(1 << 20).as_bytes());
     });
@@ -173,7 +173,7 @@ async fn an_answer_without_a_bottom_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_a_byte_at_a_time_and_never_ends_ends_in_time() {
+async fn slow_endless_reply_ends_in_time() {
     let url = liar(|_, out| {
         let drip = |byte: &[u8]| out.write_all(byte).is_ok();
         let _ = std::iter::once(b"$9999\r\n".as_slice())
@@ -194,7 +194,7 @@ async fn an_answer_that_comes_a_byte_at_a_time_and_never_ends_ends_in_time() {
 }
 
 #[tokio::test]
-async fn grants_for_others_and_messages_that_are_none_grant_nothing() {
+async fn external_and_malformed_pushes_grant_nothing() {
     let url = liar(|channel, out| {
         let push = |text: &str| {
             let sizes = (channel.len(), text.len());

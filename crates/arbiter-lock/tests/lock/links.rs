@@ -90,7 +90,7 @@ fn dialed(proxy: &Proxy) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn short_leases_cost_a_long_one_nothing() {
+async fn short_leases_do_not_delay_a_long_one() {
     let news = News::default();
     let client = at_a_distance(&news, ms(40)).await;
     let lock = client.lock("long").lease_time(ms(6_000));
@@ -104,7 +104,7 @@ async fn short_leases_cost_a_long_one_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_thousand_short_holds_outlast_a_slow_link() {
+async fn four_thousand_short_holds_survive_high_latency() {
     let news = News::default();
     let client = at_a_distance(&news, ms(50)).await;
     let guards = hold_many(&client, 4_000, ms(3_000)).await;
@@ -159,7 +159,7 @@ async fn short_leases_replace_no_healthy_connection() {
 }
 
 #[tokio::test]
-async fn many_holds_outlast_a_slow_link_to_redis() {
+async fn many_redis_holds_survive_high_latency() {
     let (_server, proxy) = far_server(ms(50));
     let news = News::default();
     let client = news.client(&proxy.url()).await;
@@ -171,7 +171,7 @@ async fn many_holds_outlast_a_slow_link_to_redis() {
 }
 
 #[tokio::test]
-async fn slow_answers_replace_no_connection() {
+async fn slow_replies_replace_no_connection() {
     let server = Server::start();
     server.call(&[
         "ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-ping",
@@ -191,7 +191,7 @@ async fn slow_answers_replace_no_connection() {
 }
 
 #[tokio::test]
-async fn a_hold_outlives_a_connection_that_falls_silent() {
+async fn hold_survives_a_silent_connection() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let client = Client::connect(&proxy.url()).await.unwrap();
@@ -208,7 +208,7 @@ async fn a_hold_outlives_a_connection_that_falls_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_outlives_a_silence_after_its_hand_off() {
+async fn grant_survives_a_silence_after_its_hand_off() {
     for (silence, outlives) in [(ms(1_800), true), (ms(2_100), false)] {
         let client = Client::in_memory();
         let lock = client.lock("l");
@@ -275,13 +275,13 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
 }
 
 #[tokio::test]
-async fn a_fast_server_ends_no_believed_grant() {
+async fn fast_server_clock_ends_no_valid_grant() {
     let believed = cut_off_at_the_hand_off(20_000).await;
     assert_eq!(believed, 0, "of 64");
 }
 
 #[tokio::test]
-async fn beyond_the_bound_expired_grants_are_believed() {
+async fn clock_beyond_the_bound_validates_expired_grants() {
     assert_ne!(
         cut_off_at_the_hand_off(100_000).await,
         0,
@@ -317,7 +317,7 @@ async fn holds_end_before_a_fast_store_ends_them() {
 }
 
 #[tokio::test]
-async fn a_clock_set_back_prolongs_no_belief() {
+async fn clock_set_back_extends_no_validity() {
     let clock = WallClock::new();
     let server = clock.rule(Server::builder()).start();
     let client = Client::connect(&server.url()).await.unwrap();

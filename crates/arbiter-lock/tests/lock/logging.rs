@@ -164,7 +164,7 @@ async fn last_events_are_logged_when_the_client_ends() {
 }
 
 #[tokio::test]
-async fn hanging_logger_does_not_hang_the_end() {
+async fn hanging_logger_does_not_block_shutdown() {
     let (gate, logger) = Gate::new(|_| true);
     let builder = Client::builder().store("memory:").logger(logger);
     let client = builder.connect().await.unwrap();
@@ -232,7 +232,7 @@ fn is_pending(lost: &mut arbiter_lock::Lost, waker: &Waker) -> bool {
 }
 
 #[tokio::test]
-async fn waker_of_a_loss_uses_the_client_and_panics() {
+async fn loss_waker_may_use_client_and_panic() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let lock = client.lock(&unique_name()).lease_time(ms(1_000));

@@ -23,7 +23,7 @@ fn fence(line: Option<String>) -> u64 {
 }
 
 #[test]
-fn a_killed_holder_is_followed_by_exactly_one_waiter_within_a_lease_and_a_second() {
+fn killed_holder_is_replaced_by_exactly_one_waiter() {
     let (server, name) = (Server::start(), unique_name());
     let mut holder = puppet(&server, &name, 1_000);
     holder.tell("hold");
@@ -56,7 +56,7 @@ fn a_killed_holder_is_followed_by_exactly_one_waiter_within_a_lease_and_a_second
 }
 
 #[test]
-fn a_holder_stopped_past_its_lease_knows_at_its_first_look_and_changes_nothing() {
+fn holder_stopped_past_its_lease_changes_nothing() {
     let (server, name) = (Server::start(), unique_name());
     let mut holder = puppet(&server, &name, 500);
     holder.tell("hold");
@@ -87,7 +87,7 @@ fn a_holder_stopped_past_its_lease_knows_at_its_first_look_and_changes_nothing()
 }
 
 #[test]
-fn a_stopped_head_of_the_queue_delays_the_next_by_three_seconds_at_most_and_never_believes() {
+fn stopped_head_delays_next_at_most_three_seconds() {
     let (server, name) = (Server::start(), unique_name());
     let mut holder = puppet(&server, &name, 30_000);
     holder.tell("hold");
@@ -117,7 +117,7 @@ fn a_stopped_head_of_the_queue_delays_the_next_by_three_seconds_at_most_and_neve
 }
 
 #[test]
-fn fifty_stopped_waiters_and_an_unpolled_one_cost_the_next_five_seconds_together() {
+fn many_dead_waiters_cost_at_most_five_seconds() {
     let (server, name) = (Server::start(), unique_name());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -154,7 +154,7 @@ fn fifty_stopped_waiters_and_an_unpolled_one_cost_the_next_five_seconds_together
 }
 
 #[test]
-fn a_program_that_drops_its_guard_and_returns_from_main_leaves_nothing() {
+fn guard_dropped_at_end_of_main_frees() {
     let (server, name) = (Server::start(), unique_name());
     let mut program = puppet(&server, &name, 30_000);
     program.tell("hold");

@@ -30,14 +30,14 @@ fn server_with(rights: &[String]) -> (Server, String) {
 }
 
 #[tokio::test]
-async fn the_rights_that_the_documentation_lists_suffice() {
+async fn documented_rights_suffice() {
     let (server, url) = server_with(&documented());
     tour(&url, ms(500)).await.unwrap();
     assert_eq!(refusals(&server), [""; 0]);
 }
 
 #[tokio::test]
-async fn whoever_connects_needs_no_memory_of_the_server() {
+async fn connecting_needs_no_server_memory() {
     for flavour in testkit::flavours() {
         let server = Server::builder().binary(&flavour.binary).start();
         server.call(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -58,7 +58,7 @@ const NOT_ASKED_FOR: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn none_of_the_rights_that_the_documentation_lists_can_be_spared() {
+async fn every_documented_right_is_needed() {
     let rights = documented();
     let spared = rights
         .iter()

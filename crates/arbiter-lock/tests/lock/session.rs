@@ -14,7 +14,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn a_session_that_tries_and_acquires_at_once_does_not_wait_for_itself() {
+async fn session_try_and_acquire_share_one_hold() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let session = client.session();
@@ -37,7 +37,7 @@ async fn a_session_that_tries_and_acquires_at_once_does_not_wait_for_itself() {
 }
 
 #[tokio::test]
-async fn a_sharer_that_outlives_the_first_has_its_own_settings() {
+async fn later_sharer_keeps_its_own_settings() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -62,7 +62,7 @@ async fn a_sharer_that_outlives_the_first_has_its_own_settings() {
 }
 
 #[tokio::test]
-async fn an_outage_while_a_session_waits_is_no_contention() {
+async fn outage_during_session_wait_is_no_contention() {
     let mut server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -82,7 +82,7 @@ async fn an_outage_while_a_session_waits_is_no_contention() {
 }
 
 #[tokio::test]
-async fn a_limited_wait_of_a_session_outlasts_the_store_timeout() {
+async fn limited_session_wait_outlasts_the_store_timeout() {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())
@@ -125,12 +125,12 @@ fn the_second_sharer_is_granted_whatever(happens: impl FnOnce(tokio::runtime::Ru
 }
 
 #[test]
-fn a_session_survives_the_runtime_of_one_sharer() {
+fn session_survives_the_runtime_of_one_sharer() {
     the_second_sharer_is_granted_whatever(|one| one.shutdown_timeout(ms(500)));
 }
 
 #[test]
-fn a_session_survives_the_blocked_runtime_of_one_sharer() {
+fn session_survives_the_blocked_runtime_of_one_sharer() {
     the_second_sharer_is_granted_whatever(|one| {
         one.spawn(async { std::thread::sleep(ms(8_000)) });
         std::thread::sleep(ms(100));
@@ -139,7 +139,7 @@ fn a_session_survives_the_blocked_runtime_of_one_sharer() {
 }
 
 #[tokio::test]
-async fn the_second_sharer_goes_on_when_the_first_is_dropped_or_not_polled() {
+async fn second_sharer_continues_without_the_first() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     for kind in 0..2 {
@@ -170,7 +170,7 @@ async fn the_second_sharer_goes_on_when_the_first_is_dropped_or_not_polled() {
 }
 
 #[tokio::test]
-async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else() {
+async fn waiter_keeps_place_while_session_acquires_another() {
     let client = Client::in_memory();
     let held = client.lock("a").acquire().await.unwrap();
     let session = client.session();
@@ -191,7 +191,7 @@ async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else
 }
 
 #[tokio::test]
-async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
+async fn concurrent_reads_of_a_session_share_one_hold() {
     let client = Client::in_memory();
     let session = client.session();
     let lock = session.rw_lock("l");
@@ -207,7 +207,7 @@ async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guards_of_a_session_that_are_released_at_once_are_all_released_well() {
+async fn concurrent_releases_of_a_session_all_succeed() {
     let client = Client::in_memory();
     let session = client.session();
     let lock = session.lock("l");
@@ -275,7 +275,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tasks_of_two_sessions_never_believe_in_what_conflicts() {
+async fn tasks_of_two_sessions_never_conflict() {
     let client = Client::in_memory();
     let beliefs: [Arc<Beliefs>; 2] = Default::default();
     let mut tasks = tokio::task::JoinSet::new();

@@ -84,7 +84,7 @@ async fn writer_is_held_and_queued_as_a_lock() {
 }
 
 #[tokio::test]
-async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renewal() {
+async fn sharers_are_renewed_at_the_memory_limit() {
     let server = Server::start();
     let client = client(&server).await;
     let (name, other) = (unique_name(), unique_name());
@@ -103,7 +103,7 @@ async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renew
 }
 
 #[tokio::test]
-async fn at_the_memory_limit_sharers_leave_and_step_down_and_a_failed_join_leaves_nothing() {
+async fn sharers_release_and_downgrade_at_the_memory_limit() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -135,7 +135,7 @@ async fn at_the_memory_limit_sharers_leave_and_step_down_and_a_failed_join_leave
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
+async fn release_grants_a_thousand_waiting_readers() {
     const READERS: u64 = 1_000;
     let server = Server::start();
     let (writers, readers) = (client(&server).await, client(&server).await);
@@ -166,7 +166,7 @@ async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_readers_come_in_at_once_and_hold_and_leave_within_a_second() {
+async fn thousand_readers_acquire_and_release_within_a_second() {
     const READERS: usize = 1_000;
     let client = Client::in_memory();
     let (lock, seen) = (client.rw_lock("l"), client.lock("l"));
@@ -186,7 +186,7 @@ async fn a_thousand_readers_come_in_at_once_and_hold_and_leave_within_a_second()
 }
 
 #[tokio::test]
-async fn a_release_costs_the_same_with_ten_thousand_sharers_as_with_one() {
+async fn release_cost_is_independent_of_sharer_count() {
     let server = Server::start();
     let client = client(&server).await;
     let mut costs = Vec::new();
@@ -239,7 +239,7 @@ fn holds(puppet: &Puppet) {
 }
 
 #[tokio::test]
-async fn the_permits_of_killed_and_stopped_processes_come_back_exactly_once() {
+async fn permits_of_dead_processes_return_exactly_once() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -277,7 +277,7 @@ async fn the_permits_of_killed_and_stopped_processes_come_back_exactly_once() {
 }
 
 #[tokio::test]
-async fn sharers_whose_key_or_companion_goes_astray_are_told_and_the_next_come_in() {
+async fn sharers_are_notified_of_lost_keys() {
     let server = Server::start();
     let client = client(&server).await;
     for astray in [
@@ -323,7 +323,7 @@ async fn sharers_whose_key_or_companion_goes_astray_are_told_and_the_next_come_i
 }
 
 #[tokio::test]
-async fn a_go_client_and_sharers_exclude_each_other() {
+async fn go_client_and_sharers_exclude_each_other() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -348,7 +348,7 @@ async fn a_go_client_and_sharers_exclude_each_other() {
 }
 
 #[tokio::test]
-async fn the_limit_of_a_dead_waiter_refuses_nobody_once_its_writer_is_dead_too() {
+async fn limit_of_dead_waiter_and_writer_is_dropped() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -368,7 +368,7 @@ async fn the_limit_of_a_dead_waiter_refuses_nobody_once_its_writer_is_dead_too()
 }
 
 #[tokio::test]
-async fn an_end_to_one_of_those_who_share_is_no_end_to_the_others() {
+async fn ending_one_sharer_keeps_the_others() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -396,7 +396,7 @@ async fn an_end_to_one_of_those_who_share_is_no_end_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_crowd_behind_a_writer_that_died_comes_in_within_a_lease_and_a_second() {
+async fn readers_behind_dead_writer_are_granted_in_time() {
     const READERS: u64 = 300;
     let server = Server::start();
     let client = client(&server).await;
@@ -420,7 +420,7 @@ async fn a_crowd_behind_a_writer_that_died_comes_in_within_a_lease_and_a_second(
 }
 
 #[tokio::test]
-async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
+async fn go_client_acquires_after_longest_remaining_hold() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -439,7 +439,7 @@ async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
 }
 
 #[tokio::test]
-async fn a_release_a_downgrade_a_break_and_a_resize_let_in_more_than_one_step_grants() {
+async fn large_hand_offs_continue_beyond_one_step() {
     const CROWD: usize = 100;
     let server = Server::start();
     let client = client(&server).await;

@@ -346,7 +346,7 @@ const RARE: [&str; 12] = [
 ];
 
 #[test]
-fn whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached() {
+fn random_faults_break_no_promise() {
     let mut sights: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut grants = [0; 2];
     for seed in seeds() {
@@ -414,7 +414,7 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
 }
 
 #[test]
-fn a_cut_off_waiter_believes_no_expired_grant() {
+fn cut_off_waiter_returns_no_expired_grant() {
     let overlaps = |gains_us| {
         let seeds = 0..300;
         seeds
@@ -429,7 +429,7 @@ fn a_cut_off_waiter_believes_no_expired_grant() {
 }
 
 #[test]
-fn a_seed_happens_the_same_way_each_time() {
+fn same_seed_gives_the_same_run() {
     for seed in 0..20 {
         let first = on_virtual_time(simulate(seed));
         assert!(!first.history.is_empty());

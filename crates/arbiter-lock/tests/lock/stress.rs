@@ -75,7 +75,7 @@ async fn worker(lock: Lock, register: Arc<Register>, goes_on: GoesOn) {
 }
 
 #[test]
-fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
+fn holds_never_overlap_under_cuts_and_stalls() {
     let server = Server::start();
     let end = Instant::now() + soak_time(ms(10_000));
     let registers: [Arc<Register>; 3] = Default::default();
@@ -268,7 +268,7 @@ fn are_enough([alone, shared]: [usize; 2]) -> bool {
 }
 
 #[test]
-fn writers_and_permits_never_contradict_while_limits_change_and_the_server_stalls() {
+fn writers_and_permits_never_overlap_under_stalls() {
     let server = Server::start();
     let end = Instant::now() + soak_time(ms(9_000));
     let companies = [Arc::default(), Arc::default()];
@@ -291,7 +291,7 @@ fn writers_and_permits_never_contradict_while_limits_change_and_the_server_stall
 
 #[cfg(feature = "embedded")]
 #[test]
-fn writers_and_permits_of_several_clients_never_contradict_in_a_file_either() {
+fn writers_and_permits_never_overlap_in_a_file() {
     let folder = testkit::Folder::new();
     let end = Instant::now() + soak_time(ms(4_000));
     let companies = [Arc::default(), Arc::default()];

@@ -26,7 +26,7 @@ async fn unpolled(lock: &Lock, count: usize) -> Vec<Waiting> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_try_passes_over_all_who_wait_and_have_died_however_many() {
+async fn try_skips_any_number_of_dead_waiters() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let lapsing = lock.clone().lease_time(ms(1_000)).watchdog(false);
@@ -38,7 +38,7 @@ async fn a_try_passes_over_all_who_wait_and_have_died_however_many() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_comes_late_hands_over_past_all_who_have_died() {
+async fn late_release_skips_all_dead_waiters() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
@@ -54,7 +54,7 @@ async fn a_release_that_comes_late_hands_over_past_all_who_have_died() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_slept_through_its_grant_is_granted_anew() {
+async fn waiter_that_missed_its_grant_is_granted_again() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
@@ -66,7 +66,7 @@ async fn one_that_slept_through_its_grant_is_granted_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
+async fn unanswered_claim_keeps_grant_for_provisional_ttl() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
@@ -80,7 +80,7 @@ async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_has_to_be_claimed_first_is_believed_from_the_claim_on() {
+async fn grant_claimed_first_is_valid_from_the_claim() {
     let client = Client::in_memory();
     let lock = client.lock("l").lost_margin(ms(6_000));
     let guard = lock.acquire().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_grant_that_has_to_be_claimed_first_is_believed_from_the_claim_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_of_what_is_over_is_not_repeated_but_looked_for_anew() {
+async fn failed_claim_polls_for_a_new_grant() {
     let client = Client::in_memory();
     let lock = client.lock("l").lost_margin(ms(6_000));
     let guard = lock.acquire().await.unwrap();

@@ -38,7 +38,7 @@ async fn next(observer: &mut Observer) -> Option<Leader> {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_follower_leads_when_the_leader_resigns_or_is_dropped(store: &Store) {
+pub async fn candidate_leads_after_leader_resigns_or_drops(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = lead(&a.election("e"), "first").await;
     let second = follow(b.election("e"), "second");
@@ -57,7 +57,7 @@ pub async fn a_follower_leads_when_the_leader_resigns_or_is_dropped(store: &Stor
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_follower_leads_when_the_leaders_lease_lapses_and_the_leader_is_told(store: &Store) {
+pub async fn candidate_leads_after_the_leaders_lease_expires(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let election = a.election("e").lease_time(ms(400)).watchdog(false);
     let old = lead(&election, "old").await;
@@ -76,7 +76,7 @@ pub async fn a_follower_leads_when_the_leaders_lease_lapses_and_the_leader_is_to
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn leader_and_value_are_seen_and_a_vacancy_too(store: &Store) {
+pub async fn leader_value_and_vacancy_are_visible(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let (mine, other) = (a.election("e").label("node 1"), b.election("e"));
     assert_eq!(leader(&other).await, None);
@@ -93,7 +93,7 @@ pub async fn leader_and_value_are_seen_and_a_vacancy_too(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn an_observer_is_told_of_each_leader_value_and_vacancy(store: &Store) {
+pub async fn observer_sees_each_leader_value_and_vacancy(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let election = a.election("e");
     let mut observer = b.election("e").observe();
@@ -118,7 +118,7 @@ pub async fn an_observer_is_told_of_each_leader_value_and_vacancy(store: &Store)
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_stale_leader_cannot_proclaim(store: &Store) {
+pub async fn stale_leader_cannot_proclaim(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let old = lead(&a.election("e"), "old").await;
     let broken = b.lock("e").break_now(old.fence()).await;
@@ -133,7 +133,7 @@ pub async fn a_stale_leader_cannot_proclaim(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_ends(store: &Store) {
+pub async fn lead_drops_the_work_on_lost_leadership(store: &Store) {
     struct Work(Arc<AtomicBool>);
     impl Drop for Work {
         fn drop(&mut self) {
@@ -171,7 +171,7 @@ pub async fn lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_en
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_holder_of_the_lock_is_a_leader_without_a_value(store: &Store) {
+pub async fn lock_holder_is_a_leader_without_value(store: &Store) {
     let client = store.client().await;
     let guard = client.lock("e").acquire().await.expect("the lock");
     let seen = leader(&client.election("e")).await.expect("a holder");
@@ -180,7 +180,7 @@ pub async fn a_holder_of_the_lock_is_a_leader_without_a_value(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_try_to_lead_is_none_while_somebody_leads(store: &Store) {
+pub async fn try_campaign_is_none_while_another_leads(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let leadership = a.election("e").try_campaign("one").await.expect("a try");
     let leadership = leadership.expect("nobody led");
@@ -193,7 +193,7 @@ pub async fn a_try_to_lead_is_none_while_somebody_leads(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_value_that_is_too_long_is_refused(store: &Store) {
+pub async fn too_long_value_is_refused(store: &Store) {
     let client = store.client().await;
     let election = client.election("e");
     let (most, more) = ("x".repeat(4_096), "x".repeat(4_097));

@@ -18,7 +18,7 @@ fn steps_by_looks(flavour: &Flavour) -> bool {
 }
 
 #[test]
-fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
+fn frozen_clock_shows_one_time_and_server_serves() {
     for flavour in flavours() {
         let clock = WallClock::new();
         clock.freeze_at(NOW);
@@ -33,7 +33,7 @@ fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
 }
 
 #[test]
-fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
+fn stepping_clock_advances_at_each_read_until_frozen() {
     for flavour in flavours().into_iter().filter(steps_by_looks) {
         let clock = WallClock::new();
         clock.step_from(NOW, ms(3));
@@ -49,7 +49,7 @@ fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
 }
 
 #[test]
-fn stepping_it_is_moved_by_nobody_who_looks_without_end() {
+fn background_threads_do_not_advance_stepping_clock() {
     for flavour in flavours().into_iter().filter(steps_by_looks) {
         let clock = WallClock::new();
         clock.step_from(NOW, Duration::from_micros(1));
@@ -68,7 +68,7 @@ fn stepping_it_is_moved_by_nobody_who_looks_without_end() {
 }
 
 #[test]
-fn lives_end_by_it() {
+fn key_ttls_follow_the_clock() {
     for flavour in flavours() {
         let clock = WallClock::new();
         clock.freeze_at(NOW);
@@ -86,7 +86,7 @@ fn lives_end_by_it() {
 }
 
 #[test]
-fn running_it_is_ahead_of_the_real_one_by_as_much_as_told() {
+fn running_clock_keeps_its_set_offset() {
     for flavour in flavours() {
         let clock = WallClock::new();
         let server = clock
@@ -105,7 +105,7 @@ fn ahead(server: &Server) -> i64 {
 }
 
 #[test]
-fn drifting_it_gains_or_loses_and_keeps_that() {
+fn drifting_clock_gains_or_loses_and_keeps_it() {
     let server = |clock: &WallClock| clock.rule(Server::builder()).start();
     for rate in [20_000, -20_000] {
         let clock = WallClock::new();

@@ -21,7 +21,7 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn holds_one_after_the_other_with_rising_fences_are_right() {
+fn consecutive_holds_with_rising_fences_pass() {
     let scratch = Scratch::new();
     for fence in 1..=3 {
         let history = scratch.history();
@@ -41,7 +41,7 @@ fn holds_one_after_the_other_with_rising_fences_are_right() {
 }
 
 #[test]
-fn an_overlap_is_found_and_the_earliest_end_counts() {
+fn overlap_is_found_and_earliest_end_counts() {
     let scratch = Scratch::new();
     let history = scratch.history();
     let long = History::now_ns() + 60_000_000_000;
@@ -69,7 +69,7 @@ fn an_overlap_is_found_and_the_earliest_end_counts() {
 }
 
 #[test]
-fn an_overlap_with_one_that_is_not_the_last_is_found() {
+fn overlap_with_an_earlier_hold_is_found() {
     let scratch = Scratch::new();
     let history = scratch.history();
     let now = History::now_ns();
@@ -120,7 +120,7 @@ const fn part(weight: u64) -> Share {
 }
 
 #[test]
-fn those_who_share_may_overlap_up_to_their_limit_and_in_any_order_of_fences() {
+fn sharers_may_overlap_up_to_their_limit() {
     let (two, one) = (
         (8, part(2), 0, None, [10, 20]),
         (7, part(1), 0, None, [15, 30]),
@@ -136,7 +136,7 @@ fn those_who_share_may_overlap_up_to_their_limit_and_in_any_order_of_fences() {
 }
 
 #[test]
-fn one_that_holds_alone_overlaps_nobody_that_shares_and_fences_rise_between_them() {
+fn exclusive_and_shared_holds_may_not_overlap() {
     let shared = (5, part(1), 0, None, [10, 20]);
     for (fence, begin) in [(6, 15), (5, 25), (4, 25)] {
         let alone = (fence, Share::Alone, 0, None, [begin, 30]);
@@ -150,7 +150,7 @@ fn one_that_holds_alone_overlaps_nobody_that_shares_and_fences_rise_between_them
 }
 
 #[test]
-fn one_that_waited_is_overtaken_by_those_that_asked_later_only_while_it_was_away() {
+fn waiter_may_be_overtaken_only_while_away() {
     let holder = (1, Share::Alone, 0, None, [1, 10]);
     let waiter = (3, Share::Alone, 2, Some(4), [21, 30]);
     let other = |asked| (2, Share::Alone, asked, None, [11, 20]);
@@ -183,7 +183,7 @@ fn one_that_waited_is_overtaken_by_those_that_asked_later_only_while_it_was_away
 }
 
 #[test]
-fn what_the_store_forgot_excuses_a_lower_fence_of_one_asked_for_before_and_not_the_same() {
+fn store_loss_excuses_lower_fences_of_earlier_requests() {
     for (fence, asked, is_excused) in [(4, 25, true), (5, 25, false), (4, 26, false)] {
         let scratch = Scratch::new();
         let history = scratch.history();
@@ -205,7 +205,7 @@ fn what_the_store_forgot_excuses_a_lower_fence_of_one_asked_for_before_and_not_t
 }
 
 #[test]
-fn what_one_owner_believes_can_be_ended_as_a_whole() {
+fn all_holds_of_an_owner_can_be_ended() {
     let scratch = Scratch::new();
     let history = scratch.history();
     history.begin("a", "me", 1).unwrap();
@@ -219,7 +219,7 @@ fn what_one_owner_believes_can_be_ended_as_a_whole() {
 }
 
 #[test]
-fn a_fence_that_does_not_rise_is_found() {
+fn fence_that_does_not_rise_is_found() {
     for fence in [5, 4] {
         let scratch = Scratch::new();
         let history = scratch.history();
