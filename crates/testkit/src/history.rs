@@ -33,9 +33,9 @@ pub enum Share {
     },
 }
 
-/// A belief to hold a name, in nanoseconds of the monotonic clock.
+/// A hold to hold a name, in nanoseconds of the monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Belief {
+pub struct HoldInterval {
     /// What is held.
     pub name: String,
     /// Who believes.
@@ -58,7 +58,7 @@ pub struct Belief {
 #[derive(Debug, Default)]
 struct Record {
     /// In order of name and begin.
-    beliefs: Vec<Belief>,
+    holds: Vec<HoldInterval>,
     forgotten: Vec<[u64; 2]>,
     away: Vec<Away>,
 }
@@ -90,12 +90,12 @@ impl History {
         u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)).unwrap_or(0)
     }
 
-    /// A belief to hold alone begins now: to be called once the acquire has answered.
+    /// A hold to hold alone begins now: to be called once the acquire has answered.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn begin(&self, name: &str, owner: &str, fence: u64) -> io::Result<()> {
-        self.believe(&Belief {
+        self.record(&HoldInterval {
             name: name.to_owned(),
             owner: owner.to_owned(),
             fence,
@@ -107,25 +107,25 @@ impl History {
         })
     }
 
-    /// A belief that began at the moment it says, and has no end yet.
+    /// A hold that began at the moment it says, and has no end yet.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn believe(&self, belief: &Belief) -> io::Result<()> {
+    pub fn record(&self, hold: &HoldInterval) -> io::Result<()> {
         let word = |ns: Option<u64>| ns.map_or(NONE.to_owned(), |ns| ns.to_string());
         self.append(&[
             "begin",
-            &belief.name,
-            &belief.owner,
-            &belief.fence.to_string(),
-            &belief.share.to_word(),
-            &word(belief.asked_ns),
-            &word(belief.queued_ns),
-            &belief.begin_ns.to_string(),
+            &hold.name,
+            &hold.owner,
+            &hold.fence.to_string(),
+            &hold.share.to_word(),
+            &word(hold.asked_ns),
+            &word(hold.queued_ns),
+            &hold.begin_ns.to_string(),
         ])
     }
 
-    /// A belief ends now: to be called before the release is asked for, or by whoever kills the
+    /// A hold ends now: to be called before the release is asked for, or by whoever kills the
     /// process, before the kill.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl History {
         self.end_at(name, owner, fence, Self::now_ns())
     }
 
-    /// A belief ended then, at its deadline perhaps. The earliest of several ends counts.
+    /// A hold ended then, at its deadline perhaps. The earliest of several ends counts.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -149,15 +149,15 @@ impl History {
     /// If the file cannot be read or written.
     pub fn end_all_of(&self, owner: &str) -> io::Result<()> {
         let at = Self::now_ns();
-        let open = self.beliefs()?.into_iter();
-        for belief in open.filter(|b| b.owner == owner && b.end_ns.is_none()) {
-            self.end_at(&belief.name, owner, belief.fence, at)?;
+        let open = self.holds()?.into_iter();
+        for hold in open.filter(|b| b.owner == owner && b.end_ns.is_none()) {
+            self.end_at(&hold.name, owner, hold.fence, at)?;
         }
         Ok(())
     }
 
     /// In that time the store forgot what it knew, or ended it early, and who held then may have
-    /// believed on: a belief that begins in it may contradict one of before.
+    /// believed on: a hold that begins in it may contradict one of before.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -174,19 +174,19 @@ impl History {
         self.append(&["away", owner.unwrap_or(NONE), &span[0], &span[1]])
     }
 
-    /// Every belief, in order of name and begin.
+    /// Every hold, in order of name and begin.
     ///
     /// # Errors
     /// If the file cannot be read, or a line of it is none of ours.
-    pub fn beliefs(&self) -> io::Result<Vec<Belief>> {
-        Ok(self.read()?.beliefs)
+    pub fn holds(&self) -> io::Result<Vec<HoldInterval>> {
+        Ok(self.read()?.holds)
     }
 
-    /// Whether no beliefs of a name contradict, their fences rise, and nobody that waited and was
+    /// Whether no holds of a name contradict, their fences rise, and nobody that waited and was
     /// within reach was overtaken.
     ///
     /// # Errors
-    /// The first beliefs that contradict.
+    /// The first holds that contradict.
     ///
     /// # Panics
     /// If the file cannot be read.
@@ -202,12 +202,12 @@ impl History {
             let read = record.read_line(line, &mut ends);
             read.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.to_owned()))?;
         }
-        for belief in &mut record.beliefs {
-            let key = (&*belief.name, &*belief.owner, belief.fence);
-            belief.end_ns = ends.get(&key).copied();
+        for hold in &mut record.holds {
+            let key = (&*hold.name, &*hold.owner, hold.fence);
+            hold.end_ns = ends.get(&key).copied();
         }
-        let beliefs = &mut record.beliefs;
-        beliefs.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
+        let holds = &mut record.holds;
+        holds.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
         Ok(record)
     }
 
@@ -227,16 +227,18 @@ impl Record {
     fn read_line<'a>(&mut self, line: &'a str, ends: &mut Ends<'a>) -> Option<()> {
         let words: Vec<&str> = line.split('\t').collect();
         match words[..] {
-            ["begin", name, owner, fence, share, asked, queued, at] => self.beliefs.push(Belief {
-                name: name.to_owned(),
-                owner: owner.to_owned(),
-                fence: fence.parse().ok()?,
-                share: Share::from_word(share)?,
-                asked_ns: optional(asked)?,
-                queued_ns: optional(queued)?,
-                begin_ns: at.parse().ok()?,
-                end_ns: None,
-            }),
+            ["begin", name, owner, fence, share, asked, queued, at] => {
+                self.holds.push(HoldInterval {
+                    name: name.to_owned(),
+                    owner: owner.to_owned(),
+                    fence: fence.parse().ok()?,
+                    share: Share::from_word(share)?,
+                    asked_ns: optional(asked)?,
+                    queued_ns: optional(queued)?,
+                    begin_ns: at.parse().ok()?,
+                    end_ns: None,
+                })
+            }
             ["end", name, owner, fence, at] => {
                 let at = at.parse().ok()?;
                 let end = ends.entry((name, owner, fence.parse().ok()?)).or_insert(at);

@@ -3,6 +3,7 @@
 //! Everything listens on loopback, on ports that the system gives, and ends with the value that
 //! started it.
 
+mod child_process;
 mod clock;
 pub mod conformance;
 mod find;
@@ -12,19 +13,18 @@ mod history;
 mod names;
 mod port;
 mod proxy;
-mod puppet;
 mod resp;
 mod server;
 mod tls;
 
+pub use child_process::{ChildProcess, User};
 pub use clock::WallClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use folder::Folder;
 pub use go::GoLock;
-pub use history::{Belief, History, Share, Summary, Violation};
+pub use history::{History, HoldInterval, Share, Summary, Violation};
 pub use names::unique_name;
 pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
-pub use puppet::{Puppet, User};
 pub use resp::Reply;
 pub use server::{Server, ServerBuilder};
 

@@ -1,9 +1,9 @@
 //! A proxy before a server, which reads what passes and breaks it as told.
 
 mod frame;
-mod gate;
 mod lane;
 mod line;
+mod monitor;
 mod rule;
 mod traffic;
 

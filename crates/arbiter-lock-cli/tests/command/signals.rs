@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, unignoring,
     wait_for,
 };

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, eventually_held, fresh_file, is_held, line_of, ms, runs, signal, wait_for,
 };
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use nix::pty::openpty;
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{fresh_file, is_held, ms, unignoring};
+use crate::helpers::{fresh_file, is_held, ms, unignoring};
 
 /// A shell that a test types into. What is to be interrupted or stopped is one process (`exec`): a
 /// shell that is about to fork may miss a Ctrl-C, and one that is stopped in the middle of its

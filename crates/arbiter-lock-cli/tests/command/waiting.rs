@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use testkit::{Fault, Proxy, Server, Traffic, eventually, unique_name};
 
-use crate::rig::{arbiter, bare, end, is_held, ms, output, signal, start};
+use crate::helpers::{arbiter, bare, end, is_held, ms, output, signal, start};
 
 /// The URL of something that accepts connections and says nothing.
 fn silent_listener() -> String {

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod claims;
+mod fixture;
 mod invariants;
 mod lease;
-mod memory;
+mod retention;
 mod shared;
-mod world;

@@ -182,8 +182,8 @@ async fn locked_folder_is_waited_for() {
 
     let folder = testkit::Folder::new();
     std::fs::create_dir(folder.path().join("store")).unwrap();
-    let gate = std::fs::File::create(folder.path().join("store/gate")).unwrap();
-    flock(&gate, FlockOperation::LockExclusive).unwrap();
+    let file_lock = std::fs::File::create(folder.path().join("store/gate")).unwrap();
+    flock(&file_lock, FlockOperation::LockExclusive).unwrap();
     let client = Client::connect_lazy(&folder.url()).unwrap();
     let lock = client.lock("l");
     let begun = Instant::now();
@@ -202,7 +202,7 @@ async fn locked_folder_is_waited_for() {
     });
     tokio::time::sleep(ms(500)).await;
     assert!(!waiting.is_finished());
-    drop(gate);
+    drop(file_lock);
     let guard = waiting.await.unwrap().unwrap();
     assert!(lock.inspect().await.unwrap().is_held());
     guard.release().await.unwrap();

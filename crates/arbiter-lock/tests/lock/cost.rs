@@ -145,7 +145,7 @@ async fn renewal_is_one_call_of_four_commands() {
 }
 
 /// The commands of a release that hands over, with so many who wait and do not look meanwhile.
-async fn cost_of_handing_over(waiters: usize) -> Counts {
+async fn cost_of_hand_off(waiters: usize) -> Counts {
     let server = Server::start();
     let name = unique_name();
     let lock = warm(&server).await.lock(&name);
@@ -160,11 +160,11 @@ async fn cost_of_handing_over(waiters: usize) -> Counts {
 
 #[tokio::test]
 async fn release_cost_is_independent_of_waiter_count() {
-    let with_one = cost_of_handing_over(1).await;
+    let with_one = cost_of_hand_off(1).await;
     assert_eq!(with_one.get("evalsha"), Some(&1), "{with_one:?}");
     assert!(with_one.values().sum::<u64>() <= 17, "{with_one:?}");
-    assert_eq!(cost_of_handing_over(100).await, with_one);
-    assert_eq!(cost_of_handing_over(1_000).await, with_one);
+    assert_eq!(cost_of_hand_off(100).await, with_one);
+    assert_eq!(cost_of_hand_off(1_000).await, with_one);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! `examples/forker/` is that process, and checks the claims.
 
-use testkit::{Puppet, Server, unique_name};
+use testkit::{ChildProcess, Server, unique_name};
 
 /// Runs a scenario of the example on a store.
 fn forks(url: &str, scenario: &str) {
@@ -10,7 +10,7 @@ fn forks(url: &str, scenario: &str) {
 }
 
 fn forks_with(env: &[(&str, String)], url: &str, scenario: &str) {
-    let mut forker = Puppet::example_in(env, "forker", &[url, scenario]);
+    let mut forker = ChildProcess::example_in(env, "forker", &[url, scenario]);
     assert!(forker.wait(), "{scenario} on {url}");
 }
 

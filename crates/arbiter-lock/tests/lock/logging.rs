@@ -17,12 +17,12 @@ const fn ms(n: u64) -> Duration {
 const LONG: Duration = Duration::from_secs(10);
 
 /// A logger that stops in an event of that kind until it is let go.
-struct Gate {
+struct Blocker {
     entered: Receiver<()>,
     open: Option<Sender<()>>,
 }
 
-impl Gate {
+impl Blocker {
     fn new(stops: fn(&Event) -> bool) -> (Self, impl Fn(&Event) + Send + Sync + 'static) {
         let (enter, entered) = channel();
         let (open, opened) = channel::<()>();
@@ -30,7 +30,7 @@ impl Gate {
         let logger = move |event: &Event| {
             if stops(event) {
                 let _ = enter.lock().unwrap().send(());
-                // Ends when the gate is dropped.
+                // Ends when the blocker is dropped.
                 let _ = opened.lock().unwrap().recv();
             }
         };
@@ -51,7 +51,7 @@ impl Gate {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocked_logger_costs_no_hold_grant_or_loss() {
     let server = Server::start();
-    let (gate, logger) = Gate::new(|event| matches!(event, Event::Renewed { .. }));
+    let (blocker, logger) = Blocker::new(|event| matches!(event, Event::Renewed { .. }));
     let builder = Client::builder().store(&server.url()).logger(logger);
     let client = builder.connect().await.unwrap();
     let other = Client::connect(&server.url()).await.unwrap();
@@ -61,7 +61,7 @@ async fn blocked_logger_costs_no_hold_grant_or_loss() {
     let guard = lock.acquire().await.unwrap();
     let second = client.lock(&deleted).lease_time(lease);
     let second = second.acquire().await.unwrap();
-    gate.wait();
+    blocker.wait();
     tokio::time::sleep(lease * 2).await;
     assert!(guard.is_held(), "renewed no more");
     // A loss that the keeper finds.
@@ -165,11 +165,11 @@ async fn last_events_are_logged_when_the_client_ends() {
 
 #[tokio::test]
 async fn hanging_logger_does_not_block_shutdown() {
-    let (gate, logger) = Gate::new(|_| true);
+    let (blocker, logger) = Blocker::new(|_| true);
     let builder = Client::builder().store("memory:").logger(logger);
     let client = builder.connect().await.unwrap();
     let guard = client.lock("l").acquire().await.unwrap();
-    gate.wait();
+    blocker.wait();
     guard.release().await.unwrap();
     let begun = Instant::now();
     assert_eq!(client.shutdown(LONG * 6).await, 0);
@@ -179,7 +179,7 @@ async fn hanging_logger_does_not_block_shutdown() {
 
 #[tokio::test]
 async fn dropped_events_are_counted_in_their_place() {
-    let (mut gate, stop) = Gate::new(|event| event.to_string().contains("'first'"));
+    let (mut blocker, stop) = Blocker::new(|event| event.to_string().contains("'first'"));
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = lines.clone();
     let logger = move |event: &Event| {
@@ -189,14 +189,14 @@ async fn dropped_events_are_counted_in_their_place() {
     let builder = Client::builder().store("memory:").logger(logger);
     let client = builder.connect().await.unwrap();
     let first = client.lock("first").acquire().await.unwrap();
-    gate.wait();
+    blocker.wait();
     // Beside the one that is being logged, 1,024 have room.
     let cycles = 1_000;
     for n in 0..cycles {
         let lock = client.lock(&n.to_string());
         lock.acquire().await.unwrap().release().await.unwrap();
     }
-    gate.open();
+    blocker.open();
     client.testing().deliver_events();
     let last = client.lock("last").acquire().await.unwrap();
     client.testing().deliver_events();

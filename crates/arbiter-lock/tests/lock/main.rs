@@ -1,40 +1,40 @@
 //! The lock, by its claims.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod bystanders;
-mod campaign;
-mod cancel;
+mod auth;
+mod cancellation;
 mod causes;
+mod chaos;
 mod conformance;
 mod connecting;
+mod connection_driver;
 mod cost;
 mod deadlock;
-mod driving;
 mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod events;
 mod expired_permits;
-mod faces;
 mod failover;
 mod faults;
 mod fenced;
 mod fork;
 mod go;
-#[cfg(feature = "embedded")]
-mod groups;
-mod liar;
-mod links;
+mod isolation;
+mod latency_and_drift;
 mod logging;
+mod malicious_server;
 mod matrix;
-mod moods;
 mod once;
 mod options;
+mod primitives;
 mod processes;
 mod redis;
-mod rights;
 mod secrets;
+mod server_states;
 mod session;
+#[cfg(feature = "embedded")]
+mod shared_folders;
 mod sharing;
 mod simulation;
 mod stress;

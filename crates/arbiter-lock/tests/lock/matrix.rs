@@ -1,7 +1,7 @@
 //! Every step met by every fault on its way: a typed answer in time, and in the end nothing is
 //! left, and the next one is granted.
 
-mod faces;
+mod primitives;
 pub(crate) mod rig;
 
 use std::time::Instant;

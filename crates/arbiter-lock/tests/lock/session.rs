@@ -233,17 +233,22 @@ async fn concurrent_releases_of_a_session_all_succeed() {
 
 /// How many of a session write and read at this moment.
 #[derive(Default)]
-struct Beliefs {
+struct HoldCounts {
     writing: AtomicUsize,
     reading: AtomicUsize,
 }
 
 /// Asks for this and that a hundred times; asserts that nobody else's belief conflicts.
-async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<Beliefs>, n: usize) {
-    let count = |beliefs: &AtomicUsize| beliefs.load(Ordering::SeqCst);
+async fn read_and_write(
+    session: Arc<Session>,
+    mine: Arc<HoldCounts>,
+    others: Arc<HoldCounts>,
+    n: usize,
+) {
+    let count = |counts: &AtomicUsize| counts.load(Ordering::SeqCst);
     let lock = session.rw_lock("l");
     for turn in 0..100 {
-        let (believed, guard) = if (turn + n).is_multiple_of(3) {
+        let (held, guard) = if (turn + n).is_multiple_of(3) {
             match lock.write().await {
                 Ok(guard) => (&mine.writing, guard),
                 Err(Error::Invalid(_)) => continue, // the session reads
@@ -252,7 +257,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
         } else {
             (&mine.reading, lock.read().await.unwrap())
         };
-        believed.fetch_add(1, Ordering::SeqCst);
+        held.fetch_add(1, Ordering::SeqCst);
         for _ in 0..3 {
             let alone = 0 < count(&mine.writing);
             assert_eq!(
@@ -263,7 +268,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
             assert!(!alone || count(&others.reading) == 0);
             tokio::task::yield_now().await;
         }
-        believed.fetch_sub(1, Ordering::SeqCst);
+        held.fetch_sub(1, Ordering::SeqCst);
         if turn.is_multiple_of(2) {
             match guard.downgrade().await {
                 Ok(()) | Err(Error::Invalid(_)) => {} // another writes
@@ -277,12 +282,12 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_of_two_sessions_never_conflict() {
     let client = Client::in_memory();
-    let beliefs: [Arc<Beliefs>; 2] = Default::default();
+    let counts: [Arc<HoldCounts>; 2] = Default::default();
     let mut tasks = tokio::task::JoinSet::new();
     for which in 0..2 {
         let session = Arc::new(client.session());
         for n in 0..3 {
-            let (mine, others) = (beliefs[which].clone(), beliefs[1 - which].clone());
+            let (mine, others) = (counts[which].clone(), counts[1 - which].clone());
             tasks.spawn(read_and_write(session.clone(), mine, others, n));
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Guard, LostReason, NoopLogger};
 use futures_util::future::join_all;
-use testkit::{GoLock, Puppet, Server, eventually_async, unique_name};
+use testkit::{ChildProcess, GoLock, Server, eventually_async, unique_name};
 use tokio::task::JoinSet;
 
 use crate::in_line;
@@ -227,14 +227,14 @@ fn script_micros(server: &Server) -> u64 {
     stats.lines().filter_map(micros).sum()
 }
 
-fn puppet(url: &str, name: &str, lease_ms: u64) -> Puppet {
-    let puppet = Puppet::example("puppet", &[url, name, &lease_ms.to_string()]);
-    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-    puppet
+fn child(url: &str, name: &str, lease_ms: u64) -> ChildProcess {
+    let child = ChildProcess::example("child_process", &[url, name, &lease_ms.to_string()]);
+    assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+    child
 }
 
-fn holds(puppet: &Puppet) {
-    let said = puppet.hear(ms(5_000)).expect("a word from the puppet");
+fn holds(child: &ChildProcess) {
+    let said = child.receive(ms(5_000)).expect("a line from the child");
     assert!(said.starts_with("held "), "{said}");
 }
 
@@ -243,16 +243,16 @@ async fn permits_of_dead_processes_return_exactly_once() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
-    let mut puppets = [3, 2, 1].map(|weight| {
-        let mut puppet = puppet(&server.url(), &name, 900);
-        puppet.tell(&format!("permits 6 {weight}"));
-        holds(&puppet);
-        puppet
+    let mut children = [3, 2, 1].map(|weight| {
+        let mut child = child(&server.url(), &name, 900);
+        child.send(&format!("permits 6 {weight}"));
+        holds(&child);
+        child
     });
     let semaphore = client.semaphore(&name, 6);
     assert!(semaphore.try_acquire().await.unwrap().is_none());
-    puppets[0].kill();
-    puppets[1].stop();
+    children[0].kill();
+    children[1].stop();
     let begun = Instant::now();
     let five = semaphore.acquire_many(5).await.unwrap();
     assert!(begun.elapsed() < ms(900 + 1_000), "{:?}", begun.elapsed());
@@ -260,17 +260,17 @@ async fn permits_of_dead_processes_return_exactly_once() {
         semaphore.try_acquire().await.unwrap().is_none(),
         "one lives"
     );
-    puppets[1].cont();
-    puppets[1].tell("look");
-    let said = puppets[1].hear(ms(5_000)).unwrap();
+    children[1].cont();
+    children[1].send("status");
+    let said = children[1].receive(ms(5_000)).unwrap();
     assert!(said.starts_with("is_held false"), "{said}");
-    puppets[1].tell("release");
-    let said = puppets[1].hear(ms(5_000)).unwrap();
+    children[1].send("release");
+    let said = children[1].receive(ms(5_000)).unwrap();
     assert!(said.starts_with("lost"), "{said}");
     tokio::time::sleep(ms(300)).await;
     assert!(semaphore.try_acquire().await.unwrap().is_none());
-    puppets[2].tell("release");
-    assert_eq!(puppets[2].hear(ms(5_000)).as_deref(), Some("released"));
+    children[2].send("release");
+    assert_eq!(children[2].receive(ms(5_000)).as_deref(), Some("released"));
     let one = semaphore.acquire().await.unwrap();
     assert!(semaphore.try_acquire().await.unwrap().is_none());
     drop((five, one));
@@ -352,11 +352,11 @@ async fn limit_of_dead_waiter_and_writer_is_dropped() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
-    let mut writer = puppet(&server.url(), &name, 900);
-    writer.tell("hold");
+    let mut writer = child(&server.url(), &name, 900);
+    writer.send("hold");
     holds(&writer);
-    let mut waiter = puppet(&server.url(), &name, 900);
-    waiter.tell("permits 5 1");
+    let mut waiter = child(&server.url(), &name, 900);
+    waiter.send("permits 5 1");
     queued(&client, &name, 1).await;
     writer.kill();
     waiter.kill();
@@ -401,8 +401,8 @@ async fn readers_behind_dead_writer_are_granted_in_time() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
-    let mut writer = puppet(&server.url(), &name, 1_000);
-    writer.tell("hold");
+    let mut writer = child(&server.url(), &name, 1_000);
+    writer.send("hold");
     holds(&writer);
     let mut waiting = JoinSet::new();
     for _ in 0..READERS {

@@ -23,7 +23,7 @@ struct Run {
     /// Everything that the workers saw, with the time of it.
     history: Vec<String>,
     grants: u64,
-    sights: BTreeMap<&'static str, u64>,
+    counters: BTreeMap<&'static str, u64>,
 }
 
 /// How many permits there are.
@@ -36,7 +36,7 @@ const FASTEST: i32 = 20_000;
 struct Judge {
     begun: Instant,
     /// Who may believe yet, with its permits; none is one that holds alone.
-    believers: Vec<(Hold, Option<u32>)>,
+    holders: Vec<(Hold, Option<u32>)>,
     /// The highest fences of all, and of those who held alone.
     highest: [u64; 2],
     run: Run,
@@ -60,12 +60,12 @@ impl Judge {
         if permits.is_none() {
             *alone = hold.fence();
         }
-        self.believers.retain(|(hold, _)| hold.is_held());
-        self.believers.push((hold.clone(), permits));
-        assert!(hold.is_held(), "nobody believes");
-        let taken: Option<u32> = self.believers.iter().map(|(_, permits)| *permits).sum();
+        self.holders.retain(|(hold, _)| hold.is_held());
+        self.holders.push((hold.clone(), permits));
+        assert!(hold.is_held(), "the hold is over at once");
+        let taken: Option<u32> = self.holders.iter().map(|(_, permits)| *permits).sum();
         let is_right = match taken {
-            None => self.believers.len() == 1,
+            None => self.holders.len() == 1,
             Some(taken) => taken <= PERMITS,
         };
         assert!(is_right, "MUTEX\n{}", history());
@@ -97,7 +97,7 @@ impl Worker {
         self.judge.borrow_mut().note(what);
     }
 
-    fn believe(&self, hold: &Hold, permits: Option<u32>) {
+    fn note_hold(&self, hold: &Hold, permits: Option<u32>) {
         self.judge.borrow_mut().enter(self.number, hold, permits);
     }
 
@@ -108,7 +108,7 @@ impl Worker {
             let share = self.shares && self.dice(3) != 0;
             let permits = share.then(|| 1 + self.dice(2) as u32);
             if let Some(guard) = self.acquire(lease, permits).await {
-                self.believe(guard.hold(), permits);
+                self.note_hold(guard.hold(), permits);
                 self.hold(guard, lease).await;
             }
         }
@@ -148,8 +148,8 @@ impl Worker {
                 }
             }
             1 => {
-                let patience = self.pause(3_000);
-                timeout(patience, acquiring).await.ok()
+                let limit = self.pause(3_000);
+                timeout(limit, acquiring).await.ok()
             }
             _ => {
                 let acquired = acquiring.await;
@@ -193,8 +193,8 @@ impl Worker {
         match self.dice(4) {
             0 => drop(guard),
             1 => {
-                let patience = self.pause(3);
-                drop(timeout(patience, guard.release()).await);
+                let limit = self.pause(3);
+                drop(timeout(limit, guard.release()).await);
             }
             _ => {
                 let released = guard.release().await;
@@ -205,11 +205,11 @@ impl Worker {
                 });
             }
         }
-        assert!(!hold.is_held(), "it is believed after its release");
+        assert!(!hold.is_held(), "it is held after its release");
     }
 }
 
-fn weather(rng: &mut StdRng) -> FaultInjection {
+fn random_faults(rng: &mut StdRng) -> FaultInjection {
     let fair = FaultInjection {
         late: 20,
         latest: ms(50),
@@ -230,8 +230,8 @@ fn weather(rng: &mut StdRng) -> FaultInjection {
         ..FaultInjection::default()
     };
     let least = [ms(0), ms(0), ms(rng.random_range(20..=50))][rng.random_range(0..3)];
-    let weather = [fair, windy, stormy][rng.random_range(0..3)];
-    FaultInjection { least, ..weather }
+    let faults = [fair, windy, stormy][rng.random_range(0..3)];
+    FaultInjection { least, ..faults }
 }
 
 /// What the store's clock gains in a second, in microseconds: it runs right, at the bound of the
@@ -263,17 +263,17 @@ async fn simulate(seed: u64) -> Run {
     let store = format!("memory:simulation-{seed}-{:?}", std::thread::current().id());
     let judge = Rc::new(RefCell::new(Judge {
         begun: Instant::now(),
-        believers: Vec::new(),
+        holders: Vec::new(),
         highest: [0; 2],
         run: Run::default(),
     }));
-    let (weather, drift) = (weather(&mut rng), drift(&mut rng));
+    let (faults, drift) = (random_faults(&mut rng), drift(&mut rng));
     let (mut clients, mut workers) = (Vec::new(), Vec::new());
     let tasks = tokio::task::LocalSet::new();
     for number in 0..rng.random_range(2..=4) {
         let builder = Client::builder().store(&store).logger(NoopLogger);
         let client = builder.connect().await.unwrap();
-        client.testing().inject_faults(weather);
+        client.testing().inject_faults(faults);
         client.testing().drift(drift);
         for task in 0..rng.random_range(1..=2) {
             let worker = Worker {
@@ -306,12 +306,12 @@ async fn simulate(seed: u64) -> Run {
     let testing = clients[0].testing();
     testing.stop_faults();
     // What is under way arrives, and an end that was lost is sent again.
-    sleep(weather.least + weather.latest + ms(3_000) + ms(2_100)).await;
+    sleep(faults.least + faults.latest + ms(3_000) + ms(2_100)).await;
     let status = clients[0].lock("name").inspect().await.unwrap();
     let left = (status.holder.is_some(), status.waiting);
     assert_eq!(left, (false, 0), "CLEAN\n{}", run.history.join("\n"));
-    run.sights = testing.counters();
-    let revived = run.sights.get("a grant of what was ended");
+    run.counters = testing.counters();
+    let revived = run.counters.get("a grant of what was ended");
     assert_eq!(revived, None, "CLEAN\n{}", run.history.join("\n"));
     run
 }
@@ -347,7 +347,7 @@ const RARE: [&str; 12] = [
 
 #[test]
 fn random_faults_break_no_promise() {
-    let mut sights: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut grants = [0; 2];
     for seed in seeds() {
         let run = std::panic::catch_unwind(|| on_virtual_time(simulate(seed)));
@@ -356,8 +356,8 @@ fn random_faults_break_no_promise() {
         };
         grants[usize::from(is_mixed(seed))] += run.grants;
         // What is rare among those who hold alone is common where several hold at once.
-        for (sight, count) in run.sights.into_iter().filter(|_| !is_mixed(seed)) {
-            *sights.entry(sight).or_default() += count;
+        for (event, count) in run.counters.into_iter().filter(|_| !is_mixed(seed)) {
+            *counters.entry(event).or_default() += count;
         }
     }
     let [alone, mixed] = grants;
@@ -365,10 +365,10 @@ fn random_faults_break_no_promise() {
         "{} seeds, {alone} grants, and {mixed} where some share",
         seeds().count()
     );
-    for sight in RARE {
-        let count = sights.get(sight).copied().unwrap_or_default();
-        println!("{count} times {sight}");
-        assert!(0 < count || seeds().count() < 1_000, "never {sight}");
+    for event in RARE {
+        let count = counters.get(event).copied().unwrap_or_default();
+        println!("{count} times {event}");
+        assert!(0 < count || seeds().count() < 1_000, "never {event}");
     }
 }
 
@@ -390,25 +390,25 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
         async move { lock.acquire().await.unwrap() }
     });
     sleep(ms(rng.random_range(1_000..8_000))).await;
-    let life = lease.min(ms(2_000));
+    let ttl = lease.min(ms(2_000));
     cut_off
         .testing()
-        .stall(life.mul_f64(rng.random_range(0.95..1.05)));
+        .stall(ttl.mul_f64(rng.random_range(0.95..1.05)));
     guard.release().await.unwrap();
     let mut next = Box::pin(lock.acquire());
     tokio::select! {
-        believed = &mut waiter => {
-            let believed = believed.unwrap();
+        granted = &mut waiter => {
+            let granted = granted.unwrap();
             // Asked on a network that takes no time.
             holder.testing().stop_faults();
             let holder = lock.inspect().await.unwrap().holder;
-            let is_known = holder.is_some_and(|holder| holder.owner == believed.owner());
-            believed.is_held() && !is_known
+            let is_known = holder.is_some_and(|holder| holder.owner == granted.owner());
+            granted.is_held() && !is_known
         }
         next = &mut next => {
             let next = next.unwrap();
-            let believed = timeout(life, waiter).await;
-            believed.is_ok_and(|believed| believed.unwrap().is_held() && next.is_held())
+            let granted = timeout(ttl, waiter).await;
+            granted.is_ok_and(|granted| granted.unwrap().is_held() && next.is_held())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Many tasks on few names while everything goes wrong: beliefs never overlap, fences rise, and
+//! Many tasks on few names while everything goes wrong: holds never overlap, fences rise, and
 //! in the end nothing is left.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ impl Register {
             );
             assert!(
                 !(hold.is_held() && before.is_held()),
-                "two believe at once: {before:?} {hold:?}"
+                "two hold at once: {before:?} {hold:?}"
             );
         }
         *last = Some(hold.clone());
@@ -161,7 +161,7 @@ const MOST: u64 = 6;
 /// Who believes, with what they weigh.
 #[derive(Default)]
 struct Company {
-    beliefs: Mutex<Vec<(Hold, u64)>>,
+    holds: Mutex<Vec<(Hold, u64)>>,
     counts: [AtomicUsize; 2],
 }
 
@@ -169,13 +169,13 @@ impl Company {
     /// Notes a new belief: at this very moment one excludes all others, or all together weigh no
     /// more than there is.
     fn enter(&self, hold: &Hold, weight: u64) {
-        let mut beliefs = self.beliefs.lock().unwrap();
-        beliefs.push((hold.clone(), weight));
-        beliefs.retain(|(hold, _)| hold.is_held());
-        let alone = beliefs.iter().any(|(hold, _)| !hold.is_shared());
-        let weight: u64 = beliefs.iter().map(|(_, weight)| weight).sum();
-        let contradicts = MOST < weight || (alone && 1 < beliefs.len());
-        assert!(!contradicts, "they contradict: {beliefs:?}");
+        let mut holds = self.holds.lock().unwrap();
+        holds.push((hold.clone(), weight));
+        holds.retain(|(hold, _)| hold.is_held());
+        let alone = holds.iter().any(|(hold, _)| !hold.is_shared());
+        let weight: u64 = holds.iter().map(|(_, weight)| weight).sum();
+        let contradicts = MOST < weight || (alone && 1 < holds.len());
+        assert!(!contradicts, "holds overlap: {holds:?}");
         self.counts[usize::from(hold.is_shared())].fetch_add(1, Ordering::Relaxed);
     }
 }

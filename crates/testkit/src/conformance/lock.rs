@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Asked, Error, LostReason};
 
 use super::Store;
-use super::hands::{SLACK, free, ms, queued};
-use super::ways::{take, wait};
+use super::exclusive::{take, wait};
+use super::helpers::{SLACK, free, ms, queued};
 use crate::eventually_async;
 
 pub async fn waiters_are_granted_in_order_with_rising_fences(store: &Store) {

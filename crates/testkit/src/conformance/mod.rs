@@ -5,14 +5,14 @@
 //! async function of a [`Store`], so that a longer command can run it elsewhere.
 
 pub mod election;
-mod hands;
+mod exclusive;
+mod helpers;
 pub mod lock;
 pub mod once;
 pub mod rw_lock;
 pub mod semaphore;
 pub mod several;
 mod stores;
-mod ways;
 
 pub use stores::Store;
 
@@ -99,17 +99,17 @@ macro_rules! conformance {
         );
     };
     (with_permits: $store:expr) => {
-        $crate::conformance!(@by_any_way $store.with_permits());
+        $crate::conformance!(@exclusive $store.with_permits());
     };
     ($store:expr) => {
-        $crate::conformance!(@by_any_way $store);
+        $crate::conformance!(@exclusive $store);
         $crate::conformance!(@each lock $store;
             operator_asks_or_breaks_by_fence,
             session_reenters_and_last_guard_frees,
             run_drops_the_work_on_a_lost_hold,
         );
     };
-    (@by_any_way $store:expr) => {
+    (@exclusive $store:expr) => {
         $crate::conformance!(@each lock $store;
             waiters_are_granted_in_order_with_rising_fences,
             tasks_never_overlap_and_lose_no_update,
@@ -128,11 +128,11 @@ macro_rules! conformance {
             fences_rise_across_clients,
         );
     };
-    (@each $face:ident $store:expr; $($claim:ident,)*) => {
+    (@each $primitive:ident $store:expr; $($claim:ident,)*) => {
         $(
             #[tokio::test]
             async fn $claim() {
-                $crate::conformance::$face::$claim(&$store).await;
+                $crate::conformance::$primitive::$claim(&$store).await;
             }
         )*
     };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arbiter_lock::{Error, HeldBy, LostReason, RefusedKind};
 
 use super::Store;
-use super::hands::{expiry, free, ms, queued, refusal, soon, soon_after, spawn};
+use super::helpers::{expiry, free, ms, queued, refusal, soon, soon_after, spawn};
 
 pub async fn readers_overlap_and_writers_exclude(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);

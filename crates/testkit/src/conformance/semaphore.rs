@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arbiter_lock::{Error, RefusedKind};
 
 use super::Store;
-use super::hands::{comes_free, expiry, free, ms, queued, refusal, soon, soon_after, spawn};
+use super::helpers::{comes_free, expiry, free, ms, queued, refusal, soon, soon_after, spawn};
 
 pub async fn permits_never_exceed_the_limit(store: &Store) {
     const LIMIT: u32 = 5;

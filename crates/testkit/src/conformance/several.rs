@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, LostReason};
 
 use super::Store;
-use super::hands::{SLACK, comes_free, free, ms, queued};
+use super::helpers::{SLACK, comes_free, free, ms, queued};
 
 async fn is_free(client: &Client, name: &str) -> bool {
     let status = client.lock(name).inspect().await;

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use arbiter_lock::{Client, NoopLogger};
 
-use super::ways::{Held, Way};
+use super::exclusive::{Exclusive, Primitive};
 use crate::{Folder, Server, unique_name};
 
 /// A store of a test's own, ended with its value.
 #[derive(Debug)]
 pub struct Store {
     url: String,
-    way: Way,
+    primitive: Primitive,
     _server: Option<Server>,
     _folder: Option<Folder>,
 }
@@ -22,7 +22,7 @@ impl Store {
     pub fn memory() -> Self {
         Self {
             url: format!("memory:{}", unique_name()),
-            way: Way::Lock,
+            primitive: Primitive::Lock,
             _server: None,
             _folder: None,
         }
@@ -34,7 +34,7 @@ impl Store {
         let folder = Folder::new();
         Self {
             url: folder.url(),
-            way: Way::Lock,
+            primitive: Primitive::Lock,
             _server: None,
             _folder: Some(folder),
         }
@@ -55,7 +55,7 @@ impl Store {
     fn of_server(server: Server) -> Self {
         Self {
             url: server.url(),
-            way: Way::Lock,
+            primitive: Primitive::Lock,
             _server: Some(server),
             _folder: None,
         }
@@ -65,13 +65,13 @@ impl Store {
     #[must_use]
     pub fn with_permits(self) -> Self {
         Self {
-            way: Way::Permit,
+            primitive: Primitive::Permit,
             ..self
         }
     }
 
-    pub(super) fn lock(&self, client: &Client, name: &str) -> Held {
-        Held::new(self.way, client, name)
+    pub(super) fn lock(&self, client: &Client, name: &str) -> Exclusive {
+        Exclusive::new(self.primitive, client, name)
     }
 
     /// Its URL.

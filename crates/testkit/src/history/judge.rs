@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::{Belief, Record, Share};
+use super::{HoldInterval, Record, Share};
 
 /// What a history that holds together is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many beliefs there were.
-    pub beliefs: usize,
+    /// How many holds there were.
+    pub holds: usize,
     /// How many of them have no end, and could not be checked against the next ones.
     pub unended: usize,
     /// How many overlapped others where the store had forgotten.
@@ -26,44 +26,44 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// The last one began while the others had not ended, and excludes them or is one too many.
-    Overlap(Vec<Belief>, Belief),
+    Overlap(Vec<HoldInterval>, HoldInterval),
     /// The second has no greater fence than the first.
-    Fence(Belief, Belief),
+    Fence(HoldInterval, HoldInterval),
     /// The second stood in the queue before the first was asked for, and within reach.
-    Order(Belief, Belief),
+    Order(HoldInterval, HoldInterval),
 }
 
 impl Record {
     pub(super) fn judge(&self) -> Result<Summary, Box<Violation>> {
         let mut summary = Summary {
-            beliefs: self.beliefs.len(),
-            unended: self.beliefs.iter().filter(|b| b.end_ns.is_none()).count(),
+            holds: self.holds.len(),
+            unended: self.holds.iter().filter(|b| b.end_ns.is_none()).count(),
             ..Summary::default()
         };
-        for beliefs in self.beliefs.chunk_by(|a, b| a.name == b.name) {
-            self.judge_overlaps(beliefs, &mut summary)?;
-            self.judge_fences(beliefs, &mut summary)?;
-            self.judge_order(beliefs, &mut summary)?;
+        for holds in self.holds.chunk_by(|a, b| a.name == b.name) {
+            self.judge_overlaps(holds, &mut summary)?;
+            self.judge_fences(holds, &mut summary)?;
+            self.judge_order(holds, &mut summary)?;
         }
         Ok(summary)
     }
 
     fn judge_overlaps(
         &self,
-        beliefs: &[Belief],
+        holds: &[HoldInterval],
         summary: &mut Summary,
     ) -> Result<(), Box<Violation>> {
-        let mut others: Vec<&Belief> = Vec::new();
-        for belief in beliefs {
-            others.retain(|other| other.end_ns.is_some_and(|end| belief.begin_ns < end));
-            if contradict(&others, belief) {
-                if !self.is_excused(belief) {
+        let mut others: Vec<&HoldInterval> = Vec::new();
+        for hold in holds {
+            others.retain(|other| other.end_ns.is_some_and(|end| hold.begin_ns < end));
+            if contradict(&others, hold) {
+                if !self.is_excused(hold) {
                     let others = others.into_iter().cloned().collect();
-                    return Err(Violation::Overlap(others, belief.clone()).into());
+                    return Err(Violation::Overlap(others, hold.clone()).into());
                 }
                 summary.excused += 1;
             }
-            others.push(belief);
+            others.push(hold);
         }
         Ok(())
     }
@@ -71,32 +71,37 @@ impl Record {
     /// Those who share are among each other in no order.
     fn judge_fences(
         &self,
-        beliefs: &[Belief],
+        holds: &[HoldInterval],
         summary: &mut Summary,
     ) -> Result<(), Box<Violation>> {
-        let (mut highest, mut highest_alone): (Option<&Belief>, Option<&Belief>) = (None, None);
-        for belief in beliefs {
-            let is_alone = belief.share == Share::Alone;
+        let (mut highest, mut highest_alone): (Option<&HoldInterval>, Option<&HoldInterval>) =
+            (None, None);
+        for hold in holds {
+            let is_alone = hold.share == Share::Alone;
             let bar = if is_alone { highest } else { highest_alone };
-            if let Some(bar) = bar.filter(|bar| belief.fence <= bar.fence) {
-                if belief.fence == bar.fence || !self.is_late(belief) {
-                    return Err(Violation::Fence(bar.clone(), belief.clone()).into());
+            if let Some(bar) = bar.filter(|bar| hold.fence <= bar.fence) {
+                if hold.fence == bar.fence || !self.is_late(hold) {
+                    return Err(Violation::Fence(bar.clone(), hold.clone()).into());
                 }
                 summary.late += 1;
             }
-            raise(&mut highest, belief);
+            raise(&mut highest, hold);
             if is_alone {
-                raise(&mut highest_alone, belief);
+                raise(&mut highest_alone, hold);
             }
         }
         Ok(())
     }
 
     /// The order of grants is that of their fences.
-    fn judge_order(&self, beliefs: &[Belief], summary: &mut Summary) -> Result<(), Box<Violation>> {
-        let waited = beliefs.iter().filter_map(|b| Some((b, b.queued_ns?)));
+    fn judge_order(
+        &self,
+        holds: &[HoldInterval],
+        summary: &mut Summary,
+    ) -> Result<(), Box<Violation>> {
+        let waited = holds.iter().filter_map(|b| Some((b, b.queued_ns?)));
         for (waiter, queued) in waited {
-            let later = beliefs.iter().filter_map(|b| Some((b, b.asked_ns?)));
+            let later = holds.iter().filter_map(|b| Some((b, b.asked_ns?)));
             let later = later.filter(|(_, asked)| queued < *asked);
             for (other, _) in later {
                 if waiter.fence < other.fence {
@@ -112,17 +117,17 @@ impl Record {
         Ok(())
     }
 
-    fn is_excused(&self, belief: &Belief) -> bool {
+    fn is_excused(&self, hold: &HoldInterval) -> bool {
         let mut spans = self.forgotten.iter();
-        spans.any(|[from, to]| (*from..=*to).contains(&belief.begin_ns))
+        spans.any(|[from, to]| (*from..=*to).contains(&hold.begin_ns))
     }
 
     /// Whether it may have been granted before the store forgot, and have heard of it later.
-    fn is_late(&self, belief: &Belief) -> bool {
+    fn is_late(&self, hold: &HoldInterval) -> bool {
         let mut spans = self.forgotten.iter();
         spans.any(|[from, to]| {
-            let is_older = belief.asked_ns.is_some_and(|asked| asked <= *from);
-            is_older && (*from..=*to).contains(&belief.begin_ns)
+            let is_older = hold.asked_ns.is_some_and(|asked| asked <= *from);
+            is_older && (*from..=*to).contains(&hold.begin_ns)
         })
     }
 
@@ -135,16 +140,16 @@ impl Record {
     }
 }
 
-fn raise<'a>(highest: &mut Option<&'a Belief>, belief: &'a Belief) {
-    if highest.is_none_or(|one| one.fence < belief.fence) {
-        *highest = Some(belief);
+fn raise<'a>(highest: &mut Option<&'a HoldInterval>, hold: &'a HoldInterval) {
+    if highest.is_none_or(|one| one.fence < hold.fence) {
+        *highest = Some(hold);
     }
 }
 
 /// Whether one that begins now excludes any of the others, or is too much beside them.
-fn contradict(others: &[&Belief], belief: &Belief) -> bool {
+fn contradict(others: &[&HoldInterval], hold: &HoldInterval) -> bool {
     let (mut sum, mut most) = (0_u64, u64::MAX);
-    for one in others.iter().copied().chain([belief]) {
+    for one in others.iter().copied().chain([hold]) {
         match one.share {
             Share::Alone => return !others.is_empty(),
             Share::Part { weight, limit } => {
@@ -159,7 +164,7 @@ fn contradict(others: &[&Belief], belief: &Belief) -> bool {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Overlap(others, belief) => write!(f, "{belief:?} overlaps {others:?}"),
+            Self::Overlap(others, hold) => write!(f, "{hold:?} overlaps {others:?}"),
             Self::Fence(first, second) => {
                 write!(f, "{second:?} has no greater fence than {first:?}")
             }

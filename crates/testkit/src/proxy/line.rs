@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frame::{Request, push_kind, read_frame};
-use super::gate::Gate;
 use super::lane::Lane;
+use super::monitor::Monitor;
 use super::rule::{Fault, Rule};
 use super::traffic::{Pushes, Switch};
 
@@ -24,7 +24,7 @@ pub(super) struct Line {
     client: TcpStream,
     server: TcpStream,
     expected: Mutex<VecDeque<Expected>>,
-    lost: Gate<Lost>,
+    lost: Monitor<Lost>,
 }
 
 /// The directions in which nothing arrives any more.
@@ -61,7 +61,7 @@ impl Line {
             client,
             server,
             expected: Mutex::default(),
-            lost: Gate::default(),
+            lost: Monitor::default(),
         }))
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::Gate;
+use super::monitor::Monitor;
 
 /// What happens to a request that a [`Rule`] meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ struct Inner {
     /// The match that it acts on; none for each.
     nth: Option<u64>,
     fault: Fault,
-    state: Gate<State>,
+    state: Monitor<State>,
 }
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Rule {
             matches: Box::new(matches),
             nth,
             fault,
-            state: Gate::default(),
+            state: Monitor::default(),
         }))
     }
 

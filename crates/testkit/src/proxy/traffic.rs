@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::gate::Gate;
+use super::monitor::Monitor;
 use super::rule::{Fault, Rule};
 
 /// What happens to everything that is sent.
@@ -35,7 +35,7 @@ pub enum Pushes {
 
 /// What the threads of a proxy share.
 #[derive(Debug, Default)]
-pub(super) struct Switch(Gate<State>);
+pub(super) struct Switch(Monitor<State>);
 
 #[derive(Debug, Default)]
 struct State {

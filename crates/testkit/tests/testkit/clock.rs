@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use testkit::{Flavour, Server, WallClock, flavours};
 
-use crate::rig::ms;
+use crate::wire::ms;
 
 const NOW: i64 = 1_790_000_000_123_456;
 
@@ -13,7 +13,7 @@ fn exists(server: &Server, key: &str) -> bool {
 }
 
 /// A Valkey counts on by itself between two looks.
-fn steps_by_looks(flavour: &Flavour) -> bool {
+fn steps_by_reads(flavour: &Flavour) -> bool {
     flavour.name.starts_with("redis")
 }
 
@@ -34,7 +34,7 @@ fn frozen_clock_shows_one_time_and_server_serves() {
 
 #[test]
 fn stepping_clock_advances_at_each_read_until_frozen() {
-    for flavour in flavours().into_iter().filter(steps_by_looks) {
+    for flavour in flavours().into_iter().filter(steps_by_reads) {
         let clock = WallClock::new();
         clock.step_from(NOW, ms(3));
         let server = clock
@@ -50,7 +50,7 @@ fn stepping_clock_advances_at_each_read_until_frozen() {
 
 #[test]
 fn background_threads_do_not_advance_stepping_clock() {
-    for flavour in flavours().into_iter().filter(steps_by_looks) {
+    for flavour in flavours().into_iter().filter(steps_by_reads) {
         let clock = WallClock::new();
         clock.step_from(NOW, Duration::from_micros(1));
         let server = clock

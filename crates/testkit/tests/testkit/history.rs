@@ -1,6 +1,6 @@
-//! The checker of beliefs: it accepts what is right and names what is wrong.
+//! The checker of holds: it accepts what is right and names what is wrong.
 
-use testkit::{Belief, History, Share, Summary, Violation, unique_name};
+use testkit::{History, HoldInterval, Share, Summary, Violation, unique_name};
 
 struct Scratch(std::path::PathBuf);
 
@@ -34,7 +34,7 @@ fn consecutive_holds_with_rising_fences_pass() {
     assert_eq!(
         summary,
         Summary {
-            beliefs: 6,
+            holds: 6,
             ..Summary::default()
         }
     );
@@ -61,7 +61,7 @@ fn overlap_is_found_and_earliest_end_counts() {
     assert_eq!(
         summary,
         Summary {
-            beliefs: 2,
+            holds: 2,
             unended: 1,
             ..Summary::default()
         }
@@ -88,7 +88,7 @@ fn overlap_with_an_earlier_hold_is_found() {
     assert_eq!(history.check().unwrap().excused, 2);
 }
 
-/// What a belief is made of: its fence, its share, when it was asked for, queued, begun, ended.
+/// What a hold is made of: its fence, its share, when it was asked for, queued, begun, ended.
 type Facts = (u64, Share, u64, Option<u64>, [u64; 2]);
 
 fn judge(facts: &[Facts]) -> Result<Summary, Box<Violation>> {
@@ -100,7 +100,7 @@ fn judge(facts: &[Facts]) -> Result<Summary, Box<Violation>> {
 
 fn write(history: &History, facts: &[Facts]) {
     for (fence, share, asked, queued, [begin_ns, end]) in facts {
-        let belief = Belief {
+        let hold = HoldInterval {
             name: "a".into(),
             owner: format!("owner-{fence}"),
             fence: *fence,
@@ -110,8 +110,8 @@ fn write(history: &History, facts: &[Facts]) {
             begin_ns: *begin_ns,
             end_ns: None,
         };
-        history.believe(&belief).unwrap();
-        history.end_at("a", &belief.owner, *fence, *end).unwrap();
+        history.record(&hold).unwrap();
+        history.end_at("a", &hold.owner, *fence, *end).unwrap();
     }
 }
 
@@ -125,12 +125,12 @@ fn sharers_may_overlap_up_to_their_limit() {
         (8, part(2), 0, None, [10, 20]),
         (7, part(1), 0, None, [15, 30]),
     );
-    assert_eq!(judge(&[two, one]).unwrap().beliefs, 2);
+    assert_eq!(judge(&[two, one]).unwrap().holds, 2);
     let third = (9, part(1), 0, None, [19, 40]);
-    let Violation::Overlap(others, belief) = *judge(&[two, one, third]).unwrap_err() else {
+    let Violation::Overlap(others, hold) = *judge(&[two, one, third]).unwrap_err() else {
         panic!("no overlap");
     };
-    assert_eq!((others.len(), belief.fence), (2, 9));
+    assert_eq!((others.len(), hold.fence), (2, 9));
     let third = (9, part(1), 0, None, [20, 40]);
     assert!(judge(&[two, one, third]).is_ok());
 }
@@ -189,14 +189,14 @@ fn store_loss_excuses_lower_fences_of_earlier_requests() {
         let history = scratch.history();
         let first = (5, Share::Alone, 0, None, [10, 20]);
         write(&history, &[first]);
-        let late = Belief {
+        let late = HoldInterval {
             owner: "late".into(),
             fence,
             asked_ns: Some(asked),
             begin_ns: 30,
-            ..history.beliefs().unwrap().remove(0)
+            ..history.holds().unwrap().remove(0)
         };
-        history.believe(&late).unwrap();
+        history.record(&late).unwrap();
         assert!(history.check().is_err());
         history.forgot(25, 35).unwrap();
         let judged = history.check().map(|summary| summary.late);
@@ -213,8 +213,8 @@ fn all_holds_of_an_owner_can_be_ended() {
     history.begin("c", "you", 3).unwrap();
     history.end_all_of("me").unwrap();
     assert_eq!(history.check().unwrap().unended, 1);
-    let open = history.beliefs().unwrap().into_iter();
-    let open: Vec<_> = open.filter(|belief| belief.end_ns.is_none()).collect();
+    let open = history.holds().unwrap().into_iter();
+    let open: Vec<_> = open.filter(|hold| hold.end_ns.is_none()).collect();
     assert_eq!(open[0].owner, "you");
 }
 
@@ -250,7 +250,7 @@ fn lines_of_many_writers_stay_whole() {
     assert_eq!(
         summary,
         Summary {
-            beliefs: 1_600,
+            holds: 1_600,
             ..Summary::default()
         }
     );

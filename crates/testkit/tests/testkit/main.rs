@@ -4,5 +4,5 @@
 mod clock;
 mod history;
 mod proxy;
-mod rig;
 mod servers;
+mod wire;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use testkit::{Fault, Proxy, Pushes, Server, Traffic, eventually};
 
-use crate::rig::{Wire, ms};
+use crate::wire::{Wire, ms};
 
 fn is(name: &'static str) -> impl Fn(&[Vec<u8>]) -> bool {
     move |args| args[0].eq_ignore_ascii_case(name.as_bytes())

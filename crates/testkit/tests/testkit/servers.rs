@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use testkit::{Reply, Server, eventually, eventually_async, flavours};
 use tokio::net::TcpSocket;
 
-use crate::rig::ms;
+use crate::wire::ms;
 
 #[test]
 fn every_server_starts_serves_and_cleans_up() {

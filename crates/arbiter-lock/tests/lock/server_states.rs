@@ -100,7 +100,7 @@ async fn failing_server_is_unavailable_until_it_recovers() {
     let name = unique_name();
     let lock = client.lock(&name).wait_timeout(ms(300));
     lock.acquire().await.unwrap().release().await.unwrap();
-    let moods: [(&[&str], &[&str]); 3] = [
+    let states: [(&[&str], &[&str]); 3] = [
         (
             &["REPLICAOF", "127.0.0.1", "1"],
             &["REPLICAOF", "NO", "ONE"],
@@ -114,7 +114,7 @@ async fn failing_server_is_unavailable_until_it_recovers() {
             &["CONFIG", "SET", "min-replicas-to-write", "0"],
         ),
     ];
-    for (spoil, heal) in moods {
+    for (spoil, heal) in states {
         server.call(spoil);
         let begun = Instant::now();
         let error = lock.acquire().await.unwrap_err();

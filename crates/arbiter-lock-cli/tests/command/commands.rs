@@ -2,7 +2,7 @@
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, bare, end, fresh_file, is_held, ms, output, signal, start, status_of, wait_for,
 };
 

@@ -8,11 +8,11 @@ use arbiter_lock_core::{
 
 pub(crate) const SECOND: u64 = 1_000_000;
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) resource: Resource,
     pub(crate) now: u64,
     /// Channels on which nobody listens.
-    pub(crate) deaf: Vec<String>,
+    pub(crate) unreachable: Vec<String>,
 }
 
 pub(crate) fn request(id: &str, lease_ms: u64) -> Request {
@@ -25,12 +25,12 @@ pub(crate) fn request(id: &str, lease_ms: u64) -> Request {
     }
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self {
             resource: Resource::default(),
             now: 1_000_000 * SECOND,
-            deaf: Vec::new(),
+            unreachable: Vec::new(),
         }
     }
 
@@ -43,22 +43,22 @@ impl World {
     }
 
     pub(crate) fn acquire(&mut self, request: &Request, ticket: Option<u64>) -> Answer<Acquired> {
-        let deaf = &self.deaf;
-        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        let unreachable = &self.unreachable;
+        let listens = |channel: &str| !unreachable.iter().any(|unreachable| unreachable == channel);
         self.resource
             .acquire(Moment::from_micros(self.now), request, ticket, listens)
     }
 
     pub(crate) fn try_acquire(&mut self, request: &Request) -> Answer<Tried> {
-        let deaf = &self.deaf;
-        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        let unreachable = &self.unreachable;
+        let listens = |channel: &str| !unreachable.iter().any(|unreachable| unreachable == channel);
         self.resource
             .try_acquire(Moment::from_micros(self.now), request, listens)
     }
 
     pub(crate) fn end(&mut self, id: &str, tombstone: bool) -> Answer<Ended> {
-        let deaf = &self.deaf;
-        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        let unreachable = &self.unreachable;
+        let listens = |channel: &str| !unreachable.iter().any(|unreachable| unreachable == channel);
         self.resource
             .end(Moment::from_micros(self.now), id, tombstone, listens)
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use testkit::{Folder, Puppet, User};
+use testkit::{ChildProcess, Folder, User};
 
 const LOCKERS: u32 = 4_200;
 const ALICE: u32 = 4_201;
@@ -54,25 +54,30 @@ fn shared(owner: u32, mode: u32) -> Folder {
     folder
 }
 
-fn start(folder: &Folder, user: User) -> Puppet {
-    Puppet::example_as(user, folder, "puppet", &[&folder.url(), "l", "30000"])
+fn start(folder: &Folder, user: User) -> ChildProcess {
+    ChildProcess::example_as(
+        user,
+        folder,
+        "child_process",
+        &[&folder.url(), "l", "30000"],
+    )
 }
 
-fn ready(folder: &Folder, user: User) -> Puppet {
-    let puppet = start(folder, user);
-    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-    puppet
+fn ready(folder: &Folder, user: User) -> ChildProcess {
+    let child = start(folder, user);
+    assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+    child
 }
 
-fn holds(puppet: &mut Puppet) {
-    puppet.tell("hold");
-    let said = puppet.hear(ms(10_000)).unwrap_or_default();
+fn holds(child: &mut ChildProcess) {
+    child.send("hold");
+    let said = child.receive(ms(10_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }
 
-fn ends(mut puppet: Puppet) {
-    puppet.tell("end");
-    assert!(puppet.wait());
+fn ends(mut child: ChildProcess) {
+    child.send("end");
+    assert!(child.wait());
 }
 
 /// All that lies in the store, with its mode, owner and group.
@@ -115,7 +120,7 @@ fn umask_never_narrows_the_folders_rights() {
         assert_eq!(names.unwrap(), 1);
         drop(last);
         assert!(!store(&folder).join("arbiter.db-wal").exists());
-        let _puppet = ready(&folder, user);
+        let _child = ready(&folder, user);
         let found = contents(&folder);
         assert_eq!(found.len(), 8, "{found:?}");
         for (path, of_path, of_owner, of_group) in found {
@@ -145,11 +150,11 @@ fn member_may_follow_root_with_another_umask() {
         let mut holder = ready(&folder, first);
         holds(&mut holder);
         let mut waiter = ready(&folder, second);
-        waiter.tell("hold");
-        assert_eq!(waiter.hear(ms(200)), None);
+        waiter.send("hold");
+        assert_eq!(waiter.receive(ms(200)), None);
         let begun = Instant::now();
         ends(holder);
-        let said = waiter.hear(ms(10_000)).unwrap_or_default();
+        let said = waiter.receive(ms(10_000)).unwrap_or_default();
         assert!(said.starts_with("held "), "{said:?}");
         assert!(begun.elapsed() < ms(800), "{:?}", begun.elapsed());
         ends(waiter);
@@ -164,11 +169,11 @@ fn root_leaves_a_users_own_folder_usable() {
     let mut of_root = ready(&folder, root(0o077));
     holds(&mut of_root);
     let mut alice = ready(&folder, member(ALICE, 0o022));
-    alice.tell("hold");
-    assert_eq!(alice.hear(ms(200)), None);
+    alice.send("hold");
+    assert_eq!(alice.receive(ms(200)), None);
     // Its end is noticed by a user that may not look into what root has opened.
     of_root.kill();
-    let said = alice.hear(ms(2_000)).unwrap_or_default();
+    let said = alice.receive(ms(2_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }
 
@@ -184,20 +189,20 @@ fn turns(folder: &Folder, users: [User; 2], narrow_first: bool) -> (usize, Vec<S
             }
         }
     }
-    second.tell("share 3");
-    assert!(second.hear(ms(10_000)).is_some());
-    first.tell("queue 5");
+    second.send("share 3");
+    assert!(second.receive(ms(10_000)).is_some());
+    first.send("queue 5");
     let mut said = Vec::new();
     let mut count = 0;
     while count < 5 {
-        let Some(line) = first.hear(ms(10_000)) else {
+        let Some(line) = first.receive(ms(10_000)) else {
             break;
         };
         count += usize::from(line.starts_with("held "));
         said.push(line);
     }
     second.kill();
-    while let Some(line) = second.hear(ms(100)) {
+    while let Some(line) = second.receive(ms(100)) {
         said.push(line);
     }
     (count, said)
@@ -247,7 +252,7 @@ fn too_narrow_rights_are_repaired_or_named() {
         let path = store(&folder).join(name);
         set(&path, narrow);
         if User::is_free() {
-            let said = start(&folder, member(ALICE, 0o022)).hear(ms(10_000));
+            let said = start(&folder, member(ALICE, 0o022)).receive(ms(10_000));
             let said = said.unwrap_or_default();
             let (mode, remedy) = (
                 format!("has mode {narrow:04o}"),
@@ -277,7 +282,7 @@ fn inaccessible_process_keeps_its_files() {
     let database = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
     let another = "UPDATE clock SET boot = 'another'";
     database.execute(another, []).unwrap();
-    let said = start(&folder, member(BOB, 0o007)).hear(ms(10_000));
+    let said = start(&folder, member(BOB, 0o007)).receive(ms(10_000));
     let said = said.unwrap_or_default();
     assert!(said.contains(file.to_str().unwrap()), "{said:?}");
     assert!(said.contains("has mode 0000"), "{said:?}");
@@ -308,15 +313,15 @@ fn inaccessible_holder_is_reported() {
     let file = paths.find(|path| path.extension().is_none()).unwrap();
     set(&file, 0o000);
     let mut waiter = ready(&folder, member(BOB, 0o007));
-    waiter.tell("hold");
-    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    waiter.send("hold");
+    let said = waiter.receive(ms(10_000)).unwrap_or_default();
     let place = file.to_str().unwrap();
     let is_named = said.starts_with("noticed late") && said.contains(place);
     assert!(is_named, "{said:?}");
     // It lives, until it is seen to be dead.
-    assert_eq!(waiter.hear(ms(300)), None);
+    assert_eq!(waiter.receive(ms(300)), None);
     set(&file, 0o660);
     holder.kill();
-    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    let said = waiter.receive(ms(10_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }

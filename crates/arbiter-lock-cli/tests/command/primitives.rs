@@ -2,7 +2,7 @@
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, end, eventually_held, fresh_file, line_of, ms, output, signal, start, status_of,
     wait_for,
 };

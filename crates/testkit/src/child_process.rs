@@ -34,12 +34,12 @@ impl User {
 
 /// A process that a test tells what to do; killed with its value.
 #[derive(Debug)]
-pub struct Puppet {
+pub struct ChildProcess {
     child: Child,
     lines: Receiver<String>,
 }
 
-impl Puppet {
+impl ChildProcess {
     /// Starts an example program of the workspace, which `cargo test` builds.
     ///
     /// # Panics
@@ -110,7 +110,7 @@ impl Puppet {
     }
 
     /// Tells it something.
-    pub fn tell(&mut self, line: &str) {
+    pub fn send(&mut self, line: &str) {
         if let Some(stdin) = &mut self.child.stdin {
             // One that is dead hears nothing.
             let _ = writeln!(stdin, "{line}");
@@ -118,7 +118,7 @@ impl Puppet {
     }
 
     /// What it says next, within the limit.
-    pub fn hear(&self, limit: Duration) -> Option<String> {
+    pub fn receive(&self, limit: Duration) -> Option<String> {
         self.lines.recv_timeout(limit).ok()
     }
 
@@ -177,7 +177,7 @@ impl Puppet {
     }
 }
 
-impl Drop for Puppet {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
     }

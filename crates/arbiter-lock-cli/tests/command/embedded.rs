@@ -5,7 +5,7 @@ use std::process::Command;
 use nix::fcntl::{Flock, FlockArg};
 use testkit::{Folder, eventually};
 
-use crate::rig::{bare, end, ms, output, signal, start, wait_for};
+use crate::helpers::{bare, end, ms, output, signal, start, wait_for};
 
 fn on(folder: &Folder, args: &[&str]) -> Command {
     let mut command = bare(args);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::{History, Proxy, Puppet, Pushes, Server, Traffic, WallClock, eventually};
+use testkit::{ChildProcess, History, Proxy, Pushes, Server, Traffic, WallClock, eventually};
 
 use super::{LEASE, ms};
 
@@ -98,7 +98,7 @@ pub(super) struct Nemesis {
     folder: PathBuf,
     history: PathBuf,
     leases_ms: &'static [u64],
-    workers: Vec<Puppet>,
+    workers: Vec<ChildProcess>,
     stopped: Option<usize>,
     rng: StdRng,
     /// The faults to come before any comes again, the next one last.
@@ -139,12 +139,12 @@ impl Nemesis {
         nemesis
     }
 
-    fn worker(&self) -> Puppet {
+    fn worker(&self) -> ChildProcess {
         let [folder, history] = [&self.folder, &self.history].map(|path| path.display());
         let mut args = vec![self.proxy.url(), folder.to_string(), history.to_string()];
         args.extend(self.leases_ms.iter().map(u64::to_string));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        Puppet::example("worker", &args)
+        ChildProcess::example("worker", &args)
     }
 
     fn start_replica(&self) -> Server {
@@ -305,7 +305,7 @@ impl Nemesis {
 
     /// All are killed, and what they held comes back.
     pub(super) fn kill_all(&mut self) {
-        let all_run = self.workers.iter_mut().all(Puppet::is_running);
+        let all_run = self.workers.iter_mut().all(ChildProcess::is_running);
         assert!(all_run, "a worker has ended by itself");
         self.workers.clear();
         let held = || {

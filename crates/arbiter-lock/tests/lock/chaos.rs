@@ -3,7 +3,7 @@
 //!
 //! Each history is kept in the target folder, where the `check` of the test kit judges it anew.
 
-#[path = "campaign/nemesis.rs"]
+#[path = "chaos/nemesis.rs"]
 mod nemesis;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const LEASES_MS: &[u64] = &[500, 1_000, 2_000];
 /// A grant that nobody claims stands for longer than others take to look again.
 const LONG_LEASES_MS: &[u64] = &[2_000];
 
-struct Campaign {
+struct ChaosRun {
     faults: &'static [Fault],
     time: Duration,
     folder: Folder,
@@ -32,7 +32,7 @@ struct Campaign {
     nemesis: Nemesis,
 }
 
-impl Campaign {
+impl ChaosRun {
     fn new(
         name: &str,
         faults: &'static [Fault],
@@ -65,16 +65,16 @@ impl Campaign {
         println!("unfenced: {:?} lost, of all", self.lost_updates("unfenced"));
         assert_eq!(lost, 0, "an old fence was let in");
         let least = usize::try_from(self.time.as_secs()).unwrap();
-        assert!(least < summary.beliefs, "hardly anything happened");
+        assert!(least < summary.holds, "hardly anything happened");
         assert_eq!(self.faults.len(), faults.len(), "{faults:?}");
         summary
     }
 
     /// Everybody still gets its turn, whatever was done.
     fn recovers(&self) {
-        let before = self.history.beliefs().unwrap().len();
+        let before = self.history.holds().unwrap().len();
         let limit = Instant::now() + ms(20_000);
-        while self.history.beliefs().unwrap().len() < before + WORKERS {
+        while self.history.holds().unwrap().len() < before + WORKERS {
             assert!(Instant::now() < limit, "nobody is granted any more");
             std::thread::sleep(ms(50));
         }
@@ -112,19 +112,19 @@ fn seed() -> u64 {
 #[test]
 fn holds_never_overlap_under_paired_faults() {
     let time = soak_time(ms(25_000));
-    let summary = Campaign::new("safe", &Fault::HARMLESS, LEASES_MS, time).run();
+    let summary = ChaosRun::new("safe", &Fault::HARMLESS, LEASES_MS, time).run();
     assert_eq!(summary.excused, 0);
 }
 
 #[test]
 fn reachable_waiters_keep_order_under_process_faults() {
     let time = soak_time(ms(12_000));
-    let summary = Campaign::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
+    let summary = ChaosRun::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
     assert!(20 < summary.in_order, "hardly anybody waited");
 }
 
 #[test]
 fn lost_server_memory_allows_one_lease_of_overlap() {
     let time = soak_time(ms(20_000));
-    Campaign::new("lossy", &Fault::WITH_LOSSES, LEASES_MS, time).run();
+    ChaosRun::new("lossy", &Fault::WITH_LOSSES, LEASES_MS, time).run();
 }

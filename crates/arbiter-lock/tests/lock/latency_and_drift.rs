@@ -16,11 +16,11 @@ const fn ms(n: u64) -> Duration {
 
 /// What was reported of renewals and losses, in order: the kind, and the name.
 #[derive(Clone, Default)]
-struct News(Arc<Mutex<Vec<(&'static str, String)>>>);
+struct Reports(Arc<Mutex<Vec<(&'static str, String)>>>);
 
-impl News {
+impl Reports {
     async fn client(&self, store: &str) -> Client {
-        let news = self.0.clone();
+        let reports = self.0.clone();
         let logger = move |event: &Event| {
             let (kind, name) = match event {
                 Event::RenewalFailed { name, .. } => ("failed", name.to_string()),
@@ -29,7 +29,7 @@ impl News {
                 Event::Disconnected { .. } => ("disconnected", event.to_string()),
                 _ => return,
             };
-            news.lock().unwrap().push((kind, name));
+            reports.lock().unwrap().push((kind, name));
         };
         let builder = Client::builder().store(store).logger(logger);
         builder.connect().await.unwrap()
@@ -44,15 +44,15 @@ impl News {
     }
 
     fn of(&self, wanted: &str) -> Vec<&'static str> {
-        let news = self.0.lock().unwrap();
-        let of_name = news.iter().filter(|(_, name)| name == wanted);
+        let reports = self.0.lock().unwrap();
+        let of_name = reports.iter().filter(|(_, name)| name == wanted);
         of_name.map(|(kind, _)| *kind).collect()
     }
 }
 
 /// A client of a memory store at that distance, there and back.
-async fn at_a_distance(news: &News, round_trip: Duration) -> Client {
-    let client = news.client("memory:").await;
+async fn at_a_distance(reports: &Reports, round_trip: Duration) -> Client {
+    let client = reports.client("memory:").await;
     client.testing().inject_faults(FaultInjection {
         least: round_trip / 2,
         ..FaultInjection::default()
@@ -91,37 +91,37 @@ fn dialed(proxy: &Proxy) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn short_leases_do_not_delay_a_long_one() {
-    let news = News::default();
-    let client = at_a_distance(&news, ms(40)).await;
+    let reports = Reports::default();
+    let client = at_a_distance(&reports, ms(40)).await;
     let lock = client.lock("long").lease_time(ms(6_000));
     let long = lock.acquire().await.unwrap();
     let short = (0..20).map(|n| hold_shortly(client.clone(), n.to_string(), ms(150), ms(20_000)));
     let kept = join_all(short).await;
     assert!(long.is_held());
-    assert_eq!(news.of("long"), [""; 0]);
+    assert_eq!(reports.of("long"), [""; 0]);
     assert!(kept.iter().all(|kept| 20 < *kept), "{kept:?}");
-    assert_eq!(news.counts(), BTreeMap::new());
+    assert_eq!(reports.counts(), BTreeMap::new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn four_thousand_short_holds_survive_high_latency() {
-    let news = News::default();
-    let client = at_a_distance(&news, ms(50)).await;
+    let reports = Reports::default();
+    let client = at_a_distance(&reports, ms(50)).await;
     let guards = hold_many(&client, 4_000, ms(3_000)).await;
     tokio::time::sleep(ms(12_000)).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
-    assert_eq!((held, news.counts()), (4_000, BTreeMap::new()));
+    assert_eq!((held, reports.counts()), (4_000, BTreeMap::new()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn late_renewals_are_reported_before_a_loss() {
     // 32 calls of 64 holds in 600 ms: 3,413 holds in a third of the lease.
     for (count, is_late) in [(3_000, false), (5_500, true)] {
-        let news = News::default();
-        let client = at_a_distance(&news, ms(600)).await;
+        let reports = Reports::default();
+        let client = at_a_distance(&reports, ms(600)).await;
         let guards = hold_many(&client, count, ms(3_000)).await;
         tokio::time::sleep(ms(45_000)).await;
-        let counts = news.counts();
+        let counts = reports.counts();
         assert!(
             guards.iter().all(|guard| guard.is_held()),
             "{count}: {counts:?}"
@@ -142,8 +142,8 @@ fn far_server(round_trip: Duration) -> (Server, Proxy) {
 #[tokio::test]
 async fn short_leases_replace_no_healthy_connection() {
     let (_server, proxy) = far_server(ms(40));
-    let news = News::default();
-    let client = news.client(&proxy.url()).await;
+    let reports = Reports::default();
+    let client = reports.client(&proxy.url()).await;
     let lock = client.lock("long").lease_time(ms(6_000));
     let long = lock.acquire().await.unwrap();
     let lost = long.lost();
@@ -152,8 +152,8 @@ async fn short_leases_replace_no_healthy_connection() {
         _ = join_all(short) => {}
         reason = lost => panic!("{reason}"),
     }
-    assert_eq!(news.of("long"), [""; 0]);
-    assert_eq!(news.counts().get("disconnected"), None);
+    assert_eq!(reports.of("long"), [""; 0]);
+    assert_eq!(reports.counts().get("disconnected"), None);
     assert_eq!(dialed(&proxy), 2, "one for the callers, one for the keeper");
     long.release().await.unwrap();
 }
@@ -161,13 +161,13 @@ async fn short_leases_replace_no_healthy_connection() {
 #[tokio::test]
 async fn many_redis_holds_survive_high_latency() {
     let (_server, proxy) = far_server(ms(50));
-    let news = News::default();
-    let client = news.client(&proxy.url()).await;
+    let reports = Reports::default();
+    let client = reports.client(&proxy.url()).await;
     // One call of 64 at a time would renew 1,280 of them in a second.
     let guards = hold_many(&client, 2_000, ms(3_000)).await;
     tokio::time::sleep(ms(7_000)).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
-    assert_eq!(held, 2_000, "{:?}", news.counts());
+    assert_eq!(held, 2_000, "{:?}", reports.counts());
 }
 
 #[tokio::test]
@@ -177,9 +177,9 @@ async fn slow_replies_replace_no_connection() {
         "ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-ping",
     ]);
     let proxy = Proxy::before(&server);
-    let news = News::default();
+    let reports = Reports::default();
     let url = proxy.url().replace("redis://", "redis://u:p@");
-    let client = news.client(&url).await;
+    let client = reports.client(&url).await;
     let lock = client.lock(&unique_name());
     lock.acquire().await.unwrap().release().await.unwrap();
     proxy.set_delay(ms(350));
@@ -187,7 +187,7 @@ async fn slow_replies_replace_no_connection() {
         lock.acquire().await.unwrap().release().await.unwrap();
     }
     assert!(0 < proxy.count("PING"), "it is asked");
-    assert_eq!((dialed(&proxy), news.counts()), (2, BTreeMap::new()));
+    assert_eq!((dialed(&proxy), reports.counts()), (2, BTreeMap::new()));
 }
 
 #[tokio::test]
@@ -258,15 +258,15 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
     }
     tokio::time::sleep_until((begun + ms(2_060)).into()).await;
     proxy.set_traffic(Traffic::Flowing);
-    let believed = waiting.map(|believed| async {
-        let believed = believed.unwrap();
-        let name = believed.name().to_owned();
+    let overlapping = waiting.map(|granted| async {
+        let granted = granted.unwrap();
+        let name = granted.name().to_owned();
         let holder = direct.lock(&name).inspect().await.unwrap().holder;
-        let is_known = holder.is_some_and(|holder| holder.fence == Some(believed.fence()));
+        let is_known = holder.is_some_and(|holder| holder.fence == Some(granted.fence()));
         // Asked again after the server's answer: it is believed in spite of that.
-        usize::from(believed.is_held() && !is_known)
+        usize::from(granted.is_held() && !is_known)
     });
-    believed
+    overlapping
         .buffer_unordered(64)
         .collect::<Vec<_>>()
         .await
@@ -276,8 +276,8 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
 
 #[tokio::test]
 async fn fast_server_clock_ends_no_valid_grant() {
-    let believed = cut_off_at_the_hand_off(20_000).await;
-    assert_eq!(believed, 0, "of 64");
+    let overlapping = cut_off_at_the_hand_off(20_000).await;
+    assert_eq!(overlapping, 0, "of 64");
 }
 
 #[tokio::test]

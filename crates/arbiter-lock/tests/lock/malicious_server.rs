@@ -14,14 +14,14 @@ const fn ms(n: u64) -> Duration {
 
 /// A server that connects as any other does, and answers each step as it is told to; the first
 /// argument is the channel that the connection listens on.
-fn liar(lie: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
+fn malicious_server(reply: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
-    let lie = Arc::new(lie);
+    let reply = Arc::new(reply);
     let count = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (lie, count) = (lie.clone(), count.clone());
+            let (reply, count) = (reply.clone(), count.clone());
             std::thread::spawn(move || {
                 let mut out = stream.try_clone().unwrap();
                 let mut input = BufReader::new(stream);
@@ -60,7 +60,7 @@ fn liar(lie: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
                             if n == 0 {
                                 out.write_all(b"$3\r\ncan\r\n").unwrap();
                             } else {
-                                lie(&heard, &mut out);
+                                reply(&heard, &mut out);
                             }
                         }
                         _ => out.write_all(b"+OK\r\n").unwrap(),
@@ -85,7 +85,7 @@ fn rss_mb() -> u64 {
 
 #[tokio::test]
 async fn line_of_spaces_costs_no_memory() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let body = vec![b' '; 8 << 20];
         let _ = out.write_all(format!("${}\r\n", body.len()).as_bytes());
         let _ = out.write_all(&body);
@@ -101,7 +101,7 @@ async fn line_of_spaces_costs_no_memory() {
 
 #[tokio::test]
 async fn huge_array_is_an_error() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all(b"*2147483647\r\n$1\r\na\r\n");
     });
     let client = Client::connect(&url).await.unwrap();
@@ -119,7 +119,7 @@ async fn huge_array_is_an_error() {
 
 #[tokio::test]
 async fn huge_ttl_does_not_panic() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all(b"*10\r\n$6\r\nqueued\r\n:1\r\n:1\r\n:1\r\n:0\r\n$1\r\no\r\n:5\r\n:1\r\n$20\r\n18446744073709551615\r\n$1\r\nl\r\n");
     });
     let client = Client::connect(&url).await.unwrap();
@@ -131,7 +131,7 @@ async fn huge_ttl_does_not_panic() {
 
 #[tokio::test]
 async fn try_ends_on_an_unexpected_reply() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all(
             b"*9\r\n$4\r\nbusy\r\n:1\r\n:1\r\n:1\r\n$1\r\no\r\n:5\r\n:1\r\n:1000\r\n$1\r\nl\r\n",
         );
@@ -143,7 +143,7 @@ async fn try_ends_on_an_unexpected_reply() {
 
 #[tokio::test]
 async fn endless_push_does_not_grow_memory() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let body = vec![b'x'; 1 << 20];
         let _ = out.write_all(b">3\r\n$7\r\nmessage\r\n$100000000000\r\n");
         for _ in 0..400 {
@@ -162,7 +162,7 @@ async fn endless_push_does_not_grow_memory() {
 
 #[tokio::test]
 async fn endlessly_nested_reply_is_an_error() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all("*1\r\n".repeat(1 << 20).as_bytes());
     });
     let client = Client::connect(&url).await.unwrap();
@@ -174,7 +174,7 @@ async fn endlessly_nested_reply_is_an_error() {
 
 #[tokio::test]
 async fn slow_endless_reply_ends_in_time() {
-    let url = liar(|_, out| {
+    let url = malicious_server(|_, out| {
         let drip = |byte: &[u8]| out.write_all(byte).is_ok();
         let _ = std::iter::once(b"$9999\r\n".as_slice())
             .chain(std::iter::repeat_n(b"x".as_slice(), 400))
@@ -195,7 +195,7 @@ async fn slow_endless_reply_ends_in_time() {
 
 #[tokio::test]
 async fn external_and_malformed_pushes_grant_nothing() {
-    let url = liar(|channel, out| {
+    let url = malicious_server(|channel, out| {
         let push = |text: &str| {
             let sizes = (channel.len(), text.len());
             format!(

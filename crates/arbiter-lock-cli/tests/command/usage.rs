@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{arbiter, bare, end, eventually_held, ms, output, signal, start};
+use crate::helpers::{arbiter, bare, end, eventually_held, ms, output, signal, start};
 
 #[test]
 fn no_message_shows_a_password() {
