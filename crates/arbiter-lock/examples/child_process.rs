@@ -1,16 +1,16 @@
-//! A process on strings: it does what it is commands on stdin, and tells what came of it. Tests stop
-//! and kill it. Usage: `child_process URL NAME LEASE_MS`.
+//! A process that a test controls: it reads commands on stdin and reports results on stdout. Usage:
+//! `child_process URL NAME LEASE_MS`.
 //!
-//! - `hold`: acquires, and says `held FENCE`
-//! - `read`, `permits LIMIT N`: as `hold`, to share, beside what is held
-//! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
-//! - `work HISTORY`: acquires and releases for ever, and writes what it believes into the file
-//! - `share N`: N tasks as in `queue`, each again and again
-//! - `status`: says `is_held … lost …`, each as first seen
-//! - `release`: says `released`, or `lost REASON`
+//! - `hold`: acquires, and prints `held FENCE`
+//! - `read`, `permits LIMIT N`: like `hold`, but shared, beside the current hold
+//! - `queue N`: N tasks acquire, hold for a millisecond and release; each prints `held FENCE`
+//! - `work HISTORY`: acquires and releases forever, and records its holds in the file
+//! - `share N`: N tasks as in `queue`, each in a loop
+//! - `status`: prints `is_held … lost …`, each polled once
+//! - `release`: prints `released`, or `lost REASON`
 //! - `end`: drops everything and returns from `main`
 //!
-//! It also says why it cannot connect, and `noticed late: …` when that event comes.
+//! It also prints why it cannot connect, and `noticed late: …` for that event.
 
 use std::io::BufRead as _;
 use std::time::Duration;
@@ -98,7 +98,7 @@ fn share(lock: Lock) {
     });
 }
 
-/// Until it is killed.
+/// Runs until the process is killed.
 async fn work(lock: &Lock, path: &str) -> Result<(), Error> {
     let history = testkit::History::open(path.as_ref()).expect("a history");
     let owner = std::process::id().to_string();

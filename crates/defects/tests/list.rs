@@ -1,4 +1,4 @@
-//! Every defect can be put back, and names tests that there are; so does every guarantee.
+//! Every defect applies to the sources and names existing tests. So does every guarantee.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -8,7 +8,7 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All source text of the project's tests and libraries.
+/// Appends the text of all sources below a folder.
 fn sources(folder: &Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -73,7 +73,7 @@ fn each_guarantee_names_tests_that_exist() {
     let mut named = 0;
     for row in rows {
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        // The beginning of a name, and dots.
+        // A name, or its beginning with an ellipsis.
         let names = tests.split('`').skip(1).step_by(2);
         let names: Vec<&str> = names.map(|name| name.trim_end_matches('…')).collect();
         assert!(!names.is_empty(), "{row}");

@@ -1,4 +1,4 @@
-//! The search: nothing is found where the rules are kept, and something is where one is broken.
+//! The search finds no violation with all rules, and one with any rule broken.
 
 use model::{Bounds, Invariant, Protocol, Rule};
 
@@ -70,7 +70,7 @@ fn late_loss_reports_lead_to_overlapping_holds() {
     }
 }
 
-/// What does not hold without the rule.
+/// Returns the invariant that fails without the rule.
 fn broken_by(rule: Rule) -> &'static str {
     match rule {
         Rule::DeadlineFromTheSend

@@ -1,4 +1,4 @@
-//! Names are the field's, and each stands for one thing.
+//! Names are standard terms, and each stands for one thing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

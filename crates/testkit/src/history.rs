@@ -1,5 +1,5 @@
-//! What several processes believed, on the one monotonic clock of the machine, in a file that can
-//! be judged at any later time.
+//! The holds of several processes, on the monotonic clock of the machine, in a file that can be
+//! checked later.
 
 mod judge;
 
@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use judge::{Summary, Violation};
 
-/// A file to which processes append what they believe, a line at a time.
+/// A file to which processes append their holds, one line at a time.
 #[derive(Debug)]
 pub struct History {
     file: File,
@@ -22,48 +22,48 @@ pub struct History {
 /// How a name is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// By nobody else.
+    /// Exclusively.
     Alone,
-    /// Together with others that share; all together weigh no more than the limit.
+    /// Together with other sharers. Their total weight is at most the limit.
     Part {
-        /// What this one weighs.
+        /// The weight of this hold.
         weight: u64,
-        /// How much there is.
+        /// The limit.
         limit: u64,
     },
 }
 
-/// A hold to hold a name, in nanoseconds of the monotonic clock.
+/// The time in which a process held a name, in nanoseconds of the monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldInterval {
-    /// What is held.
+    /// The name.
     pub name: String,
-    /// Who believes.
+    /// The owner.
     pub owner: String,
     /// The fence of the hold.
     pub fence: u64,
-    /// Alone, or with others.
+    /// Exclusive or shared.
     pub share: Share,
-    /// When it was asked for: no store has heard of it before.
+    /// When it was requested: the store has not seen the request before.
     pub asked_ns: Option<u64>,
-    /// When it was known to stand in the queue.
+    /// When it was known to be queued.
     pub queued_ns: Option<u64>,
     /// When it began.
     pub begin_ns: u64,
-    /// When it ended; none if nobody said so.
+    /// When it ended; none if no end was recorded.
     pub end_ns: Option<u64>,
 }
 
-/// All that is in the file.
+/// The content of the file.
 #[derive(Debug, Default)]
 struct Record {
-    /// In order of name and begin.
+    /// Ordered by name and begin.
     holds: Vec<HoldInterval>,
     forgotten: Vec<[u64; 2]>,
     away: Vec<Away>,
 }
 
-/// When an owner, or all of them, may have been out of reach.
+/// When an owner, or every owner, may have been unreachable.
 #[derive(Debug)]
 struct Away {
     owner: Option<String>,
@@ -73,7 +73,7 @@ struct Away {
 const NONE: &str = "-";
 
 impl History {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -83,14 +83,14 @@ impl History {
         Ok(Self { file, path })
     }
 
-    /// Nanoseconds of the monotonic clock, the same in every process of a machine.
+    /// Returns the nanoseconds of the monotonic clock, the same in every process of a machine.
     #[must_use]
     pub fn now_ns() -> u64 {
         let now = clock_gettime(ClockId::Monotonic);
         u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)).unwrap_or(0)
     }
 
-    /// A hold to hold alone begins now: to be called once the acquire has answered.
+    /// Records that an exclusive hold begins now. Call it after the acquire has returned.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -107,7 +107,7 @@ impl History {
         })
     }
 
-    /// A hold that began at the moment it says, and has no end yet.
+    /// Records a hold that began at its own time, and has no end yet.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -125,8 +125,8 @@ impl History {
         ])
     }
 
-    /// A hold ends now: to be called before the release is asked for, or by whoever kills the
-    /// process, before the kill.
+    /// Records that a hold ends now. Call it before the release is sent, or before the process is
+    /// killed.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -134,7 +134,8 @@ impl History {
         self.end_at(name, owner, fence, Self::now_ns())
     }
 
-    /// A hold ended then, at its deadline perhaps. The earliest of several ends counts.
+    /// Records that a hold ended at that time, for example at its deadline. The earliest of several
+    /// ends counts.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -143,7 +144,7 @@ impl History {
         self.append(&["end", name, owner, &words[0], &words[1]])
     }
 
-    /// All that this owner believes ends now: to be called while it is stopped.
+    /// Records that all holds of this owner end now. Call it while the owner is stopped.
     ///
     /// # Errors
     /// If the file cannot be read or written.
@@ -156,8 +157,8 @@ impl History {
         Ok(())
     }
 
-    /// In that time the store forgot what it knew, or ended it early, and who held then may have
-    /// believed on: a hold that begins in it may contradict one of before.
+    /// Records that the store lost its memory, or expired holds early, in that time. A hold that
+    /// begins in it may overlap an earlier one.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -165,7 +166,8 @@ impl History {
         self.append(&["forgot", &from_ns.to_string(), &to_ns.to_string()])
     }
 
-    /// In that time this owner, or all, may have been out of reach, and lost a turn.
+    /// Records that this owner, or every owner, may have been unreachable in that time, and may
+    /// have lost a turn.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -174,19 +176,19 @@ impl History {
         self.append(&["away", owner.unwrap_or(NONE), &span[0], &span[1]])
     }
 
-    /// Every hold, in order of name and begin.
+    /// Returns every hold, ordered by name and begin.
     ///
     /// # Errors
-    /// If the file cannot be read, or a line of it is none of ours.
+    /// If the file cannot be read, or has an invalid line.
     pub fn holds(&self) -> io::Result<Vec<HoldInterval>> {
         Ok(self.read()?.holds)
     }
 
-    /// Whether no holds of a name contradict, their fences rise, and nobody that waited and was
-    /// within reach was overtaken.
+    /// Checks that no holds of a name overlap, that their fences rise, and that no reachable waiter
+    /// was overtaken.
     ///
     /// # Errors
-    /// The first holds that contradict.
+    /// The first holds that violate this.
     ///
     /// # Panics
     /// If the file cannot be read.
@@ -211,7 +213,7 @@ impl History {
         Ok(record)
     }
 
-    /// One write of one line, which the system appends whole.
+    /// Each line is a single write, which the system appends atomically.
     fn append(&self, words: &[&str]) -> io::Result<()> {
         if words.iter().any(|word| word.contains(['\t', '\n'])) {
             return Err(io::ErrorKind::InvalidInput.into());

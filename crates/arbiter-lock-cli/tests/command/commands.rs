@@ -1,4 +1,4 @@
-//! What people type and read.
+//! Exit statuses, messages, `status`, `break`, passwords and TLS.
 
 use testkit::{Server, eventually, unique_name};
 
@@ -226,7 +226,7 @@ fn break_frees_after_the_holder_has_stopped() {
         &server,
         &["run", "--lease", "3s", &name, "--", "sh", "-c", &script],
     ));
-    wait_for(&ready); // it is held before the shell has set its trap
+    wait_for(&ready); // The lock is held before the shell has set its trap.
     let fence = server
         .call(&["HGET", &format!("arbiter:{name}"), "fence"])
         .text()

@@ -1,4 +1,4 @@
-//! The command on this machine's own store, with no server anywhere.
+//! The command on the embedded store, without a server.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn on(folder: &Folder, args: &[&str]) -> Command {
 
 #[test]
 fn default_store_warns_that_it_is_machine_local() {
-    // Root of a machine of its own, whose state is gone with it.
+    // Runs as root of its own mount namespace, whose state ends with it.
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         mount --bind "$DISK" /var/lib
@@ -69,7 +69,7 @@ fn killed_arbiter_frees_once_its_command_is_dead() {
     );
     let mut holder = start(on(&folder, &["run", "job", "--", "sh", "-c", &script]));
     wait_for(&up);
-    // Somebody else counts as the holder, as the one does that kills the command's group.
+    // Another process counts as the holder, like the watcher that kills the command's group.
     let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
     let is_liveness = |path: &std::path::PathBuf| path.extension().is_none();
     let mut files = live.map(|entry| entry.unwrap().path()).filter(is_liveness);
@@ -104,7 +104,7 @@ fn killed_arbiter_frees_once_its_command_is_dead() {
     );
 }
 
-/// Runs a script of the shell as root of mounts of its own, on a file system of 300 KiB.
+/// Runs a shell script as root of its own mount namespace, on a file system of 300 KiB.
 fn on_a_small_disk(script: &str) -> (i32, String, String) {
     let disk = Folder::new();
     let arbiter = bare(&[]);
@@ -180,7 +180,7 @@ fn file_lock_wait_names_holder_and_is_interruptible() {
     };
     assert!(eventually(ms(5_000), is_there));
     signal(&other, "TERM");
-    // It would wait for five seconds.
+    // Without the signal it would wait for five seconds.
     assert!(eventually(ms(3_000), || other
         .try_wait()
         .unwrap()
@@ -237,7 +237,7 @@ fn ended_commands_leave_no_files() {
     for one in all {
         assert_eq!(end(one).0, Some(0));
     }
-    // What one had no time to take along, the next take away.
+    // Files that a command had no time to remove are removed by later ones.
     let left = || {
         let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
         live.map(|entry| entry.unwrap().file_name())

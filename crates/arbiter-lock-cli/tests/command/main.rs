@@ -1,4 +1,4 @@
-//! The command, by its output and its status, on real stores.
+//! The command, tested by its output and exit status on real stores.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;

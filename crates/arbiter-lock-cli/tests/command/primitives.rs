@@ -1,4 +1,4 @@
-//! What the command makes of readers, permits, several names, leaders and jobs.
+//! The command with readers, permits, several names, leaders and jobs.
 
 use testkit::{Server, eventually, unique_name};
 
@@ -7,7 +7,7 @@ use crate::helpers::{
     wait_for,
 };
 
-/// A command that says that it runs, and runs until it is told to end.
+/// Starts a command that writes its marker, and runs until it is terminated.
 fn working(server: &Server, args: &[&str], marker: &std::path::Path) -> std::process::Child {
     let script = format!(
         "echo \"$ARBITER_FENCE\" > {}; exec sleep 30",

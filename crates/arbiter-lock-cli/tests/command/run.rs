@@ -1,4 +1,4 @@
-//! A command under a lock: its status, its environment, and that it is alone.
+//! A command under a lock: its exit status, its environment, and mutual exclusion.
 
 use testkit::{Server, eventually, unique_name};
 
@@ -19,18 +19,8 @@ fn exit_status_is_the_commands_own() {
 
 #[test]
 fn missing_command_is_reported_before_connecting() {
-    let port_of_nobody = "redis://127.0.0.1:1";
-    let run = |command: &str| {
-        output(bare(&[
-            "--store",
-            port_of_nobody,
-            "run",
-            "n",
-            "--",
-            command,
-        ]))
-        .0
-    };
+    let unreachable = "redis://127.0.0.1:1";
+    let run = |command: &str| output(bare(&["--store", unreachable, "run", "n", "--", command])).0;
     assert_eq!(run("no-such-command"), 127);
     assert_eq!(run("./no/such/file"), 127);
     assert_eq!(run("/etc/passwd"), 126);
@@ -123,7 +113,7 @@ fn command_ignoring_term_dies_before_its_lease_ends() {
         pid_file.display()
     );
     let run = [
-        // A fiftieth of it, 160 ms, is what a busy machine may be late.
+        // The margin, a fiftieth of the lease, is 160 ms: a busy machine may be late by that.
         "run", "--lease", "8s", "--grace", "400ms", &name, "--", "sh", "-c", &script,
     ];
     let holder = start(arbiter(&server, &run));

@@ -1,4 +1,4 @@
-//! Signals: forwarded, reaped, released, and then died of.
+//! Signals are forwarded, children are reaped, and the lock is released.
 
 use std::process::Command;
 use std::time::Instant;

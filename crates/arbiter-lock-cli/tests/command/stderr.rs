@@ -1,4 +1,4 @@
-//! A stderr that is full and not read: the pipe of a pager, or of a log collector that hangs.
+//! A full stderr that is not read: the pipe of a pager, or of a log collector that hangs.
 
 use std::process::{Child, Command, Stdio};
 
@@ -8,7 +8,7 @@ use crate::helpers::{
     arbiter, eventually_held, fresh_file, is_held, line_of, ms, runs, signal, wait_for,
 };
 
-/// Starts it with a stderr that something else keeps full.
+/// Starts a command whose stderr is full.
 fn unread(command: &Command) -> Child {
     let ready = fresh_file();
     let fill = r#"(head -c 100000 /dev/zero; touch "$0") >&2 &
@@ -65,7 +65,7 @@ fn unread_stderr_stops_no_waiter() {
     let granted = fresh_file();
     let touch = granted.to_str().unwrap();
     let mut waiter = unread(&arbiter(&server, &["run", &name, "--", "touch", touch]));
-    // It has said for whom it waits.
+    // It has reported which holder it waits for.
     std::thread::sleep(ms(3_000));
     signal(&holder, "TERM");
     holder.wait().unwrap();

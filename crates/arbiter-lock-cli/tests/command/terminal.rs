@@ -1,4 +1,4 @@
-//! Under an interactive shell on a terminal of its own: Ctrl-C, Ctrl-Z, `fg` and `bg`.
+//! An interactive shell on its own terminal: Ctrl-C, Ctrl-Z, `fg` and `bg`.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -10,9 +10,9 @@ use testkit::{Server, eventually, unique_name};
 
 use crate::helpers::{fresh_file, is_held, ms, unignoring};
 
-/// A shell that a test types into. What is to be interrupted or stopped is one process (`exec`): a
-/// shell that is about to fork may miss a Ctrl-C, and one that is stopped in the middle of its
-/// `vfork` never counts as stopped.
+/// A shell that a test types into. Each command to interrupt or stop is one process (`exec`): a
+/// shell that is about to fork may miss a Ctrl-C, and a shell stopped in the middle of its `vfork`
+/// never counts as stopped.
 struct Shell {
     shell: Child,
     keyboard: File,
@@ -76,7 +76,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // The hangup ends whatever the shell has started.
+        // The hangup ends everything that the shell has started.
         let _ = self
             .keyboard
             .write_all(b"\x03\nkill -9 $(jobs -p) 2>/dev/null; exit\n");

@@ -1,4 +1,4 @@
-//! What is typed wrong, and what is said to it.
+//! Mistyped command lines, and the messages about them.
 
 use std::io::Read as _;
 use std::process::Stdio;
@@ -42,7 +42,7 @@ fn missing_dashes_do_not_trigger_help() {
 
 #[test]
 fn out_of_range_values_fail_before_connecting() {
-    let nobody = "redis://127.0.0.1:1";
+    let unreachable = "redis://127.0.0.1:1";
     let long = "x".repeat(513);
     let lines: [(&[&str], &str); 6] = [
         (
@@ -66,7 +66,7 @@ fn out_of_range_values_fail_before_connecting() {
     ];
     for (line, said) in lines {
         let mut command = bare(line);
-        command.env("ARBITER_STORE", nobody);
+        command.env("ARBITER_STORE", unreachable);
         let (status, _, stderr) = output(command);
         assert!(
             status == 64 && stderr.contains(said),

@@ -1,4 +1,4 @@
-//! A store that is late, silent or failing, and what the command says of it.
+//! A store that is late, silent or failing, and what the command reports.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use testkit::{Fault, Proxy, Server, Traffic, eventually, unique_name};
 
 use crate::helpers::{arbiter, bare, end, is_held, ms, output, signal, start};
 
-/// The URL of something that accepts connections and says nothing.
+/// Returns the URL of a listener that accepts connections and sends nothing.
 fn silent_listener() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -94,7 +94,7 @@ fn quiet_command_reports_no_outage() {
 fn break_and_watch_outlast_a_short_outage() {
     let (server, name) = (Server::start(), unique_name());
     let proxy = Proxy::before(&server);
-    // A holder of the Go library is not told, so the break waits for its end.
+    // A holder of the Go library is not notified, so the break waits for its end.
     let key = format!("arbiter:{name}");
     server.call(&["HSET", &key, "owner", "o", "fence", "7"]);
     server.call(&["PEXPIRE", &key, "4000"]);

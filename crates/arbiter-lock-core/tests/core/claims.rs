@@ -1,4 +1,4 @@
-//! The rules for exclusive holds, one claim each.
+//! The rules for exclusive holds.
 
 use arbiter_lock_core::{Acquired, Broken, Ended, MAX_STEPS, Renewed, Tried};
 
@@ -192,7 +192,7 @@ fn liveness_cutoff_outlives_later_grants() {
     fixture.queue(&request("c", 30_000), None);
     assert_eq!(ids(&fixture.end("a", false).granted), ["b"]);
     fixture.pass(SECOND + 1_000);
-    // The grant of b lapsed: c has not looked since, and x comes before it.
+    // The grant of b expired. c has not polled since, and x comes before it.
     let x = request("x", 30_000);
     assert!(matches!(
         fixture.acquire(&x, None).reply,
@@ -214,7 +214,7 @@ fn grant_consumes_the_place() {
     fixture.pass(SECOND);
     fixture.queue(&c, Some(ticket_c));
     fixture.pass(SECOND + 1_000);
-    // b slept through its grant: its place is gone, and c is granted when b looks.
+    // b missed its grant and lost its place, and c is granted when b polls.
     let look = fixture.acquire(&b, Some(ticket_b));
     assert_eq!(ids(&look.granted), ["c"]);
     assert!(matches!(look.reply, Acquired::Queued { ticket, .. } if ticket_c < ticket));
@@ -414,12 +414,12 @@ fn external_holder_is_waited_for_and_never_ended() {
     assert_eq!(
         fixture.holder().as_deref(),
         Some("go"),
-        "immortal until somebody deletes it"
+        "it has no TTL until it is deleted"
     );
 }
 
 impl Fixture {
-    /// Waiters that have not looked for too long.
+    /// Queues waiters that have not polled for too long.
     fn queue_overdue(&mut self, count: usize) {
         let holder = request("holder of the dead", 60_000);
         let was_free = self.holder().is_none();

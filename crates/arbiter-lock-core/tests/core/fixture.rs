@@ -1,4 +1,4 @@
-//! A resource with a clock in the test's hand.
+//! A resource with a clock that the test controls.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,7 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) struct Fixture {
     pub(crate) resource: Resource,
     pub(crate) now: u64,
-    /// Channels on which nobody listens.
+    /// Channels without a subscription.
     pub(crate) unreachable: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Fixture {
             .resize(Moment::from_micros(self.now), limit, |_| true)
     }
 
-    /// Acquires at once, or fails the test.
+    /// Acquires at once. Panics if the request is not granted.
     pub(crate) fn hold(&mut self, request: &Request) -> u64 {
         match self.acquire(request, None).reply {
             Acquired::Granted { fence, .. } => fence,
@@ -84,7 +84,7 @@ impl Fixture {
         }
     }
 
-    /// Queues, or fails the test; answers ticket and place.
+    /// Queues a request, and returns its ticket and place. Panics if it is not queued.
     pub(crate) fn queue(&mut self, request: &Request, ticket: Option<u64>) -> (u64, u64) {
         match self.acquire(request, ticket).reply {
             Acquired::Queued { ticket, place, .. } => (ticket, place),

@@ -1,4 +1,4 @@
-//! The holder's side, backing off, and names.
+//! The lease of a holder, backoff, and names.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn default_margin_covers_a_clock_two_percent_fast() {
         let margin = Lease::default_margin(life);
         let ends_after = |rate: f64| life.div_f64(rate) - ms(1).min(life.div_f64(rate));
         assert!(life.saturating_sub(margin) <= ends_after(1.02), "{life:?}");
-        // The promise ends there: a faster clock ends a longer life sooner.
+        // The guarantee ends there: a faster clock ends a longer lease sooner.
         assert!(life_ms < 30_000 || ends_after(1.025) < life - margin);
     }
 }

@@ -1,4 +1,4 @@
-//! The rules, by their claims.
+//! The rules of the core.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod claims;

@@ -1,4 +1,4 @@
-//! What is remembered, for how long, and what is shown of it.
+//! What the resource remembers and for how long, and what it reports.
 
 use arbiter_lock_core::{Acquired, Broken, Ended, Request, Written};
 
@@ -7,7 +7,7 @@ use crate::shared::{permits, reader};
 
 const MINUTE: u64 = 60 * SECOND;
 
-/// Held by `h` for an hour, with no last fence to remember when it ends.
+/// A resource held by `h` for an hour, without a last fence to keep when the hold ends.
 fn held() -> Fixture {
     let mut fixture = Fixture::new();
     fixture.hold(&request("h", 3_600_000));
@@ -116,7 +116,7 @@ fn granted_marker_lasts_a_minute() {
         let mut fixture = held();
         fixture.queue(&request("a", 30_000), None);
         assert_eq!(ids(&fixture.end("h", false).granted), ["a"]);
-        // Its first life lapses.
+        // Its provisional TTL expires.
         fixture.pass(later);
         assert_eq!(life(&mut fixture), expected, "after {later} µs");
     }
@@ -128,7 +128,7 @@ fn waiter_granted_by_poll_gets_provisional_ttl() {
     fixture.unreachable.push("channel of a".into());
     fixture.queue(&request("a", 30_000), None);
     assert_eq!(fixture.end("h", false).granted, []);
-    assert_eq!(fixture.holder(), None, "nobody listens");
+    assert_eq!(fixture.holder(), None, "it has no subscription");
     let Acquired::Granted { life_ms, .. } = fixture.acquire(&request("a", 30_000), None).reply
     else {
         panic!("it is free");

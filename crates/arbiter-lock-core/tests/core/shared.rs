@@ -1,4 +1,4 @@
-//! The rules for shared holds: weights, limits, and who waits for whom.
+//! The rules for shared holds: weights, limits, and the queue.
 
 use std::num::NonZeroU32;
 
@@ -417,7 +417,7 @@ fn step_is_repeated_only_at_its_bound() {
     assert!(!look.again && look.granted.len() == 2);
 }
 
-/// In how many milliseconds the waiter with that id polls for an expiry.
+/// Returns in how many milliseconds the waiter with that id polls for an expiry.
 fn awaits(fixture: &mut Fixture, id: &str) -> Option<u64> {
     match fixture.acquire(&request(id, 30_000), None).reply {
         Acquired::Queued {
@@ -441,7 +441,7 @@ fn first_waiters_await_the_first_expiry() {
     for (n, expiry) in expected.into_iter().chain([None, None]).enumerate() {
         assert_eq!(awaits(&mut fixture, &format!("w{n}")), expiry, "place {n}");
     }
-    // To the end of its last millisecond.
+    // A hold lasts to the end of its last millisecond.
     fixture.pass(1_300_000);
     assert_eq!(awaits(&mut fixture, "w0"), Some(0));
     fixture.pass(1_000);
@@ -490,7 +490,7 @@ fn waiter_that_tries_is_granted_once() {
     fixture.queue(&follower("dead", 2, 5), None);
     fixture.queue(&follower("waits", 2, 4), None);
     fixture.resource.vanished(fixture.now());
-    // It states another limit than the dead one, which is skipped before that is decided.
+    // Its limit differs from that of the dead waiter, which is skipped before limits are compared.
     let tried = fixture.try_acquire(&permits("waits", 2, 4));
     assert_eq!(ids(&tried.granted), ["waits"]);
     assert!(matches!(tried.reply, Tried::Busy { .. }), "{tried:?}");

@@ -1,4 +1,4 @@
-//! Futures dropped at every await, and guards dropped in odd places, leave nothing behind.
+//! Futures dropped at every await, and guards dropped in unusual places, leave nothing behind.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Begun, Client, Error, RunState, Status};
 
-/// Polls a future that many times and drops it; answers what it came to, if it ended.
+/// Polls a future that many times, then drops it. Returns its output if it completed.
 async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
@@ -32,7 +32,7 @@ async fn is_clean(client: &Client, name: &str) -> bool {
     holder.is_none() && waiting == 0
 }
 
-/// More polls than anything here takes.
+/// More polls than any future here takes.
 const MOST_POLLS: usize = 40;
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -264,7 +264,7 @@ fn futures_run_without_a_tokio_executor() {
     assert!(!block_on(lock.inspect()).unwrap().is_held());
 }
 
-/// An executor of a single thread that parks.
+/// Runs a future on the current thread, parking it between polls.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

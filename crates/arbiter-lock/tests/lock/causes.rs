@@ -1,4 +1,4 @@
-//! Every error and loss carries the store's last answer, and a release says what became of it.
+//! Every error and loss carries the store's last reply, and a release reports its outcome.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -95,7 +95,7 @@ async fn hold_deleted_before_a_refused_release_is_lost() {
     tokio::time::sleep(ms(200)).await;
     server.call(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     let error = releasing.await.unwrap().unwrap_err();
-    // What the server refused cannot have ended it.
+    // A request that the server refused cannot have ended the hold.
     assert!(matches!(error, Error::Lost(_)), "{error}");
 }
 

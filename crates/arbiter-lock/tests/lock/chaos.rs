@@ -1,7 +1,8 @@
-//! Eight processes on a few names, and a nemesis that does two things at once to them, their
-//! connections and their servers. What they believed is written down, and compared.
+//! Chaos tests: eight processes on a few names, and a nemesis that injects two faults at once into
+//! them, their connections and their servers. Each process records its holds, and the histories are
+//! checked.
 //!
-//! Each history is kept in the target folder, where the `check` of the test kit judges it anew.
+//! Each history is kept in the target folder, where the testkit's example `check` checks it again.
 
 #[path = "chaos/nemesis.rs"]
 mod nemesis;
@@ -17,11 +18,12 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The longest lease of a worker: so long may one believe in a hold that the server has forgotten.
+/// The longest lease of a worker: a hold that the server has forgotten stays valid for at most that
+/// long.
 const LEASE: Duration = ms(2_000);
 /// Critical sections come close to these.
 const LEASES_MS: &[u64] = &[500, 1_000, 2_000];
-/// A grant that nobody claims stands for longer than others take to look again.
+/// An unclaimed grant lasts longer than the waiters' poll interval.
 const LONG_LEASES_MS: &[u64] = &[2_000];
 
 struct ChaosRun {
@@ -65,22 +67,22 @@ impl ChaosRun {
         println!("unfenced: {:?} lost, of all", self.lost_updates("unfenced"));
         assert_eq!(lost, 0, "an old fence was let in");
         let least = usize::try_from(self.time.as_secs()).unwrap();
-        assert!(least < summary.holds, "hardly anything happened");
+        assert!(least < summary.holds, "too little happened");
         assert_eq!(self.faults.len(), faults.len(), "{faults:?}");
         summary
     }
 
-    /// Everybody still gets its turn, whatever was done.
+    /// Checks that every worker still gets its turn, whatever was injected.
     fn recovers(&self) {
         let before = self.history.holds().unwrap().len();
         let limit = Instant::now() + ms(20_000);
         while self.history.holds().unwrap().len() < before + WORKERS {
-            assert!(Instant::now() < limit, "nobody is granted any more");
+            assert!(Instant::now() < limit, "no worker is granted any more");
             std::thread::sleep(ms(50));
         }
     }
 
-    /// How many updates of the registers of that kind were lost, and how many there were.
+    /// Returns how many updates of the registers of that kind were lost, and how many there were.
     fn lost_updates(&self, kind: &str) -> (u64, u64) {
         let (mut lost, mut all) = (0, 0);
         for name in ["a", "b", "rw"] {
@@ -95,7 +97,7 @@ impl ChaosRun {
     }
 }
 
-/// An empty file for a history that outlives its test.
+/// Creates an empty file for a history that outlives its test.
 fn kept(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_file(&path);
@@ -120,7 +122,7 @@ fn holds_never_overlap_under_paired_faults() {
 fn reachable_waiters_keep_order_under_process_faults() {
     let time = soak_time(ms(12_000));
     let summary = ChaosRun::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
-    assert!(20 < summary.in_order, "hardly anybody waited");
+    assert!(20 < summary.in_order, "too few waited");
 }
 
 #[test]

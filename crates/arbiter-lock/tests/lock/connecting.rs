@@ -28,7 +28,7 @@ fn refused(error: &Error) -> RefusedKind {
     }
 }
 
-/// The URL of something that accepts connections and says nothing.
+/// Returns the URL of a listener that accepts connections and sends nothing.
 fn silent_listener() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -209,7 +209,7 @@ async fn locked_folder_is_waited_for() {
     let first = Client::connect_lazy(&folder.url()).unwrap();
     assert!(
         !first.lock("l").inspect().await.unwrap().is_held(),
-        "opened by a look"
+        "opened by an inspection"
     );
 }
 
@@ -221,7 +221,7 @@ fn every_runtime_of_a_lazy_client_gets_grants() {
     let guard = holder.blocking_acquire().unwrap();
     let client = Client::connect_lazy(&folder.url()).unwrap();
     let runtimes = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
-    // Both links exist before either opens the folder.
+    // Both store handles exist before either opens the folder.
     let waiting = runtimes.each_ref().map(|runtime| {
         let lock = client.lock("l").wait_timeout(ms(20_000));
         runtime.spawn(async move {
@@ -310,7 +310,7 @@ async fn wait_below_a_round_trip_is_no_outage() {
 #[tokio::test]
 async fn nothing_is_held_without_the_keepers_connection() {
     let server = Server::start();
-    // One connection: the caller's. None is left for the keeper.
+    // The only connection is the caller's. None is left for the keeper.
     server.call(&["CONFIG", "SET", "maxclients", "1"]);
     let client = Client::connect_lazy(&server.url()).unwrap();
     let lock = client.lock("l").wait_timeout(ms(300));
@@ -339,7 +339,7 @@ async fn nothing_is_held_without_the_keepers_connection() {
         .unwrap();
 }
 
-/// The URL of a server that is down.
+/// Returns the URL of a server that is down.
 fn absent() -> (Server, String) {
     let mut server = Server::start();
     let url = server.url();
@@ -413,7 +413,7 @@ async fn dropped_client_dials_no_more() {
     stream.set_read_timeout(Some(ms(3_000))).unwrap();
     drop(lock);
     drop(client);
-    // The runtime that dialed goes on beside this.
+    // The runtime that dialed keeps running beside this.
     let (close, closed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 512];

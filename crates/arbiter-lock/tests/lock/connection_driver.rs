@@ -1,4 +1,4 @@
-//! Who drives a connection: one call that is alone does, and is in nobody's way.
+//! Which call drives a connection: a lone call does, without blocking others.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Polls a future once, with nobody to wake.
+/// Polls a future once, with a waker that does nothing.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -1,4 +1,4 @@
-//! Sessions of one client that wait for each other, and waits that only look like it.
+//! Sessions of one client that wait for each other, and waits that only resemble a deadlock.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Long after a circle would have been found.
+/// Longer than it takes to detect a cycle.
 const LONG: Duration = Duration::from_secs(20);
 
 type Waits = JoinHandle<Result<Guard, Error>>;
@@ -33,7 +33,7 @@ async fn queued(client: &Client, name: &str, count: u64) {
     }
 }
 
-/// The names of the circle that ends the wait.
+/// Returns the names of the cycle that ends the wait.
 async fn circle(waits: Waits) -> Vec<String> {
     match timeout(LONG, waits).await.expect("it hangs").unwrap() {
         Err(Error::Deadlock(deadlock)) => deadlock.names,
@@ -49,7 +49,8 @@ async fn granted(waits: Waits) -> Guard {
         .unwrap()
 }
 
-/// Each of so many sessions holds a name and waits for the next one's: the last to wait gives way.
+/// Each of that many sessions holds a name and waits for the next one's. The last to wait gets the
+/// error.
 async fn the_last_gives_way(client: &Client, count: usize) {
     let names: Vec<_> = (0..count).map(|_| unique_name()).collect();
     let sessions: Vec<_> = (0..count).map(|_| client.session()).collect();
@@ -68,7 +69,7 @@ async fn the_last_gives_way(client: &Client, count: usize) {
     assert!(ms(800) < begun.elapsed(), "{:?}", begun.elapsed());
     sleep(ms(2_500)).await;
     assert!(waiting.iter().all(|wait| !wait.is_finished()), "one only");
-    // It lets go, and the others go on, one after the other.
+    // It releases, and the others are granted one after the other.
     while let (Some(guard), Some(wait)) = (guards.pop(), waiting.pop()) {
         guard.release().await.unwrap();
         granted(wait).await.release().await.unwrap();
@@ -151,7 +152,7 @@ async fn reader_behind_external_writer_is_in_no_cycle() {
     let [a, c] = [(); 2].map(|()| client.session());
     let x = a.rw_lock("x").read().await.unwrap();
     let y = c.lock("y").acquire().await.unwrap();
-    // Another client's, which may give up.
+    // The writer belongs to another client, which may stop waiting.
     let writer = other.rw_lock("x").wait_timeout(LONG / 2);
     let writer = tokio::spawn(async move { writer.write().await });
     queued(&client, "x", 1).await;
@@ -166,7 +167,7 @@ async fn reader_behind_external_writer_is_in_no_cycle() {
     drop(x);
 }
 
-/// Whether both waits are still there after a time in which a circle would have been found.
+/// Checks that all waits are still pending after the time in which a cycle is detected.
 async fn assert_waiting(waits: &[&Waits]) {
     sleep(ms(8_000)).await;
     assert!(waits.iter().all(|wait| !wait.is_finished()));
@@ -197,15 +198,15 @@ async fn name_of_another_client_breaks_the_proof() {
     let client = Client::connect("memory:proof").await.unwrap();
     let other = Client::connect("memory:proof").await.unwrap();
     let [a, b] = [(); 2].map(|()| client.session());
-    let foreign = other.session();
+    let external = other.session();
     let x = a.lock("x").acquire().await.unwrap();
     let y = b.lock("y").acquire().await.unwrap();
-    let z = foreign.lock("z").acquire().await.unwrap();
-    // It is a circle, but the middle is not seen.
+    let z = external.lock("z").acquire().await.unwrap();
+    // It is a cycle, but the client does not see its middle.
     let all = [
         waits(a.lock("y")),
         waits(b.lock("z")),
-        waits(foreign.lock("x")),
+        waits(external.lock("x")),
     ];
     assert_waiting(&[&all[0], &all[1], &all[2]]).await;
     let [first, second, third] = all;
@@ -226,7 +227,7 @@ async fn release_within_a_poll_is_no_deadlock() {
     let first = waits(a.lock("y"));
     queued(&client, "y", 1).await;
     let second = waits(b.lock("x"));
-    // Another task of the session.
+    // Another task of the session releases.
     sleep(ms(700)).await;
     x.release().await.unwrap();
     granted(second).await.release().await.unwrap();
@@ -246,7 +247,7 @@ async fn lost_hold_or_dropped_wait_breaks_the_cycle() {
         let second = waits(b.lock("x"));
         sleep(ms(500)).await;
         if is_lost {
-            // Its guard is left, and so is the hold in the store until the end of its lease.
+            // Its guard remains, and so does the hold in the store until its lease ends.
             client
                 .testing()
                 .lose("x", arbiter_lock::LostReason::Expired);

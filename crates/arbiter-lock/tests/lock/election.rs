@@ -1,4 +1,4 @@
-//! The election beyond its claims, on the memory store.
+//! The election on the memory store, beyond its conformance tests.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,8 +14,8 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Does something in the middle of the client's work: when it is about to report the n-th grant.
-/// The logger is asked there whether it wants the event, and does not.
+/// A logger that acts in the middle of the client's work, when it is about to report the n-th
+/// grant. The client asks the logger there whether it wants the event, and it does not.
 struct AtGrant {
     testing: Arc<OnceLock<Testing>>,
     grants_before: AtomicIsize,
@@ -35,7 +35,7 @@ impl Logger for AtGrant {
     }
 }
 
-/// A client of a memory store that does this at its n-th grant.
+/// Connects a client to a memory store, with an action at its n-th grant.
 pub(crate) async fn acting_at_grant(n: isize, act: fn(&Testing)) -> Client {
     let testing = Arc::new(OnceLock::new());
     let logger = AtGrant {
@@ -49,7 +49,7 @@ pub(crate) async fn acting_at_grant(n: isize, act: fn(&Testing)) -> Client {
     client
 }
 
-/// A client whose store goes silent as soon as something is acquired.
+/// Connects a client whose store goes silent at the first grant.
 pub(crate) async fn silenced_by_a_grant() -> Client {
     acting_at_grant(1, Testing::go_silent).await
 }
@@ -128,7 +128,7 @@ async fn cancelled_observation_misses_nothing_and_keeps_pace() {
             assert_eq!(fence, Some(leadership.fence()));
             break;
         }
-        assert!(begun.elapsed() < ms(600), "it never gets to look");
+        assert!(begun.elapsed() < ms(600), "it never polls");
     }
 }
 

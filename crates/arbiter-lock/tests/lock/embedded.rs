@@ -1,4 +1,4 @@
-//! What is particular to the embedded store: processes that end, and what becomes of its files.
+//! The embedded store only: processes that end, and the files that they leave.
 
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ async fn killed_holder_frees_long_before_its_lease() {
     tokio::time::sleep(ms(100)).await;
     holder.kill();
     let next = tokio::time::timeout(ms(1_000), next).await;
-    drop(next.expect("it was told of the death").unwrap());
+    drop(next.expect("it was notified of the death").unwrap());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn dead_process_returns_permits_at_once() {
     let killed = Instant::now();
     dead.kill();
     let next = tokio::time::timeout(ms(3_000), next).await;
-    let took = next.expect("it was told of the death").unwrap() - killed;
+    let took = next.expect("it was notified of the death").unwrap() - killed;
     assert!(took < ms(500), "{took:?}");
     let mut dead = child(&folder, 60_000);
     dead.send("permits 41 1");
@@ -93,7 +93,7 @@ async fn dead_process_returns_permits_at_once() {
     drop((taken, living));
 }
 
-/// A process that holds so many permits of 41, one by one.
+/// Starts a process that holds that many of 41 permits, one hold each.
 fn child_with_permits(folder: &Folder, count: u32) -> ChildProcess {
     let mut child = child(folder, 60_000);
     for _ in 0..count {
@@ -110,7 +110,7 @@ async fn dead_processes_block_no_later_acquire() {
     let (mut dead, mut stopped) = (holder(&folder, 60_000), child(&folder, 60_000));
     stopped.send("queue 3");
     waiting(&client, 3).await;
-    // Else it may take its turns before it is killed.
+    // Otherwise it may take its turns before it is killed.
     stopped.stop();
     dead.kill();
     stopped.kill();
@@ -140,7 +140,7 @@ async fn killed_queue_delays_the_last_by_no_lease() {
     });
     waiting(&client, 5).await;
     tokio::time::sleep(ms(100)).await;
-    // Those in the middle first: nobody but the last of them is watched by us.
+    // The middle ones die first: the client watches only its predecessor.
     for place in [2, 1, 3, 0, 4] {
         dead[place].kill();
     }
@@ -205,7 +205,7 @@ async fn folder_removed_while_used_is_an_outage() {
     guard.release().await.unwrap();
 }
 
-/// Somebody else holds now; one who used the store before must not.
+/// Another process holds now. A process that used the store earlier must not.
 async fn assert_refused_after_move(before: &Client, after: &Client) {
     let guard = after.lock("l").acquire().await.unwrap();
     let error = before.lock("l").try_acquire().await.unwrap_err();
@@ -262,7 +262,7 @@ async fn moved_file_is_not_recreated_while_used() {
         }
         tokio::time::sleep(ms(10)).await;
     }
-    panic!("nobody uses it any more, and it is not made anew");
+    panic!("it is unused, and is not created again");
 }
 
 #[tokio::test]
@@ -456,7 +456,7 @@ fn randomly_killed_processes_never_overlap() {
     );
     assert!(10 < kills && enough < before.holds, "{kills} {before:?}");
     assert!(sizes.iter().all(|size| *size < 32 << 20), "the log grows");
-    // Everybody still gets its turn.
+    // Every worker still gets its turn.
     std::thread::sleep(ms(1_500));
     let after = history.holds().unwrap();
     for worker in &workers {

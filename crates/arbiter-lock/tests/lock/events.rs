@@ -1,4 +1,4 @@
-//! Every event there is, made to happen.
+//! Every event, with a test that causes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,13 +13,13 @@ const fn ms(n: u64) -> Duration {
 
 type Kinds = BTreeMap<&'static str, Vec<(Level, String)>>;
 
-/// What was told of each kind of event.
+/// The events logged so far, by kind.
 struct EventLog {
     kinds: Arc<Mutex<Kinds>>,
     testing: Testing,
 }
 
-/// A client, and what it tells.
+/// Connects a client and records its events.
 async fn client(store: &str) -> (Client, EventLog) {
     client_of(Client::builder().store(store)).await
 }
@@ -57,7 +57,7 @@ fn logger(kinds: &Arc<Mutex<Kinds>>) -> impl Fn(&Event) + Send + Sync + 'static 
 }
 
 impl EventLog {
-    /// What was told so far.
+    /// Returns the events logged so far.
     fn kinds(&self) -> MutexGuard<'_, Kinds> {
         self.testing.deliver_events();
         let kinds = self.kinds.lock().unwrap();
@@ -65,7 +65,7 @@ impl EventLog {
         kinds
     }
 
-    /// The last of that kind says so.
+    /// Asserts that the last event of that kind contains the texts.
     #[track_caller]
     fn has(&self, kind: &str, level: Level, texts: &[&str]) {
         let kinds = self.kinds();
@@ -117,7 +117,7 @@ async fn lock_logs_each_event_of_its_hold() {
     );
     log.has("lost", Level::Error, &["'l'", &fence, "did not answer"]);
     assert!(!log.contains("left behind"));
-    // Virtual time: until a lease and a minute later, and the last command's time.
+    // On virtual time: a lease and a minute pass, and the last command's time.
     tokio::time::sleep(ms(62_000)).await;
     assert!(!log.contains("left behind"));
     tokio::time::sleep(ms(4_000)).await;
@@ -149,7 +149,7 @@ async fn each_hold_logs_one_release_or_loss() {
             "release, gone" => assert!(guard.release().await.unwrap_err().is_lost()),
             "refresh, gone" => assert!(guard.refresh().await.unwrap_err().is_lost()),
             "late" => {
-                // Nobody has had a turn since, as after a stop of the whole process.
+                // No task has run since, as after a stop of the whole process.
                 tokio::time::advance(ms(3_000)).await;
                 assert!(guard.release().await.unwrap_err().is_lost());
             }
@@ -163,7 +163,7 @@ async fn each_hold_logs_one_release_or_loss() {
         };
         let expected = match ending {
             "drop" => [1, 0],
-            // Let go of in time: no work was left unprotected.
+            // The guard was dropped in time: no work was left unprotected.
             "drop, gone" => [0, 0],
             _ => [0, 1],
         };
@@ -175,7 +175,7 @@ async fn each_hold_logs_one_release_or_loss() {
 
 #[tokio::test(start_paused = true)]
 async fn renewal_logs_nothing_after_the_release() {
-    // The first renewal is sent after a second, and given up after two thirds of one.
+    // The first renewal is sent after one second, and fails after two thirds of a second.
     for (answered_after, released) in [(100, 1), (3_000, 0)] {
         let (client, log) = client("memory:").await;
         let lock = client.lock("l").lease_time(ms(3_000));
@@ -199,8 +199,8 @@ async fn unanswered_renewal_is_retried_a_few_times() {
     let guard = lock.acquire().await.unwrap();
     client.testing().go_silent();
     assert_eq!(guard.lost().await, LostReason::Unreachable);
-    // The first is due after two seconds. Each is given one second, and is repeated in a third of
-    // what is left.
+    // The first renewal is due after two seconds. Each has one second, and is repeated after a
+    // third of the remaining time.
     let failed = log.count("renewal failed");
     assert!((3..10).contains(&failed), "{failed}");
 }
@@ -213,8 +213,8 @@ async fn refused_renewal_is_retried_without_a_rush() {
     let guard = lock.acquire().await.unwrap();
     server.call(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     assert_eq!(guard.lost().await, LostReason::NotRenewed);
-    // The first is due after a second; a tenth of what is left passes before the next, and 10 ms
-    // at least.
+    // The first renewal is due after one second. The next follows after a tenth of the remaining
+    // time, and after at least 10 ms.
     let failed = log.count("renewal failed");
     assert!((2..100).contains(&failed), "{failed}");
 }
@@ -223,7 +223,7 @@ async fn refused_renewal_is_retried_without_a_rush() {
 async fn wait_error_tells_contention_from_silence() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
-    // A look comes by chance within the silence, and before the end.
+    // A poll falls into the silence at random, before the wait ends.
     let cut_short = std::iter::repeat_n((901, 1_000, true), 20);
     for (silent_from, limit, is_contended) in cut_short.chain([(500, 1_600, false)]) {
         let lock = client.lock("l").wait_timeout(ms(limit));
@@ -256,7 +256,7 @@ async fn nested_acquire_is_reported_after_30_seconds() {
     log.has(OWN, Level::Warn, &["'l'", "this client holds", "a session"]);
     tokio::time::sleep(ms(60_000)).await;
     assert_eq!(log.count(OWN), 1);
-    // The wait goes on.
+    // The wait continues.
     outer.release().await.unwrap();
     inner.await.unwrap().release().await.unwrap();
 }
@@ -266,7 +266,7 @@ async fn only_lasting_holds_of_own_client_are_reported() {
     let store = "memory:waits-for-itself";
     let (client, log) = client(store).await;
     let other = Client::connect(store).await.unwrap();
-    // A crowd of the client's tasks, each of which holds for a while.
+    // Several tasks of the client, each of which holds for a while.
     let mut crowd = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let lock = client.lock("crowd");
@@ -360,7 +360,7 @@ async fn lost_connection_is_logged() {
     assert!(!log.contains("disconnected"));
     server.restart();
     assert!(eventually_async(ms(3_000), || log.contains("disconnected")).await);
-    // The keeper noticed; the caller's own connection may still look sound.
+    // The keeper noticed the loss. The caller's own connection may still seem healthy.
     while client.lock("l").inspect().await.is_err() {
         tokio::time::sleep(ms(10)).await;
     }

@@ -1,5 +1,5 @@
-//! Another server takes over, with all that the old one knew or without the last of it; and a
-//! server's clock that steps.
+//! Another server takes over, with or without the last writes of the old one. A server's clock
+//! steps.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ async fn client(url: &str) -> Client {
     builder.connect().await.unwrap()
 }
 
-/// A server, its replica, and a proxy that stands before the first.
+/// A server, its replica, and a proxy in front of the server.
 struct Pair {
     master: Server,
     replica: Server,
@@ -42,7 +42,7 @@ impl Pair {
         pair
     }
 
-    /// Waits until the replica has all that the master has written so far.
+    /// Waits until the replica has everything that the master has written so far.
     fn fall_in_step(&self) {
         let mark = unique_name();
         self.master.call(&["SET", "mark", &mark]);
@@ -50,19 +50,19 @@ impl Pair {
         assert!(eventually(ms(15_000), has_it));
     }
 
-    /// The replica follows no more.
+    /// Makes the replica a master.
     fn promote(&self) {
         self.replica.call(&["REPLICAOF", "NO", "ONE"]);
     }
 
-    /// The master dies, and the replica takes its place.
+    /// Kills the master, and the replica takes its place.
     fn fail_over(&mut self) {
         self.master.kill();
         self.promote();
         self.proxy.lead_to(&self.replica);
     }
 
-    /// The two change places, and no connection ends.
+    /// Swaps the roles of the two servers. No connection ends.
     fn change_places(&self) {
         self.promote();
         let port = self.replica.port().to_string();
@@ -86,7 +86,7 @@ async fn lossless_failover_keeps_hold_and_queue_order() {
         }
     }
     pair.fall_in_step();
-    // A look that is lost costs nobody anything.
+    // A lost poll delays no grant.
     pair.fail_over();
     tokio::time::sleep(LEASE).await;
     assert!(guard.is_held(), "it has been renewed at the new server");
@@ -131,7 +131,7 @@ async fn lossy_failover_notifies_holder_and_raises_fence() {
     let (mut pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
-    // The last fence is there to be known, and the grant is not.
+    // The last fence exists on the replica, and the grant does not.
     lock.acquire().await.unwrap().release().await.unwrap();
     pair.fall_in_step();
     pair.promote();
@@ -158,7 +158,7 @@ async fn forward_clock_step_ends_leases_and_notifies_holder() {
         .lease_time(LEASE)
         .wait_timeout(ms(10_000));
     let before = lock.acquire().await.unwrap();
-    // Less than what is left: nothing has ended.
+    // The step is shorter than the remaining lease: nothing has expired.
     clock.run_ahead_on(&server, 1_000_000);
     assert!(lock.try_acquire().await.unwrap().is_none());
     clock.run_ahead_on(&server, 1_000_000 + LEASE.as_micros() as i64);

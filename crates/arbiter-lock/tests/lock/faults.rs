@@ -1,4 +1,4 @@
-//! The server's bad days: a typed answer in time, nothing half done.
+//! Failures of the server: the client returns a typed error in time and leaves nothing half done.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ async fn busy_try_is_one_command() {
     assert!(commands(&server) - before <= 20 + renewals);
 }
 
-/// Commands that clients sent, the asking ones left out.
+/// Returns the number of commands sent by clients, without those of the test itself.
 fn commands(server: &Server) -> u64 {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
     let calls = |line: &str| {
@@ -320,7 +320,7 @@ fn dropped_client_leaves_no_connection() {
             drop(guard);
         });
     }
-    // Only a runtime that runs gets to close what was dropped on it.
+    // Dropped connections close only while their runtime runs.
     runtime.block_on(async { tokio::time::sleep(ms(20)).await });
     assert!(
         eventually(ms(2_000), || connections() <= before),

@@ -1,4 +1,4 @@
-//! The examples of fenced writes hold what they show.
+//! The examples of fenced writes pass their own checks.
 
 #[path = "../../examples/fenced_http.rs"]
 mod http;

@@ -1,6 +1,6 @@
-//! What the children of a process that forks can do to its holds: nothing.
+//! The children of a process that forks cannot change its holds.
 //!
-//! `examples/forker/` is that process, and checks the claims.
+//! `examples/forker/` is that process, and makes the checks.
 
 use testkit::{ChildProcess, Server, unique_name};
 
@@ -14,7 +14,7 @@ fn forks_with(env: &[(&str, String)], url: &str, scenario: &str) {
     assert!(forker.wait(), "{scenario} on {url}");
 }
 
-/// The same claims on each store.
+/// Defines the same tests for each store.
 macro_rules! claims {
     ($($store:ident $url:expr;)*) => {
         $(mod $store {

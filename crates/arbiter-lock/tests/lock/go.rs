@@ -1,4 +1,4 @@
-//! The Go library's clients and ours on the same key: they exclude each other.
+//! Go clients and Arbiter clients exclude each other on the same key.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Who is inside: one at a time, or the test fails.
+/// The critical section. Panics if two clients are inside.
 #[derive(Default)]
 struct Section {
     taken: AtomicBool,
@@ -29,12 +29,12 @@ impl Section {
     fn leave(&self) {
         assert!(
             self.taken.swap(false, Ordering::SeqCst),
-            "somebody else left for us"
+            "another client left for us"
         );
     }
 }
 
-/// A runtime of our own for a thread that takes the lock again and again; the longest wait.
+/// Acquires and releases in a loop on a new runtime. Returns the longest wait.
 fn ours(
     server: &Server,
     name: &str,
@@ -171,7 +171,7 @@ async fn head_polls_often_behind_a_go_holder() {
         waited += granted - released;
         guard.release().await.unwrap();
     }
-    // Fifty milliseconds each at the most; without these looks, most of a second each.
+    // At most 50 ms each. Without the frequent polls, it is most of a second each.
     assert!(waited < ms(1_250), "{waited:?}");
 }
 

@@ -1,4 +1,4 @@
-//! A logger that panics, and a shutdown in the middle of things, cost no hold and leak none.
+//! A logger that panics, a shutdown, and the end of a runtime neither end nor leak a hold.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ async fn panicking_logger_leaks_no_hold() {
     };
     assert!(
         tokio::time::timeout(ms(3_000), free).await.is_ok(),
-        "held for ever by nobody"
+        "held forever without a guard"
     );
 }
 
@@ -45,7 +45,7 @@ async fn guard_dropped_in_panic_survives_panicking_logger() {
     };
     let builder = Client::builder().store("memory:").logger(panics);
     let client = builder.connect().await.unwrap();
-    // The keeper has no turn before the join: the drop finds the loss.
+    // The keeper does not run before the join: the drop finds the loss.
     for worked in [ms(0), ms(300)] {
         let lock = client.lock("l").lease_time(ms(200));
         let guard = lock.acquire().await.unwrap();
@@ -65,7 +65,7 @@ async fn logger_panic_in_keeper_costs_no_hold() {
     let once = AtomicBool::new(true);
     let client = Client::builder()
         .store(&server.url())
-        // A panic may print a long trace, slowly.
+        // A panic may print a long backtrace, slowly.
         .default_lease_time(ms(3_000))
         .logger(move |event: &Event| {
             let is_renewed = matches!(event, Event::Renewed { .. });

@@ -1,4 +1,4 @@
-//! Slow links, and servers whose clocks drift.
+//! High latency, and servers whose clocks drift.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What was reported of renewals and losses, in order: the kind, and the name.
+/// The reports of renewals and losses, in order: the kind and the name.
 #[derive(Clone, Default)]
 struct Reports(Arc<Mutex<Vec<(&'static str, String)>>>);
 
@@ -50,7 +50,7 @@ impl Reports {
     }
 }
 
-/// A client of a memory store at that distance, there and back.
+/// Connects a client to a memory store with that round trip.
 async fn at_a_distance(reports: &Reports, round_trip: Duration) -> Client {
     let client = reports.client("memory:").await;
     client.testing().inject_faults(FaultInjection {
@@ -68,8 +68,8 @@ async fn hold_many(client: &Client, count: usize, lease: Duration) -> Vec<Guard>
     acquired.into_iter().map(Result::unwrap).collect()
 }
 
-/// Takes and leaves a lock under that lease until the time is over; each hold has to be renewed a
-/// few times.
+/// Acquires and releases a lock under that lease until the time is over. Each hold lasts for a few
+/// renewals.
 async fn hold_shortly(client: Client, name: String, lease: Duration, time: Duration) -> usize {
     let end = tokio::time::Instant::now() + time;
     let lock = client.lock(&name).lease_time(lease);
@@ -84,7 +84,7 @@ async fn hold_shortly(client: Client, name: String, lease: Duration, time: Durat
     kept
 }
 
-/// How many connections have been dialed: each logs in, and asks the server what it is.
+/// Returns the number of connections dialed. Each logs in and asks for the server's role.
 fn dialed(proxy: &Proxy) -> u64 {
     proxy.count("HELLO") / 2
 }
@@ -131,7 +131,7 @@ async fn late_renewals_are_reported_before_a_loss() {
     }
 }
 
-/// A server at that distance, there and back.
+/// Starts a server and a proxy with that round trip.
 fn far_server(round_trip: Duration) -> (Server, Proxy) {
     let server = Server::start();
     let proxy = Proxy::before(&server);
@@ -163,7 +163,7 @@ async fn many_redis_holds_survive_high_latency() {
     let (_server, proxy) = far_server(ms(50));
     let reports = Reports::default();
     let client = reports.client(&proxy.url()).await;
-    // One call of 64 at a time would renew 1,280 of them in a second.
+    // One call of 64 holds at a time would renew 1,280 of them in a second.
     let guards = hold_many(&client, 2_000, ms(3_000)).await;
     tokio::time::sleep(ms(7_000)).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
@@ -197,7 +197,7 @@ async fn hold_survives_a_silent_connection() {
     let client = Client::connect(&proxy.url()).await.unwrap();
     let lock = client.lock(&unique_name()).lease_time(ms(4_000));
     let guard = lock.acquire().await.unwrap();
-    // Its keeper has a connection, and the next renewal meets silence.
+    // The keeper has a connection, and its next renewal meets silence.
     while proxy.connections() < 2 {
         tokio::time::sleep(ms(10)).await;
     }
@@ -228,9 +228,9 @@ async fn grant_survives_a_silence_after_its_hand_off() {
     }
 }
 
-/// Waits with many requests of one client on a server whose clock gains that much in a second, cuts
-/// the client off from just before their hand-offs to about the end of the grants, and returns how
-/// many believed in a grant that the server had ended.
+/// Queues many requests of one client on a server whose clock gains that much per second. The
+/// client is cut off from just before the hand-offs until about the end of the grants. Returns how
+/// many of its holds were valid although the server had ended them.
 async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
     const NAMES: u64 = 64;
     let clock = WallClock::new();
@@ -247,7 +247,7 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
         let lock = cut_off.lock(&name).lease_time(ms(2_000)).watchdog(false);
         waiting.push(tokio::spawn(async move { lock.acquire().await.unwrap() }));
     }
-    // Until its answers are as old as they become.
+    // Waits until its replies are as old as they get.
     tokio::time::sleep(ms(5_500)).await;
     proxy.set_traffic(Traffic::Stalled);
     let begun = Instant::now();
@@ -263,7 +263,7 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
         let name = granted.name().to_owned();
         let holder = direct.lock(&name).inspect().await.unwrap().holder;
         let is_known = holder.is_some_and(|holder| holder.fence == Some(granted.fence()));
-        // Asked again after the server's answer: it is believed in spite of that.
+        // The server is asked after its reply, and the hold is still valid.
         usize::from(granted.is_held() && !is_known)
     });
     overlapping
@@ -289,8 +289,8 @@ async fn clock_beyond_the_bound_validates_expired_grants() {
     );
 }
 
-/// Whether the store still keeps others out when the holder of such a lease, which is not renewed,
-/// gives it up, with a store's clock that gains that much in a second.
+/// Returns whether the store still excludes other clients when the holder gives up. The lease is
+/// not renewed, and the store's clock gains that much per second.
 async fn is_given_up_in_time(lease: Duration, gains_us: i32) -> bool {
     let client = Client::in_memory();
     client.testing().drift(gains_us);
@@ -311,7 +311,7 @@ async fn holds_end_before_a_fast_store_ends_them() {
                 "{lease:?} {gains_us}"
             );
         }
-        // Beyond the bound this test notices.
+        // Beyond the bound this test fails.
         assert!(!is_given_up_in_time(lease, 40_000).await, "{lease:?}");
     }
 }

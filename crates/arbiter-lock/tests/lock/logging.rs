@@ -1,4 +1,4 @@
-//! What a logger, or a waker, does costs no renewal, grant, release or loss.
+//! A logger or a waker that misbehaves delays no renewal, grant, release or loss.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -13,10 +13,10 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What is long on any machine, and is not waited for where all is well.
+/// Long on any machine. Tests that pass do not wait for it.
 const LONG: Duration = Duration::from_secs(10);
 
-/// A logger that stops in an event of that kind until it is let go.
+/// Blocks a logger at an event of that kind until the blocker is opened.
 struct Blocker {
     entered: Receiver<()>,
     open: Option<Sender<()>>,
@@ -38,7 +38,7 @@ impl Blocker {
         (Self { entered, open }, logger)
     }
 
-    /// Waits until the logger has stopped.
+    /// Waits until the logger is blocked.
     fn wait(&self) {
         self.entered.recv_timeout(LONG).unwrap();
     }
@@ -64,11 +64,11 @@ async fn blocked_logger_costs_no_hold_grant_or_loss() {
     blocker.wait();
     tokio::time::sleep(lease * 2).await;
     assert!(guard.is_held(), "renewed no more");
-    // A loss that the keeper finds.
+    // The keeper finds the loss.
     server.call(&["DEL", &format!("arbiter:{deleted}")]);
     let lost = tokio::time::timeout(LONG, second.lost()).await;
     assert_eq!(lost.unwrap(), LostReason::Deleted);
-    // A release, a grant to another, and a grant to this client.
+    // A release, a grant to another client, and a grant to this client.
     let waiter = other.lock(&name);
     let waiter = tokio::spawn(async move { waiter.acquire().await.unwrap() });
     tokio::time::sleep(ms(100)).await;
@@ -127,7 +127,7 @@ async fn logger_drops_the_last_handle() {
         let guard = client.lock("l").acquire().await.unwrap();
         guard.release().await.unwrap();
         give.send(client).unwrap();
-        // The thread drops the logger as it ends.
+        // The thread drops the logger when it ends.
         let has_ended = || gone.try_recv() == Err(TryRecvError::Disconnected);
         assert!(eventually_async(LONG, has_ended).await, "{store}");
     }
@@ -190,7 +190,7 @@ async fn dropped_events_are_counted_in_their_place() {
     let client = builder.connect().await.unwrap();
     let first = client.lock("first").acquire().await.unwrap();
     blocker.wait();
-    // Beside the one that is being logged, 1,024 have room.
+    // Besides the event that is being logged, 1,024 have room.
     let cycles = 1_000;
     for n in 0..cycles {
         let lock = client.lock(&n.to_string());
@@ -213,7 +213,7 @@ async fn dropped_events_are_counted_in_their_place() {
     drop((first, last));
 }
 
-/// Calls something when it wakes.
+/// Calls a function when it is woken.
 struct OnWake<F>(F);
 
 impl<F: Fn() + Send + Sync> Wake for OnWake<F> {
@@ -252,7 +252,7 @@ async fn loss_waker_may_use_client_and_panic() {
     assert!(is_pending(&mut first, &panics) && is_pending(&mut second, &uses));
     // Nothing polls the futures: the keeper finds the loss.
     if !eventually(LONG, || woken.load(Ordering::SeqCst) == 1) {
-        // Their drops would wait for what hangs.
+        // Dropping them would wait for the blocked threads.
         std::mem::forget((client, kept, guard, first, second));
         panic!("the waker hangs");
     }

@@ -1,4 +1,4 @@
-//! The lock, by its claims.
+//! Tests of the library through its public API.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod auth;
@@ -40,7 +40,7 @@ mod simulation;
 mod stress;
 mod unpolled;
 
-/// So many who wait and are polled until they all do, but no longer: they look no more.
+/// Queues that many waiters, polls their futures until all of them wait, and then no longer.
 async fn in_line<F: Future>(
     lock: &arbiter_lock::Lock,
     count: usize,
@@ -56,12 +56,12 @@ async fn in_line<F: Future>(
         }
     };
     tokio::select! {
-        _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
+        _ = futures_util::future::join_all(&mut waiting) => panic!("the lock is held"),
         () = all_wait => waiting,
     }
 }
 
-/// A runtime of the test's own, with one thread.
+/// Builds a runtime with one worker thread.
 fn one_worker() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

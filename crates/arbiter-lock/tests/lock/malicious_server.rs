@@ -1,4 +1,4 @@
-//! A server that lies costs an error: no memory, no hang, no panic.
+//! A malicious server causes errors, but no memory growth, hang or panic.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -12,8 +12,8 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A server that connects as any other does, and answers each step as it is told to; the first
-/// argument is the channel that the connection listens on.
+/// Starts a server that accepts connections like any other, and replies to each request as the test
+/// specifies. The first argument is the connection's channel.
 fn malicious_server(reply: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());

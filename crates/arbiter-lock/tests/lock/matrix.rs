@@ -1,5 +1,5 @@
-//! Every step met by every fault on its way: a typed answer in time, and in the end nothing is
-//! left, and the next one is granted.
+//! Every operation under every fault: it returns a typed result in time, leaves nothing, and the
+//! next acquire is granted.
 
 mod primitives;
 pub(crate) mod rig;
@@ -42,7 +42,7 @@ async fn try_under_any_fault_ends_and_leaves_nothing() {
             "{fault:?}: {:?}",
             begun.elapsed()
         );
-        let guard = held(tried.map(|guard| guard.expect("nobody else has it")), fault);
+        let guard = held(tried.map(|guard| guard.expect("it is free")), fault);
         assert_eq!(guard.is_some(), fault == Fault::Duplicate, "{fault:?}");
         drop(guard);
         rig.is_clean(fault).await;
@@ -158,7 +158,7 @@ async fn lost_or_late_pushes_cost_one_poll() {
         holder.release().await.unwrap();
         let guard = tokio::time::timeout(ms(1_600), waiter)
             .await
-            .expect("its look finds the grant")
+            .expect("its poll finds the grant")
             .unwrap();
         tokio::time::sleep(ms(2_700)).await;
         assert!(guard.is_held());
@@ -171,7 +171,7 @@ async fn lost_or_late_pushes_cost_one_poll() {
 async fn wait_ending_during_a_poll_is_contended() {
     let rig = Rig::new().await;
     let key = key(&rig.name);
-    // One of another library announces nothing, and is looked at again and again.
+    // A holder of another library announces no release, and is polled repeatedly.
     rig.server.call(&["HSET", &key, "owner", "foreign"]);
     rig.server.call(&["PEXPIRE", &key, "60000"]);
     let lock = rig.client.lock(&rig.name).wait_timeout(ms(600));
@@ -179,7 +179,7 @@ async fn wait_ending_during_a_poll_is_contended() {
     tokio::time::sleep(ms(530)).await;
     let rule = rig.proxy.each(Fault::DelayReply(ms(2_000)), is_acquire);
     let error = waiting.await.unwrap().unwrap_err();
-    assert!(error.is_contended(), "{error}, {} looks", rule.fired());
+    assert!(error.is_contended(), "{error}, {} polls", rule.fired());
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn silent_open_connection_is_replaced() {
     rig.proxy.set_traffic(Traffic::Silent);
     let lock = rig.client.lock("other").wait_timeout(ms(1_500));
     assert!(lock.acquire().await.unwrap_err().is_unavailable());
-    // Whatever was open stays silent for ever; only a new connection helps.
+    // Open connections stay silent forever. Only a new connection works.
     rig.proxy.set_traffic(Traffic::Flowing);
     let lock = lock.wait_timeout(ms(3_000));
     lock.acquire().await.unwrap().release().await.unwrap();

@@ -245,7 +245,7 @@ async fn store_recovering_within_the_wait_grants() {
     assert!(waiter.await.unwrap().is_ok());
 }
 
-/// Lets the store be silent for that time.
+/// Makes the store silent for that time.
 async fn silence(client: &Client, time: Duration) {
     client.testing().go_silent();
     tokio::time::sleep(time).await;

@@ -1,4 +1,4 @@
-//! What the faces do apart from any store: blocking forms, and answers that never came.
+//! The primitives, independent of any store: blocking methods, and missing replies.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::election::{acting_at_grant, silenced_by_a_grant};
 
-/// Asserts that it fails for the silence of the store, within a wait of 300 ms.
+/// Asserts that an operation fails within a wait limit of 300 ms because the store is silent.
 async fn assert_in_time<T>(what: &str, asking: impl Future<Output = Result<T, Error>>) {
     let begun = Instant::now();
     let answer = asking.await;
@@ -217,7 +217,7 @@ async fn cost_per_name_is_independent_of_count() {
         let guards = client.lock_all(names).acquire().await.unwrap();
         guards.release().await.unwrap();
     };
-    // The quickest of some: a busy machine takes time from any of them.
+    // The fastest of several runs: a busy machine slows any of them.
     let quickest = async |with_it: usize| {
         let mut least = Duration::MAX;
         for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! Processes that are stopped and killed.
+//! Processes that are stopped or killed.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ fn killed_holder_is_replaced_by_exactly_one_waiter() {
         if let Some(line) = heard {
             break fence(Some(line));
         }
-        assert!(killed.elapsed() < ms(2_000) * 2, "nobody followed");
+        assert!(killed.elapsed() < ms(2_000) * 2, "no waiter followed");
     };
     assert!(first < second);
     std::thread::sleep(ms(500));
@@ -72,8 +72,8 @@ fn holder_stopped_past_its_lease_changes_nothing() {
     let second = fence(next.receive(ms(5_000)));
     assert!(first < second);
     holder.cont();
-    let look = holder.receive(ms(5_000)).unwrap();
-    assert!(look.starts_with("is_held false lost Ready("), "{look}");
+    let status = holder.receive(ms(5_000)).unwrap();
+    assert!(status.starts_with("is_held false lost Ready("), "{status}");
     let release = holder.receive(ms(5_000)).unwrap();
     assert!(release.starts_with("lost "), "{release}");
     std::thread::sleep(ms(300));
@@ -109,7 +109,7 @@ fn stopped_head_delays_next_at_most_three_seconds() {
     assert_eq!(
         head.receive(ms(1_500)),
         None,
-        "the head believes a grant that lapsed"
+        "the head returns an expired grant"
     );
     next.send("release");
     assert_eq!(next.receive(ms(5_000)).as_deref(), Some("released"));

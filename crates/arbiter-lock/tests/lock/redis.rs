@@ -1,4 +1,4 @@
-//! The lock on a real server.
+//! The lock on a real Redis server.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is output never holds the password: not by a value, an error or an event.
+//! No value, error or event shows the password.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ const fn ms(n: u64) -> Duration {
 const SECRET: &str = "hunter2 %/@";
 const ENCODED: &str = "hunter2%20%25%2F%40";
 
-/// All that was output, by whomever.
+/// Everything that the test has printed or logged.
 #[derive(Clone, Default)]
 struct Output(Arc<Mutex<Vec<String>>>);
 
@@ -27,7 +27,7 @@ impl Output {
         self.note(format!("{value:?} {value:#?}"));
     }
 
-    /// Shows the value, or the error in every way that it can be told.
+    /// Records a value, or an error in every format.
     fn outcome<T: Debug>(&self, outcome: &Result<T, arbiter_lock::Error>) {
         match outcome {
             Ok(value) => self.show(value),
@@ -93,12 +93,12 @@ async fn no_value_error_or_event_shows_a_password() {
     let second = lock.acquire().await;
     output.outcome(&second);
     output.outcome(&lock.inspect().await);
-    let faces = (
+    let primitives = (
         client.rw_lock("r"),
         client.semaphore("s", 3),
         client.election("e"),
     );
-    output.show(&faces);
+    output.show(&primitives);
     output.show(&(client.session(), client.once("o").every(ms(60_000))));
     output.show(&(&lock, &guard, guard.hold(), guard.lost()));
 
@@ -107,7 +107,7 @@ async fn no_value_error_or_event_shows_a_password() {
     output.outcome(&lock.acquire().await);
     output.outcome(&lock.inspect().await);
     output.outcome(&guard.release().await);
-    server.restart(); // and it knows the user no more
+    server.restart(); // The restarted server does not know the user.
     let denied = || output.has("Denied");
     assert!(eventually_async(ms(5_000), denied).await);
     output.outcome(&lock.acquire().await);

@@ -1,4 +1,4 @@
-//! What a server may be like: refusing, busy, loading, full; and the ways to it.
+//! States of a server (refusing, busy, loading, full), and the transports to it.
 
 use std::time::{Duration, Instant};
 
@@ -229,7 +229,7 @@ async fn holder_survives_a_server_busy_in_a_script() {
 #[test]
 fn loading_server_is_unavailable_until_loaded() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // It loads slowly, and answers meanwhile: every 2 MB.
+    // The server loads slowly, and answers every 2 MB meanwhile.
     let slow = ["--key-load-delay", "500", "--rdbcompression", "no"];
     let mut server = slow
         .into_iter()
@@ -243,7 +243,7 @@ fn loading_server_is_unavailable_until_loaded() {
     server.call(&["SAVE"]);
     let is_loading =
         |error: &Error| error.is_unavailable() && error.to_string().contains("loading");
-    // It is back as soon as it answers anything, and loads for two seconds from then on.
+    // It is up once it answers anything, and then loads for two seconds.
     let seen = std::thread::scope(|threads| {
         let restart = threads.spawn(|| server.restart());
         loop {

@@ -1,4 +1,4 @@
-//! Sessions: one logical owner, whatever its tasks do at the same time.
+//! Sessions: one logical owner, whatever its tasks do concurrently.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ async fn later_sharer_keeps_its_own_settings() {
     tokio::time::sleep(ms(100)).await;
     held.release().await.unwrap();
     let got = second.await.unwrap();
-    assert!(got.is_ok(), "nobody of the session holds: {got:?}");
+    assert!(got.is_ok(), "no task of the session holds: {got:?}");
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn limited_session_wait_outlasts_the_store_timeout() {
     assert!(got.is_ok(), "{got:?}");
 }
 
-/// Two tasks of one session wait, each in a runtime of its own; something happens to the first.
+/// Two tasks of one session wait, each on its own runtime, and the first is disturbed.
 fn the_second_sharer_is_granted_whatever(happens: impl FnOnce(tokio::runtime::Runtime)) {
     let server = Server::start();
     let (one, two) = (one_worker(), one_worker());
@@ -231,14 +231,14 @@ async fn concurrent_releases_of_a_session_all_succeed() {
     }
 }
 
-/// How many of a session write and read at this moment.
+/// How many tasks of a session write and read now.
 #[derive(Default)]
 struct HoldCounts {
     writing: AtomicUsize,
     reading: AtomicUsize,
 }
 
-/// Asks for this and that a hundred times; asserts that nobody else's belief conflicts.
+/// Reads and writes a hundred times. Asserts that no hold of the other session conflicts.
 async fn read_and_write(
     session: Arc<Session>,
     mine: Arc<HoldCounts>,

@@ -1,5 +1,5 @@
-//! Folders of the embedded store that several users share. Where the tests run as root, the users
-//! are others; else they are one user with several umasks.
+//! Folders of the embedded store that several users share. As root, the tests run as different
+//! users. Otherwise they use one user with several umasks.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -42,7 +42,7 @@ fn store(folder: &Folder) -> PathBuf {
     folder.path().join("store")
 }
 
-/// A folder with that mode, of that owner and of the group.
+/// Creates a folder with that mode and owner, and with the shared group.
 fn shared(owner: u32, mode: u32) -> Folder {
     let folder = Folder::new();
     set(folder.path(), 0o755);
@@ -80,7 +80,7 @@ fn ends(mut child: ChildProcess) {
     assert!(child.wait());
 }
 
-/// All that lies in the store, with its mode, owner and group.
+/// Returns each file of the store with its mode, owner and group.
 fn contents(folder: &Folder) -> Vec<(PathBuf, u32, u32, u32)> {
     let store = store(folder);
     let of = |folder: &Path| {
@@ -113,7 +113,7 @@ fn umask_never_narrows_the_folders_rights() {
         let mut first = ready(&folder, user);
         holds(&mut first);
         ends(first);
-        // The last connection takes the log and its index with it.
+        // The last connection removes the log and its index.
         let last = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
         let count = |row: &rusqlite::Row<'_>| row.get::<_, u32>(0);
         let names = last.query_row("SELECT count(*) FROM names", [], count);
@@ -171,13 +171,14 @@ fn root_leaves_a_users_own_folder_usable() {
     let mut alice = ready(&folder, member(ALICE, 0o022));
     alice.send("hold");
     assert_eq!(alice.receive(ms(200)), None);
-    // Its end is noticed by a user that may not look into what root has opened.
+    // The waiter notices the end although its user may not open root's files.
     of_root.kill();
     let said = alice.receive(ms(2_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }
 
-/// How many of five turns the first has beside a crowd of the second, and all that they say.
+/// Returns how many of five turns the first user gets beside many requests of the second, and all
+/// output of both.
 fn turns(folder: &Folder, users: [User; 2], narrow_first: bool) -> (usize, Vec<String>) {
     let [mut first, mut second] = users.map(|user| ready(folder, user));
     if narrow_first {
@@ -240,7 +241,7 @@ fn inaccessible_waiter_is_not_skipped() {
 #[test]
 fn too_narrow_rights_are_repaired_or_named() {
     let folder = shared(0, 0o2770);
-    // While one has them open, the log and its index are not removed.
+    // The log and its index are not removed while a process has them open.
     let _open = ready(&folder, root(0o007));
     for (name, narrow, right) in [
         ("gate", 0o644, 0o664),
@@ -318,7 +319,7 @@ fn inaccessible_holder_is_reported() {
     let place = file.to_str().unwrap();
     let is_named = said.starts_with("noticed late") && said.contains(place);
     assert!(is_named, "{said:?}");
-    // It lives, until it is seen to be dead.
+    // It counts as alive until the waiter can see that it is dead.
     assert_eq!(waiter.receive(ms(300)), None);
     set(&file, 0o660);
     holder.kill();

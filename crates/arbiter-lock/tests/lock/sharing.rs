@@ -1,4 +1,4 @@
-//! Readers and permits, mostly on a real server: crowds, crashes, a full memory, keys that go astray.
+//! Readers and permits, mostly on a real server: many clients, crashes, a full memory, lost keys.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const fn ms(n: u64) -> Duration {
 
 async fn client(server: &Server) -> Client {
     let builder = Client::builder().store(&server.url()).logger(NoopLogger);
-    // Crowds: an answer may take its time.
+    // With many clients, a reply may be slow.
     builder.command_timeout(ms(10_000)).connect().await.unwrap()
 }
 
@@ -31,7 +31,7 @@ fn exists(server: &Server, key: &str) -> bool {
     server.call(&["EXISTS", key]).int() == Some(1)
 }
 
-/// No key is without an end.
+/// Asserts that every key has a TTL.
 fn all_end(server: &Server) {
     for key in server.keys() {
         let life = server.call(&["PTTL", &key]).int().unwrap();
@@ -149,7 +149,7 @@ async fn release_grants_a_thousand_waiting_readers() {
     queued(&writers, &name, READERS).await;
     writer.release().await.unwrap();
     let guards = waiting.join_all().await;
-    // On a busy machine some are too late for what they were given, and are told.
+    // On a busy machine some are too late for their grant, and are notified.
     let held = guards.iter().filter(|guard| guard.is_held()).count() as u64;
     let sharing = writers
         .lock(&name)
@@ -217,7 +217,7 @@ async fn release_cost_is_independent_of_sharer_count() {
     assert!(costs[2] < 4 * costs[0], "{costs:?}");
 }
 
-/// How long the server has spent in scripts.
+/// Returns how long the server has spent in scripts.
 fn script_micros(server: &Server) -> u64 {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
     let micros = |line: &str| {
@@ -363,7 +363,7 @@ async fn limit_of_dead_waiter_and_writer_is_dropped() {
     let is_free = eventually_async(ms(3_000), || !exists(&server, &key(&name))).await;
     assert!(is_free);
     let seven = client.semaphore(&name, 7).try_acquire_many(7).await;
-    let seven = seven.unwrap().expect("nobody holds");
+    let seven = seven.unwrap().expect("it is free");
     seven.release().await.unwrap();
 }
 
@@ -471,7 +471,8 @@ async fn large_hand_offs_continue_beyond_one_step() {
     drop((first, guards));
 }
 
-/// So many are granted, though none of them looks: who let in the first went on to the last.
+/// Waits until that many are granted although none polls: the client that granted the first
+/// continues to the last.
 async fn granted(server: &Server, count: usize) {
     let grants = || {
         let stats = server.call(&["INFO", "commandstats"]).text().unwrap();

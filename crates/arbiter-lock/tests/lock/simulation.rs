@@ -1,5 +1,5 @@
-//! The real client on virtual time, over a network that loses, delays and doubles messages: many
-//! seeds, each of which happens the same way each time.
+//! The real client on virtual time, over a network that loses, delays and doubles messages. Each of
+//! many seeds gives a reproducible run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,27 +17,27 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Run {
-    /// Everything that the workers saw, with the time of it.
+    /// Everything that the workers saw, with its time.
     history: Vec<String>,
     grants: u64,
     counters: BTreeMap<&'static str, u64>,
 }
 
-/// How many permits there are.
+/// The number of permits.
 const PERMITS: u32 = 3;
 
 /// A store's clock that gains this many microseconds in a second is 2 % fast.
 const FASTEST: i32 = 20_000;
 
-/// Sees all beliefs of one name.
+/// Checks all holds of one name.
 struct Judge {
     begun: Instant,
-    /// Who may believe yet, with its permits; none is one that holds alone.
+    /// The holds that may still be valid, with their permits; none for an exclusive hold.
     holders: Vec<(Hold, Option<u32>)>,
-    /// The highest fences of all, and of those who held alone.
+    /// The highest fence of all holds, and of the exclusive ones.
     highest: [u64; 2],
     run: Run,
 }
@@ -48,11 +48,11 @@ impl Judge {
         self.run.history.push(format!("{at} {what}"));
     }
 
-    /// A belief begins: at this very moment it excludes all others, or all share what there is.
+    /// Checks a new hold: it excludes all other valid holds, or shares the permits with them.
     fn enter(&mut self, worker: u32, hold: &Hold, permits: Option<u32>) {
         self.note(format!("{worker} holds {}", hold.fence()));
         let history = || self.run.history.join("\n");
-        // Those who share are among each other in no order.
+        // Sharers have no order among each other.
         let [all, alone] = &mut self.highest;
         let bar = if permits.is_none() { *all } else { *alone };
         assert!(bar < hold.fence(), "FENCE\n{}", history());
@@ -73,11 +73,11 @@ impl Judge {
     }
 }
 
-/// A worker: it takes and leaves the lock in every way there is.
+/// A worker acquires and releases the lock with every operation.
 struct Worker {
     number: u32,
     client: Client,
-    /// Whether it shares, too.
+    /// Whether it also shares.
     shares: bool,
     rng: StdRng,
     judge: Rc<RefCell<Judge>>,
@@ -135,7 +135,7 @@ impl Worker {
         });
         let acquired = match self.dice(4) {
             0 => {
-                // Stopped for a while: nobody polls it.
+                // The future is not polled for a while.
                 let (before, stop) = (self.pause(2_500), self.pause(6_000));
                 match timeout(before, &mut acquiring).await {
                     Ok(acquired) => Some(acquired),
@@ -154,7 +154,7 @@ impl Worker {
             _ => {
                 let acquired = acquiring.await;
                 let took = begun.elapsed();
-                // A try asks once, for as long as one answer may take.
+                // A try sends one request, and takes at most the time of one reply.
                 let most = limit.map(|limit| limit.max(ms(1_000)) + ms(50));
                 assert!(
                     most.is_none_or(|most| took <= most),
@@ -234,18 +234,19 @@ fn random_faults(rng: &mut StdRng) -> FaultInjection {
     FaultInjection { least, ..faults }
 }
 
-/// What the store's clock gains in a second, in microseconds: it runs right, at the bound of the
-/// promise, or anywhere between that and a slow clock.
+/// Returns what the store's clock gains per second, in microseconds: nothing, the bound of the
+/// guarantee, or a random value within the bounds.
 fn drift(rng: &mut StdRng) -> i32 {
     [0, FASTEST, rng.random_range(-FASTEST..=FASTEST)][rng.random_range(0..3)]
 }
 
-/// Whether some share in the run of that seed; in others all hold alone.
+/// Returns whether some workers share in the run of that seed. In other runs all holds are
+/// exclusive.
 fn is_mixed(seed: u64) -> bool {
     seed.is_multiple_of(3)
 }
 
-/// Stalls one client after another, in one run of two.
+/// Stalls one client after another, in half of the runs.
 async fn stalls(clients: Vec<Client>, mut rng: StdRng) {
     if rng.random() {
         std::future::pending::<()>().await;
@@ -292,7 +293,7 @@ async fn simulate(seed: u64) -> Run {
         ended = timeout(Duration::from_secs(600), tasks) => ended,
         () = stalling => unreachable!("it goes on without end"),
     };
-    // A task keeps its panic to itself.
+    // A task does not propagate its panic.
     for worker in workers.into_iter().filter(JoinHandle::is_finished) {
         worker
             .await
@@ -302,10 +303,10 @@ async fn simulate(seed: u64) -> Run {
         Ok(judge) => judge.into_inner(),
         Err(judge) => panic!("WAKE\n{}", judge.borrow().run.history.join("\n")),
     };
-    ended.expect("they wait for ever");
+    ended.expect("they wait forever");
     let testing = clients[0].testing();
     testing.stop_faults();
-    // What is under way arrives, and an end that was lost is sent again.
+    // Pending messages arrive, and a lost release is sent again.
     sleep(faults.least + faults.latest + ms(3_000) + ms(2_100)).await;
     let status = clients[0].lock("name").inspect().await.unwrap();
     let left = (status.holder.is_some(), status.waiting);
@@ -322,14 +323,14 @@ fn on_virtual_time<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// How many seeds: a long run has more.
+/// Returns the seeds. A long run has more.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let first = number("ARBITER_FIRST_SEED").unwrap_or(0);
     first..first + number("ARBITER_SEEDS").unwrap_or(2_000)
 }
 
-/// Where a run is to have been.
+/// The rare events that the runs have to reach.
 const RARE: [&str; 12] = [
     "a grant after a hold that lapsed",
     "a grant by a message",
@@ -355,7 +356,7 @@ fn random_faults_break_no_promise() {
             panic!("it is seed {seed}: run it alone with ARBITER_FIRST_SEED={seed} ARBITER_SEEDS=1")
         };
         grants[usize::from(is_mixed(seed))] += run.grants;
-        // What is rare among those who hold alone is common where several hold at once.
+        // Events that are rare with exclusive holds are common with shared ones.
         for (event, count) in run.counters.into_iter().filter(|_| !is_mixed(seed)) {
             *counters.entry(event).or_default() += count;
         }
@@ -372,8 +373,8 @@ fn random_faults_break_no_promise() {
     }
 }
 
-/// Cuts a waiter off from just before its hand-off to about the end of the grant; returns whether
-/// it believes in a grant that the store has ended.
+/// Cuts a waiter off from just before its hand-off until about the end of the grant. Returns
+/// whether its hold is valid although the store has ended it.
 async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
     Testing::seed(seed);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -399,7 +400,7 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
     tokio::select! {
         granted = &mut waiter => {
             let granted = granted.unwrap();
-            // Asked on a network that takes no time.
+            // This request has no delay.
             holder.testing().stop_faults();
             let holder = lock.inspect().await.unwrap().holder;
             let is_known = holder.is_some_and(|holder| holder.owner == granted.owner());
@@ -424,7 +425,7 @@ fn cut_off_waiter_returns_no_expired_grant() {
     for gains_us in [-FASTEST, 0, FASTEST] {
         assert_eq!(overlaps(gains_us), 0, "{gains_us}");
     }
-    // Beyond the bound this test notices.
+    // Beyond the bound this test fails.
     assert!(0 < overlaps(3 * FASTEST));
 }
 

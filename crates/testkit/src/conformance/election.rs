@@ -1,4 +1,4 @@
-//! The claims of the election.
+//! Conformance tests of the election.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ async fn within<T>(limit: Duration, task: impl Future<Output = T>) -> T {
 }
 
 async fn leader(election: &Election) -> Option<Leader> {
-    election.leader().await.expect("a look")
+    election.leader().await.expect("a leader, or none")
 }
 
 async fn value(election: &Election) -> Option<String> {
@@ -34,7 +34,9 @@ async fn value(election: &Election) -> Option<String> {
 }
 
 async fn next(observer: &mut Observer) -> Option<Leader> {
-    within(ms(2_000), observer.next()).await.expect("a look")
+    within(ms(2_000), observer.next())
+        .await
+        .expect("a leader, or none")
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
@@ -126,7 +128,7 @@ pub async fn stale_leader_cannot_proclaim(store: &Store) {
     let new = lead(&b.election("e"), "new").await;
     assert!(old.is_held(), "it has not been told yet");
     let stale = old.proclaim("stale").await;
-    assert!(stale.expect_err("somebody else leads").is_lost());
+    assert!(stale.expect_err("another client leads").is_lost());
     assert!(!old.is_held(), "now it has");
     assert_eq!(value(&b.election("e")).await.as_deref(), Some("new"));
     new.resign().await.expect("it led to its end");
@@ -144,7 +146,7 @@ pub async fn lead_drops_the_work_on_lost_leadership(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let dropped = Arc::new(AtomicBool::new(false));
     let election = a.election("e").lease_time(ms(800)).watchdog(false);
-    let election = election.lost_margin(ms(400)); // other tests want the machine too
+    let election = election.lost_margin(ms(400)); // Other tests use the machine too.
     let follower = tokio::spawn({
         let (election, dropped) = (b.election("e"), dropped.clone());
         async move {
@@ -183,11 +185,11 @@ pub async fn lock_holder_is_a_leader_without_value(store: &Store) {
 pub async fn try_campaign_is_none_while_another_leads(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let leadership = a.election("e").try_campaign("one").await.expect("a try");
-    let leadership = leadership.expect("nobody led");
+    let leadership = leadership.expect("the election is vacant");
     let busy = b.election("e").try_campaign("two").await.expect("a try");
     assert!(busy.is_none());
     let limited = b.election("e").wait_timeout(ms(100)).campaign("two").await;
-    assert!(limited.expect_err("somebody leads").is_contended());
+    assert!(limited.expect_err("another client leads").is_contended());
     assert_eq!(value(&b.election("e")).await.as_deref(), Some("one"));
     leadership.resign().await.expect("it led to its end");
 }

@@ -1,18 +1,18 @@
-//! The ways to hold alone: each face that excludes is a lock.
+//! The primitives that can hold exclusively: a lock, and a semaphore with one permit.
 
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Guard, Lock, Semaphore, Status};
 
-/// A primitive to hold alone.
+/// A primitive that can hold exclusively.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Primitive {
     Lock,
-    /// The only permit of a semaphore.
+    /// A semaphore with a single permit.
     Permit,
 }
 
-/// A lock, or what is used as one.
+/// A lock, or a semaphore used as one.
 #[derive(Clone)]
 pub(super) enum Exclusive {
     Lock(Lock),

@@ -1,4 +1,4 @@
-//! The claims of the lock.
+//! Conformance tests of the lock.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub async fn release_grants_the_next_and_it_is_claimed(store: &Store) {
     queued(&a, "l", 1).await;
     free(guard).await;
     let guard = tokio::time::timeout(ms(500), waiter).await;
-    let guard = guard.expect("it was told at once").expect("a waiter");
+    let guard = guard.expect("it is granted at once").expect("a waiter");
     tokio::time::sleep(ms(2_500)).await;
     assert!(guard.is_held(), "the first life was claimed");
     free(guard).await;
@@ -139,7 +139,7 @@ pub async fn timed_out_wait_names_holder_and_leaves_queue(store: &Store) {
     let guard = take(&store.lock(&a, "l").label("the holder")).await;
     let begun = Instant::now();
     let error = store.lock(&b, "l").wait_timeout(ms(250)).acquire().await;
-    let error = error.expect_err("somebody else has it");
+    let error = error.expect_err("another client holds it");
     assert!(ms(250) <= begun.elapsed() && begun.elapsed() <= ms(300) + SLACK);
     let words = error.to_string();
     assert!(words.starts_with("lock 'l' is held by "), "{words}");
@@ -171,7 +171,7 @@ pub async fn busy_try_leaves_nothing_and_never_overtakes(store: &Store) {
         .wait_timeout(Duration::ZERO)
         .acquire()
         .await;
-    assert!(zero.expect_err("somebody else has it").is_contended());
+    assert!(zero.expect_err("another client holds it").is_contended());
     queued(&a, "l", 0).await;
     let waiter = wait(store.lock(&a, "l"));
     queued(&a, "l", 1).await;
@@ -245,7 +245,7 @@ pub async fn operator_asks_or_breaks_by_fence(store: &Store) {
     let asked = operator.ask_to_stop(guard.fence()).await;
     assert!(matches!(asked.expect("an answer"), Asked::Told { .. }));
     assert_eq!(guard.lost().await, LostReason::Revoked);
-    assert!(!next.is_finished(), "nobody comes in before it has stopped");
+    assert!(!next.is_finished(), "granted before the holder has stopped");
     drop(guard);
     let guard = next.await.expect("a waiter");
     assert!(

@@ -1,8 +1,8 @@
-//! One suite of claims for every store: the same names, the same words in errors.
+//! One conformance suite for every store: the same tests, and the same error messages.
 //!
-//! A store's tests say `testkit::conformance!(Store::memory())` in a module of its own, and
-//! `testkit::conformance!(rw_lock: Store::memory())` in one below it, for each face; a claim is an
-//! async function of a [`Store`], so that a longer command can run it elsewhere.
+//! A store's tests call `testkit::conformance!(Store::memory())` in a module, and
+//! `testkit::conformance!(rw_lock: Store::memory())` in a submodule for each primitive. Each test
+//! is an async function of a [`Store`], so that other programs can run it too.
 
 pub mod election;
 mod exclusive;
@@ -16,7 +16,8 @@ mod stores;
 
 pub use stores::Store;
 
-/// All claims of the lock, or of another face, each a test on a store that the expression makes.
+/// Defines the tests of the lock, or of another primitive, each on a store that the expression
+/// creates.
 #[macro_export]
 macro_rules! conformance {
     (rw_lock: $store:expr) => {

@@ -1,4 +1,4 @@
-//! The claims of jobs that run once per period.
+//! Conformance tests of jobs that run once per period.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,10 +33,16 @@ async fn last_run(job: &Once) -> LastRun {
     last.expect("it is remembered")
 }
 
-/// Waits until nobody holds.
+/// Waits until the name is free.
 async fn free(client: &Client, name: &str) {
     for _ in 0..300 {
-        if !client.lock(name).inspect().await.expect("a look").is_held() {
+        if !client
+            .lock(name)
+            .inspect()
+            .await
+            .expect("a status")
+            .is_held()
+        {
             return;
         }
         tokio::time::sleep(ms(10)).await;
@@ -44,7 +50,7 @@ async fn free(client: &Client, name: &str) {
     panic!("never free");
 }
 
-/// How many of eight clients ran the job that they are asked for at once.
+/// Returns how many of eight clients ran the job when all of them began at once.
 async fn runs_of_eight(store: &Store, job: impl Fn(&Client) -> Once) -> u64 {
     let runs = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
@@ -69,7 +75,7 @@ async fn runs_of_eight(store: &Store, job: impl Fn(&Client) -> Once) -> u64 {
 
 #[expect(missing_docs, reason = "a claim's name says it")]
 pub async fn job_runs_once_per_period_among_many_clients(store: &Store) {
-    // A memory store lasts as long as its clients.
+    // A memory store lives as long as its clients.
     let _client = store.client().await;
     let job = |client: &Client| client.once("j").every(ms(3_000));
     assert_eq!(runs_of_eight(store, job).await, 1);
@@ -83,7 +89,14 @@ pub async fn waiting_job_is_skipped_once_another_has_run(store: &Store) {
     let client = store.client().await;
     let job = |client: &Client| client.once("j").every(HOUR).wait_timeout(ms(5_000));
     assert_eq!(runs_of_eight(store, job).await, 1);
-    assert!(!client.lock("j").inspect().await.expect("a look").is_held());
+    assert!(
+        !client
+            .lock("j")
+            .inspect()
+            .await
+            .expect("a status")
+            .is_held()
+    );
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
@@ -215,7 +228,7 @@ pub async fn late_end_does_not_overwrite_a_later_run(store: &Store) {
     assert!(broken.expect("an answer"));
     let second = begin(&job).await;
     let late = first.finish(Ok("late")).await;
-    assert!(late.expect_err("somebody else runs it").is_lost());
+    assert!(late.expect_err("another client runs it").is_lost());
     let last = last_run(&job).await;
     assert_eq!(last.fence, second.fence());
     assert_eq!(last.state, RunState::Running);

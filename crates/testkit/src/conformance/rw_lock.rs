@@ -1,4 +1,4 @@
-//! The claims of the rw lock.
+//! Conformance tests of the read-write lock.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub async fn every_reader_has_its_own_lease(store: &Store) {
     assert!(writing.is_none(), "one is renewed");
     free(renewed).await;
     let writer = b.rw_lock("l").try_write().await.expect("a try");
-    free(writer.expect("nobody reads")).await;
+    free(writer.expect("it has no reader")).await;
 }
 
 pub async fn downgrade_admits_readers_and_no_writer(store: &Store) {

@@ -1,4 +1,4 @@
-//! The claims of the semaphore.
+//! Conformance tests of the semaphore.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -117,7 +117,7 @@ pub async fn larger_limit_admits_waiters(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let semaphore = a.semaphore("s", 1).follow_limit();
     let unheld = semaphore.resize(7).await.expect("an answer");
-    assert_eq!(unheld, None, "nobody holds");
+    assert_eq!(unheld, None, "it is free");
     let first = semaphore.acquire().await.expect("a permit");
     let mut waiters = Vec::new();
     for n in 1..=3 {

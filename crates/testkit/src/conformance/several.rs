@@ -1,4 +1,4 @@
-//! The claims of several names together.
+//! Conformance tests of several names together.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -136,7 +136,7 @@ pub async fn first_loss_is_reported_and_others_are_released(store: &Store) {
     let fence = guards.fence("b").expect("a fence");
     assert!(b.lock("b").break_now(fence).await.expect("an answer"));
     let loss = tokio::time::timeout(ms(1_500), lost).await;
-    let loss = loss.expect("it is told at the next renewal");
+    let loss = loss.expect("it is reported at the next renewal");
     assert_eq!(loss.name, "b");
     assert_eq!(loss.reason, LostReason::Deleted);
     assert!(!guards.is_held() && guards.remaining().is_zero());

@@ -1,4 +1,4 @@
-//! The stores that the claims are made of.
+//! The stores that the conformance tests run on.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use arbiter_lock::{Client, NoopLogger};
 use super::exclusive::{Exclusive, Primitive};
 use crate::{Folder, Server, unique_name};
 
-/// A store of a test's own, ended with its value.
+/// A store of a single test. It ends on drop.
 #[derive(Debug)]
 pub struct Store {
     url: String,
@@ -17,7 +17,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A memory store that all clients of the process could share.
+    /// Returns a memory store that all clients of the process could share.
     #[must_use]
     pub fn memory() -> Self {
         Self {
@@ -28,7 +28,7 @@ impl Store {
         }
     }
 
-    /// An embedded store in a fresh folder.
+    /// Returns an embedded store in a new folder.
     #[must_use]
     pub fn embedded() -> Self {
         let folder = Folder::new();
@@ -40,13 +40,13 @@ impl Store {
         }
     }
 
-    /// The server that tests run on.
+    /// Starts the default server.
     #[must_use]
     pub fn redis() -> Self {
         Self::of_server(Server::start())
     }
 
-    /// A server of that binary.
+    /// Starts a server of that binary.
     #[must_use]
     pub fn server(binary: &Path) -> Self {
         Self::of_server(Server::builder().binary(binary).start())
@@ -61,7 +61,7 @@ impl Store {
         }
     }
 
-    /// The same store, where semaphores with one permit are the locks of the claims.
+    /// Makes the tests of the lock use semaphores with one permit.
     #[must_use]
     pub fn with_permits(self) -> Self {
         Self {
@@ -74,16 +74,16 @@ impl Store {
         Exclusive::new(self.primitive, client, name)
     }
 
-    /// Its URL.
+    /// Returns the URL of the store.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A client of it.
+    /// Connects a client to the store.
     ///
     /// # Panics
-    /// If it cannot be had.
+    /// If it cannot connect.
     pub async fn client(&self) -> Client {
         let builder = Client::builder().store(&self.url).logger(NoopLogger);
         builder.connect().await.expect("a client of the store")

@@ -1,35 +1,35 @@
-//! Whether what was believed can all be right.
+//! Checks whether recorded holds are consistent.
 
 use std::fmt;
 
 use super::{HoldInterval, Record, Share};
 
-/// What a history that holds together is made of.
+/// The statistics of a consistent history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many holds there were.
+    /// The number of holds.
     pub holds: usize,
-    /// How many of them have no end, and could not be checked against the next ones.
+    /// The number of holds without an end, which could not be checked against later ones.
     pub unended: usize,
-    /// How many overlapped others where the store had forgotten.
+    /// The number of overlaps that a loss of the store's memory excuses.
     pub excused: usize,
-    /// How many had a lower fence than one before, since they were asked for before the store
-    /// forgot and heard of it later.
+    /// The number of holds with a lower fence than an earlier one, because they were requested
+    /// before the store lost its memory and were notified later.
     pub late: usize,
-    /// How often one that waited could have been overtaken by one that asked later, and was not.
+    /// How often a waiter could have been overtaken by a later request, and was not.
     pub in_order: usize,
-    /// How often one was that may have been out of reach.
+    /// How often a waiter was overtaken that may have been unreachable.
     pub passed_over: usize,
 }
 
-/// Beliefs of a name that cannot all be right, in order of their begin.
+/// Inconsistent holds of a name, in order of their begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// The last one began while the others had not ended, and excludes them or is one too many.
+    /// The last hold began while the others had not ended, and excludes them or exceeds the limit.
     Overlap(Vec<HoldInterval>, HoldInterval),
-    /// The second has no greater fence than the first.
+    /// The fence of the second is not greater than that of the first.
     Fence(HoldInterval, HoldInterval),
-    /// The second stood in the queue before the first was asked for, and within reach.
+    /// The second was queued and reachable before the first was requested.
     Order(HoldInterval, HoldInterval),
 }
 
@@ -68,7 +68,7 @@ impl Record {
         Ok(())
     }
 
-    /// Those who share are among each other in no order.
+    /// Sharers have no order among each other.
     fn judge_fences(
         &self,
         holds: &[HoldInterval],
@@ -122,7 +122,8 @@ impl Record {
         spans.any(|[from, to]| (*from..=*to).contains(&hold.begin_ns))
     }
 
-    /// Whether it may have been granted before the store forgot, and have heard of it later.
+    /// Returns whether the hold may have been granted before the store lost its memory, and
+    /// notified later.
     fn is_late(&self, hold: &HoldInterval) -> bool {
         let mut spans = self.forgotten.iter();
         spans.any(|[from, to]| {
@@ -146,7 +147,8 @@ fn raise<'a>(highest: &mut Option<&'a HoldInterval>, hold: &'a HoldInterval) {
     }
 }
 
-/// Whether one that begins now excludes any of the others, or is too much beside them.
+/// Returns whether a hold that begins now excludes any of the others, or exceeds the limit beside
+/// them.
 fn contradict(others: &[&HoldInterval], hold: &HoldInterval) -> bool {
     let (mut sum, mut most) = (0_u64, u64::MAX);
     for one in others.iter().copied().chain([hold]) {

@@ -1,4 +1,4 @@
-//! The wall clock of a server goes as the test says, on every server of this machine.
+//! The wall clock of a server follows the test, on every server of this machine.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ fn exists(server: &Server, key: &str) -> bool {
     server.call(&["EXISTS", key]).int() == Some(1)
 }
 
-/// A Valkey counts on by itself between two looks.
+/// Valkey advances its clock by itself between two reads.
 fn steps_by_reads(flavour: &Flavour) -> bool {
     flavour.name.starts_with("redis")
 }
@@ -56,14 +56,14 @@ fn background_threads_do_not_advance_stepping_clock() {
         let server = clock
             .rule(Server::builder().binary(&flavour.binary))
             .start();
-        // Freed memory is what its allocator's thread would come for.
+        // The allocator's thread would run to return freed memory.
         let fill = "for n = 1, 20000 do redis.call('SET', n, string.rep('x', 2000)) end";
         server.call(&["EVAL", fill, "0"]);
         server.call(&["FLUSHALL"]);
         let before = server.time();
         std::thread::sleep(ms(300));
-        let looks = server.time() - before;
-        assert!(looks < 1_000, "{}: {looks}", flavour.name);
+        let steps = server.time() - before;
+        assert!(steps < 1_000, "{}: {steps}", flavour.name);
     }
 }
 
@@ -98,7 +98,7 @@ fn running_clock_keeps_its_set_offset() {
     }
 }
 
-/// By how many microseconds the server's clock is ahead of the real one.
+/// Returns how many microseconds the server's clock is ahead of the real one.
 fn ahead(server: &Server) -> i64 {
     let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     server.time() - i64::try_from(real.as_micros()).unwrap()

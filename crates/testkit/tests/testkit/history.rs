@@ -1,4 +1,4 @@
-//! The checker of holds: it accepts what is right and names what is wrong.
+//! The history checker accepts consistent holds and names inconsistent ones.
 
 use testkit::{History, HoldInterval, Share, Summary, Violation, unique_name};
 
@@ -88,7 +88,7 @@ fn overlap_with_an_earlier_hold_is_found() {
     assert_eq!(history.check().unwrap().excused, 2);
 }
 
-/// What a hold is made of: its fence, its share, when it was asked for, queued, begun, ended.
+/// The parts of a hold: its fence, its share, when it was requested, queued, begun and ended.
 type Facts = (u64, Share, u64, Option<u64>, [u64; 2]);
 
 fn judge(facts: &[Facts]) -> Result<Summary, Box<Violation>> {

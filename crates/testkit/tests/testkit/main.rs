@@ -1,4 +1,4 @@
-//! The claims of the testkit: what other tests stand on has to hold itself.
+//! Tests of the testkit, which other tests depend on.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clock;

@@ -1,4 +1,4 @@
-//! The proxy: every fault is the one that it is named after, and nothing else breaks.
+//! The proxy injects exactly the fault that a rule names.
 
 use std::time::Instant;
 
@@ -159,7 +159,7 @@ fn push_faults_affect_neither_replies_nor_subscriptions() {
     assert_eq!(message.join(" "), ">3 message two late");
     assert!(ms(150) <= begun.elapsed());
 
-    // The confirmations did not put the replies out of step.
+    // The confirmations did not shift the replies.
     proxy.nth(1, Fault::LoseReply, is("INCR"));
     assert_eq!(wire.ask("PING"), "+PONG");
     wire.send("INCR n");

@@ -1,4 +1,4 @@
-//! Servers: found, started, stopped, and gone with their value.
+//! Servers are found, started, stopped, and ended on drop.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};

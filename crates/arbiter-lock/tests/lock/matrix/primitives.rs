@@ -1,4 +1,4 @@
-//! The same of those who share, who lead, who run a job, and who take several names.
+//! The same for sharers, leaders, jobs and several names.
 
 use std::time::Instant;
 
@@ -103,7 +103,7 @@ async fn resize_under_any_fault_is_atomic_and_repeatable() {
     .await;
 }
 
-/// Each fault on a server of its own.
+/// Runs a test once for each fault, all at the same time, each on its own server.
 async fn at_once<F: Future<Output = ()> + Send + 'static>(meet: impl Fn(Fault) -> F) {
     let all: Vec<_> = FAULTS.map(|fault| tokio::spawn(meet(fault))).into();
     for one in all {
@@ -111,7 +111,8 @@ async fn at_once<F: Future<Output = ()> + Send + 'static>(meet: impl Fn(Fault) -
     }
 }
 
-/// Repeats what the store did not serve: a connection is replaced once it has been silent twice.
+/// Repeats an operation that the store did not serve: a connection is replaced after two silent
+/// requests.
 async fn repeated<T, F: Future<Output = Result<T, Error>>>(fault: Fault, step: impl Fn() -> F) {
     let mut last = step().await;
     for _ in 0..3 {
@@ -202,7 +203,7 @@ async fn outage_between_names_ends_wait_and_leaves_none() {
     }
 }
 
-/// Whether it becomes true within five seconds.
+/// Returns whether the condition holds within five seconds.
 async fn eventually(is_true: impl AsyncFn() -> bool) -> bool {
     let trying = async {
         while !is_true().await {
