@@ -27,7 +27,7 @@ async fn allocations_per_cycle(store: &str) -> Result<f64, Error> {
 
 /// One test, since it counts what the whole process allocates.
 #[test]
-fn a_cycle_allocates_no_more_than_it_did() {
+fn cycle_allocations_stay_bounded() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_with_their_units_and_bare_numbers_are_seconds() {
+    fn durations_have_units_and_default_to_seconds() {
         let read = [
             ("1500ms", 1_500),
             ("30s", 30_000),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }

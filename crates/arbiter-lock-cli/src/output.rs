@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_shown_as_it_is_typed() {
+    fn duration_is_shown_as_typed() {
         for (ms, shown) in [
             (960, "960ms"),
             (30_000, "30s"),

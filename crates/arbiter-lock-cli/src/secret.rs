@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_of_a_url_is_found_wherever_it_may_stand() {
+    fn url_password_is_found_in_every_position() {
         let known = [
             ("redis://:pw@h", Some("pw")),
             ("--store=redis://u:p/w@h:1/0", Some("p/w")),

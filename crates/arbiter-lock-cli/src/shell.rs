@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_as_a_shell_takes_them() {
+    fn words_are_quoted_for_the_shell() {
         for (word, shown) in [
             ("a-b/c", "a-b/c"),
             ("", "''"),

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_of_the_kernel_is_read_from_bit_zero_for_signal_one() {
+    fn ignored_signals_are_read_from_the_kernel_mask() {
         let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\n";
         let ignored: Vec<_> = (0..=64).filter(|&n| ignored_in(status, n)).collect();
         assert_eq!(ignored, [1, 13]);

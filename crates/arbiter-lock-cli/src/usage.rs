@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_without_the_dashes_is_shown_with_them() {
+    fn command_without_dashes_is_corrected() {
         let lines = [
             ("run n echo hi", "run n -- echo hi"),
             ("run -n -w 5s n sh -c x", "run -n -w 5s n -- sh -c x"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_otherwise_is_not_corrected() {
+    fn other_mistakes_are_not_corrected() {
         for typed in [
             "run n",
             "run -- echo",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrected_line_has_no_password() {
+    fn corrected_line_shows_no_password() {
         let line = of("run --store redis://:pw@h n true");
         assert_eq!(
             line.as_deref(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Event, Guard};
 use rustix::fs::{FlockOperation, flock};
-use testkit::{Belief, History, Share};
+use testkit::{History, HoldInterval, Share};
 
 const WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(5);
@@ -84,7 +84,7 @@ impl Worker {
         if !guard.is_held() {
             return true; // stopped since: it was never believed
         }
-        let belief = Belief {
+        let hold = HoldInterval {
             name: guard.name().to_owned(),
             owner: std::process::id().to_string(),
             fence: guard.fence(),
@@ -94,16 +94,16 @@ impl Worker {
             begin_ns,
             end_ns: None,
         };
-        self.history.believe(&belief).expect("a line");
+        self.history.record(&hold).expect("a line");
         let deadline_ns = if share == Share::Alone {
             self.count_up(&guard, deadline_ns).await.expect("a number")
         } else {
             work(&guard, deadline_ns).await
         };
         let end_ns = History::now_ns().min(deadline_ns);
-        let Belief {
+        let HoldInterval {
             name, owner, fence, ..
-        } = &belief;
+        } = &hold;
         let end = self.history.end_at(name, owner, *fence, end_ns);
         end.expect("a line");
         if dice(2) == 0 {

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_the_store_by_its_url_or_by_a_file_that_holds_it() {
+    fn environment_names_store_by_url_or_by_file() {
         let folder = testkit::Folder::new();
         let file = folder.path().join("url");
         std::fs::write(&file, "memory:of the file\n").unwrap();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_no_text_is_an_error_and_not_another_store() {
+    fn non_utf8_variable_is_an_error() {
         let builder = ClientBuilder::from_variables(|name| match name {
             "ARBITER_STORE" => Err(VarError::NotUnicode("\u{fffd}".into())),
             _ => Err(VarError::NotPresent),
@@ -319,7 +319,7 @@ mod tests {
 
     #[cfg(feature = "embedded")]
     #[tokio::test]
-    async fn whose_store_nobody_has_named_is_told_what_it_excludes() {
+    async fn default_store_logs_its_scope() {
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let listening = |builder: ClientBuilder| {
             let told = told.clone();

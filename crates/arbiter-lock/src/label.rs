@@ -126,7 +126,7 @@ mod tests {
     use super::Label;
 
     #[test]
-    fn a_label_survives_the_store_with_its_note_as_it_was() {
+    fn label_and_note_survive_the_store() {
         let label = Label {
             host: Some("web 1".into()),
             pid: Some(7),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_label_is_read_for_what_it_has() {
+    fn external_label_is_read_partially() {
         assert_eq!(Label::from_line(""), Label::default());
         assert_eq!(Label::from_line("h x").host.as_deref(), Some("h"));
     }

@@ -4,7 +4,7 @@ use super::Caught::{Lock, Unit};
 use super::Defect;
 
 /// That of the scripts that steps them and the core side by side.
-const COMPARED: &str = "the_scripts_do_what_the_core_does_in_every_kind_of_transition";
+const COMPARED: &str = "scripts_match_core_in_every_transition";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
@@ -12,39 +12,35 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/lua/end_alone.lua",
         was: "local is_mine = held[1] == id and held[2]",
         put_back: "local is_mine = held[1] and held[2]",
-        caught_by: Unit(&["every_step_run_twice_leaves_what_it_left_once", COMPARED]),
+        caught_by: Unit(&["every_step_is_idempotent", COMPARED]),
     },
     Defect {
         name: "a lock has no life",
         file: "crates/arbiter-lock/src/store/redis/lua/alone.lua",
         was: "call('PEXPIRE', lock, life)",
         put_back: "",
-        caught_by: Unit(&["every_key_of_ours_has_a_life_at_every_moment"]),
+        caught_by: Unit(&["every_key_always_has_a_ttl"]),
     },
     Defect {
         name: "a queue has no life",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "  call('ZADD', queue, ...)\n  call('PEXPIRE', queue, 60000)",
         put_back: "  call('ZADD', queue, ...)",
-        caught_by: Unit(&["every_key_of_ours_has_a_life_at_every_moment"]),
+        caught_by: Unit(&["every_key_always_has_a_ttl"]),
     },
     Defect {
         name: "a queue loses its life when its only record gives way to that of one passed over",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)",
         put_back: "call('ZREM', queue, head[1])\n      call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)",
-        caught_by: Unit(&[
-            "a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life",
-        ]),
+        caught_by: Unit(&["queue_keeps_ttl_when_its_record_changes"]),
     },
     Defect {
         name: "a queue loses its life when its only record gives way to the floor",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "call('ZREM', queue, 'f')\n    call('ZADD', queue, text(low), 'f')\n    if not sharing then\n      call('ZREM', queue, 'g')\n    end",
         put_back: "if not sharing then\n      call('ZREM', queue, 'g')\n    end\n    call('ZADD', queue, text(low), 'f')",
-        caught_by: Unit(&[
-            "a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life",
-        ]),
+        caught_by: Unit(&["queue_keeps_ttl_when_its_record_changes"]),
     },
     Defect {
         name: "a renewal prolongs whoever holds",
@@ -58,7 +54,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
         was: "local held = redis.pcall('HMGET', lock, 'owner', 'fence', 'stopping')",
         put_back: "local held = redis.call('HMGET', lock, 'owner', 'fence', 'stopping')",
-        caught_by: Unit(&["a_batch_of_renewals_survives_a_bad_key"]),
+        caught_by: Unit(&["batch_of_renewals_survives_a_bad_key"]),
     },
     Defect {
         name: "a free lock is granted past those who wait for it",
@@ -72,7 +68,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/lua/end_passed.lua",
         was: "redis.pcall('PUBLISH', channel,",
         put_back: "redis.call('PUBLISH', channel,",
-        caught_by: Unit(&["without_the_right_to_publish_a_release_still_frees_and_grants"]),
+        caught_by: Unit(&["release_without_publish_right_still_grants_next"]),
     },
     Defect {
         name: "a release grants one that has stopped looking",
@@ -93,7 +89,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/lua/acquire.lua",
         was: "if not held[1] and call('EXISTS', lock) == 1 then\n    return {'foreign-data'}\n  end",
         put_back: "",
-        caught_by: Unit(&["somebodys_data_under_the_key_is_an_error_and_is_never_touched"]),
+        caught_by: Unit(&["external_data_is_an_error_and_stays_untouched"]),
     },
     Defect {
         name: "a reader with a short lease cuts everybody's",
@@ -108,7 +104,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         was: "  keep(share, id, milli)\n  sharing.moved = true",
         put_back: "  call('PEXPIREAT', lock, text(milli))\n  call('PEXPIREAT', share, text(milli))\n  \
                    keep(share, id, milli)",
-        caught_by: Unit(&["a_slow_script_leaves_no_key_without_an_end_and_lets_nobody_in_early"]),
+        caught_by: Unit(&["slow_script_keeps_ttls_and_grants_nothing_early"]),
     },
     Defect {
         name: "one call passes over any number of the dead",
@@ -129,6 +125,9 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/lua/end_alone.lua",
         was: "  call('DEL', lock)\n  has_queue",
         put_back: "  call('HSET', lock, 'stopping', 1)\n  call('DEL', lock)\n  has_queue",
-        caught_by: Lock(&["at_the_memory_limit"]),
+        caught_by: Lock(&[
+            "sharers_are_renewed_at_the_memory_limit",
+            "sharers_release_and_downgrade_at_the_memory_limit",
+        ]),
     },
 ];

@@ -1,4 +1,4 @@
-//! Every defect can be put back, and names tests that there are; so does every guarantee.
+//! Every defect applies to the sources and names existing tests. So does every guarantee.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -8,7 +8,7 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All source text of the project's tests and libraries.
+/// Appends the text of all sources below a folder.
 fn sources(folder: &Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -21,7 +21,7 @@ fn sources(folder: &Path, into: &mut String) {
 }
 
 #[test]
-fn what_a_defect_changes_stands_in_its_file_once() {
+fn each_defect_changes_exactly_one_place() {
     let is_broken = |defect: &&defects::Defect| {
         let text = std::fs::read_to_string(project().join(defect.file)).unwrap();
         text.matches(defect.was).count() != 1 || defect.was == defect.put_back
@@ -32,7 +32,7 @@ fn what_a_defect_changes_stands_in_its_file_once() {
 }
 
 #[test]
-fn no_defect_is_there_twice() {
+fn no_defect_is_listed_twice() {
     let mut names = HashSet::new();
     let mut changes = HashSet::new();
     for defect in defects::all() {
@@ -47,7 +47,7 @@ fn no_defect_is_there_twice() {
 }
 
 #[test]
-fn the_tests_that_are_to_notice_exist() {
+fn catching_tests_exist() {
     let mut text = String::new();
     for folder in ["arbiter-lock", "arbiter-lock-core", "testkit"] {
         sources(&project().join("crates").join(folder), &mut text);
@@ -73,7 +73,7 @@ fn each_guarantee_names_tests_that_exist() {
     let mut named = 0;
     for row in rows {
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        // The beginning of a name, and dots.
+        // A name, or its beginning with an ellipsis.
         let names = tests.split('`').skip(1).step_by(2);
         let names: Vec<&str> = names.map(|name| name.trim_end_matches('…')).collect();
         assert!(!names.is_empty(), "{row}");

@@ -1,9 +1,9 @@
-//! The search: nothing is found where the rules are kept, and something is where one is broken.
+//! The search finds no violation with all rules, and one with any rule broken.
 
 use model::{Bounds, Invariant, Protocol, Rule};
 
 #[test]
-fn no_promise_is_broken_whatever_happens_within_the_short_bounds() {
+fn short_search_breaks_no_promise() {
     for bounds in Bounds::SHORT {
         let searched = Protocol::kept(bounds).search();
         println!("{} states: {bounds}", searched.states);
@@ -14,7 +14,7 @@ fn no_promise_is_broken_whatever_happens_within_the_short_bounds() {
 }
 
 #[test]
-fn whatever_happens_settles_to_what_the_settled_search_visits() {
+fn settled_search_visits_all_settled_states() {
     for bounds in Bounds::SHORT {
         let compared = Protocol::kept(bounds).compare_with_settled();
         assert_eq!(compared.violation, None, "{bounds}");
@@ -24,7 +24,7 @@ fn whatever_happens_settles_to_what_the_settled_search_visits() {
 }
 
 #[test]
-fn the_settled_search_finds_the_break_of_any_rule_that_it_does_not_rest_on() {
+fn settled_search_finds_every_independent_broken_rule() {
     for rule in Rule::ALL {
         let searched = Protocol::with_broken(rule).settled().search();
         let rests_on_it = matches!(
@@ -41,7 +41,7 @@ fn the_settled_search_finds_the_break_of_any_rule_that_it_does_not_rest_on() {
 }
 
 #[test]
-fn the_break_of_any_rule_is_found() {
+fn every_broken_rule_is_found() {
     for rule in Rule::ALL {
         let searched = Protocol::with_broken(rule).search();
         println!(
@@ -54,7 +54,7 @@ fn the_break_of_any_rule_is_found() {
 }
 
 #[test]
-fn holders_that_are_not_told_in_time_come_to_believe_side_by_side() {
+fn late_loss_reports_lead_to_overlapping_holds() {
     let untold = Rule::ALL
         .into_iter()
         .filter(|rule| broken_by(*rule) == "LOST");
@@ -70,7 +70,7 @@ fn holders_that_are_not_told_in_time_come_to_believe_side_by_side() {
     }
 }
 
-/// What does not hold without the rule.
+/// Returns the invariant that fails without the rule.
 fn broken_by(rule: Rule) -> &'static str {
     match rule {
         Rule::DeadlineFromTheSend

@@ -1,4 +1,4 @@
-//! Judges histories that tests have kept. Usage: `check FILE…`.
+//! Checks recorded histories. Usage: `check FILE…`.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The wall clock of another process in the test's hand: a preload library reads it from a small
+//! A wall clock that a test controls for another process: a preload library reads it from a small
 //! file.
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use crate::eventually;
 use crate::names::unique_name;
 use crate::server::{Server, ServerBuilder};
 
-/// The wall clock of servers and other processes that were started with it.
+/// The wall clock of the servers and processes that a test starts with it.
 #[derive(Debug)]
 pub struct WallClock {
     cell: File,
@@ -26,10 +26,10 @@ impl Default for WallClock {
 }
 
 impl WallClock {
-    /// A clock that shows the real time.
+    /// Creates a clock that shows the real time.
     ///
     /// # Panics
-    /// If no file can be made for it.
+    /// If its file cannot be created.
     #[must_use]
     pub fn new() -> Self {
         let path = std::env::temp_dir().join(format!("arbiter-clock-{}", unique_name()));
@@ -47,15 +47,15 @@ impl WallClock {
         clock
     }
 
-    /// Has a server run by this clock. Its allocator has no thread then: that waits until
-    /// times of this clock, and where it steps would look without end, each look moving it on.
+    /// Makes a server use this clock. Its allocator runs without a thread: that thread waits for
+    /// times of this clock, and its reads would advance a stepping clock endlessly.
     pub fn rule(&self, server: ServerBuilder) -> ServerBuilder {
         let server = server.arg("--jemalloc-bg-thread").arg("no");
         let env = self.env().into_iter();
         env.fold(server, |server, (name, value)| server.env(name, &value))
     }
 
-    /// The environment of a process that runs by this clock.
+    /// Returns the environment of a process that uses this clock.
     #[must_use]
     pub fn env(&self) -> [(&'static str, String); 2] {
         [
@@ -64,28 +64,28 @@ impl WallClock {
         ]
     }
 
-    /// Stands still at that many microseconds since the epoch. The server's monotonic clock
-    /// stands still with it, so what it does by timers waits: it answers commands, and a key
-    /// whose life has ended is gone as soon as somebody looks.
+    /// Stops the clock at that many microseconds since the epoch. The server's monotonic clock
+    /// stops too, so its timers do not run. It still answers commands, and an expired key is
+    /// removed when it is read.
     pub fn freeze_at(&self, micros: i64) {
         self.set_step(0);
         self.write(1, micros);
     }
 
-    /// Starts at that many microseconds since the epoch, and is so much later at each look. So
-    /// time passes within a script of a Redis, each of whose commands looks.
+    /// Starts at that many microseconds since the epoch, and advances by the step at each read. So
+    /// time passes within a Redis script, since each command reads the clock.
     pub fn step_from(&self, micros: i64, step: Duration) {
         self.set_step(i64::try_from(step.as_micros()).expect("less than the clock can show"));
         self.write(1, micros);
     }
 
-    /// Goes with the real time, that many microseconds ahead of it.
+    /// Follows the real time, that many microseconds ahead.
     pub fn run_ahead(&self, micros: i64) {
         self.write(0, micros);
     }
 
-    /// Gains that many microseconds in each second of real time from now on, on top of what it is
-    /// ahead; fewer than none for a slow clock. What it has gained so far stays.
+    /// Gains that many microseconds per second of real time from now on; a negative number is a
+    /// slow clock. It keeps what it has gained so far.
     ///
     /// # Panics
     /// If its file cannot be used.
@@ -96,7 +96,7 @@ impl WallClock {
         let active = self.read(3);
         let [since, gained, rate] = [0, 1, 2].map(|n| self.read(4 + 3 * active + n));
         let gained = gained + (real - since) * rate / 1_000_000;
-        // A drift takes effect whole: the one that is in use is never written to.
+        // A drift takes effect as a whole: the one in use is never overwritten.
         let next = 1 - active;
         for (n, value) in [real, gained, per_second].into_iter().enumerate() {
             self.put(4 + 3 * next + n as i64, value);
@@ -104,8 +104,8 @@ impl WallClock {
         self.put(3, next);
     }
 
-    /// As [`WallClock::run_ahead`], until the server shows it: Valkey takes the wall clock anew
-    /// once in a cycle of its timer.
+    /// Like [`WallClock::run_ahead`], but waits until the server shows it. Valkey reads the wall
+    /// clock once per cycle of its timer.
     ///
     /// # Panics
     /// If it does not within two seconds.
@@ -121,7 +121,7 @@ impl WallClock {
         assert!(eventually(limit, is_shown), "the server's clock stays");
     }
 
-    /// Goes that much further, whether it stands still or runs.
+    /// Advances the clock by that much, whether it runs or not.
     pub fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).expect("less than the clock can show");
         self.put(1, self.read(1) + micros);
@@ -132,7 +132,8 @@ impl WallClock {
     }
 
     fn write(&self, mode: i64, value: i64) {
-        // The value first: a clock that changes its mode shows no time it was never set to.
+        // The value is written first: a clock that changes its mode shows no time that was never
+        // set.
         self.put(1, value);
         self.put(0, mode);
     }
@@ -158,8 +159,8 @@ impl Drop for WallClock {
     }
 }
 
-/// The preload library, built by the compiler that also links Rust programs. It lies beside the
-/// test's own program, and is built anew when its source is newer.
+/// Builds the preload library with the compiler that links Rust programs. It is placed beside the
+/// test's program, and rebuilt if its source is newer.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -178,7 +179,7 @@ fn shim() -> &'static Path {
             .status()
             .expect("a C compiler, which Rust links with");
         assert!(status.success(), "the clock's library does not compile");
-        // Whole or not at all: other tests may be loading it.
+        // The rename is atomic: other tests may be loading it.
         std::fs::rename(&fresh, &library).expect("the clock's library beside the test");
         library
     })

@@ -1,21 +1,21 @@
-//! Finds the servers of this machine.
+//! Finds the servers on this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A server's binary, and what it says it is.
+/// The binary of a server, and its version.
 #[derive(Clone, Debug)]
 pub struct Flavour {
-    /// What `--version` says, in short: `redis 7.0.15`.
+    /// Its `--version` output in short form: `redis 7.0.15`.
     pub name: String,
-    /// Where it is.
+    /// Its path.
     pub binary: PathBuf,
 }
 
 const VARIABLE: &str = "ARBITER_TEST_SERVER";
 
-/// The server that tests run on: that of `ARBITER_TEST_SERVER`, or `redis-server` or
-/// `valkey-server` on the path, or one unpacked under `target/servers`.
+/// Returns the default server: that of `ARBITER_TEST_SERVER`, `redis-server` or `valkey-server` on
+/// the path, or one unpacked under `target/servers`.
 ///
 /// # Panics
 /// If there is none.
@@ -29,7 +29,7 @@ pub fn server_binary() -> PathBuf {
     })
 }
 
-/// Every server that can be found, the one of [`server_binary`] first.
+/// Returns every server that can be found, that of [`server_binary`] first.
 #[must_use]
 pub fn flavours() -> Vec<Flavour> {
     let named = std::env::var_os(VARIABLE).map(PathBuf::from);
@@ -89,7 +89,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Reads `Redis server v=7.0.15 …` or `Valkey server v=9.1.0 …`.
+/// Parses `Redis server v=7.0.15 …` or `Valkey server v=9.1.0 …`.
 fn version(binary: &Path) -> Option<String> {
     let output = Command::new(binary).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,17 +1,17 @@
-//! A folder of a test's own.
+//! A temporary folder.
 
 use std::path::{Path, PathBuf};
 
-/// A fresh folder, removed with its value.
+/// A new folder, removed on drop.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one, with a path short enough for sockets in it. One that was killed has left its own:
-    /// its process id comes again, and its time does not.
+    /// Creates a folder with a path short enough for sockets. A killed test leaves its folder: the
+    /// process id may be reused, and the time is not.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If it cannot be created.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Self {
@@ -20,13 +20,13 @@ impl Folder {
         Self(path)
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The URL of an embedded store in it.
+    /// Returns the URL of an embedded store in it.
     #[must_use]
     pub fn url(&self) -> String {
         format!("file://{}", self.0.join("store").display())
@@ -35,7 +35,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is left to the system.
+        // A folder that cannot be removed is left to the system.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

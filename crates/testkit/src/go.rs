@@ -1,15 +1,15 @@
-//! A stand-in for the Go library: its three operations as plain scripts on the field `owner`,
-//! and its polling at a fixed interval.
+//! A stand-in for the Go library: its operations as plain scripts on the field `owner`, and its
+//! polling at a fixed interval.
 
 use std::time::{Duration, Instant};
 
 use crate::names::unique_name;
 use crate::server::Server;
 
-/// How often the Go library tries.
+/// The poll interval of the Go library.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A lock object of the Go library, as it behaves on the wire.
+/// A lock object of the Go library, with the same requests.
 #[derive(Debug)]
 pub struct GoLock<'a> {
     server: &'a Server,
@@ -19,14 +19,14 @@ pub struct GoLock<'a> {
 }
 
 impl<'a> GoLock<'a> {
-    /// The script of its `TryLock`: the key, the owner and the lease in ms.
+    /// The script of `TryLock`: the key, the owner and the lease in ms.
     pub const TRY: &'static str = "if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then \
     redis.call('HSET', KEYS[1], 'owner', ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end return 0";
-    /// The script of its `Unlock`: the key and the owner.
+    /// The script of `Unlock`: the key and the owner.
     pub const UNLOCK: &'static str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
     const REFRESH: &'static str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 
-    /// A lock object with an owner of its own.
+    /// Creates a lock object with a new owner.
     #[must_use]
     pub fn new(server: &'a Server, name: &str, lease: Duration) -> Self {
         Self {
@@ -37,13 +37,13 @@ impl<'a> GoLock<'a> {
         }
     }
 
-    /// Its `TryLock`.
+    /// Calls `TryLock`.
     #[must_use]
     pub fn try_lock(&self) -> bool {
         self.eval(Self::TRY)
     }
 
-    /// Its `Lock`, with a wait timeout.
+    /// Calls `Lock` with a wait timeout.
     #[must_use]
     pub fn lock(&self, limit: Duration) -> bool {
         let begun = Instant::now();
@@ -56,13 +56,13 @@ impl<'a> GoLock<'a> {
         true
     }
 
-    /// Its `Unlock`.
+    /// Calls `Unlock`.
     #[must_use]
     pub fn unlock(&self) -> bool {
         self.eval(Self::UNLOCK)
     }
 
-    /// Its `Refresh`.
+    /// Calls `Refresh`.
     #[must_use]
     pub fn refresh(&self) -> bool {
         self.eval(Self::REFRESH)

@@ -1,5 +1,5 @@
-//! What several processes believed, on the one monotonic clock of the machine, in a file that can
-//! be judged at any later time.
+//! The holds of several processes, on the monotonic clock of the machine, in a file that can be
+//! checked later.
 
 mod judge;
 
@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub use judge::{Summary, Violation};
 
-/// A file to which processes append what they believe, a line at a time.
+/// A file to which processes append their holds, one line at a time.
 #[derive(Debug)]
 pub struct History {
     file: File,
@@ -22,48 +22,48 @@ pub struct History {
 /// How a name is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// By nobody else.
+    /// Exclusively.
     Alone,
-    /// Together with others that share; all together weigh no more than the limit.
+    /// Together with other sharers. Their total weight is at most the limit.
     Part {
-        /// What this one weighs.
+        /// The weight of this hold.
         weight: u64,
-        /// How much there is.
+        /// The limit.
         limit: u64,
     },
 }
 
-/// A belief to hold a name, in nanoseconds of the monotonic clock.
+/// The time in which a process held a name, in nanoseconds of the monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Belief {
-    /// What is held.
+pub struct HoldInterval {
+    /// The name.
     pub name: String,
-    /// Who believes.
+    /// The owner.
     pub owner: String,
     /// The fence of the hold.
     pub fence: u64,
-    /// Alone, or with others.
+    /// Exclusive or shared.
     pub share: Share,
-    /// When it was asked for: no store has heard of it before.
+    /// When it was requested: the store has not seen the request before.
     pub asked_ns: Option<u64>,
-    /// When it was known to stand in the queue.
+    /// When it was known to be queued.
     pub queued_ns: Option<u64>,
     /// When it began.
     pub begin_ns: u64,
-    /// When it ended; none if nobody said so.
+    /// When it ended; none if no end was recorded.
     pub end_ns: Option<u64>,
 }
 
-/// All that is in the file.
+/// The content of the file.
 #[derive(Debug, Default)]
 struct Record {
-    /// In order of name and begin.
-    beliefs: Vec<Belief>,
+    /// Ordered by name and begin.
+    holds: Vec<HoldInterval>,
     forgotten: Vec<[u64; 2]>,
     away: Vec<Away>,
 }
 
-/// When an owner, or all of them, may have been out of reach.
+/// When an owner, or every owner, may have been unreachable.
 #[derive(Debug)]
 struct Away {
     owner: Option<String>,
@@ -73,7 +73,7 @@ struct Away {
 const NONE: &str = "-";
 
 impl History {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -83,19 +83,19 @@ impl History {
         Ok(Self { file, path })
     }
 
-    /// Nanoseconds of the monotonic clock, the same in every process of a machine.
+    /// Returns the nanoseconds of the monotonic clock, the same in every process of a machine.
     #[must_use]
     pub fn now_ns() -> u64 {
         let now = clock_gettime(ClockId::Monotonic);
         u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)).unwrap_or(0)
     }
 
-    /// A belief to hold alone begins now: to be called once the acquire has answered.
+    /// Records that an exclusive hold begins now. Call it after the acquire has returned.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn begin(&self, name: &str, owner: &str, fence: u64) -> io::Result<()> {
-        self.believe(&Belief {
+        self.record(&HoldInterval {
             name: name.to_owned(),
             owner: owner.to_owned(),
             fence,
@@ -107,26 +107,26 @@ impl History {
         })
     }
 
-    /// A belief that began at the moment it says, and has no end yet.
+    /// Records a hold that began at its own time, and has no end yet.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn believe(&self, belief: &Belief) -> io::Result<()> {
+    pub fn record(&self, hold: &HoldInterval) -> io::Result<()> {
         let word = |ns: Option<u64>| ns.map_or(NONE.to_owned(), |ns| ns.to_string());
         self.append(&[
             "begin",
-            &belief.name,
-            &belief.owner,
-            &belief.fence.to_string(),
-            &belief.share.to_word(),
-            &word(belief.asked_ns),
-            &word(belief.queued_ns),
-            &belief.begin_ns.to_string(),
+            &hold.name,
+            &hold.owner,
+            &hold.fence.to_string(),
+            &hold.share.to_word(),
+            &word(hold.asked_ns),
+            &word(hold.queued_ns),
+            &hold.begin_ns.to_string(),
         ])
     }
 
-    /// A belief ends now: to be called before the release is asked for, or by whoever kills the
-    /// process, before the kill.
+    /// Records that a hold ends now. Call it before the release is sent, or before the process is
+    /// killed.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -134,7 +134,8 @@ impl History {
         self.end_at(name, owner, fence, Self::now_ns())
     }
 
-    /// A belief ended then, at its deadline perhaps. The earliest of several ends counts.
+    /// Records that a hold ended at that time, for example at its deadline. The earliest of several
+    /// ends counts.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -143,21 +144,21 @@ impl History {
         self.append(&["end", name, owner, &words[0], &words[1]])
     }
 
-    /// All that this owner believes ends now: to be called while it is stopped.
+    /// Records that all holds of this owner end now. Call it while the owner is stopped.
     ///
     /// # Errors
     /// If the file cannot be read or written.
     pub fn end_all_of(&self, owner: &str) -> io::Result<()> {
         let at = Self::now_ns();
-        let open = self.beliefs()?.into_iter();
-        for belief in open.filter(|b| b.owner == owner && b.end_ns.is_none()) {
-            self.end_at(&belief.name, owner, belief.fence, at)?;
+        let open = self.holds()?.into_iter();
+        for hold in open.filter(|b| b.owner == owner && b.end_ns.is_none()) {
+            self.end_at(&hold.name, owner, hold.fence, at)?;
         }
         Ok(())
     }
 
-    /// In that time the store forgot what it knew, or ended it early, and who held then may have
-    /// believed on: a belief that begins in it may contradict one of before.
+    /// Records that the store lost its memory, or expired holds early, in that time. A hold that
+    /// begins in it may overlap an earlier one.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -165,7 +166,8 @@ impl History {
         self.append(&["forgot", &from_ns.to_string(), &to_ns.to_string()])
     }
 
-    /// In that time this owner, or all, may have been out of reach, and lost a turn.
+    /// Records that this owner, or every owner, may have been unreachable in that time, and may
+    /// have lost a turn.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -174,19 +176,19 @@ impl History {
         self.append(&["away", owner.unwrap_or(NONE), &span[0], &span[1]])
     }
 
-    /// Every belief, in order of name and begin.
+    /// Returns every hold, ordered by name and begin.
     ///
     /// # Errors
-    /// If the file cannot be read, or a line of it is none of ours.
-    pub fn beliefs(&self) -> io::Result<Vec<Belief>> {
-        Ok(self.read()?.beliefs)
+    /// If the file cannot be read, or has an invalid line.
+    pub fn holds(&self) -> io::Result<Vec<HoldInterval>> {
+        Ok(self.read()?.holds)
     }
 
-    /// Whether no beliefs of a name contradict, their fences rise, and nobody that waited and was
-    /// within reach was overtaken.
+    /// Checks that no holds of a name overlap, that their fences rise, and that no reachable waiter
+    /// was overtaken.
     ///
     /// # Errors
-    /// The first beliefs that contradict.
+    /// The first holds that violate this.
     ///
     /// # Panics
     /// If the file cannot be read.
@@ -202,16 +204,16 @@ impl History {
             let read = record.read_line(line, &mut ends);
             read.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.to_owned()))?;
         }
-        for belief in &mut record.beliefs {
-            let key = (&*belief.name, &*belief.owner, belief.fence);
-            belief.end_ns = ends.get(&key).copied();
+        for hold in &mut record.holds {
+            let key = (&*hold.name, &*hold.owner, hold.fence);
+            hold.end_ns = ends.get(&key).copied();
         }
-        let beliefs = &mut record.beliefs;
-        beliefs.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
+        let holds = &mut record.holds;
+        holds.sort_by(|a, b| (&a.name, a.begin_ns).cmp(&(&b.name, b.begin_ns)));
         Ok(record)
     }
 
-    /// One write of one line, which the system appends whole.
+    /// Each line is a single write, which the system appends atomically.
     fn append(&self, words: &[&str]) -> io::Result<()> {
         if words.iter().any(|word| word.contains(['\t', '\n'])) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -227,16 +229,18 @@ impl Record {
     fn read_line<'a>(&mut self, line: &'a str, ends: &mut Ends<'a>) -> Option<()> {
         let words: Vec<&str> = line.split('\t').collect();
         match words[..] {
-            ["begin", name, owner, fence, share, asked, queued, at] => self.beliefs.push(Belief {
-                name: name.to_owned(),
-                owner: owner.to_owned(),
-                fence: fence.parse().ok()?,
-                share: Share::from_word(share)?,
-                asked_ns: optional(asked)?,
-                queued_ns: optional(queued)?,
-                begin_ns: at.parse().ok()?,
-                end_ns: None,
-            }),
+            ["begin", name, owner, fence, share, asked, queued, at] => {
+                self.holds.push(HoldInterval {
+                    name: name.to_owned(),
+                    owner: owner.to_owned(),
+                    fence: fence.parse().ok()?,
+                    share: Share::from_word(share)?,
+                    asked_ns: optional(asked)?,
+                    queued_ns: optional(queued)?,
+                    begin_ns: at.parse().ok()?,
+                    end_ns: None,
+                })
+            }
             ["end", name, owner, fence, at] => {
                 let at = at.parse().ok()?;
                 let end = ends.entry((name, owner, fence.parse().ok()?)).or_insert(at);

@@ -1,8 +1,8 @@
-//! Servers, faults and claims for the tests of Arbiter.
+//! Servers, faults and conformance tests for Arbiter.
 //!
-//! Everything listens on loopback, on ports that the system gives, and ends with the value that
-//! started it.
+//! All servers listen on loopback, on free ports, and end on drop.
 
+mod child_process;
 mod clock;
 pub mod conformance;
 mod find;
@@ -12,25 +12,25 @@ mod history;
 mod names;
 mod port;
 mod proxy;
-mod puppet;
 mod resp;
 mod server;
 mod tls;
 
+pub use child_process::{ChildProcess, User};
 pub use clock::WallClock;
 pub use find::{Flavour, flavours, server_binary};
 pub use folder::Folder;
 pub use go::GoLock;
-pub use history::{Belief, History, Share, Summary, Violation};
+pub use history::{History, HoldInterval, Share, Summary, Violation};
 pub use names::unique_name;
 pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
-pub use puppet::{Puppet, User};
 pub use resp::Reply;
 pub use server::{Server, ServerBuilder};
 
 use std::time::{Duration, Instant};
 
-/// For how long a test that gains by it goes on: `ARBITER_SOAK_SECONDS`, else `short`.
+/// Returns how long a test runs that gains by a longer time: `ARBITER_SOAK_SECONDS`, or else
+/// `short`.
 #[must_use]
 pub fn soak_time(short: Duration) -> Duration {
     let seconds = std::env::var("ARBITER_SOAK_SECONDS").ok();
@@ -38,14 +38,14 @@ pub fn soak_time(short: Duration) -> Duration {
     seconds.map_or(short, Duration::from_secs)
 }
 
-/// Whether a test goes on: until `end`, and then, at most for a minute, until enough has happened
-/// for it to judge.
+/// Returns whether a test continues: until `end`, and then for at most a minute until enough has
+/// happened to judge.
 pub fn goes_on(end: Instant, enough: impl FnOnce() -> bool) -> bool {
     let now = Instant::now();
     now < end || (now < end + Duration::from_secs(60) && !enough())
 }
 
-/// Waits until the condition holds, at most for `limit`, and answers whether it did.
+/// Waits until the condition holds, at most for `limit`, and returns whether it did.
 pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while !condition() {
@@ -57,7 +57,8 @@ pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
     true
 }
 
-/// As [`eventually`], without blocking the runtime; on paused time, by that time.
+/// Like [`eventually`], without blocking the runtime. On paused time, `limit` is measured in that
+/// time.
 pub async fn eventually_async(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = tokio::time::Instant::now();
     while !condition() {

@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A fresh name for a test.
+/// Returns a new name for a test.
 #[must_use]
 pub fn unique_name() -> String {
     unique("test")
 }
 
-/// That word, and what makes it unique: the process, the time, and a number of this process's own.
+/// Returns that word with a unique suffix: the process id, the time, and a counter.
 pub(crate) fn unique(word: &str) -> String {
     let time = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,9 +1,9 @@
-//! A port of one's own.
+//! A reserved port.
 
 use tokio::net::TcpSocket;
 
-/// A port on loopback that is given to nobody else as long as this is there. A server can still
-/// listen on it; whoever connects while none does is refused.
+/// A port on loopback that is reserved until drop. A server can still listen on it. Connections are
+/// refused while none does.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
@@ -13,7 +13,8 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn hold() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        // With this on both sides, Linux lets a server bind beside one that does not listen.
+        // With this option on both sockets, Linux lets a server bind beside one that does not
+        // listen.
         socket.set_reuseaddr(true).expect("a port that is shared");
         let any = ([127, 0, 0, 1], 0).into();
         socket.bind(any).expect("a free port on loopback");

@@ -1,9 +1,9 @@
-//! A proxy before a server, which reads what passes and breaks it as told.
+//! A proxy in front of a server, which parses the traffic and injects faults.
 
 mod frame;
-mod gate;
 mod lane;
 mod line;
+mod monitor;
 mod rule;
 mod traffic;
 
@@ -20,9 +20,8 @@ pub use rule::{Fault, Rule};
 use traffic::Switch;
 pub use traffic::{Pushes, Traffic};
 
-/// A proxy before a [`Server`], on loopback and on threads of its own, so that a test whose
-/// runtime is blocked does not freeze it. It reads RESP over plain TCP, and RESP3 where there are
-/// subscriptions.
+/// A proxy in front of a [`Server`], on loopback and on its own threads, so that a test with a
+/// blocked runtime does not freeze it. It parses RESP over plain TCP, and RESP3 with subscriptions.
 ///
 /// ```no_run
 /// use testkit::{Fault, Proxy, Server};
@@ -43,10 +42,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Stands before a server; everything passes.
+    /// Starts a proxy in front of a server. All traffic passes.
     ///
     /// # Panics
-    /// If no port can be had.
+    /// If no port is free.
     #[must_use]
     pub fn before(server: &Server) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port on loopback");
@@ -63,25 +62,26 @@ impl Proxy {
         proxy
     }
 
-    /// Leads new connections to another server from now on; those that stand go on.
+    /// Leads new connections to another server from now on. Existing ones continue.
     pub fn lead_to(&self, server: &Server) {
         self.upstream.store(server.port(), Ordering::SeqCst);
     }
 
-    /// The URL by which clients go through it.
+    /// Returns the URL of the proxy.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its port.
+    /// Returns its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Breaks the n-th request, from 1, that matches from now on. The predicate is given the
-    /// request's arguments, the command's name first; of several rules the oldest acts.
+    /// Injects a fault into the n-th request, counted from 1, that matches from now on. The
+    /// predicate receives the request's arguments, starting with the command's name. Of several
+    /// rules the oldest applies.
     pub fn nth(
         &self,
         n: u64,
@@ -91,7 +91,7 @@ impl Proxy {
         self.add(Rule::new(Some(n), fault, matches))
     }
 
-    /// Breaks each request that matches from now on.
+    /// Injects a fault into each request that matches from now on.
     pub fn each(
         &self,
         fault: Fault,
@@ -100,7 +100,7 @@ impl Proxy {
         self.add(Rule::new(None, fault, matches))
     }
 
-    /// Has all traffic flow, stall, be lost or be refused.
+    /// Makes all traffic flow, stall, be lost or be refused.
     pub fn set_traffic(&self, traffic: Traffic) {
         self.switch.set_traffic(traffic);
         if traffic == Traffic::Silent {
@@ -108,35 +108,35 @@ impl Proxy {
         }
     }
 
-    /// Has everything that is sent take that long in either direction, as on a long link: in its
-    /// order, and any number under way at a time.
+    /// Delays every message by that long in either direction, as on a slow network. Messages keep
+    /// their order, and any number may be under way.
     pub fn set_delay(&self, one_way: Duration) {
         self.switch.set_delay(one_way);
     }
 
-    /// Has published messages arrive, arrive late, or be lost.
+    /// Makes published messages arrive, arrive late, or be lost.
     pub fn set_pushes(&self, pushes: Pushes) {
         self.switch.set_pushes(pushes);
     }
 
-    /// Cuts every connection; new ones pass.
+    /// Cuts every connection. New ones pass.
     pub fn cut_all(&self) {
         self.lines().iter().for_each(|line| line.cut());
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.lines().len()
     }
 
-    /// How many requests of a command, named in upper case, went on to the server.
+    /// Returns how many requests of a command, named in upper case, were forwarded to the server.
     #[must_use]
     pub fn count(&self, command: &str) -> u64 {
         self.counts().get(command).copied().unwrap_or(0)
     }
 
-    /// How many requests of each command, in upper case, went on to the server.
+    /// Returns how many requests of each command, in upper case, were forwarded to the server.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.switch.counts()
@@ -157,12 +157,12 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.switch.end();
         self.cut_all();
-        // Wakes the thread that accepts, which then ends.
+        // Wakes the accepting thread, which then ends.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
-/// Opens lines until the proxy ends. A line lives in its threads and ends with them.
+/// Accepts connections until the proxy ends. Each lives in its threads and ends with them.
 fn accept(
     listener: &TcpListener,
     upstream: &AtomicU16,
@@ -178,20 +178,20 @@ fn accept(
         }
         let port = upstream.load(Ordering::SeqCst);
         let Ok(line) = Line::open(client, port) else {
-            continue; // the server is down, and the client is told so by the close
+            continue; // The server is down, and the close notifies the client.
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|line| 0 < line.strong_count());
         lines.push(Arc::downgrade(&line));
         drop(lines);
-        // Now that the line is listed, what changes misses nobody.
+        // The connection is listed now, so no later change misses it.
         if switch.is_over() {
             continue;
         }
         if switch.traffic() == Traffic::Silent {
             line.silence();
         }
-        // Where nothing can be carried, the client is told so by the close.
+        // If nothing can be forwarded, the close notifies the client.
         let _ = line.carry(switch);
     }
 }

@@ -1,4 +1,4 @@
-//! A tiny synchronous RESP2 client, so that tests look at a server without the code under test.
+//! A small synchronous RESP2 client, so that tests inspect a server without the code under test.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a server answers.
+/// A server's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// `+OK`
@@ -22,7 +22,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The text of a string, or of a number.
+    /// Returns the text of a string or of a number.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         match self {
@@ -35,13 +35,13 @@ impl Reply {
         }
     }
 
-    /// The number, if it is one.
+    /// Returns the number, if it is one.
     #[must_use]
     pub fn int(&self) -> Option<i64> {
         self.text()?.parse().ok()
     }
 
-    /// The items of a list, as text.
+    /// Returns the items of a list as text.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         match self {

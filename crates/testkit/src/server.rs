@@ -1,4 +1,4 @@
-//! A real server process, on loopback, that ends with its value.
+//! A real server process, on loopback, that ends on drop.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::port::Port;
 use crate::resp::{Client, Reply};
 use crate::tls::{self, Terminator};
 
-/// A real Redis or Valkey server of a test's own.
+/// A real Redis or Valkey server of a single test.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -21,11 +21,11 @@ pub struct Server {
     tls_port: Option<Port>,
     folder: PathBuf,
     builder: ServerBuilder,
-    /// Speaks TLS where the server cannot.
+    /// Terminates TLS if the server cannot.
     terminator: Option<Terminator>,
 }
 
-/// How to start a [`Server`].
+/// The settings of a [`Server`].
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until it starts"]
 pub struct ServerBuilder {
@@ -42,7 +42,7 @@ const LOG: &str = "server.log";
 const CONFIG: &str = "server.conf";
 
 impl ServerBuilder {
-    /// Another server than the usual one.
+    /// Uses another server than the default one.
     pub fn binary(mut self, path: &Path) -> Self {
         self.binary = Some(path.to_owned());
         self
@@ -60,19 +60,19 @@ impl ServerBuilder {
         self.config(&watch).arg("--sentinel")
     }
 
-    /// One more argument of the command line.
+    /// Adds an argument of the command line.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
     }
 
-    /// A variable of the server's environment.
+    /// Sets a variable of the server's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Speaks TLS on [`Server::tls_url`] too, with a certificate of its own for 127.0.0.1.
+    /// Also serves TLS on [`Server::tls_url`], with its own certificate for 127.0.0.1.
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
@@ -81,7 +81,7 @@ impl ServerBuilder {
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
-    /// If it does not within 20 s, or ends instead.
+    /// If it does not answer within 20 s, or ends.
     pub fn start(self) -> Server {
         let mut lacks_tls = false;
         loop {
@@ -150,30 +150,30 @@ impl ServerBuilder {
 }
 
 impl Server {
-    /// Starts a server with nothing special about it.
+    /// Starts a server with default settings.
     #[must_use]
     pub fn start() -> Self {
         Self::builder().start()
     }
 
-    /// A server with settings of its own.
+    /// Returns a builder of a server with other settings.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
     }
 
-    /// Its URL, over TCP.
+    /// Returns its URL over TCP.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
     }
 
-    /// Its URL, over a Unix socket.
+    /// Returns its URL over a Unix socket.
     #[must_use]
     pub fn unix_url(&self) -> String {
         format!("redis+unix://{}", self.folder.join(SOCKET).display())
     }
 
-    /// Its URL, over TLS.
+    /// Returns its URL over TLS.
     ///
     /// # Panics
     /// If it was not started with TLS.
@@ -185,37 +185,38 @@ impl Server {
         format!("rediss://127.0.0.1:{port}")
     }
 
-    /// The file with the certificate to trust.
+    /// Returns the file with the certificate to trust.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.join(tls::CERTIFICATE)
     }
 
-    /// Its port: nobody else's as long as this value is there, even if the process is killed.
+    /// Returns its port, which stays reserved as long as this value exists, even if the process is
+    /// killed.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number
     }
 
-    /// The id of its process.
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has said since it was started.
+    /// Returns its log since it was started.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
     }
 
-    /// The folder it runs in.
+    /// Returns the folder that it runs in.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Sends a command and waits for its answer, on a connection of its own.
+    /// Sends a command on a new connection and waits for its reply.
     ///
     /// # Panics
     /// If there is no answer within 5 s.
@@ -224,7 +225,7 @@ impl Server {
         self.call_bytes(&bytes)
     }
 
-    /// As [`Server::call`], of arguments that need not be text.
+    /// Like [`Server::call`], for arguments that need not be text.
     ///
     /// # Panics
     /// If there is no answer within 5 s.
@@ -235,7 +236,7 @@ impl Server {
             .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
     }
 
-    /// What its clock shows, in microseconds since the epoch.
+    /// Returns what its clock shows, in microseconds since the epoch.
     ///
     /// # Panics
     /// If there is no answer within 5 s.
@@ -246,7 +247,7 @@ impl Server {
         number(0) * 1_000_000 + number(1)
     }
 
-    /// All keys, in order.
+    /// Returns all keys, sorted.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let mut keys = self.call(&["KEYS", "*"]).texts();
@@ -254,23 +255,23 @@ impl Server {
         keys
     }
 
-    /// Stops it as by Ctrl-Z: sockets stay open, nothing is answered.
+    /// Stops the process as Ctrl-Z does: sockets stay open, and nothing is answered.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Continues it.
+    /// Continues the process.
     pub fn cont(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
     }
 
-    /// Starts it anew on the same port, empty.
+    /// Restarts the server on the same port, empty.
     ///
     /// # Panics
     /// If it does not start within 20 s.
@@ -284,13 +285,13 @@ impl Server {
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // A process that has gone needs no signal.
+            // An ended process needs no signal.
             let _ = kill_process(pid, signal);
         }
     }
 
-    /// Waits for an answer of any kind: one that asks for a password is up, too. Asks on the
-    /// socket in its own folder, which comes after its ports.
+    /// Waits for any reply: a server that asks for a password is up, too. It uses the socket in its
+    /// own folder, which is created after the ports.
     fn wait_until_up(&mut self) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < START_LIMIT {

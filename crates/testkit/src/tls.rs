@@ -1,4 +1,4 @@
-//! TLS for a server on 127.0.0.1, with a certificate that signs itself.
+//! TLS for a server on 127.0.0.1, with a self-signed certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) fn write_certificate(folder: &Path) {
     std::fs::write(folder.join(KEY), made.signing_key.serialize_pem()).expect("the key's file");
 }
 
-/// The options of a server that speaks TLS on that port, run in the folder.
+/// Returns the options of a server that serves TLS on that port, run in the folder.
 pub(crate) fn arguments(port: u16) -> Vec<String> {
     let port = port.to_string();
     let options = [
@@ -34,12 +34,12 @@ pub(crate) fn arguments(port: u16) -> Vec<String> {
     options.concat().into_iter().map(str::to_owned).collect()
 }
 
-/// Whether a server's log says that it was built without TLS.
+/// Returns whether a server's log says that it was built without TLS.
 pub(crate) fn is_lacking(log: &str) -> bool {
     log.contains("connection type tls") || log.contains("Bad directive")
 }
 
-/// Speaks TLS for a server that cannot, until it is dropped.
+/// Terminates TLS for a server that cannot, until drop.
 #[derive(Debug)]
 pub(crate) struct Terminator {
     pub(crate) port: u16,
@@ -47,7 +47,7 @@ pub(crate) struct Terminator {
 }
 
 impl Terminator {
-    /// Before the server on that port, with the certificate in the folder.
+    /// Starts in front of the server on that port, with the certificate in the folder.
     pub(crate) fn before(server: u16, folder: &Path) -> Self {
         let certificate = CertificateDer::from_pem_file(folder.join(CERTIFICATE));
         let key = PrivateKeyDer::from_pem_file(folder.join(KEY));
@@ -89,7 +89,7 @@ impl Terminator {
     }
 }
 
-/// A client that is no good, or that does not trust us, ends itself.
+/// A broken or distrusting client ends its own connection.
 async fn carry(acceptor: TlsAcceptor, stream: TcpStream, server: u16) {
     if let Ok(mut client) = acceptor.accept(stream).await
         && let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_of_dead_that_nobody_has_reaped_is_gone_and_one_that_is_stopped_is_not() {
+    fn unreaped_group_is_dead_stopped_group_is_alive() {
         let mut sleeper = Command::new("sleep");
         let mut sleeper = sleeper.arg("60").process_group(0).spawn().unwrap();
         let group = Pid::from_raw(sleeper.id() as i32);

@@ -1,13 +1,13 @@
-//! The command, by its output and its status, on real stores.
+//! The command, tested by its output and exit status on real stores.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod face;
-mod faces;
-mod machine;
-mod rig;
+mod commands;
+mod embedded;
+mod helpers;
+mod primitives;
 mod run;
 mod signals;
 mod stderr;
 mod terminal;
-mod typing;
+mod usage;
 mod waiting;

@@ -1,13 +1,13 @@
-//! A command under a lock: its status, its environment, and that it is alone.
+//! A command under a lock: its exit status, its environment, and mutual exclusion.
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, bare, end, fresh_file, is_held, line_of, ms, output, runs, start, status_of,
 };
 
 #[test]
-fn the_status_is_the_commands_own() {
+fn exit_status_is_the_commands_own() {
     let (server, name) = (Server::start(), unique_name());
     let run =
         |command: &[&str]| status_of(&server, &[&["run", name.as_str(), "--"], command].concat());
@@ -18,19 +18,9 @@ fn the_status_is_the_commands_own() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_found_out_before_anybody_queues() {
-    let port_of_nobody = "redis://127.0.0.1:1";
-    let run = |command: &str| {
-        output(bare(&[
-            "--store",
-            port_of_nobody,
-            "run",
-            "n",
-            "--",
-            command,
-        ]))
-        .0
-    };
+fn missing_command_is_reported_before_connecting() {
+    let unreachable = "redis://127.0.0.1:1";
+    let run = |command: &str| output(bare(&["--store", unreachable, "run", "n", "--", command])).0;
     assert_eq!(run("no-such-command"), 127);
     assert_eq!(run("./no/such/file"), 127);
     assert_eq!(run("/etc/passwd"), 126);
@@ -39,7 +29,7 @@ fn a_command_that_is_not_there_is_found_out_before_anybody_queues() {
 }
 
 #[test]
-fn the_command_sees_its_name_owner_and_fence_and_run_writes_nothing_of_its_own() {
+fn command_environment_has_name_owner_and_fence() {
     let (server, name) = (Server::start(), unique_name());
     let script = "echo $ARBITER_NAME $ARBITER_OWNER $ARBITER_FENCE";
     let (status, stdout, stderr) =
@@ -54,7 +44,7 @@ fn the_command_sees_its_name_owner_and_fence_and_run_writes_nothing_of_its_own()
 }
 
 #[test]
-fn ten_processes_that_each_add_one_ten_times_make_a_hundred_with_rising_fences() {
+fn ten_processes_lose_no_update_and_fences_rise() {
     let (server, name) = (Server::start(), unique_name());
     let (number, fences) = (fresh_file(), fresh_file());
     std::fs::write(&number, "0").unwrap();
@@ -88,7 +78,7 @@ fn ten_processes_that_each_add_one_ten_times_make_a_hundred_with_rising_fences()
 }
 
 #[test]
-fn a_killed_arbiter_takes_the_whole_group_along_before_the_next_command_starts() {
+fn killed_arbiter_ends_its_group_before_next_starts() {
     let (server, name) = (Server::start(), unique_name());
     let pids = fresh_file();
     let script = format!("sleep 300 & echo $! $$ > {}; wait", pids.display());
@@ -115,7 +105,7 @@ fn a_killed_arbiter_takes_the_whole_group_along_before_the_next_command_starts()
 }
 
 #[test]
-fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends() {
+fn command_ignoring_term_dies_before_its_lease_ends() {
     let (server, name) = (Server::start(), unique_name());
     let pid_file = fresh_file();
     let script = format!(
@@ -123,7 +113,7 @@ fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends(
         pid_file.display()
     );
     let run = [
-        // A fiftieth of it, 160 ms, is what a busy machine may be late.
+        // The margin, a fiftieth of the lease, is 160 ms: a busy machine may be late by that.
         "run", "--lease", "8s", "--grace", "400ms", &name, "--", "sh", "-c", &script,
     ];
     let holder = start(arbiter(&server, &run));
@@ -139,7 +129,7 @@ fn a_command_that_ignores_term_is_dead_before_the_lease_of_a_silent_server_ends(
 }
 
 #[test]
-fn a_hold_taken_from_outside_kills_at_once_and_answers_79() {
+fn externally_taken_hold_kills_command_and_exits_79() {
     let (server, name) = (Server::start(), unique_name());
     let run = [
         "run",
@@ -175,7 +165,7 @@ fn max_hold_ends_the_command_with_124() {
 }
 
 #[test]
-fn a_lock_outlives_its_lease_while_the_command_runs() {
+fn lock_is_renewed_while_the_command_runs() {
     let (server, name) = (Server::start(), unique_name());
     let (status, _, stderr) = output(arbiter(
         &server,

@@ -1,17 +1,17 @@
-//! Signals: forwarded, reaped, released, and then died of.
+//! Signals are forwarded, children are reaped, and the lock is released.
 
 use std::process::Command;
 use std::time::Instant;
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, unignoring,
     wait_for,
 };
 
 #[test]
-fn term_int_and_hup_reach_the_command_and_then_arbiter_dies_of_them() {
+fn term_int_and_hup_end_command_then_arbiter() {
     let server = Server::start();
     for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
         let (lock, file) = (unique_name(), fresh_file());
@@ -33,7 +33,7 @@ fn term_int_and_hup_reach_the_command_and_then_arbiter_dies_of_them() {
 }
 
 #[test]
-fn a_waiter_that_is_terminated_leaves_the_queue_at_once() {
+fn terminated_waiter_leaves_the_queue_at_once() {
     let (server, name) = (Server::start(), unique_name());
     let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
     assert!(eventually(ms(5_000), || is_held(&server, &name)));
@@ -52,7 +52,7 @@ fn a_waiter_that_is_terminated_leaves_the_queue_at_once() {
 }
 
 #[test]
-fn one_continued_past_its_lease_kills_its_command_without_any_grace() {
+fn holder_continued_after_expiry_kills_without_grace() {
     let (server, name) = (Server::start(), unique_name());
     let pid_file = fresh_file();
     let script = format!(
@@ -80,7 +80,7 @@ fn one_continued_past_its_lease_kills_its_command_without_any_grace() {
 }
 
 #[test]
-fn the_whole_group_has_the_grace_and_not_its_leader_alone() {
+fn grace_applies_to_the_whole_group() {
     let (server, name) = (Server::start(), unique_name());
     let (ready, file) = (fresh_file(), fresh_file());
     let script = format!(
@@ -111,7 +111,7 @@ fn the_whole_group_has_the_grace_and_not_its_leader_alone() {
 }
 
 #[test]
-fn what_was_started_to_ignore_a_hangup_ignores_it() {
+fn ignored_hangup_stays_ignored() {
     let (server, name) = (Server::start(), unique_name());
     let ready = fresh_file();
     let script = format!("touch {}; sleep 1; echo survived", ready.display());
@@ -133,7 +133,7 @@ fn what_was_started_to_ignore_a_hangup_ignores_it() {
 }
 
 #[test]
-fn a_silent_server_delays_the_end_by_a_second_at_the_most() {
+fn silent_server_delays_the_exit_only_briefly() {
     let (server, name) = (Server::start(), unique_name());
     let (ready, go) = (fresh_file(), fresh_file());
     let script = format!(
@@ -159,7 +159,7 @@ fn a_silent_server_delays_the_end_by_a_second_at_the_most() {
 }
 
 #[test]
-fn as_process_1_it_reaps_orphans_and_ends_with_128_and_the_signal() {
+fn pid_1_reaps_orphans_and_reports_signal_status() {
     let (server, name) = (Server::start(), unique_name());
     let first = |script: &str| {
         let run = arbiter(&server, &["run", &name, "--", "sh", "-c", script]);

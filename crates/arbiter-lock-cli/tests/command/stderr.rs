@@ -1,14 +1,14 @@
-//! A stderr that is full and not read: the pipe of a pager, or of a log collector that hangs.
+//! A full stderr that is not read: the pipe of a pager, or of a log collector that hangs.
 
 use std::process::{Child, Command, Stdio};
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, eventually_held, fresh_file, is_held, line_of, ms, runs, signal, wait_for,
 };
 
-/// Starts it with a stderr that something else keeps full.
+/// Starts a command whose stderr is full.
 fn unread(command: &Command) -> Child {
     let ready = fresh_file();
     let fill = r#"(head -c 100000 /dev/zero; touch "$0") >&2 &
@@ -33,7 +33,7 @@ fn unread(command: &Command) -> Child {
 }
 
 #[test]
-fn unread_stderr_costs_no_lock_and_no_loss() {
+fn unread_stderr_delays_no_renewal_and_no_loss() {
     let (server, name) = (Server::start(), unique_name());
     let pid_file = fresh_file();
     let script = format!("echo $$ > {}; exec sleep 300", pid_file.display());
@@ -65,7 +65,7 @@ fn unread_stderr_stops_no_waiter() {
     let granted = fresh_file();
     let touch = granted.to_str().unwrap();
     let mut waiter = unread(&arbiter(&server, &["run", &name, "--", "touch", touch]));
-    // It has said for whom it waits.
+    // It has reported which holder it waits for.
     std::thread::sleep(ms(3_000));
     signal(&holder, "TERM");
     holder.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Under an interactive shell on a terminal of its own: Ctrl-C, Ctrl-Z, `fg` and `bg`.
+//! An interactive shell on its own terminal: Ctrl-C, Ctrl-Z, `fg` and `bg`.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use nix::pty::openpty;
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{fresh_file, is_held, ms, unignoring};
+use crate::helpers::{fresh_file, is_held, ms, unignoring};
 
-/// A shell that a test types into. What is to be interrupted or stopped is one process (`exec`): a
-/// shell that is about to fork may miss a Ctrl-C, and one that is stopped in the middle of its
-/// `vfork` never counts as stopped.
+/// A shell that a test types into. Each command to interrupt or stop is one process (`exec`): a
+/// shell that is about to fork may miss a Ctrl-C, and a shell stopped in the middle of its `vfork`
+/// never counts as stopped.
 struct Shell {
     shell: Child,
     keyboard: File,
@@ -76,7 +76,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // The hangup ends whatever the shell has started.
+        // The hangup ends everything that the shell has started.
         let _ = self
             .keyboard
             .write_all(b"\x03\nkill -9 $(jobs -p) 2>/dev/null; exit\n");
@@ -88,7 +88,7 @@ impl Drop for Shell {
 }
 
 #[test]
-fn ctrl_z_stops_both_and_fg_gives_the_command_the_terminal_again() {
+fn fg_after_ctrl_z_returns_terminal_to_command() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let line = format!("{} sh -c 'echo up; read x; echo got-$x'\n", shell.run);
@@ -103,7 +103,7 @@ fn ctrl_z_stops_both_and_fg_gives_the_command_the_terminal_again() {
 }
 
 #[test]
-fn ctrl_z_gives_the_shell_back_from_within_a_script_and_a_pipeline() {
+fn ctrl_z_works_in_scripts_and_pipelines() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let piped = shell.run.replace(" --", "-piped --");
@@ -122,7 +122,7 @@ fn ctrl_z_gives_the_shell_back_from_within_a_script_and_a_pipeline() {
 }
 
 #[test]
-fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
+fn background_exit_leaves_terminal_to_the_shell() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let go = fresh_file();
@@ -143,7 +143,7 @@ fn a_command_that_ends_in_the_background_leaves_the_terminal_to_the_shell() {
 }
 
 #[test]
-fn ctrl_c_ends_the_script_around_arbiter_as_well() {
+fn ctrl_c_ends_the_surrounding_script_too() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let line = format!(
@@ -159,7 +159,7 @@ fn ctrl_c_ends_the_script_around_arbiter_as_well() {
 }
 
 #[test]
-fn stopped_past_its_lease_the_command_does_not_go_on_with_fg() {
+fn fg_after_expiry_does_not_resume_the_command() {
     let server = Server::start();
     let mut shell = Shell::start(&server);
     let run = shell.run.replace(" run ", " run --lease 1s ");

@@ -1,4 +1,4 @@
-//! A store that is late, silent or failing, and what the command says of it.
+//! A store that is late, silent or failing, and what the command reports.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use testkit::{Fault, Proxy, Server, Traffic, eventually, unique_name};
 
-use crate::rig::{arbiter, bare, end, is_held, ms, output, signal, start};
+use crate::helpers::{arbiter, bare, end, is_held, ms, output, signal, start};
 
-/// The URL of something that accepts connections and says nothing.
+/// Returns the URL of a listener that accepts connections and sends nothing.
 fn silent_listener() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -94,7 +94,7 @@ fn quiet_command_reports_no_outage() {
 fn break_and_watch_outlast_a_short_outage() {
     let (server, name) = (Server::start(), unique_name());
     let proxy = Proxy::before(&server);
-    // A holder of the Go library is not told, so the break waits for its end.
+    // A holder of the Go library is not notified, so the break waits for its end.
     let key = format!("arbiter:{name}");
     server.call(&["HSET", &key, "owner", "o", "fence", "7"]);
     server.call(&["PEXPIRE", &key, "4000"]);
@@ -144,7 +144,7 @@ fn server_of_another_kind_is_a_usage_error() {
 }
 
 #[test]
-fn refused_renewal_is_named_before_and_after_the_loss() {
+fn refused_renewal_is_named_before_and_after_loss() {
     let (server, name) = (Server::start(), unique_name());
     let run = start(arbiter(
         &server,
@@ -167,7 +167,7 @@ fn refused_renewal_is_named_before_and_after_the_loss() {
 }
 
 #[test]
-fn end_that_is_not_recorded_is_reported() {
+fn unrecorded_end_is_reported() {
     let (server, name) = (Server::start(), unique_name());
     let job = ["once", "--every", "1h", &name, "--", "sleep", "1.5"];
     let run = start(arbiter(&server, &job));

@@ -1,48 +1,49 @@
-//! The rules for exclusive holds, one claim each.
+//! The rules for exclusive holds.
 
 use arbiter_lock_core::{Acquired, Broken, Ended, MAX_STEPS, Renewed, Tried};
 
-use crate::world::{SECOND, World, ids, request};
+use crate::fixture::{Fixture, SECOND, ids, request};
 
 #[test]
-fn a_release_hands_over_to_the_first_in_order_for_a_first_life() {
-    let mut world = World::new();
+fn release_grants_queue_head_a_provisional_ttl() {
+    let mut fixture = Fixture::new();
     let (a, b, c) = (
         request("a", 30_000),
         request("b", 30_000),
         request("c", 1_000),
     );
-    let first = world.hold(&a);
-    assert_eq!(world.queue(&b, None).1, 1);
-    assert_eq!(world.queue(&c, None).1, 2);
-    let end = world.end("a", false);
+    let first = fixture.hold(&a);
+    assert_eq!(fixture.queue(&b, None).1, 1);
+    assert_eq!(fixture.queue(&c, None).1, 2);
+    let end = fixture.end("a", false);
     assert_eq!((end.reply, ids(&end.granted)), (Ended::Released, vec!["b"]));
     assert_eq!(end.granted[0].life_ms, 2_000);
     assert!(first < end.granted[0].fence);
     assert_eq!(
-        world.end("b", false).granted[0].life_ms,
+        fixture.end("b", false).granted[0].life_ms,
         1_000,
         "a lease shorter than a first life"
     );
 }
 
 #[test]
-fn a_claim_makes_a_first_life_full_and_never_shortens_a_life() {
-    let mut world = World::new();
+fn claim_extends_provisional_ttl_and_never_shortens() {
+    let mut fixture = Fixture::new();
     let (a, b) = (request("a", 30_000), request("b", 30_000));
-    world.hold(&a);
-    world.queue(&b, None);
-    let fence = world.end("a", false).granted[0].fence;
-    let renew = |world: &mut World, lease| world.resource.renew(world.now(), "b", fence, lease);
+    fixture.hold(&a);
+    fixture.queue(&b, None);
+    let fence = fixture.end("a", false).granted[0].fence;
+    let renew =
+        |fixture: &mut Fixture, lease| fixture.resource.renew(fixture.now(), "b", fence, lease);
     assert_eq!(
-        renew(&mut world, 30_000),
+        renew(&mut fixture, 30_000),
         Renewed::Renewed { life_ms: 30_000 }
     );
     assert_eq!(
-        renew(&mut world, 1_000),
+        renew(&mut fixture, 1_000),
         Renewed::Renewed { life_ms: 30_000 }
     );
-    let look = world.acquire(&b, Some(1)).reply;
+    let look = fixture.acquire(&b, Some(1)).reply;
     assert_eq!(
         look,
         Acquired::Granted {
@@ -53,220 +54,221 @@ fn a_claim_makes_a_first_life_full_and_never_shortens_a_life() {
 }
 
 #[test]
-fn a_look_that_finds_its_own_unclaimed_grant_sets_the_first_life_again() {
-    let mut world = World::new();
+fn poll_of_unclaimed_grant_restarts_provisional_ttl() {
+    let mut fixture = Fixture::new();
     let (a, b) = (request("a", 30_000), request("b", 30_000));
-    world.hold(&a);
-    let (ticket, _) = world.queue(&b, None);
-    let fence = world.end("a", false).granted[0].fence;
-    world.pass(SECOND);
+    fixture.hold(&a);
+    let (ticket, _) = fixture.queue(&b, None);
+    let fence = fixture.end("a", false).granted[0].fence;
+    fixture.pass(SECOND);
     assert_eq!(
-        world.acquire(&b, Some(ticket)).reply,
+        fixture.acquire(&b, Some(ticket)).reply,
         Acquired::Granted {
             fence,
             life_ms: 2_000
         }
     );
-    world.pass(2 * SECOND);
-    assert_eq!(world.holder().as_deref(), Some("b"));
-    world.pass(1_000);
-    assert_eq!(world.holder(), None);
+    fixture.pass(2 * SECOND);
+    assert_eq!(fixture.holder().as_deref(), Some("b"));
+    fixture.pass(1_000);
+    assert_eq!(fixture.holder(), None);
 }
 
 #[test]
-fn a_renewal_has_to_name_owner_and_fence_and_creates_nothing() {
-    let mut world = World::new();
-    let fence = world.hold(&request("a", 1_000));
-    let renew =
-        |world: &mut World, owner, fence| world.resource.renew(world.now(), owner, fence, 1_000);
+fn renewal_requires_matching_owner_and_fence() {
+    let mut fixture = Fixture::new();
+    let fence = fixture.hold(&request("a", 1_000));
+    let renew = |fixture: &mut Fixture, owner, fence| {
+        fixture.resource.renew(fixture.now(), owner, fence, 1_000)
+    };
     assert_eq!(
-        renew(&mut world, "a", fence + 1),
+        renew(&mut fixture, "a", fence + 1),
         Renewed::NotYours { taken: true }
     );
     assert_eq!(
-        renew(&mut world, "b", fence),
+        renew(&mut fixture, "b", fence),
         Renewed::NotYours { taken: true }
     );
-    world.pass(2 * SECOND);
+    fixture.pass(2 * SECOND);
     assert_eq!(
-        renew(&mut world, "a", fence),
+        renew(&mut fixture, "a", fence),
         Renewed::NotYours { taken: false }
     );
-    assert_eq!(world.holder(), None);
+    assert_eq!(fixture.holder(), None);
 }
 
 #[test]
-fn a_try_never_barges_and_takes_what_passed_over_waiters_leave() {
-    let mut world = World::new();
-    world.hold(&request("a", 1_000));
-    world.queue(&request("b", 30_000), None);
-    world.pass(2 * SECOND);
-    let tried = world.try_acquire(&request("t", 1_000));
+fn try_overtakes_only_skipped_waiters() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 1_000));
+    fixture.queue(&request("b", 30_000), None);
+    fixture.pass(2 * SECOND);
+    let tried = fixture.try_acquire(&request("t", 1_000));
     assert!(matches!(tried.reply, Tried::Busy { .. }));
     assert_eq!(ids(&tried.granted), ["b"]);
-    world.resource.delete_lock(world.now());
-    world.queue_of_the_dead(3);
+    fixture.resource.delete_lock(fixture.now());
+    fixture.queue_overdue(3);
     assert!(matches!(
-        world.try_acquire(&request("t2", 1_000)).reply,
+        fixture.try_acquire(&request("t2", 1_000)).reply,
         Tried::Granted { life_ms: 1_000, .. }
     ));
 }
 
 #[test]
-fn a_busy_try_leaves_no_trace() {
-    let mut world = World::new();
-    world.hold(&request("a", 1_000));
-    let before = format!("{:?}", world.resource);
+fn busy_try_leaves_no_trace() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 1_000));
+    let before = format!("{:?}", fixture.resource);
     assert!(matches!(
-        world.try_acquire(&request("t", 1_000)).reply,
+        fixture.try_acquire(&request("t", 1_000)).reply,
         Tried::Busy { waiting: 0, .. }
     ));
-    assert_eq!(format!("{:?}", world.resource), before);
+    assert_eq!(format!("{:?}", fixture.resource), before);
 }
 
 #[test]
-fn a_waiter_that_has_not_looked_for_two_and_a_half_seconds_is_passed_over_and_keeps_its_place() {
-    let mut world = World::new();
+fn overdue_waiter_is_skipped_and_keeps_its_place() {
+    let mut fixture = Fixture::new();
     let (b, c) = (request("b", 30_000), request("c", 30_000));
-    world.hold(&request("a", 60_000));
-    let (ticket_b, _) = world.queue(&b, None);
-    let (ticket_c, _) = world.queue(&c, None);
-    world.pass(5 * SECOND / 2);
-    world.queue(&c, Some(ticket_c));
-    world.pass(1);
-    assert_eq!(ids(&world.end("a", false).granted), ["c"]);
-    assert_eq!(world.queue(&b, Some(ticket_b)), (ticket_b, 1));
+    fixture.hold(&request("a", 60_000));
+    let (ticket_b, _) = fixture.queue(&b, None);
+    let (ticket_c, _) = fixture.queue(&c, None);
+    fixture.pass(5 * SECOND / 2);
+    fixture.queue(&c, Some(ticket_c));
+    fixture.pass(1);
+    assert_eq!(ids(&fixture.end("a", false).granted), ["c"]);
+    assert_eq!(fixture.queue(&b, Some(ticket_b)), (ticket_b, 1));
 }
 
 #[test]
-fn a_waiter_that_looked_just_in_time_is_live() {
-    let mut world = World::new();
-    world.hold(&request("a", 60_000));
-    world.queue(&request("b", 30_000), None);
-    world.pass(5 * SECOND / 2);
-    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
+fn waiter_that_polled_in_time_is_live() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 60_000));
+    fixture.queue(&request("b", 30_000), None);
+    fixture.pass(5 * SECOND / 2);
+    assert_eq!(ids(&fixture.end("a", false).granted), ["b"]);
 }
 
 #[test]
-fn a_deaf_waiter_is_passed_over_until_it_looks() {
-    let mut world = World::new();
+fn unreachable_waiter_is_skipped_until_it_polls() {
+    let mut fixture = Fixture::new();
     let (b, c) = (request("b", 30_000), request("c", 30_000));
-    world.hold(&request("a", 60_000));
-    let (ticket, _) = world.queue(&b, None);
-    world.queue(&c, None);
-    world.deaf = vec![b.channel.to_string()];
-    assert_eq!(ids(&world.end("a", false).granted), ["c"]);
-    assert_eq!(world.end("c", false).granted, []);
+    fixture.hold(&request("a", 60_000));
+    let (ticket, _) = fixture.queue(&b, None);
+    fixture.queue(&c, None);
+    fixture.unreachable = vec![b.channel.to_string()];
+    assert_eq!(ids(&fixture.end("a", false).granted), ["c"]);
+    assert_eq!(fixture.end("c", false).granted, []);
     assert!(matches!(
-        world.acquire(&b, Some(ticket)).reply,
+        fixture.acquire(&b, Some(ticket)).reply,
         Acquired::Granted { .. }
     ));
 }
 
 #[test]
-fn stopped_waiters_cost_one_first_life_together_and_not_one_each() {
-    let mut world = World::new();
-    world.hold(&request("a", 60_000));
+fn stopped_waiters_cost_one_provisional_ttl_together() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 60_000));
     for n in 0..20 {
-        world.queue(&request(&format!("stopped{n:02}"), 30_000), None);
+        fixture.queue(&request(&format!("stopped{n:02}"), 30_000), None);
     }
     let live = request("live", 30_000);
-    let (ticket, _) = world.queue(&live, None);
-    assert_eq!(ids(&world.end("a", false).granted), ["stopped00"]);
-    world.pass(SECOND);
-    world.queue(&live, Some(ticket));
-    world.pass(SECOND + 1_000);
+    let (ticket, _) = fixture.queue(&live, None);
+    assert_eq!(ids(&fixture.end("a", false).granted), ["stopped00"]);
+    fixture.pass(SECOND);
+    fixture.queue(&live, Some(ticket));
+    fixture.pass(SECOND + 1_000);
     assert!(matches!(
-        world.acquire(&live, Some(ticket)).reply,
+        fixture.acquire(&live, Some(ticket)).reply,
         Acquired::Granted { .. }
     ));
 }
 
 #[test]
-fn the_floor_of_a_lapsed_grant_outlives_later_grants_and_ends() {
-    let mut world = World::new();
-    world.hold(&request("a", 60_000));
-    let (ticket, _) = world.queue(&request("b", 1_000), None);
-    world.queue(&request("c", 30_000), None);
-    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
-    world.pass(SECOND + 1_000);
-    // The grant of b lapsed: c has not looked since, and x comes before it.
+fn liveness_cutoff_outlives_later_grants() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 60_000));
+    let (ticket, _) = fixture.queue(&request("b", 1_000), None);
+    fixture.queue(&request("c", 30_000), None);
+    assert_eq!(ids(&fixture.end("a", false).granted), ["b"]);
+    fixture.pass(SECOND + 1_000);
+    // The grant of b expired. c has not polled since, and x comes before it.
     let x = request("x", 30_000);
     assert!(matches!(
-        world.acquire(&x, None).reply,
+        fixture.acquire(&x, None).reply,
         Acquired::Granted { .. }
     ));
-    assert_eq!(world.end("x", false).granted, []);
-    let look = world.acquire(&request("b", 1_000), Some(ticket)).reply;
+    assert_eq!(fixture.end("x", false).granted, []);
+    let look = fixture.acquire(&request("b", 1_000), Some(ticket)).reply;
     assert!(matches!(look, Acquired::Granted { .. }), "{look:?}");
 }
 
 #[test]
-fn a_grant_consumes_the_place() {
-    let mut world = World::new();
+fn grant_consumes_the_place() {
+    let mut fixture = Fixture::new();
     let (b, c) = (request("b", 30_000), request("c", 60_000));
-    world.hold(&request("a", 60_000));
-    let (ticket_b, _) = world.queue(&b, None);
-    let (ticket_c, _) = world.queue(&c, None);
-    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
-    world.pass(SECOND);
-    world.queue(&c, Some(ticket_c));
-    world.pass(SECOND + 1_000);
-    // b slept through its grant: its place is gone, and c is granted when b looks.
-    let look = world.acquire(&b, Some(ticket_b));
+    fixture.hold(&request("a", 60_000));
+    let (ticket_b, _) = fixture.queue(&b, None);
+    let (ticket_c, _) = fixture.queue(&c, None);
+    assert_eq!(ids(&fixture.end("a", false).granted), ["b"]);
+    fixture.pass(SECOND);
+    fixture.queue(&c, Some(ticket_c));
+    fixture.pass(SECOND + 1_000);
+    // b missed its grant and lost its place, and c is granted when b polls.
+    let look = fixture.acquire(&b, Some(ticket_b));
     assert_eq!(ids(&look.granted), ["c"]);
     assert!(matches!(look.reply, Acquired::Queued { ticket, .. } if ticket_c < ticket));
 }
 
 #[test]
-fn an_acquire_that_meets_a_tombstone_leaves_nothing() {
-    let mut world = World::new();
+fn acquire_with_a_tombstone_leaves_nothing() {
+    let mut fixture = Fixture::new();
     let a = request("a", 1_000);
-    assert_eq!(world.end("a", true).reply, Ended::NotYours);
-    world.pass(60 * SECOND);
-    assert_eq!(world.acquire(&a, None).reply, Acquired::Ended);
-    assert_eq!(world.try_acquire(&a).reply, Tried::Ended);
-    assert_eq!(world.holder(), None);
-    world.pass(2_000);
+    assert_eq!(fixture.end("a", true).reply, Ended::NotYours);
+    fixture.pass(60 * SECOND);
+    assert_eq!(fixture.acquire(&a, None).reply, Acquired::Ended);
+    assert_eq!(fixture.try_acquire(&a).reply, Tried::Ended);
+    assert_eq!(fixture.holder(), None);
+    fixture.pass(2_000);
     assert!(
-        matches!(world.try_acquire(&a).reply, Tried::Granted { .. }),
+        matches!(fixture.try_acquire(&a).reply, Tried::Granted { .. }),
         "remembered for a minute"
     );
 }
 
 #[test]
-fn an_acquire_or_a_try_that_meets_a_tombstone_leaves_a_free_lock_to_those_who_wait() {
+fn tombstoned_request_lets_the_next_waiter_in() {
     let a = request("a", 1_000);
     for tries in [false, true] {
-        let mut world = World::new();
-        drop(world.end("a", true));
-        world.hold(&request("b", 1_000));
-        world.pass(1);
-        world.queue(&request("c", 30_000), None);
-        world.pass(2 * SECOND);
+        let mut fixture = Fixture::new();
+        drop(fixture.end("a", true));
+        fixture.hold(&request("b", 1_000));
+        fixture.pass(1);
+        fixture.queue(&request("c", 30_000), None);
+        fixture.pass(2 * SECOND);
         let granted = if tries {
-            world.try_acquire(&a).granted
+            fixture.try_acquire(&a).granted
         } else {
-            world.acquire(&a, None).granted
+            fixture.acquire(&a, None).granted
         };
         assert_eq!(ids(&granted), ["c"]);
     }
 }
 
 #[test]
-fn at_most_so_many_are_passed_over_in_one_call_and_the_caller_goes_on() {
-    let mut world = World::new();
-    world.hold(&request("a", 60_000));
+fn one_step_skips_a_bounded_number_of_waiters() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 60_000));
     let crowd = MAX_STEPS + 5;
-    world.queue_of_the_dead(crowd);
+    fixture.queue_overdue(crowd);
     let live = request("z", 30_000);
-    world.queue(&live, None);
-    let end = world.end("a", false);
+    fixture.queue(&live, None);
+    let end = fixture.end("a", false);
     assert_eq!(
         (end.reply, end.granted.len(), end.again),
         (Ended::Released, 0, true)
     );
-    let again = world.end("a", false);
+    let again = fixture.end("a", false);
     assert_eq!(
         (again.reply, ids(&again.granted), again.again),
         (Ended::NotYours, vec!["z"], false)
@@ -274,115 +276,115 @@ fn at_most_so_many_are_passed_over_in_one_call_and_the_caller_goes_on() {
 }
 
 #[test]
-fn a_waiter_that_leaves_hands_over_for_the_others_when_the_lock_is_free() {
-    let mut world = World::new();
-    world.hold(&request("a", 1_000));
-    world.queue(&request("b", 30_000), None);
-    world.queue(&request("c", 30_000), None);
-    world.pass(2 * SECOND);
-    let end = world.end("b", false);
+fn leaving_waiter_hands_off_a_free_lock() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 1_000));
+    fixture.queue(&request("b", 30_000), None);
+    fixture.queue(&request("c", 30_000), None);
+    fixture.pass(2 * SECOND);
+    let end = fixture.end("b", false);
     assert_eq!((end.reply, ids(&end.granted)), (Ended::Left, vec!["c"]));
 }
 
 #[test]
-fn tickets_rise_above_everyone_who_waits_when_the_clock_steps_back() {
-    let mut world = World::new();
-    world.hold(&request("a", 60_000));
-    let (first, _) = world.queue(&request("b", 30_000), None);
-    world.now -= SECOND;
-    let (second, place) = world.queue(&request("c", 30_000), None);
+fn tickets_rise_when_the_clock_steps_back() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 60_000));
+    let (first, _) = fixture.queue(&request("b", 30_000), None);
+    fixture.now -= SECOND;
+    let (second, place) = fixture.queue(&request("c", 30_000), None);
     assert_eq!((second, place), (first + 1, 2));
 }
 
 #[test]
-fn a_place_survives_a_lost_queue() {
-    let mut world = World::new();
-    world.hold(&request("a", 60_000));
+fn place_survives_a_lost_queue() {
+    let mut fixture = Fixture::new();
+    fixture.hold(&request("a", 60_000));
     let (b, c) = (request("b", 30_000), request("c", 30_000));
-    let (ticket_b, _) = world.queue(&b, None);
-    world.pass(10);
-    let (ticket_c, _) = world.queue(&c, None);
-    world.resource.lose_queue();
-    assert_eq!(world.queue(&c, Some(ticket_c)), (ticket_c, 1));
-    assert_eq!(world.queue(&b, Some(ticket_b)), (ticket_b, 1));
-    assert_eq!(ids(&world.end("a", false).granted), ["b"]);
+    let (ticket_b, _) = fixture.queue(&b, None);
+    fixture.pass(10);
+    let (ticket_c, _) = fixture.queue(&c, None);
+    fixture.resource.lose_queue();
+    assert_eq!(fixture.queue(&c, Some(ticket_c)), (ticket_c, 1));
+    assert_eq!(fixture.queue(&b, Some(ticket_b)), (ticket_b, 1));
+    assert_eq!(ids(&fixture.end("a", false).granted), ["b"]);
 }
 
 #[test]
-fn fences_rise_across_lapse_release_loss_and_steps_back_of_the_clock() {
-    let mut world = World::new();
+fn fences_rise_across_expiry_release_and_clock_steps() {
+    let mut fixture = Fixture::new();
     let mut last = 0;
     for n in 0..40_u64 {
-        let fence = world.hold(&request(&format!("r{n}"), 100));
+        let fence = fixture.hold(&request(&format!("r{n}"), 100));
         assert!(last < fence);
         last = fence;
         match n % 4 {
-            0 => drop(world.end(&format!("r{n}"), false)),
-            1 => world.pass(SECOND),
-            2 => world.resource.delete_lock(world.now()),
+            0 => drop(fixture.end(&format!("r{n}"), false)),
+            1 => fixture.pass(SECOND),
+            2 => fixture.resource.delete_lock(fixture.now()),
             _ => {
-                drop(world.end(&format!("r{n}"), false));
-                world.now -= 3 * SECOND;
+                drop(fixture.end(&format!("r{n}"), false));
+                fixture.now -= 3 * SECOND;
             }
         }
     }
 }
 
 #[test]
-fn the_last_fence_is_remembered_for_a_minute_and_no_longer_than_that_and_its_second() {
-    let mut world = World::new();
-    let first = world.hold(&request("a", 100));
-    drop(world.end("a", false));
-    world.pass(60 * SECOND);
-    assert!(!world.resource.is_forgotten(world.now()));
-    world.pass(SECOND + 1_000);
-    assert!(world.resource.is_forgotten(world.now()));
-    world.now -= 120 * SECOND;
-    assert_eq!(world.hold(&request("b", 100)), first + 1);
+fn last_fence_is_kept_for_a_minute() {
+    let mut fixture = Fixture::new();
+    let first = fixture.hold(&request("a", 100));
+    drop(fixture.end("a", false));
+    fixture.pass(60 * SECOND);
+    assert!(!fixture.resource.is_forgotten(fixture.now()));
+    fixture.pass(SECOND + 1_000);
+    assert!(fixture.resource.is_forgotten(fixture.now()));
+    fixture.now -= 120 * SECOND;
+    assert_eq!(fixture.hold(&request("b", 100)), first + 1);
 }
 
 #[test]
-fn a_fence_ahead_of_the_clock_is_remembered_until_the_clock_has_caught_up() {
-    let mut world = World::new();
-    let first = world.hold(&request("a", 100));
-    drop(world.end("a", false));
-    world.now -= 200 * SECOND;
-    let second = world.hold(&request("b", 100));
+fn fence_is_kept_until_the_clock_reaches_it() {
+    let mut fixture = Fixture::new();
+    let first = fixture.hold(&request("a", 100));
+    drop(fixture.end("a", false));
+    fixture.now -= 200 * SECOND;
+    let second = fixture.hold(&request("b", 100));
     assert_eq!(second, first + 1);
-    drop(world.end("b", false));
-    world.pass(150 * SECOND);
+    drop(fixture.end("b", false));
+    fixture.pass(150 * SECOND);
     assert_eq!(
-        world.hold(&request("c", 100)),
+        fixture.hold(&request("c", 100)),
         second + 1,
         "still behind what was given"
     );
 }
 
 #[test]
-fn a_break_at_once_hands_over_and_an_asked_holder_is_prolonged_no_more() {
-    let mut world = World::new();
-    let fence = world.hold(&request("a", 5_000));
-    world.queue(&request("b", 5_000), None);
-    let now = world.now();
-    let asked = world.resource.break_hold(now, fence, false, |_| true);
+fn break_grants_the_next_and_asking_stops_renewals() {
+    let mut fixture = Fixture::new();
+    let fence = fixture.hold(&request("a", 5_000));
+    fixture.queue(&request("b", 5_000), None);
+    let now = fixture.now();
+    let asked = fixture.resource.break_hold(now, fence, false, |_| true);
     assert_eq!(
         asked.reply,
         Broken::Asked {
             remaining_ms: Some(5_000)
         }
     );
-    world.pass(SECOND);
-    let renewed = world.resource.renew(world.now(), "a", fence, 5_000);
+    fixture.pass(SECOND);
+    let renewed = fixture.resource.renew(fixture.now(), "a", fence, 5_000);
     assert_eq!(renewed, Renewed::Stopping { life_ms: 4_000 });
-    let now = world.now();
+    let now = fixture.now();
     assert_eq!(
-        world
+        fixture
             .resource
             .break_hold(now, fence + 1, true, |_| true)
             .reply,
         Broken::NotHeld
     );
-    let broken = world.resource.break_hold(now, fence, true, |_| true);
+    let broken = fixture.resource.break_hold(now, fence, true, |_| true);
     assert_eq!(
         (broken.reply, ids(&broken.granted)),
         (Broken::Freed, vec!["b"])
@@ -390,12 +392,12 @@ fn a_break_at_once_hands_over_and_an_asked_holder_is_prolonged_no_more() {
 }
 
 #[test]
-fn a_foreign_holder_is_waited_for_and_nothing_of_ours_ends_it() {
-    let mut world = World::new();
-    world
+fn external_holder_is_waited_for_and_never_ended() {
+    let mut fixture = Fixture::new();
+    fixture
         .resource
-        .take_externally(world.now(), "go", Some(5_000));
-    let acquired = world.acquire(&request("a", 1_000), None).reply;
+        .take_externally(fixture.now(), "go", Some(5_000));
+    let acquired = fixture.acquire(&request("a", 1_000), None).reply;
     let Acquired::Queued {
         holder: Some(holder),
         ..
@@ -407,20 +409,20 @@ fn a_foreign_holder_is_waited_for_and_nothing_of_ours_ends_it() {
         (&*holder.owner, holder.fence, holder.remaining_ms),
         ("go", None, Some(5_000))
     );
-    assert_eq!(world.end("go", false).reply, Ended::NotYours);
-    assert_eq!(world.holder().as_deref(), Some("go"));
-    world.resource.set_expiry(world.now(), None);
-    world.pass(365 * 86_400 * SECOND);
+    assert_eq!(fixture.end("go", false).reply, Ended::NotYours);
+    assert_eq!(fixture.holder().as_deref(), Some("go"));
+    fixture.resource.set_expiry(fixture.now(), None);
+    fixture.pass(365 * 86_400 * SECOND);
     assert_eq!(
-        world.holder().as_deref(),
+        fixture.holder().as_deref(),
         Some("go"),
-        "immortal until somebody deletes it"
+        "it has no TTL until it is deleted"
     );
 }
 
-impl World {
-    /// Waiters that have not looked for too long.
-    fn queue_of_the_dead(&mut self, count: usize) {
+impl Fixture {
+    /// Queues waiters that have not polled for too long.
+    fn queue_overdue(&mut self, count: usize) {
         let holder = request("holder of the dead", 60_000);
         let was_free = self.holder().is_none();
         if was_free {

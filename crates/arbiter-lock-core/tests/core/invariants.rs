@@ -1,4 +1,4 @@
-//! Random steps against simple statements of what must hold.
+//! Random steps, checked against simple invariants.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use arbiter_lock_core::{
 };
 use proptest::prelude::*;
 
-/// Requests that wait; as many more only ever try.
+/// The number of requests that wait. As many more only try.
 const WAITERS: usize = 5;
 const IDS: usize = 2 * WAITERS;
 
@@ -48,11 +48,11 @@ fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What one who looks from outside knows.
+/// The state that an outside observer knows.
 struct Observer {
     resource: Resource,
     now: u64,
-    /// Time that has passed, steps of the clock back not counted.
+    /// The time that has passed, without the clock's backward steps.
     passed: u64,
     requests: Vec<Contender>,
     tickets: Vec<Option<u64>>,
@@ -98,7 +98,7 @@ impl Observer {
         self.fences[id] = fence;
     }
 
-    /// Takes note of what a step granted to others, and to its caller if it did.
+    /// Records the grants of a step, to other requests and to the caller.
     fn pushed(&mut self, granted: &[Grant], caller: Option<(usize, u64)>) {
         let before = |grant: &&Grant| caller.is_none_or(|(_, fence)| grant.fence < fence);
         let (earlier, later): (Vec<_>, Vec<_>) = granted.iter().partition(before);
@@ -120,7 +120,7 @@ impl Observer {
         }
     }
 
-    /// Does a step, which never lets anybody in above a limit, nor beside one who is alone.
+    /// Applies a step. It never exceeds a limit, and never grants beside an exclusive hold.
     fn step(&mut self, step: &Step) {
         let weight = |status: &Status| {
             let held = |sharing: &SharingView| {
@@ -220,7 +220,7 @@ impl Observer {
             }
             Step::Pass(micros) => {
                 self.now += micros;
-                // Remembered for a minute, and not beyond, whatever the clock does then.
+                // It is kept for a minute and no longer, whatever the clock does then.
                 self.passed += micros;
                 let now = self.passed;
                 self.buried
@@ -249,8 +249,8 @@ impl Observer {
         }
     }
 
-    /// After a step that hands over, a free resource has no live waiter: whoever waits in an
-    /// empty room would be granted by its own look at once, and was passed over.
+    /// After a step that hands off, a free resource has no live waiter. A waiter on a free resource
+    /// would be granted by its own poll, and was skipped.
     fn nobody_is_left_waiting(&self, again: bool) {
         let status = self.resource.inspect(self.at());
         assert!(
@@ -272,7 +272,7 @@ fn mixed() -> Vec<Mode> {
     vec![shared(1), shared(2), Mode::Exclusive, shared(3)]
 }
 
-/// `PROPTEST_CASES` says how many cases; few find few bugs.
+/// `PROPTEST_CASES` sets the number of cases. A low number finds few bugs.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
@@ -286,13 +286,13 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn exclusive_requests_keep_order_fence_and_tombstone_and_lose_no_wake_up(steps in steps(false)) {
+    fn exclusive_requests_keep_all_invariants(steps in steps(false)) {
         let mut observer = Observer::new(&exclusive());
         steps.iter().for_each(|step| observer.step(step));
     }
 
     #[test]
-    fn a_lost_last_fence_does_no_harm_while_the_clock_runs_on(steps in steps(true)) {
+    fn lost_last_fence_is_harmless_while_clock_advances(steps in steps(true)) {
         let mut observer = Observer::new(&exclusive());
         for step in &steps {
             observer.step(step);
@@ -325,7 +325,7 @@ proptest! {
     }
 
     #[test]
-    fn everything_is_forgotten_a_minute_after_the_last_lease(steps in steps(false)) {
+    fn state_is_forgotten_a_minute_after_last_lease(steps in steps(false)) {
         let mut observer = Observer::new(&mixed());
         steps.iter().for_each(|step| observer.step(step));
         observer.now += 130_000_000;

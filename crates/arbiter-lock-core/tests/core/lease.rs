@@ -1,4 +1,4 @@
-//! The holder's side, backing off, and names.
+//! The lease of a holder, backoff, and names.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[test]
-fn a_hold_is_lost_its_margin_before_the_deadline_and_not_before() {
+fn hold_is_lost_exactly_its_margin_before_deadline() {
     let lease = Lease::new(ms(100), ms(1_000), ms(20), None);
     assert_eq!(lease.next(ms(1_079)), Next::Sleep { until: ms(1_080) });
     assert_eq!(lease.next(ms(1_080)), Next::Lost);
 }
 
 #[test]
-fn a_deadline_counts_from_the_sending_and_never_moves_back() {
+fn deadline_counts_from_sending_and_never_moves_back() {
     let mut lease = Lease::new(ms(0), ms(1_000), ms(20), Some(ms(300)));
     lease.confirm(ms(500), ms(1_000), Some(ms(300)));
     assert_eq!(lease.deadline(), ms(1_500));
@@ -25,7 +25,7 @@ fn a_deadline_counts_from_the_sending_and_never_moves_back() {
 }
 
 #[test]
-fn a_failed_renewal_is_tried_again_and_ends_nothing_before_the_deadline() {
+fn failed_renewal_is_retried_until_the_deadline() {
     let mut lease = Lease::new(ms(0), ms(1_000), ms(20), Some(ms(300)));
     assert_eq!(lease.next(ms(300)), Next::Renew);
     lease.postpone(ms(400));
@@ -41,13 +41,13 @@ fn default_margin_covers_a_clock_two_percent_fast() {
         let margin = Lease::default_margin(life);
         let ends_after = |rate: f64| life.div_f64(rate) - ms(1).min(life.div_f64(rate));
         assert!(life.saturating_sub(margin) <= ends_after(1.02), "{life:?}");
-        // The promise ends there: a faster clock ends a longer life sooner.
+        // The guarantee ends there: a faster clock ends a longer lease sooner.
         assert!(life_ms < 30_000 || ends_after(1.025) < life - margin);
     }
 }
 
 #[test]
-fn an_unanswered_renewal_is_repeated_after_a_third() {
+fn unanswered_renewal_is_repeated_after_a_third() {
     let mut lease = Lease::new(ms(0), ms(320), ms(20), Some(ms(100)));
     lease.ask(ms(120));
     assert!(lease.is_unanswered());
@@ -59,7 +59,7 @@ fn an_unanswered_renewal_is_repeated_after_a_third() {
 }
 
 #[test]
-fn late_answers_prolong_and_schedule_nothing() {
+fn late_replies_extend_and_schedule_nothing() {
     let mut lease = Lease::new(ms(0), ms(320), ms(20), Some(ms(100)));
     lease.ask(ms(100));
     lease.ask(ms(200));
@@ -92,7 +92,7 @@ fn late_failures_postpone_nothing() {
 }
 
 #[test]
-fn one_that_is_renewed_no_more_lasts_until_its_deadline() {
+fn unrenewed_lease_lasts_until_its_deadline() {
     let mut lease = Lease::new(ms(0), ms(1_000), ms(20), Some(ms(300)));
     assert_eq!(lease.renewal(), Some(ms(300)));
     lease.stop_renewing();
@@ -127,7 +127,7 @@ fn absurd_durations_do_no_harm() {
 }
 
 #[test]
-fn a_backoff_doubles_to_its_most_and_begins_anew() {
+fn backoff_doubles_to_its_maximum_and_resets() {
     let mut backoff = Backoff::new(ms(10), ms(35));
     let waits: Vec<_> = (0..4).map(|_| backoff.next(u32::MAX)).collect();
     assert_eq!(waits, [ms(10), ms(20), ms(35), ms(35)]);
@@ -136,7 +136,7 @@ fn a_backoff_doubles_to_its_most_and_begins_anew() {
 }
 
 #[test]
-fn a_name_has_one_to_512_bytes() {
+fn name_has_one_to_512_bytes() {
     assert_eq!(Name::new(""), Err(NameError::Empty));
     assert!(Name::new(&"x".repeat(512)).is_ok());
     assert_eq!(Name::new(&"x".repeat(513)), Err(NameError::TooLong(513)));

@@ -1,9 +1,9 @@
-//! The rules, by their claims.
+//! The rules of the core.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod claims;
+mod fixture;
 mod invariants;
 mod lease;
-mod memory;
+mod retention;
 mod shared;
-mod world;

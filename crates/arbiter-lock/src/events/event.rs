@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn tracing_wants_what_a_subscriber_may_want() {
+    fn tracing_logger_enables_levels_of_the_subscriber() {
         let wanted =
             tracing::subscriber::with_default(Subscriber, || TracingLogger.enabled(Level::Debug));
         assert!(wanted);

@@ -272,7 +272,7 @@ mod tests {
     use crate::{Client, block_on};
 
     #[test]
-    fn a_guard_of_a_session_looks_whether_the_hold_is_over_before_it_lets_go() {
+    fn session_guard_checks_the_hold_before_releasing() {
         let session = Client::in_memory().session();
         let lock = session.lock("l");
         let [one, other] = [(); 2].map(|()| block_on(lock.acquire()).unwrap());

@@ -89,7 +89,7 @@ mod tests {
     use crate::Client;
 
     #[tokio::test(start_paused = true)]
-    async fn what_an_ended_task_leaves_is_taken_by_one_that_sleeps_already() {
+    async fn sleeping_task_takes_over_pending_releases() {
         let client = Client::in_memory();
         let guard = client.lock("l").acquire().await.unwrap();
         let shared = client.inner.keeper.shared.clone();

@@ -183,7 +183,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_turn_that_comes_as_the_time_runs_out_is_20_ms_and_none_comes_after() {
+    fn last_turn_ends_20_ms_past_the_limit() {
         let ms = Duration::from_millis;
         for (now, turn) in [(0, 100), (80, 20), (99, 20), (100, 20), (110, 10), (120, 0)] {
             assert_eq!(last_turn(ms(100), ms(now)), ms(turn), "at {now} ms");

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_the_last_to_wait_finds_the_circle() {
+    async fn only_the_last_waiter_finds_the_cycle() {
         let client = Client::in_memory();
         let (a, b) = (client.session(), client.session());
         let x = a.lock("x").acquire().await.unwrap();

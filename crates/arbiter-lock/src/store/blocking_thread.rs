@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_runtime_that_ends_does_not_wait_for_work_that_blocks() {
+    fn ending_runtime_does_not_wait_for_blocking_work() {
         let (begin, begun) = mpsc::channel();
         let (answer, answered) = mpsc::channel::<()>();
         let (end, ended) = mpsc::channel();

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_reaches_its_waiter_and_one_for_nobody_is_kept_nowhere() {
+    fn grant_reaches_only_its_registered_waiter() {
         let registry = Registry::default();
         registry.deliver(push("late", 1));
         let (late, other) = (

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn with_no_answer_yet_a_grant_is_as_old_as_the_first_acquire() {
+    fn grant_without_replies_dates_from_first_acquire() {
         assert_eq!(
             GrantAge::new(ms(500)).of_push(&push(9_000), ms(900)).base,
             ms(500)
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn a_push_that_slept_in_a_socket_is_dated_to_when_it_was_made() {
+    fn delayed_push_is_dated_to_its_creation() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
         assert_eq!(age.of_push(&push(10_304), ms(4_000)).base, ms(300));
     }
 
     #[test]
-    fn the_latest_date_counts_up_to_the_receipt() {
+    fn latest_date_counts_up_to_the_receipt() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
         age.saw(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_two_percent_fast_dates_nothing_too_late() {
+    fn clock_two_percent_fast_dates_nothing_late() {
         for percent in [80, 95, 98, 99, 100, 101, 102] {
             let error = dated_too_late(f64::from(percent) / 100.0);
             assert!(error <= Duration::from_micros(1), "{percent}: {error:?}");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_answer_dates_as_well() {
+    fn old_reply_dates_as_well() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), shown(ms(100), 1.02), ms(101));
         let granted = Push {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_forward_refutes_older_answers() {
+    fn clock_set_forward_refutes_older_replies() {
         let mut age = GrantAge::new(ms(0));
         age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
         // Three seconds ahead since.

@@ -320,7 +320,7 @@ mod tests {
     use crate::{Client, Guard};
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_is_over_is_registered_no_more() {
+    async fn ended_request_is_unregistered() {
         let client = Client::in_memory();
         let lock = client.lock("l");
         let guard = lock.acquire().await.unwrap();
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_an_acquire_without_an_answer_has_its_end_leave_a_tombstone() {
+    async fn only_unanswered_acquires_leave_a_tombstone() {
         let client = Client::in_memory();
         let lock = client.lock("l");
         let leaves_one = |guard: &Guard| guard.hold().state.tombstone;
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_store_refused_to_do_has_nothing_to_end() {
+    async fn refused_acquire_leaves_no_pending_release() {
         let server = Server::start();
         let client = Client::connect(&server.url()).await.unwrap();
         let name = unique_name();
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_that_has_all_its_answers_leaves_no_key_when_it_gives_up() {
+    async fn answered_waiter_leaves_no_key_on_timeout() {
         let server = Server::start();
         let client = Client::connect(&server.url()).await.unwrap();
         let lock = client.lock(&unique_name());

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_comes_a_tenth_before_or_after_its_time() {
+    fn poll_interval_varies_by_a_tenth() {
         assert_eq!(pause(LONG, None, 0.0), ms(900));
         assert_eq!(pause(LONG, None, 0.5), ms(1_000));
         assert_eq!(pause(LONG, None, 1.0), ms(1_100));
@@ -72,12 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn one_with_a_short_first_life_looks_twice_in_it() {
+    fn waiter_polls_twice_per_short_provisional_ttl() {
         assert_eq!(pause(ms(300), None, 0.5), ms(150));
     }
 
     #[test]
-    fn a_head_polls_when_the_hold_expires() {
+    fn head_polls_when_the_hold_expires() {
         assert_eq!(pause(LONG, Some(40), 0.5), ms(41));
         assert_eq!(pause(LONG, Some(999), 0.5), ms(1_000));
         assert_eq!(pause(LONG, Some(u64::MAX), 0.5), ms(1_000));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_in_the_queue_looks_often_behind_one_that_announces_no_release() {
+    fn head_polls_often_behind_an_external_holder() {
         let foreign = holder(None);
         let pause = |place, expiry_ms| until_next_look(LONG, place, Some(&foreign), expiry_ms, 0.5);
         assert_eq!(pause(1, Some(30_000)), FOREIGN_LOOK);

@@ -211,7 +211,7 @@ fn dropped_guard_of_a_blocked_thread_releases() {
 }
 
 #[test]
-fn release_posted_by_a_blocked_thread_does_not_wait_for_its_runtime() {
+fn blocked_thread_posts_a_release_past_its_runtime() {
     ends(|| {
         let client = Client::in_memory();
         let earlier = current_thread();

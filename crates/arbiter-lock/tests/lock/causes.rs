@@ -1,4 +1,4 @@
-//! Every error and loss carries the store's last answer, and a release says what became of it.
+//! Every error and loss carries the store's last reply, and a release reports its outcome.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn client(url: &str) -> Client {
 }
 
 #[tokio::test]
-async fn refused_renewal_is_told_with_the_servers_words() {
+async fn refused_renewal_reports_the_servers_error() {
     for (spoil, says) in [
         (&["REPLICAOF", "127.0.0.1", "1"][..], "READONLY"),
         (
@@ -49,7 +49,7 @@ async fn refused_renewal_is_told_with_the_servers_words() {
 }
 
 #[tokio::test]
-async fn unanswered_renewal_is_told_as_silence() {
+async fn unanswered_renewal_is_reported_as_unreachable() {
     let server = Server::start();
     let client = client(&server.url()).await;
     let lock = client.lock(&unique_name()).lease_time(ms(1_000));
@@ -95,7 +95,7 @@ async fn hold_deleted_before_a_refused_release_is_lost() {
     tokio::time::sleep(ms(200)).await;
     server.call(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     let error = releasing.await.unwrap().unwrap_err();
-    // What the server refused cannot have ended it.
+    // A request that the server refused cannot have ended the hold.
     assert!(matches!(error, Error::Lost(_)), "{error}");
 }
 

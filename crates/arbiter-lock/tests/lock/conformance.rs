@@ -1,15 +1,15 @@
-//! The same claims on every store.
+//! The conformance tests, run on every store.
 
 use testkit::conformance::Store;
 
-/// The claims of the lock, and those of other faces in a module each.
+/// The conformance tests of the lock, with those of the other primitives in a module each.
 macro_rules! claims {
-    ($store:expr; $($face:ident),*) => {
+    ($store:expr; $($primitive:ident),*) => {
         testkit::conformance!($store);
         $(
-            mod $face {
+            mod $primitive {
                 use super::Store;
-                testkit::conformance!($face: $store);
+                testkit::conformance!($primitive: $store);
             }
         )*
     };
@@ -31,7 +31,7 @@ mod redis {
     claims!(Store::redis(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
-/// The newest Valkey that there is, else the server that the others run on.
+/// The newest Valkey on this machine, or else the default server.
 mod valkey {
     use super::Store;
     claims!(Store::server(&crate::conformance::valkey_binary()); rw_lock, semaphore, several, election, once, with_permits);

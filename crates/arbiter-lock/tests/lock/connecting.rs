@@ -28,7 +28,7 @@ fn refused(error: &Error) -> RefusedKind {
     }
 }
 
-/// The URL of something that accepts connections and says nothing.
+/// Returns the URL of a listener that accepts connections and sends nothing.
 fn silent_listener() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -75,7 +75,7 @@ async fn wait_for_an_absent_server_ends_in_time() {
 }
 
 #[tokio::test]
-async fn tries_and_looks_end_within_two_seconds() {
+async fn tries_and_inspections_end_within_two_seconds() {
     let url = silent_listener();
     let begun = Instant::now();
     let client = Client::connect_lazy(&url).unwrap();
@@ -182,8 +182,8 @@ async fn locked_folder_is_waited_for() {
 
     let folder = testkit::Folder::new();
     std::fs::create_dir(folder.path().join("store")).unwrap();
-    let gate = std::fs::File::create(folder.path().join("store/gate")).unwrap();
-    flock(&gate, FlockOperation::LockExclusive).unwrap();
+    let file_lock = std::fs::File::create(folder.path().join("store/gate")).unwrap();
+    flock(&file_lock, FlockOperation::LockExclusive).unwrap();
     let client = Client::connect_lazy(&folder.url()).unwrap();
     let lock = client.lock("l");
     let begun = Instant::now();
@@ -202,26 +202,26 @@ async fn locked_folder_is_waited_for() {
     });
     tokio::time::sleep(ms(500)).await;
     assert!(!waiting.is_finished());
-    drop(gate);
+    drop(file_lock);
     let guard = waiting.await.unwrap().unwrap();
     assert!(lock.inspect().await.unwrap().is_held());
     guard.release().await.unwrap();
     let first = Client::connect_lazy(&folder.url()).unwrap();
     assert!(
         !first.lock("l").inspect().await.unwrap().is_held(),
-        "opened by a look"
+        "opened by an inspection"
     );
 }
 
 #[cfg(feature = "embedded")]
 #[test]
-fn every_runtime_of_a_lazy_client_hears_grants() {
+fn every_runtime_of_a_lazy_client_gets_grants() {
     let folder = testkit::Folder::new();
     let holder = Client::connect_lazy(&folder.url()).unwrap().lock("l");
     let guard = block_on(holder.acquire()).unwrap();
     let client = Client::connect_lazy(&folder.url()).unwrap();
     let runtimes = [(); 2].map(|()| tokio::runtime::Runtime::new().unwrap());
-    // Both links exist before either opens the folder.
+    // Both store handles exist before either opens the folder.
     let waiting = runtimes.each_ref().map(|runtime| {
         let lock = client.lock("l").wait_timeout(ms(20_000));
         runtime.spawn(async move {
@@ -284,7 +284,7 @@ async fn outage_is_reported_while_waiting() {
 }
 
 #[tokio::test]
-async fn wait_shorter_than_a_round_trip_is_no_outage() {
+async fn wait_below_a_round_trip_is_no_outage() {
     let mut server = Server::start();
     let proxy = Proxy::before(&server);
     proxy.each(Fault::DelayReply(ms(150)), |_| true);
@@ -310,7 +310,7 @@ async fn wait_shorter_than_a_round_trip_is_no_outage() {
 #[tokio::test]
 async fn nothing_is_held_without_the_keepers_connection() {
     let server = Server::start();
-    // One connection: the caller's. None is left for the keeper.
+    // The only connection is the caller's. None is left for the keeper.
     server.call(&["CONFIG", "SET", "maxclients", "1"]);
     let client = Client::connect_lazy(&server.url()).unwrap();
     let lock = client.lock("l").wait_timeout(ms(300));
@@ -339,7 +339,7 @@ async fn nothing_is_held_without_the_keepers_connection() {
         .unwrap();
 }
 
-/// The URL of a server that is down.
+/// Returns the URL of a server that is down.
 fn absent() -> (Server, String) {
     let mut server = Server::start();
     let url = server.url();
@@ -413,7 +413,7 @@ async fn dropped_client_dials_no_more() {
     stream.set_read_timeout(Some(ms(3_000))).unwrap();
     drop(lock);
     drop(client);
-    // The runtime that dialed goes on beside this.
+    // The runtime that dialed keeps running beside this.
     let (close, closed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
@@ -424,7 +424,7 @@ async fn dropped_client_dials_no_more() {
 }
 
 #[tokio::test]
-async fn command_that_is_missing_ends_the_wait_at_once() {
+async fn missing_command_ends_the_wait_at_once() {
     let without = |command: &str| {
         let builder = Server::builder().arg("--rename-command");
         builder.arg(command).arg("").start()
@@ -444,7 +444,7 @@ async fn command_that_is_missing_ends_the_wait_at_once() {
 }
 
 #[tokio::test]
-async fn sentinel_or_cluster_node_is_refused_with_a_url() {
+async fn sentinel_or_cluster_node_error_names_the_url() {
     let server = Server::start();
     let sentinel = Server::builder().sentinel("orders", server.port()).start();
     let node = Server::builder()

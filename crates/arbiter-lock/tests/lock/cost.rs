@@ -1,5 +1,4 @@
-//! What steps cost a server, in commands: counts that do not vary, so that nothing gets slower
-//! unseen.
+//! The cost of each operation in server commands. The counts do not vary, so a regression shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use crate::in_line;
 
 type Counts = BTreeMap<String, u64>;
 
-/// The commands that the server has carried out, those within scripts too.
+/// Returns the commands that the server has executed, including those within scripts.
 fn counts(server: &Server) -> Counts {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
     let of_line = |line: &str| {
@@ -24,7 +23,7 @@ fn counts(server: &Server) -> Counts {
     counts
 }
 
-/// The counts when all that has been sent is done.
+/// Returns the counts once all sent commands are done.
 async fn counts_at_rest(server: &Server) -> Counts {
     let mut before = counts(server);
     for _ in 0..200 {
@@ -38,7 +37,7 @@ async fn counts_at_rest(server: &Server) -> Counts {
     panic!("it is never at rest: {before:?}");
 }
 
-/// What is done between two counts.
+/// Returns the commands executed by an operation.
 async fn cost_of<T>(server: &Server, work: impl Future<Output = T>) -> (T, Counts) {
     let before = counts_at_rest(server).await;
     let done = work.await;
@@ -57,9 +56,9 @@ fn these(commands: &[(&str, u64)]) -> Counts {
     owned.collect()
 }
 
-/// A client whose scripts the server knows.
+/// Connects a client whose scripts are loaded on the server.
 async fn warm(server: &Server) -> Client {
-    // Crowds: an answer may take its time.
+    // With many clients, a reply may be slow.
     let builder = Client::builder().store(&server.url());
     let client = builder.command_timeout(Duration::from_secs(10));
     let client = client.connect().await.unwrap();
@@ -74,7 +73,7 @@ fn second(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
+async fn uncontended_cycle_is_two_calls_of_eight_commands() {
     let server = Server::start();
     let lock = warm(&server).await.lock(&unique_name());
     let (guard, mut acquire) = cost_of(&server, lock.acquire()).await;
@@ -99,7 +98,7 @@ async fn a_cycle_on_a_free_name_is_two_calls_of_eight_commands() {
 }
 
 #[tokio::test]
-async fn the_life_of_the_last_fence_is_prolonged_by_the_first_grant_of_a_second_only() {
+async fn last_fence_ttl_is_extended_once_per_second() {
     let server = Server::start();
     let lock = warm(&server).await.lock(&unique_name());
     loop {
@@ -121,7 +120,7 @@ async fn the_life_of_the_last_fence_is_prolonged_by_the_first_grant_of_a_second_
 }
 
 #[tokio::test]
-async fn a_renewal_is_one_call_of_four_commands() {
+async fn renewal_is_one_call_of_four_commands() {
     let server = Server::start();
     let guard = warm(&server)
         .await
@@ -144,8 +143,9 @@ async fn a_renewal_is_one_call_of_four_commands() {
     );
 }
 
-/// The commands of a release that hands over, with so many who wait and do not look meanwhile.
-async fn cost_of_handing_over(waiters: usize) -> Counts {
+/// Returns the commands of a release that grants the next of that many waiters, none of which polls
+/// meanwhile.
+async fn cost_of_hand_off(waiters: usize) -> Counts {
     let server = Server::start();
     let name = unique_name();
     let lock = warm(&server).await.lock(&name);
@@ -159,16 +159,16 @@ async fn cost_of_handing_over(waiters: usize) -> Counts {
 }
 
 #[tokio::test]
-async fn a_release_costs_the_same_with_one_waiter_and_with_a_thousand() {
-    let with_one = cost_of_handing_over(1).await;
+async fn release_cost_is_independent_of_waiter_count() {
+    let with_one = cost_of_hand_off(1).await;
     assert_eq!(with_one.get("evalsha"), Some(&1), "{with_one:?}");
     assert!(with_one.values().sum::<u64>() <= 17, "{with_one:?}");
-    assert_eq!(cost_of_handing_over(100).await, with_one);
-    assert_eq!(cost_of_handing_over(1_000).await, with_one);
+    assert_eq!(cost_of_hand_off(100).await, with_one);
+    assert_eq!(cost_of_hand_off(1_000).await, with_one);
 }
 
 #[tokio::test]
-async fn one_who_queues_costs_no_more_behind_a_thousand() {
+async fn queueing_cost_is_independent_of_queue_length() {
     let mut costs = Vec::new();
     for others in [1, 1_000] {
         let server = Server::start();
@@ -200,7 +200,7 @@ async fn many_expiries_in_a_row_cost_few_polls() {
     let before = counts(&server);
     let _writer = client.rw_lock(&name).write().await.unwrap();
     let calls = counts(&server)["evalsha"] - before["evalsha"];
-    // One per 20 ms of the 236 ms in which they expire, and the ordinary ones.
+    // One poll per 20 ms of the 236 ms in which they expire, and the regular ones.
     assert!(calls <= 25, "{calls} calls");
 }
 
@@ -218,6 +218,6 @@ async fn behind_renewed_permits_waiters_poll_once_a_second() {
     let waited = tokio::time::timeout(Duration::from_secs(3), waiting).await;
     assert!(waited.is_err(), "all are held");
     let calls = counts(&server)["evalsha"] - before["evalsha"];
-    // Four polls each at most, with the first, the renewals and the ends.
+    // Each polls at most four times, with the first poll, the renewals and the ends.
     assert!(calls <= 6 * 4 + 3 + 6, "{calls} calls");
 }

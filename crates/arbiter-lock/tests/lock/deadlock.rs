@@ -1,4 +1,4 @@
-//! Sessions of one client that wait for each other, and waits that only look like it.
+//! Sessions of one client that wait for each other, and waits that only resemble a deadlock.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Long after a circle would have been found.
+/// Longer than it takes to detect a cycle.
 const LONG: Duration = Duration::from_secs(20);
 
 type Waits = JoinHandle<Result<Guard, Error>>;
@@ -33,7 +33,7 @@ async fn queued(client: &Client, name: &str, count: u64) {
     }
 }
 
-/// The names of the circle that ends the wait.
+/// Returns the names of the cycle that ends the wait.
 async fn circle(waits: Waits) -> Vec<String> {
     match timeout(LONG, waits).await.expect("it hangs").unwrap() {
         Err(Error::Deadlock(deadlock)) => deadlock.names,
@@ -49,7 +49,8 @@ async fn granted(waits: Waits) -> Guard {
         .unwrap()
 }
 
-/// Each of so many sessions holds a name and waits for the next one's: the last to wait gives way.
+/// Each of that many sessions holds a name and waits for the next one's. The last to wait gets the
+/// error.
 async fn the_last_gives_way(client: &Client, count: usize) {
     let names: Vec<_> = (0..count).map(|_| unique_name()).collect();
     let sessions: Vec<_> = (0..count).map(|_| client.session()).collect();
@@ -68,7 +69,7 @@ async fn the_last_gives_way(client: &Client, count: usize) {
     assert!(ms(800) < begun.elapsed(), "{:?}", begun.elapsed());
     sleep(ms(2_500)).await;
     assert!(waiting.iter().all(|wait| !wait.is_finished()), "one only");
-    // It lets go, and the others go on, one after the other.
+    // It releases, and the others are granted one after the other.
     while let (Some(guard), Some(wait)) = (guards.pop(), waiting.pop()) {
         guard.release().await.unwrap();
         granted(wait).await.release().await.unwrap();
@@ -76,21 +77,21 @@ async fn the_last_gives_way(client: &Client, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_in_a_circle_end_in_an_error() {
+async fn waiting_cycle_of_sessions_is_an_error() {
     for count in [2, 3, 5] {
         the_last_gives_way(&Client::in_memory(), count).await;
     }
 }
 
 #[tokio::test]
-async fn sessions_in_a_circle_end_in_an_error_on_a_server() {
+async fn waiting_cycle_on_a_server_is_an_error() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     the_last_gives_way(&client, 3).await;
 }
 
 #[test]
-fn a_circle_across_runtimes_ends_in_an_error() {
+fn waiting_cycle_across_runtimes_is_an_error() {
     let server = Server::start();
     let (one, two) = (one_worker(), one_worker());
     let client = one.block_on(Client::connect(&server.url())).unwrap();
@@ -109,7 +110,7 @@ fn a_circle_across_runtimes_ends_in_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_wait_to_write_are_a_circle() {
+async fn readers_waiting_to_write_form_a_cycle() {
     let client = Client::in_memory();
     let [a, b] = [(); 2].map(|()| client.session());
     let x = a.rw_lock("x").read().await.unwrap();
@@ -126,7 +127,7 @@ async fn readers_that_wait_to_write_are_a_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_behind_a_waiting_writer_is_in_the_circle() {
+async fn reader_behind_waiting_writer_is_in_the_cycle() {
     let client = Client::in_memory();
     let [a, b, c] = [(); 3].map(|()| client.session());
     let x = a.rw_lock("x").read().await.unwrap();
@@ -145,13 +146,13 @@ async fn a_reader_behind_a_waiting_writer_is_in_the_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_is_in_no_circle_without_a_writer_before_it() {
+async fn reader_behind_external_writer_is_in_no_cycle() {
     let client = Client::connect("memory:readers").await.unwrap();
     let other = Client::connect("memory:readers").await.unwrap();
     let [a, c] = [(); 2].map(|()| client.session());
     let x = a.rw_lock("x").read().await.unwrap();
     let y = c.lock("y").acquire().await.unwrap();
-    // Another client's, which may give up.
+    // The writer belongs to another client, which may stop waiting.
     let writer = other.rw_lock("x").wait_timeout(LONG / 2);
     let writer = tokio::spawn(async move { writer.write().await });
     queued(&client, "x", 1).await;
@@ -166,14 +167,14 @@ async fn a_reader_is_in_no_circle_without_a_writer_before_it() {
     drop(x);
 }
 
-/// Whether both waits are still there after a time in which a circle would have been found.
+/// Checks that all waits are still pending after the time in which a cycle is detected.
 async fn assert_waiting(waits: &[&Waits]) {
     sleep(ms(8_000)).await;
     assert!(waits.iter().all(|wait| !wait.is_finished()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_without_a_session_are_no_circle() {
+async fn waits_without_a_session_form_no_cycle() {
     let client = Client::in_memory();
     let session = client.session();
     let x = client.lock("x").acquire().await.unwrap();
@@ -193,19 +194,19 @@ async fn waits_without_a_session_are_no_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_of_another_client_breaks_the_proof() {
+async fn name_of_another_client_breaks_the_proof() {
     let client = Client::connect("memory:proof").await.unwrap();
     let other = Client::connect("memory:proof").await.unwrap();
     let [a, b] = [(); 2].map(|()| client.session());
-    let foreign = other.session();
+    let external = other.session();
     let x = a.lock("x").acquire().await.unwrap();
     let y = b.lock("y").acquire().await.unwrap();
-    let z = foreign.lock("z").acquire().await.unwrap();
-    // It is a circle, but the middle is not seen.
+    let z = external.lock("z").acquire().await.unwrap();
+    // It is a cycle, but the client does not see its middle.
     let all = [
         waits(a.lock("y")),
         waits(b.lock("z")),
-        waits(foreign.lock("x")),
+        waits(external.lock("x")),
     ];
     assert_waiting(&[&all[0], &all[1], &all[2]]).await;
     let [first, second, third] = all;
@@ -218,7 +219,7 @@ async fn a_name_of_another_client_breaks_the_proof() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_within_a_poll_is_no_deadlock() {
+async fn release_within_a_poll_is_no_deadlock() {
     let client = Client::in_memory();
     let [a, b] = [(); 2].map(|()| client.session());
     let x = a.lock("x").acquire().await.unwrap();
@@ -226,7 +227,7 @@ async fn a_release_within_a_poll_is_no_deadlock() {
     let first = waits(a.lock("y"));
     queued(&client, "y", 1).await;
     let second = waits(b.lock("x"));
-    // Another task of the session.
+    // Another task of the session releases.
     sleep(ms(700)).await;
     x.release().await.unwrap();
     granted(second).await.release().await.unwrap();
@@ -235,7 +236,7 @@ async fn a_release_within_a_poll_is_no_deadlock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_hold_or_a_dropped_wait_breaks_the_circle() {
+async fn lost_hold_or_dropped_wait_breaks_the_cycle() {
     for is_lost in [true, false] {
         let client = Client::in_memory();
         let [a, b] = [(); 2].map(|()| client.session());
@@ -246,7 +247,7 @@ async fn a_lost_hold_or_a_dropped_wait_breaks_the_circle() {
         let second = waits(b.lock("x"));
         sleep(ms(500)).await;
         if is_lost {
-            // Its guard is left, and so is the hold in the store until the end of its lease.
+            // Its guard remains, and so does the hold in the store until its lease ends.
             client
                 .testing()
                 .lose("x", arbiter_lock::LostReason::Expired);
@@ -262,7 +263,7 @@ async fn a_lost_hold_or_a_dropped_wait_breaks_the_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limited_wait_ends_by_what_comes_first() {
+async fn limited_wait_ends_by_timeout_or_deadlock() {
     for (limit, is_deadlock) in [(500, false), (5_000, true)] {
         let client = Client::in_memory();
         let [a, b] = [(); 2].map(|()| client.session());
@@ -279,7 +280,7 @@ async fn a_limited_wait_ends_by_what_comes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unpolled_wait_is_in_no_circle() {
+async fn unpolled_wait_is_in_no_cycle() {
     let client = Client::in_memory();
     let [a, b] = [(); 2].map(|()| client.session());
     let x = a.lock("x").acquire().await.unwrap();

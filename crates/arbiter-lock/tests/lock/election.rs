@@ -1,4 +1,4 @@
-//! The election beyond its claims, on the memory store.
+//! The election on the memory store, beyond its conformance tests.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,8 +14,8 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Does something in the middle of the client's work: when it is about to report the n-th grant.
-/// The logger is asked there whether it wants the event, and does not.
+/// A logger that acts in the middle of the client's work, when it is about to report the n-th
+/// grant. The client asks the logger there whether it wants the event, and it does not.
 struct AtGrant {
     testing: Arc<OnceLock<Testing>>,
     grants_before: AtomicIsize,
@@ -35,7 +35,7 @@ impl Logger for AtGrant {
     }
 }
 
-/// A client of a memory store that does this at its n-th grant.
+/// Connects a client to a memory store, with an action at its n-th grant.
 pub(crate) async fn acting_at_grant(n: isize, act: fn(&Testing)) -> Client {
     let testing = Arc::new(OnceLock::new());
     let logger = AtGrant {
@@ -49,13 +49,13 @@ pub(crate) async fn acting_at_grant(n: isize, act: fn(&Testing)) -> Client {
     client
 }
 
-/// A client whose store goes silent as soon as something is acquired.
+/// Connects a client whose store goes silent at the first grant.
 pub(crate) async fn silenced_by_a_grant() -> Client {
     acting_at_grant(1, Testing::go_silent).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_ends_with_its_wait() {
+async fn campaign_that_cannot_proclaim_ends_in_time() {
     let client = silenced_by_a_grant().await;
     let begun = Instant::now();
     let election = client.election("e").wait_timeout(ms(2_000));
@@ -68,7 +68,7 @@ async fn a_campaign_that_cannot_proclaim_keeps_nothing_and_ends_with_its_wait() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_campaign_proclaims_when_the_store_answers_again() {
+async fn campaign_proclaims_when_the_store_answers_again() {
     let client = silenced_by_a_grant().await;
     let election = client.election("e").wait_timeout(ms(10_000));
     let answering = async {
@@ -82,7 +82,7 @@ async fn a_campaign_proclaims_when_the_store_answers_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
+async fn observer_survives_short_and_reports_long_silence() {
     let client = Client::in_memory();
     let mut observer = client.election("e").observe();
     assert!(observer.next().await.unwrap().is_none());
@@ -99,7 +99,7 @@ async fn an_observer_lives_through_a_silence_and_tells_of_a_long_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_counts_each_silence_from_its_own_begin() {
+async fn observer_times_each_silence_separately() {
     let client = Client::in_memory();
     let mut observer = client.election("e").observe();
     assert!(observer.next().await.unwrap().is_none());
@@ -114,7 +114,7 @@ async fn an_observer_counts_each_silence_from_its_own_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_is_dropped_in_between_misses_nothing_and_keeps_its_pace() {
+async fn cancelled_observation_misses_nothing_and_keeps_pace() {
     let client = Client::in_memory();
     let election = client.election("e");
     let mut observer = election.observe();
@@ -128,12 +128,12 @@ async fn an_observer_that_is_dropped_in_between_misses_nothing_and_keeps_its_pac
             assert_eq!(fence, Some(leadership.fence()));
             break;
         }
-        assert!(begun.elapsed() < ms(600), "it never gets to look");
+        assert!(begun.elapsed() < ms(600), "it never polls");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_looks_when_the_leaders_lease_ends() {
+async fn observer_polls_when_the_leaders_lease_ends() {
     let client = Client::in_memory();
     let election = client.election("e").lease_time(ms(200)).watchdog(false);
     let mut observer = election.observe();
@@ -146,7 +146,7 @@ async fn an_observer_looks_when_the_leaders_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_observers_and_campaigns() {
+async fn shutdown_ends_observers_and_campaigns() {
     let client = Client::in_memory();
     let election = client.election("e");
     let _leadership = election.campaign("node").await.unwrap();
@@ -163,7 +163,7 @@ async fn a_shutdown_ends_observers_and_campaigns() {
 }
 
 #[tokio::test]
-async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
+async fn refused_observer_polls_no_more_often() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -184,7 +184,7 @@ async fn an_observer_that_is_refused_and_asked_again_looks_no_more_often() {
 }
 
 #[tokio::test]
-async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
+async fn reconnected_observer_shows_the_current_leader() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let builder = Client::builder().store(&proxy.url());
@@ -205,7 +205,7 @@ async fn an_observer_finds_its_server_again_and_shows_who_leads_by_then() {
 }
 
 #[test]
-fn those_who_block_can_lead_too() {
+fn election_works_with_blocking_calls() {
     let client = Client::in_memory();
     let election = client.election("e");
     let leadership = block_on(election.campaign("one")).unwrap();

@@ -1,26 +1,29 @@
-//! What is particular to the embedded store: processes that end, and what becomes of its files.
+//! The embedded store only: processes that end, and the files that they leave.
 
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, LostReason, NoopLogger};
-use testkit::{Folder, History, Puppet, WallClock, eventually, goes_on, soak_time};
+use testkit::{ChildProcess, Folder, History, WallClock, eventually, goes_on, soak_time};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn puppet(folder: &Folder, lease_ms: u64) -> Puppet {
-    let puppet = Puppet::example("puppet", &[&folder.url(), "l", &lease_ms.to_string()]);
-    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-    puppet
+fn child(folder: &Folder, lease_ms: u64) -> ChildProcess {
+    let child = ChildProcess::example(
+        "child_process",
+        &[&folder.url(), "l", &lease_ms.to_string()],
+    );
+    assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+    child
 }
 
-fn holder(folder: &Folder, lease_ms: u64) -> Puppet {
-    let mut puppet = puppet(folder, lease_ms);
-    puppet.tell("hold");
-    assert!(puppet.hear(ms(5_000)).unwrap().starts_with("held "));
-    puppet
+fn holder(folder: &Folder, lease_ms: u64) -> ChildProcess {
+    let mut child = child(folder, lease_ms);
+    child.send("hold");
+    assert!(child.receive(ms(5_000)).unwrap().starts_with("held "));
+    child
 }
 
 async fn client(folder: &Folder) -> Client {
@@ -39,7 +42,7 @@ async fn waiting(client: &Client, count: u64) {
 }
 
 #[tokio::test]
-async fn a_killed_holder_frees_long_before_its_lease_and_the_next_is_told() {
+async fn killed_holder_frees_long_before_its_lease() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let mut holder = holder(&folder, 60_000);
@@ -51,20 +54,20 @@ async fn a_killed_holder_frees_long_before_its_lease_and_the_next_is_told() {
     tokio::time::sleep(ms(100)).await;
     holder.kill();
     let next = tokio::time::timeout(ms(1_000), next).await;
-    drop(next.expect("it was told of the death").unwrap());
+    drop(next.expect("it was notified of the death").unwrap());
 }
 
 #[tokio::test]
-async fn the_permits_of_a_dead_process_come_back_at_once_behind_many_of_a_living_one() {
+async fn dead_process_returns_permits_at_once() {
     const OF_THE_LIVING: u32 = 40;
     let folder = Folder::new();
     let (living, client) = (
-        puppet_with_permits(&folder, OF_THE_LIVING),
+        child_with_permits(&folder, OF_THE_LIVING),
         client(&folder).await,
     );
-    let mut dead = puppet(&folder, 60_000);
-    dead.tell("permits 41 1");
-    assert!(dead.hear(ms(5_000)).unwrap().starts_with("held "));
+    let mut dead = child(&folder, 60_000);
+    dead.send("permits 41 1");
+    assert!(dead.receive(ms(5_000)).unwrap().starts_with("held "));
     let semaphore = client.semaphore("l", 41);
     assert!(semaphore.try_acquire().await.unwrap().is_none());
     let next = tokio::spawn({
@@ -79,35 +82,35 @@ async fn the_permits_of_a_dead_process_come_back_at_once_behind_many_of_a_living
     let killed = Instant::now();
     dead.kill();
     let next = tokio::time::timeout(ms(3_000), next).await;
-    let took = next.expect("it was told of the death").unwrap() - killed;
+    let took = next.expect("it was notified of the death").unwrap() - killed;
     assert!(took < ms(500), "{took:?}");
-    let mut dead = puppet(&folder, 60_000);
-    dead.tell("permits 41 1");
-    assert!(dead.hear(ms(5_000)).unwrap().starts_with("held "));
+    let mut dead = child(&folder, 60_000);
+    dead.send("permits 41 1");
+    assert!(dead.receive(ms(5_000)).unwrap().starts_with("held "));
     dead.kill();
     let taken = semaphore.try_acquire().await.unwrap();
     assert!(taken.is_some(), "a try takes what the dead held");
     drop((taken, living));
 }
 
-/// A process that holds so many permits of 41, one by one.
-fn puppet_with_permits(folder: &Folder, count: u32) -> Puppet {
-    let mut puppet = puppet(folder, 60_000);
+/// Starts a process that holds that many of 41 permits, one hold each.
+fn child_with_permits(folder: &Folder, count: u32) -> ChildProcess {
+    let mut child = child(folder, 60_000);
     for _ in 0..count {
-        puppet.tell("permits 41 1");
-        assert!(puppet.hear(ms(5_000)).unwrap().starts_with("held "));
+        child.send("permits 41 1");
+        assert!(child.receive(ms(5_000)).unwrap().starts_with("held "));
     }
-    puppet
+    child
 }
 
 #[tokio::test]
-async fn what_the_dead_have_left_stands_in_nobodys_way() {
+async fn dead_processes_block_no_later_acquire() {
     let folder = Folder::new();
     let client = client(&folder).await;
-    let (mut dead, mut stopped) = (holder(&folder, 60_000), puppet(&folder, 60_000));
-    stopped.tell("queue 3");
+    let (mut dead, mut stopped) = (holder(&folder, 60_000), child(&folder, 60_000));
+    stopped.send("queue 3");
     waiting(&client, 3).await;
-    // Else it may take its turns before it is killed.
+    // Otherwise it may take its turns before it is killed.
     stopped.stop();
     dead.kill();
     stopped.kill();
@@ -121,13 +124,13 @@ async fn what_the_dead_have_left_stands_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn a_holder_and_those_ahead_killed_together_delay_the_last_by_no_lease() {
+async fn killed_queue_delays_the_last_by_no_lease() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let mut dead = vec![holder(&folder, 60_000)];
     for n in 1..=4 {
-        let mut ahead = puppet(&folder, 60_000);
-        ahead.tell("hold");
+        let mut ahead = child(&folder, 60_000);
+        ahead.send("hold");
         waiting(&client, n).await;
         dead.push(ahead);
     }
@@ -137,7 +140,7 @@ async fn a_holder_and_those_ahead_killed_together_delay_the_last_by_no_lease() {
     });
     waiting(&client, 5).await;
     tokio::time::sleep(ms(100)).await;
-    // Those in the middle first: nobody but the last of them is watched by us.
+    // The middle ones die first: the client watches only its predecessor.
     for place in [2, 1, 3, 0, 4] {
         dead[place].kill();
     }
@@ -146,7 +149,7 @@ async fn a_holder_and_those_ahead_killed_together_delay_the_last_by_no_lease() {
 }
 
 #[tokio::test]
-async fn a_stopped_holder_is_not_dead_and_knows_at_its_first_look() {
+async fn stopped_holder_frees_only_when_its_lease_ends() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let mut stopped = holder(&folder, 1_500);
@@ -156,20 +159,20 @@ async fn a_stopped_holder_is_not_dead_and_knows_at_its_first_look() {
     let guard = client.lock("l").acquire().await.unwrap();
     assert!(ms(500) <= begun.elapsed(), "not before the lease was over");
     stopped.cont();
-    stopped.tell("look");
-    let said = stopped.hear(ms(5_000)).unwrap();
+    stopped.send("status");
+    let said = stopped.receive(ms(5_000)).unwrap();
     assert!(said.starts_with("is_held false"), "{said}");
     guard.release().await.unwrap();
 }
 
 #[tokio::test]
-async fn while_somebody_keeps_the_gate_shut_every_wait_ends_and_the_holder_is_told() {
+async fn held_file_lock_ends_waits_and_notifies_holder() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let guard = client.lock("held").lease_time(ms(1_200));
     let guard = guard.acquire().await.unwrap();
-    let gate = std::fs::File::open(folder.path().join("store/gate")).unwrap();
-    rustix::fs::flock(gate.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let file_lock = std::fs::File::open(folder.path().join("store/gate")).unwrap();
+    rustix::fs::flock(file_lock.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
     let begun = Instant::now();
     let error = client.lock("l").wait_timeout(ms(300)).acquire().await;
     assert!(error.unwrap_err().is_unavailable());
@@ -179,7 +182,7 @@ async fn while_somebody_keeps_the_gate_shut_every_wait_ends_and_the_holder_is_to
     assert!(error.to_string().contains(&words), "{error}");
     assert_eq!(guard.lost().await, LostReason::Unreachable);
     assert!(begun.elapsed() < ms(2_500));
-    drop(gate);
+    drop(file_lock);
     let taken = client.lock("l").wait_timeout(ms(3_000)).acquire().await;
     taken.unwrap().release().await.unwrap();
     let again = client.lock("held").wait_timeout(ms(3_000)).acquire().await;
@@ -187,7 +190,7 @@ async fn while_somebody_keeps_the_gate_shut_every_wait_ends_and_the_holder_is_to
 }
 
 #[tokio::test]
-async fn a_folder_removed_while_in_use_is_an_outage_and_no_second_truth() {
+async fn folder_removed_while_used_is_an_outage() {
     let folder = Folder::new();
     let before = client(&folder).await;
     std::fs::remove_dir_all(folder.path().join("store")).unwrap();
@@ -202,8 +205,8 @@ async fn a_folder_removed_while_in_use_is_an_outage_and_no_second_truth() {
     guard.release().await.unwrap();
 }
 
-/// Somebody else holds now; one who used the store before must not.
-async fn no_second_truth(before: &Client, after: &Client) {
+/// Another process holds now. A process that used the store earlier must not.
+async fn assert_refused_after_move(before: &Client, after: &Client) {
     let guard = after.lock("l").acquire().await.unwrap();
     let error = before.lock("l").try_acquire().await.unwrap_err();
     assert!(error.to_string().contains("while in use"), "{error}");
@@ -211,36 +214,36 @@ async fn no_second_truth(before: &Client, after: &Client) {
 }
 
 #[tokio::test]
-async fn a_folder_moved_while_in_use_is_no_second_truth() {
+async fn folder_moved_while_used_is_an_outage() {
     let folder = Folder::new();
     let before = client(&folder).await;
     let store = folder.path().join("store");
     std::fs::rename(&store, folder.path().join("elsewhere")).unwrap();
-    no_second_truth(&before, &client(&folder).await).await;
+    assert_refused_after_move(&before, &client(&folder).await).await;
 }
 
 #[tokio::test]
-async fn a_folder_removed_while_in_use_is_none_for_one_who_waits_for_the_gate_either() {
+async fn folder_removed_during_file_lock_wait_is_refused() {
     let folder = Folder::new();
     let before = client(&folder).await;
-    let gate = std::fs::File::open(folder.path().join("store/gate")).unwrap();
+    let file_lock = std::fs::File::open(folder.path().join("store/gate")).unwrap();
     std::fs::remove_dir_all(folder.path().join("store")).unwrap();
     let after = client(&folder).await;
     let guard = after.lock("l").acquire().await.unwrap();
-    rustix::fs::flock(gate.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
+    rustix::fs::flock(file_lock.as_fd(), rustix::fs::FlockOperation::LockExclusive).unwrap();
     let second = tokio::spawn({
         let lock = before.lock("l");
         async move { lock.try_acquire().await }
     });
     tokio::time::sleep(ms(100)).await;
-    drop(gate);
+    drop(file_lock);
     let error = second.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("while in use"), "{error}");
     guard.release().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_file_moved_away_while_in_use_is_not_made_anew_before_its_users_have_ended() {
+async fn moved_file_is_not_recreated_while_used() {
     let folder = Folder::new();
     let before = client(&folder).await;
     let store = folder.path().join("store");
@@ -259,14 +262,14 @@ async fn a_file_moved_away_while_in_use_is_not_made_anew_before_its_users_have_e
         }
         tokio::time::sleep(ms(10)).await;
     }
-    panic!("nobody uses it any more, and it is not made anew");
+    panic!("it is unused, and is not created again");
 }
 
 #[tokio::test]
-async fn processes_that_end_without_a_word_leave_no_files_for_ever() {
+async fn files_of_killed_processes_are_removed() {
     let folder = Folder::new();
     for _ in 0..10 {
-        puppet(&folder, 1_000).kill();
+        child(&folder, 1_000).kill();
     }
     let left = || {
         let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
@@ -279,7 +282,7 @@ async fn processes_that_end_without_a_word_leave_no_files_for_ever() {
 }
 
 #[tokio::test]
-async fn a_file_that_another_program_has_locked_delays_nobodys_limit() {
+async fn externally_locked_file_delays_no_wait_limit() {
     let folder = Folder::new();
     let client = client(&folder).await;
     let file = rusqlite::Connection::open(folder.path().join("store/arbiter.db")).unwrap();
@@ -338,7 +341,7 @@ async fn steps_go_on_while_many_names_are_forgotten() {
 }
 
 #[tokio::test]
-async fn the_one_behind_a_waiter_that_gave_up_sees_the_holder_die() {
+async fn next_waiter_sees_holder_die_after_predecessor_leaves() {
     let folder = Folder::new();
     let (ahead, behind) = (client(&folder).await, client(&folder).await);
     let mut times = Vec::new();
@@ -367,7 +370,7 @@ async fn the_one_behind_a_waiter_that_gave_up_sees_the_holder_die() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_a_store_says_why() {
+async fn unusable_folder_error_says_why() {
     let folder = Folder::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -399,7 +402,7 @@ async fn children_inherit_no_descriptor_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_client_that_ends_leaves_no_file_of_its_own_and_the_next_goes_on() {
+async fn ended_client_leaves_no_file_or_thread() {
     let folder = Folder::new();
     let mut fence = 0;
     for _ in 0..3 {
@@ -420,21 +423,21 @@ async fn a_client_that_ends_leaves_no_file_of_its_own_and_the_next_goes_on() {
 }
 
 #[test]
-fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
+fn randomly_killed_processes_never_overlap() {
     const WORKERS: usize = 8;
     let folder = Folder::new();
     let path = folder.path().join("history");
     let history = History::open(&path).unwrap();
     let work = || {
-        let mut worker = puppet(&folder, 2_000);
-        worker.tell(&format!("work {}", path.display()));
+        let mut worker = child(&folder, 2_000);
+        worker.send(&format!("work {}", path.display()));
         worker
     };
     let end = Instant::now() + soak_time(ms(8_000));
-    let mut workers: Vec<Puppet> = (0..WORKERS).map(|_| work()).collect();
+    let mut workers: Vec<ChildProcess> = (0..WORKERS).map(|_| work()).collect();
     let (mut kills, mut sizes) = (0, Vec::new());
     let enough = 200;
-    while goes_on(end, || enough < history.beliefs().unwrap().len()) {
+    while goes_on(end, || enough < history.holds().unwrap().len()) {
         std::thread::sleep(ms(rand::random::<u64>() % 150));
         let victim = &mut workers[rand::random::<u64>() as usize % WORKERS];
         victim.stop();
@@ -451,49 +454,46 @@ fn processes_that_are_killed_at_random_never_overlap_and_the_others_go_on() {
         "{kills} kills, {before:?}, the log at most {:?}",
         sizes.iter().max()
     );
-    assert!(10 < kills && enough < before.beliefs, "{kills} {before:?}");
+    assert!(10 < kills && enough < before.holds, "{kills} {before:?}");
     assert!(sizes.iter().all(|size| *size < 32 << 20), "the log grows");
-    // Everybody still gets its turn.
+    // Every worker still gets its turn.
     std::thread::sleep(ms(1_500));
-    let after = history.beliefs().unwrap();
+    let after = history.holds().unwrap();
     for worker in &workers {
         let pid = worker.pid().to_string();
-        assert!(
-            after.iter().any(|belief| belief.owner == pid),
-            "{pid} starves"
-        );
+        assert!(after.iter().any(|hold| hold.owner == pid), "{pid} starves");
     }
 }
 
 #[test]
-fn a_wall_clock_that_jumps_ends_no_hold_and_fences_rise_all_the_same() {
+fn wall_clock_jumps_end_no_hold() {
     let (folder, clock) = (Folder::new(), WallClock::new());
     let args = [&folder.url(), "l", "1000"];
     let start = || {
-        let puppet = Puppet::example_in(&clock.env(), "puppet", &args);
-        assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-        puppet
+        let child = ChildProcess::example_in(&clock.env(), "child_process", &args);
+        assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+        child
     };
     let (mut one, mut other) = (start(), start());
     let mut last = 0;
-    let mut held = |puppet: &Puppet| {
-        let said = puppet.hear(ms(5_000)).unwrap();
+    let mut held = |child: &ChildProcess| {
+        let said = child.receive(ms(5_000)).unwrap();
         let fence: u64 = said.strip_prefix("held ").unwrap().parse().unwrap();
         assert!(last < fence, "{last} {fence}");
         last = fence;
     };
     for years in [0, 1, -1] {
-        one.tell("hold");
+        one.send("hold");
         held(&one);
         clock.run_ahead(years * 365 * 86_400 * 1_000_000);
-        other.tell("hold");
-        assert_eq!(other.hear(ms(1_500)), None, "longer than a lease");
-        one.tell("look");
-        assert!(one.hear(ms(5_000)).unwrap().starts_with("is_held true"));
-        one.tell("release");
-        assert_eq!(one.hear(ms(5_000)).as_deref(), Some("released"));
+        other.send("hold");
+        assert_eq!(other.receive(ms(1_500)), None, "longer than a lease");
+        one.send("status");
+        assert!(one.receive(ms(5_000)).unwrap().starts_with("is_held true"));
+        one.send("release");
+        assert_eq!(one.receive(ms(5_000)).as_deref(), Some("released"));
         held(&other);
-        other.tell("release");
-        assert_eq!(other.hear(ms(5_000)).as_deref(), Some("released"));
+        other.send("release");
+        assert_eq!(other.receive(ms(5_000)).as_deref(), Some("released"));
     }
 }

@@ -1,4 +1,4 @@
-//! Every event there is, made to happen.
+//! Every event, with a test that causes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,23 +13,23 @@ const fn ms(n: u64) -> Duration {
 
 type Kinds = BTreeMap<&'static str, Vec<(Level, String)>>;
 
-/// What was told of each kind of event.
-struct Told {
+/// The events logged so far, by kind.
+struct EventLog {
     kinds: Arc<Mutex<Kinds>>,
     testing: Testing,
 }
 
-/// A client, and what it tells.
-async fn client(store: &str) -> (Client, Told) {
+/// Connects a client and records its events.
+async fn client(store: &str) -> (Client, EventLog) {
     client_of(Client::builder().store(store)).await
 }
 
-async fn client_of(builder: ClientBuilder) -> (Client, Told) {
+async fn client_of(builder: ClientBuilder) -> (Client, EventLog) {
     let kinds = Arc::default();
     let builder = builder.logger(logger(&kinds));
     let client = builder.connect().await.unwrap();
     let testing = client.testing();
-    (client, Told { kinds, testing })
+    (client, EventLog { kinds, testing })
 }
 
 fn logger(kinds: &Arc<Mutex<Kinds>>) -> impl Fn(&Event) + Send + Sync + 'static {
@@ -56,8 +56,8 @@ fn logger(kinds: &Arc<Mutex<Kinds>>) -> impl Fn(&Event) + Send + Sync + 'static 
     }
 }
 
-impl Told {
-    /// What was told so far.
+impl EventLog {
+    /// Returns the events logged so far.
     fn kinds(&self) -> MutexGuard<'_, Kinds> {
         self.testing.deliver_events();
         let kinds = self.kinds.lock().unwrap();
@@ -65,11 +65,11 @@ impl Told {
         kinds
     }
 
-    /// The last of that kind says so.
+    /// Asserts that the last event of that kind contains the texts.
     #[track_caller]
     fn has(&self, kind: &str, level: Level, texts: &[&str]) {
-        let told = self.kinds();
-        let last = told.get(kind).and_then(|told| told.last());
+        let kinds = self.kinds();
+        let last = kinds.get(kind).and_then(|events| events.last());
         let (at, text) = last.unwrap_or_else(|| panic!("nothing {kind}"));
         assert_eq!(*at, level, "{text}");
         for part in texts {
@@ -81,28 +81,28 @@ impl Told {
         self.kinds().get(kind).map_or(0, Vec::len)
     }
 
-    fn heard(&self, kind: &str) -> bool {
+    fn contains(&self, kind: &str) -> bool {
         0 < self.count(kind)
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end() {
-    let (client, told) = client("memory:").await;
+async fn lock_logs_each_event_of_its_hold() {
+    let (client, log) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(3_000));
     let guard = lock.acquire().await.unwrap();
     let fence = guard.fence().to_string();
-    told.has("acquired", Level::Debug, &["'l'", &fence, "after 0ns"]);
+    log.has("acquired", Level::Debug, &["'l'", &fence, "after 0ns"]);
     let waits = lock.clone().wait_timeout(ms(1_500)).acquire().await;
     assert!(waits.unwrap_err().is_contended());
-    told.has(
+    log.has(
         "waiting",
         Level::Info,
         &["'l'", "is held by", "queue was 1"],
     );
-    told.has("renewed", Level::Debug, &["'l'", &fence]);
+    log.has("renewed", Level::Debug, &["'l'", &fence]);
     guard.release().await.unwrap();
-    told.has("released", Level::Debug, &["'l'", &fence]);
+    log.has("released", Level::Debug, &["'l'", &fence]);
 
     let guard = lock.acquire().await.unwrap();
     let fence = guard.fence().to_string();
@@ -110,18 +110,18 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
     assert_eq!(guard.lost().await, LostReason::Unreachable);
     tokio::time::sleep(ms(10)).await;
     drop(guard);
-    told.has(
+    log.has(
         "renewal failed",
         Level::Warn,
         &["'l'", &fence, "no answer within"],
     );
-    told.has("lost", Level::Error, &["'l'", &fence, "did not answer"]);
-    assert!(!told.heard("left behind"));
-    // Virtual time: until a lease and a minute later, and the last command's time.
+    log.has("lost", Level::Error, &["'l'", &fence, "did not answer"]);
+    assert!(!log.contains("left behind"));
+    // On virtual time: a lease and a minute pass, and the last command's time.
     tokio::time::sleep(ms(62_000)).await;
-    assert!(!told.heard("left behind"));
+    assert!(!log.contains("left behind"));
     tokio::time::sleep(ms(4_000)).await;
-    told.has(
+    log.has(
         "left behind",
         Level::Error,
         &["'l'", "by itself", "no answer within"],
@@ -129,8 +129,8 @@ async fn a_lock_tells_of_its_grant_its_waiting_its_renewals_its_loss_and_its_end
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
-    let (client, told) = client("memory:").await;
+async fn each_hold_logs_one_release_or_loss() {
+    let (client, log) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(3_000));
     let endings = [
         "drop",
@@ -140,7 +140,7 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
         "late",
     ];
     for ending in endings {
-        let before = [told.count("released"), told.count("lost")];
+        let before = [log.count("released"), log.count("lost")];
         let guard = lock.acquire().await.unwrap();
         if ending.ends_with("gone") {
             assert!(client.testing().expire("l"));
@@ -149,7 +149,7 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
             "release, gone" => assert!(guard.release().await.unwrap_err().is_lost()),
             "refresh, gone" => assert!(guard.refresh().await.unwrap_err().is_lost()),
             "late" => {
-                // Nobody has had a turn since, as after a stop of the whole process.
+                // No task has run since, as after a stop of the whole process.
                 tokio::time::advance(ms(3_000)).await;
                 assert!(guard.release().await.unwrap_err().is_lost());
             }
@@ -157,13 +157,13 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
         }
         let told_of = || {
             [
-                told.count("released") - before[0],
-                told.count("lost") - before[1],
+                log.count("released") - before[0],
+                log.count("lost") - before[1],
             ]
         };
         let expected = match ending {
             "drop" => [1, 0],
-            // Let go of in time: no work was left unprotected.
+            // The guard was dropped in time: no work was left unprotected.
             "drop, gone" => [0, 0],
             _ => [0, 1],
         };
@@ -174,10 +174,10 @@ async fn each_hold_that_ends_tells_once_whether_it_was_freed_or_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_becomes_of_a_renewal_is_no_news_after_the_release() {
-    // The first renewal is sent after a second, and given up after two thirds of one.
+async fn renewal_logs_nothing_after_the_release() {
+    // The first renewal is sent after one second, and fails after two thirds of a second.
     for (answered_after, released) in [(100, 1), (3_000, 0)] {
-        let (client, told) = client("memory:").await;
+        let (client, log) = client("memory:").await;
         let lock = client.lock("l").lease_time(ms(3_000));
         let guard = lock.acquire().await.unwrap();
         tokio::time::sleep(ms(900)).await;
@@ -187,43 +187,43 @@ async fn what_becomes_of_a_renewal_is_no_news_after_the_release() {
         tokio::time::sleep(ms(answered_after)).await;
         client.testing().answer();
         tokio::time::sleep(ms(2_000)).await;
-        let counts = ["renewed", "renewal failed", "released", "lost"].map(|kind| told.count(kind));
+        let counts = ["renewed", "renewal failed", "released", "lost"].map(|kind| log.count(kind));
         assert_eq!(counts, [0, 0, released, 0], "{answered_after}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush() {
-    let (client, told) = client("memory:").await;
+async fn unanswered_renewal_is_retried_a_few_times() {
+    let (client, log) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(6_000));
     let guard = lock.acquire().await.unwrap();
     client.testing().go_silent();
     assert_eq!(guard.lost().await, LostReason::Unreachable);
-    // The first is due after two seconds. Each is given one second, and is repeated in a third of
-    // what is left.
-    let failed = told.count("renewal failed");
+    // The first renewal is due after two seconds. Each has one second, and is repeated after a
+    // third of the remaining time.
+    let failed = log.count("renewal failed");
     assert!((3..10).contains(&failed), "{failed}");
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_refused_at_once_is_not_tried_again_in_a_rush() {
+async fn refused_renewal_is_retried_without_a_rush() {
     let server = Server::start();
-    let (client, told) = client(&server.url()).await;
+    let (client, log) = client(&server.url()).await;
     let lock = client.lock("l").lease_time(ms(3_000));
     let guard = lock.acquire().await.unwrap();
     server.call(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     assert_eq!(guard.lost().await, LostReason::NotRenewed);
-    // The first is due after a second; a tenth of what is left passes before the next, and 10 ms
-    // at least.
-    let failed = told.count("renewal failed");
+    // The first renewal is due after one second. The next follows after a tenth of the remaining
+    // time, and after at least 10 ms.
+    let failed = log.count("renewal failed");
     assert!((2..100).contains(&failed), "{failed}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silence_tells_of_it() {
+async fn wait_error_tells_contention_from_silence() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
-    // A look comes by chance within the silence, and before the end.
+    // A poll falls into the silence at random, before the wait ends.
     let cut_short = std::iter::repeat_n((901, 1_000, true), 20);
     for (silent_from, limit, is_contended) in cut_short.chain([(500, 1_600, false)]) {
         let lock = client.lock("l").wait_timeout(ms(limit));
@@ -242,8 +242,8 @@ async fn a_wait_whose_last_look_was_cut_short_tells_who_held_and_one_in_a_silenc
 const OWN: &str = "waits for its own client";
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_acquire_is_reported_after_30_seconds() {
-    let (client, told) = client("memory:").await;
+async fn nested_acquire_is_reported_after_30_seconds() {
+    let (client, log) = client("memory:").await;
     let lock = client.lock("l");
     let outer = lock.acquire().await.unwrap();
     let inner = tokio::spawn({
@@ -251,22 +251,22 @@ async fn a_nested_acquire_is_reported_after_30_seconds() {
         async move { lock.acquire().await.unwrap() }
     });
     tokio::time::sleep(ms(29_900)).await;
-    assert!(!told.heard(OWN));
+    assert!(!log.contains(OWN));
     tokio::time::sleep(ms(1_500)).await;
-    told.has(OWN, Level::Warn, &["'l'", "this client holds", "a session"]);
+    log.has(OWN, Level::Warn, &["'l'", "this client holds", "a session"]);
     tokio::time::sleep(ms(60_000)).await;
-    assert_eq!(told.count(OWN), 1);
-    // The wait goes on.
+    assert_eq!(log.count(OWN), 1);
+    // The wait continues.
     outer.release().await.unwrap();
     inner.await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_lasting_hold_of_the_own_client_is_reported() {
+async fn only_lasting_holds_of_own_client_are_reported() {
     let store = "memory:waits-for-itself";
-    let (client, told) = client(store).await;
+    let (client, log) = client(store).await;
     let other = Client::connect(store).await.unwrap();
-    // A crowd of the client's tasks, each of which holds for a while.
+    // Several tasks of the client, each of which holds for a while.
     let mut crowd = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let lock = client.lock("crowd");
@@ -277,7 +277,7 @@ async fn only_a_lasting_hold_of_the_own_client_is_reported() {
         });
     }
     crowd.join_all().await;
-    assert!(!told.heard(OWN));
+    assert!(!log.contains(OWN));
     let taken = other.lock("taken").acquire().await.unwrap();
     let mine = client.rw_lock("mine").read().await.unwrap();
     let theirs = other.rw_lock("theirs").read().await.unwrap();
@@ -294,10 +294,10 @@ async fn only_a_lasting_hold_of_the_own_client_is_reported() {
             .into_iter()
             .all(|wait| wait.unwrap_err().is_contended())
     );
-    assert!(!told.heard(OWN));
+    assert!(!log.contains(OWN));
     let writer = client.rw_lock("mine").wait_timeout(limit).write().await;
     assert!(writer.unwrap_err().is_contended());
-    told.has(OWN, Level::Warn, &["'mine'"]);
+    log.has(OWN, Level::Warn, &["'mine'"]);
     drop((taken, mine, theirs, permit));
 }
 
@@ -335,8 +335,8 @@ async fn contended_names_the_own_client_or_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_end_is_not_recorded_tells_of_it() {
-    let (client, told) = client("memory:").await;
+async fn unrecorded_end_of_a_run_is_logged() {
+    let (client, log) = client("memory:").await;
     let job = client.once("job").every(Duration::from_secs(60));
     let testing = client.testing();
     let ran = job.run(|_| async move {
@@ -344,7 +344,7 @@ async fn a_run_whose_end_is_not_recorded_tells_of_it() {
         Ok::<(), arbiter_lock::Error>(())
     });
     let _ = ran.await;
-    told.has(
+    log.has(
         "end not recorded",
         Level::Warn,
         &["'job'", "no answer within"],
@@ -352,36 +352,36 @@ async fn a_run_whose_end_is_not_recorded_tells_of_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_is_told() {
+async fn lost_connection_is_logged() {
     let mut server = Server::start();
-    let (client, told) = client(&server.url()).await;
+    let (client, log) = client(&server.url()).await;
     let lock = client.lock("l").lease_time(ms(900));
     let guard = lock.acquire().await.unwrap();
-    assert!(!told.heard("disconnected"));
+    assert!(!log.contains("disconnected"));
     server.restart();
-    assert!(eventually_async(ms(3_000), || told.heard("disconnected")).await);
-    // The keeper noticed; the caller's own connection may still look sound.
+    assert!(eventually_async(ms(3_000), || log.contains("disconnected")).await);
+    // The keeper noticed the loss. The caller's own connection may still seem healthy.
     while client.lock("l").inspect().await.is_err() {
         tokio::time::sleep(ms(10)).await;
     }
     let store = "redis://127.0.0.1";
-    told.has("disconnected", Level::Warn, &[store, "cannot be reached"]);
-    told.has("reconnected", Level::Info, &[store]);
+    log.has("disconnected", Level::Warn, &[store, "cannot be reached"]);
+    log.has("reconnected", Level::Info, &[store]);
     assert_eq!(guard.lost().await, LostReason::Deleted);
 }
 
 #[tokio::test]
-async fn a_connection_that_was_given_up_does_not_take_the_next_with_it() {
+async fn abandoned_connection_does_not_end_its_successor() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let builder = Client::builder().store(&proxy.url());
-    let (client, told) = client_of(builder.command_timeout(ms(200))).await;
+    let (client, log) = client_of(builder.command_timeout(ms(200))).await;
     let lock = client.lock("l");
     proxy.set_traffic(Traffic::Silent);
     for _ in 0..3 {
         assert!(lock.inspect().await.unwrap_err().is_unavailable());
     }
-    assert!(told.heard("disconnected"));
+    assert!(log.contains("disconnected"));
     proxy.set_traffic(Traffic::Flowing);
     let guard = lock.wait_timeout(ms(10_000)).acquire().await.unwrap();
     let lock = client.lock("l");
@@ -390,6 +390,6 @@ async fn a_connection_that_was_given_up_does_not_take_the_next_with_it() {
         tokio::time::sleep(ms(10)).await;
     }
     guard.release().await.unwrap();
-    let counts = ["disconnected", "reconnected"].map(|kind| told.count(kind));
+    let counts = ["disconnected", "reconnected"].map(|kind| log.count(kind));
     assert_eq!(counts, [1, 1]);
 }

@@ -1,4 +1,4 @@
-//! Permits whose holders have died: handed on at their expiry.
+//! Permits of dead holders are granted again when they expire.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// How late each grant comes after its expiry, where permits with those leases are not renewed.
+/// Returns how late each grant is after the expiry. The permits have those leases and are not
+/// renewed.
 async fn lateness(leases: &[u64], waiters: usize) -> Vec<Duration> {
     let (client, limit) = (Client::in_memory(), leases.len() as u32);
     let (mut expiries, mut dead) = (Vec::new(), Vec::new());

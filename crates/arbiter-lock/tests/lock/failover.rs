@@ -1,5 +1,5 @@
-//! Another server takes over, with all that the old one knew or without the last of it; and a
-//! server's clock that steps.
+//! Another server takes over, with or without the last writes of the old one. A server's clock
+//! steps.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ async fn client(url: &str) -> Client {
     builder.connect().await.unwrap()
 }
 
-/// A server, its replica, and a proxy that stands before the first.
+/// A server, its replica, and a proxy in front of the server.
 struct Pair {
     master: Server,
     replica: Server,
@@ -42,7 +42,7 @@ impl Pair {
         pair
     }
 
-    /// Waits until the replica has all that the master has written so far.
+    /// Waits until the replica has everything that the master has written so far.
     fn fall_in_step(&self) {
         let mark = unique_name();
         self.master.call(&["SET", "mark", &mark]);
@@ -50,19 +50,19 @@ impl Pair {
         assert!(eventually(ms(15_000), has_it));
     }
 
-    /// The replica follows no more.
+    /// Makes the replica a master.
     fn promote(&self) {
         self.replica.call(&["REPLICAOF", "NO", "ONE"]);
     }
 
-    /// The master dies, and the replica takes its place.
+    /// Kills the master, and the replica takes its place.
     fn fail_over(&mut self) {
         self.master.kill();
         self.promote();
         self.proxy.lead_to(&self.replica);
     }
 
-    /// The two change places, and no connection ends.
+    /// Swaps the roles of the two servers. No connection ends.
     fn change_places(&self) {
         self.promote();
         let port = self.replica.port().to_string();
@@ -72,7 +72,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_their_order() {
+async fn lossless_failover_keeps_hold_and_queue_order() {
     let (mut pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
@@ -86,7 +86,7 @@ async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_thei
         }
     }
     pair.fall_in_step();
-    // A look that is lost costs nobody anything.
+    // A lost poll delays no grant.
     pair.fail_over();
     tokio::time::sleep(LEASE).await;
     assert!(guard.is_held(), "it has been renewed at the new server");
@@ -102,7 +102,7 @@ async fn a_failover_that_loses_nothing_is_survived_by_holder_and_waiters_in_thei
 }
 
 #[tokio::test]
-async fn a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address_leads_to() {
+async fn demoted_server_is_left_for_the_new_master() {
     let (pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
@@ -127,11 +127,11 @@ async fn a_server_that_has_become_a_replica_is_left_for_the_one_that_its_address
 }
 
 #[tokio::test]
-async fn a_failover_that_loses_the_grant_is_told_to_its_holder_and_the_next_fence_is_greater() {
+async fn lossy_failover_notifies_holder_and_raises_fence() {
     let (mut pair, name) = (Pair::start(), unique_name());
     let client = client(&pair.proxy.url()).await;
     let lock = client.lock(&name).lease_time(LEASE);
-    // The last fence is there to be known, and the grant is not.
+    // The last fence exists on the replica, and the grant does not.
     lock.acquire().await.unwrap().release().await.unwrap();
     pair.fall_in_step();
     pair.promote();
@@ -149,7 +149,7 @@ async fn a_failover_that_loses_the_grant_is_told_to_its_holder_and_the_next_fenc
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_forward_ends_leases_as_much_early_and_the_holder_is_told() {
+async fn forward_clock_step_ends_leases_and_notifies_holder() {
     let clock = WallClock::new();
     let (server, name) = (clock.rule(Server::builder()).start(), unique_name());
     let client = client(&server.url()).await;
@@ -158,7 +158,7 @@ async fn a_clock_that_steps_forward_ends_leases_as_much_early_and_the_holder_is_
         .lease_time(LEASE)
         .wait_timeout(ms(10_000));
     let before = lock.acquire().await.unwrap();
-    // Less than what is left: nothing has ended.
+    // The step is shorter than the remaining lease: nothing has expired.
     clock.run_ahead_on(&server, 1_000_000);
     assert!(lock.try_acquire().await.unwrap().is_none());
     clock.run_ahead_on(&server, 1_000_000 + LEASE.as_micros() as i64);

@@ -1,4 +1,4 @@
-//! The server's bad days: a typed answer in time, nothing half done.
+//! Failures of the server: the client returns a typed error in time and leaves nothing half done.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub(crate) async fn held(server: &Server) -> (Client, String, Guard) {
 }
 
 #[tokio::test]
-async fn an_uncontended_cycle_is_two_commands() {
+async fn uncontended_cycle_is_two_commands() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let lock = client.lock(&unique_name());
@@ -43,7 +43,7 @@ async fn an_uncontended_cycle_is_two_commands() {
 }
 
 #[tokio::test]
-async fn a_busy_try_is_one_command_and_leaves_nothing_to_end() {
+async fn busy_try_is_one_command() {
     let server = Server::start();
     let (client, name, _guard) = held(&server).await;
     let lock = client.lock(&name);
@@ -58,7 +58,7 @@ async fn a_busy_try_is_one_command_and_leaves_nothing_to_end() {
     assert!(commands(&server) - before <= 20 + renewals);
 }
 
-/// Commands that clients sent, the asking ones left out.
+/// Returns the number of commands sent by clients, without those of the test itself.
 fn commands(server: &Server) -> u64 {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
     let calls = |line: &str| {
@@ -69,7 +69,7 @@ fn commands(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn an_acquire_that_reaches_the_server_after_its_abandonment_leaves_nothing() {
+async fn abandoned_acquire_arriving_late_leaves_nothing() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -89,7 +89,7 @@ async fn an_acquire_that_reaches_the_server_after_its_abandonment_leaves_nothing
 }
 
 #[tokio::test]
-async fn a_silent_server_ends_every_wait_in_time_and_is_found_again() {
+async fn silent_server_ends_waits_and_is_found_again() {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())
@@ -139,7 +139,7 @@ async fn a_silent_server_ends_every_wait_in_time_and_is_found_again() {
 }
 
 #[tokio::test]
-async fn the_holder_of_a_silent_server_is_told_before_its_deadline() {
+async fn silent_server_loss_is_reported_before_the_deadline() {
     let server = Server::start();
     let (_client, _, guard) = held(&server).await;
     server.stop();
@@ -152,7 +152,7 @@ async fn the_holder_of_a_silent_server_is_told_before_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_an_answer_and_not_a_wait() {
+async fn unreachable_server_fails_at_once() {
     let mut server = Server::start();
     let (client, name, guard) = held(&server).await;
     let url = server.url();
@@ -172,7 +172,7 @@ async fn a_server_that_is_down_is_an_answer_and_not_a_wait() {
 }
 
 #[tokio::test]
-async fn a_holder_whose_key_was_deleted_or_taken_is_told_at_its_next_renewal() {
+async fn deleted_or_taken_key_notifies_at_next_renewal() {
     let server = Server::start();
     let (_client, name, guard) = held(&server).await;
     server.call(&["DEL", &key(&name)]);
@@ -198,7 +198,7 @@ async fn a_holder_whose_key_was_deleted_or_taken_is_told_at_its_next_renewal() {
 }
 
 #[tokio::test]
-async fn a_restarted_server_grants_again_with_a_greater_fence_and_waiters_survive_it() {
+async fn restarted_server_grants_waiters_with_greater_fence() {
     let mut server = Server::start();
     let (client, name, guard) = held(&server).await;
     let fence = guard.fence();
@@ -218,7 +218,7 @@ async fn a_restarted_server_grants_again_with_a_greater_fence_and_waiters_surviv
 }
 
 #[tokio::test]
-async fn those_who_wait_keep_their_order_when_the_server_has_forgotten_them() {
+async fn waiters_keep_order_after_a_lost_queue() {
     let server = Server::start();
     let (client, name, guard) = held(&server).await;
     let mut waiters = tokio::task::JoinSet::new();
@@ -241,7 +241,7 @@ async fn those_who_wait_keep_their_order_when_the_server_has_forgotten_them() {
 }
 
 #[tokio::test]
-async fn cut_connections_and_flushed_scripts_are_survived_by_holder_and_waiter() {
+async fn cut_connections_and_flushed_scripts_are_survived() {
     let server = Server::start();
     let (client, name, guard) = held(&server).await;
     let other = Client::connect(&server.url()).await.unwrap();
@@ -267,7 +267,7 @@ async fn cut_connections_and_flushed_scripts_are_survived_by_holder_and_waiter()
 }
 
 #[test]
-fn a_blocked_executor_does_not_lose_the_lock() {
+fn blocked_executor_does_not_lose_the_lock() {
     let server = Server::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -282,7 +282,7 @@ fn a_blocked_executor_does_not_lose_the_lock() {
 }
 
 #[test]
-fn a_dropped_runtime_neither_loses_nor_leaks_the_lock() {
+fn dropped_runtime_neither_loses_nor_leaks_the_lock() {
     let server = Server::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (client, name, guard) = runtime.block_on(held(&server));
@@ -299,7 +299,7 @@ fn a_dropped_runtime_neither_loses_nor_leaks_the_lock() {
 }
 
 #[test]
-fn a_client_that_is_gone_leaves_no_connection() {
+fn dropped_client_leaves_no_connection() {
     let server = Server::start();
     let connections = || {
         server
@@ -320,7 +320,7 @@ fn a_client_that_is_gone_leaves_no_connection() {
             drop(guard);
         });
     }
-    // Only a runtime that runs gets to close what was dropped on it.
+    // Dropped connections close only while their runtime runs.
     runtime.block_on(async { tokio::time::sleep(ms(20)).await });
     assert!(
         eventually(ms(2_000), || connections() <= before),

@@ -1,4 +1,4 @@
-//! The examples of fenced writes hold what they show.
+//! The examples of fenced writes pass their own checks.
 
 #[path = "../../examples/fenced_http.rs"]
 mod http;
@@ -9,17 +9,17 @@ mod redis;
 mod sql;
 
 #[test]
-fn a_table_refuses_an_older_fence() {
+fn table_refuses_an_older_fence() {
     sql::main().unwrap();
 }
 
 #[test]
-fn a_service_refuses_an_older_fence() {
+fn service_refuses_an_older_fence() {
     http::main().unwrap();
 }
 
 #[tokio::test]
-async fn a_value_on_a_server_refuses_an_older_fence() {
+async fn redis_value_refuses_an_older_fence() {
     let server = testkit::Server::start();
     redis::run(&server.url()).await.unwrap();
 }

@@ -1,8 +1,8 @@
-//! What the children of a process that forks can do to its holds: nothing.
+//! The children of a process that forks cannot change its holds.
 //!
-//! `examples/forker/` is that process, and checks the claims.
+//! `examples/forker/` is that process, and makes the checks.
 
-use testkit::{Puppet, Server, unique_name};
+use testkit::{ChildProcess, Server, unique_name};
 
 /// Runs a scenario of the example on a store.
 fn forks(url: &str, scenario: &str) {
@@ -10,11 +10,11 @@ fn forks(url: &str, scenario: &str) {
 }
 
 fn forks_with(env: &[(&str, String)], url: &str, scenario: &str) {
-    let mut forker = Puppet::example_in(env, "forker", &[url, scenario]);
+    let mut forker = ChildProcess::example_in(env, "forker", &[url, scenario]);
     assert!(forker.wait(), "{scenario} on {url}");
 }
 
-/// The same claims on each store.
+/// Defines the same tests for each store.
 macro_rules! claims {
     ($($store:ident $url:expr;)*) => {
         $(mod $store {
@@ -55,7 +55,7 @@ macro_rules! claims {
             }
 
             #[test]
-            fn a_new_client_works_in_a_child() {
+            fn new_client_works_in_a_child() {
                 let (_store, url) = $url;
                 crate::fork::forks(&url, "new-client");
             }
@@ -91,13 +91,13 @@ claims! { embedded crate::fork::in_a_folder(); }
 
 #[cfg(feature = "embedded")]
 #[test]
-fn a_child_is_refused_while_its_parent_uses_sqlite() {
+fn child_is_refused_while_parent_uses_sqlite() {
     let (_folder, url) = in_a_folder();
     forks(&url, "busy-new-client");
 }
 
 #[test]
-fn a_child_draws_other_request_ids() {
+fn child_draws_other_request_ids() {
     forks("memory:", "request-ids");
 }
 

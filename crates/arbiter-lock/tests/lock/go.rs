@@ -1,4 +1,4 @@
-//! The Go library's clients and ours on the same key: they exclude each other.
+//! Go clients and Arbiter clients exclude each other on the same key.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Who is inside: one at a time, or the test fails.
+/// The critical section. Panics if two clients are inside.
 #[derive(Default)]
 struct Section {
     taken: AtomicBool,
@@ -29,12 +29,12 @@ impl Section {
     fn leave(&self) {
         assert!(
             self.taken.swap(false, Ordering::SeqCst),
-            "somebody else left for us"
+            "another client left for us"
         );
     }
 }
 
-/// A runtime of our own for a thread that takes the lock again and again; the longest wait.
+/// Acquires and releases in a loop on a new runtime. Returns the longest wait.
 fn ours(
     server: &Server,
     name: &str,
@@ -85,7 +85,7 @@ fn theirs(
 }
 
 #[test]
-fn one_of_ours_and_one_of_theirs_exclude_each_other_for_thousands_of_cycles() {
+fn arbiter_and_go_clients_exclude_each_other() {
     let (server, name, section) = (Server::start(), unique_name(), Section::default());
     let (us, them) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let begun = Instant::now();
@@ -103,7 +103,7 @@ fn one_of_ours_and_one_of_theirs_exclude_each_other_for_thousands_of_cycles() {
 }
 
 #[test]
-fn three_pollers_and_three_of_ours_never_overlap_and_ours_wait_no_longer_than_five_seconds() {
+fn go_pollers_delay_arbiter_at_most_five_seconds() {
     let (server, name, section) = (Server::start(), unique_name(), Section::default());
     let (us, them) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let begun = Instant::now();
@@ -125,7 +125,7 @@ fn three_pollers_and_three_of_ours_never_overlap_and_ours_wait_no_longer_than_fi
 }
 
 #[tokio::test]
-async fn a_go_release_that_announces_nothing_wakes_ours_within_a_second() {
+async fn unannounced_go_release_is_noticed_within_a_second() {
     let (server, name) = (Server::start(), unique_name());
     let client = Client::connect(&server.url()).await.unwrap();
     let go = GoLock::new(&server, &name, ms(30_000));
@@ -150,7 +150,7 @@ async fn a_go_release_that_announces_nothing_wakes_ours_within_a_second() {
 }
 
 #[tokio::test]
-async fn the_head_of_our_queue_looks_often_while_a_go_client_holds() {
+async fn head_polls_often_behind_a_go_holder() {
     let (server, name) = (Server::start(), unique_name());
     let client = Client::connect(&server.url()).await.unwrap();
     let mut waited = Duration::ZERO;
@@ -171,12 +171,12 @@ async fn the_head_of_our_queue_looks_often_while_a_go_client_holds() {
         waited += granted - released;
         guard.release().await.unwrap();
     }
-    // Fifty milliseconds each at the most; without these looks, most of a second each.
+    // At most 50 ms each. Without the frequent polls, it is most of a second each.
     assert!(waited < ms(1_250), "{waited:?}");
 }
 
 #[tokio::test]
-async fn a_go_lease_that_lapses_frees_for_ours() {
+async fn expired_go_lease_frees_the_lock() {
     let (server, name) = (Server::start(), unique_name());
     let client = Client::connect(&server.url()).await.unwrap();
     assert!(GoLock::new(&server, &name, ms(700)).try_lock());

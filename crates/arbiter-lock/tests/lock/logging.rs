@@ -1,4 +1,4 @@
-//! What a logger, or a waker, does costs no renewal, grant, release or loss.
+//! A logger or a waker that misbehaves delays no renewal, grant, release or loss.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -13,16 +13,16 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What is long on any machine, and is not waited for where all is well.
+/// Long on any machine. Tests that pass do not wait for it.
 const LONG: Duration = Duration::from_secs(10);
 
-/// A logger that stops in an event of that kind until it is let go.
-struct Gate {
+/// Blocks a logger at an event of that kind until the blocker is opened.
+struct Blocker {
     entered: Receiver<()>,
     open: Option<Sender<()>>,
 }
 
-impl Gate {
+impl Blocker {
     fn new(stops: fn(&Event) -> bool) -> (Self, impl Fn(&Event) + Send + Sync + 'static) {
         let (enter, entered) = channel();
         let (open, opened) = channel::<()>();
@@ -30,7 +30,7 @@ impl Gate {
         let logger = move |event: &Event| {
             if stops(event) {
                 let _ = enter.lock().unwrap().send(());
-                // Ends when the gate is dropped.
+                // Ends when the blocker is dropped.
                 let _ = opened.lock().unwrap().recv();
             }
         };
@@ -38,7 +38,7 @@ impl Gate {
         (Self { entered, open }, logger)
     }
 
-    /// Waits until the logger has stopped.
+    /// Waits until the logger is blocked.
     fn wait(&self) {
         self.entered.recv_timeout(LONG).unwrap();
     }
@@ -51,7 +51,7 @@ impl Gate {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocked_logger_costs_no_hold_grant_or_loss() {
     let server = Server::start();
-    let (gate, logger) = Gate::new(|event| matches!(event, Event::Renewed { .. }));
+    let (blocker, logger) = Blocker::new(|event| matches!(event, Event::Renewed { .. }));
     let builder = Client::builder().store(&server.url()).logger(logger);
     let client = builder.connect().await.unwrap();
     let other = Client::connect(&server.url()).await.unwrap();
@@ -61,14 +61,14 @@ async fn blocked_logger_costs_no_hold_grant_or_loss() {
     let guard = lock.acquire().await.unwrap();
     let second = client.lock(&deleted).lease_time(lease);
     let second = second.acquire().await.unwrap();
-    gate.wait();
+    blocker.wait();
     tokio::time::sleep(lease * 2).await;
     assert!(guard.is_held(), "renewed no more");
-    // A loss that the keeper finds.
+    // The keeper finds the loss.
     server.call(&["DEL", &format!("arbiter:{deleted}")]);
     let lost = tokio::time::timeout(LONG, second.lost()).await;
     assert_eq!(lost.unwrap(), LostReason::Deleted);
-    // A release, a grant to another, and a grant to this client.
+    // A release, a grant to another client, and a grant to this client.
     let waiter = other.lock(&name);
     let waiter = tokio::spawn(async move { waiter.acquire().await.unwrap() });
     tokio::time::sleep(ms(100)).await;
@@ -127,7 +127,7 @@ async fn logger_drops_the_last_handle() {
         let guard = client.lock("l").acquire().await.unwrap();
         guard.release().await.unwrap();
         give.send(client).unwrap();
-        // The thread drops the logger as it ends.
+        // The thread drops the logger when it ends.
         let has_ended = || gone.try_recv() == Err(TryRecvError::Disconnected);
         assert!(eventually_async(LONG, has_ended).await, "{store}");
     }
@@ -164,12 +164,12 @@ async fn last_events_are_logged_when_the_client_ends() {
 }
 
 #[tokio::test]
-async fn hanging_logger_does_not_hang_the_end() {
-    let (gate, logger) = Gate::new(|_| true);
+async fn hanging_logger_does_not_block_shutdown() {
+    let (blocker, logger) = Blocker::new(|_| true);
     let builder = Client::builder().store("memory:").logger(logger);
     let client = builder.connect().await.unwrap();
     let guard = client.lock("l").acquire().await.unwrap();
-    gate.wait();
+    blocker.wait();
     guard.release().await.unwrap();
     let begun = Instant::now();
     assert_eq!(client.shutdown(LONG * 6).await, 0);
@@ -179,7 +179,7 @@ async fn hanging_logger_does_not_hang_the_end() {
 
 #[tokio::test]
 async fn dropped_events_are_counted_in_their_place() {
-    let (mut gate, stop) = Gate::new(|event| event.to_string().contains("'first'"));
+    let (mut blocker, stop) = Blocker::new(|event| event.to_string().contains("'first'"));
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = lines.clone();
     let logger = move |event: &Event| {
@@ -189,14 +189,14 @@ async fn dropped_events_are_counted_in_their_place() {
     let builder = Client::builder().store("memory:").logger(logger);
     let client = builder.connect().await.unwrap();
     let first = client.lock("first").acquire().await.unwrap();
-    gate.wait();
-    // Beside the one that is being logged, 1,024 have room.
+    blocker.wait();
+    // Besides the event that is being logged, 1,024 have room.
     let cycles = 1_000;
     for n in 0..cycles {
         let lock = client.lock(&n.to_string());
         lock.acquire().await.unwrap().release().await.unwrap();
     }
-    gate.open();
+    blocker.open();
     client.testing().deliver_events();
     let last = client.lock("last").acquire().await.unwrap();
     client.testing().deliver_events();
@@ -213,7 +213,7 @@ async fn dropped_events_are_counted_in_their_place() {
     drop((first, last));
 }
 
-/// Calls something when it wakes.
+/// Calls a function when it is woken.
 struct OnWake<F>(F);
 
 impl<F: Fn() + Send + Sync> Wake for OnWake<F> {
@@ -232,7 +232,7 @@ fn is_pending(lost: &mut arbiter_lock::Lost, waker: &Waker) -> bool {
 }
 
 #[tokio::test]
-async fn waker_of_a_loss_uses_the_client_and_panics() {
+async fn loss_waker_may_use_client_and_panic() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let lock = client.lock(&unique_name()).lease_time(ms(1_000));
@@ -252,7 +252,7 @@ async fn waker_of_a_loss_uses_the_client_and_panics() {
     assert!(is_pending(&mut first, &panics) && is_pending(&mut second, &uses));
     // Nothing polls the futures: the keeper finds the loss.
     if !eventually(LONG, || woken.load(Ordering::SeqCst) == 1) {
-        // Their drops would wait for what hangs.
+        // Dropping them would wait for the blocked threads.
         std::mem::forget((client, kept, guard, first, second));
         panic!("the waker hangs");
     }

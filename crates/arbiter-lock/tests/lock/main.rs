@@ -1,48 +1,48 @@
-//! The lock, by its claims.
+//! Tests of the library through its public API.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod auth;
 mod block_on;
-mod bystanders;
-mod campaign;
-mod cancel;
+mod cancellation;
 mod causes;
+mod chaos;
 mod conformance;
 mod connecting;
+mod connection_driver;
 mod cost;
 mod deadlock;
-mod driving;
 mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod events;
 mod expired_permits;
-mod faces;
 mod failover;
 mod faults;
 mod fenced;
 mod fork;
 mod go;
-#[cfg(feature = "embedded")]
-mod groups;
-mod liar;
-mod links;
+mod isolation;
+mod latency_and_drift;
 mod logging;
+mod malicious_server;
 mod matrix;
-mod moods;
 mod once;
 mod options;
+mod primitives;
 mod processes;
 mod redis;
-mod rights;
 mod secrets;
+mod server_states;
 mod session;
+#[cfg(feature = "embedded")]
+mod shared_folders;
 mod sharing;
 mod simulation;
 mod stress;
 mod testing;
 mod unpolled;
 
-/// So many who wait and are polled until they all do, but no longer: they look no more.
+/// Queues that many waiters, polls their futures until all of them wait, and then no longer.
 async fn in_line<F: Future>(
     lock: &arbiter_lock::Lock,
     count: usize,
@@ -58,12 +58,12 @@ async fn in_line<F: Future>(
         }
     };
     tokio::select! {
-        _ = futures_util::future::join_all(&mut waiting) => panic!("nobody can be granted"),
+        _ = futures_util::future::join_all(&mut waiting) => panic!("the lock is held"),
         () = all_wait => waiting,
     }
 }
 
-/// A runtime of the test's own, with one thread.
+/// Builds a runtime with one worker thread.
 fn one_worker() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

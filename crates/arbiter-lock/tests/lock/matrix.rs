@@ -1,7 +1,7 @@
-//! Every step met by every fault on its way: a typed answer in time, and in the end nothing is
-//! left, and the next one is granted.
+//! Every operation under every fault: it returns a typed result in time, leaves nothing, and the
+//! next acquire is granted.
 
-mod faces;
+mod primitives;
 pub(crate) mod rig;
 
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::faults::key;
 use rig::{FAULTS, Rig, held, is_acquire, is_end, is_renewal, is_try, ms};
 
 #[tokio::test]
-async fn an_acquire_met_by_any_fault_is_granted_in_the_end_or_leaves_nothing() {
+async fn acquire_under_any_fault_is_granted_or_undone() {
     for fault in FAULTS {
         let rig = Rig::new().await;
         let rule = rig.proxy.nth(1, fault, is_acquire);
@@ -31,7 +31,7 @@ async fn an_acquire_met_by_any_fault_is_granted_in_the_end_or_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_try_met_by_any_fault_answers_within_a_command_and_leaves_nothing() {
+async fn try_under_any_fault_ends_and_leaves_nothing() {
     for fault in FAULTS {
         let rig = Rig::new().await;
         let rule = rig.proxy.nth(1, fault, is_try);
@@ -42,7 +42,7 @@ async fn a_try_met_by_any_fault_answers_within_a_command_and_leaves_nothing() {
             "{fault:?}: {:?}",
             begun.elapsed()
         );
-        let guard = held(tried.map(|guard| guard.expect("nobody else has it")), fault);
+        let guard = held(tried.map(|guard| guard.expect("it is free")), fault);
         assert_eq!(guard.is_some(), fault == Fault::Duplicate, "{fault:?}");
         drop(guard);
         rig.is_clean(fault).await;
@@ -50,7 +50,7 @@ async fn a_try_met_by_any_fault_answers_within_a_command_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_release_met_by_any_fault_frees_and_is_never_reported_as_a_loss() {
+async fn release_under_any_fault_frees_without_a_loss() {
     for fault in FAULTS {
         let rig = Rig::new().await;
         let guard = rig.client.lock(&rig.name).acquire().await.unwrap();
@@ -72,7 +72,7 @@ async fn a_release_met_by_any_fault_frees_and_is_never_reported_as_a_loss() {
 }
 
 #[tokio::test]
-async fn a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on() {
+async fn renewal_under_any_fault_keeps_the_hold() {
     let mut each = tokio::task::JoinSet::new();
     for fault in FAULTS {
         each.spawn(async move {
@@ -90,7 +90,7 @@ async fn a_renewal_met_by_any_fault_is_tried_again_and_the_hold_goes_on() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_look_meets_any_fault_keeps_its_place_and_is_granted() {
+async fn poll_under_any_fault_keeps_the_place() {
     for fault in FAULTS {
         let rig = Rig::new().await;
         let holder = rig.direct.lock(&rig.name).acquire().await.unwrap();
@@ -124,7 +124,7 @@ async fn a_waiter_whose_look_meets_any_fault_keeps_its_place_and_is_granted() {
 }
 
 #[tokio::test]
-async fn an_acquire_that_was_held_back_until_its_client_gave_up_leaves_nothing() {
+async fn acquire_delayed_past_its_wait_leaves_nothing() {
     let rig = Rig::new().await;
     let rule = rig.proxy.nth(1, Fault::HoldRequest, is_acquire);
     let lock = rig.client.lock(&rig.name).wait_timeout(ms(150));
@@ -145,7 +145,7 @@ async fn an_acquire_that_was_held_back_until_its_client_gave_up_leaves_nothing()
 }
 
 #[tokio::test]
-async fn lost_and_late_messages_cost_a_look_and_no_more() {
+async fn lost_or_late_pushes_cost_one_poll() {
     for pushes in [Pushes::Lost, Pushes::Late(ms(2_600))] {
         let rig = Rig::new().await;
         let holder = rig.direct.lock(&rig.name).acquire().await.unwrap();
@@ -158,7 +158,7 @@ async fn lost_and_late_messages_cost_a_look_and_no_more() {
         holder.release().await.unwrap();
         let guard = tokio::time::timeout(ms(1_600), waiter)
             .await
-            .expect("its look finds the grant")
+            .expect("its poll finds the grant")
             .unwrap();
         tokio::time::sleep(ms(2_700)).await;
         assert!(guard.is_held());
@@ -168,10 +168,10 @@ async fn lost_and_late_messages_cost_a_look_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_wait_that_ends_during_a_look_is_contended() {
+async fn wait_ending_during_a_poll_is_contended() {
     let rig = Rig::new().await;
     let key = key(&rig.name);
-    // One of another library announces nothing, and is looked at again and again.
+    // A holder of another library announces no release, and is polled repeatedly.
     rig.server.call(&["HSET", &key, "owner", "foreign"]);
     rig.server.call(&["PEXPIRE", &key, "60000"]);
     let lock = rig.client.lock(&rig.name).wait_timeout(ms(600));
@@ -179,11 +179,11 @@ async fn a_wait_that_ends_during_a_look_is_contended() {
     tokio::time::sleep(ms(530)).await;
     let rule = rig.proxy.each(Fault::DelayReply(ms(2_000)), is_acquire);
     let error = waiting.await.unwrap().unwrap_err();
-    assert!(error.is_contended(), "{error}, {} looks", rule.fired());
+    assert!(error.is_contended(), "{error}, {} polls", rule.fired());
 }
 
 #[tokio::test]
-async fn a_lease_shorter_than_the_way_to_the_server_is_an_answer_and_no_endless_loop() {
+async fn lease_shorter_than_round_trip_is_an_error() {
     let rig = Rig::new().await;
     rig.proxy.each(Fault::DelayReply(ms(150)), is_acquire);
     let lock = rig.client.lock(&rig.name).lease_time(ms(100));
@@ -198,7 +198,7 @@ async fn a_lease_shorter_than_the_way_to_the_server_is_an_answer_and_no_endless_
 }
 
 #[tokio::test]
-async fn a_connection_that_stays_open_and_says_nothing_is_replaced() {
+async fn silent_open_connection_is_replaced() {
     let rig = Rig::new().await;
     let guard = rig
         .client
@@ -210,7 +210,7 @@ async fn a_connection_that_stays_open_and_says_nothing_is_replaced() {
     rig.proxy.set_traffic(Traffic::Silent);
     let lock = rig.client.lock("other").wait_timeout(ms(1_500));
     assert!(lock.acquire().await.unwrap_err().is_unavailable());
-    // Whatever was open stays silent for ever; only a new connection helps.
+    // Open connections stay silent forever. Only a new connection works.
     rig.proxy.set_traffic(Traffic::Flowing);
     let lock = lock.wait_timeout(ms(3_000));
     lock.acquire().await.unwrap().release().await.unwrap();

@@ -34,7 +34,7 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_early_by_less_than_the_slack_runs() {
+async fn job_early_within_the_slack_runs() {
     let client = Client::in_memory();
     let job = client.once("j").every(24 * HOUR);
     run(&job).await;
@@ -52,7 +52,7 @@ async fn whoever_comes_early_by_less_than_the_slack_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_remembered_for_as_long_as_it_goes_on() {
+async fn run_is_remembered_while_it_continues() {
     let client = Client::in_memory();
     let job = client.once("j").every(MINUTE).lease_time(HOUR);
     let long = begin(&job).await;
@@ -67,7 +67,7 @@ async fn a_run_is_remembered_for_as_long_as_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_counts_from_the_end_of_a_run_that_is_longer() {
+async fn pause_counts_from_the_end_of_long_runs() {
     let client = Client::in_memory();
     let job = client.once("j").at_least(10 * MINUTE);
     let long = begin(&job).await;
@@ -83,7 +83,7 @@ async fn a_pause_counts_from_the_end_of_a_run_that_is_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_forgotten_two_periods_after_its_end() {
+async fn run_is_forgotten_two_periods_after_its_end() {
     let client = Client::in_memory();
     let job = client.once("j").every(HOUR);
     run(&job).await;
@@ -94,7 +94,7 @@ async fn a_run_is_forgotten_two_periods_after_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_cannot_be_recorded_is_an_event_and_spoils_no_success() {
+async fn unrecorded_end_is_logged_and_run_still_succeeds() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = events.clone();
     let logger = move |event: &Event| {
@@ -122,7 +122,7 @@ async fn an_end_that_cannot_be_recorded_is_an_event_and_spoils_no_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_silence_costs_no_run() {
+async fn short_silence_costs_no_run() {
     let client = Client::in_memory();
     let job = client.once("j").every(HOUR).wait_timeout(MINUTE);
     client.testing().go_silent();
@@ -139,7 +139,7 @@ async fn a_short_silence_costs_no_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
+async fn run_ending_during_inspection_has_not_crashed() {
     let client = Client::in_memory();
     let job = client.once("j").every(MINUTE);
     for polls in 0..12 {
@@ -159,7 +159,7 @@ async fn a_run_that_ends_while_somebody_looks_has_not_crashed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_run_that_was_lost_is_told_to_a_silent_store_once() {
+async fn end_of_lost_run_is_sent_only_once() {
     let client = Client::in_memory();
     let lossy = client.once("j").every(HOUR).lease_time(MINUTE);
     let run = begin(&lossy.watchdog(false)).await;
@@ -172,7 +172,7 @@ async fn the_end_of_a_run_that_was_lost_is_told_to_a_silent_store_once() {
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years() {
+async fn clock_years_ahead_does_not_postpone_a_job() {
     let clock = WallClock::new();
     clock.run_ahead(400 * 86_400 * 1_000_000);
     let server = clock.rule(Server::builder()).start();
@@ -189,7 +189,7 @@ async fn a_server_whose_clock_was_years_ahead_does_not_put_a_job_off_for_years()
 }
 
 #[test]
-fn those_who_block_can_run_a_job_too() {
+fn once_works_with_blocking_calls() {
     let client = Client::in_memory();
     let job = client.once("j").every(HOUR);
     match block_on(job.begin()).unwrap() {
@@ -204,7 +204,7 @@ mod calendar {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_runs_once_per_day_or_hour_of_its_zone() {
+    async fn job_runs_once_per_calendar_period() {
         let client = Client::in_memory();
         let (daily, hourly) = (client.once("d"), client.once("h"));
         for (job, period) in [
@@ -224,7 +224,7 @@ mod calendar {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unknown_zone_is_refused_before_anything_is_sent() {
+    async fn unknown_zone_is_refused_before_sending() {
         let client = Client::in_memory();
         client.testing().go_silent();
         for job in [

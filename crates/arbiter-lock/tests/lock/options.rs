@@ -18,7 +18,7 @@ fn what(error: Error) -> &'static str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_input_is_refused_before_anything_is_sent_and_the_message_has_the_range() {
+async fn bad_input_is_refused_with_its_range() {
     let client = Client::in_memory();
     client.testing().go_silent();
     let begun = Instant::now();
@@ -100,7 +100,7 @@ async fn absurd_waits_and_leases_at_their_limits_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_hold_ends_a_hold_that_renewals_would_keep() {
+async fn max_hold_ends_a_renewed_hold() {
     let client = Client::in_memory();
     let guard = client
         .lock("l")
@@ -117,7 +117,7 @@ async fn max_hold_ends_a_hold_that_renewals_would_keep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_prolongs_a_hold_without_watchdog_and_a_lost_one_is_lost() {
+async fn refresh_extends_a_hold_without_watchdog() {
     let client = Client::in_memory();
     let guard = client
         .lock("l")
@@ -137,7 +137,7 @@ async fn a_refresh_prolongs_a_hold_without_watchdog_and_a_lost_one_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_is_claimed_with_the_watchdog_off_too() {
+async fn grant_is_claimed_without_the_watchdog() {
     let client = Client::in_memory();
     let first = client.lock("l").acquire().await.unwrap();
     let lock = client.lock("l").watchdog(false).lease_time(ms(10_000));
@@ -151,7 +151,7 @@ async fn a_grant_is_claimed_with_the_watchdog_off_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_margin_eats_the_first_life_the_grant_is_claimed_before_it_is_believed() {
+async fn large_margin_claims_the_grant_before_returning() {
     let client = Client::in_memory();
     let first = client.lock("l").acquire().await.unwrap();
     let lock = client.lock("l").lost_margin(ms(6_000));
@@ -163,7 +163,7 @@ async fn where_the_margin_eats_the_first_life_the_grant_is_claimed_before_it_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_is_lost_its_margin_before_the_lease_ends() {
+async fn hold_is_lost_its_margin_before_expiry() {
     let client = Client::in_memory();
     let lock = client
         .lock("l")
@@ -179,7 +179,7 @@ async fn a_hold_is_lost_its_margin_before_the_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_asks_and_nobody_else_is_granted_before_the_holder_has_stopped() {
+async fn asked_holder_stops_before_the_next_grant() {
     let client = Client::in_memory();
     let guard = client
         .lock("l")
@@ -209,7 +209,7 @@ async fn an_operator_asks_and_nobody_else_is_granted_before_the_holder_has_stopp
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_store_ends_a_wait_without_limit_after_half_a_minute() {
+async fn silent_store_ends_unlimited_wait_after_30_seconds() {
     let client = Client::in_memory();
     client.testing().go_silent();
     let begun = Instant::now();
@@ -235,7 +235,7 @@ async fn a_silent_store_ends_a_wait_without_limit_after_half_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_heals_within_the_wait_grants() {
+async fn store_recovering_within_the_wait_grants() {
     let client = Client::in_memory();
     client.testing().go_silent();
     let lock = client.lock("l").wait_timeout(ms(10_000));
@@ -245,7 +245,7 @@ async fn a_store_that_heals_within_the_wait_grants() {
     assert!(waiter.await.unwrap().is_ok());
 }
 
-/// Lets the store be silent for that time.
+/// Makes the store silent for that time.
 async fn silence(client: &Client, time: Duration) {
     client.testing().go_silent();
     tokio::time::sleep(time).await;
@@ -253,7 +253,7 @@ async fn silence(client: &Client, time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer() {
+async fn validity_counts_from_the_request_not_the_reply() {
     let client = Client::in_memory();
     let lock = client
         .lock("l")
@@ -279,7 +279,7 @@ async fn a_life_counts_from_when_it_was_asked_for_and_not_from_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_does_not_revive_a_hold_that_was_given_up() {
+async fn late_reply_does_not_revive_a_lost_hold() {
     let client = Client::in_memory();
     let lock = client.lock("l").watchdog(false);
     let lock = lock.lease_time(ms(4_000)).lost_margin(ms(2_000));
@@ -292,7 +292,7 @@ async fn a_late_answer_does_not_revive_a_hold_that_was_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_is_heard_at_once_and_not_at_the_next_look() {
+async fn grant_arrives_without_waiting_for_a_poll() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
@@ -306,7 +306,7 @@ async fn a_grant_is_heard_at_once_and_not_at_the_next_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
+async fn expiry_grants_next_and_notifies_old_holder() {
     let client = Client::in_memory();
     let guard = client
         .lock("l")
@@ -326,7 +326,7 @@ async fn a_lapse_wakes_the_next_and_the_old_holder_is_told_and_stays_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_of_a_session_that_wait_share_one_place_until_the_last_gives_up() {
+async fn waiters_of_a_session_share_one_place() {
     let client = Client::in_memory();
     let holder = client.lock("l").acquire().await.unwrap();
     let session = Arc::new(client.session());
@@ -353,7 +353,7 @@ async fn those_of_a_session_that_wait_share_one_place_until_the_last_gives_up() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_refuses_other_settings_inside_and_begins_anew_after_a_loss() {
+async fn session_refuses_other_settings_and_restarts_after_loss() {
     let client = Client::in_memory();
     let session = client.session();
     let outer = session.lock("l").acquire().await.unwrap();
@@ -370,7 +370,7 @@ async fn a_session_refuses_other_settings_inside_and_begins_anew_after_a_loss() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_tells_holders_and_waiters_and_leaves_what_is_held_to_its_lease() {
+async fn shutdown_notifies_and_leaves_holds_to_their_lease() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     let lock = client.lock("l");
@@ -391,7 +391,7 @@ async fn a_shutdown_tells_holders_and_waiters_and_leaves_what_is_held_to_its_lea
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_returns_as_soon_as_everything_is_released() {
+async fn shutdown_returns_once_everything_is_released() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     let closing = client.closing();
@@ -405,7 +405,7 @@ async fn a_shutdown_returns_as_soon_as_everything_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_of_one_memory_name_exclude_each_other_and_others_do_not() {
+async fn memory_clients_share_only_the_same_name() {
     let connect = |url: &'static str| async move { Client::connect(url).await.unwrap() };
     let (a, b, c) = (
         connect("memory:shared").await,

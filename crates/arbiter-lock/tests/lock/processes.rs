@@ -1,36 +1,39 @@
-//! Processes that are stopped and killed.
+//! Processes that are stopped or killed.
 
 use std::time::{Duration, Instant};
 
 use arbiter_lock::Client;
-use testkit::{Puppet, Server, eventually, unique_name};
+use testkit::{ChildProcess, Server, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn puppet(server: &Server, name: &str, lease_ms: u64) -> Puppet {
-    let puppet = Puppet::example("puppet", &[&server.url(), name, &lease_ms.to_string()]);
-    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-    puppet
+fn child(server: &Server, name: &str, lease_ms: u64) -> ChildProcess {
+    let child = ChildProcess::example(
+        "child_process",
+        &[&server.url(), name, &lease_ms.to_string()],
+    );
+    assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+    child
 }
 
 fn fence(line: Option<String>) -> u64 {
-    let line = line.expect("a word from the puppet");
+    let line = line.expect("a line from the child");
     line.strip_prefix("held ")
         .and_then(|fence| fence.parse().ok())
         .expect(&line)
 }
 
 #[test]
-fn a_killed_holder_is_followed_by_exactly_one_waiter_within_a_lease_and_a_second() {
+fn killed_holder_is_replaced_by_exactly_one_waiter() {
     let (server, name) = (Server::start(), unique_name());
-    let mut holder = puppet(&server, &name, 1_000);
-    holder.tell("hold");
-    let first = fence(holder.hear(ms(5_000)));
-    let mut waiters = [puppet(&server, &name, 5_000), puppet(&server, &name, 5_000)];
+    let mut holder = child(&server, &name, 1_000);
+    holder.send("hold");
+    let first = fence(holder.receive(ms(5_000)));
+    let mut waiters = [child(&server, &name, 5_000), child(&server, &name, 5_000)];
     for waiter in &mut waiters {
-        waiter.tell("hold");
+        waiter.send("hold");
     }
     assert!(eventually(ms(5_000), || waiting(&server, &name) == 2));
     holder.kill();
@@ -40,38 +43,38 @@ fn a_killed_holder_is_followed_by_exactly_one_waiter_within_a_lease_and_a_second
     let second = loop {
         let heard = waiters
             .iter()
-            .filter_map(|waiter| waiter.hear(ms(100)))
+            .filter_map(|waiter| waiter.receive(ms(100)))
             .next();
         if let Some(line) = heard {
             break fence(Some(line));
         }
-        assert!(killed.elapsed() < ms(2_000) * 2, "nobody followed");
+        assert!(killed.elapsed() < ms(2_000) * 2, "no waiter followed");
     };
     assert!(first < second);
     std::thread::sleep(ms(500));
     assert!(
-        waiters.iter().all(|waiter| waiter.hear(ms(1)).is_none()),
+        waiters.iter().all(|waiter| waiter.receive(ms(1)).is_none()),
         "two followed"
     );
 }
 
 #[test]
-fn a_holder_stopped_past_its_lease_knows_at_its_first_look_and_changes_nothing() {
+fn holder_stopped_past_its_lease_changes_nothing() {
     let (server, name) = (Server::start(), unique_name());
-    let mut holder = puppet(&server, &name, 500);
-    holder.tell("hold");
-    let first = fence(holder.hear(ms(5_000)));
+    let mut holder = child(&server, &name, 500);
+    holder.send("hold");
+    let first = fence(holder.receive(ms(5_000)));
     holder.stop();
-    holder.tell("look");
-    holder.tell("release");
-    let mut next = puppet(&server, &name, 30_000);
-    next.tell("hold");
-    let second = fence(next.hear(ms(5_000)));
+    holder.send("status");
+    holder.send("release");
+    let mut next = child(&server, &name, 30_000);
+    next.send("hold");
+    let second = fence(next.receive(ms(5_000)));
     assert!(first < second);
     holder.cont();
-    let look = holder.hear(ms(5_000)).unwrap();
-    assert!(look.starts_with("is_held false lost Ready("), "{look}");
-    let release = holder.hear(ms(5_000)).unwrap();
+    let status = holder.receive(ms(5_000)).unwrap();
+    assert!(status.starts_with("is_held false lost Ready("), "{status}");
+    let release = holder.receive(ms(5_000)).unwrap();
     assert!(release.starts_with("lost "), "{release}");
     std::thread::sleep(ms(300));
     assert_eq!(
@@ -79,45 +82,45 @@ fn a_holder_stopped_past_its_lease_knows_at_its_first_look_and_changes_nothing()
         Some(second),
         "the next one still holds"
     );
-    next.tell("look");
+    next.send("status");
     assert_eq!(
-        next.hear(ms(5_000)).as_deref(),
+        next.receive(ms(5_000)).as_deref(),
         Some("is_held true lost Pending")
     );
 }
 
 #[test]
-fn a_stopped_head_of_the_queue_delays_the_next_by_three_seconds_at_most_and_never_believes() {
+fn stopped_head_delays_next_at_most_three_seconds() {
     let (server, name) = (Server::start(), unique_name());
-    let mut holder = puppet(&server, &name, 30_000);
-    holder.tell("hold");
-    fence(holder.hear(ms(5_000)));
-    let mut head = puppet(&server, &name, 30_000);
-    head.tell("hold");
+    let mut holder = child(&server, &name, 30_000);
+    holder.send("hold");
+    fence(holder.receive(ms(5_000)));
+    let mut head = child(&server, &name, 30_000);
+    head.send("hold");
     assert!(eventually(ms(5_000), || waiting(&server, &name) == 1));
-    let mut next = puppet(&server, &name, 30_000);
-    next.tell("hold");
+    let mut next = child(&server, &name, 30_000);
+    next.send("hold");
     assert!(eventually(ms(5_000), || waiting(&server, &name) == 2));
     head.stop();
-    holder.tell("release");
-    assert_eq!(holder.hear(ms(5_000)).as_deref(), Some("released"));
-    let second = fence(next.hear(ms(3_000)));
+    holder.send("release");
+    assert_eq!(holder.receive(ms(5_000)).as_deref(), Some("released"));
+    let second = fence(next.receive(ms(3_000)));
     head.cont();
     assert_eq!(
-        head.hear(ms(1_500)),
+        head.receive(ms(1_500)),
         None,
-        "the head believes a grant that lapsed"
+        "the head returns an expired grant"
     );
-    next.tell("release");
-    assert_eq!(next.hear(ms(5_000)).as_deref(), Some("released"));
+    next.send("release");
+    assert_eq!(next.receive(ms(5_000)).as_deref(), Some("released"));
     assert!(
-        second < fence(head.hear(ms(3_000))),
+        second < fence(head.receive(ms(3_000))),
         "it comes to its turn later"
     );
 }
 
 #[test]
-fn fifty_stopped_waiters_and_an_unpolled_one_cost_the_next_five_seconds_together() {
+fn many_dead_waiters_cost_at_most_five_seconds() {
     let (server, name) = (Server::start(), unique_name());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -130,8 +133,8 @@ fn fifty_stopped_waiters_and_an_unpolled_one_cost_the_next_five_seconds_together
         let mut unpolled = Box::pin(lock.acquire());
         let polled = tokio::time::timeout(ms(50), &mut unpolled).await;
         assert!(polled.is_err());
-        let mut stopped = puppet(&server, &name, 30_000);
-        stopped.tell("queue 50");
+        let mut stopped = child(&server, &name, 30_000);
+        stopped.send("queue 50");
         let deadline = Instant::now() + ms(5_000);
         while client.lock(&name).inspect().await.unwrap().waiting < 51 {
             assert!(Instant::now() < deadline);
@@ -154,12 +157,12 @@ fn fifty_stopped_waiters_and_an_unpolled_one_cost_the_next_five_seconds_together
 }
 
 #[test]
-fn a_program_that_drops_its_guard_and_returns_from_main_leaves_nothing() {
+fn guard_dropped_at_end_of_main_frees() {
     let (server, name) = (Server::start(), unique_name());
-    let mut program = puppet(&server, &name, 30_000);
-    program.tell("hold");
-    fence(program.hear(ms(5_000)));
-    program.tell("end");
+    let mut program = child(&server, &name, 30_000);
+    program.send("hold");
+    fence(program.receive(ms(5_000)));
+    program.send("end");
     assert!(program.wait());
     assert!(eventually(ms(1_000), || owner(&server, &name).is_none()));
     assert!(

@@ -1,4 +1,4 @@
-//! The lock on a real server.
+//! The lock on a real Redis server.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn a_lock_is_taken_and_freed_and_leaves_only_its_last_fence() {
+async fn released_lock_leaves_only_its_last_fence() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -29,7 +29,7 @@ async fn a_lock_is_taken_and_freed_and_leaves_only_its_last_fence() {
 }
 
 #[tokio::test]
-async fn a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed() {
+async fn release_grants_the_next_and_it_is_claimed() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();

@@ -1,4 +1,4 @@
-//! What is said never holds the password: not by a value, an error or an event.
+//! No value, error or event shows the password.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -14,11 +14,11 @@ const fn ms(n: u64) -> Duration {
 const SECRET: &str = "hunter2 %/@";
 const ENCODED: &str = "hunter2%20%25%2F%40";
 
-/// All that was said, by whomever.
+/// Everything that the test has printed or logged.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<String>>>);
+struct Output(Arc<Mutex<Vec<String>>>);
 
-impl Said {
+impl Output {
     fn note(&self, text: String) {
         self.0.lock().unwrap().push(text);
     }
@@ -27,7 +27,7 @@ impl Said {
         self.note(format!("{value:?} {value:#?}"));
     }
 
-    /// Shows the value, or the error in every way that it can be told.
+    /// Records a value, or an error in every format.
     fn outcome<T: Debug>(&self, outcome: &Result<T, arbiter_lock::Error>) {
         match outcome {
             Ok(value) => self.show(value),
@@ -50,15 +50,15 @@ impl Said {
     }
 
     fn logger(&self) -> impl Fn(&Event) + Send + Sync + 'static {
-        let said = self.clone();
-        move |event| said.note(format!("{event} {event:?}"))
+        let output = self.clone();
+        move |event| output.note(format!("{event} {event:?}"))
     }
 }
 
-fn builder(said: &Said, url: &str) -> ClientBuilder {
-    let builder = Client::builder().store(url).logger(said.logger());
+fn builder(output: &Output, url: &str) -> ClientBuilder {
+    let builder = Client::builder().store(url).logger(output.logger());
     let builder = builder.command_timeout(ms(200)).connect_timeout(ms(500));
-    said.show(&builder);
+    output.show(&builder);
     builder
 }
 
@@ -69,48 +69,50 @@ async fn no_value_error_or_event_shows_a_password() {
     server.call(&[
         "ACL", "SETUSER", "teller", "on", &password, "+@all", "~*", "&*",
     ]);
-    let said = Said::default();
+    let output = Output::default();
     let url = |password: &str| {
         let user = format!("redis://teller:{password}@");
         server.url().replace("redis://", &user)
     };
-    let wrong = builder(&said, &url(&format!("{ENCODED}x"))).connect().await;
-    said.outcome(&wrong);
+    let wrong = builder(&output, &url(&format!("{ENCODED}x")))
+        .connect()
+        .await;
+    output.outcome(&wrong);
     for broken in ["x/y", "0?z=1", "#"] {
         let url = format!("{}/{broken}", url(ENCODED));
-        said.outcome(&builder(&said, &url).connect().await);
+        output.outcome(&builder(&output, &url).connect().await);
     }
-    let apart = builder(&said, &server.url()).credentials("teller", SECRET);
-    said.show(&apart);
-    said.outcome(&apart.connect().await);
+    let apart = builder(&output, &server.url()).credentials("teller", SECRET);
+    output.show(&apart);
+    output.outcome(&apart.connect().await);
 
-    let client = builder(&said, &url(ENCODED)).connect().await.unwrap();
-    said.show(&client);
+    let client = builder(&output, &url(ENCODED)).connect().await.unwrap();
+    output.show(&client);
     let lock = client.lock("l").lease_time(ms(1_000)).wait_timeout(ms(300));
     let guard = lock.acquire().await.unwrap();
     let second = lock.acquire().await;
-    said.outcome(&second);
-    said.outcome(&lock.inspect().await);
-    let faces = (
+    output.outcome(&second);
+    output.outcome(&lock.inspect().await);
+    let primitives = (
         client.rw_lock("r"),
         client.semaphore("s", 3),
         client.election("e"),
     );
-    said.show(&faces);
-    said.show(&(client.session(), client.once("o").every(ms(60_000))));
-    said.show(&(&lock, &guard, guard.hold(), guard.lost()));
+    output.show(&primitives);
+    output.show(&(client.session(), client.once("o").every(ms(60_000))));
+    output.show(&(&lock, &guard, guard.hold(), guard.lost()));
 
     server.kill();
     guard.lost().await;
-    said.outcome(&lock.acquire().await);
-    said.outcome(&lock.inspect().await);
-    said.outcome(&guard.release().await);
-    server.restart(); // and it knows the user no more
-    let denied = || said.has("Denied");
+    output.outcome(&lock.acquire().await);
+    output.outcome(&lock.inspect().await);
+    output.outcome(&guard.release().await);
+    server.restart(); // The restarted server does not know the user.
+    let denied = || output.has("Denied");
     assert!(eventually_async(ms(5_000), denied).await);
-    said.outcome(&lock.acquire().await);
+    output.outcome(&lock.acquire().await);
     client.shutdown(ms(100)).await;
-    said.outcome(&lock.acquire().await);
+    output.outcome(&lock.acquire().await);
     client.testing().deliver_events();
 
     for sight in [
@@ -121,10 +123,10 @@ async fn no_value_error_or_event_shows_a_password() {
         "Guard(Hold {",
         "Lost {",
     ] {
-        assert!(said.has(sight), "nothing says {sight}");
+        assert!(output.has(sight), "nothing says {sight}");
     }
     for secret in ["hunter2", SECRET, ENCODED] {
-        let texts = said.0.lock().unwrap();
+        let texts = output.0.lock().unwrap();
         let shown = texts.iter().find(|text| text.contains(secret));
         assert_eq!(shown, None);
     }

@@ -1,4 +1,4 @@
-//! Sessions: one logical owner, whatever its tasks do at the same time.
+//! Sessions: one logical owner, whatever its tasks do concurrently.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn a_session_that_tries_and_acquires_at_once_does_not_wait_for_itself() {
+async fn session_try_and_acquire_share_one_hold() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let session = client.session();
@@ -37,7 +37,7 @@ async fn a_session_that_tries_and_acquires_at_once_does_not_wait_for_itself() {
 }
 
 #[tokio::test]
-async fn a_sharer_that_outlives_the_first_has_its_own_settings() {
+async fn later_sharer_keeps_its_own_settings() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -58,11 +58,11 @@ async fn a_sharer_that_outlives_the_first_has_its_own_settings() {
     tokio::time::sleep(ms(100)).await;
     held.release().await.unwrap();
     let got = second.await.unwrap();
-    assert!(got.is_ok(), "nobody of the session holds: {got:?}");
+    assert!(got.is_ok(), "no task of the session holds: {got:?}");
 }
 
 #[tokio::test]
-async fn an_outage_while_a_session_waits_is_no_contention() {
+async fn outage_during_session_wait_is_no_contention() {
     let mut server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
@@ -82,7 +82,7 @@ async fn an_outage_while_a_session_waits_is_no_contention() {
 }
 
 #[tokio::test]
-async fn a_limited_wait_of_a_session_outlasts_the_store_timeout() {
+async fn limited_session_wait_outlasts_the_store_timeout() {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())
@@ -105,7 +105,7 @@ async fn a_limited_wait_of_a_session_outlasts_the_store_timeout() {
     assert!(got.is_ok(), "{got:?}");
 }
 
-/// Two tasks of one session wait, each in a runtime of its own; something happens to the first.
+/// Two tasks of one session wait, each on its own runtime, and the first is disturbed.
 fn the_second_sharer_is_granted_whatever(happens: impl FnOnce(tokio::runtime::Runtime)) {
     let server = Server::start();
     let (one, two) = (one_worker(), one_worker());
@@ -125,12 +125,12 @@ fn the_second_sharer_is_granted_whatever(happens: impl FnOnce(tokio::runtime::Ru
 }
 
 #[test]
-fn a_session_survives_the_runtime_of_one_sharer() {
+fn session_survives_the_runtime_of_one_sharer() {
     the_second_sharer_is_granted_whatever(|one| one.shutdown_timeout(ms(500)));
 }
 
 #[test]
-fn a_session_survives_the_blocked_runtime_of_one_sharer() {
+fn session_survives_the_blocked_runtime_of_one_sharer() {
     the_second_sharer_is_granted_whatever(|one| {
         one.spawn(async { std::thread::sleep(ms(8_000)) });
         std::thread::sleep(ms(100));
@@ -139,7 +139,7 @@ fn a_session_survives_the_blocked_runtime_of_one_sharer() {
 }
 
 #[tokio::test]
-async fn the_second_sharer_goes_on_when_the_first_is_dropped_or_not_polled() {
+async fn second_sharer_continues_without_the_first() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     for kind in 0..2 {
@@ -170,7 +170,7 @@ async fn the_second_sharer_goes_on_when_the_first_is_dropped_or_not_polled() {
 }
 
 #[tokio::test]
-async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else() {
+async fn waiter_keeps_place_while_session_acquires_another() {
     let client = Client::in_memory();
     let held = client.lock("a").acquire().await.unwrap();
     let session = client.session();
@@ -191,7 +191,7 @@ async fn a_waiter_keeps_its_place_while_its_session_comes_to_hold_something_else
 }
 
 #[tokio::test]
-async fn a_session_whose_tasks_come_to_read_at_once_reads_once() {
+async fn concurrent_reads_of_a_session_share_one_hold() {
     let client = Client::in_memory();
     let session = client.session();
     let lock = session.rw_lock("l");
@@ -223,7 +223,7 @@ async fn run_of_a_session_shares_its_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guards_of_a_session_that_are_released_at_once_are_all_released_well() {
+async fn concurrent_releases_of_a_session_all_succeed() {
     let client = Client::in_memory();
     let session = client.session();
     let lock = session.lock("l");
@@ -247,19 +247,24 @@ async fn guards_of_a_session_that_are_released_at_once_are_all_released_well() {
     }
 }
 
-/// How many of a session write and read at this moment.
+/// How many tasks of a session write and read now.
 #[derive(Default)]
-struct Beliefs {
+struct HoldCounts {
     writing: AtomicUsize,
     reading: AtomicUsize,
 }
 
-/// Asks for this and that a hundred times; asserts that nobody else's belief conflicts.
-async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<Beliefs>, n: usize) {
-    let count = |beliefs: &AtomicUsize| beliefs.load(Ordering::SeqCst);
+/// Reads and writes a hundred times. Asserts that no hold of the other session conflicts.
+async fn read_and_write(
+    session: Arc<Session>,
+    mine: Arc<HoldCounts>,
+    others: Arc<HoldCounts>,
+    n: usize,
+) {
+    let count = |counts: &AtomicUsize| counts.load(Ordering::SeqCst);
     let lock = session.rw_lock("l");
     for turn in 0..100 {
-        let (believed, guard) = if (turn + n).is_multiple_of(3) {
+        let (held, guard) = if (turn + n).is_multiple_of(3) {
             match lock.write().await {
                 Ok(guard) => (&mine.writing, guard),
                 Err(Error::Invalid(_)) => continue, // the session reads
@@ -268,7 +273,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
         } else {
             (&mine.reading, lock.read().await.unwrap())
         };
-        believed.fetch_add(1, Ordering::SeqCst);
+        held.fetch_add(1, Ordering::SeqCst);
         for _ in 0..3 {
             let alone = 0 < count(&mine.writing);
             assert_eq!(
@@ -279,7 +284,7 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
             assert!(!alone || count(&others.reading) == 0);
             tokio::task::yield_now().await;
         }
-        believed.fetch_sub(1, Ordering::SeqCst);
+        held.fetch_sub(1, Ordering::SeqCst);
         if turn.is_multiple_of(2) {
             match guard.downgrade().await {
                 Ok(()) | Err(Error::Invalid(_)) => {} // another writes
@@ -291,14 +296,14 @@ async fn read_and_write(session: Arc<Session>, mine: Arc<Beliefs>, others: Arc<B
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tasks_of_two_sessions_never_believe_in_what_conflicts() {
+async fn tasks_of_two_sessions_never_conflict() {
     let client = Client::in_memory();
-    let beliefs: [Arc<Beliefs>; 2] = Default::default();
+    let counts: [Arc<HoldCounts>; 2] = Default::default();
     let mut tasks = tokio::task::JoinSet::new();
     for which in 0..2 {
         let session = Arc::new(client.session());
         for n in 0..3 {
-            let (mine, others) = (beliefs[which].clone(), beliefs[1 - which].clone());
+            let (mine, others) = (counts[which].clone(), counts[1 - which].clone());
             tasks.spawn(read_and_write(session.clone(), mine, others, n));
         }
     }

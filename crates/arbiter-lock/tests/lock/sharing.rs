@@ -1,10 +1,10 @@
-//! Readers and permits, mostly on a real server: crowds, crashes, a full memory, keys that go astray.
+//! Readers and permits, mostly on a real server: many clients, crashes, a full memory, lost keys.
 
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Guard, LostReason, NoopLogger};
 use futures_util::future::join_all;
-use testkit::{GoLock, Puppet, Server, eventually_async, unique_name};
+use testkit::{ChildProcess, GoLock, Server, eventually_async, unique_name};
 use tokio::task::JoinSet;
 
 use crate::in_line;
@@ -15,7 +15,7 @@ const fn ms(n: u64) -> Duration {
 
 async fn client(server: &Server) -> Client {
     let builder = Client::builder().store(&server.url()).logger(NoopLogger);
-    // Crowds: an answer may take its time.
+    // With many clients, a reply may be slow.
     builder.command_timeout(ms(10_000)).connect().await.unwrap()
 }
 
@@ -31,7 +31,7 @@ fn exists(server: &Server, key: &str) -> bool {
     server.call(&["EXISTS", key]).int() == Some(1)
 }
 
-/// No key is without an end.
+/// Asserts that every key has a TTL.
 fn all_end(server: &Server) {
     for key in server.keys() {
         let life = server.call(&["PTTL", &key]).int().unwrap();
@@ -84,7 +84,7 @@ async fn writer_is_held_and_queued_as_a_lock() {
 }
 
 #[tokio::test]
-async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renewal() {
+async fn sharers_are_renewed_at_the_memory_limit() {
     let server = Server::start();
     let client = client(&server).await;
     let (name, other) = (unique_name(), unique_name());
@@ -103,7 +103,7 @@ async fn at_the_memory_limit_those_who_share_are_renewed_and_spoil_nobodys_renew
 }
 
 #[tokio::test]
-async fn at_the_memory_limit_sharers_leave_and_step_down_and_a_failed_join_leaves_nothing() {
+async fn sharers_release_and_downgrade_at_the_memory_limit() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -135,7 +135,7 @@ async fn at_the_memory_limit_sharers_leave_and_step_down_and_a_failed_join_leave
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
+async fn release_grants_a_thousand_waiting_readers() {
     const READERS: u64 = 1_000;
     let server = Server::start();
     let (writers, readers) = (client(&server).await, client(&server).await);
@@ -149,7 +149,7 @@ async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
     queued(&writers, &name, READERS).await;
     writer.release().await.unwrap();
     let guards = waiting.join_all().await;
-    // On a busy machine some are too late for what they were given, and are told.
+    // On a busy machine some are too late for their grant, and are notified.
     let held = guards.iter().filter(|guard| guard.is_held()).count() as u64;
     let sharing = writers
         .lock(&name)
@@ -166,7 +166,7 @@ async fn a_thousand_readers_behind_a_writer_all_come_in_at_its_release() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_readers_come_in_at_once_and_hold_and_leave_within_a_second() {
+async fn thousand_readers_acquire_and_release_within_a_second() {
     const READERS: usize = 1_000;
     let client = Client::in_memory();
     let (lock, seen) = (client.rw_lock("l"), client.lock("l"));
@@ -186,7 +186,7 @@ async fn a_thousand_readers_come_in_at_once_and_hold_and_leave_within_a_second()
 }
 
 #[tokio::test]
-async fn a_release_costs_the_same_with_ten_thousand_sharers_as_with_one() {
+async fn release_cost_is_independent_of_sharer_count() {
     let server = Server::start();
     let client = client(&server).await;
     let mut costs = Vec::new();
@@ -217,7 +217,7 @@ async fn a_release_costs_the_same_with_ten_thousand_sharers_as_with_one() {
     assert!(costs[2] < 4 * costs[0], "{costs:?}");
 }
 
-/// How long the server has spent in scripts.
+/// Returns how long the server has spent in scripts.
 fn script_micros(server: &Server) -> u64 {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
     let micros = |line: &str| {
@@ -227,32 +227,32 @@ fn script_micros(server: &Server) -> u64 {
     stats.lines().filter_map(micros).sum()
 }
 
-fn puppet(url: &str, name: &str, lease_ms: u64) -> Puppet {
-    let puppet = Puppet::example("puppet", &[url, name, &lease_ms.to_string()]);
-    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-    puppet
+fn child(url: &str, name: &str, lease_ms: u64) -> ChildProcess {
+    let child = ChildProcess::example("child_process", &[url, name, &lease_ms.to_string()]);
+    assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+    child
 }
 
-fn holds(puppet: &Puppet) {
-    let said = puppet.hear(ms(5_000)).expect("a word from the puppet");
+fn holds(child: &ChildProcess) {
+    let said = child.receive(ms(5_000)).expect("a line from the child");
     assert!(said.starts_with("held "), "{said}");
 }
 
 #[tokio::test]
-async fn the_permits_of_killed_and_stopped_processes_come_back_exactly_once() {
+async fn permits_of_dead_processes_return_exactly_once() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
-    let mut puppets = [3, 2, 1].map(|weight| {
-        let mut puppet = puppet(&server.url(), &name, 900);
-        puppet.tell(&format!("permits 6 {weight}"));
-        holds(&puppet);
-        puppet
+    let mut children = [3, 2, 1].map(|weight| {
+        let mut child = child(&server.url(), &name, 900);
+        child.send(&format!("permits 6 {weight}"));
+        holds(&child);
+        child
     });
     let semaphore = client.semaphore(&name, 6);
     assert!(semaphore.try_acquire().await.unwrap().is_none());
-    puppets[0].kill();
-    puppets[1].stop();
+    children[0].kill();
+    children[1].stop();
     let begun = Instant::now();
     let five = semaphore.acquire_many(5).await.unwrap();
     assert!(begun.elapsed() < ms(900 + 1_000), "{:?}", begun.elapsed());
@@ -260,24 +260,24 @@ async fn the_permits_of_killed_and_stopped_processes_come_back_exactly_once() {
         semaphore.try_acquire().await.unwrap().is_none(),
         "one lives"
     );
-    puppets[1].cont();
-    puppets[1].tell("look");
-    let said = puppets[1].hear(ms(5_000)).unwrap();
+    children[1].cont();
+    children[1].send("status");
+    let said = children[1].receive(ms(5_000)).unwrap();
     assert!(said.starts_with("is_held false"), "{said}");
-    puppets[1].tell("release");
-    let said = puppets[1].hear(ms(5_000)).unwrap();
+    children[1].send("release");
+    let said = children[1].receive(ms(5_000)).unwrap();
     assert!(said.starts_with("lost"), "{said}");
     tokio::time::sleep(ms(300)).await;
     assert!(semaphore.try_acquire().await.unwrap().is_none());
-    puppets[2].tell("release");
-    assert_eq!(puppets[2].hear(ms(5_000)).as_deref(), Some("released"));
+    children[2].send("release");
+    assert_eq!(children[2].receive(ms(5_000)).as_deref(), Some("released"));
     let one = semaphore.acquire().await.unwrap();
     assert!(semaphore.try_acquire().await.unwrap().is_none());
     drop((five, one));
 }
 
 #[tokio::test]
-async fn sharers_whose_key_or_companion_goes_astray_are_told_and_the_next_come_in() {
+async fn sharers_are_notified_of_lost_keys() {
     let server = Server::start();
     let client = client(&server).await;
     for astray in [
@@ -323,7 +323,7 @@ async fn sharers_whose_key_or_companion_goes_astray_are_told_and_the_next_come_i
 }
 
 #[tokio::test]
-async fn a_go_client_and_sharers_exclude_each_other() {
+async fn go_client_and_sharers_exclude_each_other() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -348,27 +348,27 @@ async fn a_go_client_and_sharers_exclude_each_other() {
 }
 
 #[tokio::test]
-async fn the_limit_of_a_dead_waiter_refuses_nobody_once_its_writer_is_dead_too() {
+async fn limit_of_dead_waiter_and_writer_is_dropped() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
-    let mut writer = puppet(&server.url(), &name, 900);
-    writer.tell("hold");
+    let mut writer = child(&server.url(), &name, 900);
+    writer.send("hold");
     holds(&writer);
-    let mut waiter = puppet(&server.url(), &name, 900);
-    waiter.tell("permits 5 1");
+    let mut waiter = child(&server.url(), &name, 900);
+    waiter.send("permits 5 1");
     queued(&client, &name, 1).await;
     writer.kill();
     waiter.kill();
     let is_free = eventually_async(ms(3_000), || !exists(&server, &key(&name))).await;
     assert!(is_free);
     let seven = client.semaphore(&name, 7).try_acquire_many(7).await;
-    let seven = seven.unwrap().expect("nobody holds");
+    let seven = seven.unwrap().expect("it is free");
     seven.release().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_end_to_one_of_those_who_share_is_no_end_to_the_others() {
+async fn ending_one_sharer_keeps_the_others() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -396,13 +396,13 @@ async fn an_end_to_one_of_those_who_share_is_no_end_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_crowd_behind_a_writer_that_died_comes_in_within_a_lease_and_a_second() {
+async fn readers_behind_dead_writer_are_granted_in_time() {
     const READERS: u64 = 300;
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
-    let mut writer = puppet(&server.url(), &name, 1_000);
-    writer.tell("hold");
+    let mut writer = child(&server.url(), &name, 1_000);
+    writer.send("hold");
     holds(&writer);
     let mut waiting = JoinSet::new();
     for _ in 0..READERS {
@@ -420,7 +420,7 @@ async fn a_crowd_behind_a_writer_that_died_comes_in_within_a_lease_and_a_second(
 }
 
 #[tokio::test]
-async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
+async fn go_client_acquires_after_longest_remaining_hold() {
     let server = Server::start();
     let client = client(&server).await;
     let name = unique_name();
@@ -439,7 +439,7 @@ async fn a_go_client_comes_in_at_the_end_of_the_longest_hold_that_is_left() {
 }
 
 #[tokio::test]
-async fn a_release_a_downgrade_a_break_and_a_resize_let_in_more_than_one_step_grants() {
+async fn large_hand_offs_continue_beyond_one_step() {
     const CROWD: usize = 100;
     let server = Server::start();
     let client = client(&server).await;
@@ -471,7 +471,8 @@ async fn a_release_a_downgrade_a_break_and_a_resize_let_in_more_than_one_step_gr
     drop((first, guards));
 }
 
-/// So many are granted, though none of them looks: who let in the first went on to the last.
+/// Waits until that many are granted although none polls: the client that granted the first
+/// continues to the last.
 async fn granted(server: &Server, count: usize) {
     let grants = || {
         let stats = server.call(&["INFO", "commandstats"]).text().unwrap();

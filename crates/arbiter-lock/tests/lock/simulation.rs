@@ -1,5 +1,5 @@
-//! The real client on virtual time, over a network that loses, delays and doubles messages: many
-//! seeds, each of which happens the same way each time.
+//! The real client on virtual time, over a network that loses, delays and doubles messages. Each of
+//! many seeds gives a reproducible run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,27 +17,27 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Run {
-    /// Everything that the workers saw, with the time of it.
+    /// Everything that the workers saw, with its time.
     history: Vec<String>,
     grants: u64,
-    sights: BTreeMap<&'static str, u64>,
+    counters: BTreeMap<&'static str, u64>,
 }
 
-/// How many permits there are.
+/// The number of permits.
 const PERMITS: u32 = 3;
 
 /// A store's clock that gains this many microseconds in a second is 2 % fast.
 const FASTEST: i32 = 20_000;
 
-/// Sees all beliefs of one name.
+/// Checks all holds of one name.
 struct Judge {
     begun: Instant,
-    /// Who may believe yet, with its permits; none is one that holds alone.
-    believers: Vec<(Hold, Option<u32>)>,
-    /// The highest fences of all, and of those who held alone.
+    /// The holds that may still be valid, with their permits; none for an exclusive hold.
+    holders: Vec<(Hold, Option<u32>)>,
+    /// The highest fence of all holds, and of the exclusive ones.
     highest: [u64; 2],
     run: Run,
 }
@@ -48,11 +48,11 @@ impl Judge {
         self.run.history.push(format!("{at} {what}"));
     }
 
-    /// A belief begins: at this very moment it excludes all others, or all share what there is.
+    /// Checks a new hold: it excludes all other valid holds, or shares the permits with them.
     fn enter(&mut self, worker: u32, hold: &Hold, permits: Option<u32>) {
         self.note(format!("{worker} holds {}", hold.fence()));
         let history = || self.run.history.join("\n");
-        // Those who share are among each other in no order.
+        // Sharers have no order among each other.
         let [all, alone] = &mut self.highest;
         let bar = if permits.is_none() { *all } else { *alone };
         assert!(bar < hold.fence(), "FENCE\n{}", history());
@@ -60,12 +60,12 @@ impl Judge {
         if permits.is_none() {
             *alone = hold.fence();
         }
-        self.believers.retain(|(hold, _)| hold.is_held());
-        self.believers.push((hold.clone(), permits));
-        assert!(hold.is_held(), "nobody believes");
-        let taken: Option<u32> = self.believers.iter().map(|(_, permits)| *permits).sum();
+        self.holders.retain(|(hold, _)| hold.is_held());
+        self.holders.push((hold.clone(), permits));
+        assert!(hold.is_held(), "the hold is over at once");
+        let taken: Option<u32> = self.holders.iter().map(|(_, permits)| *permits).sum();
         let is_right = match taken {
-            None => self.believers.len() == 1,
+            None => self.holders.len() == 1,
             Some(taken) => taken <= PERMITS,
         };
         assert!(is_right, "MUTEX\n{}", history());
@@ -73,11 +73,11 @@ impl Judge {
     }
 }
 
-/// A worker: it takes and leaves the lock in every way there is.
+/// A worker acquires and releases the lock with every operation.
 struct Worker {
     number: u32,
     client: Client,
-    /// Whether it shares, too.
+    /// Whether it also shares.
     shares: bool,
     rng: StdRng,
     judge: Rc<RefCell<Judge>>,
@@ -97,7 +97,7 @@ impl Worker {
         self.judge.borrow_mut().note(what);
     }
 
-    fn believe(&self, hold: &Hold, permits: Option<u32>) {
+    fn note_hold(&self, hold: &Hold, permits: Option<u32>) {
         self.judge.borrow_mut().enter(self.number, hold, permits);
     }
 
@@ -108,7 +108,7 @@ impl Worker {
             let share = self.shares && self.dice(3) != 0;
             let permits = share.then(|| 1 + self.dice(2) as u32);
             if let Some(guard) = self.acquire(lease, permits).await {
-                self.believe(guard.hold(), permits);
+                self.note_hold(guard.hold(), permits);
                 self.hold(guard, lease).await;
             }
         }
@@ -135,7 +135,7 @@ impl Worker {
         });
         let acquired = match self.dice(4) {
             0 => {
-                // Stopped for a while: nobody polls it.
+                // The future is not polled for a while.
                 let (before, stop) = (self.pause(2_500), self.pause(6_000));
                 match timeout(before, &mut acquiring).await {
                     Ok(acquired) => Some(acquired),
@@ -148,13 +148,13 @@ impl Worker {
                 }
             }
             1 => {
-                let patience = self.pause(3_000);
-                timeout(patience, acquiring).await.ok()
+                let limit = self.pause(3_000);
+                timeout(limit, acquiring).await.ok()
             }
             _ => {
                 let acquired = acquiring.await;
                 let took = begun.elapsed();
-                // A try asks once, for as long as one answer may take.
+                // A try sends one request, and takes at most the time of one reply.
                 let most = limit.map(|limit| limit.max(ms(1_000)) + ms(50));
                 assert!(
                     most.is_none_or(|most| took <= most),
@@ -193,8 +193,8 @@ impl Worker {
         match self.dice(4) {
             0 => drop(guard),
             1 => {
-                let patience = self.pause(3);
-                drop(timeout(patience, guard.release()).await);
+                let limit = self.pause(3);
+                drop(timeout(limit, guard.release()).await);
             }
             _ => {
                 let released = guard.release().await;
@@ -205,11 +205,11 @@ impl Worker {
                 });
             }
         }
-        assert!(!hold.is_held(), "it is believed after its release");
+        assert!(!hold.is_held(), "it is held after its release");
     }
 }
 
-fn weather(rng: &mut StdRng) -> FaultInjection {
+fn random_faults(rng: &mut StdRng) -> FaultInjection {
     let fair = FaultInjection {
         late: 20,
         latest: ms(50),
@@ -230,22 +230,23 @@ fn weather(rng: &mut StdRng) -> FaultInjection {
         ..FaultInjection::default()
     };
     let least = [ms(0), ms(0), ms(rng.random_range(20..=50))][rng.random_range(0..3)];
-    let weather = [fair, windy, stormy][rng.random_range(0..3)];
-    FaultInjection { least, ..weather }
+    let faults = [fair, windy, stormy][rng.random_range(0..3)];
+    FaultInjection { least, ..faults }
 }
 
-/// What the store's clock gains in a second, in microseconds: it runs right, at the bound of the
-/// promise, or anywhere between that and a slow clock.
+/// Returns what the store's clock gains per second, in microseconds: nothing, the bound of the
+/// guarantee, or a random value within the bounds.
 fn drift(rng: &mut StdRng) -> i32 {
     [0, FASTEST, rng.random_range(-FASTEST..=FASTEST)][rng.random_range(0..3)]
 }
 
-/// Whether some share in the run of that seed; in others all hold alone.
+/// Returns whether some workers share in the run of that seed. In other runs all holds are
+/// exclusive.
 fn is_mixed(seed: u64) -> bool {
     seed.is_multiple_of(3)
 }
 
-/// Stalls one client after another, in one run of two.
+/// Stalls one client after another, in half of the runs.
 async fn stalls(clients: Vec<Client>, mut rng: StdRng) {
     if rng.random() {
         std::future::pending::<()>().await;
@@ -263,17 +264,17 @@ async fn simulate(seed: u64) -> Run {
     let store = format!("memory:simulation-{seed}-{:?}", std::thread::current().id());
     let judge = Rc::new(RefCell::new(Judge {
         begun: Instant::now(),
-        believers: Vec::new(),
+        holders: Vec::new(),
         highest: [0; 2],
         run: Run::default(),
     }));
-    let (weather, drift) = (weather(&mut rng), drift(&mut rng));
+    let (faults, drift) = (random_faults(&mut rng), drift(&mut rng));
     let (mut clients, mut workers) = (Vec::new(), Vec::new());
     let tasks = tokio::task::LocalSet::new();
     for number in 0..rng.random_range(2..=4) {
         let builder = Client::builder().store(&store).logger(NoopLogger);
         let client = builder.connect().await.unwrap();
-        client.testing().inject_faults(weather);
+        client.testing().inject_faults(faults);
         client.testing().drift(drift);
         for task in 0..rng.random_range(1..=2) {
             let worker = Worker {
@@ -292,7 +293,7 @@ async fn simulate(seed: u64) -> Run {
         ended = timeout(Duration::from_secs(600), tasks) => ended,
         () = stalling => unreachable!("it goes on without end"),
     };
-    // A task keeps its panic to itself.
+    // A task does not propagate its panic.
     for worker in workers.into_iter().filter(JoinHandle::is_finished) {
         worker
             .await
@@ -302,16 +303,16 @@ async fn simulate(seed: u64) -> Run {
         Ok(judge) => judge.into_inner(),
         Err(judge) => panic!("WAKE\n{}", judge.borrow().run.history.join("\n")),
     };
-    ended.expect("they wait for ever");
+    ended.expect("they wait forever");
     let testing = clients[0].testing();
     testing.stop_faults();
-    // What is under way arrives, and an end that was lost is sent again.
-    sleep(weather.least + weather.latest + ms(3_000) + ms(2_100)).await;
+    // Pending messages arrive, and a lost release is sent again.
+    sleep(faults.least + faults.latest + ms(3_000) + ms(2_100)).await;
     let status = clients[0].lock("name").inspect().await.unwrap();
     let left = (status.holder.is_some(), status.waiting);
     assert_eq!(left, (false, 0), "CLEAN\n{}", run.history.join("\n"));
-    run.sights = testing.counters();
-    let revived = run.sights.get("a grant of what was ended");
+    run.counters = testing.counters();
+    let revived = run.counters.get("a grant of what was ended");
     assert_eq!(revived, None, "CLEAN\n{}", run.history.join("\n"));
     run
 }
@@ -322,14 +323,14 @@ fn on_virtual_time<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// How many seeds: a long run has more.
+/// Returns the seeds. A long run has more.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let first = number("ARBITER_FIRST_SEED").unwrap_or(0);
     first..first + number("ARBITER_SEEDS").unwrap_or(2_000)
 }
 
-/// Where a run is to have been.
+/// The rare events that the runs have to reach.
 const RARE: [&str; 12] = [
     "a grant after a hold that lapsed",
     "a grant by a message",
@@ -346,8 +347,8 @@ const RARE: [&str; 12] = [
 ];
 
 #[test]
-fn whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached() {
-    let mut sights: BTreeMap<&'static str, u64> = BTreeMap::new();
+fn random_faults_break_no_promise() {
+    let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut grants = [0; 2];
     for seed in seeds() {
         let run = std::panic::catch_unwind(|| on_virtual_time(simulate(seed)));
@@ -355,9 +356,9 @@ fn whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached() 
             panic!("it is seed {seed}: run it alone with ARBITER_FIRST_SEED={seed} ARBITER_SEEDS=1")
         };
         grants[usize::from(is_mixed(seed))] += run.grants;
-        // What is rare among those who hold alone is common where several hold at once.
-        for (sight, count) in run.sights.into_iter().filter(|_| !is_mixed(seed)) {
-            *sights.entry(sight).or_default() += count;
+        // Events that are rare with exclusive holds are common with shared ones.
+        for (event, count) in run.counters.into_iter().filter(|_| !is_mixed(seed)) {
+            *counters.entry(event).or_default() += count;
         }
     }
     let [alone, mixed] = grants;
@@ -365,15 +366,15 @@ fn whatever_the_network_does_no_promise_is_broken_and_rare_places_are_reached() 
         "{} seeds, {alone} grants, and {mixed} where some share",
         seeds().count()
     );
-    for sight in RARE {
-        let count = sights.get(sight).copied().unwrap_or_default();
-        println!("{count} times {sight}");
-        assert!(0 < count || seeds().count() < 1_000, "never {sight}");
+    for event in RARE {
+        let count = counters.get(event).copied().unwrap_or_default();
+        println!("{count} times {event}");
+        assert!(0 < count || seeds().count() < 1_000, "never {event}");
     }
 }
 
-/// Cuts a waiter off from just before its hand-off to about the end of the grant; returns whether
-/// it believes in a grant that the store has ended.
+/// Cuts a waiter off from just before its hand-off until about the end of the grant. Returns
+/// whether its hold is valid although the store has ended it.
 async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
     Testing::seed(seed);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -390,31 +391,31 @@ async fn cut_off_at_the_hand_off(seed: u64, gains_us: i32) -> bool {
         async move { lock.acquire().await.unwrap() }
     });
     sleep(ms(rng.random_range(1_000..8_000))).await;
-    let life = lease.min(ms(2_000));
+    let ttl = lease.min(ms(2_000));
     cut_off
         .testing()
-        .stall(life.mul_f64(rng.random_range(0.95..1.05)));
+        .stall(ttl.mul_f64(rng.random_range(0.95..1.05)));
     guard.release().await.unwrap();
     let mut next = Box::pin(lock.acquire());
     tokio::select! {
-        believed = &mut waiter => {
-            let believed = believed.unwrap();
-            // Asked on a network that takes no time.
+        granted = &mut waiter => {
+            let granted = granted.unwrap();
+            // This request has no delay.
             holder.testing().stop_faults();
             let holder = lock.inspect().await.unwrap().holder;
-            let is_known = holder.is_some_and(|holder| holder.owner == believed.owner());
-            believed.is_held() && !is_known
+            let is_known = holder.is_some_and(|holder| holder.owner == granted.owner());
+            granted.is_held() && !is_known
         }
         next = &mut next => {
             let next = next.unwrap();
-            let believed = timeout(life, waiter).await;
-            believed.is_ok_and(|believed| believed.unwrap().is_held() && next.is_held())
+            let granted = timeout(ttl, waiter).await;
+            granted.is_ok_and(|granted| granted.unwrap().is_held() && next.is_held())
         }
     }
 }
 
 #[test]
-fn a_cut_off_waiter_believes_no_expired_grant() {
+fn cut_off_waiter_returns_no_expired_grant() {
     let overlaps = |gains_us| {
         let seeds = 0..300;
         seeds
@@ -424,12 +425,12 @@ fn a_cut_off_waiter_believes_no_expired_grant() {
     for gains_us in [-FASTEST, 0, FASTEST] {
         assert_eq!(overlaps(gains_us), 0, "{gains_us}");
     }
-    // Beyond the bound this test notices.
+    // Beyond the bound this test fails.
     assert!(0 < overlaps(3 * FASTEST));
 }
 
 #[test]
-fn a_seed_happens_the_same_way_each_time() {
+fn same_seed_gives_the_same_run() {
     for seed in 0..20 {
         let first = on_virtual_time(simulate(seed));
         assert!(!first.history.is_empty());

@@ -1,5 +1,5 @@
-//! Many tasks on few names while everything goes wrong: beliefs never overlap, fences rise, and
-//! in the end nothing is left.
+//! Many tasks on few names under faults: holds never overlap, fences rise, and nothing is left at
+//! the end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The last who believed, and its fence.
+/// The last hold, and the number of grants.
 #[derive(Default)]
 struct Register {
     last: Mutex<Option<Hold>>,
@@ -21,7 +21,7 @@ struct Register {
 }
 
 impl Register {
-    /// Notes a new belief; nobody of before may believe at this very moment.
+    /// Records a new hold. The previous one must not be valid now.
     fn enter(&self, hold: &Hold) {
         let mut last = self.last.lock().unwrap();
         if let Some(before) = last.as_ref() {
@@ -33,7 +33,7 @@ impl Register {
             );
             assert!(
                 !(hold.is_held() && before.is_held()),
-                "two believe at once: {before:?} {hold:?}"
+                "two hold at once: {before:?} {hold:?}"
             );
         }
         *last = Some(hold.clone());
@@ -52,7 +52,7 @@ fn dice(sides: u64) -> u64 {
 /// Whether the workers go on.
 type GoesOn = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Takes and leaves the lock in every way there is.
+/// Acquires and releases the lock with every operation.
 async fn worker(lock: Lock, register: Arc<Register>, goes_on: GoesOn) {
     while goes_on() {
         let acquired = tokio::time::timeout(pause(600), lock.acquire()).await;
@@ -68,14 +68,14 @@ async fn worker(lock: Lock, register: Arc<Register>, goes_on: GoesOn) {
         match dice(4) {
             0 => drop(guard),
             1 => drop(tokio::time::timeout(pause(1), guard.release()).await),
-            // Whether it was lost is what the register is for.
+            // The register detects overlaps, so a loss is ignored here.
             _ => drop(guard.release().await),
         }
     }
 }
 
 #[test]
-fn beliefs_never_overlap_while_connections_are_cut_and_the_server_stalls() {
+fn holds_never_overlap_under_cuts_and_stalls() {
     let server = Server::start();
     let end = Instant::now() + soak_time(ms(10_000));
     let registers: [Arc<Register>; 3] = Default::default();
@@ -158,29 +158,28 @@ fn spoil(server: &Server, end: Instant) {
 
 const MOST: u64 = 6;
 
-/// Who believes, with what they weigh.
+/// The valid holds with their weights.
 #[derive(Default)]
 struct Company {
-    beliefs: Mutex<Vec<(Hold, u64)>>,
+    holds: Mutex<Vec<(Hold, u64)>>,
     counts: [AtomicUsize; 2],
 }
 
 impl Company {
-    /// Notes a new belief: at this very moment one excludes all others, or all together weigh no
-    /// more than there is.
+    /// Records a new hold: now either one excludes all others, or all of them fit the limit.
     fn enter(&self, hold: &Hold, weight: u64) {
-        let mut beliefs = self.beliefs.lock().unwrap();
-        beliefs.push((hold.clone(), weight));
-        beliefs.retain(|(hold, _)| hold.is_held());
-        let alone = beliefs.iter().any(|(hold, _)| !hold.is_shared());
-        let weight: u64 = beliefs.iter().map(|(_, weight)| weight).sum();
-        let contradicts = MOST < weight || (alone && 1 < beliefs.len());
-        assert!(!contradicts, "they contradict: {beliefs:?}");
+        let mut holds = self.holds.lock().unwrap();
+        holds.push((hold.clone(), weight));
+        holds.retain(|(hold, _)| hold.is_held());
+        let alone = holds.iter().any(|(hold, _)| !hold.is_shared());
+        let weight: u64 = holds.iter().map(|(_, weight)| weight).sum();
+        let contradicts = MOST < weight || (alone && 1 < holds.len());
+        assert!(!contradicts, "holds overlap: {holds:?}");
         self.counts[usize::from(hold.is_shared())].fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Holds alone or shares, steps down, resizes, and leaves in every way there is.
+/// Holds exclusively or shares, downgrades, resizes, and releases with every operation.
 async fn mixed_worker(client: Client, name: String, company: Arc<Company>, goes_on: GoesOn) {
     let lease = ms(400);
     let writer = client.rw_lock(&name).lease_time(lease);
@@ -204,7 +203,7 @@ async fn mixed_worker(client: Client, name: String, company: Arc<Company>, goes_
         };
         company.enter(guard.hold(), weight.max(1));
         if dice(4) == 0 {
-            // Refused where somebody waits under a limit.
+            // Refused if a waiter states a limit.
             drop(guard.downgrade().await);
         }
         if dice(4) == 0 {
@@ -227,7 +226,7 @@ async fn leave(guard: Guard) {
     }
 }
 
-/// A client's twelve workers on two names.
+/// Runs a client's twelve workers on two names.
 fn mixed_client(url: &str, companies: &[Arc<Company>; 2], end: Instant) {
     let goes_on: GoesOn = {
         let companies = companies.clone();
@@ -255,7 +254,7 @@ fn mixed_client(url: &str, companies: &[Arc<Company>; 2], end: Instant) {
     });
 }
 
-/// How many held alone, and how many shared.
+/// Returns the number of exclusive holds and of shared holds.
 fn counts(companies: &[Arc<Company>; 2]) -> [usize; 2] {
     [0, 1].map(|n| {
         let counts = companies.iter().map(|company| &company.counts[n]);
@@ -268,7 +267,7 @@ fn are_enough([alone, shared]: [usize; 2]) -> bool {
 }
 
 #[test]
-fn writers_and_permits_never_contradict_while_limits_change_and_the_server_stalls() {
+fn writers_and_permits_never_overlap_under_stalls() {
     let server = Server::start();
     let end = Instant::now() + soak_time(ms(9_000));
     let companies = [Arc::default(), Arc::default()];
@@ -291,7 +290,7 @@ fn writers_and_permits_never_contradict_while_limits_change_and_the_server_stall
 
 #[cfg(feature = "embedded")]
 #[test]
-fn writers_and_permits_of_several_clients_never_contradict_in_a_file_either() {
+fn writers_and_permits_never_overlap_in_a_file() {
     let folder = testkit::Folder::new();
     let end = Instant::now() + soak_time(ms(4_000));
     let companies = [Arc::default(), Arc::default()];

@@ -1,5 +1,5 @@
-//! Waiters that nobody polls for a while, on virtual time: they lose their turn, and nobody else
-//! loses theirs. And a grant that is heard before a silence.
+//! Waiters whose futures are not polled for a while, on virtual time: they lose their turn, and
+//! other waiters do not. A grant just before the store goes silent.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
 
 type Waiting = Pin<Box<dyn Future<Output = Result<Guard, Error>>>>;
 
-/// Waiters that have queued, and are polled no more.
+/// Queues waiters whose futures are not polled any more.
 async fn unpolled(lock: &Lock, count: usize) -> Vec<Waiting> {
     let mut waiters: Vec<Waiting> = Vec::new();
     for _ in 0..count {
@@ -26,52 +26,52 @@ async fn unpolled(lock: &Lock, count: usize) -> Vec<Waiting> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_try_passes_over_all_who_wait_and_have_died_however_many() {
+async fn try_skips_any_number_of_dead_waiters() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let lapsing = lock.clone().lease_time(ms(1_000)).watchdog(false);
     let lapsing = lapsing.acquire().await.unwrap();
     let _dead = unpolled(&lock, 100).await;
     lapsing.lost().await;
-    sleep(ms(3_000)).await; // virtual time: they have not looked for as long
+    sleep(ms(3_000)).await; // On virtual time: they have not polled for as long.
     assert!(lock.try_acquire().await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_comes_late_hands_over_past_all_who_have_died() {
+async fn late_release_skips_all_dead_waiters() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
     let _dead = unpolled(&lock, 40).await;
     let live = tokio::spawn(async move { lock.acquire().await });
-    sleep(ms(3_000)).await; // virtual time, in which only the live one looks
+    sleep(ms(3_000)).await; // On virtual time: only the live one polls.
     client.testing().go_silent();
-    drop(guard); // the keeper ends it when the store answers
+    drop(guard); // The keeper ends it when the store answers.
     sleep(ms(10)).await;
     client.testing().answer();
     let granted = timeout(ms(100), live).await;
-    drop(granted.expect("not at its own look").unwrap().unwrap());
+    drop(granted.expect("before its own poll").unwrap().unwrap());
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_slept_through_its_grant_is_granted_anew() {
+async fn waiter_that_missed_its_grant_is_granted_again() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
     let waiter = unpolled(&lock, 1).await.remove(0);
     drop(guard);
-    tokio::time::advance(ms(2_500)).await; // its first life lapses
+    tokio::time::advance(ms(2_500)).await; // Its provisional TTL expires.
     let granted = timeout(ms(3_000), waiter).await;
-    assert!(granted.expect("at its next look").unwrap().is_held());
+    assert!(granted.expect("at its next poll").unwrap().is_held());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
+async fn unanswered_claim_keeps_grant_for_provisional_ttl() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = lock.acquire().await.unwrap();
     let waiter = unpolled(&lock, 1).await.remove(0);
-    drop(guard); // it hands over at once
+    drop(guard); // It hands off at once.
     client.testing().go_silent();
     let granted = timeout(ms(100), waiter).await.expect("at once").unwrap();
     let begun = Instant::now();
@@ -80,7 +80,7 @@ async fn a_grant_is_believed_for_its_first_life_before_its_claim_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_has_to_be_claimed_first_is_believed_from_the_claim_on() {
+async fn grant_claimed_first_is_valid_from_the_claim() {
     let client = Client::in_memory();
     let lock = client.lock("l").lost_margin(ms(6_000));
     let guard = lock.acquire().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_grant_that_has_to_be_claimed_first_is_believed_from_the_claim_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_of_what_is_over_is_not_repeated_but_looked_for_anew() {
+async fn failed_claim_polls_for_a_new_grant() {
     let client = Client::in_memory();
     let lock = client.lock("l").lost_margin(ms(6_000));
     let guard = lock.acquire().await.unwrap();

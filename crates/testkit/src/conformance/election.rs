@@ -1,4 +1,4 @@
-//! The claims of the election.
+//! Conformance tests of the election.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ async fn within<T>(limit: Duration, task: impl Future<Output = T>) -> T {
 }
 
 async fn leader(election: &Election) -> Option<Leader> {
-    election.leader().await.expect("a look")
+    election.leader().await.expect("a leader, or none")
 }
 
 async fn value(election: &Election) -> Option<String> {
@@ -34,11 +34,13 @@ async fn value(election: &Election) -> Option<String> {
 }
 
 async fn next(observer: &mut Observer) -> Option<Leader> {
-    within(ms(2_000), observer.next()).await.expect("a look")
+    within(ms(2_000), observer.next())
+        .await
+        .expect("a leader, or none")
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_follower_leads_when_the_leader_resigns_or_is_dropped(store: &Store) {
+pub async fn candidate_leads_after_leader_resigns_or_drops(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = lead(&a.election("e"), "first").await;
     let second = follow(b.election("e"), "second");
@@ -57,7 +59,7 @@ pub async fn a_follower_leads_when_the_leader_resigns_or_is_dropped(store: &Stor
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_follower_leads_when_the_leaders_lease_lapses_and_the_leader_is_told(store: &Store) {
+pub async fn candidate_leads_after_the_leaders_lease_expires(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let election = a.election("e").lease_time(ms(400)).watchdog(false);
     let old = lead(&election, "old").await;
@@ -76,7 +78,7 @@ pub async fn a_follower_leads_when_the_leaders_lease_lapses_and_the_leader_is_to
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn leader_and_value_are_seen_and_a_vacancy_too(store: &Store) {
+pub async fn leader_value_and_vacancy_are_visible(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let (mine, other) = (a.election("e").label("node 1"), b.election("e"));
     assert_eq!(leader(&other).await, None);
@@ -93,7 +95,7 @@ pub async fn leader_and_value_are_seen_and_a_vacancy_too(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn an_observer_is_told_of_each_leader_value_and_vacancy(store: &Store) {
+pub async fn observer_sees_each_leader_value_and_vacancy(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let election = a.election("e");
     let mut observer = b.election("e").observe();
@@ -118,7 +120,7 @@ pub async fn an_observer_is_told_of_each_leader_value_and_vacancy(store: &Store)
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_stale_leader_cannot_proclaim(store: &Store) {
+pub async fn stale_leader_cannot_proclaim(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let old = lead(&a.election("e"), "old").await;
     let broken = b.lock("e").break_now(old.fence()).await;
@@ -126,14 +128,14 @@ pub async fn a_stale_leader_cannot_proclaim(store: &Store) {
     let new = lead(&b.election("e"), "new").await;
     assert!(old.is_held(), "it has not been told yet");
     let stale = old.proclaim("stale").await;
-    assert!(stale.expect_err("somebody else leads").is_lost());
+    assert!(stale.expect_err("another client leads").is_lost());
     assert!(!old.is_held(), "now it has");
     assert_eq!(value(&b.election("e")).await.as_deref(), Some("new"));
     new.resign().await.expect("it led to its end");
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_ends(store: &Store) {
+pub async fn lead_drops_the_work_on_lost_leadership(store: &Store) {
     struct Work(Arc<AtomicBool>);
     impl Drop for Work {
         fn drop(&mut self) {
@@ -144,7 +146,7 @@ pub async fn lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_en
     let (a, b) = (store.client().await, store.client().await);
     let dropped = Arc::new(AtomicBool::new(false));
     let election = a.election("e").lease_time(ms(800)).watchdog(false);
-    let election = election.lost_margin(ms(400)); // other tests want the machine too
+    let election = election.lost_margin(ms(400)); // Other tests use the machine too.
     let follower = tokio::spawn({
         let (election, dropped) = (b.election("e"), dropped.clone());
         async move {
@@ -171,7 +173,7 @@ pub async fn lead_drops_the_work_when_the_leadership_is_lost_and_only_then_it_en
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_holder_of_the_lock_is_a_leader_without_a_value(store: &Store) {
+pub async fn lock_holder_is_a_leader_without_value(store: &Store) {
     let client = store.client().await;
     let guard = client.lock("e").acquire().await.expect("the lock");
     let seen = leader(&client.election("e")).await.expect("a holder");
@@ -180,20 +182,20 @@ pub async fn a_holder_of_the_lock_is_a_leader_without_a_value(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_try_to_lead_is_none_while_somebody_leads(store: &Store) {
+pub async fn try_campaign_is_none_while_another_leads(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let leadership = a.election("e").try_campaign("one").await.expect("a try");
-    let leadership = leadership.expect("nobody led");
+    let leadership = leadership.expect("the election is vacant");
     let busy = b.election("e").try_campaign("two").await.expect("a try");
     assert!(busy.is_none());
     let limited = b.election("e").wait_timeout(ms(100)).campaign("two").await;
-    assert!(limited.expect_err("somebody leads").is_contended());
+    assert!(limited.expect_err("another client leads").is_contended());
     assert_eq!(value(&b.election("e")).await.as_deref(), Some("one"));
     leadership.resign().await.expect("it led to its end");
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_value_that_is_too_long_is_refused(store: &Store) {
+pub async fn too_long_value_is_refused(store: &Store) {
     let client = store.client().await;
     let election = client.election("e");
     let (most, more) = ("x".repeat(4_096), "x".repeat(4_097));

@@ -1,4 +1,4 @@
-//! The claims of the lock.
+//! Conformance tests of the lock.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Asked, Error, LostReason};
 
 use super::Store;
-use super::hands::{SLACK, free, ms, queued};
-use super::ways::{take, wait};
+use super::exclusive::{take, wait};
+use super::helpers::{SLACK, free, ms, queued};
 use crate::eventually_async;
 
-pub async fn one_holder_at_a_time_in_order_of_arrival_with_rising_fences(store: &Store) {
+pub async fn waiters_are_granted_in_order_with_rising_fences(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = take(&store.lock(&a, "l")).await;
     let order = Arc::new(Mutex::new(vec![(0, first.fence())]));
@@ -43,7 +43,7 @@ pub async fn one_holder_at_a_time_in_order_of_arrival_with_rising_fences(store: 
     assert!(order.windows(2).all(|w| w[0].1 < w[1].1), "{order:?}");
 }
 
-pub async fn tasks_of_two_clients_never_overlap_and_lose_no_update(store: &Store) {
+pub async fn tasks_never_overlap_and_lose_no_update(store: &Store) {
     const CYCLES: u64 = 40;
     let clients = [store.client().await, store.client().await];
     let (inside, sum) = (
@@ -74,20 +74,20 @@ pub async fn tasks_of_two_clients_never_overlap_and_lose_no_update(store: &Store
     assert_eq!(sum.load(Ordering::SeqCst), 8 * CYCLES);
 }
 
-pub async fn a_release_hands_over_to_the_next_in_order_and_the_grant_is_claimed(store: &Store) {
+pub async fn release_grants_the_next_and_it_is_claimed(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = take(&store.lock(&a, "l")).await;
     let waiter = wait(store.lock(&b, "l"));
     queued(&a, "l", 1).await;
     free(guard).await;
     let guard = tokio::time::timeout(ms(500), waiter).await;
-    let guard = guard.expect("it was told at once").expect("a waiter");
+    let guard = guard.expect("it is granted at once").expect("a waiter");
     tokio::time::sleep(ms(2_500)).await;
     assert!(guard.is_held(), "the first life was claimed");
     free(guard).await;
 }
 
-pub async fn a_hold_outlives_its_lease_while_it_is_renewed(store: &Store) {
+pub async fn renewed_hold_outlives_its_lease(store: &Store) {
     let client = store.client().await;
     let guard = take(&store.lock(&client, "l").lease_time(ms(900))).await;
     tokio::time::sleep(ms(3_600)).await;
@@ -103,7 +103,7 @@ pub async fn a_hold_outlives_its_lease_while_it_is_renewed(store: &Store) {
     free(guard).await;
 }
 
-pub async fn without_the_watchdog_a_hold_ends_with_its_lease_and_the_holder_is_told(store: &Store) {
+pub async fn hold_without_watchdog_ends_with_its_lease(store: &Store) {
     let client = store.client().await;
     let begun = Instant::now();
     let guard = take(&store.lock(&client, "l").lease_time(ms(400)).watchdog(false)).await;
@@ -113,7 +113,7 @@ pub async fn without_the_watchdog_a_hold_ends_with_its_lease_and_the_holder_is_t
     assert!(matches!(error, Error::Lost(loss) if loss.reason == LostReason::Expired));
 }
 
-pub async fn a_lapse_wakes_the_next(store: &Store) {
+pub async fn expiry_wakes_the_next_waiter(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let begun = Instant::now();
     let guard = take(&store.lock(&a, "l").lease_time(ms(400)).watchdog(false)).await;
@@ -123,7 +123,7 @@ pub async fn a_lapse_wakes_the_next(store: &Store) {
     free(next).await;
 }
 
-pub async fn a_refresh_prolongs_a_hold(store: &Store) {
+pub async fn refresh_extends_a_hold(store: &Store) {
     let client = store.client().await;
     let guard = take(&store.lock(&client, "l").lease_time(ms(600)).watchdog(false)).await;
     for _ in 0..4 {
@@ -134,12 +134,12 @@ pub async fn a_refresh_prolongs_a_hold(store: &Store) {
     free(guard).await;
 }
 
-pub async fn a_wait_that_is_over_tells_who_holds_and_leaves_the_queue(store: &Store) {
+pub async fn timed_out_wait_names_holder_and_leaves_queue(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = take(&store.lock(&a, "l").label("the holder")).await;
     let begun = Instant::now();
     let error = store.lock(&b, "l").wait_timeout(ms(250)).acquire().await;
-    let error = error.expect_err("somebody else has it");
+    let error = error.expect_err("another client holds it");
     assert!(ms(250) <= begun.elapsed() && begun.elapsed() <= ms(300) + SLACK);
     let words = error.to_string();
     assert!(words.starts_with("lock 'l' is held by "), "{words}");
@@ -155,7 +155,7 @@ pub async fn a_wait_that_is_over_tells_who_holds_and_leaves_the_queue(store: &St
     free(guard).await;
 }
 
-pub async fn a_try_that_is_busy_leaves_nothing_and_never_barges(store: &Store) {
+pub async fn busy_try_leaves_nothing_and_never_overtakes(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = take(&store.lock(&a, "l")).await;
     assert!(
@@ -171,7 +171,7 @@ pub async fn a_try_that_is_busy_leaves_nothing_and_never_barges(store: &Store) {
         .wait_timeout(Duration::ZERO)
         .acquire()
         .await;
-    assert!(zero.expect_err("somebody else has it").is_contended());
+    assert!(zero.expect_err("another client holds it").is_contended());
     queued(&a, "l", 0).await;
     let waiter = wait(store.lock(&a, "l"));
     queued(&a, "l", 1).await;
@@ -189,7 +189,7 @@ pub async fn a_try_that_is_busy_leaves_nothing_and_never_barges(store: &Store) {
     free(guard.expect("it is free")).await;
 }
 
-pub async fn a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue(store: &Store) {
+pub async fn dropped_guard_frees_and_dropped_wait_leaves(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = take(&store.lock(&a, "l")).await;
     let waiter = wait(store.lock(&b, "l"));
@@ -205,7 +205,7 @@ pub async fn a_dropped_guard_frees_and_a_dropped_wait_leaves_the_queue(store: &S
     free(guard.expect("a client that ends frees").expect("the lock")).await;
 }
 
-pub async fn those_who_look_see_holder_and_waiters_in_order(store: &Store) {
+pub async fn inspect_shows_holder_and_waiters_in_order(store: &Store) {
     let client = store.client().await;
     let free_of_all = store.lock(&client, "l").inspect().await.expect("a status");
     assert!(!free_of_all.is_held() && free_of_all.waiting == 0);
@@ -234,7 +234,7 @@ pub async fn those_who_look_see_holder_and_waiters_in_order(store: &Store) {
     }
 }
 
-pub async fn an_operator_asks_or_frees_at_once_by_the_fence(store: &Store) {
+pub async fn operator_asks_or_breaks_by_fence(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = take(&store.lock(&a, "l").lease_time(ms(900))).await;
     let next = wait(store.lock(&b, "l").lease_time(ms(900)));
@@ -245,7 +245,7 @@ pub async fn an_operator_asks_or_frees_at_once_by_the_fence(store: &Store) {
     let asked = operator.ask_to_stop(guard.fence()).await;
     assert!(matches!(asked.expect("an answer"), Asked::Told { .. }));
     assert_eq!(guard.lost().await, LostReason::Revoked);
-    assert!(!next.is_finished(), "nobody comes in before it has stopped");
+    assert!(!next.is_finished(), "granted before the holder has stopped");
     drop(guard);
     let guard = next.await.expect("a waiter");
     assert!(
@@ -264,7 +264,7 @@ pub async fn an_operator_asks_or_frees_at_once_by_the_fence(store: &Store) {
     free(taken).await;
 }
 
-pub async fn a_session_reenters_and_its_last_guard_frees(store: &Store) {
+pub async fn session_reenters_and_last_guard_frees(store: &Store) {
     let client = store.client().await;
     let session = client.session();
     let outer = session.lock("l").acquire().await.expect("the lock");
@@ -284,7 +284,7 @@ pub async fn a_session_reenters_and_its_last_guard_frees(store: &Store) {
     free(guard.expect("it is free")).await;
 }
 
-pub async fn any_text_is_a_name_and_none_is_anothers(store: &Store) {
+pub async fn any_text_is_a_distinct_name(store: &Store) {
     let client = store.client().await;
     let longest = "x".repeat(512);
     let names = [
@@ -337,7 +337,7 @@ pub async fn bad_input_is_refused_in_the_same_words(store: &Store) {
     }
 }
 
-pub async fn max_hold_ends_a_hold_and_a_shutdown_those_that_are_left(store: &Store) {
+pub async fn max_hold_and_shutdown_end_holds(store: &Store) {
     let client = store.client().await;
     let guard = take(&store.lock(&client, "l").max_hold(ms(200))).await;
     let begun = Instant::now();
@@ -367,7 +367,7 @@ pub async fn max_hold_ends_a_hold_and_a_shutdown_those_that_are_left(store: &Sto
     free(next.expect("the lease frees it").expect("the lock")).await;
 }
 
-pub async fn run_drops_the_work_when_the_hold_is_lost(store: &Store) {
+pub async fn run_drops_the_work_on_a_lost_hold(store: &Store) {
     let client = store.client().await;
     let dropped = Arc::new(AtomicBool::new(false));
     let flag = Flag(dropped.clone());
@@ -405,7 +405,7 @@ impl Drop for Flag {
     }
 }
 
-pub async fn a_fence_grows_across_clients_that_come_and_go(store: &Store) {
+pub async fn fences_rise_across_clients(store: &Store) {
     let keeper_of_the_store = store.client().await;
     let mut last = 0;
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! The claims of jobs that run once per period.
+//! Conformance tests of jobs that run once per period.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,10 +33,16 @@ async fn last_run(job: &Once) -> LastRun {
     last.expect("it is remembered")
 }
 
-/// Waits until nobody holds.
+/// Waits until the name is free.
 async fn free(client: &Client, name: &str) {
     for _ in 0..300 {
-        if !client.lock(name).inspect().await.expect("a look").is_held() {
+        if !client
+            .lock(name)
+            .inspect()
+            .await
+            .expect("a status")
+            .is_held()
+        {
             return;
         }
         tokio::time::sleep(ms(10)).await;
@@ -44,7 +50,7 @@ async fn free(client: &Client, name: &str) {
     panic!("never free");
 }
 
-/// How many of eight clients ran the job that they are asked for at once.
+/// Returns how many of eight clients ran the job when all of them began at once.
 async fn runs_of_eight(store: &Store, job: impl Fn(&Client) -> Once) -> u64 {
     let runs = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
@@ -68,8 +74,8 @@ async fn runs_of_eight(store: &Store, job: impl Fn(&Client) -> Once) -> u64 {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_job_runs_once_per_period_among_many_clients_at_once(store: &Store) {
-    // A memory store lasts as long as its clients.
+pub async fn job_runs_once_per_period_among_many_clients(store: &Store) {
+    // A memory store lives as long as its clients.
     let _client = store.client().await;
     let job = |client: &Client| client.once("j").every(ms(3_000));
     assert_eq!(runs_of_eight(store, job).await, 1);
@@ -79,15 +85,22 @@ pub async fn a_job_runs_once_per_period_among_many_clients_at_once(store: &Store
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_job_that_waits_for_another_is_skipped_when_that_has_run(store: &Store) {
+pub async fn waiting_job_is_skipped_once_another_has_run(store: &Store) {
     let client = store.client().await;
     let job = |client: &Client| client.once("j").every(HOUR).wait_timeout(ms(5_000));
     assert_eq!(runs_of_eight(store, job).await, 1);
-    assert!(!client.lock("j").inspect().await.expect("a look").is_held());
+    assert!(
+        !client
+            .lock("j")
+            .inspect()
+            .await
+            .expect("a status")
+            .is_held()
+    );
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_skip_says_who_ran_it_when_and_when_it_is_due(store: &Store) {
+pub async fn skip_reports_last_run_and_next_due_time(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let job = a.once("j").every(HOUR).label("of the test");
     assert_eq!(job.last_run().await.expect("an answer"), None);
@@ -117,7 +130,7 @@ pub async fn a_skip_says_who_ran_it_when_and_when_it_is_due(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_job_that_is_running_is_skipped_and_says_who_runs_it(store: &Store) {
+pub async fn running_job_is_skipped_and_names_its_runner(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let run = begin(&a.once("j").every(ms(10)).label("at it")).await;
     tokio::time::sleep(ms(50)).await;
@@ -140,7 +153,7 @@ pub async fn a_job_that_is_running_is_skipped_and_says_who_runs_it(store: &Store
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_crashed_run_counts_unless_it_is_to_be_repeated(store: &Store) {
+pub async fn crashed_run_counts_unless_repeated(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
     drop(begin(&job).await);
@@ -157,7 +170,7 @@ pub async fn a_crashed_run_counts_unless_it_is_to_be_repeated(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_failed_run_counts_unless_it_is_to_be_repeated(store: &Store) {
+pub async fn failed_run_counts_unless_repeated(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
     let failing = |_| async { Err::<(), _>("no disk") };
@@ -173,7 +186,7 @@ pub async fn a_failed_run_counts_unless_it_is_to_be_repeated(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_pause_counts_from_the_end_of_a_run(store: &Store) {
+pub async fn pause_counts_from_the_end_of_a_run(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(ms(10)).at_least(ms(1_000));
     let run = begin(&job).await;
@@ -188,7 +201,7 @@ pub async fn a_pause_counts_from_the_end_of_a_run(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn an_end_is_recorded_even_after_the_hold_is_lost(store: &Store) {
+pub async fn end_is_recorded_after_a_lost_hold(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
     let run = begin(&job.clone().lease_time(ms(300)).watchdog(false)).await;
@@ -203,7 +216,7 @@ pub async fn an_end_is_recorded_even_after_the_hold_is_lost(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn an_end_that_comes_late_spares_a_later_run(store: &Store) {
+pub async fn late_end_does_not_overwrite_a_later_run(store: &Store) {
     let client = store.client().await;
     let job = client
         .once("j")
@@ -215,7 +228,7 @@ pub async fn an_end_that_comes_late_spares_a_later_run(store: &Store) {
     assert!(broken.expect("an answer"));
     let second = begin(&job).await;
     let late = first.finish(Ok("late")).await;
-    assert!(late.expect_err("somebody else runs it").is_lost());
+    assert!(late.expect_err("another client runs it").is_lost());
     let last = last_run(&job).await;
     assert_eq!(last.fence, second.fence());
     assert_eq!(last.state, RunState::Running);
@@ -223,7 +236,7 @@ pub async fn an_end_that_comes_late_spares_a_later_run(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_run_drops_the_work_when_the_hold_is_lost_and_records_it(store: &Store) {
+pub async fn lost_hold_drops_the_work_and_records_it(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
     let lossy = job.clone().lease_time(ms(300)).watchdog(false);
@@ -238,7 +251,7 @@ pub async fn a_run_drops_the_work_when_the_hold_is_lost_and_records_it(store: &S
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
-pub async fn a_job_without_a_rule_is_refused(store: &Store) {
+pub async fn job_without_a_rule_is_refused(store: &Store) {
     let client = store.client().await;
     let day = Duration::from_secs(86_400);
     let bad = [

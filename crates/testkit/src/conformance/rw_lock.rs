@@ -1,4 +1,4 @@
-//! The claims of the rw lock.
+//! Conformance tests of the read-write lock.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arbiter_lock::{Error, HeldBy, LostReason, RefusedKind};
 
 use super::Store;
-use super::hands::{expiry, free, ms, queued, refusal, soon, soon_after, spawn};
+use super::helpers::{expiry, free, ms, queued, refusal, soon, soon_after, spawn};
 
 pub async fn readers_overlap_and_writers_exclude(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
@@ -41,7 +41,7 @@ pub async fn readers_overlap_and_writers_exclude(store: &Store) {
     free(reader).await;
 }
 
-pub async fn a_reader_behind_a_waiting_writer_waits(store: &Store) {
+pub async fn reader_queues_behind_a_waiting_writer(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = a.rw_lock("l").read().await.expect("a read");
     let lock = b.rw_lock("l");
@@ -60,7 +60,7 @@ pub async fn a_reader_behind_a_waiting_writer_waits(store: &Store) {
     free(soon(reader).await).await;
 }
 
-pub async fn a_writer_gets_its_turn_among_readers_that_come_and_go(store: &Store) {
+pub async fn writer_is_not_starved_by_readers(store: &Store) {
     let clients = [store.client().await, store.client().await];
     let over = Arc::new(AtomicBool::new(false));
     let reading = Arc::new(AtomicUsize::new(0));
@@ -91,7 +91,7 @@ pub async fn a_writer_gets_its_turn_among_readers_that_come_and_go(store: &Store
     }
 }
 
-pub async fn every_reader_has_a_lease_of_its_own(store: &Store) {
+pub async fn every_reader_has_its_own_lease(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let renewed = a.rw_lock("l").lease_time(ms(900)).read().await;
     let renewed = renewed.expect("a read");
@@ -108,10 +108,10 @@ pub async fn every_reader_has_a_lease_of_its_own(store: &Store) {
     assert!(writing.is_none(), "one is renewed");
     free(renewed).await;
     let writer = b.rw_lock("l").try_write().await.expect("a try");
-    free(writer.expect("nobody reads")).await;
+    free(writer.expect("it has no reader")).await;
 }
 
-pub async fn a_downgrade_lets_readers_in_and_no_writer(store: &Store) {
+pub async fn downgrade_admits_readers_and_no_writer(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let lock = a.rw_lock("l").lease_time(ms(1_200));
     let downgraded = lock.write().await.expect("a write");
@@ -135,7 +135,7 @@ pub async fn a_downgrade_lets_readers_in_and_no_writer(store: &Store) {
     free(soon(writer).await).await;
 }
 
-pub async fn a_downgrade_of_a_lost_hold_says_so(store: &Store) {
+pub async fn downgrade_of_a_lost_hold_fails(store: &Store) {
     let client = store.client().await;
     let writer = client.rw_lock("l").write().await.expect("a write");
     let broken = client.lock("l").break_now(writer.fence()).await;
@@ -144,7 +144,7 @@ pub async fn a_downgrade_of_a_lost_hold_says_so(store: &Store) {
     assert!(error.is_lost() && !writer.is_held(), "{error}");
 }
 
-pub async fn a_limit_and_readers_do_not_mix(store: &Store) {
+pub async fn limit_and_readers_do_not_mix(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let reader = a.rw_lock("l").read().await.expect("a read");
     let error = b.semaphore("l", 2).acquire().await.expect_err("no limit");
@@ -185,7 +185,7 @@ pub async fn a_limit_and_readers_do_not_mix(store: &Store) {
     free(soon(waiter).await).await;
 }
 
-pub async fn a_session_shares_what_it_holds_and_never_upgrades(store: &Store) {
+pub async fn session_shares_its_hold_and_never_upgrades(store: &Store) {
     let client = store.client().await;
     let session = client.session();
     let lock = session.rw_lock("l");
@@ -216,7 +216,7 @@ pub async fn a_session_shares_what_it_holds_and_never_upgrades(store: &Store) {
     free(lock.try_write().await.expect("a try").expect("it is free")).await;
 }
 
-pub async fn a_guard_of_a_session_is_no_reader_while_another_writes(store: &Store) {
+pub async fn session_guard_is_no_reader_while_another_writes(store: &Store) {
     let (client, other) = (store.client().await, store.client().await);
     let session = client.session();
     let first = session.rw_lock("l").write().await.expect("a write");
@@ -247,7 +247,7 @@ fn assert_no_upgrade(error: Error) {
     assert!(words.contains("would wait for each other"), "{words}");
 }
 
-pub async fn a_session_that_waits_to_read_and_to_write_has_a_request_for_each(store: &Store) {
+pub async fn session_queues_separately_to_read_and_write(store: &Store) {
     let client = store.client().await;
     let other = client.lock("l").acquire().await.expect("the lock");
     let session = client.session();
@@ -278,7 +278,7 @@ pub async fn a_session_that_waits_to_read_and_to_write_has_a_request_for_each(st
     free(reader).await;
 }
 
-pub async fn a_contended_writer_learns_whether_its_client_reads(store: &Store) {
+pub async fn contended_writer_learns_whether_its_client_reads(store: &Store) {
     let (client, other) = (store.client().await, store.client().await);
     let held_by = |error: &Error| match error {
         Error::Contended(contended) => contended.held_by,
@@ -301,7 +301,7 @@ pub async fn a_contended_writer_learns_whether_its_client_reads(store: &Store) {
     free(theirs).await;
 }
 
-pub async fn the_last_reader_to_expire_frees_a_writer_at_once(store: &Store) {
+pub async fn last_expiring_reader_grants_a_writer_at_once(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let released = a.rw_lock("l").read().await.expect("a read");
     let dying = a.rw_lock("l").lease_time(ms(400)).watchdog(false);
@@ -315,7 +315,7 @@ pub async fn the_last_reader_to_expire_frees_a_writer_at_once(store: &Store) {
     assert!(!dead.is_held());
 }
 
-pub async fn an_expired_writer_frees_readers_at_once(store: &Store) {
+pub async fn expired_writer_grants_readers_at_once(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let dying = a.rw_lock("l").lease_time(ms(500)).watchdog(false);
     let dead = dying.write().await.expect("a write");
@@ -332,7 +332,7 @@ pub async fn an_expired_writer_frees_readers_at_once(store: &Store) {
     assert!(!dead.is_held());
 }
 
-pub async fn those_who_look_see_the_readers(store: &Store) {
+pub async fn inspect_shows_the_readers(store: &Store) {
     let client = store.client().await;
     let free_of_all = client.rw_lock("l").inspect().await.expect("a status");
     assert!(free_of_all.sharing.is_none() && free_of_all.value.is_none());

@@ -1,4 +1,4 @@
-//! The claims of the semaphore.
+//! Conformance tests of the semaphore.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arbiter_lock::{Error, RefusedKind};
 
 use super::Store;
-use super::hands::{comes_free, expiry, free, ms, queued, refusal, soon, soon_after, spawn};
+use super::helpers::{comes_free, expiry, free, ms, queued, refusal, soon, soon_after, spawn};
 
 pub async fn permits_never_exceed_the_limit(store: &Store) {
     const LIMIT: u32 = 5;
@@ -37,7 +37,7 @@ pub async fn permits_never_exceed_the_limit(store: &Store) {
     comes_free(&clients[0], "s").await;
 }
 
-pub async fn a_large_request_at_the_head_is_not_overtaken(store: &Store) {
+pub async fn large_request_at_head_is_not_overtaken(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = a.semaphore("s", 3).acquire_many(2).await.expect("permits");
     let semaphore = b.semaphore("s", 3);
@@ -55,7 +55,7 @@ pub async fn a_large_request_at_the_head_is_not_overtaken(store: &Store) {
     free(soon(small).await).await;
 }
 
-pub async fn another_limit_is_refused_with_both_numbers(store: &Store) {
+pub async fn different_limit_is_refused_with_both_numbers(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = a.semaphore("s", 3).acquire().await.expect("a permit");
     let other = b.semaphore("s", 5);
@@ -78,7 +78,7 @@ pub async fn another_limit_is_refused_with_both_numbers(store: &Store) {
     free(other.acquire().await.expect("its limit is the first now")).await;
 }
 
-pub async fn more_than_there_is_is_refused_with_both_numbers(store: &Store) {
+pub async fn weight_above_limit_is_refused_with_both_numbers(store: &Store) {
     let client = store.client().await;
     let expected = RefusedKind::AboveLimit { asked: 4, limit: 3 };
     let semaphore = client.semaphore("s", 3);
@@ -99,7 +99,7 @@ pub async fn more_than_there_is_is_refused_with_both_numbers(store: &Store) {
     free(guard).await;
 }
 
-pub async fn no_permits_are_invalid(store: &Store) {
+pub async fn zero_permits_are_invalid(store: &Store) {
     let client = store.client().await;
     let semaphore = client.semaphore("s", 3);
     let errors = [
@@ -113,11 +113,11 @@ pub async fn no_permits_are_invalid(store: &Store) {
     }
 }
 
-pub async fn a_larger_limit_lets_waiters_in(store: &Store) {
+pub async fn larger_limit_admits_waiters(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let semaphore = a.semaphore("s", 1).follow_limit();
     let unheld = semaphore.resize(7).await.expect("an answer");
-    assert_eq!(unheld, None, "nobody holds");
+    assert_eq!(unheld, None, "it is free");
     let first = semaphore.acquire().await.expect("a permit");
     let mut waiters = Vec::new();
     for n in 1..=3 {
@@ -139,9 +139,7 @@ pub async fn a_larger_limit_lets_waiters_in(store: &Store) {
     free(soon(last).await).await;
 }
 
-pub async fn a_smaller_limit_refuses_who_waits_for_more_and_waits_for_who_holds_more(
-    store: &Store,
-) {
+pub async fn smaller_limit_refuses_larger_waiters(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let semaphore = a.semaphore("s", 3).follow_limit();
     let first = semaphore.acquire_many(2).await.expect("permits");
@@ -161,7 +159,7 @@ pub async fn a_smaller_limit_refuses_who_waits_for_more_and_waits_for_who_holds_
     free(semaphore.acquire_many(2).await.expect("permits")).await;
 }
 
-pub async fn a_follower_takes_the_limit_in_force(store: &Store) {
+pub async fn follower_takes_the_limit_in_force(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = a.semaphore("s", 2).acquire().await.expect("a permit");
     let follower = b.semaphore("s", 9).follow_limit();
@@ -176,7 +174,7 @@ pub async fn a_follower_takes_the_limit_in_force(store: &Store) {
     free(first).await;
 }
 
-pub async fn a_dropped_permit_comes_back(store: &Store) {
+pub async fn dropped_permit_is_returned(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let guard = a.semaphore("s", 2).acquire_many(2).await.expect("permits");
     let semaphore = b.semaphore("s", 2);
@@ -189,7 +187,7 @@ pub async fn a_dropped_permit_comes_back(store: &Store) {
     comes_free(&a, "s").await;
 }
 
-pub async fn the_permits_of_the_dead_come_back_exactly_once(store: &Store) {
+pub async fn permits_of_dead_holders_return_exactly_once(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let dying = a.semaphore("s", 2).lease_time(ms(400)).watchdog(false);
     std::mem::forget(dying.acquire().await.expect("a permit"));
@@ -212,7 +210,7 @@ pub async fn the_permits_of_the_dead_come_back_exactly_once(store: &Store) {
     free(other).await;
 }
 
-pub async fn the_permit_of_a_dead_one_comes_back_beside_those_that_are_renewed(store: &Store) {
+pub async fn dead_permit_returns_beside_renewed_ones(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let living = a.semaphore("s", 2).lease_time(ms(600));
     let living = living.acquire().await.expect("a permit");
@@ -229,7 +227,7 @@ pub async fn the_permit_of_a_dead_one_comes_back_beside_those_that_are_renewed(s
     free(next).await;
 }
 
-pub async fn an_expired_permit_is_handed_on_at_once(store: &Store) {
+pub async fn expired_permit_is_granted_at_once(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let renewed = a.semaphore("s", 2).acquire().await.expect("a permit");
     let dying = a.semaphore("s", 2).lease_time(ms(1_300)).watchdog(false);
@@ -243,7 +241,7 @@ pub async fn an_expired_permit_is_handed_on_at_once(store: &Store) {
     free(renewed).await;
 }
 
-pub async fn each_expired_permit_is_handed_on_at_once(store: &Store) {
+pub async fn each_expired_permit_is_granted_at_once(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let renewed = a.semaphore("s", 7).acquire().await.expect("a permit");
     let (mut expiries, mut dead) = (Vec::new(), Vec::new());
@@ -268,7 +266,7 @@ pub async fn each_expired_permit_is_handed_on_at_once(store: &Store) {
     }
 }
 
-pub async fn the_last_permit_needed_is_handed_on_at_once(store: &Store) {
+pub async fn last_needed_permit_is_granted_at_once(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let renewed = a.semaphore("s", 3).acquire().await.expect("a permit");
     let mut last = None;
@@ -285,7 +283,7 @@ pub async fn the_last_permit_needed_is_handed_on_at_once(store: &Store) {
     free(renewed).await;
 }
 
-pub async fn an_expired_permit_passes_a_waiter_that_left(store: &Store) {
+pub async fn expired_permit_skips_a_departed_waiter(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let renewed = a.semaphore("s", 2).acquire().await.expect("a permit");
     let dying = a.semaphore("s", 2).lease_time(ms(500)).watchdog(false);
@@ -304,7 +302,7 @@ pub async fn an_expired_permit_passes_a_waiter_that_left(store: &Store) {
     free(renewed).await;
 }
 
-pub async fn those_who_look_see_limit_and_holders(store: &Store) {
+pub async fn inspect_shows_limit_and_holders(store: &Store) {
     let client = store.client().await;
     let semaphore = client.semaphore("s", 5);
     let two = semaphore.acquire_many(2).await.expect("permits");

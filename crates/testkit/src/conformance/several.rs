@@ -1,4 +1,4 @@
-//! The claims of several names together.
+//! Conformance tests of several names together.
 #![expect(missing_docs, reason = "a claim's name says it")]
 
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, LostReason};
 
 use super::Store;
-use super::hands::{SLACK, comes_free, free, ms, queued};
+use super::helpers::{SLACK, comes_free, free, ms, queued};
 
 async fn is_free(client: &Client, name: &str) -> bool {
     let status = client.lock(name).inspect().await;
     !status.expect("a status").is_held()
 }
 
-pub async fn names_are_taken_once_each_in_the_order_of_their_bytes(store: &Store) {
+pub async fn names_are_acquired_once_in_byte_order(store: &Store) {
     let client = store.client().await;
     let names = ["b", "a", "B", "b", "aa"];
     let all = client.lock_all(names).acquire().await.expect("all");
@@ -61,7 +61,7 @@ pub async fn opposite_orders_never_deadlock(store: &Store) {
     done.expect("they wait for each other");
 }
 
-pub async fn what_was_taken_is_given_back_when_the_time_for_all_is_over(store: &Store) {
+pub async fn timeout_releases_every_acquired_name(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = a.lock("a").acquire().await.expect("the lock");
     let second = a.lock("b").acquire().await.expect("the lock");
@@ -81,7 +81,7 @@ pub async fn what_was_taken_is_given_back_when_the_time_for_all_is_over(store: &
     comes_free(&a, "b").await;
 }
 
-pub async fn a_dropped_wait_gives_back_what_was_taken(store: &Store) {
+pub async fn dropped_wait_releases_acquired_names(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let held = a.lock("b").acquire().await.expect("the lock");
     let all = b.lock_all(["a", "b"]);
@@ -98,7 +98,7 @@ pub async fn a_dropped_wait_gives_back_what_was_taken(store: &Store) {
     comes_free(&a, "b").await;
 }
 
-pub async fn a_loss_while_others_are_waited_for_ends_the_wait(store: &Store) {
+pub async fn loss_during_the_wait_ends_it(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let held = a.lock("b").acquire().await.expect("the lock");
     let all = b.lock_all(["a", "b"]).max_hold(ms(200));
@@ -114,7 +114,7 @@ pub async fn a_loss_while_others_are_waited_for_ends_the_wait(store: &Store) {
     free(held).await;
 }
 
-pub async fn a_try_takes_all_or_none(store: &Store) {
+pub async fn try_takes_all_or_none(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let held = a.lock("b").acquire().await.expect("the lock");
     let all = b.lock_all(["a", "b", "c"]);
@@ -128,7 +128,7 @@ pub async fn a_try_takes_all_or_none(store: &Store) {
     guards.release().await.expect("they were held to their end");
 }
 
-pub async fn the_first_loss_is_told_and_the_others_are_released(store: &Store) {
+pub async fn first_loss_is_reported_and_others_are_released(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let all = a.lock_all(["a", "b", "c"]).lease_time(ms(900));
     let guards = all.acquire().await.expect("all");
@@ -136,7 +136,7 @@ pub async fn the_first_loss_is_told_and_the_others_are_released(store: &Store) {
     let fence = guards.fence("b").expect("a fence");
     assert!(b.lock("b").break_now(fence).await.expect("an answer"));
     let loss = tokio::time::timeout(ms(1_500), lost).await;
-    let loss = loss.expect("it is told at the next renewal");
+    let loss = loss.expect("it is reported at the next renewal");
     assert_eq!(loss.name, "b");
     assert_eq!(loss.reason, LostReason::Deleted);
     assert!(!guards.is_held() && guards.remaining().is_zero());
@@ -145,7 +145,7 @@ pub async fn the_first_loss_is_told_and_the_others_are_released(store: &Store) {
     assert!(is_free(&b, "a").await && is_free(&b, "c").await);
 }
 
-pub async fn the_work_is_dropped_when_one_of_them_is_lost(store: &Store) {
+pub async fn one_lost_name_drops_the_work(store: &Store) {
     let client = store.client().await;
     let all = client.lock_all(["a", "b"]);
     let held = all.run(|holds| async move { holds.iter().all(|hold| hold.is_held()) });
@@ -158,7 +158,7 @@ pub async fn the_work_is_dropped_when_one_of_them_is_lost(store: &Store) {
     comes_free(&client, "b").await;
 }
 
-pub async fn bad_names_are_refused_before_anything_is_taken(store: &Store) {
+pub async fn bad_names_are_refused_before_acquiring(store: &Store) {
     let client = store.client().await;
     let none: [&str; 0] = [];
     let long = "x".repeat(513);

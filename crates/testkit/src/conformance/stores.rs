@@ -1,52 +1,52 @@
-//! The stores that the claims are made of.
+//! The stores that the conformance tests run on.
 
 use std::path::Path;
 
 use arbiter_lock::{Client, NoopLogger};
 
-use super::ways::{Held, Way};
+use super::exclusive::{Exclusive, Primitive};
 use crate::{Folder, Server, unique_name};
 
-/// A store of a test's own, ended with its value.
+/// A store of a single test. It ends on drop.
 #[derive(Debug)]
 pub struct Store {
     url: String,
-    way: Way,
+    primitive: Primitive,
     _server: Option<Server>,
     _folder: Option<Folder>,
 }
 
 impl Store {
-    /// A memory store that all clients of the process could share.
+    /// Returns a memory store that all clients of the process could share.
     #[must_use]
     pub fn memory() -> Self {
         Self {
             url: format!("memory:{}", unique_name()),
-            way: Way::Lock,
+            primitive: Primitive::Lock,
             _server: None,
             _folder: None,
         }
     }
 
-    /// An embedded store in a fresh folder.
+    /// Returns an embedded store in a new folder.
     #[must_use]
     pub fn embedded() -> Self {
         let folder = Folder::new();
         Self {
             url: folder.url(),
-            way: Way::Lock,
+            primitive: Primitive::Lock,
             _server: None,
             _folder: Some(folder),
         }
     }
 
-    /// The server that tests run on.
+    /// Starts the default server.
     #[must_use]
     pub fn redis() -> Self {
         Self::of_server(Server::start())
     }
 
-    /// A server of that binary.
+    /// Starts a server of that binary.
     #[must_use]
     pub fn server(binary: &Path) -> Self {
         Self::of_server(Server::builder().binary(binary).start())
@@ -55,35 +55,35 @@ impl Store {
     fn of_server(server: Server) -> Self {
         Self {
             url: server.url(),
-            way: Way::Lock,
+            primitive: Primitive::Lock,
             _server: Some(server),
             _folder: None,
         }
     }
 
-    /// The same store, where semaphores with one permit are the locks of the claims.
+    /// Makes the tests of the lock use semaphores with one permit.
     #[must_use]
     pub fn with_permits(self) -> Self {
         Self {
-            way: Way::Permit,
+            primitive: Primitive::Permit,
             ..self
         }
     }
 
-    pub(super) fn lock(&self, client: &Client, name: &str) -> Held {
-        Held::new(self.way, client, name)
+    pub(super) fn lock(&self, client: &Client, name: &str) -> Exclusive {
+        Exclusive::new(self.primitive, client, name)
     }
 
-    /// Its URL.
+    /// Returns the URL of the store.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A client of it.
+    /// Connects a client to the store.
     ///
     /// # Panics
-    /// If it cannot be had.
+    /// If it cannot connect.
     pub async fn client(&self) -> Client {
         let builder = Client::builder().store(&self.url).logger(NoopLogger);
         builder.connect().await.expect("a client of the store")

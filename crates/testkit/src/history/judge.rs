@@ -1,102 +1,107 @@
-//! Whether what was believed can all be right.
+//! Checks whether recorded holds are consistent.
 
 use std::fmt;
 
-use super::{Belief, Record, Share};
+use super::{HoldInterval, Record, Share};
 
-/// What a history that holds together is made of.
+/// The statistics of a consistent history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many beliefs there were.
-    pub beliefs: usize,
-    /// How many of them have no end, and could not be checked against the next ones.
+    /// The number of holds.
+    pub holds: usize,
+    /// The number of holds without an end, which could not be checked against later ones.
     pub unended: usize,
-    /// How many overlapped others where the store had forgotten.
+    /// The number of overlaps that a loss of the store's memory excuses.
     pub excused: usize,
-    /// How many had a lower fence than one before, since they were asked for before the store
-    /// forgot and heard of it later.
+    /// The number of holds with a lower fence than an earlier one, because they were requested
+    /// before the store lost its memory and were notified later.
     pub late: usize,
-    /// How often one that waited could have been overtaken by one that asked later, and was not.
+    /// How often a waiter could have been overtaken by a later request, and was not.
     pub in_order: usize,
-    /// How often one was that may have been out of reach.
+    /// How often a waiter was overtaken that may have been unreachable.
     pub passed_over: usize,
 }
 
-/// Beliefs of a name that cannot all be right, in order of their begin.
+/// Inconsistent holds of a name, in order of their begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// The last one began while the others had not ended, and excludes them or is one too many.
-    Overlap(Vec<Belief>, Belief),
-    /// The second has no greater fence than the first.
-    Fence(Belief, Belief),
-    /// The second stood in the queue before the first was asked for, and within reach.
-    Order(Belief, Belief),
+    /// The last hold began while the others had not ended, and excludes them or exceeds the limit.
+    Overlap(Vec<HoldInterval>, HoldInterval),
+    /// The fence of the second is not greater than that of the first.
+    Fence(HoldInterval, HoldInterval),
+    /// The second was queued and reachable before the first was requested.
+    Order(HoldInterval, HoldInterval),
 }
 
 impl Record {
     pub(super) fn judge(&self) -> Result<Summary, Box<Violation>> {
         let mut summary = Summary {
-            beliefs: self.beliefs.len(),
-            unended: self.beliefs.iter().filter(|b| b.end_ns.is_none()).count(),
+            holds: self.holds.len(),
+            unended: self.holds.iter().filter(|b| b.end_ns.is_none()).count(),
             ..Summary::default()
         };
-        for beliefs in self.beliefs.chunk_by(|a, b| a.name == b.name) {
-            self.judge_overlaps(beliefs, &mut summary)?;
-            self.judge_fences(beliefs, &mut summary)?;
-            self.judge_order(beliefs, &mut summary)?;
+        for holds in self.holds.chunk_by(|a, b| a.name == b.name) {
+            self.judge_overlaps(holds, &mut summary)?;
+            self.judge_fences(holds, &mut summary)?;
+            self.judge_order(holds, &mut summary)?;
         }
         Ok(summary)
     }
 
     fn judge_overlaps(
         &self,
-        beliefs: &[Belief],
+        holds: &[HoldInterval],
         summary: &mut Summary,
     ) -> Result<(), Box<Violation>> {
-        let mut others: Vec<&Belief> = Vec::new();
-        for belief in beliefs {
-            others.retain(|other| other.end_ns.is_some_and(|end| belief.begin_ns < end));
-            if contradict(&others, belief) {
-                if !self.is_excused(belief) {
+        let mut others: Vec<&HoldInterval> = Vec::new();
+        for hold in holds {
+            others.retain(|other| other.end_ns.is_some_and(|end| hold.begin_ns < end));
+            if contradict(&others, hold) {
+                if !self.is_excused(hold) {
                     let others = others.into_iter().cloned().collect();
-                    return Err(Violation::Overlap(others, belief.clone()).into());
+                    return Err(Violation::Overlap(others, hold.clone()).into());
                 }
                 summary.excused += 1;
             }
-            others.push(belief);
+            others.push(hold);
         }
         Ok(())
     }
 
-    /// Those who share are among each other in no order.
+    /// Sharers have no order among each other.
     fn judge_fences(
         &self,
-        beliefs: &[Belief],
+        holds: &[HoldInterval],
         summary: &mut Summary,
     ) -> Result<(), Box<Violation>> {
-        let (mut highest, mut highest_alone): (Option<&Belief>, Option<&Belief>) = (None, None);
-        for belief in beliefs {
-            let is_alone = belief.share == Share::Alone;
+        let (mut highest, mut highest_alone): (Option<&HoldInterval>, Option<&HoldInterval>) =
+            (None, None);
+        for hold in holds {
+            let is_alone = hold.share == Share::Alone;
             let bar = if is_alone { highest } else { highest_alone };
-            if let Some(bar) = bar.filter(|bar| belief.fence <= bar.fence) {
-                if belief.fence == bar.fence || !self.is_late(belief) {
-                    return Err(Violation::Fence(bar.clone(), belief.clone()).into());
+            if let Some(bar) = bar.filter(|bar| hold.fence <= bar.fence) {
+                if hold.fence == bar.fence || !self.is_late(hold) {
+                    return Err(Violation::Fence(bar.clone(), hold.clone()).into());
                 }
                 summary.late += 1;
             }
-            raise(&mut highest, belief);
+            raise(&mut highest, hold);
             if is_alone {
-                raise(&mut highest_alone, belief);
+                raise(&mut highest_alone, hold);
             }
         }
         Ok(())
     }
 
     /// The order of grants is that of their fences.
-    fn judge_order(&self, beliefs: &[Belief], summary: &mut Summary) -> Result<(), Box<Violation>> {
-        let waited = beliefs.iter().filter_map(|b| Some((b, b.queued_ns?)));
+    fn judge_order(
+        &self,
+        holds: &[HoldInterval],
+        summary: &mut Summary,
+    ) -> Result<(), Box<Violation>> {
+        let waited = holds.iter().filter_map(|b| Some((b, b.queued_ns?)));
         for (waiter, queued) in waited {
-            let later = beliefs.iter().filter_map(|b| Some((b, b.asked_ns?)));
+            let later = holds.iter().filter_map(|b| Some((b, b.asked_ns?)));
             let later = later.filter(|(_, asked)| queued < *asked);
             for (other, _) in later {
                 if waiter.fence < other.fence {
@@ -112,17 +117,18 @@ impl Record {
         Ok(())
     }
 
-    fn is_excused(&self, belief: &Belief) -> bool {
+    fn is_excused(&self, hold: &HoldInterval) -> bool {
         let mut spans = self.forgotten.iter();
-        spans.any(|[from, to]| (*from..=*to).contains(&belief.begin_ns))
+        spans.any(|[from, to]| (*from..=*to).contains(&hold.begin_ns))
     }
 
-    /// Whether it may have been granted before the store forgot, and have heard of it later.
-    fn is_late(&self, belief: &Belief) -> bool {
+    /// Returns whether the hold may have been granted before the store lost its memory, and
+    /// notified later.
+    fn is_late(&self, hold: &HoldInterval) -> bool {
         let mut spans = self.forgotten.iter();
         spans.any(|[from, to]| {
-            let is_older = belief.asked_ns.is_some_and(|asked| asked <= *from);
-            is_older && (*from..=*to).contains(&belief.begin_ns)
+            let is_older = hold.asked_ns.is_some_and(|asked| asked <= *from);
+            is_older && (*from..=*to).contains(&hold.begin_ns)
         })
     }
 
@@ -135,16 +141,17 @@ impl Record {
     }
 }
 
-fn raise<'a>(highest: &mut Option<&'a Belief>, belief: &'a Belief) {
-    if highest.is_none_or(|one| one.fence < belief.fence) {
-        *highest = Some(belief);
+fn raise<'a>(highest: &mut Option<&'a HoldInterval>, hold: &'a HoldInterval) {
+    if highest.is_none_or(|one| one.fence < hold.fence) {
+        *highest = Some(hold);
     }
 }
 
-/// Whether one that begins now excludes any of the others, or is too much beside them.
-fn contradict(others: &[&Belief], belief: &Belief) -> bool {
+/// Returns whether a hold that begins now excludes any of the others, or exceeds the limit beside
+/// them.
+fn contradict(others: &[&HoldInterval], hold: &HoldInterval) -> bool {
     let (mut sum, mut most) = (0_u64, u64::MAX);
-    for one in others.iter().copied().chain([belief]) {
+    for one in others.iter().copied().chain([hold]) {
         match one.share {
             Share::Alone => return !others.is_empty(),
             Share::Part { weight, limit } => {
@@ -159,7 +166,7 @@ fn contradict(others: &[&Belief], belief: &Belief) -> bool {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Overlap(others, belief) => write!(f, "{belief:?} overlaps {others:?}"),
+            Self::Overlap(others, hold) => write!(f, "{hold:?} overlaps {others:?}"),
             Self::Fence(first, second) => {
                 write!(f, "{second:?} has no greater fence than {first:?}")
             }

@@ -1,4 +1,4 @@
-//! Reads RESP frames whole, as the bytes that have to be passed on.
+//! Reads whole RESP frames, as the bytes to forward.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,11 +8,11 @@ pub(super) struct Request {
     pub(super) args: Vec<Vec<u8>>,
 }
 
-/// More than any reply nests.
+/// Deeper than any reply is nested.
 const DEEPEST: usize = 32;
 
 impl Request {
-    /// Reads an array of bulk strings, which is all that clients send.
+    /// Reads an array of bulk strings, the only requests that clients send.
     pub(super) fn read(source: &mut impl BufRead) -> io::Result<Self> {
         let mut bytes = Vec::new();
         let head = read_line(source, &mut bytes)?;
@@ -38,7 +38,7 @@ pub(super) fn read_frame(source: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What kind of push a frame is: `message`, `subscribe` and so on. None of a reply.
+/// Returns the kind of a push: `message`, `subscribe` and so on; none for a reply.
 pub(super) fn push_kind(frame: &[u8]) -> Option<&[u8]> {
     if frame.first() != Some(&b'>') {
         return None;
@@ -59,7 +59,7 @@ fn read_value(source: &mut impl BufRead, bytes: &mut Vec<u8>, depth: usize) -> i
         },
         b'*' | b'~' | b'>' => length(&bytes[line..])?.unwrap_or(0),
         b'%' => 2 * length(&bytes[line..])?.unwrap_or(0),
-        // An attribute stands before the value that it describes.
+        // An attribute precedes the value that it describes.
         b'|' => 2 * length(&bytes[line..])?.unwrap_or(0) + 1,
         _ => return Err(odd(&bytes[line..])),
     };
@@ -70,7 +70,7 @@ fn read_value(source: &mut impl BufRead, bytes: &mut Vec<u8>, depth: usize) -> i
     Ok(())
 }
 
-/// Appends a line and answers where it begins; the end of the stream is an error.
+/// Appends a line and returns where it begins. The end of the stream is an error.
 fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let begin = bytes.len();
     source.read_until(b'\n', bytes)?;
@@ -90,7 +90,7 @@ fn read_bulk(source: &mut impl BufRead, bytes: &mut Vec<u8>, size: usize) -> io:
     }
 }
 
-/// The length that a line tells; none for a null.
+/// Returns the length that a line states; none for a null.
 fn length(line: &[u8]) -> io::Result<Option<usize>> {
     let text = std::str::from_utf8(&line[1..]).map_err(|_| odd(line))?;
     match text.trim_end() {

@@ -1,5 +1,4 @@
-//! One direction of a connection: what is put into it is passed on in its order, at once or after a
-//! delay.
+//! One direction of a connection: it forwards items in order, at once or after a delay.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,20 +6,20 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Passes an item on; returns whether the direction goes on.
+/// Forwards an item, and returns whether the direction continues.
 type Pass<T> = dyn Fn(T) -> bool + Send + Sync;
 
 /// The sending end of a direction.
 pub(super) struct Lane<T> {
     pass: Arc<Pass<T>>,
     queue: Sender<(Instant, T)>,
-    /// How many items are under way.
+    /// The number of items under way.
     under_way: Arc<AtomicUsize>,
 }
 
 impl<T: Send + 'static> Lane<T> {
-    /// Has a thread pass on what is delayed; once this end is gone and nothing is left, it does
-    /// what is to be done at the end.
+    /// Starts a thread that forwards delayed items. Once this end is dropped and no item is left,
+    /// the thread runs the final action.
     pub(super) fn start(
         pass: impl Fn(T) -> bool + Send + Sync + 'static,
         end: impl FnOnce() + Send + 'static,
@@ -46,8 +45,8 @@ impl<T: Send + 'static> Lane<T> {
         }
     }
 
-    /// Passes an item on when the delay is over and all before it have been; returns whether the
-    /// direction goes on.
+    /// Forwards an item after the delay and after all earlier items. Returns whether the direction
+    /// continues.
     pub(super) fn put(&self, item: T, delay: Duration) -> bool {
         if delay.is_zero() && self.under_way.load(Ordering::SeqCst) == 0 {
             return (self.pass)(item);

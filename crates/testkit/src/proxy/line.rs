@@ -1,8 +1,8 @@
 //! One connection through the proxy: a thread for each direction, and one for late pushes.
 //!
-//! Replies come in the order of the requests, so a queue of what is to happen to each tells which
-//! reply is whose. Pushes stand outside that order, except those that confirm a subscription,
-//! which stand for its reply.
+//! Replies come in the order of the requests, so a queue of fates tells which reply belongs to
+//! which request. Pushes are not part of that order, except those that confirm a subscription,
+//! which take the place of its reply.
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Write};
@@ -13,18 +13,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frame::{Request, push_kind, read_frame};
-use super::gate::Gate;
 use super::lane::Lane;
+use super::monitor::Monitor;
 use super::rule::{Fault, Rule};
 use super::traffic::{Pushes, Switch};
 
-/// A connection from a client, and one of its own to the server.
+/// A connection from a client, and its connection to the server.
 #[derive(Debug)]
 pub(super) struct Line {
     client: TcpStream,
     server: TcpStream,
     expected: Mutex<VecDeque<Expected>>,
-    lost: Gate<Lost>,
+    lost: Monitor<Lost>,
 }
 
 /// The directions in which nothing arrives any more.
@@ -34,11 +34,11 @@ struct Lost {
     replies: bool,
 }
 
-/// A reply to come.
+/// An expected reply.
 #[derive(Debug)]
 struct Expected {
     fate: Fate,
-    /// Whether pushes confirm it, of which the first counts, in place of a reply.
+    /// Whether pushes confirm the request, of which the first counts, instead of a reply.
     subscribes: bool,
 }
 
@@ -52,7 +52,7 @@ enum Fate {
 }
 
 impl Line {
-    /// Connects; nothing passes before [`Self::carry`].
+    /// Connects. Nothing passes before [`Self::carry`].
     pub(super) fn open(client: TcpStream, port: u16) -> io::Result<Arc<Self>> {
         let server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_nodelay(true)?;
@@ -61,11 +61,11 @@ impl Line {
             client,
             server,
             expected: Mutex::default(),
-            lost: Gate::default(),
+            lost: Monitor::default(),
         }))
     }
 
-    /// Carries requests and replies from now on.
+    /// Forwards requests and replies from now on.
     pub(super) fn carry(self: &Arc<Self>, switch: &Arc<Switch>) -> io::Result<()> {
         let requests = BufReader::new(self.client.try_clone()?);
         let replies = BufReader::new(self.server.try_clone()?);
@@ -78,7 +78,7 @@ impl Line {
         Ok(())
     }
 
-    /// Loses all that is sent from now on; the connection stays open.
+    /// Loses everything that is sent from now on. The connection stays open.
     pub(super) fn silence(&self) {
         self.lost.change(|lost| {
             lost.requests = true;
@@ -86,7 +86,7 @@ impl Line {
         });
     }
 
-    /// Cuts both connections. One that is closed already needs no cut.
+    /// Cuts both connections. A closed one needs no cut.
     pub(super) fn cut(&self) {
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.server.shutdown(Shutdown::Both);
@@ -96,7 +96,7 @@ impl Line {
         let (line, passing, ending) = (self.clone(), switch.clone(), self.clone());
         let lane = Lane::start(
             move |request| line.pass_request(&request, &passing),
-            // What was sent is still executed, and its replies are still read.
+            // Sent requests are still executed, and their replies are still read.
             move || drop(ending.server.shutdown(Shutdown::Write)),
         );
         while let Ok(request) = Request::read(&mut requests) {
@@ -108,7 +108,7 @@ impl Line {
 
     fn pass_request(&self, request: &Request, switch: &Switch) -> bool {
         switch.wait_while_stalled();
-        // A request of no arguments has no reply.
+        // A request without arguments has no reply.
         if request.args.is_empty() || self.lost.read(|lost| lost.requests) {
             return true;
         }
@@ -215,11 +215,11 @@ impl Line {
                 expected.pop_front();
                 fate
             }
-            _ => Fate::Pass, // a push that nobody asked for, or a further confirmation
+            _ => Fate::Pass, // an unsolicited push, or a further confirmation
         }
     }
 
-    /// Delivers pushes when their time has come.
+    /// Delivers delayed pushes when they are due.
     fn carry_late(&self, due: &Receiver<(Instant, Vec<u8>)>) {
         for (at, frame) in due {
             thread::sleep(at.saturating_duration_since(Instant::now()));
@@ -229,7 +229,7 @@ impl Line {
         }
     }
 
-    /// Writes a whole frame. A client that has gone is no failure: the server's replies to it are
+    /// Writes a whole frame. A client that has closed is no failure: the server's replies to it are
     /// read to their end.
     fn deliver(&self, frame: &[u8]) -> io::Result<()> {
         self.lost.change(|lost| {

@@ -1,32 +1,32 @@
-//! What is to happen to which request.
+//! Rules that inject faults into requests.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::Gate;
+use super::monitor::Monitor;
 
-/// What happens to a request that a [`Rule`] meets.
+/// The fault that a [`Rule`] injects into a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is executed, but its reply and everything after it on this connection is lost. The
-    /// connection stays open and goes on to carry requests: replies come in order, so one alone
-    /// can be missing on no network.
+    /// It is executed, but its reply and all later replies on this connection are lost. The
+    /// connection stays open and forwards requests. Replies come in order, so no network can lose a
+    /// single one.
     LoseReply,
-    /// It is executed; its reply comes so much later, and what follows on the connection after it.
+    /// It is executed. Its reply, and all later ones on the connection, are delayed by that long.
     DelayReply(Duration),
-    /// It reaches the server after [`Rule::release`], even if its client has gone, and what
-    /// follows on the connection after it.
+    /// It reaches the server after [`Rule::release`], even if its client has closed, and so does
+    /// what follows on the connection.
     HoldRequest,
     /// The connection is cut, and the request is not executed.
     CutBefore,
-    /// It is executed; instead of the reply the connection is cut.
+    /// It is executed, and the connection is cut instead of the reply.
     CutAfter,
-    /// It is executed twice in a row; the client hears the first reply.
+    /// It is executed twice in a row. The client receives the first reply.
     Duplicate,
 }
 
-/// A rule of a [`super::Proxy`], which stands until the proxy ends.
+/// A rule of a [`super::Proxy`], which lasts until the proxy ends.
 #[derive(Clone, Debug)]
 pub struct Rule(Arc<Inner>);
 
@@ -34,10 +34,10 @@ type Predicate = Box<dyn Fn(&[Vec<u8>]) -> bool + Send + Sync>;
 
 struct Inner {
     matches: Predicate,
-    /// The match that it acts on; none for each.
+    /// The match that it applies to; none for every match.
     nth: Option<u64>,
     fault: Fault,
-    state: Gate<State>,
+    state: Monitor<State>,
 }
 
 #[derive(Default)]
@@ -58,35 +58,35 @@ impl Rule {
             matches: Box::new(matches),
             nth,
             fault,
-            state: Gate::default(),
+            state: Monitor::default(),
         }))
     }
 
-    /// How many requests have matched.
+    /// Returns how many requests have matched.
     #[must_use]
     pub fn met(&self) -> u64 {
         self.0.state.read(|state| state.met)
     }
 
-    /// How often it has acted.
+    /// Returns how often it has applied.
     #[must_use]
     pub fn fired(&self) -> u64 {
         self.0.state.read(|state| state.fired)
     }
 
-    /// Waits until it has acted; answers whether it has, within the limit. Blocks the thread: in
-    /// async code, poll [`Rule::fired`].
+    /// Waits until it has applied, and returns whether it has within the limit. This blocks the
+    /// thread: in async code, poll [`Rule::fired`].
     #[must_use]
     pub fn wait_fired(&self, limit: Duration) -> bool {
         self.0.state.wait_at_most(limit, |state| 0 < state.fired)
     }
 
-    /// Lets requests go that it holds, now and later.
+    /// Releases held requests, now and later.
     pub fn release(&self) {
         self.0.state.change(|state| state.is_released = true);
     }
 
-    /// Counts a request, and answers what is to happen to it if it is this rule's turn.
+    /// Counts a request, and returns its fault if the rule applies.
     pub(super) fn meet(&self, args: &[Vec<u8>]) -> Option<Fault> {
         if !(self.0.matches)(args) {
             return None;
@@ -99,7 +99,7 @@ impl Rule {
         })
     }
 
-    /// Holds a request back; answers whether it may still be sent.
+    /// Holds a request, and returns whether it may still be sent.
     pub(super) fn hold(&self) -> bool {
         let state = &self.0.state;
         state.wait(|state| state.is_released || state.is_over);

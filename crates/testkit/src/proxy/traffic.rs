@@ -1,27 +1,27 @@
-//! What the proxy does to all connections alike.
+//! Faults for all connections of the proxy.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::gate::Gate;
+use super::monitor::Monitor;
 use super::rule::{Fault, Rule};
 
-/// What happens to everything that is sent.
+/// How messages travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Traffic {
-    /// It arrives.
+    /// They arrive.
     #[default]
     Flowing,
-    /// Nothing passes in either direction until it flows again; then everything does, late.
+    /// Nothing passes in either direction until traffic flows again. Then everything arrives late.
     Stalled,
-    /// What is sent is lost in both directions, and connections stay open. Those that live
-    /// through it never carry anything again; when it flows again, new ones do.
+    /// Messages are lost in both directions, and connections stay open. Those connections never
+    /// work again. When traffic flows again, new ones do.
     Silent,
-    /// Old connections carry on, new ones are closed at once.
+    /// Old connections continue, and new ones are closed at once.
     Refused,
 }
 
-/// What happens to published messages; replies and confirmed subscriptions always arrive.
+/// How published messages travel. Replies and confirmed subscriptions always arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pushes {
     /// They arrive.
@@ -29,18 +29,18 @@ pub enum Pushes {
     Flowing,
     /// They are lost.
     Lost,
-    /// They arrive so much later, and replies overtake them.
+    /// They arrive that much later, and replies overtake them.
     Late(Duration),
 }
 
-/// What the threads of a proxy share.
+/// The state that the threads of a proxy share.
 #[derive(Debug, Default)]
-pub(super) struct Switch(Gate<State>);
+pub(super) struct Switch(Monitor<State>);
 
 #[derive(Debug, Default)]
 struct State {
     traffic: Traffic,
-    /// How long everything takes in either direction.
+    /// The delay in either direction.
     delay: Duration,
     pushes: Pushes,
     rules: Vec<Rule>,
@@ -82,7 +82,7 @@ impl Switch {
         self.0.change(|state| state.rules.push(rule));
     }
 
-    /// Every rule counts the request; the oldest whose turn it is acts.
+    /// Every rule counts the request. The oldest that applies acts.
     pub(super) fn rule_for(&self, args: &[Vec<u8>]) -> Option<(Fault, Rule)> {
         let rules = self.0.read(|state| state.rules.clone());
         let turns: Vec<_> = rules

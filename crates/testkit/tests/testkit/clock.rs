@@ -1,10 +1,10 @@
-//! The wall clock of a server goes as the test says, on every server of this machine.
+//! The wall clock of a server follows the test, on every server of this machine.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use testkit::{Flavour, Server, WallClock, flavours};
 
-use crate::rig::ms;
+use crate::wire::ms;
 
 const NOW: i64 = 1_790_000_000_123_456;
 
@@ -12,13 +12,13 @@ fn exists(server: &Server, key: &str) -> bool {
     server.call(&["EXISTS", key]).int() == Some(1)
 }
 
-/// A Valkey counts on by itself between two looks.
-fn steps_by_looks(flavour: &Flavour) -> bool {
+/// Valkey advances its clock by itself between two reads.
+fn steps_by_reads(flavour: &Flavour) -> bool {
     flavour.name.starts_with("redis")
 }
 
 #[test]
-fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
+fn frozen_clock_shows_one_time_and_server_serves() {
     for flavour in flavours() {
         let clock = WallClock::new();
         clock.freeze_at(NOW);
@@ -33,8 +33,8 @@ fn frozen_it_shows_the_same_microsecond_and_the_server_still_serves() {
 }
 
 #[test]
-fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
-    for flavour in flavours().into_iter().filter(steps_by_looks) {
+fn stepping_clock_advances_at_each_read_until_frozen() {
+    for flavour in flavours().into_iter().filter(steps_by_reads) {
         let clock = WallClock::new();
         clock.step_from(NOW, ms(3));
         let server = clock
@@ -49,26 +49,26 @@ fn stepping_it_is_later_at_each_look_until_it_is_frozen_again() {
 }
 
 #[test]
-fn stepping_it_is_moved_by_nobody_who_looks_without_end() {
-    for flavour in flavours().into_iter().filter(steps_by_looks) {
+fn background_threads_do_not_advance_stepping_clock() {
+    for flavour in flavours().into_iter().filter(steps_by_reads) {
         let clock = WallClock::new();
         clock.step_from(NOW, Duration::from_micros(1));
         let server = clock
             .rule(Server::builder().binary(&flavour.binary))
             .start();
-        // Freed memory is what its allocator's thread would come for.
+        // The allocator's thread would run to return freed memory.
         let fill = "for n = 1, 20000 do redis.call('SET', n, string.rep('x', 2000)) end";
         server.call(&["EVAL", fill, "0"]);
         server.call(&["FLUSHALL"]);
         let before = server.time();
         std::thread::sleep(ms(300));
-        let looks = server.time() - before;
-        assert!(looks < 1_000, "{}: {looks}", flavour.name);
+        let steps = server.time() - before;
+        assert!(steps < 1_000, "{}: {steps}", flavour.name);
     }
 }
 
 #[test]
-fn lives_end_by_it() {
+fn key_ttls_follow_the_clock() {
     for flavour in flavours() {
         let clock = WallClock::new();
         clock.freeze_at(NOW);
@@ -86,7 +86,7 @@ fn lives_end_by_it() {
 }
 
 #[test]
-fn running_it_is_ahead_of_the_real_one_by_as_much_as_told() {
+fn running_clock_keeps_its_set_offset() {
     for flavour in flavours() {
         let clock = WallClock::new();
         let server = clock
@@ -98,14 +98,14 @@ fn running_it_is_ahead_of_the_real_one_by_as_much_as_told() {
     }
 }
 
-/// By how many microseconds the server's clock is ahead of the real one.
+/// Returns how many microseconds the server's clock is ahead of the real one.
 fn ahead(server: &Server) -> i64 {
     let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     server.time() - i64::try_from(real.as_micros()).unwrap()
 }
 
 #[test]
-fn drifting_it_gains_or_loses_and_keeps_that() {
+fn drifting_clock_gains_or_loses_and_keeps_it() {
     let server = |clock: &WallClock| clock.rule(Server::builder()).start();
     for rate in [20_000, -20_000] {
         let clock = WallClock::new();

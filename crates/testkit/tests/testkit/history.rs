@@ -1,6 +1,6 @@
-//! The checker of beliefs: it accepts what is right and names what is wrong.
+//! The history checker accepts consistent holds and names inconsistent ones.
 
-use testkit::{Belief, History, Share, Summary, Violation, unique_name};
+use testkit::{History, HoldInterval, Share, Summary, Violation, unique_name};
 
 struct Scratch(std::path::PathBuf);
 
@@ -21,7 +21,7 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn holds_one_after_the_other_with_rising_fences_are_right() {
+fn consecutive_holds_with_rising_fences_pass() {
     let scratch = Scratch::new();
     for fence in 1..=3 {
         let history = scratch.history();
@@ -34,14 +34,14 @@ fn holds_one_after_the_other_with_rising_fences_are_right() {
     assert_eq!(
         summary,
         Summary {
-            beliefs: 6,
+            holds: 6,
             ..Summary::default()
         }
     );
 }
 
 #[test]
-fn an_overlap_is_found_and_the_earliest_end_counts() {
+fn overlap_is_found_and_earliest_end_counts() {
     let scratch = Scratch::new();
     let history = scratch.history();
     let long = History::now_ns() + 60_000_000_000;
@@ -61,7 +61,7 @@ fn an_overlap_is_found_and_the_earliest_end_counts() {
     assert_eq!(
         summary,
         Summary {
-            beliefs: 2,
+            holds: 2,
             unended: 1,
             ..Summary::default()
         }
@@ -69,7 +69,7 @@ fn an_overlap_is_found_and_the_earliest_end_counts() {
 }
 
 #[test]
-fn an_overlap_with_one_that_is_not_the_last_is_found() {
+fn overlap_with_an_earlier_hold_is_found() {
     let scratch = Scratch::new();
     let history = scratch.history();
     let now = History::now_ns();
@@ -88,7 +88,7 @@ fn an_overlap_with_one_that_is_not_the_last_is_found() {
     assert_eq!(history.check().unwrap().excused, 2);
 }
 
-/// What a belief is made of: its fence, its share, when it was asked for, queued, begun, ended.
+/// The parts of a hold: its fence, its share, when it was requested, queued, begun and ended.
 type Facts = (u64, Share, u64, Option<u64>, [u64; 2]);
 
 fn judge(facts: &[Facts]) -> Result<Summary, Box<Violation>> {
@@ -100,7 +100,7 @@ fn judge(facts: &[Facts]) -> Result<Summary, Box<Violation>> {
 
 fn write(history: &History, facts: &[Facts]) {
     for (fence, share, asked, queued, [begin_ns, end]) in facts {
-        let belief = Belief {
+        let hold = HoldInterval {
             name: "a".into(),
             owner: format!("owner-{fence}"),
             fence: *fence,
@@ -110,8 +110,8 @@ fn write(history: &History, facts: &[Facts]) {
             begin_ns: *begin_ns,
             end_ns: None,
         };
-        history.believe(&belief).unwrap();
-        history.end_at("a", &belief.owner, *fence, *end).unwrap();
+        history.record(&hold).unwrap();
+        history.end_at("a", &hold.owner, *fence, *end).unwrap();
     }
 }
 
@@ -120,23 +120,23 @@ const fn part(weight: u64) -> Share {
 }
 
 #[test]
-fn those_who_share_may_overlap_up_to_their_limit_and_in_any_order_of_fences() {
+fn sharers_may_overlap_up_to_their_limit() {
     let (two, one) = (
         (8, part(2), 0, None, [10, 20]),
         (7, part(1), 0, None, [15, 30]),
     );
-    assert_eq!(judge(&[two, one]).unwrap().beliefs, 2);
+    assert_eq!(judge(&[two, one]).unwrap().holds, 2);
     let third = (9, part(1), 0, None, [19, 40]);
-    let Violation::Overlap(others, belief) = *judge(&[two, one, third]).unwrap_err() else {
+    let Violation::Overlap(others, hold) = *judge(&[two, one, third]).unwrap_err() else {
         panic!("no overlap");
     };
-    assert_eq!((others.len(), belief.fence), (2, 9));
+    assert_eq!((others.len(), hold.fence), (2, 9));
     let third = (9, part(1), 0, None, [20, 40]);
     assert!(judge(&[two, one, third]).is_ok());
 }
 
 #[test]
-fn one_that_holds_alone_overlaps_nobody_that_shares_and_fences_rise_between_them() {
+fn exclusive_and_shared_holds_may_not_overlap() {
     let shared = (5, part(1), 0, None, [10, 20]);
     for (fence, begin) in [(6, 15), (5, 25), (4, 25)] {
         let alone = (fence, Share::Alone, 0, None, [begin, 30]);
@@ -150,7 +150,7 @@ fn one_that_holds_alone_overlaps_nobody_that_shares_and_fences_rise_between_them
 }
 
 #[test]
-fn one_that_waited_is_overtaken_by_those_that_asked_later_only_while_it_was_away() {
+fn waiter_may_be_overtaken_only_while_away() {
     let holder = (1, Share::Alone, 0, None, [1, 10]);
     let waiter = (3, Share::Alone, 2, Some(4), [21, 30]);
     let other = |asked| (2, Share::Alone, asked, None, [11, 20]);
@@ -183,20 +183,20 @@ fn one_that_waited_is_overtaken_by_those_that_asked_later_only_while_it_was_away
 }
 
 #[test]
-fn what_the_store_forgot_excuses_a_lower_fence_of_one_asked_for_before_and_not_the_same() {
+fn store_loss_excuses_lower_fences_of_earlier_requests() {
     for (fence, asked, is_excused) in [(4, 25, true), (5, 25, false), (4, 26, false)] {
         let scratch = Scratch::new();
         let history = scratch.history();
         let first = (5, Share::Alone, 0, None, [10, 20]);
         write(&history, &[first]);
-        let late = Belief {
+        let late = HoldInterval {
             owner: "late".into(),
             fence,
             asked_ns: Some(asked),
             begin_ns: 30,
-            ..history.beliefs().unwrap().remove(0)
+            ..history.holds().unwrap().remove(0)
         };
-        history.believe(&late).unwrap();
+        history.record(&late).unwrap();
         assert!(history.check().is_err());
         history.forgot(25, 35).unwrap();
         let judged = history.check().map(|summary| summary.late);
@@ -205,7 +205,7 @@ fn what_the_store_forgot_excuses_a_lower_fence_of_one_asked_for_before_and_not_t
 }
 
 #[test]
-fn what_one_owner_believes_can_be_ended_as_a_whole() {
+fn all_holds_of_an_owner_can_be_ended() {
     let scratch = Scratch::new();
     let history = scratch.history();
     history.begin("a", "me", 1).unwrap();
@@ -213,13 +213,13 @@ fn what_one_owner_believes_can_be_ended_as_a_whole() {
     history.begin("c", "you", 3).unwrap();
     history.end_all_of("me").unwrap();
     assert_eq!(history.check().unwrap().unended, 1);
-    let open = history.beliefs().unwrap().into_iter();
-    let open: Vec<_> = open.filter(|belief| belief.end_ns.is_none()).collect();
+    let open = history.holds().unwrap().into_iter();
+    let open: Vec<_> = open.filter(|hold| hold.end_ns.is_none()).collect();
     assert_eq!(open[0].owner, "you");
 }
 
 #[test]
-fn a_fence_that_does_not_rise_is_found() {
+fn fence_that_does_not_rise_is_found() {
     for fence in [5, 4] {
         let scratch = Scratch::new();
         let history = scratch.history();
@@ -250,7 +250,7 @@ fn lines_of_many_writers_stay_whole() {
     assert_eq!(
         summary,
         Summary {
-            beliefs: 1_600,
+            holds: 1_600,
             ..Summary::default()
         }
     );

@@ -1,8 +1,8 @@
-//! The claims of the testkit: what other tests stand on has to hold itself.
+//! Tests of the testkit, which other tests depend on.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clock;
 mod history;
 mod proxy;
-mod rig;
 mod servers;
+mod wire;

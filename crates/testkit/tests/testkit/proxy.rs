@@ -1,10 +1,10 @@
-//! The proxy: every fault is the one that it is named after, and nothing else breaks.
+//! The proxy injects exactly the fault that a rule names.
 
 use std::time::Instant;
 
 use testkit::{Fault, Proxy, Pushes, Server, Traffic, eventually};
 
-use crate::rig::{Wire, ms};
+use crate::wire::{Wire, ms};
 
 fn is(name: &'static str) -> impl Fn(&[Vec<u8>]) -> bool {
     move |args| args[0].eq_ignore_ascii_case(name.as_bytes())
@@ -15,7 +15,7 @@ fn value(server: &Server) -> Option<i64> {
 }
 
 #[test]
-fn what_no_rule_meets_passes_as_it_is_and_is_counted() {
+fn unmatched_requests_pass_unchanged_and_are_counted() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);
@@ -30,7 +30,7 @@ fn what_no_rule_meets_passes_as_it_is_and_is_counted() {
 }
 
 #[test]
-fn pipelined_requests_meet_their_own_replies() {
+fn pipelined_requests_match_their_replies() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial_resp3(&proxy);
@@ -47,7 +47,7 @@ fn pipelined_requests_meet_their_own_replies() {
 }
 
 #[test]
-fn a_lost_reply_is_of_a_command_that_ran_on_a_connection_that_stays_open() {
+fn lost_reply_runs_the_command_and_stays_open() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);
@@ -64,7 +64,7 @@ fn a_lost_reply_is_of_a_command_that_ran_on_a_connection_that_stays_open() {
 }
 
 #[test]
-fn a_delayed_reply_is_late_by_that_much_and_its_command_is_not() {
+fn delayed_reply_does_not_delay_its_command() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);
@@ -80,7 +80,7 @@ fn a_delayed_reply_is_late_by_that_much_and_its_command_is_not() {
 }
 
 #[test]
-fn a_held_request_arrives_after_its_client_has_gone() {
+fn held_request_arrives_after_its_client_left() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let rule = proxy.nth(1, Fault::HoldRequest, is("INCR"));
@@ -95,7 +95,7 @@ fn a_held_request_arrives_after_its_client_has_gone() {
 }
 
 #[test]
-fn a_held_request_dies_with_the_proxy() {
+fn held_request_dies_with_the_proxy() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let rule = proxy.each(Fault::HoldRequest, is("INCR"));
@@ -108,7 +108,7 @@ fn a_held_request_dies_with_the_proxy() {
 }
 
 #[test]
-fn a_cut_before_is_of_a_command_that_never_ran_and_a_cut_after_of_one_that_did() {
+fn cut_before_prevents_and_cut_after_allows_execution() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     proxy.nth(1, Fault::CutBefore, is("INCR"));
@@ -123,7 +123,7 @@ fn a_cut_before_is_of_a_command_that_never_ran_and_a_cut_after_of_one_that_did()
 }
 
 #[test]
-fn a_duplicate_runs_twice_and_is_answered_once() {
+fn duplicate_runs_twice_and_is_answered_once() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);
@@ -135,7 +135,7 @@ fn a_duplicate_runs_twice_and_is_answered_once() {
 }
 
 #[test]
-fn messages_are_lost_or_late_while_replies_and_subscriptions_arrive() {
+fn push_faults_affect_neither_replies_nor_subscriptions() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial_resp3(&proxy);
@@ -159,7 +159,7 @@ fn messages_are_lost_or_late_while_replies_and_subscriptions_arrive() {
     assert_eq!(message.join(" "), ">3 message two late");
     assert!(ms(150) <= begun.elapsed());
 
-    // The confirmations did not put the replies out of step.
+    // The confirmations did not shift the replies.
     proxy.nth(1, Fault::LoseReply, is("INCR"));
     assert_eq!(wire.ask("PING"), "+PONG");
     wire.send("INCR n");
@@ -167,7 +167,7 @@ fn messages_are_lost_or_late_while_replies_and_subscriptions_arrive() {
 }
 
 #[test]
-fn a_subscription_without_the_right_is_answered_by_its_error() {
+fn unauthorized_subscription_gets_its_error() {
     let server = Server::start();
     server.call(&["ACL", "SETUSER", "default", "resetchannels"]);
     let proxy = Proxy::before(&server);
@@ -180,7 +180,7 @@ fn a_subscription_without_the_right_is_answered_by_its_error() {
 }
 
 #[test]
-fn a_silent_network_loses_everything_and_only_new_connections_come_back() {
+fn only_new_connections_recover_from_silence() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut old = Wire::dial(&proxy);
@@ -198,7 +198,7 @@ fn a_silent_network_loses_everything_and_only_new_connections_come_back() {
 }
 
 #[test]
-fn a_stalled_network_delivers_late_what_was_sent() {
+fn stalled_network_delivers_late() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);
@@ -211,7 +211,7 @@ fn a_stalled_network_delivers_late_what_was_sent() {
 }
 
 #[test]
-fn refused_means_new_connections_and_cut_means_old_ones() {
+fn refusing_affects_new_and_cutting_old_connections() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut old = Wire::dial(&proxy);
@@ -227,7 +227,7 @@ fn refused_means_new_connections_and_cut_means_old_ones() {
 }
 
 #[test]
-fn it_leads_new_connections_to_another_server_and_leaves_those_that_stand() {
+fn redirect_affects_only_new_connections() {
     let servers = [Server::start(), Server::start()];
     let proxy = Proxy::before(&servers[0]);
     let mut wire = Wire::dial(&proxy);
@@ -239,7 +239,7 @@ fn it_leads_new_connections_to_another_server_and_leaves_those_that_stand() {
 }
 
 #[test]
-fn a_delay_keeps_order_and_any_number_under_way() {
+fn delay_keeps_order_and_allows_pipelining() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let mut wire = Wire::dial(&proxy);

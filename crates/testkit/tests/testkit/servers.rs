@@ -1,4 +1,4 @@
-//! Servers: found, started, stopped, and gone with their value.
+//! Servers are found, started, stopped, and ended on drop.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use testkit::{Reply, Server, eventually, eventually_async, flavours};
 use tokio::net::TcpSocket;
 
-use crate::rig::ms;
+use crate::wire::ms;
 
 #[test]
-fn every_server_of_this_machine_starts_answers_and_leaves_nothing() {
+fn every_server_starts_serves_and_cleans_up() {
     let flavours = flavours();
     assert!(!flavours.is_empty());
     for flavour in flavours {
@@ -33,7 +33,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[test]
-fn many_servers_at_once_are_each_their_own() {
+fn concurrent_servers_are_separate() {
     let servers: Vec<Server> = std::thread::scope(|threads| {
         let starts: Vec<_> = (0..6).map(|_| threads.spawn(Server::start)).collect();
         starts
@@ -48,7 +48,7 @@ fn many_servers_at_once_are_each_their_own() {
 }
 
 #[test]
-fn a_server_that_cannot_start_says_why_at_once() {
+fn failed_start_says_why_at_once() {
     let begun = Instant::now();
     let start = || Server::builder().arg("--no-such-option").arg("1").start();
     let panic = std::panic::catch_unwind(start).unwrap_err();
@@ -58,7 +58,7 @@ fn a_server_that_cannot_start_says_why_at_once() {
 }
 
 #[test]
-fn a_stopped_server_is_silent_and_a_restarted_one_is_empty_on_its_port() {
+fn restarted_server_is_empty_on_its_port() {
     let mut server = Server::start();
     let port = server.port();
     server.call(&["SET", "a", "b"]);
@@ -75,7 +75,7 @@ fn a_stopped_server_is_silent_and_a_restarted_one_is_empty_on_its_port() {
 }
 
 #[test]
-fn the_port_of_a_killed_server_goes_to_nobody_else() {
+fn port_of_a_killed_server_stays_reserved() {
     let mut server = Server::start();
     server.kill();
     let address = ([127, 0, 0, 1], server.port()).into();
@@ -100,14 +100,14 @@ fn replies_of_every_kind_are_read() {
 }
 
 #[test]
-fn what_never_happens_is_given_up_at_the_limit() {
+fn eventually_gives_up_at_its_limit() {
     let begun = Instant::now();
     assert!(!eventually(ms(50), || false));
     assert!(begun.elapsed() < ms(500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_happens_is_given_up_at_the_limit_of_paused_time() {
+async fn eventually_async_follows_paused_time() {
     let begun = Instant::now();
     assert!(!eventually_async(Duration::from_secs(600), || false).await);
     assert!(begun.elapsed() < Duration::from_secs(60));

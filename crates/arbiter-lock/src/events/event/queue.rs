@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn unwanted_events_are_not_made_and_start_no_thread() {
+    fn disabled_events_start_no_thread() {
         let queue = EventQueue::new(Box::new(NoopLogger));
         queue.emit(Level::Error, || unreachable!("it is not wanted"));
         assert_eq!(queue.0.shared.state().thread, None);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_question_counts_as_a_yes() {
+    fn panic_in_enabled_counts_as_yes() {
         struct Panics;
         impl Logger for Panics {
             fn log(&self, _: &Event) {}

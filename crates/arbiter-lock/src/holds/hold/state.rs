@@ -391,7 +391,7 @@ mod tests {
     use crate::Client;
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_waits_for_the_end_has_one_seat_and_leaves_it() {
+    async fn lost_future_registers_one_waker_until_dropped() {
         let client = Client::in_memory();
         let guard = client.lock("l").acquire().await.unwrap();
         let hold = guard.hold();

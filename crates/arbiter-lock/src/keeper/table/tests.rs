@@ -22,7 +22,7 @@ fn add(table: &mut Table, guard: &Guard) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_hold_that_is_due_before_all_others_wakes_the_keeper_up() {
+async fn only_an_earlier_due_hold_wakes_the_keeper() {
     let client = Client::in_memory();
     let mut table = Table::default();
     let guards = holds(&client, 30, 2).await;
@@ -38,7 +38,7 @@ async fn only_a_hold_that_is_due_before_all_others_wakes_the_keeper_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_call_renews_a_batch_and_those_with_the_least_life_first() {
+async fn batch_renews_the_earliest_deadlines_first() {
     let client = Client::in_memory();
     let mut table = Table::default();
     let long = holds(&client, 30, BATCH).await;
@@ -73,7 +73,7 @@ async fn due(client: &Client, guards: &[Guard], seconds: u64) -> Table {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_gathers_while_another_is_unanswered() {
+async fn batch_gathers_while_another_is_unanswered() {
     let client = Client::in_memory();
     let guards = holds(&client, 30, 2 * BATCH + 1).await;
     let mut table = due(&client, &guards, 10).await;
@@ -97,7 +97,7 @@ async fn a_batch_gathers_while_another_is_unanswered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unanswered_renewal_is_repeated_a_few_times() {
+async fn unanswered_renewal_is_repeated_a_few_times() {
     let client = Client::in_memory();
     let guards = holds(&client, 3, 1).await;
     let mut table = due(&client, &guards, 1).await;
@@ -116,7 +116,7 @@ async fn an_unanswered_renewal_is_repeated_a_few_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_makes_room_and_withdraws_the_repetition() {
+async fn reply_frees_a_slot_and_cancels_the_repetition() {
     let client = Client::in_memory();
     let guards = holds(&client, 3, 1).await;
     let mut table = due(&client, &guards, 1).await;
@@ -133,7 +133,7 @@ async fn an_answer_makes_room_and_withdraws_the_repetition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_is_late_once_a_third_is_gone() {
+async fn renewal_is_late_after_a_third_elapsed() {
     let client = Client::in_memory();
     let guards = holds(&client, 3, 2).await;
     let mut table = due(&client, &guards[..1], 1).await;
@@ -152,7 +152,7 @@ async fn a_renewal_is_late_once_a_third_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_task_repeats_unanswered_renewals() {
+async fn next_task_repeats_unanswered_renewals() {
     let client = Client::in_memory();
     let guards = holds(&client, 3, 1).await;
     let mut table = due(&client, &guards, 1).await;
@@ -175,7 +175,7 @@ fn order(guard: &Guard) -> PendingRelease {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_task_is_over_once_the_client_is_gone_and_nothing_is_held_or_open() {
+async fn task_ends_once_nothing_is_held_or_pending() {
     let client = Client::in_memory();
     let guard = holds(&client, 30, 1).await.remove(0);
     let mut table = Table::default();
@@ -194,7 +194,7 @@ async fn the_task_is_over_once_the_client_is_gone_and_nothing_is_held_or_open() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_open_from_its_posting_until_it_is_finished() {
+async fn pending_release_counts_until_it_is_finished() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     let mut table = Table::default();

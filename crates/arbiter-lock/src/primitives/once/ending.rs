@@ -54,7 +54,7 @@ mod tests {
     use super::Ending;
 
     #[test]
-    fn an_ending_survives_the_store() {
+    fn ending_survives_the_store() {
         for ending in [
             Ending::Well(""),
             Ending::Well("3 rows of 4"),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_characters() {
+    fn long_text_is_cut_between_characters() {
         let text = "ä".repeat(2_000);
         let line = Ending::Failed(&text[..]).to_line();
         assert_eq!(Ending::of(&line), Ending::Failed(&text[..1_024]));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_no_success() {
+    fn unknown_ending_is_a_failure() {
         assert_eq!(Ending::of("okay"), Ending::Failed("okay"));
         assert_eq!(Ending::of(""), Ending::Failed(""));
     }

@@ -131,26 +131,26 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ran_is_due() {
+    fn job_that_never_ran_is_due() {
         assert_eq!(every(60).decide(at(0), None), Verdict::Due);
     }
 
     #[test]
-    fn a_period_counts_from_the_start_less_a_tenth() {
+    fn period_counts_from_start_less_a_tenth() {
         let last = run(0, Some((50, "ok")));
         assert_eq!(next(&every(100), 89, &last), 1);
         assert_eq!(next(&every(100), 90, &last), 0);
     }
 
     #[test]
-    fn the_slack_is_a_minute_at_the_most() {
+    fn slack_is_at_most_a_minute() {
         let last = run(0, Some((50, "ok")));
         assert_eq!(next(&every(86_400), 86_339, &last), 1);
         assert_eq!(next(&every(86_400), 86_340, &last), 0);
     }
 
     #[test]
-    fn a_pause_counts_from_the_end_or_else_from_the_start() {
+    fn pause_counts_from_end_or_else_from_start() {
         let rules = Rules {
             pause: Some(Duration::from_secs(100)),
             ..Rules::default()
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn of_period_and_pause_the_later_counts() {
+    fn later_of_period_and_pause_counts() {
         let rules = Rules {
             pause: Some(Duration::from_secs(10)),
             ..every(100)
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_or_crashed_run_counts_unless_it_is_to_be_repeated() {
+    fn failed_or_crashed_run_counts_unless_repeated() {
         let (failed, crashed) = (run(0, Some((5, "failed x"))), run(0, None));
         let repeated = Rules {
             repeat_failed: true,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stepped_back_makes_nothing_due() {
+    fn clock_step_back_makes_nothing_due() {
         let rules = Rules {
             pause: Some(Duration::from_secs(1)),
             ..every(100)
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stepped_back_by_years_makes_it_due() {
+    fn large_clock_step_back_makes_it_due() {
         let pause = Some(Duration::from_secs(100));
         let rules = Rules {
             pause,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_remembered_for_two_periods_and_a_minute_at_the_least() {
+    fn ended_run_is_kept_for_two_periods() {
         assert_eq!(every(1).keep_ended_ms(), 60_000);
         assert_eq!(every(100).keep_ended_ms(), 200_000);
         let rules = Rules {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_has_not_ended_is_remembered_for_thirty_days_more() {
+    fn unfinished_run_is_kept_thirty_days_longer() {
         let days = 30 * 86_400_000;
         assert_eq!(every(1).keep_running_ms(), 60_000 + days);
         assert_eq!(every(100).keep_running_ms(), 200_000 + days);

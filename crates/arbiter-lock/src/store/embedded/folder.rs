@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_its_folder_and_everything_else_is_refused() {
+    fn folder_url_must_name_an_absolute_path() {
         let folder = |url| folder_of_url(url).ok();
         assert_eq!(folder("file:///a/b%20c/"), Some("/a/b c".into()));
         assert_eq!(folder("file://host/a"), None);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_in_a_folder_is_for_those_whom_the_folder_is_for() {
+    fn created_folders_take_the_parents_mode() {
         let scratch = super::super::tests::folder();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         let (own, shared) = (scratch.path().join("own"), scratch.path().join("shared"));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn every_user_has_a_folder_and_root_that_of_the_machine() {
+    fn default_folder_is_per_user_or_machine_wide() {
         let folder = |is_root, state: &str, home: &str| {
             let path = |text: &str| Some(text).filter(|t| !t.is_empty()).map(PathBuf::from);
             folder_of_user(is_root, path(state), path(home)).map(|f| f.display().to_string())

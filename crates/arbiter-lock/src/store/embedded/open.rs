@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rights_that_come_late_are_waited_for() {
+    fn late_permissions_are_waited_for() {
         let attempts = |kind, failing: u32| {
             let mut left = failing;
             let done = unless_denied(|| {

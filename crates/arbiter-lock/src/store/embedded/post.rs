@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_a_process_listens_is_known_however_often_it_is_asked() {
+    fn listening_process_is_detected_repeatedly() {
         let (folder, post) = post();
         let others = [Process::random(), Process::random()];
         let wakes = others.each_ref().map(|other| wake_socket(&folder, other));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_grants_at_once_reach_a_process_that_does_not_listen_at_that_moment() {
+    fn burst_of_grants_reaches_a_slow_process() {
         let (folder, post) = post();
         post.deliver_to(Weak::new());
         let other = Process::random();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_to_one_that_is_stopped_is_given_up_after_a_second() {
+    async fn send_to_stopped_process_ends_after_a_second() {
         let (folder, post) = post();
         let wake = wake_socket(&folder, &Process::random());
         let _stopped = Socket::bind(&wake).unwrap();

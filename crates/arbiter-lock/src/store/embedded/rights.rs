@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_gets_the_rights_of_its_folder() {
+    fn file_gets_the_rights_of_its_folder() {
         for (of_folder, before, after) in [
             (0o2770, 0o600, 0o660),
             (0o2770, 0o000, 0o660),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_within_a_shared_one_hands_on_its_group() {
+    fn nested_folder_inherits_the_group() {
         for (of_folder, after) in [(0o2770, 0o2770), (0o770, 0o2770), (0o700, 0o700)] {
             let (folder, rights) = shared(of_folder);
             let path = folder.path().join("live");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_gets_exactly_the_rights_of_its_folder() {
+    fn socket_gets_exactly_its_folders_rights() {
         for (of_folder, before, after) in [(0o2770, 0o755, 0o660), (0o700, 0o777, 0o600)] {
             let (folder, _) = shared(of_folder);
             let path = folder.path().join("wake");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_by_a_link_or_to_another_kind() {
+    fn symlinks_and_hard_links_get_no_rights() {
         let (folder, rights) = shared(0o2770);
         let secret = folder.path().join("secret");
         let file = File::create(&secret).unwrap();
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_is_what_is_missing() {
+    fn remedy_adds_only_missing_rights() {
         for (of_folder, of_file, remedy) in [
             (0o2770, 0o644, Some("chmod -R g+rwX ")),
             (0o777, 0o644, Some("chmod -R go+rwX ")),

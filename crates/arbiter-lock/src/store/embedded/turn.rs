@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_busy_while_its_steps_follow_one_upon_another() {
+    fn process_is_busy_while_steps_follow_closely() {
         let mut pace = Pace::default();
         let mut now = Duration::from_secs(1);
         let mut step = |after: u64| {

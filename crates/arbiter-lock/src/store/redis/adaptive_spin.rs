@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_answers_come_late_one_call_in_64_looks_for_its_own() {
+    fn slow_replies_limit_spinning_to_one_in_64() {
         let mut haste = AdaptiveSpin::default();
         let mut looks = |calls: usize| {
             let mut looked = 0;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn where_answers_come_soon_again_every_call_looks() {
+    fn fast_replies_restore_spinning() {
         let mut haste = AdaptiveSpin::default();
         for _ in 0..1_000 {
             if haste.begin().is_some() {

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_out_of_the_protocol_is_an_error_and_never_a_panic() {
+    fn malformed_reply_is_an_error_never_a_panic() {
         let odd = [
             Value::Nil,
             Value::Int(-1),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_no_grant_is_dropped() {
+    fn malformed_push_is_dropped() {
         for payload in ["", "x", "x 1 2", "x 1 2 y", "x -1 2 3"] {
             assert_eq!(reply::push(payload.as_bytes()), None, "{payload}");
         }

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn addresses_are_taken_in_their_order_and_one_that_is_silent_or_refuses_is_passed_over() {
+    async fn addresses_are_dialed_in_order_past_failures() {
         const SILENT: u64 = 60_000;
         for (answers, taken, after) in [
             (&[(200, true), (1, true)][..], Some(0), 200),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_rests_finds_out_within_a_minute_that_the_other_side_is_gone() {
+    async fn keepalive_detects_a_dead_peer_within_a_minute() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = server.local_addr().unwrap().port();
         let stream = tcp("127.0.0.1", port).await.unwrap();

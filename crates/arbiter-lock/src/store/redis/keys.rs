@@ -108,7 +108,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_slot_is_that_of_the_cluster_specification() {
+    fn slot_follows_the_cluster_specification() {
         assert_eq!(slot_of_tag(b"123456789"), 0x31C3);
         assert_eq!(slot(b"{user1000}.following"), slot(b"user1000"));
         assert_eq!(slot(b"foo{}{bar}"), slot_of_tag(b"foo{}{bar}"));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_looks_like_a_companion_is_refused() {
+    fn key_resembling_a_companion_is_refused() {
         assert_eq!(Keys::new("", "arbiter.queue2:{x}"), None);
         assert_eq!(Keys::new("arbiter", ".x"), None);
     }

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_probe_asks_for_every_command_that_a_script_needs_and_for_no_other() {
+    fn probe_checks_exactly_the_commands_scripts_need() {
         let scripts = ALL.iter().filter(|script| !std::ptr::eq(**script, &PROBE));
         let mut needed: BTreeSet<&str> = scripts.flat_map(|script| commands(script)).collect();
         for without in ["HSET", "PUBLISH", "PUBSUB"] {

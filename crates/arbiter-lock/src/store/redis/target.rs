@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_read_with_its_credentials_and_shown_without() {
+    fn url_is_shown_without_its_credentials() {
         let target = Target::parse("redis://us%40er:p%2Fw@[::1]:7000/3").unwrap();
         assert_eq!(
             target.place,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_alone_has_no_user() {
+    fn password_alone_has_no_user() {
         let target = Target::parse("redis://:secret@h").unwrap();
         assert_eq!(
             (target.username, target.password),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_named_by_its_path() {
+    fn socket_is_named_by_its_path() {
         let target = Target::parse("redis+unix:///run/a%20b.sock?db=2&user=u&pass=p").unwrap();
         assert_eq!(target.place, Place::Unix("/run/a b.sock".into()));
         assert_eq!(
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error_without_the_password() {
+    fn invalid_url_error_hides_the_password() {
         for url in [
             "",
             "redis",

@@ -1,4 +1,4 @@
-//! The faults, the steps that they meet, and a server behind a proxy.
+//! The faults, the requests that they match, and a server behind a proxy.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) const FAULTS: [Fault; 5] = [
     Fault::Duplicate,
 ];
 
-/// The words of a script's call after its keys.
+/// Returns the arguments of a script call after its keys.
 pub(super) fn words(args: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
     let is_script = args.first().is_some_and(|verb| verb.starts_with(b"EVAL"));
     let keys: usize = std::str::from_utf8(args.get(2)?).ok()?.parse().ok()?;
@@ -42,7 +42,8 @@ pub(super) fn is_try(args: &[Vec<u8>]) -> bool {
     begins_with(args, b"try")
 }
 
-/// Whether it is a script's call with so many keys, the last of that kind, and so many words.
+/// Returns whether a request is a script call with that many keys, a last key of that kind, and
+/// that many arguments.
 pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usize) -> bool {
     words(args).is_some_and(|words| words.len() == count && args.len() == 3 + keys + count)
         && args[2 + keys].starts_with(last_key)
@@ -53,7 +54,7 @@ pub(crate) fn is_end(args: &[Vec<u8>]) -> bool {
     counts
         .iter()
         .any(|count| is_call(args, 4, b"arbiter.share", *count))
-        && tells_of_itself(args)
+        && has_label(args)
 }
 
 pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
@@ -61,11 +62,11 @@ pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
 }
 
 pub(super) fn is_downgrade(args: &[Vec<u8>]) -> bool {
-    is_call(args, 4, b"arbiter.share", 3) && !tells_of_itself(args)
+    is_call(args, 4, b"arbiter.share", 3) && !has_label(args)
 }
 
-/// Whether the second word is what a request says of itself.
-fn tells_of_itself(args: &[Vec<u8>]) -> bool {
+/// Returns whether the second argument is the label of a request.
+fn has_label(args: &[Vec<u8>]) -> bool {
     words(args).is_some_and(|words| words[1].contains(&b' '))
 }
 
@@ -103,7 +104,7 @@ impl Rig {
         };
         let (client, direct) = (connect(proxy.url()).await, connect(server.url()).await);
         let name = unique_name();
-        // The server knows the scripts, and both connections stand.
+        // The server knows the scripts, and both connections are open.
         let lock = client.lock(&name);
         while lock.acquire().await.unwrap().release().await.is_err() {}
         Self {
@@ -115,7 +116,7 @@ impl Rig {
         }
     }
 
-    /// Nothing holds and nobody waits, and somebody else is granted.
+    /// Checks that the name is free, that no waiter is queued, and that another client is granted.
     pub(super) async fn is_clean(&self, fault: Fault) {
         let lock = self.direct.lock(&self.name).wait_timeout(ms(4_000));
         let guard = lock
@@ -124,15 +125,15 @@ impl Rig {
             .unwrap_or_else(|e| panic!("{fault:?}: {e}"));
         assert_eq!(lock.inspect().await.unwrap().waiting, 0, "{fault:?}");
         guard.release().await.unwrap();
-        let lives = |key: &String| self.server.call(&["PTTL", key]).int().unwrap();
+        let ttl = |key: &String| self.server.call(&["PTTL", key]).int().unwrap();
         assert!(
-            self.server.keys().iter().all(|key| lives(key) != -1),
+            self.server.keys().iter().all(|key| ttl(key) != -1),
             "{fault:?}"
         );
     }
 }
 
-/// What an acquire came to: a hold, or an answer that says that the store did not serve.
+/// Returns the guard of an acquire, or none if the store did not serve it.
 pub(super) fn held(result: Result<Guard, Error>, fault: Fault) -> Option<Guard> {
     match result {
         Ok(guard) => Some(guard),

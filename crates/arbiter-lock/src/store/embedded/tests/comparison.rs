@@ -144,7 +144,7 @@ fn numbers(said: &str, word: &str) -> Vec<u64> {
 }
 
 #[test]
-fn the_rows_of_the_file_and_of_memory_answer_the_same_to_random_steps() {
+fn file_and_memory_agree_on_random_steps() {
     let seed = std::env::var("ARBITER_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());

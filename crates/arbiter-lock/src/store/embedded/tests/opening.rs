@@ -29,7 +29,7 @@ fn acquire(database: &mut Database, name: &Name, id: &str) -> Acquired {
 }
 
 #[test]
-fn after_a_reboot_nobody_holds_and_fences_go_on_above_the_clock_and_the_last() {
+fn reboot_frees_holds_and_keeps_fences_rising() {
     let (folder, name) = (folder(), Name::new("n").unwrap());
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     let Acquired::Granted { fence, .. } = acquire(&mut database, &name, "a") else {
@@ -58,7 +58,7 @@ fn after_a_reboot_nobody_holds_and_fences_go_on_above_the_clock_and_the_last() {
 }
 
 #[test]
-fn a_file_that_is_damaged_of_another_version_or_somebody_elses_is_refused_and_left_alone() {
+fn unusable_file_is_refused_and_left_unchanged() {
     for (break_it, kind, words) in [
         (
             Box::new(|path: &std::path::Path| std::fs::write(path, "x".repeat(4096)).unwrap())
@@ -104,7 +104,7 @@ fn a_file_that_is_damaged_of_another_version_or_somebody_elses_is_refused_and_le
 }
 
 #[test]
-fn names_that_nobody_has_held_for_a_minute_leave_neither_rows_nor_pages() {
+fn unused_names_leave_no_rows_or_pages() {
     let folder = folder();
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     for n in 0..20_000 {
@@ -139,7 +139,7 @@ fn names_that_nobody_has_held_for_a_minute_leave_neither_rows_nor_pages() {
 }
 
 #[test]
-fn what_has_lapsed_by_the_time_of_tidying_stands_in_nobodys_way() {
+fn expired_holds_do_not_block_after_tidying() {
     let (folder, name) = (folder(), Name::new("n").unwrap());
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     let permit = Contender {

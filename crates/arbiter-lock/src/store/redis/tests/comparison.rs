@@ -24,7 +24,7 @@ pub(super) fn seed() -> u64 {
 }
 
 #[tokio::test]
-async fn the_scripts_do_what_the_core_does_in_every_kind_of_transition() {
+async fn scripts_match_core_in_every_transition() {
     let mut walk = Walk::new(Server::builder(), seed()).await;
     let mut steps = 0;
     while steps < STEPS || walk.seen.rarest().1 < LEAST {
@@ -41,7 +41,7 @@ async fn the_scripts_do_what_the_core_does_in_every_kind_of_transition() {
 }
 
 #[tokio::test]
-async fn the_scripts_do_what_the_core_does_on_every_server_there_is() {
+async fn scripts_match_core_on_every_server() {
     let seed = seed();
     for flavour in testkit::flavours() {
         println!("{}", flavour.name);
@@ -53,7 +53,7 @@ async fn the_scripts_do_what_the_core_does_on_every_server_there_is() {
 }
 
 #[tokio::test]
-async fn labels_and_owners_of_any_kind_come_back_as_they_were() {
+async fn any_label_and_owner_round_trips() {
     let mut rig = Rig::new(Server::builder()).await;
     let holder = contender("h", "c0", 30_000);
     rig.acquire(&holder, None).await;

@@ -39,7 +39,7 @@ async fn call(calls: &mpsc::UnboundedSender<oneshot::Sender<()>>) {
 }
 
 #[tokio::test]
-async fn what_comes_right_after_the_answer_to_the_one_who_drives_is_seen() {
+async fn connection_is_polled_again_after_drivers_reply() {
     let (driver, calls, polls) = echo();
     tokio::task::yield_now().await;
     driver.call(true, || call(&calls)).await;
@@ -49,7 +49,7 @@ async fn what_comes_right_after_the_answer_to_the_one_who_drives_is_seen() {
 }
 
 #[tokio::test]
-async fn one_who_is_alone_drives_in_its_own_polls() {
+async fn lone_caller_drives_in_its_own_polls() {
     let (driver, calls, polls) = echo();
     tokio::task::yield_now().await;
     let before = polls.load(Ordering::SeqCst);
@@ -64,7 +64,7 @@ async fn one_who_is_alone_drives_in_its_own_polls() {
 }
 
 #[tokio::test]
-async fn one_that_is_not_answered_soon_sleeps_and_is_woken() {
+async fn caller_without_prompt_reply_sleeps_until_woken() {
     let (driver, calls, polls) = echo();
     tokio::task::yield_now().await;
     let (answer, answered) = oneshot::channel();
@@ -84,7 +84,7 @@ async fn one_that_is_not_answered_soon_sleeps_and_is_woken() {
 }
 
 #[tokio::test]
-async fn one_that_looks_for_its_answer_lets_others_run_in_between() {
+async fn spinning_caller_lets_other_tasks_run() {
     let (driver, _calls, polls) = echo();
     tokio::task::yield_now().await;
     let waiting = tokio::spawn(async move {
@@ -101,7 +101,7 @@ async fn one_that_looks_for_its_answer_lets_others_run_in_between() {
 }
 
 #[tokio::test]
-async fn a_connection_that_closes_itself_while_it_is_driven_is_gone() {
+async fn connection_closed_while_driven_is_dropped() {
     let slot = Arc::new(std::sync::Mutex::new(None::<Driver>));
     let (gone, held) = (Arc::new(()), slot.clone());
     let kept = gone.clone();

@@ -22,7 +22,7 @@ fn of_server(line: &str) -> Failure {
 }
 
 #[test]
-fn each_error_of_a_server_is_what_it_means_within_scripts_too() {
+fn server_errors_are_classified_within_scripts_too() {
     let wrapped = |inner: &str| {
         format!(
             "ERR Error running script (call to f_81189b65c26d939e0757ae61a48d9a93b1df49a2): \
@@ -137,7 +137,7 @@ fn each_error_of_a_server_is_what_it_means_within_scripts_too() {
 }
 
 #[test]
-fn a_connection_that_ends_is_unreachable_and_a_reply_that_is_none_is_out_of_the_protocol() {
+fn reset_is_unreachable_and_bad_reply_is_malformed() {
     let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     let failure = failure_of(&RedisError::from(reset));
     assert_eq!(
@@ -153,7 +153,7 @@ fn a_connection_that_ends_is_unreachable_and_a_reply_that_is_none_is_out_of_the_
 }
 
 #[tokio::test]
-async fn what_no_time_is_left_for_is_not_sent() {
+async fn request_without_time_left_is_not_sent() {
     let server = Server::start();
     let target = Arc::new(Target::parse(&server.url()).unwrap());
     let second = Duration::from_secs(1);

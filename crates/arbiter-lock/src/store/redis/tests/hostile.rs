@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_reply_is_an_answer_or_an_error(value in values()) {
+    fn any_reply_parses_or_is_an_error(value in values()) {
         for request in one_of_each() {
             let _ = reply::read(&request, value.clone());
         }
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn as_many_renewals_are_answered_as_were_asked_for(value in values(), asked in 0..5_usize) {
+    fn batch_has_one_reply_per_renewal(value in values(), asked in 0..5_usize) {
         if let Ok(answers) = reply::renewed(value, asked) {
             prop_assert_eq!(answers.len(), asked);
         }
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn a_grant_is_read_as_it_was_sent(
+    fn grant_is_read_as_sent(
         id in "[0-9a-f]{32}", fence in any::<u64>(), life in any::<u64>(), at in any::<u64>(),
     ) {
         let push = reply::push(format!("{id} {fence} {life} {at}").as_bytes()).unwrap();

@@ -43,7 +43,7 @@ fn fence_of(value: Value) -> u64 {
 }
 
 #[tokio::test]
-async fn every_step_run_twice_leaves_what_it_left_once() {
+async fn every_step_is_idempotent() {
     let rig = Rig::new(Server::builder()).await;
     let keys = rig.keys.clone();
     let (holder, waiter): (Contender, Contender) =
@@ -86,7 +86,7 @@ async fn every_step_run_twice_leaves_what_it_left_once() {
 }
 
 #[tokio::test]
-async fn somebodys_data_under_the_key_is_an_error_and_is_never_touched() {
+async fn external_data_is_an_error_and_stays_untouched() {
     for flavour in testkit::flavours() {
         println!("{}", flavour.name);
         never_touches_foreign_data(Server::builder().binary(&flavour.binary)).await;
@@ -139,7 +139,7 @@ async fn never_touches_foreign_data(server: ServerBuilder) {
 }
 
 #[tokio::test]
-async fn at_the_memory_limit_a_release_frees_and_hands_over_and_a_new_hold_changes_nothing() {
+async fn memory_limit_allows_release_and_refuses_new_holds() {
     for flavour in testkit::flavours() {
         println!("{}", flavour.name);
         releases_at_the_memory_limit(Server::builder().binary(&flavour.binary)).await;
@@ -171,7 +171,7 @@ async fn releases_at_the_memory_limit(server: ServerBuilder) {
 }
 
 #[tokio::test]
-async fn without_the_right_to_publish_a_release_still_frees_and_grants() {
+async fn release_without_publish_right_still_grants_next() {
     let mut rig = Rig::new(Server::builder()).await;
     let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "c0", 5_000));
     rig.acquire(&holder, None).await;
@@ -187,7 +187,7 @@ async fn without_the_right_to_publish_a_release_still_frees_and_grants() {
 }
 
 #[tokio::test]
-async fn an_enormous_lease_makes_no_immortal_key_and_a_short_one_does_not_delete() {
+async fn extreme_leases_set_exact_key_ttl() {
     let mut rig = Rig::new(Server::builder()).await;
     for lease_ms in [100, 365 * 86_400 * 1_000] {
         let request = contender(&format!("r{lease_ms}"), "c0", lease_ms);
@@ -200,7 +200,7 @@ async fn an_enormous_lease_makes_no_immortal_key_and_a_short_one_does_not_delete
 }
 
 #[tokio::test]
-async fn every_key_of_ours_has_a_life_at_every_moment() {
+async fn every_key_always_has_a_ttl() {
     let mut rig = Rig::new(Server::builder()).await;
     let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "deaf", 5_000));
     let (first, second) = (sharer("first", 5), sharer("second", 5));
@@ -233,7 +233,7 @@ async fn every_key_of_ours_has_a_life_at_every_moment() {
 }
 
 #[tokio::test]
-async fn a_queue_in_which_one_record_takes_the_place_of_the_only_other_keeps_its_life() {
+async fn queue_keeps_ttl_when_its_record_changes() {
     let mut rig = Rig::new(Server::builder()).await;
     let (holder, dead) = (contender("h", "c0", 5_000), contender("w", "deaf", 5_000));
     rig.acquire(&holder, None).await;
@@ -268,7 +268,7 @@ fn sharer(id: &str, limit: u32) -> Contender {
 }
 
 #[tokio::test]
-async fn a_batch_of_renewals_survives_a_bad_key() {
+async fn batch_of_renewals_survives_a_bad_key() {
     let mut rig = Rig::new(Server::builder()).await;
     let (reply, ..) = rig.acquire(&contender("h", "c0", 5_000), None).await;
     let Acquired::Granted { fence, .. } = reply else {
@@ -290,7 +290,7 @@ async fn a_batch_of_renewals_survives_a_bad_key() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_is_forgotten_leaves_no_limit() {
+async fn forgotten_waiter_leaves_no_limit() {
     let mut rig = Rig::new(Server::builder()).await;
     rig.acquire(&contender("h", "c0", 200_000), None).await;
     rig.acquire(&sharer("forgotten", 5), None).await;
@@ -304,7 +304,7 @@ async fn a_waiter_that_is_forgotten_leaves_no_limit() {
 }
 
 #[tokio::test]
-async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_nothing() {
+async fn external_owner_named_shared_is_one_holder() {
     let mut rig = Rig::new(Server::builder()).await;
     rig.acquire(&contender("h", "c0", 5_000), None).await;
     rig.seize("shared", Some(3_000));
@@ -326,7 +326,7 @@ async fn a_foreign_owner_with_the_name_of_the_marker_is_one_holder_and_spoils_no
 }
 
 #[tokio::test]
-async fn a_reader_steps_down_again_by_its_own_fence_alone() {
+async fn repeated_downgrade_requires_its_own_fence() {
     let mut rig = Rig::new(Server::builder()).await;
     let (reply, ..) = rig.acquire(&contender("h", "c0", 5_000), None).await;
     let Acquired::Granted { fence, .. } = reply else {
@@ -341,7 +341,7 @@ async fn a_reader_steps_down_again_by_its_own_fence_alone() {
 }
 
 #[tokio::test]
-async fn a_shared_hold_that_has_lapsed_beside_others_is_not_renewed() {
+async fn expired_sharer_is_not_renewed() {
     let mut rig = Rig::new(Server::builder()).await;
     let mut short = sharer("short", 5);
     short.lease_ms = 1_000;
@@ -356,7 +356,7 @@ async fn a_shared_hold_that_has_lapsed_beside_others_is_not_renewed() {
 }
 
 #[tokio::test]
-async fn a_follower_that_waits_for_more_than_its_own_limit_is_not_the_first_to_share() {
+async fn follower_above_its_own_limit_never_starts_sharing() {
     let mut rig = Rig::new(Server::builder()).await;
     let (limit, weight) = (NonZeroU32::new(3).unwrap(), NonZeroU32::new(5).unwrap());
     let large = Contender {

@@ -166,7 +166,7 @@ impl Slow {
 }
 
 #[tokio::test]
-async fn a_slow_script_leaves_no_key_without_an_end_and_lets_nobody_in_early() {
+async fn slow_script_keeps_ttls_and_grants_nothing_early() {
     let seed = seed();
     for flavour in testkit::flavours() {
         for micros in [200, 2_000, 15_000, 1_000_000] {

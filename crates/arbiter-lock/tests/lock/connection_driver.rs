@@ -1,4 +1,4 @@
-//! Who drives a connection: one call that is alone does, and is in nobody's way.
+//! Which call drives a connection: a lone call does, without blocking others.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Polls a future once, with nobody to wake.
+/// Polls a future once, with a waker that does nothing.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -29,7 +29,7 @@ async fn a_client(server: &Server) -> Client {
     client
 }
 
-async fn a_call_that_is_polled_no_more_holds_up_none_after_it() {
+async fn unpolled_call_blocks_no_later_call() {
     let server = Server::start();
     let client = a_client(&server).await;
     let (first, second) = (client.lock(&unique_name()), client.lock(&unique_name()));
@@ -49,17 +49,17 @@ async fn a_call_that_is_polled_no_more_holds_up_none_after_it() {
 }
 
 #[tokio::test]
-async fn on_one_thread_a_call_that_is_polled_no_more_holds_up_none_after_it() {
-    a_call_that_is_polled_no_more_holds_up_none_after_it().await;
+async fn one_thread_unpolled_call_blocks_no_later_call() {
+    unpolled_call_blocks_no_later_call().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_two_threads_a_call_that_is_polled_no_more_holds_up_none_after_it() {
-    a_call_that_is_polled_no_more_holds_up_none_after_it().await;
+async fn two_threads_unpolled_call_blocks_no_later_call() {
+    unpolled_call_blocks_no_later_call().await;
 }
 
 #[tokio::test]
-async fn a_waiter_hears_of_its_grant_while_a_call_is_polled_no_more() {
+async fn waiter_is_granted_while_a_call_is_unpolled() {
     let server = Server::start();
     let (client, other) = (a_client(&server).await, a_client(&server).await);
     for _ in 0..4 {
@@ -82,7 +82,7 @@ async fn a_waiter_hears_of_its_grant_while_a_call_is_polled_no_more() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_while_it_drives_is_in_nobodys_way() {
+async fn call_dropped_while_driving_blocks_no_other() {
     let server = Server::start();
     let client = a_client(&server).await;
     let lock = client.lock(&unique_name());
@@ -101,7 +101,7 @@ async fn a_call_that_is_dropped_while_it_drives_is_in_nobodys_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn calls_that_come_and_go_one_by_one_and_together_are_all_answered() {
+async fn overlapping_calls_are_all_answered() {
     let server = Server::start();
     let client = a_client(&server).await;
     let mut tasks = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! What befalls the processes, their connections and their servers.
+//! The faults injected into the processes, their connections and their servers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::{History, Proxy, Puppet, Pushes, Server, Traffic, WallClock, eventually};
+use testkit::{ChildProcess, History, Proxy, Pushes, Server, Traffic, WallClock, eventually};
 
 use super::{LEASE, ms};
 
 pub(super) const WORKERS: usize = 8;
 
-/// How long a fault lasts at the most: some outlast every lease.
+/// The longest duration of a fault. Some outlast every lease.
 const LONGEST_MS: u64 = 2_800;
-/// So long after a failure of connections, or of what the server knows, one may be passed over
-/// that could not look in the meantime.
+/// How long after a failure of connections or of the server's memory a waiter may be skipped,
+/// because it could not poll in the meantime.
 const OUT_OF_REACH: Duration = ms(4_000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +32,9 @@ pub(super) enum Fault {
     ReadOnly,
     NoScripts,
     ClockBack,
-    /// The server's clock runs as fast as the promise allows.
+    /// The server's clock runs as fast as the guarantee allows.
     Drift,
-    /// Everything takes some tens of milliseconds in either direction.
+    /// Every message takes some tens of milliseconds in either direction.
     SlowLink,
     ClockAhead,
     Flush,
@@ -44,11 +44,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// What concerns only the process that it hits, or nobody.
+    /// Faults that affect at most the process that they hit.
     pub(super) const OF_PROCESSES: [Self; 4] =
         [Self::Kill, Self::Stop, Self::NoScripts, Self::ClockBack];
 
-    /// After these no two may ever believe.
+    /// Faults under which holds never overlap.
     pub(super) const HARMLESS: [Self; 13] = [
         Self::Kill,
         Self::Stop,
@@ -65,7 +65,7 @@ impl Fault {
         Self::SlowLink,
     ];
 
-    /// After the last five of these a holder of before may believe until it hears of it.
+    /// The last five of these allow an earlier holder to stay valid until it is notified.
     pub(super) const WITH_LOSSES: [Self; 9] = [
         Self::Kill,
         Self::Stop,
@@ -89,19 +89,19 @@ impl Fault {
 
 pub(super) struct Nemesis {
     server: Server,
-    /// Takes over when the server fails.
+    /// The server that takes over if the first one fails.
     replica: Option<Server>,
     proxy: Proxy,
     clock: WallClock,
-    /// By how much the server's clock is ahead, in microseconds.
+    /// How far the server's clock is ahead, in microseconds.
     ahead: i64,
     folder: PathBuf,
     history: PathBuf,
     leases_ms: &'static [u64],
-    workers: Vec<Puppet>,
+    workers: Vec<ChildProcess>,
     stopped: Option<usize>,
     rng: StdRng,
-    /// The faults to come before any comes again, the next one last.
+    /// The faults left in this round. The next one is last.
     deck: Vec<Fault>,
     pub(super) faults: BTreeMap<Fault, u32>,
 }
@@ -139,12 +139,12 @@ impl Nemesis {
         nemesis
     }
 
-    fn worker(&self) -> Puppet {
+    fn worker(&self) -> ChildProcess {
         let [folder, history] = [&self.folder, &self.history].map(|path| path.display());
         let mut args = vec![self.proxy.url(), folder.to_string(), history.to_string()];
         args.extend(self.leases_ms.iter().map(u64::to_string));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        Puppet::example("worker", &args)
+        ChildProcess::example("worker", &args)
     }
 
     fn start_replica(&self) -> Server {
@@ -157,7 +157,7 @@ impl Nemesis {
         History::open(&self.history).expect("the history")
     }
 
-    /// Does two things at once, again and again.
+    /// Injects two faults at once, repeatedly.
     pub(super) fn rage(&mut self, faults: &[Fault], time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -170,13 +170,14 @@ impl Nemesis {
             }
             std::thread::sleep(ms(self.rng.random_range(100..LONGEST_MS)));
             pair.into_iter().for_each(|fault| self.end(fault));
-            // A short lease lapses before others have looked again, and they lose their turn with it.
+            // A short lease expires before other waiters have polled again, and they lose their
+            // turn with it.
             let is_short = self.leases_ms.iter().any(|lease| ms(*lease) < LEASE);
             if is_short || !pair.into_iter().all(Fault::is_of_processes) {
                 let to = later(History::now_ns(), OUT_OF_REACH);
                 self.history().away(None, from, to).expect("a line");
             }
-            // One that was stopped meanwhile dates what it hears by the clock of before.
+            // A process that was stopped meanwhile dates its pushes by the old clock.
             if [Fault::ClockAhead, Fault::Stop]
                 .iter()
                 .all(|it| pair.contains(it))
@@ -184,12 +185,12 @@ impl Nemesis {
                 let to = later(History::now_ns(), LEASE);
                 self.history().forgot(from, to).expect("a line");
             }
-            self.every_key_has_a_life();
+            self.every_key_has_a_ttl();
             std::thread::sleep(ms(self.rng.random_range(50..700)));
         }
     }
 
-    /// The next fault of the deck that is another than `beside`.
+    /// Returns the next fault of the deck that differs from `beside`.
     fn draw(&mut self, faults: &[Fault], beside: Option<Fault>) -> Fault {
         if self.deck.is_empty() {
             self.deck = faults.to_vec();
@@ -215,7 +216,7 @@ impl Nemesis {
             Fault::LostPushes => self.proxy.set_pushes(Pushes::Lost),
             Fault::LatePushes => self.proxy.set_pushes(Pushes::Late(ms(1_500))),
             Fault::Full => drop(self.server.call(&["CONFIG", "SET", "maxmemory", "1"])),
-            // Of nobody: it keeps what it knows.
+            // It is external to all processes: it keeps its memory.
             Fault::ReadOnly => drop(self.server.call(&["REPLICAOF", "127.0.0.1", "1"])),
             Fault::NoScripts => drop(self.server.call(&["SCRIPT", "FLUSH"])),
             Fault::ClockBack => self.step_clock(-1_000_000),
@@ -250,14 +251,14 @@ impl Nemesis {
         }
     }
 
-    /// One that is stopped loses a turn that comes until it has looked again.
+    /// A stopped process loses its turn until it has polled again.
     fn away(&self, victim: usize, from: u64) {
         let owner = self.workers[victim].pid().to_string();
         let to = later(from, ms(LONGEST_MS) + ms(1_500));
         self.history().away(Some(&owner), from, to).expect("a line");
     }
 
-    /// One that was stopped before may believe no more, and nobody knows since when.
+    /// A process that was stopped before may have lost its holds at an unknown time.
     fn kill(&mut self) {
         let running: Vec<usize> = (0..WORKERS).filter(|n| self.stopped != Some(*n)).collect();
         let victim = running[self.rng.random_range(0..running.len())];
@@ -266,7 +267,7 @@ impl Nemesis {
         worker.stop();
         let owner = worker.pid().to_string();
         self.history().end_all_of(&owner).expect("its lines");
-        self.workers[victim] = self.worker(); // the old one is killed with its value
+        self.workers[victim] = self.worker(); // Dropping the old one kills it.
     }
 
     fn step_clock(&mut self, most: i64) {
@@ -274,20 +275,20 @@ impl Nemesis {
         self.clock.run_ahead(self.ahead);
     }
 
-    /// The replica follows no more, the server dies, and the replica takes its place.
+    /// The replica stops following, the server dies, and the replica takes its place.
     fn fail_over(&mut self) {
         self.promote().kill();
         self.replica = Some(self.start_replica());
     }
 
-    /// The two change places, and no connection ends.
+    /// The two servers swap roles, and no connection ends.
     fn switch_over(&mut self) {
         let old = self.promote();
         follow(&old, &self.server);
         self.replica = Some(old);
     }
 
-    /// The replica follows no more, and takes the place of the server, which is answered.
+    /// The replica stops following and takes the place of the server, which still answers.
     fn promote(&mut self) -> Server {
         let replica = self.replica.take().expect("a replica");
         replica.call(&["REPLICAOF", "NO", "ONE"]);
@@ -296,16 +297,15 @@ impl Nemesis {
         std::mem::replace(&mut self.server, replica)
     }
 
-    fn every_key_has_a_life(&self) {
-        let immortal = self.server.keys().into_iter();
-        let mut immortal =
-            immortal.filter(|key| self.server.call(&["PTTL", key]).int() == Some(-1));
-        assert_eq!(immortal.next(), None, "it lives for ever");
+    fn every_key_has_a_ttl(&self) {
+        let keys = self.server.keys().into_iter();
+        let mut without_ttl = keys.filter(|key| self.server.call(&["PTTL", key]).int() == Some(-1));
+        assert_eq!(without_ttl.next(), None, "it has no TTL");
     }
 
-    /// All are killed, and what they held comes back.
+    /// Kills all processes, and checks that their holds are freed.
     pub(super) fn kill_all(&mut self) {
-        let all_run = self.workers.iter_mut().all(Puppet::is_running);
+        let all_run = self.workers.iter_mut().all(ChildProcess::is_running);
         assert!(all_run, "a worker has ended by itself");
         self.workers.clear();
         let held = || {
@@ -323,7 +323,7 @@ fn follow(replica: &Server, server: &Server) {
     replica.call(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
 }
 
-/// A server that gives replicas what it has at once.
+/// A server that sends its data to replicas at once.
 fn start(clock: &WallClock) -> Server {
     let builder = Server::builder().arg("--repl-diskless-sync-delay").arg("0");
     clock.rule(builder).start()

@@ -1,11 +1,11 @@
-//! What is typed wrong, and what is said to it.
+//! Mistyped command lines, and the messages about them.
 
 use std::io::Read as _;
 use std::process::Stdio;
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{arbiter, bare, end, eventually_held, ms, output, signal, start};
+use crate::helpers::{arbiter, bare, end, eventually_held, ms, output, signal, start};
 
 #[test]
 fn no_message_shows_a_password() {
@@ -34,15 +34,15 @@ fn no_message_shows_a_password() {
 }
 
 #[test]
-fn a_forgotten_dash_is_no_call_for_help() {
+fn missing_dashes_do_not_trigger_help() {
     let (status, stdout, stderr) = output(bare(&["run", "job", "df", "-h"]));
     assert_eq!((status, stdout.as_str()), (64, ""));
     assert!(stderr.contains("arbiter run job -- df -h"), "{stderr}");
 }
 
 #[test]
-fn what_is_out_of_its_range_is_said_though_no_store_answers() {
-    let nobody = "redis://127.0.0.1:1";
+fn out_of_range_values_fail_before_connecting() {
+    let unreachable = "redis://127.0.0.1:1";
     let long = "x".repeat(513);
     let lines: [(&[&str], &str); 6] = [
         (
@@ -66,7 +66,7 @@ fn what_is_out_of_its_range_is_said_though_no_store_answers() {
     ];
     for (line, said) in lines {
         let mut command = bare(line);
-        command.env("ARBITER_STORE", nobody);
+        command.env("ARBITER_STORE", unreachable);
         let (status, _, stderr) = output(command);
         assert!(
             status == 64 && stderr.contains(said),
@@ -76,7 +76,7 @@ fn what_is_out_of_its_range_is_said_though_no_store_answers() {
 }
 
 #[test]
-fn two_flags_that_name_a_store_are_one_too_many() {
+fn two_store_flags_exit_64() {
     let (status, ..) = output(bare(&[
         "--store",
         "redis://h",
@@ -89,7 +89,7 @@ fn two_flags_that_name_a_store_are_one_too_many() {
 }
 
 #[test]
-fn the_command_to_type_next_names_the_store_that_the_flags_named() {
+fn suggested_command_repeats_the_store_flags() {
     let (server, name) = (Server::start(), unique_name());
     let url = server.url();
     let flags = ["--store", &url, "--key-prefix", "other:"];
@@ -104,7 +104,7 @@ fn the_command_to_type_next_names_the_store_that_the_flags_named() {
 }
 
 #[test]
-fn a_stdout_that_cannot_be_written_is_said() {
+fn unwritable_stdout_is_reported() {
     let server = Server::start();
     let mut command = arbiter(&server, &["status", "n"]);
     command.stdout(
@@ -119,7 +119,7 @@ fn a_stdout_that_cannot_be_written_is_said() {
 }
 
 #[test]
-fn one_that_would_wait_for_itself_is_told() {
+fn nested_run_reports_self_deadlock() {
     let (server, name) = (Server::start(), unique_name());
     let own = env!("CARGO_BIN_EXE_arbiter");
     let nested = ["run", &name, "--", own, "run", "-n", &name, "--", "true"];
@@ -129,7 +129,7 @@ fn one_that_would_wait_for_itself_is_told() {
 }
 
 #[test]
-fn a_watch_ends_when_nobody_reads_it_any_more() {
+fn watch_ends_when_its_reader_closes() {
     let (server, name) = (Server::start(), unique_name());
     let mut watch = arbiter(&server, &["status", "--watch", &name]);
     let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
@@ -142,7 +142,7 @@ fn a_watch_ends_when_nobody_reads_it_any_more() {
 }
 
 #[test]
-fn what_others_have_written_cannot_write_on_the_terminal() {
+fn external_text_cannot_control_the_terminal() {
     let server = Server::start();
     let name = "job\n\x1b[31marbiter: forged";
     let key = format!("arbiter:{name}");

@@ -1,4 +1,4 @@
-//! A resource with a clock in the test's hand.
+//! A resource with a clock that the test controls.
 
 use std::num::NonZeroU32;
 
@@ -8,11 +8,11 @@ use arbiter_lock_core::{
 
 pub(crate) const SECOND: u64 = 1_000_000;
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) resource: Resource,
     pub(crate) now: u64,
-    /// Channels on which nobody listens.
-    pub(crate) deaf: Vec<String>,
+    /// Channels without a subscription.
+    pub(crate) unreachable: Vec<String>,
 }
 
 pub(crate) fn request(id: &str, lease_ms: u64) -> Contender {
@@ -25,12 +25,12 @@ pub(crate) fn request(id: &str, lease_ms: u64) -> Contender {
     }
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self {
             resource: Resource::default(),
             now: 1_000_000 * SECOND,
-            deaf: Vec::new(),
+            unreachable: Vec::new(),
         }
     }
 
@@ -43,22 +43,22 @@ impl World {
     }
 
     pub(crate) fn acquire(&mut self, request: &Contender, ticket: Option<u64>) -> Answer<Acquired> {
-        let deaf = &self.deaf;
-        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        let unreachable = &self.unreachable;
+        let listens = |channel: &str| !unreachable.iter().any(|unreachable| unreachable == channel);
         self.resource
             .acquire(Moment::from_micros(self.now), request, ticket, listens)
     }
 
     pub(crate) fn try_acquire(&mut self, request: &Contender) -> Answer<Tried> {
-        let deaf = &self.deaf;
-        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        let unreachable = &self.unreachable;
+        let listens = |channel: &str| !unreachable.iter().any(|unreachable| unreachable == channel);
         self.resource
             .try_acquire(Moment::from_micros(self.now), request, listens)
     }
 
     pub(crate) fn end(&mut self, id: &str, tombstone: bool) -> Answer<Ended> {
-        let deaf = &self.deaf;
-        let listens = |channel: &str| !deaf.iter().any(|deaf| deaf == channel);
+        let unreachable = &self.unreachable;
+        let listens = |channel: &str| !unreachable.iter().any(|unreachable| unreachable == channel);
         self.resource
             .end(Moment::from_micros(self.now), id, tombstone, listens)
     }
@@ -76,7 +76,7 @@ impl World {
             .resize(Moment::from_micros(self.now), limit, |_| true)
     }
 
-    /// Acquires at once, or fails the test.
+    /// Acquires at once. Panics if the request is not granted.
     pub(crate) fn hold(&mut self, request: &Contender) -> u64 {
         match self.acquire(request, None).reply {
             Acquired::Granted { fence, .. } => fence,
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// Queues, or fails the test; answers ticket and place.
+    /// Queues a request, and returns its ticket and place. Panics if it is not queued.
     pub(crate) fn queue(&mut self, request: &Contender, ticket: Option<u64>) -> (u64, u64) {
         match self.acquire(request, ticket).reply {
             Acquired::Queued { ticket, place, .. } => (ticket, place),

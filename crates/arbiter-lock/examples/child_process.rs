@@ -1,16 +1,16 @@
-//! A process on strings: it does what it is told on stdin, and tells what came of it. Tests stop
-//! and kill it. Usage: `puppet URL NAME LEASE_MS`.
+//! A process that a test controls: it reads commands on stdin and reports results on stdout. Usage:
+//! `child_process URL NAME LEASE_MS`.
 //!
-//! - `hold`: acquires, and says `held FENCE`
-//! - `read`, `permits LIMIT N`: as `hold`, to share, beside what is held
-//! - `queue N`: N tasks acquire, hold for a millisecond and release; each says `held FENCE`
-//! - `work HISTORY`: acquires and releases for ever, and writes what it believes into the file
-//! - `share N`: N tasks as in `queue`, each again and again
-//! - `look`: says `is_held … lost …`, each as first seen
-//! - `release`: says `released`, or `lost REASON`
+//! - `hold`: acquires, and prints `held FENCE`
+//! - `read`, `permits LIMIT N`: like `hold`, but shared, beside the current hold
+//! - `queue N`: N tasks acquire, hold for a millisecond and release; each prints `held FENCE`
+//! - `work HISTORY`: acquires and releases forever, and records its holds in the file
+//! - `share N`: N tasks as in `queue`, each in a loop
+//! - `status`: prints `is_held … lost …`, each polled once
+//! - `release`: prints `released`, or `lost REASON`
 //! - `end`: drops everything and returns from `main`
 //!
-//! It also says why it cannot connect, and `noticed late: …` when that event comes.
+//! It also prints why it cannot connect, and `noticed late: …` for that event.
 
 use std::io::BufRead as _;
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Error> {
         let weight = weight.parse().unwrap_or(1);
         async move { semaphore.acquire_many(weight).await }
     };
-    let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (lines, mut commands) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if lines.send(line).is_err() {
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Error> {
     });
     println!("ready");
     let (mut guard, mut others) = (None, Vec::new());
-    while let Some(line) = told.recv().await {
+    while let Some(line) = commands.recv().await {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("hold", _) => guard = Some(hold(lock.acquire()).await?),
             ("read", _) => others.extend(guard.replace(hold(readers.read()).await?)),
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Error> {
             ("queue", n) => (0..n.parse().unwrap_or(1)).for_each(|_| queue(lock.clone())),
             ("share", n) => (0..n.parse().unwrap_or(1)).for_each(|_| share(lock.clone())),
             ("work", path) => work(&lock, path).await?,
-            ("look", _) => look(guard.as_ref()),
+            ("status", _) => status(guard.as_ref()),
             ("release", _) => release(guard.take()).await,
             _ => break,
         }
@@ -98,7 +98,7 @@ fn share(lock: Lock) {
     });
 }
 
-/// Until it is killed.
+/// Runs until the process is killed.
 async fn work(lock: &Lock, path: &str) -> Result<(), Error> {
     let history = testkit::History::open(path.as_ref()).expect("a history");
     let owner = std::process::id().to_string();
@@ -116,7 +116,7 @@ async fn work(lock: &Lock, path: &str) -> Result<(), Error> {
     }
 }
 
-fn look(guard: Option<&Guard>) {
+fn status(guard: Option<&Guard>) {
     let Some(guard) = guard else {
         return println!("no guard");
     };

@@ -1,13 +1,13 @@
-//! What people type and read.
+//! Exit statuses, messages, `status`, `break`, passwords and TLS.
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, bare, end, fresh_file, is_held, ms, output, signal, start, status_of, wait_for,
 };
 
 #[test]
-fn a_memory_store_is_refused_since_it_excludes_nobody() {
+fn memory_store_is_refused() {
     for url in ["memory:", " memory:", "memory:of all"] {
         let (status, stdout, stderr) = output(bare(&["--store", url, "run", "n", "--", "true"]));
         assert_eq!((status, stdout.as_str()), (64, ""), "{url:?}");
@@ -16,7 +16,7 @@ fn a_memory_store_is_refused_since_it_excludes_nobody() {
 }
 
 #[test]
-fn a_command_without_dashes_is_answered_with_the_corrected_line() {
+fn missing_dashes_print_the_corrected_line() {
     let (status, _, stderr) = output(bare(&["run", "-n", "job", "sh", "-c", "echo hi"]));
     assert_eq!(status, 64);
     assert!(
@@ -26,7 +26,7 @@ fn a_command_without_dashes_is_answered_with_the_corrected_line() {
 }
 
 #[test]
-fn a_wrong_command_line_is_status_64_and_help_is_none() {
+fn wrong_command_line_exits_64_and_help_0() {
     let wrong: [&[&str]; 8] = [
         &[],
         &["bogus"],
@@ -72,7 +72,7 @@ fn a_wrong_command_line_is_status_64_and_help_is_none() {
 }
 
 #[test]
-fn an_out_of_range_lease_or_name_is_status_64_with_the_range() {
+fn out_of_range_lease_or_name_exits_64() {
     let server = Server::start();
     let (status, _, stderr) = output(arbiter(
         &server,
@@ -85,7 +85,7 @@ fn an_out_of_range_lease_or_name_is_status_64_with_the_range() {
 }
 
 #[test]
-fn a_password_is_hinted_at_and_never_printed() {
+fn rejected_password_gives_hint_and_is_not_printed() {
     let server = Server::start();
     server.call(&["CONFIG", "SET", "requirepass", "hunter2"]);
     let url = server.url().replace("redis://", "redis://:wrong-secret@");
@@ -115,7 +115,7 @@ fn a_password_is_hinted_at_and_never_printed() {
 }
 
 #[test]
-fn a_store_that_cannot_serve_is_69_and_somebodys_data_is_65() {
+fn unreachable_store_exits_69_and_external_data_65() {
     let mut server = Server::start();
     server.call(&["SET", "arbiter:n", "somebody's"]);
     assert_eq!(status_of(&server, &["run", "n", "--", "true"]), 65);
@@ -134,7 +134,7 @@ fn a_store_that_cannot_serve_is_69_and_somebodys_data_is_65() {
 }
 
 #[test]
-fn status_shows_who_holds_and_who_waits_to_people_and_to_programs() {
+fn status_shows_holder_and_waiters_in_both_formats() {
     let (server, name) = (Server::start(), unique_name());
     let (status, stdout, _) = output(arbiter(&server, &["status", "--json", &name]));
     assert_eq!(status, 0);
@@ -185,7 +185,7 @@ fn status_shows_who_holds_and_who_waits_to_people_and_to_programs() {
 }
 
 #[test]
-fn a_skip_says_who_holds_and_quiet_says_nothing() {
+fn skip_names_the_holder_unless_quiet() {
     let (server, name) = (Server::start(), unique_name());
     let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
     assert!(eventually(ms(5_000), || is_held(&server, &name)));
@@ -214,7 +214,7 @@ fn a_skip_says_who_holds_and_quiet_says_nothing() {
 }
 
 #[test]
-fn break_asks_the_holder_to_stop_and_frees_when_it_has() {
+fn break_frees_after_the_holder_has_stopped() {
     let (server, name) = (Server::start(), unique_name());
     let (ready, file) = (fresh_file(), fresh_file());
     let script = format!(
@@ -226,7 +226,7 @@ fn break_asks_the_holder_to_stop_and_frees_when_it_has() {
         &server,
         &["run", "--lease", "3s", &name, "--", "sh", "-c", &script],
     ));
-    wait_for(&ready); // it is held before the shell has set its trap
+    wait_for(&ready); // The lock is held before the shell has set its trap.
     let fence = server
         .call(&["HGET", &format!("arbiter:{name}"), "fence"])
         .text()
@@ -242,7 +242,7 @@ fn break_asks_the_holder_to_stop_and_frees_when_it_has() {
 }
 
 #[test]
-fn break_now_frees_at_once_and_the_holder_is_killed_at_its_next_renewal() {
+fn break_now_frees_at_once_and_kills_holder() {
     let (server, name) = (Server::start(), unique_name());
     let holder = start(arbiter(
         &server,
@@ -263,7 +263,7 @@ fn break_now_frees_at_once_and_the_holder_is_killed_at_its_next_renewal() {
 }
 
 #[test]
-fn tls_is_spoken_to_a_server_that_is_trusted_and_to_no_other() {
+fn tls_connects_only_to_a_trusted_server() {
     let server = Server::builder().tls().start();
     let trusting = |certificate: &std::path::Path| {
         let mut command = bare(&["--store", &server.tls_url(), "run", "n", "--", "echo", "hi"]);

@@ -1,15 +1,15 @@
-//! A value that threads wait on.
+//! A value that threads can wait on.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
-pub(super) struct Gate<T> {
+pub(super) struct Monitor<T> {
     value: Mutex<T>,
     changed: Condvar,
 }
 
-impl<T> Gate<T> {
+impl<T> Monitor<T> {
     pub(super) fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.lock())
     }
@@ -25,7 +25,7 @@ impl<T> Gate<T> {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits within a limit; answers whether the condition holds.
+    /// Waits within a limit, and returns whether the condition holds.
     pub(super) fn wait_at_most(&self, limit: Duration, until: impl Fn(&T) -> bool) -> bool {
         let waited = self
             .changed
@@ -34,7 +34,7 @@ impl<T> Gate<T> {
         until(&value)
     }
 
-    /// A test that panicked elsewhere leaves the value as it was.
+    /// A test that panicked elsewhere leaves the value unchanged.
     fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! What the claims do again and again.
+//! Helpers of the conformance tests.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ pub(super) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Other tests want the machine too.
+/// Other tests use the machine too.
 pub(super) const SLACK: Duration = ms(200);
 
 pub(super) async fn free(guard: Guard) {
     guard.release().await.expect("it was held to its end");
 }
 
-/// Waits until so many wait.
+/// Waits until that many waiters are queued.
 pub(super) async fn queued(client: &Client, name: &str, waiting: u64) {
     for _ in 0..500 {
         if client.lock(name).inspect().await.expect("a status").waiting == waiting {
@@ -27,25 +27,26 @@ pub(super) async fn queued(client: &Client, name: &str, waiting: u64) {
     panic!("never {waiting} waiting");
 }
 
-/// Does it in a task of its own.
+/// Acquires in a new task.
 pub(super) fn spawn(
     acquiring: impl Future<Output = Result<Guard, Error>> + Send + 'static,
 ) -> tokio::task::JoinHandle<Guard> {
     tokio::spawn(async move { acquiring.await.expect("a hold") })
 }
 
-/// The guard of a waiter that was told at once.
+/// Returns the guard of a waiter that is granted at once.
 pub(super) async fn soon(waiter: tokio::task::JoinHandle<Guard>) -> Guard {
     let guard = tokio::time::timeout(ms(800), waiter).await;
-    guard.expect("it was told at once").expect("a waiter")
+    guard.expect("it is granted at once").expect("a waiter")
 }
 
-/// When a hold expires that was just granted under that lease and is not renewed.
+/// Returns when a hold expires that was just granted under that lease and is not renewed.
 pub(super) fn expiry(lease: Duration) -> Instant {
     Instant::now() + lease
 }
 
-/// The guard of a waiter that was granted soon after that expiry: long before an ordinary poll.
+/// Returns the guard of a waiter that is granted soon after that expiry, long before a regular
+/// poll.
 pub(super) async fn soon_after(expiry: Instant, waiter: tokio::task::JoinHandle<Guard>) -> Guard {
     let guard = tokio::time::timeout_at(expiry + ms(400), waiter).await;
     let early = expiry.saturating_duration_since(Instant::now());
@@ -55,7 +56,7 @@ pub(super) async fn soon_after(expiry: Instant, waiter: tokio::task::JoinHandle<
         .expect("a waiter")
 }
 
-/// Whether it can be held alone within a second: whatever was left is undone by then.
+/// Checks that the name can be locked within a second, when every pending release is done.
 pub(super) async fn comes_free(client: &Client, name: &str) {
     let lock = client.lock(name).wait_timeout(ms(1_000));
     free(lock.acquire().await.expect("it was given back")).await;

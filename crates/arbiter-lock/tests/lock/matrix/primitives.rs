@@ -1,4 +1,4 @@
-//! The same of those who share, who lead, who run a job, and who take several names.
+//! The same for sharers, leaders, jobs and several names.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::rig::{
 };
 
 #[tokio::test]
-async fn permits_met_by_any_fault_on_their_way_in_or_out_are_all_there_in_the_end() {
+async fn permits_under_any_fault_are_all_returned() {
     at_once(|fault| async move {
         for meets in [is_acquire, is_end] {
             let rig = Rig::new().await;
@@ -42,7 +42,7 @@ async fn permits_met_by_any_fault_on_their_way_in_or_out_are_all_there_in_the_en
 }
 
 #[tokio::test]
-async fn a_downgrade_met_by_any_fault_excludes_no_less_than_its_holder_believes() {
+async fn downgrade_under_any_fault_excludes_as_reported() {
     at_once(|fault| async move {
         let rig = Rig::new().await;
         let lock = rig.client.rw_lock(&rig.name).lease_time(ms(2_400));
@@ -77,7 +77,7 @@ async fn a_downgrade_met_by_any_fault_excludes_no_less_than_its_holder_believes(
 }
 
 #[tokio::test]
-async fn a_resize_met_by_any_fault_happens_wholly_or_can_be_repeated() {
+async fn resize_under_any_fault_is_atomic_and_repeatable() {
     at_once(|fault| async move {
         let rig = Rig::new().await;
         let far = rig.client.semaphore(&rig.name, 1).follow_limit();
@@ -103,7 +103,7 @@ async fn a_resize_met_by_any_fault_happens_wholly_or_can_be_repeated() {
     .await;
 }
 
-/// Each fault on a server of its own.
+/// Runs a test once for each fault, all at the same time, each on its own server.
 async fn at_once<F: Future<Output = ()> + Send + 'static>(meet: impl Fn(Fault) -> F) {
     let all: Vec<_> = FAULTS.map(|fault| tokio::spawn(meet(fault))).into();
     for one in all {
@@ -111,7 +111,8 @@ async fn at_once<F: Future<Output = ()> + Send + 'static>(meet: impl Fn(Fault) -
     }
 }
 
-/// Repeats what the store did not serve: a connection is replaced once it has been silent twice.
+/// Repeats an operation that the store did not serve: a connection is replaced after two silent
+/// requests.
 async fn repeated<T, F: Future<Output = Result<T, Error>>>(fault: Fault, step: impl Fn() -> F) {
     let mut last = step().await;
     for _ in 0..3 {
@@ -125,7 +126,7 @@ async fn repeated<T, F: Future<Output = Result<T, Error>>>(fault: Fault, step: i
 }
 
 #[tokio::test]
-async fn a_proclamation_met_by_any_fault_is_seen_in_the_end() {
+async fn proclamation_under_any_fault_arrives() {
     for fault in FAULTS {
         let rig = Rig::new().await;
         let election = rig.client.election(&rig.name);
@@ -144,7 +145,7 @@ async fn a_proclamation_met_by_any_fault_is_seen_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_run_whose_begin_and_end_meet_any_fault_is_recorded_once() {
+async fn run_under_any_fault_is_recorded_once() {
     for fault in FAULTS {
         let rig = Rig::new().await;
         let job = rig.client.once(&rig.name).every(ms(3_600_000));
@@ -171,7 +172,7 @@ async fn a_run_whose_begin_and_end_meet_any_fault_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_between_the_names_ends_the_wait_in_time_and_leaves_none() {
+async fn outage_between_names_ends_wait_and_leaves_none() {
     for traffic in [Traffic::Silent, Traffic::Refused] {
         let rig = Rig::new().await;
         let names = ["a", "b", "c"].map(|suffix| format!("{}{suffix}", rig.name));
@@ -202,7 +203,7 @@ async fn a_server_that_goes_away_between_the_names_ends_the_wait_in_time_and_lea
     }
 }
 
-/// Whether it becomes true within five seconds.
+/// Returns whether the condition holds within five seconds.
 async fn eventually(is_true: impl AsyncFn() -> bool) -> bool {
     let trying = async {
         while !is_true().await {

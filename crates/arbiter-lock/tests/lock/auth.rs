@@ -1,4 +1,4 @@
-//! The least rights that a user needs on the server, as the documentation lists them.
+//! The least rights that a user needs on the server, as documented.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The words of the rule, after the user's name and password.
+/// Returns the words of the documented rule after the user's name and password.
 fn documented() -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -18,7 +18,7 @@ fn documented() -> Vec<String> {
     rule.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A server with a user of those rights, and that user's URL.
+/// Starts a server with a user of those rights, and returns the server and the user's URL.
 fn server_with(rights: &[String]) -> (Server, String) {
     let server = Server::start();
     let mut command = vec!["ACL", "SETUSER", "arbiter", "on", ">secret"];
@@ -30,14 +30,14 @@ fn server_with(rights: &[String]) -> (Server, String) {
 }
 
 #[tokio::test]
-async fn the_rights_that_the_documentation_lists_suffice() {
+async fn documented_rights_suffice() {
     let (server, url) = server_with(&documented());
     tour(&url, ms(500)).await.unwrap();
     assert_eq!(refusals(&server), [""; 0]);
 }
 
 #[tokio::test]
-async fn whoever_connects_needs_no_memory_of_the_server() {
+async fn connecting_needs_no_server_memory() {
     for flavour in testkit::flavours() {
         let server = Server::builder().binary(&flavour.binary).start();
         server.call(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -47,7 +47,8 @@ async fn whoever_connects_needs_no_memory_of_the_server() {
     }
 }
 
-/// What is missed only by those who use it, and leaves no key without an end.
+/// Rights that connecting does not check: only some primitives need them, and no key stays without
+/// a TTL if they are missing.
 const NOT_ASKED_FOR: [&str; 6] = [
     "+hset",
     "+subscribe",
@@ -58,7 +59,7 @@ const NOT_ASKED_FOR: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn none_of_the_rights_that_the_documentation_lists_can_be_spared() {
+async fn every_documented_right_is_needed() {
     let rights = documented();
     let spared = rights
         .iter()
@@ -76,7 +77,7 @@ async fn none_of_the_rights_that_the_documentation_lists_can_be_spared() {
             if let Ok(client) = connected {
                 let _ = client.rw_lock("read").try_read().await;
             }
-            // It goes as far as it comes.
+            // It runs as far as its rights allow.
             let tour = tokio::spawn(async move { tour(&url, ms(10_000)).await });
             if let Ok(Ok(Err(error))) = tokio::time::timeout(ms(30_000), tour).await {
                 let is_denied = is_denied(&error);
@@ -95,7 +96,7 @@ fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Refused(e) if e.kind == RefusedKind::Denied)
 }
 
-/// How many keys stay for ever.
+/// Returns the number of keys without a TTL.
 fn without_an_end(server: &Server) -> usize {
     let info = server.call(&["INFO", "keyspace"]).text().unwrap();
     let count = |what: &str| -> usize {
@@ -106,16 +107,16 @@ fn without_an_end(server: &Server) -> usize {
     count("keys=") - count("expires=")
 }
 
-/// Whether what was refused is what that right allows: a command, or all that begins so.
+/// Returns whether the right covers the refused command, or the commands with that prefix.
 fn needs(refused: &str, right: &str) -> bool {
     match right.strip_prefix('+') {
-        // Redis 6.2 names no subcommand.
+        // Redis 6.2 reports no subcommand.
         Some(command) => command == refused || command.split('|').next() == Some(refused),
         None => refused.starts_with(right.trim_matches(['~', '&', '*'])),
     }
 }
 
-/// What the server refused for want of a right.
+/// Returns what the server refused for lack of a right.
 fn refusals(server: &Server) -> Vec<String> {
     let Reply::Array(entries) = server.call(&["ACL", "LOG"]) else {
         panic!("no list");
@@ -128,11 +129,11 @@ fn refusals(server: &Server) -> Vec<String> {
     entries.iter().filter_map(object).collect()
 }
 
-/// Uses every face there is, each in the ways that take rights of their own. A release is told to
-/// the next within a limit.
+/// Uses every primitive, with every operation that needs its own right. A release has to reach the
+/// next waiter within the limit.
 async fn tour(url: &str, told_within: Duration) -> Result<(), Error> {
     let builder = Client::builder().store(url).logger(NoopLogger);
-    // Many tours at once: an answer may take its time.
+    // Many tours run at once, so a reply may be slow.
     let client = builder.command_timeout(ms(10_000)).connect().await?;
     let name = unique_name();
     let guard = client.lock(&name).lease_time(ms(3_000)).acquire().await?;
@@ -143,7 +144,7 @@ async fn tour(url: &str, told_within: Duration) -> Result<(), Error> {
     while !waiter.is_finished() && client.lock(&name).inspect().await?.waiting == 0 {
         tokio::time::sleep(ms(10)).await;
     }
-    // A look, and a renewal.
+    // Time for a poll and a renewal.
     tokio::time::sleep(ms(1_200)).await;
     guard.refresh().await?;
     client.lock(&name).ask_to_stop(guard.fence()).await?;
@@ -154,10 +155,10 @@ async fn tour(url: &str, told_within: Duration) -> Result<(), Error> {
         .expect("it is pushed")
         .unwrap()?;
     assert!(client.lock(&name).break_now(next.fence()).await?);
-    use_every_other_face(&client).await
+    use_every_other_primitive(&client).await
 }
 
-async fn use_every_other_face(client: &Client) -> Result<(), Error> {
+async fn use_every_other_primitive(client: &Client) -> Result<(), Error> {
     let catalogue = client.rw_lock("catalogue");
     let writer = catalogue.write().await?;
     writer.downgrade().await?;

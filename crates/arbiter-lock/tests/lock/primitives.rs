@@ -1,4 +1,4 @@
-//! What the primitives do whatever the store is: under `block_on`, and without a reply.
+//! The primitives, independent of any store: under `block_on`, and without a reply.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::election::{acting_at_grant, silenced_by_a_grant};
 
-/// Asserts that it fails for the silence of the store, within a wait of 300 ms.
+/// Asserts that an operation fails within a wait limit of 300 ms because the store is silent.
 async fn assert_in_time<T>(what: &str, asking: impl Future<Output = Result<T, Error>>) {
     let begun = Instant::now();
     let answer = asking.await;
@@ -82,7 +82,7 @@ async fn run_holds_as_its_primitive_does() {
 }
 
 #[tokio::test]
-async fn run_drops_its_work_when_the_hold_is_lost() {
+async fn run_drops_its_work_at_a_loss() {
     let client = Client::in_memory();
     let lose = |_: Hold| async {
         client.testing().lose("l", LostReason::Expired);
@@ -113,7 +113,7 @@ async fn protect_runs_work_only_while_the_hold_lasts() {
 }
 
 #[tokio::test]
-async fn faces_ask_for_what_their_setters_say() {
+async fn primitives_apply_their_setters() {
     let client = Client::in_memory();
     let lease = Duration::from_millis(99);
     let errors = [
@@ -142,7 +142,7 @@ async fn faces_ask_for_what_their_setters_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_downgrade_with_no_answer_is_believed_to_have_let_others_in() {
+async fn unanswered_downgrade_counts_as_shared() {
     let client = Client::in_memory();
     let catalogue = client.rw_lock("catalogue");
     let writer = catalogue.write().await.unwrap();
@@ -166,7 +166,7 @@ async fn a_downgrade_with_no_answer_is_believed_to_have_let_others_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_face_outlasts_its_wait_for_a_silent_store() {
+async fn no_primitive_outlasts_its_wait_limit() {
     let client = Client::in_memory();
     client.testing().go_silent();
     let rw_lock = client.rw_lock("l").wait_timeout(WAIT);
@@ -186,7 +186,7 @@ async fn no_face_outlasts_its_wait_for_a_silent_store() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_face_outlasts_its_wait_for_a_store_that_goes_silent_after_a_grant() {
+async fn silence_after_a_grant_extends_no_wait_limit() {
     let client = silenced_by_a_grant().await;
     let all = client.lock_all(["a", "b"]).wait_timeout(WAIT);
     assert_in_time("all", all.acquire()).await;
@@ -199,7 +199,7 @@ async fn no_face_outlasts_its_wait_for_a_store_that_goes_silent_after_a_grant() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_names_wait_for_none_with_no_time_and_count_the_time_of_all() {
+async fn wait_limit_covers_all_names_together() {
     let client = Client::in_memory();
     let first = client.lock("a").acquire().await.unwrap();
     let _second = client.lock("b").acquire().await.unwrap();
@@ -220,14 +220,14 @@ async fn several_names_wait_for_none_with_no_time_and_count_the_time_of_all() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_lost_as_the_last_is_acquired_is_a_loss() {
+async fn name_lost_during_last_acquire_is_a_loss() {
     let client = acting_at_grant(2, |testing| testing.lose("a", LostReason::Expired)).await;
     let error = client.lock_all(["a", "b"]).acquire().await.unwrap_err();
     assert!(error.is_lost() && error.name() == Some("a"), "{error}");
 }
 
 #[tokio::test]
-async fn a_resize_that_lets_many_in_answers_what_the_limit_was() {
+async fn resize_returns_the_previous_limit() {
     let client = Client::in_memory();
     let held = client.semaphore("s", 1).acquire().await.unwrap();
     let mut waiting = tokio::task::JoinSet::new();
@@ -246,7 +246,7 @@ async fn a_resize_that_lets_many_in_answers_what_the_limit_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_names_are_given_up_to_a_silent_store_as_fast_as_one() {
+async fn releasing_many_names_waits_no_longer_than_one() {
     let client = Client::in_memory();
     let all = client.lock_all(["a", "b", "c", "d", "e"]);
     let guards = all.acquire().await.unwrap();
@@ -265,14 +265,14 @@ async fn many_names_are_given_up_to_a_silent_store_as_fast_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_costs_the_same_however_many_are_taken_with_it() {
+async fn cost_per_name_is_independent_of_count() {
     let client = Client::in_memory();
     let names = (0..5_000).map(|n| n.to_string()).collect::<Vec<_>>();
     let cycle = async |names: &[String]| {
         let guards = client.lock_all(names).acquire().await.unwrap();
         guards.release().await.unwrap();
     };
-    // The quickest of some: a busy machine takes time from any of them.
+    // The fastest of several runs: a busy machine slows any of them.
     let quickest = async |with_it: usize| {
         let mut least = Duration::MAX;
         for _ in 0..5 {
@@ -289,7 +289,7 @@ async fn a_name_costs_the_same_however_many_are_taken_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_held_shows_its_name_and_its_fence() {
+async fn debug_of_a_hold_shows_name_and_fence() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     let fence = format!("fence: {}", guard.fence());

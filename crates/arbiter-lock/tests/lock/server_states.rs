@@ -1,4 +1,4 @@
-//! What a server may be like: refusing, busy, loading, full; and the ways to it.
+//! States of a server (refusing, busy, loading, full), and the transports to it.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_why_and_touches_nothing() {
+async fn refusal_says_why_and_changes_nothing() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let kind = |error: Error| match error {
@@ -94,13 +94,13 @@ async fn what_is_refused_says_why_and_touches_nothing() {
 }
 
 #[tokio::test]
-async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_heal() {
+async fn failing_server_is_unavailable_until_it_recovers() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let name = unique_name();
     let lock = client.lock(&name).wait_timeout(ms(300));
     lock.acquire().await.unwrap().release().await.unwrap();
-    let moods: [(&[&str], &[&str]); 3] = [
+    let states: [(&[&str], &[&str]); 3] = [
         (
             &["REPLICAOF", "127.0.0.1", "1"],
             &["REPLICAOF", "NO", "ONE"],
@@ -114,7 +114,7 @@ async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_
             &["CONFIG", "SET", "min-replicas-to-write", "0"],
         ),
     ];
-    for (spoil, heal) in moods {
+    for (spoil, heal) in states {
         server.call(spoil);
         let begun = Instant::now();
         let error = lock.acquire().await.unwrap_err();
@@ -133,7 +133,7 @@ async fn busy_read_only_full_and_replicaless_servers_are_unavailable_until_they_
 }
 
 #[tokio::test]
-async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_second() {
+async fn read_only_server_is_redialed_once_a_second() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let begun = Instant::now();
@@ -163,7 +163,7 @@ async fn a_server_that_stays_read_only_is_dialled_anew_no_more_than_once_a_secon
 }
 
 #[tokio::test]
-async fn a_unix_socket_serves_as_well() {
+async fn unix_socket_is_supported() {
     let server = Server::start();
     let client = Client::connect(&server.unix_url()).await.unwrap();
     client
@@ -178,7 +178,7 @@ async fn a_unix_socket_serves_as_well() {
 
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
+async fn tls_accepts_credentials_and_authorities_besides_the_url() {
     let server = Server::builder().tls().start();
     server.call(&["ACL", "SETUSER", "u", "on", ">secret", "+@all", "~*", "&*"]);
     let connect = |password: &'static str, pem: Vec<u8>| {
@@ -206,7 +206,7 @@ async fn tls_credentials_and_authorities_can_be_given_apart_from_the_url() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_through_it() {
+async fn holder_survives_a_server_busy_in_a_script() {
     let server = Server::start();
     let (client, name, guard) = held(&server).await;
     server.call(&["CONFIG", "SET", "lua-time-limit", "50"]);
@@ -227,9 +227,9 @@ async fn a_server_that_is_busy_in_a_script_is_unavailable_and_a_holder_lives_thr
 }
 
 #[test]
-fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
+fn loading_server_is_unavailable_until_loaded() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // It loads slowly, and answers meanwhile: every 2 MB.
+    // The server loads slowly, and answers every 2 MB meanwhile.
     let slow = ["--key-load-delay", "500", "--rdbcompression", "no"];
     let mut server = slow
         .into_iter()
@@ -243,7 +243,7 @@ fn a_server_that_is_loading_is_unavailable_until_it_has_loaded() {
     server.call(&["SAVE"]);
     let is_loading =
         |error: &Error| error.is_unavailable() && error.to_string().contains("loading");
-    // It is back as soon as it answers anything, and loads for two seconds from then on.
+    // It is up once it answers anything, and then loads for two seconds.
     let seen = std::thread::scope(|threads| {
         let restart = threads.spawn(|| server.restart());
         loop {

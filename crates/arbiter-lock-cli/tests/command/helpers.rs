@@ -1,4 +1,4 @@
-//! Starts `arbiter` and looks at what it does.
+//! Starts `arbiter` and inspects what it does.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -16,7 +16,7 @@ pub(crate) fn arbiter(server: &Server, args: &[&str]) -> Command {
     command
 }
 
-/// Without a store.
+/// Builds a command without a store.
 pub(crate) fn bare(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_arbiter"));
     command.args(args).stdin(Stdio::null());
@@ -26,8 +26,8 @@ pub(crate) fn bare(args: &[&str]) -> Command {
     command
 }
 
-/// A program that hears its signals, although whoever runs the tests may ignore some, as a script
-/// does in what it starts behind it.
+/// Builds a command that receives its signals. The test runner may ignore some of them, as a script
+/// does for its background commands.
 pub(crate) fn unignoring(program: &str) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT,HUP", program]);
@@ -48,7 +48,7 @@ pub(crate) fn status_of(server: &Server, args: &[&str]) -> i32 {
     output(arbiter(server, args)).0
 }
 
-/// Starts it in the background, its words kept.
+/// Starts a command in the background and keeps its output.
 pub(crate) fn start(mut command: Command) -> Child {
     command
         .stdout(Stdio::piped())
@@ -75,7 +75,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
     );
 }
 
-/// A file that does not exist yet.
+/// Returns the path of a file that does not exist yet.
 pub(crate) fn fresh_file() -> PathBuf {
     std::env::temp_dir().join(unique_name())
 }
@@ -92,7 +92,7 @@ pub(crate) fn is_held(server: &Server, name: &str) -> bool {
     server.call(&["EXISTS", &format!("arbiter:{name}")]).int() == Some(1)
 }
 
-/// Waits for a whole line in a file, and answers it.
+/// Waits for a whole line in a file, and returns it.
 pub(crate) fn line_of(path: &std::path::Path) -> String {
     let read = || std::fs::read_to_string(path).unwrap_or_default();
     assert!(
@@ -103,12 +103,12 @@ pub(crate) fn line_of(path: &std::path::Path) -> String {
     read()
 }
 
-/// Whether a key, with its prefix, comes to be held.
+/// Returns whether a key, given with its prefix, is held within five seconds.
 pub(crate) fn eventually_held(server: &Server, key: &str) -> bool {
     eventually(ms(5_000), || server.call(&["EXISTS", key]).int() == Some(1))
 }
 
-/// Whether a process still runs; one that only waits to be reaped does not.
+/// Returns whether a process still runs. A zombie does not.
 pub(crate) fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(')')

@@ -1,4 +1,4 @@
-//! Futures dropped at every await, and guards dropped in odd places, leave nothing behind.
+//! Futures dropped at every await, and guards dropped in unusual places, leave nothing behind.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Begun, Client, Error, RunState, Status, block_on};
 
-/// Polls a future that many times and drops it; answers what it came to, if it ended.
+/// Polls a future that many times, then drops it. Returns its output if it completed.
 async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
@@ -32,12 +32,12 @@ async fn is_clean(client: &Client, name: &str) -> bool {
     holder.is_none() && waiting == 0
 }
 
-/// More polls than anything here takes.
+/// More polls than any future here takes.
 const MOST_POLLS: usize = 40;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[tokio::test(start_paused = true)]
-async fn an_acquire_dropped_after_any_poll_leaves_nothing() {
+async fn acquire_dropped_after_any_poll_leaves_nothing() {
     let client = Client::in_memory();
     for times in 0..8 {
         let lock = client.lock("l");
@@ -47,7 +47,7 @@ async fn an_acquire_dropped_after_any_poll_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_acquire_dropped_after_any_poll_leaves_the_queue() {
+async fn waiting_acquire_dropped_anytime_leaves_the_queue() {
     let client = Client::in_memory();
     for times in 0..12 {
         let guard = client.lock("l").acquire().await.unwrap();
@@ -64,7 +64,7 @@ async fn a_waiting_acquire_dropped_after_any_poll_leaves_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acquire_dropped_with_its_grant_on_the_way_hands_over_to_the_next() {
+async fn acquire_dropped_during_hand_off_grants_the_next() {
     for times in 1..12 {
         let client = Client::in_memory();
         let guard = client.lock("l").acquire().await.unwrap();
@@ -86,7 +86,7 @@ async fn an_acquire_dropped_with_its_grant_on_the_way_hands_over_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_dropped_after_any_poll_frees_all_the_same() {
+async fn release_dropped_after_any_poll_still_frees() {
     let client = Client::in_memory();
     for times in 0..6 {
         let guard = client.lock("l").acquire().await.unwrap();
@@ -96,7 +96,7 @@ async fn a_release_dropped_after_any_poll_frees_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_dropped_after_any_poll_frees_all_the_same() {
+async fn run_dropped_after_any_poll_still_frees() {
     let client = Client::in_memory();
     for times in 0..10 {
         let lock = client.lock("l");
@@ -107,7 +107,7 @@ async fn a_run_dropped_after_any_poll_frees_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_campaign_dropped_after_any_poll_leads_nobody() {
+async fn campaign_dropped_after_any_poll_leaves_no_leader() {
     let client = Client::in_memory();
     let election = client.election("e");
     let mut led = 0;
@@ -121,7 +121,7 @@ async fn a_campaign_dropped_after_any_poll_leads_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_dropped_after_any_poll_holds_nothing_and_is_never_running() {
+async fn job_dropped_after_any_poll_holds_nothing() {
     let client = Client::in_memory();
     let (mut begun, mut ran) = (0, 0);
     for times in 0..MOST_POLLS {
@@ -149,7 +149,7 @@ async fn a_run_that_is_dropped_after_any_poll_holds_nothing_and_is_never_running
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_names_dropped_after_any_poll_are_all_given_back() {
+async fn names_dropped_after_any_poll_are_all_released() {
     let client = Client::in_memory();
     let all = client.lock_all(["a", "b", "c"]);
     for times in 0..MOST_POLLS {
@@ -176,7 +176,7 @@ async fn all_waiting(client: &Client) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_downgrade_or_resize_dropped_after_any_poll_is_done_or_not() {
+async fn dropped_downgrade_or_resize_is_atomic() {
     let client = Client::in_memory();
     let catalogue = client.rw_lock("l");
     for times in 0..8 {
@@ -198,7 +198,7 @@ async fn a_downgrade_or_resize_dropped_after_any_poll_is_done_or_not() {
 }
 
 #[test]
-fn whatever_is_dropped_without_its_runtime_or_in_a_panic_frees() {
+fn drop_without_runtime_or_in_panic_frees() {
     let client = Client::in_memory();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (election, job) = (client.election("e"), client.once("j").every(HOUR));
@@ -222,7 +222,7 @@ fn whatever_is_dropped_without_its_runtime_or_in_a_panic_frees() {
 }
 
 #[test]
-fn a_guard_dropped_in_a_thread_without_a_runtime_frees() {
+fn guard_dropped_outside_any_runtime_frees() {
     let client = Client::in_memory();
     let guard = block_on(client.lock("l").acquire()).unwrap();
     std::thread::spawn(move || drop(guard)).join().unwrap();
@@ -230,7 +230,7 @@ fn a_guard_dropped_in_a_thread_without_a_runtime_frees() {
 }
 
 #[test]
-fn a_guard_that_outlives_its_runtime_still_frees_and_is_still_held_until_then() {
+fn guard_outliving_its_runtime_holds_then_frees() {
     let client = Client::in_memory();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let guard = runtime.block_on(client.lock("l").acquire()).unwrap();
@@ -242,7 +242,7 @@ fn a_guard_that_outlives_its_runtime_still_frees_and_is_still_held_until_then() 
 }
 
 #[test]
-fn a_guard_dropped_in_a_panic_frees() {
+fn guard_dropped_in_a_panic_frees() {
     let client = Client::in_memory();
     let held = client.clone();
     let panicked = std::thread::spawn(move || {
@@ -254,7 +254,7 @@ fn a_guard_dropped_in_a_panic_frees() {
 }
 
 #[test]
-fn futures_run_on_an_executor_that_is_not_tokio() {
+fn futures_run_without_a_tokio_executor() {
     let client = Client::in_memory();
     let lock = client.lock("l");
     let guard = on_another_executor(lock.acquire()).unwrap();
@@ -264,7 +264,7 @@ fn futures_run_on_an_executor_that_is_not_tokio() {
     assert!(!on_another_executor(lock.inspect()).unwrap().is_held());
 }
 
-/// An executor of a single thread that parks.
+/// Runs a future on the current thread, parking it between polls.
 fn on_another_executor<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

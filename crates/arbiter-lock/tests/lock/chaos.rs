@@ -1,9 +1,10 @@
-//! Eight processes on a few names, and a nemesis that does two things at once to them, their
-//! connections and their servers. What they believed is written down, and compared.
+//! Chaos tests: eight processes on a few names, and a nemesis that injects two faults at once into
+//! them, their connections and their servers. Each process records its holds, and the histories are
+//! checked.
 //!
-//! Each history is kept in the target folder, where the `check` of the test kit judges it anew.
+//! Each history is kept in the target folder, where the testkit's example `check` checks it again.
 
-#[path = "campaign/nemesis.rs"]
+#[path = "chaos/nemesis.rs"]
 mod nemesis;
 
 use std::path::{Path, PathBuf};
@@ -17,14 +18,15 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The longest lease of a worker: so long may one believe in a hold that the server has forgotten.
+/// The longest lease of a worker: a hold that the server has forgotten stays valid for at most that
+/// long.
 const LEASE: Duration = ms(2_000);
 /// Critical sections come close to these.
 const LEASES_MS: &[u64] = &[500, 1_000, 2_000];
-/// A grant that nobody claims stands for longer than others take to look again.
+/// An unclaimed grant lasts longer than the waiters' poll interval.
 const LONG_LEASES_MS: &[u64] = &[2_000];
 
-struct Campaign {
+struct ChaosRun {
     faults: &'static [Fault],
     time: Duration,
     folder: Folder,
@@ -32,7 +34,7 @@ struct Campaign {
     nemesis: Nemesis,
 }
 
-impl Campaign {
+impl ChaosRun {
     fn new(
         name: &str,
         faults: &'static [Fault],
@@ -65,22 +67,22 @@ impl Campaign {
         println!("unfenced: {:?} lost, of all", self.lost_updates("unfenced"));
         assert_eq!(lost, 0, "an old fence was let in");
         let least = usize::try_from(self.time.as_secs()).unwrap();
-        assert!(least < summary.beliefs, "hardly anything happened");
+        assert!(least < summary.holds, "too little happened");
         assert_eq!(self.faults.len(), faults.len(), "{faults:?}");
         summary
     }
 
-    /// Everybody still gets its turn, whatever was done.
+    /// Checks that every worker still gets its turn, whatever was injected.
     fn recovers(&self) {
-        let before = self.history.beliefs().unwrap().len();
+        let before = self.history.holds().unwrap().len();
         let limit = Instant::now() + ms(20_000);
-        while self.history.beliefs().unwrap().len() < before + WORKERS {
-            assert!(Instant::now() < limit, "nobody is granted any more");
+        while self.history.holds().unwrap().len() < before + WORKERS {
+            assert!(Instant::now() < limit, "no worker is granted any more");
             std::thread::sleep(ms(50));
         }
     }
 
-    /// How many updates of the registers of that kind were lost, and how many there were.
+    /// Returns how many updates of the registers of that kind were lost, and how many there were.
     fn lost_updates(&self, kind: &str) -> (u64, u64) {
         let (mut lost, mut all) = (0, 0);
         for name in ["a", "b", "rw"] {
@@ -95,7 +97,7 @@ impl Campaign {
     }
 }
 
-/// An empty file for a history that outlives its test.
+/// Creates an empty file for a history that outlives its test.
 fn kept(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_file(&path);
@@ -110,21 +112,21 @@ fn seed() -> u64 {
 }
 
 #[test]
-fn no_two_ever_believe_while_processes_connections_and_memory_fail_in_pairs() {
+fn holds_never_overlap_under_paired_faults() {
     let time = soak_time(ms(25_000));
-    let summary = Campaign::new("safe", &Fault::HARMLESS, LEASES_MS, time).run();
+    let summary = ChaosRun::new("safe", &Fault::HARMLESS, LEASES_MS, time).run();
     assert_eq!(summary.excused, 0);
 }
 
 #[test]
-fn those_within_reach_keep_their_order_while_others_are_killed_and_stopped() {
+fn reachable_waiters_keep_order_under_process_faults() {
     let time = soak_time(ms(12_000));
-    let summary = Campaign::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
-    assert!(20 < summary.in_order, "hardly anybody waited");
+    let summary = ChaosRun::new("order", &Fault::OF_PROCESSES, LONG_LEASES_MS, time).run();
+    assert!(20 < summary.in_order, "too few waited");
 }
 
 #[test]
-fn a_server_that_forgets_all_makes_two_believe_for_a_lease_at_most_and_fences_rise() {
+fn lost_server_memory_allows_one_lease_of_overlap() {
     let time = soak_time(ms(20_000));
-    Campaign::new("lossy", &Fault::WITH_LOSSES, LEASES_MS, time).run();
+    ChaosRun::new("lossy", &Fault::WITH_LOSSES, LEASES_MS, time).run();
 }

@@ -1,4 +1,4 @@
-//! A logger that panics, and a shutdown in the middle of things, cost no hold and leak none.
+//! A logger that panics, a shutdown, and the end of a runtime neither end nor leak a hold.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn a_logger_that_panics_leaks_no_hold() {
+async fn panicking_logger_leaks_no_hold() {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())
@@ -33,19 +33,19 @@ async fn a_logger_that_panics_leaks_no_hold() {
     };
     assert!(
         tokio::time::timeout(ms(3_000), free).await.is_ok(),
-        "held for ever by nobody"
+        "held forever without a guard"
     );
 }
 
 #[tokio::test]
-async fn a_guard_dropped_in_a_panic_frees_or_is_lost_though_its_logger_panics_too() {
+async fn guard_dropped_in_panic_survives_panicking_logger() {
     let panics = |event: &Event| {
         let is_end = matches!(event, Event::Released { .. } | Event::Lost { .. });
         assert!(!is_end, "log");
     };
     let builder = Client::builder().store("memory:").logger(panics);
     let client = builder.connect().await.unwrap();
-    // The keeper has no turn before the join: the drop finds the loss.
+    // The keeper does not run before the join: the drop finds the loss.
     for worked in [ms(0), ms(300)] {
         let lock = client.lock("l").lease_time(ms(200));
         let guard = lock.acquire().await.unwrap();
@@ -60,12 +60,12 @@ async fn a_guard_dropped_in_a_panic_frees_or_is_lost_though_its_logger_panics_to
 }
 
 #[tokio::test]
-async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
+async fn logger_panic_in_keeper_costs_no_hold() {
     let server = Server::start();
     let once = AtomicBool::new(true);
     let client = Client::builder()
         .store(&server.url())
-        // A panic may print a long trace, slowly.
+        // A panic may print a long backtrace, slowly.
         .default_lease_time(ms(3_000))
         .logger(move |event: &Event| {
             let is_renewed = matches!(event, Event::Renewed { .. });
@@ -86,7 +86,7 @@ async fn a_logger_that_panics_in_the_keeper_costs_no_hold_and_no_loss() {
 }
 
 #[tokio::test]
-async fn lost_is_told_after_a_panic_of_the_logger() {
+async fn loss_is_reported_after_a_logger_panic() {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())
@@ -110,7 +110,7 @@ async fn lost_is_told_after_a_panic_of_the_logger() {
 }
 
 #[tokio::test]
-async fn nothing_is_granted_once_shutdown_has_returned() {
+async fn nothing_is_granted_after_shutdown() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let client = Client::connect(&proxy.url()).await.unwrap();
@@ -134,7 +134,7 @@ async fn nothing_is_granted_once_shutdown_has_returned() {
 }
 
 #[tokio::test]
-async fn a_refused_name_leaves_nothing_to_do() {
+async fn refused_name_leaves_nothing_pending() {
     let server = Server::start();
     let client = Client::builder()
         .store(&server.url())
@@ -154,7 +154,7 @@ async fn a_refused_name_leaves_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn short_waits_do_not_cut_the_waiters_of_a_healthy_connection() {
+async fn short_waits_keep_a_healthy_connection() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let other = Client::connect(&server.url()).await.unwrap();
@@ -200,7 +200,7 @@ async fn short_waits_do_not_cut_the_waiters_of_a_healthy_connection() {
 }
 
 #[test]
-fn a_hold_in_memory_survives_the_runtime_of_another() {
+fn memory_hold_survives_end_of_other_runtime() {
     let one = one_worker();
     let two = one_worker();
     let client = Client::in_memory();

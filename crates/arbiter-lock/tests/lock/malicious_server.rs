@@ -1,4 +1,4 @@
-//! A server that lies costs an error: no memory, no hang, no panic.
+//! A malicious server causes errors, but no memory growth, hang or panic.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -12,16 +12,16 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A server that connects as any other does, and answers each step as it is told to; the first
-/// argument is the channel that the connection listens on.
-fn liar(lie: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
+/// Starts a server that accepts connections like any other, and replies to each request as the test
+/// specifies. The first argument is the connection's channel.
+fn malicious_server(reply: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
-    let lie = Arc::new(lie);
+    let reply = Arc::new(reply);
     let count = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (lie, count) = (lie.clone(), count.clone());
+            let (reply, count) = (reply.clone(), count.clone());
             std::thread::spawn(move || {
                 let mut out = stream.try_clone().unwrap();
                 let mut input = BufReader::new(stream);
@@ -60,7 +60,7 @@ fn liar(lie: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
                             if n == 0 {
                                 out.write_all(b"$3\r\ncan\r\n").unwrap();
                             } else {
-                                lie(&heard, &mut out);
+                                reply(&heard, &mut out);
                             }
                         }
                         _ => out.write_all(b"+OK\r\n").unwrap(),
@@ -84,8 +84,8 @@ fn rss_mb() -> u64 {
 }
 
 #[tokio::test]
-async fn a_line_of_spaces_costs_no_memory() {
-    let url = liar(|_, out| {
+async fn line_of_spaces_costs_no_memory() {
+    let url = malicious_server(|_, out| {
         let body = vec![b' '; 8 << 20];
         let _ = out.write_all(format!("${}\r\n", body.len()).as_bytes());
         let _ = out.write_all(&body);
@@ -100,8 +100,8 @@ async fn a_line_of_spaces_costs_no_memory() {
 }
 
 #[tokio::test]
-async fn a_huge_array_is_an_error() {
-    let url = liar(|_, out| {
+async fn huge_array_is_an_error() {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all(b"*2147483647\r\n$1\r\na\r\n");
     });
     let client = Client::connect(&url).await.unwrap();
@@ -118,8 +118,8 @@ async fn a_huge_array_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_life_without_measure_is_no_panic() {
-    let url = liar(|_, out| {
+async fn huge_ttl_does_not_panic() {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all(b"*10\r\n$6\r\nqueued\r\n:1\r\n:1\r\n:1\r\n:0\r\n$1\r\no\r\n:5\r\n:1\r\n$20\r\n18446744073709551615\r\n$1\r\nl\r\n");
     });
     let client = Client::connect(&url).await.unwrap();
@@ -130,8 +130,8 @@ async fn a_life_without_measure_is_no_panic() {
 }
 
 #[tokio::test]
-async fn a_try_ends_whatever_the_server_says() {
-    let url = liar(|_, out| {
+async fn try_ends_on_an_unexpected_reply() {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all(
             b"*9\r\n$4\r\nbusy\r\n:1\r\n:1\r\n:1\r\n$1\r\no\r\n:5\r\n:1\r\n:1000\r\n$1\r\nl\r\n",
         );
@@ -142,8 +142,8 @@ async fn a_try_ends_whatever_the_server_says() {
 }
 
 #[tokio::test]
-async fn an_endless_push_does_not_grow() {
-    let url = liar(|_, out| {
+async fn endless_push_does_not_grow_memory() {
+    let url = malicious_server(|_, out| {
         let body = vec![b'x'; 1 << 20];
         let _ = out.write_all(b">3\r\n$7\r\nmessage\r\n$100000000000\r\n");
         for _ in 0..400 {
@@ -161,8 +161,8 @@ async fn an_endless_push_does_not_grow() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_bottom_is_an_error() {
-    let url = liar(|_, out| {
+async fn endlessly_nested_reply_is_an_error() {
+    let url = malicious_server(|_, out| {
         let _ = out.write_all("*1\r\n".repeat(1 << 20).as_bytes());
     });
     let client = Client::connect(&url).await.unwrap();
@@ -173,8 +173,8 @@ async fn an_answer_without_a_bottom_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_a_byte_at_a_time_and_never_ends_ends_in_time() {
-    let url = liar(|_, out| {
+async fn slow_endless_reply_ends_in_time() {
+    let url = malicious_server(|_, out| {
         let drip = |byte: &[u8]| out.write_all(byte).is_ok();
         let _ = std::iter::once(b"$9999\r\n".as_slice())
             .chain(std::iter::repeat_n(b"x".as_slice(), 400))
@@ -194,8 +194,8 @@ async fn an_answer_that_comes_a_byte_at_a_time_and_never_ends_ends_in_time() {
 }
 
 #[tokio::test]
-async fn grants_for_others_and_messages_that_are_none_grant_nothing() {
-    let url = liar(|channel, out| {
+async fn external_and_malformed_pushes_grant_nothing() {
+    let url = malicious_server(|channel, out| {
         let push = |text: &str| {
             let sizes = (channel.len(), text.len());
             format!(

@@ -1,12 +1,12 @@
-//! Folders of the embedded store that several users share. Where the tests run as root, the users
-//! are others; else they are one user with several umasks.
+//! Folders of the embedded store that several users share. As root, the tests run as different
+//! users. Otherwise they use one user with several umasks.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use testkit::{Folder, Puppet, User};
+use testkit::{ChildProcess, Folder, User};
 
 const LOCKERS: u32 = 4_200;
 const ALICE: u32 = 4_201;
@@ -42,7 +42,7 @@ fn store(folder: &Folder) -> PathBuf {
     folder.path().join("store")
 }
 
-/// A folder with that mode, of that owner and of the group.
+/// Creates a folder with that mode and owner, and with the shared group.
 fn shared(owner: u32, mode: u32) -> Folder {
     let folder = Folder::new();
     set(folder.path(), 0o755);
@@ -54,28 +54,33 @@ fn shared(owner: u32, mode: u32) -> Folder {
     folder
 }
 
-fn start(folder: &Folder, user: User) -> Puppet {
-    Puppet::example_as(user, folder, "puppet", &[&folder.url(), "l", "30000"])
+fn start(folder: &Folder, user: User) -> ChildProcess {
+    ChildProcess::example_as(
+        user,
+        folder,
+        "child_process",
+        &[&folder.url(), "l", "30000"],
+    )
 }
 
-fn ready(folder: &Folder, user: User) -> Puppet {
-    let puppet = start(folder, user);
-    assert_eq!(puppet.hear(ms(10_000)).as_deref(), Some("ready"));
-    puppet
+fn ready(folder: &Folder, user: User) -> ChildProcess {
+    let child = start(folder, user);
+    assert_eq!(child.receive(ms(10_000)).as_deref(), Some("ready"));
+    child
 }
 
-fn holds(puppet: &mut Puppet) {
-    puppet.tell("hold");
-    let said = puppet.hear(ms(10_000)).unwrap_or_default();
+fn holds(child: &mut ChildProcess) {
+    child.send("hold");
+    let said = child.receive(ms(10_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }
 
-fn ends(mut puppet: Puppet) {
-    puppet.tell("end");
-    assert!(puppet.wait());
+fn ends(mut child: ChildProcess) {
+    child.send("end");
+    assert!(child.wait());
 }
 
-/// All that lies in the store, with its mode, owner and group.
+/// Returns each file of the store with its mode, owner and group.
 fn contents(folder: &Folder) -> Vec<(PathBuf, u32, u32, u32)> {
     let store = store(folder);
     let of = |folder: &Path| {
@@ -93,7 +98,7 @@ fn contents(folder: &Folder) -> Vec<(PathBuf, u32, u32, u32)> {
 }
 
 #[test]
-fn whatever_the_umask_all_is_made_for_the_folders_users() {
+fn umask_never_narrows_the_folders_rights() {
     for (owner, mode, user) in [
         (ALICE, 0o2770, member(BOB, 0o022)),
         (ALICE, 0o2770, member(BOB, 0o077)),
@@ -108,14 +113,14 @@ fn whatever_the_umask_all_is_made_for_the_folders_users() {
         let mut first = ready(&folder, user);
         holds(&mut first);
         ends(first);
-        // The last connection takes the log and its index with it.
+        // The last connection removes the log and its index.
         let last = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
         let count = |row: &rusqlite::Row<'_>| row.get::<_, u32>(0);
         let names = last.query_row("SELECT count(*) FROM names", [], count);
         assert_eq!(names.unwrap(), 1);
         drop(last);
         assert!(!store(&folder).join("arbiter.db-wal").exists());
-        let _puppet = ready(&folder, user);
+        let _child = ready(&folder, user);
         let found = contents(&folder);
         assert_eq!(found.len(), 8, "{found:?}");
         for (path, of_path, of_owner, of_group) in found {
@@ -135,7 +140,7 @@ fn whatever_the_umask_all_is_made_for_the_folders_users() {
 }
 
 #[test]
-fn a_member_may_follow_root_with_another_umask() {
+fn member_may_follow_root_with_another_umask() {
     for (first, second) in [
         (root(0o022), member(ALICE, 0o022)),
         (member(ALICE, 0o077), member(BOB, 0o007)),
@@ -145,11 +150,11 @@ fn a_member_may_follow_root_with_another_umask() {
         let mut holder = ready(&folder, first);
         holds(&mut holder);
         let mut waiter = ready(&folder, second);
-        waiter.tell("hold");
-        assert_eq!(waiter.hear(ms(200)), None);
+        waiter.send("hold");
+        assert_eq!(waiter.receive(ms(200)), None);
         let begun = Instant::now();
         ends(holder);
-        let said = waiter.hear(ms(10_000)).unwrap_or_default();
+        let said = waiter.receive(ms(10_000)).unwrap_or_default();
         assert!(said.starts_with("held "), "{said:?}");
         assert!(begun.elapsed() < ms(800), "{:?}", begun.elapsed());
         ends(waiter);
@@ -164,15 +169,16 @@ fn root_leaves_a_users_own_folder_usable() {
     let mut of_root = ready(&folder, root(0o077));
     holds(&mut of_root);
     let mut alice = ready(&folder, member(ALICE, 0o022));
-    alice.tell("hold");
-    assert_eq!(alice.hear(ms(200)), None);
-    // Its end is noticed by a user that may not look into what root has opened.
+    alice.send("hold");
+    assert_eq!(alice.receive(ms(200)), None);
+    // The waiter notices the end although its user may not open root's files.
     of_root.kill();
-    let said = alice.hear(ms(2_000)).unwrap_or_default();
+    let said = alice.receive(ms(2_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }
 
-/// How many of five turns the first has beside a crowd of the second, and all that they say.
+/// Returns how many of five turns the first user gets beside many requests of the second, and all
+/// output of both.
 fn turns(folder: &Folder, users: [User; 2], narrow_first: bool) -> (usize, Vec<String>) {
     let [mut first, mut second] = users.map(|user| ready(folder, user));
     if narrow_first {
@@ -184,20 +190,20 @@ fn turns(folder: &Folder, users: [User; 2], narrow_first: bool) -> (usize, Vec<S
             }
         }
     }
-    second.tell("share 3");
-    assert!(second.hear(ms(10_000)).is_some());
-    first.tell("queue 5");
+    second.send("share 3");
+    assert!(second.receive(ms(10_000)).is_some());
+    first.send("queue 5");
     let mut said = Vec::new();
     let mut count = 0;
     while count < 5 {
-        let Some(line) = first.hear(ms(10_000)) else {
+        let Some(line) = first.receive(ms(10_000)) else {
             break;
         };
         count += usize::from(line.starts_with("held "));
         said.push(line);
     }
     second.kill();
-    while let Some(line) = second.hear(ms(100)) {
+    while let Some(line) = second.receive(ms(100)) {
         said.push(line);
     }
     (count, said)
@@ -216,7 +222,7 @@ fn users_with_different_umasks_take_turns() {
 }
 
 #[test]
-fn a_waiter_that_cannot_be_asked_is_not_skipped() {
+fn inaccessible_waiter_is_not_skipped() {
     let folder = shared(0, 0o2770);
     let users = [member(ALICE, 0o007), member(BOB, 0o007)];
     let (count, said) = turns(&folder, users, true);
@@ -233,9 +239,9 @@ fn a_waiter_that_cannot_be_asked_is_not_skipped() {
 }
 
 #[test]
-fn what_an_older_version_made_too_narrow_is_repaired_or_named() {
+fn too_narrow_rights_are_repaired_or_named() {
     let folder = shared(0, 0o2770);
-    // While one has them open, the log and its index are not removed.
+    // The log and its index are not removed while a process has them open.
     let _open = ready(&folder, root(0o007));
     for (name, narrow, right) in [
         ("gate", 0o644, 0o664),
@@ -247,7 +253,7 @@ fn what_an_older_version_made_too_narrow_is_repaired_or_named() {
         let path = store(&folder).join(name);
         set(&path, narrow);
         if User::is_free() {
-            let said = start(&folder, member(ALICE, 0o022)).hear(ms(10_000));
+            let said = start(&folder, member(ALICE, 0o022)).receive(ms(10_000));
             let said = said.unwrap_or_default();
             let (mode, remedy) = (
                 format!("has mode {narrow:04o}"),
@@ -266,7 +272,7 @@ fn what_an_older_version_made_too_narrow_is_repaired_or_named() {
 }
 
 #[test]
-fn a_process_that_cannot_be_seen_keeps_its_files() {
+fn inaccessible_process_keeps_its_files() {
     let folder = shared(ALICE, 0o2770);
     let mut holder = ready(&folder, member(ALICE, 0o007));
     holds(&mut holder);
@@ -277,7 +283,7 @@ fn a_process_that_cannot_be_seen_keeps_its_files() {
     let database = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
     let another = "UPDATE clock SET boot = 'another'";
     database.execute(another, []).unwrap();
-    let said = start(&folder, member(BOB, 0o007)).hear(ms(10_000));
+    let said = start(&folder, member(BOB, 0o007)).receive(ms(10_000));
     let said = said.unwrap_or_default();
     assert!(said.contains(file.to_str().unwrap()), "{said:?}");
     assert!(said.contains("has mode 0000"), "{said:?}");
@@ -285,7 +291,7 @@ fn a_process_that_cannot_be_seen_keeps_its_files() {
 }
 
 #[test]
-fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
+fn dead_processes_in_sticky_folder_are_cleaned_up() {
     let folder = shared(0, 0o1770);
     let mut dead = ready(&folder, member(ALICE, 0o077));
     holds(&mut dead);
@@ -299,7 +305,7 @@ fn the_dead_of_a_sticky_folder_are_cleaned_up_by_others() {
 }
 
 #[test]
-fn a_holder_that_cannot_be_seen_is_reported() {
+fn inaccessible_holder_is_reported() {
     let folder = shared(0, 0o2770);
     let mut holder = ready(&folder, member(ALICE, 0o007));
     holds(&mut holder);
@@ -308,15 +314,15 @@ fn a_holder_that_cannot_be_seen_is_reported() {
     let file = paths.find(|path| path.extension().is_none()).unwrap();
     set(&file, 0o000);
     let mut waiter = ready(&folder, member(BOB, 0o007));
-    waiter.tell("hold");
-    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    waiter.send("hold");
+    let said = waiter.receive(ms(10_000)).unwrap_or_default();
     let place = file.to_str().unwrap();
     let is_named = said.starts_with("noticed late") && said.contains(place);
     assert!(is_named, "{said:?}");
-    // It lives, until it is seen to be dead.
-    assert_eq!(waiter.hear(ms(300)), None);
+    // It counts as alive until the waiter can see that it is dead.
+    assert_eq!(waiter.receive(ms(300)), None);
     set(&file, 0o660);
     holder.kill();
-    let said = waiter.hear(ms(10_000)).unwrap_or_default();
+    let said = waiter.receive(ms(10_000)).unwrap_or_default();
     assert!(said.starts_with("held "), "{said:?}");
 }

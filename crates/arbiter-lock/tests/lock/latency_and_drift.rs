@@ -1,4 +1,4 @@
-//! Slow links, and servers whose clocks drift.
+//! High latency, and servers whose clocks drift.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,13 +14,13 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// What was reported of renewals and losses, in order: the kind, and the name.
+/// The reports of renewals and losses, in order: the kind and the name.
 #[derive(Clone, Default)]
-struct News(Arc<Mutex<Vec<(&'static str, String)>>>);
+struct Reports(Arc<Mutex<Vec<(&'static str, String)>>>);
 
-impl News {
+impl Reports {
     async fn client(&self, store: &str) -> Client {
-        let news = self.0.clone();
+        let reports = self.0.clone();
         let logger = move |event: &Event| {
             let (kind, name) = match event {
                 Event::RenewalFailed { name, .. } => ("failed", name.to_string()),
@@ -29,7 +29,7 @@ impl News {
                 Event::Disconnected { .. } => ("disconnected", event.to_string()),
                 _ => return,
             };
-            news.lock().unwrap().push((kind, name));
+            reports.lock().unwrap().push((kind, name));
         };
         let builder = Client::builder().store(store).logger(logger);
         builder.connect().await.unwrap()
@@ -44,15 +44,15 @@ impl News {
     }
 
     fn of(&self, wanted: &str) -> Vec<&'static str> {
-        let news = self.0.lock().unwrap();
-        let of_name = news.iter().filter(|(_, name)| name == wanted);
+        let reports = self.0.lock().unwrap();
+        let of_name = reports.iter().filter(|(_, name)| name == wanted);
         of_name.map(|(kind, _)| *kind).collect()
     }
 }
 
-/// A client of a memory store at that distance, there and back.
-async fn at_a_distance(news: &News, round_trip: Duration) -> Client {
-    let client = news.client("memory:").await;
+/// Connects a client to a memory store with that round trip.
+async fn at_a_distance(reports: &Reports, round_trip: Duration) -> Client {
+    let client = reports.client("memory:").await;
     client.testing().inject_faults(FaultInjection {
         least: round_trip / 2,
         ..FaultInjection::default()
@@ -68,8 +68,8 @@ async fn hold_many(client: &Client, count: usize, lease: Duration) -> Vec<Guard>
     acquired.into_iter().map(Result::unwrap).collect()
 }
 
-/// Takes and leaves a lock under that lease until the time is over; each hold has to be renewed a
-/// few times.
+/// Acquires and releases a lock under that lease until the time is over. Each hold lasts for a few
+/// renewals.
 async fn hold_shortly(client: Client, name: String, lease: Duration, time: Duration) -> usize {
     let end = tokio::time::Instant::now() + time;
     let lock = client.lock(&name).lease_time(lease);
@@ -84,44 +84,44 @@ async fn hold_shortly(client: Client, name: String, lease: Duration, time: Durat
     kept
 }
 
-/// How many connections have been dialed: each logs in, and asks the server what it is.
+/// Returns the number of connections dialed. Each logs in and asks for the server's role.
 fn dialed(proxy: &Proxy) -> u64 {
     proxy.count("HELLO") / 2
 }
 
 #[tokio::test(start_paused = true)]
-async fn short_leases_cost_a_long_one_nothing() {
-    let news = News::default();
-    let client = at_a_distance(&news, ms(40)).await;
+async fn short_leases_do_not_delay_a_long_one() {
+    let reports = Reports::default();
+    let client = at_a_distance(&reports, ms(40)).await;
     let lock = client.lock("long").lease_time(ms(6_000));
     let long = lock.acquire().await.unwrap();
     let short = (0..20).map(|n| hold_shortly(client.clone(), n.to_string(), ms(150), ms(20_000)));
     let kept = join_all(short).await;
     assert!(long.is_held());
-    assert_eq!(news.of("long"), [""; 0]);
+    assert_eq!(reports.of("long"), [""; 0]);
     assert!(kept.iter().all(|kept| 20 < *kept), "{kept:?}");
-    assert_eq!(news.counts(), BTreeMap::new());
+    assert_eq!(reports.counts(), BTreeMap::new());
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_thousand_short_holds_outlast_a_slow_link() {
-    let news = News::default();
-    let client = at_a_distance(&news, ms(50)).await;
+async fn four_thousand_short_holds_survive_high_latency() {
+    let reports = Reports::default();
+    let client = at_a_distance(&reports, ms(50)).await;
     let guards = hold_many(&client, 4_000, ms(3_000)).await;
     tokio::time::sleep(ms(12_000)).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
-    assert_eq!((held, news.counts()), (4_000, BTreeMap::new()));
+    assert_eq!((held, reports.counts()), (4_000, BTreeMap::new()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn late_renewals_are_reported_before_a_loss() {
     // 32 calls of 64 holds in 600 ms: 3,413 holds in a third of the lease.
     for (count, is_late) in [(3_000, false), (5_500, true)] {
-        let news = News::default();
-        let client = at_a_distance(&news, ms(600)).await;
+        let reports = Reports::default();
+        let client = at_a_distance(&reports, ms(600)).await;
         let guards = hold_many(&client, count, ms(3_000)).await;
         tokio::time::sleep(ms(45_000)).await;
-        let counts = news.counts();
+        let counts = reports.counts();
         assert!(
             guards.iter().all(|guard| guard.is_held()),
             "{count}: {counts:?}"
@@ -131,7 +131,7 @@ async fn late_renewals_are_reported_before_a_loss() {
     }
 }
 
-/// A server at that distance, there and back.
+/// Starts a server and a proxy with that round trip.
 fn far_server(round_trip: Duration) -> (Server, Proxy) {
     let server = Server::start();
     let proxy = Proxy::before(&server);
@@ -142,8 +142,8 @@ fn far_server(round_trip: Duration) -> (Server, Proxy) {
 #[tokio::test]
 async fn short_leases_replace_no_healthy_connection() {
     let (_server, proxy) = far_server(ms(40));
-    let news = News::default();
-    let client = news.client(&proxy.url()).await;
+    let reports = Reports::default();
+    let client = reports.client(&proxy.url()).await;
     let lock = client.lock("long").lease_time(ms(6_000));
     let long = lock.acquire().await.unwrap();
     let lost = long.lost();
@@ -152,34 +152,34 @@ async fn short_leases_replace_no_healthy_connection() {
         _ = join_all(short) => {}
         reason = lost => panic!("{reason}"),
     }
-    assert_eq!(news.of("long"), [""; 0]);
-    assert_eq!(news.counts().get("disconnected"), None);
+    assert_eq!(reports.of("long"), [""; 0]);
+    assert_eq!(reports.counts().get("disconnected"), None);
     assert_eq!(dialed(&proxy), 2, "one for the callers, one for the keeper");
     long.release().await.unwrap();
 }
 
 #[tokio::test]
-async fn many_holds_outlast_a_slow_link_to_redis() {
+async fn many_redis_holds_survive_high_latency() {
     let (_server, proxy) = far_server(ms(50));
-    let news = News::default();
-    let client = news.client(&proxy.url()).await;
-    // One call of 64 at a time would renew 1,280 of them in a second.
+    let reports = Reports::default();
+    let client = reports.client(&proxy.url()).await;
+    // One call of 64 holds at a time would renew 1,280 of them in a second.
     let guards = hold_many(&client, 2_000, ms(3_000)).await;
     tokio::time::sleep(ms(7_000)).await;
     let held = guards.iter().filter(|guard| guard.is_held()).count();
-    assert_eq!(held, 2_000, "{:?}", news.counts());
+    assert_eq!(held, 2_000, "{:?}", reports.counts());
 }
 
 #[tokio::test]
-async fn slow_answers_replace_no_connection() {
+async fn slow_replies_replace_no_connection() {
     let server = Server::start();
     server.call(&[
         "ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-ping",
     ]);
     let proxy = Proxy::before(&server);
-    let news = News::default();
+    let reports = Reports::default();
     let url = proxy.url().replace("redis://", "redis://u:p@");
-    let client = news.client(&url).await;
+    let client = reports.client(&url).await;
     let lock = client.lock(&unique_name());
     lock.acquire().await.unwrap().release().await.unwrap();
     proxy.set_delay(ms(350));
@@ -187,17 +187,17 @@ async fn slow_answers_replace_no_connection() {
         lock.acquire().await.unwrap().release().await.unwrap();
     }
     assert!(0 < proxy.count("PING"), "it is asked");
-    assert_eq!((dialed(&proxy), news.counts()), (2, BTreeMap::new()));
+    assert_eq!((dialed(&proxy), reports.counts()), (2, BTreeMap::new()));
 }
 
 #[tokio::test]
-async fn a_hold_outlives_a_connection_that_falls_silent() {
+async fn hold_survives_a_silent_connection() {
     let server = Server::start();
     let proxy = Proxy::before(&server);
     let client = Client::connect(&proxy.url()).await.unwrap();
     let lock = client.lock(&unique_name()).lease_time(ms(4_000));
     let guard = lock.acquire().await.unwrap();
-    // Its keeper has a connection, and the next renewal meets silence.
+    // The keeper has a connection, and its next renewal meets silence.
     while proxy.connections() < 2 {
         tokio::time::sleep(ms(10)).await;
     }
@@ -208,7 +208,7 @@ async fn a_hold_outlives_a_connection_that_falls_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_outlives_a_silence_after_its_hand_off() {
+async fn grant_survives_a_silence_after_its_hand_off() {
     for (silence, outlives) in [(ms(1_800), true), (ms(2_100), false)] {
         let client = Client::in_memory();
         let lock = client.lock("l");
@@ -228,9 +228,9 @@ async fn a_grant_outlives_a_silence_after_its_hand_off() {
     }
 }
 
-/// Waits with many requests of one client on a server whose clock gains that much in a second, cuts
-/// the client off from just before their hand-offs to about the end of the grants, and returns how
-/// many believed in a grant that the server had ended.
+/// Queues many requests of one client on a server whose clock gains that much per second. The
+/// client is cut off from just before the hand-offs until about the end of the grants. Returns how
+/// many of its holds were valid although the server had ended them.
 async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
     const NAMES: u64 = 64;
     let clock = WallClock::new();
@@ -247,7 +247,7 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
         let lock = cut_off.lock(&name).lease_time(ms(2_000)).watchdog(false);
         waiting.push(tokio::spawn(async move { lock.acquire().await.unwrap() }));
     }
-    // Until its answers are as old as they become.
+    // Waits until its replies are as old as they get.
     tokio::time::sleep(ms(5_500)).await;
     proxy.set_traffic(Traffic::Stalled);
     let begun = Instant::now();
@@ -258,15 +258,15 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
     }
     tokio::time::sleep_until((begun + ms(2_060)).into()).await;
     proxy.set_traffic(Traffic::Flowing);
-    let believed = waiting.map(|believed| async {
-        let believed = believed.unwrap();
-        let name = believed.name().to_owned();
+    let overlapping = waiting.map(|granted| async {
+        let granted = granted.unwrap();
+        let name = granted.name().to_owned();
         let holder = direct.lock(&name).inspect().await.unwrap().holder;
-        let is_known = holder.is_some_and(|holder| holder.fence == Some(believed.fence()));
-        // Asked again after the server's answer: it is believed in spite of that.
-        usize::from(believed.is_held() && !is_known)
+        let is_known = holder.is_some_and(|holder| holder.fence == Some(granted.fence()));
+        // The server is asked after its reply, and the hold is still valid.
+        usize::from(granted.is_held() && !is_known)
     });
-    believed
+    overlapping
         .buffer_unordered(64)
         .collect::<Vec<_>>()
         .await
@@ -275,13 +275,13 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
 }
 
 #[tokio::test]
-async fn a_fast_server_ends_no_believed_grant() {
-    let believed = cut_off_at_the_hand_off(20_000).await;
-    assert_eq!(believed, 0, "of 64");
+async fn fast_server_clock_ends_no_valid_grant() {
+    let overlapping = cut_off_at_the_hand_off(20_000).await;
+    assert_eq!(overlapping, 0, "of 64");
 }
 
 #[tokio::test]
-async fn beyond_the_bound_expired_grants_are_believed() {
+async fn clock_beyond_the_bound_validates_expired_grants() {
     assert_ne!(
         cut_off_at_the_hand_off(100_000).await,
         0,
@@ -289,8 +289,8 @@ async fn beyond_the_bound_expired_grants_are_believed() {
     );
 }
 
-/// Whether the store still keeps others out when the holder of such a lease, which is not renewed,
-/// gives it up, with a store's clock that gains that much in a second.
+/// Returns whether the store still excludes other clients when the holder gives up. The lease is
+/// not renewed, and the store's clock gains that much per second.
 async fn is_given_up_in_time(lease: Duration, gains_us: i32) -> bool {
     let client = Client::in_memory();
     client.testing().drift(gains_us);
@@ -311,13 +311,13 @@ async fn holds_end_before_a_fast_store_ends_them() {
                 "{lease:?} {gains_us}"
             );
         }
-        // Beyond the bound this test notices.
+        // Beyond the bound this test fails.
         assert!(!is_given_up_in_time(lease, 40_000).await, "{lease:?}");
     }
 }
 
 #[tokio::test]
-async fn a_clock_set_back_prolongs_no_belief() {
+async fn clock_set_back_extends_no_validity() {
     let clock = WallClock::new();
     let server = clock.rule(Server::builder()).start();
     let client = Client::connect(&server.url()).await.unwrap();

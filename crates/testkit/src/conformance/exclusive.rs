@@ -1,29 +1,29 @@
-//! The ways to hold alone: each face that excludes is a lock.
+//! The primitives that can hold exclusively: a lock, and a semaphore with one permit.
 
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Guard, Lock, Semaphore, Status};
 
-/// A way to hold alone.
+/// A primitive that can hold exclusively.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Way {
+pub(super) enum Primitive {
     Lock,
-    /// The only permit of a semaphore.
+    /// A semaphore with a single permit.
     Permit,
 }
 
-/// A lock, or what is used as one.
+/// A lock, or a semaphore used as one.
 #[derive(Clone)]
-pub(super) enum Held {
+pub(super) enum Exclusive {
     Lock(Lock),
     Permit(Semaphore),
 }
 
 macro_rules! each {
-    ($held:expr, $face:ident => $call:expr) => {
+    ($held:expr, $primitive:ident => $call:expr) => {
         match $held {
-            Held::Lock($face) => Held::Lock($call),
-            Held::Permit($face) => Held::Permit($call),
+            Exclusive::Lock($primitive) => Exclusive::Lock($call),
+            Exclusive::Permit($primitive) => Exclusive::Permit($call),
         }
     };
 }
@@ -32,17 +32,17 @@ macro_rules! setters {
     ($($setter:ident: $value:ty,)*) => {
         $(
             pub(super) fn $setter(self, value: $value) -> Self {
-                each!(self, face => face.$setter(value))
+                each!(self, primitive => primitive.$setter(value))
             }
         )*
     };
 }
 
-impl Held {
-    pub(super) fn new(way: Way, client: &Client, name: &str) -> Self {
-        match way {
-            Way::Lock => Self::Lock(client.lock(name)),
-            Way::Permit => Self::Permit(client.semaphore(name, 1)),
+impl Exclusive {
+    pub(super) fn new(primitive: Primitive, client: &Client, name: &str) -> Self {
+        match primitive {
+            Primitive::Lock => Self::Lock(client.lock(name)),
+            Primitive::Permit => Self::Permit(client.semaphore(name, 1)),
         }
     }
 
@@ -78,10 +78,10 @@ impl Held {
     }
 }
 
-pub(super) async fn take(held: &Held) -> Guard {
+pub(super) async fn take(held: &Exclusive) -> Guard {
     held.acquire().await.expect("the lock")
 }
 
-pub(super) fn wait(held: Held) -> tokio::task::JoinHandle<Guard> {
+pub(super) fn wait(held: Exclusive) -> tokio::task::JoinHandle<Guard> {
     tokio::spawn(async move { take(&held).await })
 }

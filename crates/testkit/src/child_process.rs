@@ -1,4 +1,4 @@
-//! A process on strings: told by lines on its stdin, telling by lines on its stdout.
+//! A child process that a test controls through lines on stdin and stdout.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,35 +11,35 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Folder, eventually};
 
-/// Whom a process runs as.
+/// The user that a process runs as.
 #[derive(Clone, Copy, Debug)]
 pub struct User {
-    /// Its user id; that of the test, unless [`User::is_free`].
+    /// Its user id. It is the test's own unless [`User::is_free`].
     pub uid: u32,
-    /// Its group id; that of the test, unless [`User::is_free`].
+    /// Its group id. It is the test's own unless [`User::is_free`].
     pub gid: u32,
-    /// The only other group that it belongs to.
+    /// The only supplementary group.
     pub member_of: u32,
     /// Its umask.
     pub umask: u32,
 }
 
 impl User {
-    /// Whether the test may choose users: it runs as root.
+    /// Returns whether the test may choose users, that is, runs as root.
     #[must_use]
     pub fn is_free() -> bool {
         rustix::process::geteuid().is_root()
     }
 }
 
-/// A process that a test tells what to do; killed with its value.
+/// A process that a test controls. It is killed on drop.
 #[derive(Debug)]
-pub struct Puppet {
+pub struct ChildProcess {
     child: Child,
     lines: Receiver<String>,
 }
 
-impl Puppet {
+impl ChildProcess {
     /// Starts an example program of the workspace, which `cargo test` builds.
     ///
     /// # Panics
@@ -49,7 +49,7 @@ impl Puppet {
         Self::example_in(&[], name, args)
     }
 
-    /// The same, with those variables in its environment.
+    /// Like [`ChildProcess::example`], with those environment variables.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -61,7 +61,8 @@ impl Puppet {
         Self::start(command)
     }
 
-    /// The same, as that user. Its program is copied into the folder, where every user finds it.
+    /// Like [`ChildProcess::example`], as that user. The program is copied into the folder, where
+    /// every user can execute it.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -69,8 +70,8 @@ impl Puppet {
     pub fn example_as(user: User, folder: &Folder, name: &str, args: &[&str]) -> Self {
         let program = folder.path().join(name);
         if !program.exists() {
-            // By another process: while a descriptor that writes it is open in a child that another
-            // test forks off just now, it cannot be started.
+            // Another process makes the copy. If this one did, a child forked by another test could
+            // inherit the open file, and the program could not be executed.
             let mut copy = Command::new("cp");
             let copied = copy.arg(examples().join(name)).arg(&program).status();
             assert!(copied.expect("cp").success(), "{}", program.display());
@@ -109,21 +110,21 @@ impl Puppet {
         Self { child, lines }
     }
 
-    /// Tells it something.
-    pub fn tell(&mut self, line: &str) {
+    /// Sends a line to the process.
+    pub fn send(&mut self, line: &str) {
         if let Some(stdin) = &mut self.child.stdin {
-            // One that is dead hears nothing.
+            // A dead process reads nothing.
             let _ = writeln!(stdin, "{line}");
         }
     }
 
-    /// What it says next, within the limit.
-    pub fn hear(&self, limit: Duration) -> Option<String> {
+    /// Returns the next line of output, if one comes within the limit.
+    pub fn receive(&self, limit: Duration) -> Option<String> {
         self.lines.recv_timeout(limit).ok()
     }
 
-    /// Stops it as by Ctrl-Z, and waits until none of its threads runs: the signal reaches one of
-    /// them, which is to stop the others.
+    /// Stops the process as Ctrl-Z does, and waits until none of its threads runs. The signal
+    /// reaches one thread, which stops the others.
     ///
     /// # Panics
     /// If it still runs after 10 s.
@@ -138,34 +139,34 @@ impl Puppet {
                 .and_then(|rest| rest.chars().next());
             state.is_some_and(|state| !"TtZX".contains(state))
         };
-        // One that has gone runs no more.
+        // An ended process does not run.
         let tasks = || std::fs::read_dir(&tasks).into_iter().flatten().flatten();
         assert!(eventually(Duration::from_secs(10), || !tasks().any(runs)));
     }
 
-    /// Continues it.
+    /// Continues the process.
     pub fn cont(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
     }
 
-    /// Whether it has not ended by itself.
+    /// Returns whether the process has not ended by itself.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Its process id.
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for its end; answers whether it was a success.
+    /// Waits for the end of the process, and returns whether it succeeded.
     pub fn wait(&mut self) -> bool {
         self.child.wait().is_ok_and(|status| status.success())
     }
@@ -177,13 +178,13 @@ impl Puppet {
     }
 }
 
-impl Drop for Puppet {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Examples lie beside the folder of the test's own program.
+/// Returns the folder of the examples, which is beside that of the test's program.
 fn examples() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own program");
     let profile = test

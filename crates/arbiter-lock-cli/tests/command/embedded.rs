@@ -1,11 +1,11 @@
-//! The command on this machine's own store, with no server anywhere.
+//! The command on the embedded store, without a server.
 
 use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
 use testkit::{Folder, eventually};
 
-use crate::rig::{bare, end, ms, output, signal, start, wait_for};
+use crate::helpers::{bare, end, ms, output, signal, start, wait_for};
 
 fn on(folder: &Folder, args: &[&str]) -> Command {
     let mut command = bare(args);
@@ -14,8 +14,8 @@ fn on(folder: &Folder, args: &[&str]) -> Command {
 }
 
 #[test]
-fn with_no_store_named_it_works_and_says_this_machine_only_every_time() {
-    // Root of a machine of its own, whose state is gone with it.
+fn default_store_warns_that_it_is_machine_local() {
+    // Runs as root of its own mount namespace, whose state ends with it.
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         mount --bind "$DISK" /var/lib
@@ -36,7 +36,7 @@ fn with_no_store_named_it_works_and_says_this_machine_only_every_time() {
 }
 
 #[test]
-fn a_named_folder_is_the_store_of_all_three_commands() {
+fn named_folder_serves_run_status_and_break() {
     let folder = Folder::new();
     let up = folder.path().join("up");
     let script = format!("touch {}; exec sleep 60", up.display());
@@ -58,7 +58,7 @@ fn a_named_folder_is_the_store_of_all_three_commands() {
 }
 
 #[test]
-fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is_dead() {
+fn killed_arbiter_frees_once_its_command_is_dead() {
     let folder = Folder::new();
     let file = |name| folder.path().join(name);
     let (up, pid, found) = (file("up"), file("pid"), file("found"));
@@ -69,7 +69,7 @@ fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is
     );
     let mut holder = start(on(&folder, &["run", "job", "--", "sh", "-c", &script]));
     wait_for(&up);
-    // Somebody else counts as the holder, as the one does that kills the command's group.
+    // Another process counts as the holder, like the watcher that kills the command's group.
     let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
     let is_liveness = |path: &std::path::PathBuf| path.extension().is_none();
     let mut files = live.map(|entry| entry.unwrap().path()).filter(is_liveness);
@@ -104,7 +104,7 @@ fn the_kill_of_arbiter_frees_long_before_the_lease_and_not_before_its_command_is
     );
 }
 
-/// Runs a script of the shell as root of mounts of its own, on a file system of 300 KiB.
+/// Runs a shell script as root of its own mount namespace, on a file system of 300 KiB.
 fn on_a_small_disk(script: &str) -> (i32, String, String) {
     let disk = Folder::new();
     let arbiter = bare(&[]);
@@ -126,7 +126,7 @@ fn on_a_small_disk(script: &str) -> (i32, String, String) {
 }
 
 #[test]
-fn a_full_disk_is_unavailable_loses_nothing_and_heals() {
+fn full_disk_exits_69_and_loses_nothing() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run --label kept job -- true
@@ -150,7 +150,7 @@ fn a_full_disk_is_unavailable_loses_nothing_and_heals() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
+fn read_only_disk_exits_69_and_is_named() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run job -- true
@@ -165,7 +165,7 @@ fn a_disk_that_cannot_be_written_is_said_and_is_no_contention() {
 }
 
 #[test]
-fn a_command_before_a_shut_gate_names_who_keeps_it_and_hears_a_signal_at_once() {
+fn file_lock_wait_names_holder_and_is_interruptible() {
     let folder = Folder::new();
     assert_eq!(output(on(&folder, &["run", "job", "--", "true"])).0, 0);
     let path = folder.path().join("store/gate");
@@ -180,7 +180,7 @@ fn a_command_before_a_shut_gate_names_who_keeps_it_and_hears_a_signal_at_once() 
     };
     assert!(eventually(ms(5_000), is_there));
     signal(&other, "TERM");
-    // It would wait for five seconds.
+    // Without the signal it would wait for five seconds.
     assert!(eventually(ms(3_000), || other
         .try_wait()
         .unwrap()
@@ -196,7 +196,7 @@ fn a_command_before_a_shut_gate_names_who_keeps_it_and_hears_a_signal_at_once() 
 }
 
 #[test]
-fn a_damaged_file_says_what_to_do() {
+fn damaged_file_error_gives_a_remedy() {
     let folder = Folder::new();
     let store = folder.path().join("store");
     std::fs::create_dir(&store).unwrap();
@@ -210,7 +210,7 @@ fn a_damaged_file_says_what_to_do() {
 }
 
 #[test]
-fn one_who_counts_from_another_boot_is_refused_while_others_use_the_store() {
+fn changed_boot_id_is_refused_while_in_use() {
     let (status, stdout, stderr) = on_a_small_disk(
         r#"
         "$ARBITER" run job -- sh -c 'touch "$DISK/up"; while ! [ -e "$DISK/done" ]; do sleep 0.1; done' &
@@ -229,7 +229,7 @@ fn one_who_counts_from_another_boot_is_refused_while_others_use_the_store() {
 }
 
 #[test]
-fn commands_that_have_ended_leave_no_files_of_theirs() {
+fn ended_commands_leave_no_files() {
     let folder = Folder::new();
     let all: Vec<_> = (0..20)
         .map(|n| start(on(&folder, &["run", &format!("job-{n}"), "--", "true"])))
@@ -237,7 +237,7 @@ fn commands_that_have_ended_leave_no_files_of_theirs() {
     for one in all {
         assert_eq!(end(one).0, Some(0));
     }
-    // What one had no time to take along, the next take away.
+    // Files that a command had no time to remove are removed by later ones.
     let left = || {
         let live = std::fs::read_dir(folder.path().join("store/live")).unwrap();
         live.map(|entry| entry.unwrap().file_name())
@@ -255,7 +255,7 @@ fn commands_that_have_ended_leave_no_files_of_theirs() {
 }
 
 #[test]
-fn a_folder_that_a_group_may_write_serves_the_whole_group() {
+fn group_writable_folder_serves_the_group() {
     let folder = Folder::new();
     let arbiter = bare(&[]);
     let mut shell = Command::new("sh");

@@ -1,4 +1,4 @@
-//! A client that speaks through a proxy, frame by frame.
+//! A client that sends and reads through a proxy, frame by frame.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A connection that sends and reads apart, in RESP3.
+/// A RESP3 connection that sends and reads separately.
 pub(crate) struct Wire(BufReader<TcpStream>);
 
 impl Wire {
@@ -21,7 +21,7 @@ impl Wire {
         Self(BufReader::new(stream))
     }
 
-    /// A connection on which pushes come.
+    /// Opens a connection on which pushes arrive.
     pub(crate) fn dial_resp3(proxy: &Proxy) -> Self {
         let mut wire = Self::dial(proxy);
         wire.send("HELLO 3");
@@ -36,11 +36,11 @@ impl Wire {
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
         }
-        // To a connection that was cut, nothing can be sent.
+        // A cut connection accepts nothing.
         let _ = self.0.get_mut().write_all(request.as_bytes());
     }
 
-    /// The next line that is no length of a string.
+    /// Returns the next line that is not the length of a string.
     pub(crate) fn line(&mut self) -> String {
         loop {
             let mut line = String::new();
@@ -56,7 +56,7 @@ impl Wire {
         self.line()
     }
 
-    /// Whether the connection is open, and nothing comes for a while.
+    /// Returns whether the connection is open and nothing arrives for a while.
     pub(crate) fn is_silent(&mut self) -> bool {
         let stream = self.0.get_ref();
         stream.set_read_timeout(Some(ms(80))).unwrap();
@@ -65,7 +65,7 @@ impl Wire {
         matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
-    /// Whether the connection has been closed by the other side.
+    /// Returns whether the other side has closed the connection.
     pub(crate) fn is_cut(&mut self) -> bool {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {

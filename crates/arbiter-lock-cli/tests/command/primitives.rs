@@ -1,13 +1,13 @@
-//! What the command makes of readers, permits, several names, leaders and jobs.
+//! The command with readers, permits, several names, leaders and jobs.
 
 use testkit::{Server, eventually, unique_name};
 
-use crate::rig::{
+use crate::helpers::{
     arbiter, end, eventually_held, fresh_file, line_of, ms, output, signal, start, status_of,
     wait_for,
 };
 
-/// A command that says that it runs, and runs until it is told to end.
+/// Starts a command that writes its marker, and runs until it is terminated.
 fn working(server: &Server, args: &[&str], marker: &std::path::Path) -> std::process::Child {
     let script = format!(
         "echo \"$ARBITER_FENCE\" > {}; exec sleep 30",
@@ -26,7 +26,7 @@ fn json(server: &Server, name: &str) -> serde_json::Value {
 }
 
 #[test]
-fn readers_run_together_and_nobody_beside_them() {
+fn readers_run_together_and_exclude_writers() {
     let server = Server::builder().start();
     let (a, b) = (fresh_file(), fresh_file());
     let readers = [
@@ -51,7 +51,7 @@ fn readers_run_together_and_nobody_beside_them() {
 }
 
 #[test]
-fn permits_are_taken_and_come_back_and_another_limit_is_65_with_both_numbers() {
+fn permits_are_counted_and_different_limit_exits_65() {
     let server = Server::builder().start();
     let marker = fresh_file();
     let two = working(
@@ -85,7 +85,7 @@ fn permits_are_taken_and_come_back_and_another_limit_is_65_with_both_numbers() {
 }
 
 #[test]
-fn the_number_of_permits_changes_while_some_are_held_and_followers_take_it() {
+fn resize_applies_to_held_permits_and_followers() {
     let server = Server::builder().start();
     let resize = |of| output(arbiter(&server, &["resize", "--of", of, "n"]));
     let (status, _, said) = resize("2");
@@ -121,7 +121,7 @@ fn the_number_of_permits_changes_while_some_are_held_and_followers_take_it() {
 }
 
 #[test]
-fn one_of_those_who_share_is_asked_to_stop_by_its_fence() {
+fn break_stops_one_sharer_by_its_fence() {
     let server = Server::builder().start();
     let (a, b) = (fresh_file(), fresh_file());
     let permits = ["run", "--lease", "1s", "--permits", "1", "--of", "2", "n"];
@@ -142,7 +142,7 @@ fn one_of_those_who_share_is_asked_to_stop_by_its_fence() {
 }
 
 #[test]
-fn several_names_are_held_together_and_each_has_its_fence() {
+fn several_names_each_have_their_fence() {
     let server = Server::builder().start();
     let marker = fresh_file();
     let script = format!(
@@ -183,7 +183,7 @@ fn several_names_are_held_together_and_each_has_its_fence() {
 }
 
 #[test]
-fn a_leader_is_seen_with_what_it_announces_and_a_watch_sees_the_next() {
+fn watch_shows_each_leader_and_its_announcement() {
     let server = Server::builder().start();
     let (a, b) = (fresh_file(), fresh_file());
     let first = working(&server, &["run", "--announce", "10.0.0.1", "n"], &a);
@@ -209,7 +209,7 @@ fn a_leader_is_seen_with_what_it_announces_and_a_watch_sees_the_next() {
 }
 
 #[test]
-fn a_job_runs_once_per_period_and_a_skip_is_a_success_that_says_who_ran_it() {
+fn once_skip_succeeds_and_names_the_last_run() {
     let server = Server::builder().start();
     let once = |rest: &[&str]| {
         let args = [&["once", "job", "--every", "1h"][..], rest].concat();
@@ -235,7 +235,7 @@ fn a_job_runs_once_per_period_and_a_skip_is_a_success_that_says_who_ran_it() {
 }
 
 #[test]
-fn a_job_that_runs_is_skipped_and_one_whose_arbiter_was_killed_has_crashed() {
+fn once_reports_running_and_crashed_jobs() {
     let server = Server::builder().start();
     let (name, marker) = (unique_name(), fresh_file());
     let job = ["once", &name, "--every", "1h", "--lease", "1s"];
@@ -256,7 +256,7 @@ fn a_job_that_runs_is_skipped_and_one_whose_arbiter_was_killed_has_crashed() {
 }
 
 #[test]
-fn a_job_without_a_rule_or_with_two_periods_is_a_wrong_command_line() {
+fn once_needs_exactly_one_valid_period() {
     let server = Server::builder().start();
     for rule in [
         &[][..],
