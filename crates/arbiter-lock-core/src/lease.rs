@@ -13,7 +13,7 @@ use std::time::Duration;
 const ROUNDING: Duration = Duration::from_millis(1);
 
 /// The least time between a renewal and its repetition.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(10);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// When to renew a hold, and when it may no longer be believed.
 ///
@@ -61,12 +61,12 @@ impl Lease {
     #[must_use]
     pub fn new(
         sent: Duration,
-        life: Duration,
+        ttl: Duration,
         margin: Duration,
         renew_after: Option<Duration>,
     ) -> Self {
         Self {
-            deadline: sent.saturating_add(life),
+            deadline: sent.saturating_add(ttl),
             margin,
             renewal: renew_after.map(|d| sent.saturating_add(d)),
             asked: None,
@@ -78,8 +78,8 @@ impl Lease {
     ///
     /// A store whose clock runs a fiftieth faster ends the life no earlier.
     #[must_use]
-    pub fn default_margin(life: Duration) -> Duration {
-        (life / 50 + ROUNDING).max(ROUNDING * 2)
+    pub fn default_margin(ttl: Duration) -> Duration {
+        (ttl / 50 + ROUNDING).max(ROUNDING * 2)
     }
 
     /// Gives the hold up that long before its deadline from now on.
@@ -123,8 +123,8 @@ impl Lease {
     /// Notes that a renewal is sent at `sent`: without an answer the next is due after a third of
     /// what is left.
     pub fn ask(&mut self, sent: Duration) {
-        let patience = self.end().saturating_sub(sent) / 3;
-        self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE)));
+        let pause = self.end().saturating_sub(sent) / 3;
+        self.postpone(sent.saturating_add(pause.max(SHORTEST_PAUSE)));
         self.asked = Some(sent);
     }
 
@@ -137,8 +137,8 @@ impl Lease {
     /// A renewal that was sent at `sent` set a life of `life`; the next is due `renew_after`
     /// that sending, or never. A deadline never moves back, and an answer to an older renewal
     /// than the newest says nothing about when the next is due.
-    pub fn confirm(&mut self, sent: Duration, life: Duration, renew_after: Option<Duration>) {
-        self.deadline = self.deadline.max(sent.saturating_add(life));
+    pub fn confirm(&mut self, sent: Duration, ttl: Duration, renew_after: Option<Duration>) {
+        self.deadline = self.deadline.max(sent.saturating_add(ttl));
         if self.confirmed.max(self.asked.unwrap_or_default()) <= sent {
             self.renewal = renew_after.map(|d| sent.saturating_add(d));
             self.asked = None;

@@ -26,9 +26,9 @@ impl Moment {
         self.0 / 1_000
     }
 
-    /// The last millisecond of a life of `life_ms` that begins now.
-    pub(crate) const fn last_milli(self, life_ms: u64) -> u64 {
-        self.as_millis().saturating_add(life_ms)
+    /// The last millisecond of a life of `ttl_ms` that begins now.
+    pub(crate) const fn last_milli(self, ttl_ms: u64) -> u64 {
+        self.as_millis().saturating_add(ttl_ms)
     }
 
     /// Microseconds from `earlier` to here; zero where the clock stepped back.

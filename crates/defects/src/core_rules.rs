@@ -4,7 +4,7 @@ use super::Caught::Core;
 use super::Defect;
 
 const STEPS: &str = "crates/arbiter-lock-core/src/resource/steps.rs";
-const HAND_OVER: &str = "crates/arbiter-lock-core/src/resource/hand_over.rs";
+const HAND_OFF: &str = "crates/arbiter-lock-core/src/resource/hand_off.rs";
 const QUEUE: &str = "crates/arbiter-lock-core/src/resource/queue.rs";
 const HOLDS: &str = "crates/arbiter-lock-core/src/resource/holds.rs";
 const FENCE: &str = "crates/arbiter-lock-core/src/resource/fence.rs";
@@ -22,14 +22,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an abandoned acquire leaves no tombstone, and is granted when it arrives late",
         file: STEPS,
-        was: "if tombstone {\n            self.bury(id, now);\n        }",
+        was: "if tombstone {\n            self.leave_tombstone(id, now);\n        }",
         put_back: "let _ = tombstone;",
         caught_by: Core(&["acquire_with_a_tombstone_leaves_nothing"]),
     },
     Defect {
         name: "an acquire heeds no tombstone",
         file: STEPS,
-        was: "if self.is_buried(id) {\n            let handed = self.hand_over(now, None, reach);\n            return Answer::only(Acquired::Ended).after(handed.granted);\n        }",
+        was: "if self.has_tombstone(id) {\n            let hand_off = self.hand_off(now, None, reach);\n            return Answer::only(Acquired::Ended).after(hand_off.granted);\n        }",
         put_back: "",
         caught_by: Core(&["acquire_with_a_tombstone_leaves_nothing"]),
     },
@@ -43,15 +43,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release wakes nobody",
         file: STEPS,
-        was: "(false, false) => Ended::NotYours,\n        };\n        let Handed { granted, again, .. } = self.hand_over(now, None, reach);",
-        put_back: "(false, false) => Ended::NotYours,\n        };\n        let Handed { granted, again, .. } = Handed::default();\n        let _ = reach;",
+        was: "(false, false) => Ended::NotYours,\n        };\n        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);",
+        put_back: "(false, false) => Ended::NotYours,\n        };\n        let HandOff { granted, again, .. } = HandOff::default();\n        let _ = reach;",
         caught_by: Core(&["release_grants_queue_head_a_provisional_ttl"]),
     },
     Defect {
         name: "a lapse hands over to nobody: who looks next is only queued",
         file: STEPS,
-        was: "let handed = self.hand_over(now, Some(&caller), reach);\n        self.acquired",
-        put_back: "let handed = Handed::default();\n        let _ = (reach, caller);\n        self.acquired",
+        was: "let hand_off = self.hand_off(now, Some(&caller), reach);\n        self.acquired",
+        put_back: "let hand_off = HandOff::default();\n        let _ = (reach, caller);\n        self.acquired",
         caught_by: Core(&["stopped_waiters_cost_one_provisional_ttl_together"]),
     },
     Defect {
@@ -77,37 +77,37 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "who listens is taken for alive",
-        file: HAND_OVER,
+        file: HAND_OFF,
         was: "if !self.is_live(&waiter, now) && !is_caller {",
         put_back: "if !self.is_live(&waiter, now) && !is_caller && !reach(&waiter.contender.channel) {",
         caught_by: Core(&["overdue_waiter_is_skipped_and_keeps_its_place"]),
     },
     Defect {
         name: "one that nobody can reach is granted",
-        file: HAND_OVER,
-        was: "} else if !is_caller && !reach(&waiter.contender.channel) {\n            Head::PassedOver(waiter)\n        } else {",
+        file: HAND_OFF,
+        was: "} else if !is_caller && !reach(&waiter.contender.channel) {\n            Head::Skipped(waiter)\n        } else {",
         put_back: "} else {",
         caught_by: Core(&["unreachable_waiter_is_skipped_until_it_polls"]),
     },
     Defect {
         name: "a grant by push lives a full lease before anybody has claimed it",
-        file: HAND_OVER,
-        was: "let life_ms = if has_queued {\n            first_life_ms(contender.lease_ms)",
-        put_back: "let life_ms = if has_queued {\n            contender.lease_ms",
+        file: HAND_OFF,
+        was: "let ttl_ms = if has_queued {\n            provisional_ttl_ms(contender.lease_ms)",
+        put_back: "let ttl_ms = if has_queued {\n            contender.lease_ms",
         caught_by: Core(&["release_grants_queue_head_a_provisional_ttl"]),
     },
     Defect {
         name: "a large request at the head is overtaken by small ones for ever",
-        file: HAND_OVER,
+        file: HAND_OFF,
         was: "} else if !self.admits(waiter.contender.mode) {\n            Head::Stays",
-        put_back: "} else if !self.admits(waiter.contender.mode) {\n            Head::PassedOver(waiter)",
+        put_back: "} else if !self.admits(waiter.contender.mode) {\n            Head::Skipped(waiter)",
         caught_by: Core(&["large_request_at_head_is_not_overtaken"]),
     },
     Defect {
         name: "only one of many readers is woken",
-        file: HAND_OVER,
-        was: "Head::Granted(waiter) => self.grant_head(now, waiter, caller, &mut handed),",
-        put_back: "Head::Granted(waiter) => {\n                    self.grant_head(now, waiter, caller, &mut handed);\n                    return handed;\n                }",
+        file: HAND_OFF,
+        was: "Head::Granted(waiter) => self.grant_head(now, waiter, caller, &mut hand_off),",
+        put_back: "Head::Granted(waiter) => {\n                    self.grant_head(now, waiter, caller, &mut hand_off);\n                    return hand_off;\n                }",
         caught_by: Core(&["reader_queues_behind_a_waiting_writer"]),
     },
     Defect {
@@ -120,7 +120,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "dead waiters at the head cost one claim window each",
         file: QUEUE,
-        was: "root.floor = root.floor.max(root.latest_grant.take());",
+        was: "root.liveness_cutoff = root.liveness_cutoff.max(root.latest_grant.take());",
         put_back: "root.latest_grant = None;",
         caught_by: Core(&["stopped_waiters_cost_one_provisional_ttl_together"]),
     },
@@ -134,7 +134,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a dead sharer costs the living their turn, since a later grant stands",
         file: QUEUE,
-        was: "lapsed.iter().filter_map(|hold| hold.since).max()",
+        was: "expired.iter().filter_map(|hold| hold.since).max()",
         put_back: "root.latest_grant",
         caught_by: Core(&["waiter_polling_since_expired_grant_keeps_its_turn"]),
     },
@@ -169,8 +169,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a repeated acquire shortens a life",
         file: HOLDS,
-        was: ".map_or(life_ms, |left| left.max(life_ms))",
-        put_back: ".map_or(life_ms, |_| life_ms)",
+        was: ".map_or(ttl_ms, |left| left.max(ttl_ms))",
+        put_back: ".map_or(ttl_ms, |_| ttl_ms)",
         caught_by: Core(&["claim_extends_provisional_ttl_and_never_shortens"]),
     },
     Defect {
@@ -190,8 +190,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a crashed reader lives on by the renewals of the others",
         file: HOLDS,
-        was: "lapsed.iter().for_each(|hold| self.drop_hold(hold));",
-        put_back: "let longest = self.rows.last_to_lapse(1).pop();\n        if longest.is_some_and(|hold| hold.stands(now)) {\n            return Vec::new();\n        }\n        lapsed.iter().for_each(|hold| self.drop_hold(hold));",
+        was: "expired.iter().for_each(|hold| self.drop_hold(hold));",
+        put_back: "let longest = self.rows.last_to_expire(1).pop();\n        if longest.is_some_and(|hold| hold.stands(now)) {\n            return Vec::new();\n        }\n        expired.iter().for_each(|hold| self.drop_hold(hold));",
         caught_by: Core(&["every_reader_has_its_own_lease"]),
     },
     Defect {
@@ -218,8 +218,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a late answer to a renewal moves the deadline back",
         file: LEASE,
-        was: "self.deadline = self.deadline.max(sent.saturating_add(life));",
-        put_back: "self.deadline = sent.saturating_add(life);",
+        was: "self.deadline = self.deadline.max(sent.saturating_add(ttl));",
+        put_back: "self.deadline = sent.saturating_add(ttl);",
         caught_by: Core(&["deadline_counts_from_sending_and_never_moves_back"]),
     },
     Defect {
@@ -240,7 +240,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a waiter awaits the longest of the shared holds, not the first to expire",
         file: HOLDS,
         was: "self.rows.nth_to_expire(nth),",
-        put_back: "self.rows.last_to_lapse(1).pop().map(|hold| hold.end()),",
+        put_back: "self.rows.last_to_expire(1).pop().map(|hold| hold.end()),",
         caught_by: Core(&["first_waiters_await_the_first_expiry"]),
     },
 ];

@@ -44,7 +44,7 @@ pub struct Grant {
     /// The fencing token of the hold.
     pub fence: u64,
     /// The life that was set, in milliseconds.
-    pub life_ms: u64,
+    pub ttl_ms: u64,
     /// The store's time of the grant.
     pub at: Moment,
 }
@@ -57,7 +57,7 @@ pub enum Acquired {
         /// The fencing token.
         fence: u64,
         /// What is left of the life, at least what this step set, in milliseconds.
-        life_ms: u64,
+        ttl_ms: u64,
     },
     /// The request waits.
     Queued {
@@ -87,7 +87,7 @@ pub enum Tried {
         /// The fencing token.
         fence: u64,
         /// What is left of the life, at least what this step set, in milliseconds.
-        life_ms: u64,
+        ttl_ms: u64,
     },
     /// Somebody else holds, or comes first.
     Busy {
@@ -123,12 +123,12 @@ pub enum Renewed {
     /// The hold goes on.
     Renewed {
         /// The life it has now, in milliseconds.
-        life_ms: u64,
+        ttl_ms: u64,
     },
     /// An operator asked the holder to stop: the hold stands, and is not prolonged.
     Stopping {
         /// What is left of its life, in milliseconds.
-        life_ms: u64,
+        ttl_ms: u64,
     },
     /// There is no such hold.
     NotYours {
@@ -143,7 +143,7 @@ pub enum Downgraded {
     /// The hold is a shared one.
     Downgraded {
         /// The life it has now, in milliseconds.
-        life_ms: u64,
+        ttl_ms: u64,
     },
     /// There is no such hold.
     NotYours {

@@ -10,13 +10,13 @@ use super::{Contender, EXPIRY_WATCHERS, Mode, Moment, PLACES, Resource};
 pub const SHARED_OWNER: &str = "shared";
 
 impl Hold {
-    pub(super) fn new(contender: &Contender, fence: u64, now: Moment, life_ms: u64) -> Self {
+    pub(super) fn new(contender: &Contender, fence: u64, now: Moment, ttl_ms: u64) -> Self {
         Self {
             owner: contender.id.clone(),
             fence: Some(fence),
             weight: contender.mode.weight(),
             since: Some(now),
-            last_milli: Some(now.last_milli(life_ms)),
+            last_milli: Some(now.last_milli(ttl_ms)),
             channel: contender.channel.clone(),
             label: contender.label.clone(),
             stopping: false,
@@ -49,20 +49,20 @@ impl Hold {
             .map(|last| last.saturating_sub(now.as_millis()))
     }
 
-    /// Sets a life of at least `life_ms`, never a shorter one, and answers what it is.
-    pub(super) fn prolong(&mut self, now: Moment, life_ms: u64) -> u64 {
-        let life = self
+    /// Sets a life of at least `ttl_ms`, never a shorter one, and answers what it is.
+    pub(super) fn prolong(&mut self, now: Moment, ttl_ms: u64) -> u64 {
+        let ttl = self
             .remaining_ms(now)
-            .map_or(life_ms, |left| left.max(life_ms));
-        self.last_milli = Some(now.last_milli(life));
-        life
+            .map_or(ttl_ms, |left| left.max(ttl_ms));
+        self.last_milli = Some(now.last_milli(ttl));
+        ttl
     }
 
     /// Prolongs the hold; one that an operator asked to stop keeps the life it has.
-    pub(super) fn prolong_unless_stopping(&mut self, now: Moment, life_ms: u64) -> u64 {
+    pub(super) fn prolong_unless_stopping(&mut self, now: Moment, ttl_ms: u64) -> u64 {
         match self.remaining_ms(now).filter(|_| self.stopping) {
             Some(left) => left,
-            None => self.prolong(now, life_ms),
+            None => self.prolong(now, ttl_ms),
         }
     }
 
@@ -79,15 +79,15 @@ impl Hold {
 
 impl<R: Rows> Resource<R> {
     /// Ends the holds whose life is over, and answers them.
-    pub(super) fn lapse(&mut self, now: Moment) -> Vec<Hold> {
+    pub(super) fn expire_holds(&mut self, now: Moment) -> Vec<Hold> {
         let alone = self.root().exclusive.as_ref();
-        let lapsed = match alone.filter(|hold| !hold.stands(now)) {
+        let expired = match alone.filter(|hold| !hold.stands(now)) {
             Some(hold) => vec![hold.clone()],
             None if self.root().sharing.is_none() => Vec::new(),
-            None => self.rows.lapsed(now.as_millis()),
+            None => self.rows.expired(now.as_millis()),
         };
-        lapsed.iter().for_each(|hold| self.drop_hold(hold));
-        lapsed
+        expired.iter().for_each(|hold| self.drop_hold(hold));
+        expired
     }
 
     /// Ends a hold that stands in the records.
@@ -197,7 +197,7 @@ impl<R: Rows> Resource<R> {
             return hold.stands(now).then(|| hold.view(now));
         }
         let sharing = root.sharing?;
-        let longest = self.rows.last_to_lapse(1).pop()?;
+        let longest = self.rows.last_to_expire(1).pop()?;
         longest.stands(now).then(|| HolderView {
             owner: SHARED_OWNER.into(),
             fence: Some(sharing.generation),

@@ -9,7 +9,7 @@ mod contender;
 #[cfg(feature = "testing")]
 mod external;
 mod fence;
-mod hand_over;
+mod hand_off;
 mod holds;
 mod queue;
 mod request;
@@ -25,7 +25,7 @@ pub use answer::{
     Tried, Written,
 };
 pub use contender::{Contender, Limit, Mode};
-pub use hand_over::{MAX_STEPS, first_life_ms};
+pub use hand_off::{MAX_STEPS, provisional_ttl_ms};
 pub use holds::SHARED_OWNER;
 pub use queue::PLACES;
 pub use request::{Renewal, Reply, Request};
@@ -36,7 +36,7 @@ pub use table::Table;
 use crate::Moment;
 
 /// How often a waiter looks, in milliseconds, at the least often.
-pub const LOOK_INTERVAL_MS: u64 = 1_000;
+pub const POLL_INTERVAL_MS: u64 = 1_000;
 
 /// How many waiters poll after the expiry of one hold: the next in turn, and a few more,
 /// since those ahead may have left or been granted since they polled last.
@@ -60,7 +60,7 @@ pub const EXPIRY_WATCHERS: u64 = 4;
 /// let now = Moment::from_micros(1_000_000);
 ///
 /// let first = resource.acquire(now, &request("a"), None, everyone_listens);
-/// assert!(matches!(first.reply, Acquired::Granted { life_ms: 30_000, .. }));
+/// assert!(matches!(first.reply, Acquired::Granted { ttl_ms: 30_000, .. }));
 /// let second = resource.acquire(now, &request("b"), None, everyone_listens);
 /// assert!(matches!(second.reply, Acquired::Queued { place: 1, .. }));
 ///
@@ -105,14 +105,14 @@ impl<R: Rows> Resource<R> {
     /// Ends what time has ended. Every step begins with it.
     fn settle(&mut self, now: Moment) {
         self.expire_queue(now);
-        let lapsed = self.lapse(now);
-        if lapsed.is_empty() {
+        let expired = self.expire_holds(now);
+        if expired.is_empty() {
             return;
         }
         if self.is_free() {
-            self.grant_lapsed();
+            self.latest_grant_expired();
         } else {
-            self.some_lapsed(&lapsed);
+            self.some_expired(&expired);
         }
     }
 

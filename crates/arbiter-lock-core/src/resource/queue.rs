@@ -30,8 +30,8 @@ impl<R: Rows> Resource<R> {
     pub(super) fn forget_queue(&mut self) {
         self.rows.forget_queue();
         let root = self.root_mut();
-        (root.waiting, root.passed_over, root.notes) = (0, 0, 0);
-        (root.latest_grant, root.floor, root.queue_until) = (None, None, 0);
+        (root.waiting, root.skipped, root.notes) = (0, 0, 0);
+        (root.latest_grant, root.liveness_cutoff, root.queue_until) = (None, None, 0);
     }
 
     /// Forgets what has not been touched for a minute.
@@ -39,15 +39,15 @@ impl<R: Rows> Resource<R> {
         let fresh = |at: &Moment| now.since(*at) <= MEMORY_MS * 1_000;
         let root = self.root_mut();
         root.latest_grant = root.latest_grant.filter(fresh);
-        root.floor = root.floor.filter(fresh);
-        if root.waiting + root.passed_over + root.notes == 0 {
+        root.liveness_cutoff = root.liveness_cutoff.filter(fresh);
+        if root.waiting + root.skipped + root.notes == 0 {
             return;
         }
         let oldest = now.as_micros().saturating_sub(MEMORY_MS * 1_000);
         let forgotten = self.rows.forget_before(Moment::from_micros(oldest));
         let root = self.root_mut();
         root.waiting -= forgotten.waiting;
-        root.passed_over -= forgotten.passed_over;
+        root.skipped -= forgotten.skipped;
         root.notes -= forgotten.notes;
     }
 
@@ -57,8 +57,13 @@ impl<R: Rows> Resource<R> {
 
     /// Queues the request, or notes that it looked, and answers its ticket. Its ticket in the
     /// queue counts first, then the one it carries, unless its grant has consumed that.
-    pub(super) fn look(&mut self, contender: &Contender, carried: Option<u64>, now: Moment) -> u64 {
-        let consumed = self.take_note(Note::Mark, &contender.id);
+    pub(super) fn enqueue(
+        &mut self,
+        contender: &Contender,
+        carried: Option<u64>,
+        now: Moment,
+    ) -> u64 {
+        let consumed = self.take_note(Note::GrantedMarker, &contender.id);
         let queued = self.waiter(&contender.id);
         let ticket = queued
             .as_ref()
@@ -88,7 +93,7 @@ impl<R: Rows> Resource<R> {
     }
 
     fn waiter(&self, id: &str) -> Option<Waiter> {
-        match self.root().waiting + self.root().passed_over {
+        match self.root().waiting + self.root().skipped {
             0 => None,
             _ => self.rows.waiter(id),
         }
@@ -106,11 +111,11 @@ impl<R: Rows> Resource<R> {
         self.waiter(id).is_some()
     }
 
-    pub(super) fn is_marked(&self, id: &str) -> bool {
-        self.has_note(Note::Mark, id)
+    pub(super) fn has_granted_marker(&self, id: &str) -> bool {
+        self.has_note(Note::GrantedMarker, id)
     }
 
-    pub(super) fn is_buried(&self, id: &str) -> bool {
+    pub(super) fn has_tombstone(&self, id: &str) -> bool {
         self.has_note(Note::Tombstone, id)
     }
 
@@ -134,7 +139,7 @@ impl<R: Rows> Resource<R> {
         let root = self.root_mut();
         match waiter.seen {
             Some(_) => root.waiting -= 1,
-            None => root.passed_over -= 1,
+            None => root.skipped -= 1,
         }
     }
 
@@ -145,25 +150,25 @@ impl<R: Rows> Resource<R> {
 
     /// Whether the waiter has looked lately, and since the last grant that lapsed.
     pub(super) fn is_live(&self, waiter: &Waiter, now: Moment) -> bool {
-        let floor = self.root().floor;
+        let cutoff = self.root().liveness_cutoff;
         waiter.seen.is_some_and(|seen| {
-            now.since(seen) <= LIVE_US && floor.is_none_or(|floor| floor < seen)
+            now.since(seen) <= LIVE_US && cutoff.is_none_or(|cutoff| cutoff < seen)
         })
     }
 
     /// Keeps the waiter's place, and does not count it until it looks.
-    pub(super) fn pass_over(&mut self, waiter: Waiter) {
+    pub(super) fn skip_waiter(&mut self, waiter: Waiter) {
         self.uncount(&waiter);
         self.rows.put_waiter(Waiter {
             seen: None,
             ..waiter
         });
-        self.root_mut().passed_over += 1;
+        self.root_mut().skipped += 1;
     }
 
     /// Takes the request out of the queue and forgets its grant; answers whether it waited.
     pub(super) fn leave(&mut self, id: &str) -> bool {
-        self.take_note(Note::Mark, id);
+        self.take_note(Note::GrantedMarker, id);
         let Some(waiter) = self.waiter(id) else {
             return false;
         };
@@ -173,12 +178,12 @@ impl<R: Rows> Resource<R> {
     }
 
     /// Remembers that the request has been granted.
-    pub(super) fn mark(&mut self, id: &str, now: Moment) {
-        self.put_note(Note::Mark, id, now);
+    pub(super) fn mark_granted(&mut self, id: &str, now: Moment) {
+        self.put_note(Note::GrantedMarker, id, now);
     }
 
     /// Remembers that the request has been ended.
-    pub(super) fn bury(&mut self, id: &str, now: Moment) {
+    pub(super) fn leave_tombstone(&mut self, id: &str, now: Moment) {
         self.put_note(Note::Tombstone, id, now);
     }
 
@@ -193,23 +198,23 @@ impl<R: Rows> Resource<R> {
         if self.is_free() {
             self.root_mut().latest_grant = None;
         } else if self.root().latest_grant == hold.since {
-            let last = self.rows.last_to_lapse(1).pop();
+            let last = self.rows.last_to_expire(1).pop();
             self.root_mut().latest_grant = last.and_then(|hold| hold.since);
         }
     }
 
     /// Some have lapsed, and others hold on, whose grants may be later.
-    pub(super) fn some_lapsed(&mut self, lapsed: &[Hold]) {
+    pub(super) fn some_expired(&mut self, expired: &[Hold]) {
         let root = self.root_mut();
         if root.latest_grant.is_some() {
-            let latest = lapsed.iter().filter_map(|hold| hold.since).max();
-            root.floor = root.floor.max(latest);
+            let latest = expired.iter().filter_map(|hold| hold.since).max();
+            root.liveness_cutoff = root.liveness_cutoff.max(latest);
         }
     }
 
     /// The latest grant has lapsed: its time is a floor for everyone's liveness.
-    pub(super) fn grant_lapsed(&mut self) {
+    pub(super) fn latest_grant_expired(&mut self) {
         let root = self.root_mut();
-        root.floor = root.floor.max(root.latest_grant.take());
+        root.liveness_cutoff = root.liveness_cutoff.max(root.latest_grant.take());
     }
 }

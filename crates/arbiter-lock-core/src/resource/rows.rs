@@ -24,9 +24,9 @@ pub trait Rows {
     /// The shared hold with that fence.
     fn shared_of_fence(&self, fence: u64) -> Option<Hold>;
     /// The shared holds whose life ends before that millisecond.
-    fn lapsed(&self, milli: u64) -> Vec<Hold>;
+    fn expired(&self, milli: u64) -> Vec<Hold>;
     /// The shared holds whose lives end last, the very last first; ties by owner.
-    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold>;
+    fn last_to_expire(&self, at_most: usize) -> Vec<Hold>;
     /// The last millisecond of the life of the n-th shared hold to expire, from 1.
     fn nth_to_expire(&self, n: u64) -> Option<u64>;
     /// Keeps a shared hold, in place of the one of its owner.
@@ -81,13 +81,13 @@ pub struct Root {
     /// How many wait and were not passed over.
     pub waiting: u64,
     /// How many keep a place, and were passed over.
-    pub passed_over: u64,
+    pub skipped: u64,
     /// How many marks and tombstones are kept.
     pub notes: u64,
     /// When the latest grant was made that has not been ended.
     pub latest_grant: Option<Moment>,
     /// Who has not looked since then is not live: that grant has lapsed.
-    pub floor: Option<Moment>,
+    pub liveness_cutoff: Option<Moment>,
     /// The last millisecond for which the queue is remembered.
     pub queue_until: u64,
     /// The last fence that was drawn.
@@ -162,7 +162,7 @@ pub struct Waiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Note {
     /// It has been granted.
-    Mark,
+    GrantedMarker,
     /// It has been ended while an acquire of it was unanswered.
     Tombstone,
 }
@@ -173,7 +173,7 @@ pub struct Forgotten {
     /// Waiters that were not passed over.
     pub waiting: u64,
     /// Waiters that were.
-    pub passed_over: u64,
+    pub skipped: u64,
     /// Marks and tombstones.
     pub notes: u64,
 }
@@ -182,9 +182,9 @@ impl Root {
     /// Whether anything of the queue is remembered.
     #[must_use]
     pub fn has_queue(&self) -> bool {
-        0 < self.waiting + self.passed_over + self.notes
+        0 < self.waiting + self.skipped + self.notes
             || self.latest_grant.is_some()
-            || self.floor.is_some()
+            || self.liveness_cutoff.is_some()
     }
 
     /// Whether nothing is held and nothing is remembered.

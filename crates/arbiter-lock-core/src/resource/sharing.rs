@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::answer::{Answer, Downgraded, Refusal, Resized};
-use super::hand_over::Handed;
+use super::hand_off::HandOff;
 use super::rows::{Hold, Rows};
 use super::{Limit, Mode, Moment, Resource};
 
@@ -27,9 +27,9 @@ impl<R: Rows> Resource<R> {
             });
         };
         if self.root().sharing.is_some() {
-            let life_ms = hold.prolong_unless_stopping(now, lease_ms);
+            let ttl_ms = hold.prolong_unless_stopping(now, lease_ms);
             self.put_hold(hold);
-            return self.downgraded(now, life_ms, reach);
+            return self.downgraded(now, ttl_ms, reach);
         }
         if let Some(limit @ Some(_)) = self.limit_in_force() {
             return Answer::only(Downgraded::Refused(Refusal::LimitDiffers {
@@ -37,7 +37,7 @@ impl<R: Rows> Resource<R> {
             }));
         }
         self.drop_hold(&hold);
-        let life_ms = hold.prolong_unless_stopping(now, lease_ms);
+        let ttl_ms = hold.prolong_unless_stopping(now, lease_ms);
         let reader = Hold {
             weight: 1,
             value: None,
@@ -48,18 +48,18 @@ impl<R: Rows> Resource<R> {
             limit: Limit::Unlimited,
         };
         self.add_hold(reader, mode);
-        self.downgraded(now, life_ms, reach)
+        self.downgraded(now, ttl_ms, reach)
     }
 
     fn downgraded(
         &mut self,
         now: Moment,
-        life_ms: u64,
+        ttl_ms: u64,
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Downgraded> {
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
-            reply: Downgraded::Downgraded { life_ms },
+            reply: Downgraded::Downgraded { ttl_ms },
             granted,
             again,
         }
@@ -79,7 +79,7 @@ impl<R: Rows> Resource<R> {
             return Answer::only(Resized::NotHeld);
         };
         let before = std::mem::replace(stored, limit);
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
             reply: Resized::Resized { before },
             granted,

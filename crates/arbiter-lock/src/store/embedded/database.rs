@@ -52,10 +52,10 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the file, inside the gate. `after_a_reboot` is called when it was last used before.
+    /// Opens the file, inside the gate. `after_reboot` is called when it was last used before.
     pub(super) fn open(
         folder: &Path,
-        after_a_reboot: impl FnOnce() -> Result<(), Failure>,
+        after_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         let path = folder::database(folder);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -102,7 +102,7 @@ impl Database {
                 ));
             }
         }
-        database.set_clock(after_a_reboot)?;
+        database.set_clock(after_reboot)?;
         database.widen(folder);
         Ok(database)
     }
@@ -158,7 +158,7 @@ impl Database {
     /// the clock begins above every fence.
     fn set_clock(
         &mut self,
-        after_a_reboot: impl FnOnce() -> Result<(), Failure>,
+        after_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
@@ -172,15 +172,15 @@ impl Database {
         let start_us = match found {
             Some((known, start_us)) if known == boot => start_us,
             _ => {
-                after_a_reboot()?;
-                self.begin_anew(&boot).map_err(|e| failed(&e))?
+                after_reboot()?;
+                self.restart_clock(&boot).map_err(|e| failed(&e))?
             }
         };
         self.start = Duration::from_micros(u64::try_from(start_us).unwrap_or_default());
         Ok(())
     }
 
-    fn begin_anew(&self, boot: &str) -> rusqlite::Result<i64> {
+    fn restart_clock(&self, boot: &str) -> rusqlite::Result<i64> {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -217,10 +217,10 @@ impl Database {
         name: &Name,
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
     ) -> Result<(T, Moment), Failure> {
-        self.still_there()?;
+        self.check_identity()?;
         let at = self.now();
         let done = self
-            .be_patient()
+            .set_busy_timeout()
             .and_then(|()| self.run("BEGIN IMMEDIATE"))
             .and_then(|()| Records::load(&self.connection, name.as_str()))
             .and_then(|records| {
@@ -248,7 +248,7 @@ impl Database {
         name: &Name,
         request: &Request,
     ) -> Result<(Envelope<Reply>, Vec<Process>), Failure> {
-        self.still_there()?;
+        self.check_identity()?;
         let at = self.now();
         let seen = self
             .run("BEGIN")
@@ -256,12 +256,12 @@ impl Database {
             .and_then(|records| {
                 let mut resource = Resource::new(records);
                 let Answer { reply, again, .. } = request.apply(&mut resource, at, |_| false);
-                let before = match request {
-                    Request::Inspect => resource.rows().stands_before_all(),
+                let predecessors = match request {
+                    Request::Inspect => resource.rows().predecessors(),
                     _ => Vec::new(),
                 };
                 resource.into_rows().check()?;
-                Ok((Envelope { reply, at, again }, before))
+                Ok((Envelope { reply, at, again }, predecessors))
             });
         // It has written nothing.
         self.undo();
@@ -399,7 +399,7 @@ impl Database {
     }
 
     /// Whoever removes or moves the file lets others begin anew in another.
-    fn still_there(&self) -> Result<(), Failure> {
+    fn check_identity(&self) -> Result<(), Failure> {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             return Ok(());
         }
@@ -411,14 +411,14 @@ impl Database {
 
     /// While another program keeps the file locked, one step in a while waits for it, and the
     /// others fail at once: waits add up.
-    fn be_patient(&mut self) -> rusqlite::Result<()> {
+    fn set_busy_timeout(&mut self) -> rusqlite::Result<()> {
         let Some(at) = self.locked else { return Ok(()) };
         let is_over = RETRY_LOCKED <= Clock::Boot.now().saturating_sub(at);
         if is_over {
             self.locked = None;
         }
-        let patience = if is_over { BUSY } else { Duration::ZERO };
-        self.connection.busy_timeout(patience)
+        let timeout = if is_over { BUSY } else { Duration::ZERO };
+        self.connection.busy_timeout(timeout)
     }
 
     fn run(&self, sql: &str) -> rusqlite::Result<()> {

@@ -88,17 +88,17 @@ impl EmbeddedHandle {
     ) -> Result<Envelope<Reply>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
-            let (envelope, before) = match request {
+            let (envelope, predecessors) = match request {
                 // They read, and need no turn.
-                Request::Inspect | Request::LastRun => {
-                    opened.gate.read(|database| database.read(name, request))?
-                }
+                Request::Inspect | Request::LastRun => opened
+                    .file_lock
+                    .read(|database| database.read(name, request))?,
                 _ => opened.step(name, request, limit).await?,
             };
             // What a process held that has died is neither waited for nor shown.
             let has_ended_some = match request {
-                Request::Acquire { .. } => opened.watch(before).await?,
-                _ => opened.reap(before).await?,
+                Request::Acquire { .. } => opened.watch(predecessors).await?,
+                _ => opened.reap(predecessors).await?,
             };
             if !has_ended_some {
                 return Ok(envelope);
@@ -149,7 +149,10 @@ impl Handle for EmbeddedHandle {
         };
         Box::pin(async move {
             let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
-            opened.gate.pass(limit, work, std::convert::identity).await
+            opened
+                .file_lock
+                .pass(limit, work, std::convert::identity)
+                .await
         })
     }
 }
@@ -197,25 +200,25 @@ impl Opened {
         let (opened, name, request) = (self.clone(), name.clone(), request.clone());
         let work = move |database: &mut Database| {
             let reach = |channel: &str| opened.listens(channel);
-            let ((answer, before), at) = database.step(&name, |resource, now| {
+            let ((answer, predecessors), at) = database.step(&name, |resource, now| {
                 let answer = request.apply(resource, now, reach);
-                let before = stand_before(resource, &request, &answer.reply);
-                (answer, before)
+                let predecessors = predecessors(resource, &request, &answer.reply);
+                (answer, predecessors)
             })?;
-            Ok((answer, before, at))
+            Ok((answer, predecessors, at))
         };
         let opened = self.clone();
-        let tell = move |(answer, before, at): (Answer<Reply>, _, _)| {
+        let notify = move |(answer, predecessors, at): (Answer<Reply>, _, _)| {
             // Even if the caller has gone; and outside, since the granted come to the gate next.
-            opened.tell(answer.granted);
+            opened.notify(answer.granted);
             let envelope = Envelope {
                 reply: answer.reply,
                 at,
                 again: answer.again,
             };
-            (envelope, before)
+            (envelope, predecessors)
         };
-        let answered = self.gate.pass(limit, work, tell).await;
+        let answered = self.file_lock.pass(limit, work, notify).await;
         self.denied.report();
         answered
     }
@@ -240,16 +243,16 @@ impl Opened {
 }
 
 /// Returns the processes whose requests come before a contender that was not granted.
-fn stand_before(
+fn predecessors(
     resource: &Resource<Records<'_>>,
     request: &Request,
     reply: &Reply,
 ) -> Vec<Process> {
     match (request, reply) {
         (Request::Acquire { contender, .. }, Reply::Acquired(Acquired::Queued { ticket, .. })) => {
-            resource.rows().stands_before(*ticket, &contender.id)
+            resource.rows().predecessors_of(*ticket, &contender.id)
         }
-        (_, Reply::Tried(Tried::Busy { .. })) => resource.rows().stands_before_all(),
+        (_, Reply::Tried(Tried::Busy { .. })) => resource.rows().predecessors(),
         _ => Vec::new(),
     }
 }

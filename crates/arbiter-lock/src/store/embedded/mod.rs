@@ -12,8 +12,8 @@ mod connections;
 mod database;
 mod denied;
 mod failure;
+mod file_lock;
 mod folder;
-mod gate;
 pub(super) mod handle;
 mod liveness;
 mod log;
@@ -41,7 +41,7 @@ pub(crate) use folder::default_url;
 use super::{Failure, Push, Registry};
 use crate::events::event::EventQueue;
 use denied::Denied;
-use gate::Gate;
+use file_lock::FileLock;
 use liveness::{Liveness, Process, ProcessLife};
 use post::Post;
 
@@ -58,7 +58,7 @@ struct Embedded {
 /// A folder that has been opened.
 struct Opened {
     process: Process,
-    gate: Gate,
+    file_lock: FileLock,
     liveness: Liveness,
     post: Post,
     listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
@@ -143,7 +143,7 @@ impl Opened {
     }
 
     /// Tells everybody whom a step has granted. A message that is missed is found by a look.
-    fn tell(&self, granted: Vec<Grant>) {
+    fn notify(&self, granted: Vec<Grant>) {
         for grant in granted {
             match Process::of_channel(&grant.channel) {
                 Some(process) if process == self.process => {

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::database::Database;
 use super::denied::Denied;
-use super::gate::{self, Gate};
+use super::file_lock::{self, FileLock};
 use super::liveness::{self, Liveness, Process};
 use super::log::Log;
 use super::post::Post;
@@ -29,12 +29,12 @@ pub(super) fn open(
     events: EventQueue,
     limit: Duration,
 ) -> Result<Arc<Opened>, Failure> {
-    let gate = unless_denied(|| {
+    let lock_file = unless_denied(|| {
         folder::prepare(folder)?;
-        gate::open(folder)
+        file_lock::open(folder)
     })?;
     Log::of(folder).flush_if_grown();
-    enter(&gate, folder, limit)?;
+    enter(&lock_file, folder, limit)?;
     // The gate opens again when this is dropped, at the end.
     let database = connections::open(|| {
         let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
@@ -53,7 +53,7 @@ pub(super) fn open(
     let post = Post::open(folder, process)?;
     let opened = Arc::new(Opened {
         process: process.clone(),
-        gate: Gate::new(folder, database)?,
+        file_lock: FileLock::new(folder, database)?,
         liveness,
         post,
         listeners: Mutex::new(HashMap::new()),
@@ -61,7 +61,7 @@ pub(super) fn open(
         denied: Denied::new(folder, events),
     });
     opened.post.deliver_to(Arc::downgrade(&opened));
-    drop(gate);
+    drop(lock_file);
     Ok(opened)
 }
 
@@ -81,11 +81,11 @@ fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T
     }
 }
 
-fn enter(gate: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
+fn enter(lock_file: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
-    while flock(gate, FlockOperation::NonBlockingLockExclusive).is_err() {
+    while flock(lock_file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if limit < begun.elapsed() {
-            let detail = gate::who_is_inside(gate, &gate::path(folder));
+            let detail = file_lock::who_is_inside(lock_file, &file_lock::path(folder));
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
         std::thread::sleep(Duration::from_millis(1));

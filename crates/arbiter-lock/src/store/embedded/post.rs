@@ -126,10 +126,10 @@ impl Post {
             request,
             channel,
             fence,
-            life_ms,
+            ttl_ms,
             at,
         } = grant;
-        let message = format!("{channel} {request} {fence} {life_ms} {}", at.as_micros());
+        let message = format!("{channel} {request} {fence} {ttl_ms} {}", at.as_micros());
         if !try_send(&self.sender, &message, &wake) {
             self.spawn(send_again(self.sender.clone(), message, wake));
         }
@@ -189,7 +189,7 @@ fn parse(message: &[u8]) -> Option<(&str, Push)> {
     let push = Push {
         request: words.next()?.into(),
         fence: words.next()?.parse().ok()?,
-        life_ms: words.next()?.parse().ok()?,
+        ttl_ms: words.next()?.parse().ok()?,
         at: Moment::from_micros(words.next()?.parse().ok()?),
     };
     words.next().is_none().then_some((channel, push))
@@ -270,7 +270,7 @@ mod tests {
                     request: "r".into(),
                     channel: other.channel(1),
                     fence,
-                    life_ms: 2_000,
+                    ttl_ms: 2_000,
                     at: Moment::from_micros(0),
                 },
             );

@@ -8,37 +8,38 @@ use super::row::int;
 
 /// How many of those who share are watched at once where many processes do: the first to lapse,
 /// as the dead are sooner or later.
-const MOST_BEFORE: i64 = 16;
+const FIRST_HOLDERS: i64 = 16;
 
 /// How many processes of those who share are watched whatever their leases.
 const MOST_PROCESSES: i64 = 64;
 
 /// How many of the waiters before one are watched.
-const NEAREST: u32 = 4;
+const NEAREST_WAITERS: u32 = 4;
 
 impl Records<'_> {
     /// The processes before a waiter: of the nearest waiters, and near the head of those who
     /// hold. More than one, since one that gives up tells nobody behind it.
-    pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
+    pub(super) fn predecessors_of(&self, ticket: u64, id: &str) -> Vec<Process> {
         let sql = "SELECT channel FROM waiters
                    WHERE name = ?1 AND passed_over = 0 AND (ticket, id) < (?2, ?3)
                    ORDER BY ticket DESC, id DESC LIMIT ?4";
-        let waiters: Vec<String> =
-            self.many(sql, &[&self.name, &int(ticket), &id, &NEAREST], |row| {
-                row.get(0)
-            });
-        let mut before: Vec<_> = waiters
+        let waiters: Vec<String> = self.many(
+            sql,
+            &[&self.name, &int(ticket), &id, &NEAREST_WAITERS],
+            |row| row.get(0),
+        );
+        let mut predecessors: Vec<_> = waiters
             .iter()
             .filter_map(|channel| Process::of_channel(channel))
             .collect();
-        if waiters.len() < NEAREST as usize {
-            before.extend(self.holders());
+        if waiters.len() < NEAREST_WAITERS as usize {
+            predecessors.extend(self.holders());
         }
-        before
+        predecessors
     }
 
     /// The processes of those who hold, and of the first waiter.
-    pub(super) fn stands_before_all(&self) -> Vec<Process> {
+    pub(super) fn predecessors(&self) -> Vec<Process> {
         let mut all = self.holders();
         if 0 < self.root.waiting
             && let Some(waiter) = self.first_waiting()
@@ -57,7 +58,7 @@ impl Records<'_> {
         }
         let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, owner LIMIT ?2";
         let mut channels: Vec<String> =
-            self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
+            self.many(sql, &[&self.name, &FIRST_HOLDERS], |row| row.get(0));
         // One of each process, however many holds it has: '0' follows '/'.
         let sql = "WITH RECURSIVE one(channel) AS (
                      SELECT min(channel) FROM shared WHERE name = ?1

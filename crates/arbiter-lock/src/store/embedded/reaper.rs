@@ -10,21 +10,24 @@ use crate::store::Failure;
 
 /// How often to ask at once, when the tie is lost: a process that ends closes its sockets before
 /// its files, or after, mostly within a millisecond.
-const NO_DOUBTS: u32 = 400;
+const IMMEDIATE_CHECKS: u32 = 400;
 /// How often to ask then, and how many times: it may have much to give back.
-const DOUBT: Duration = Duration::from_millis(2);
-const SHORT_DOUBTS: u32 = NO_DOUBTS + 250;
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+const FREQUENT_CHECKS: u32 = IMMEDIATE_CHECKS + 250;
 /// How often to ask later, of one that lives and cannot be tied to.
-const LONG_DOUBT: Duration = Duration::from_millis(100);
+const RARE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often to see whether anybody here still waits.
-const STILL_WAITING: Duration = Duration::from_secs(5);
+const RECHECK_WAITERS: Duration = Duration::from_secs(5);
 
 impl Opened {
     /// Sees to it that what stands before a waiter does not outlive its process; answers whether
     /// some of it has been ended just now.
-    pub(super) async fn watch(self: &Arc<Self>, before: Vec<Process>) -> Result<bool, Failure> {
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        predecessors: Vec<Process>,
+    ) -> Result<bool, Failure> {
         let mut ended = false;
-        for process in before {
+        for process in predecessors {
             if process == self.process || self.watched().contains(&process) {
                 continue;
             }
@@ -55,7 +58,7 @@ impl Opened {
     /// Ends all requests of a process that has died. Twice does no harm.
     async fn end_all(self: &Arc<Self>, process: &Process) -> Result<(), Failure> {
         loop {
-            let left = self.gate.read(|database| database.left_by(process))?;
+            let left = self.file_lock.read(|database| database.left_by(process))?;
             if left.is_empty() {
                 break;
             }
@@ -93,7 +96,7 @@ impl Watch {
     }
 
     async fn watch(self) {
-        let mut doubts = 0;
+        let mut checks = 0;
         while let Some(opened) = self.opened.upgrade().filter(|opened| opened.has_waiters()) {
             match opened.liveness.of(&self.process) {
                 ProcessLife::Alive | ProcessLife::Unknown(_) => {}
@@ -112,15 +115,15 @@ impl Watch {
             drop(opened);
             tokio::select! {
                 () = Post::tied_to(&folder, &self.process) => {
-                    doubts += 1;
-                    if doubts <= NO_DOUBTS {
+                    checks += 1;
+                    if checks <= IMMEDIATE_CHECKS {
                         tokio::task::yield_now().await;
                     } else {
-                        let is_short = doubts <= SHORT_DOUBTS;
-                        tokio::time::sleep(if is_short { DOUBT } else { LONG_DOUBT }).await;
+                        let is_frequent = checks <= FREQUENT_CHECKS;
+                        tokio::time::sleep(if is_frequent { CHECK_INTERVAL } else { RARE_CHECK_INTERVAL }).await;
                     }
                 }
-                () = tokio::time::sleep(STILL_WAITING) => doubts = 0,
+                () = tokio::time::sleep(RECHECK_WAITERS) => checks = 0,
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn micros(moment: Moment) -> i64 {
 
 pub(super) fn kind(note: Note) -> i64 {
     match note {
-        Note::Mark => 0,
+        Note::GrantedMarker => 0,
         Note::Tombstone => 1,
     }
 }
@@ -76,10 +76,10 @@ pub(super) fn root(row: &Row<'_>) -> rusqlite::Result<Root> {
         exclusive,
         sharing,
         waiting: unsigned(row, 13)?,
-        passed_over: unsigned(row, 14)?,
+        skipped: unsigned(row, 14)?,
         notes: unsigned(row, 15)?,
         latest_grant: moment(row, 16)?,
-        floor: moment(row, 17)?,
+        liveness_cutoff: moment(row, 17)?,
         queue_until: unsigned(row, 18)?,
         last_fence: unsigned(row, 19)?,
         fence_until: unsigned(row, 20)?,

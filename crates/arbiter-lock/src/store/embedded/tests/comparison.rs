@@ -72,8 +72,8 @@ fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &RandomStep, dea
             resource.delete_lock(now);
             String::new()
         }
-        RandomStep::Seized(life_ms) => {
-            resource.take_externally(now, "them", Some(*life_ms));
+        RandomStep::Seized(ttl_ms) => {
+            resource.take_externally(now, "them", Some(*ttl_ms));
             String::new()
         }
         RandomStep::QueueLost => {

@@ -8,7 +8,7 @@ use crate::store::{Envelope, StoreHandle};
 use crate::system::rng;
 
 /// Hands off what a step has left. If that fails, the waiters find it at their next poll.
-pub(crate) async fn hand_over_the_rest(handle: &StoreHandle, name: &Name) {
+pub(crate) async fn finish_hand_off(handle: &StoreHandle, name: &Name) {
     // The end of a contender that never was hands off, and changes nothing else.
     let id = format!("{:032x}", rng::draw::<u128>()).into();
     let end = Request::End {

@@ -47,7 +47,7 @@ enum Job {
     Tidy,
 }
 
-pub(super) struct Gate {
+pub(super) struct FileLock {
     database: Arc<Mutex<Database>>,
     pace: Mutex<Pace>,
     file: File,
@@ -80,7 +80,7 @@ pub(super) fn open(folder: &Path) -> Result<File, Failure> {
     Ok(gate)
 }
 
-impl Gate {
+impl FileLock {
     pub(super) fn new(folder: &Path, database: Arc<Mutex<Database>>) -> Result<Self, Failure> {
         let (jobs, waiting) = mpsc::channel();
         let porter = Porter {
