@@ -1,4 +1,4 @@
-//! What other clients and operators do to a resource beside the protocol, for tests.
+//! External changes to a resource, by other clients and operators, for tests.
 
 use super::rows::{Hold, Rows, Run};
 use super::{Moment, Resource};
@@ -13,7 +13,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Deletes the queue, with everything that it remembered.
+    /// Deletes the queue, with all its notes.
     pub fn lose_queue(&mut self) {
         self.forget_queue();
     }
@@ -38,7 +38,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Makes an external client the holder, for `ttl_ms` or without end.
+    /// Makes an external client the holder, for `ttl_ms` or without an end.
     pub fn take_externally(&mut self, now: Moment, owner: &str, ttl_ms: Option<u64>) {
         self.settle(now);
         self.latest_grant_expired();
@@ -47,8 +47,8 @@ impl<R: Rows> Resource<R> {
         self.root_mut().exclusive = Some(Hold::external(owner, last_milli));
     }
 
-    /// Sets the TTL of the lock to `ttl_ms`, or removes it. Shared holds keep their own: the TTL
-    /// of the key ends them all when it expires.
+    /// Sets the TTL of the lock to `ttl_ms`, or removes it. Shared holds keep their own: the TTL of
+    /// the key ends them all when it expires.
     pub fn set_expiry(&mut self, now: Moment, ttl_ms: Option<u64>) {
         self.settle(now);
         let last_milli = ttl_ms.map(|ttl| now.last_milli(ttl));

@@ -1,16 +1,16 @@
-//! Free with a queue: the first live waiter is granted, and so on until one cannot be.
+//! The hand-off: a free resource grants its first live waiter, and so on until one must wait.
 
 use super::answer::Grant;
 use super::rows::{Hold, Rows, Waiter};
 use super::{Contender, Moment, Resource};
 
-/// How many waiters one step grants or passes over at the most.
+/// How many waiters one step grants or skips at most.
 pub const MAX_STEPS: usize = 32;
 
-/// How long a grant to one who has queued stands before its claim, in milliseconds.
+/// The TTL of an unclaimed grant to a waiter, in milliseconds.
 const PROVISIONAL_TTL_MS: u64 = 2_000;
 
-/// The first life of a hold with that lease, in milliseconds.
+/// Returns the provisional TTL of a hold with the lease `lease_ms`, in milliseconds.
 #[must_use]
 pub const fn provisional_ttl_ms(lease_ms: u64) -> u64 {
     if lease_ms < PROVISIONAL_TTL_MS {
@@ -20,23 +20,23 @@ pub const fn provisional_ttl_ms(lease_ms: u64) -> u64 {
     }
 }
 
-/// Who makes the step, when it can be granted by it.
+/// The request that makes the step, if the step can grant it.
 pub(super) struct Caller<'a> {
     pub(super) id: &'a str,
-    /// Whether it came with a place, or had one.
+    /// Whether it brought a ticket, or has been queued or granted before.
     pub(super) has_queued: bool,
 }
 
-/// What a hand-over did.
+/// The result of a hand-off.
 #[derive(Default)]
 pub(super) struct HandOff {
-    /// The caller's own grant: its fence and life in milliseconds.
+    /// The caller's own grant: its fence, and its TTL in milliseconds.
     pub(super) mine: Option<(u64, u64)>,
     pub(super) granted: Vec<Grant>,
     pub(super) again: bool,
 }
 
-/// What is to be done with the waiter at the head.
+/// The next action for the waiter at the head.
 enum Head {
     Empty,
     Stays,
@@ -45,8 +45,10 @@ enum Head {
 }
 
 impl<R: Rows> Resource<R> {
-    /// Grants from the head of the queue for as long as that is possible. `reach` says whether
-    /// anybody listens on a channel; the caller is not asked, since its reply carries its grant.
+    /// Grants waiters from the head of the queue while that is possible.
+    ///
+    /// `reach` reports whether a client listens on a channel. It is not asked about the caller,
+    /// whose reply carries its grant.
     pub(super) fn hand_off(
         &mut self,
         now: Moment,

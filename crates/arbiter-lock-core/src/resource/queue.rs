@@ -1,17 +1,17 @@
-//! Who waits, in order, and what the queue remembers of those who do no more.
+//! The queue: its waiters in order, and its notes on requests that no longer wait.
 //!
-//! A waiter that was passed over keeps its place, is not live and is not counted, until it
-//! looks. Everything that has not been touched for a minute is forgotten.
+//! A waiter that was skipped keeps its place, but is neither live nor counted until it polls.
+//! Everything that has not been touched for a minute is forgotten.
 
 use super::rows::{Hold, Note, Rows, Waiter};
 use super::{Contender, Moment, Resource};
 
 /// How long the queue remembers, in milliseconds.
 const MEMORY_MS: u64 = 60_000;
-/// How recently a live waiter has looked, in microseconds.
+/// How recently a live waiter has polled, in microseconds.
 const LIVE_US: u64 = 2_500_000;
 
-/// How far places are counted.
+/// The highest place that is counted.
 pub const PLACES: u64 = 100;
 
 impl<R: Rows> Resource<R> {
@@ -22,7 +22,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Whether nothing has touched the queue for a minute.
+    /// Returns whether nothing has touched the queue for a minute.
     pub(super) fn queue_has_expired(&self, now: Moment) -> bool {
         self.root().queue_until < now.as_millis()
     }
@@ -34,7 +34,7 @@ impl<R: Rows> Resource<R> {
         (root.latest_grant, root.liveness_cutoff, root.queue_until) = (None, None, 0);
     }
 
-    /// Forgets what has not been touched for a minute.
+    /// Forgets everything that has not been touched for a minute.
     pub(super) fn prune_queue(&mut self, now: Moment) {
         let fresh = |at: &Moment| now.since(*at) <= MEMORY_MS * 1_000;
         let root = self.root_mut();
@@ -55,8 +55,9 @@ impl<R: Rows> Resource<R> {
         self.root_mut().queue_until = now.last_milli(MEMORY_MS);
     }
 
-    /// Queues the request, or notes that it looked, and answers its ticket. Its ticket in the
-    /// queue counts first, then the one it carries, unless its grant has consumed that.
+    /// Queues the request, or records its poll, and returns its ticket.
+    ///
+    /// The ticket in the queue comes first, then the carried one, unless a grant has consumed it.
     pub(super) fn enqueue(
         &mut self,
         contender: &Contender,
@@ -83,7 +84,7 @@ impl<R: Rows> Resource<R> {
         ticket
     }
 
-    /// The time, raised above the ticket of everyone who waits.
+    /// Returns the time, raised above the ticket of every waiter.
     fn next_ticket(&self, now: Moment) -> u64 {
         let last = match self.root().waiting {
             0 => None,
@@ -99,7 +100,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// The first that was not passed over.
+    /// Returns the first waiter that was not skipped.
     pub(super) fn first_waiting(&self) -> Option<Waiter> {
         match self.root().waiting {
             0 => None,
@@ -143,12 +144,12 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// The place of a ticket, from 1, counted up to one more than [`PLACES`].
+    /// Returns the place of a ticket, from 1, counted up to one more than [`PLACES`].
     pub(super) fn place(&self, ticket: u64) -> u64 {
         self.rows.count_waiting(ticket, PLACES + 1)
     }
 
-    /// Whether the waiter has looked lately, and since the last grant that lapsed.
+    /// Returns whether the waiter has polled lately, and since the last grant that expired.
     pub(super) fn is_live(&self, waiter: &Waiter, now: Moment) -> bool {
         let cutoff = self.root().liveness_cutoff;
         waiter.seen.is_some_and(|seen| {
@@ -156,7 +157,7 @@ impl<R: Rows> Resource<R> {
         })
     }
 
-    /// Keeps the waiter's place, and does not count it until it looks.
+    /// Keeps the waiter's place, and does not count it until it polls.
     pub(super) fn skip_waiter(&mut self, waiter: Waiter) {
         self.uncount(&waiter);
         self.rows.put_waiter(Waiter {
@@ -166,7 +167,7 @@ impl<R: Rows> Resource<R> {
         self.root_mut().skipped += 1;
     }
 
-    /// Takes the request out of the queue and forgets its grant; answers whether it waited.
+    /// Removes the request and its granted marker; returns whether it waited.
     pub(super) fn leave(&mut self, id: &str) -> bool {
         self.take_note(Note::GrantedMarker, id);
         let Some(waiter) = self.waiter(id) else {
@@ -192,8 +193,10 @@ impl<R: Rows> Resource<R> {
         self.touch_queue(now);
     }
 
-    /// A hold was ended by its holder or an operator. If its grant was the latest, that of the last
-    /// to lapse takes its place: those who lapse before it are seen to lapse.
+    /// Updates the latest grant after its holder or an operator has ended a hold.
+    ///
+    /// If its grant was the latest, that of the last hold to expire takes its place;
+    /// `some_expired` handles those that expire earlier.
     pub(super) fn grant_ended(&mut self, hold: &Hold) {
         if self.is_free() {
             self.root_mut().latest_grant = None;
@@ -203,7 +206,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Some have lapsed, and others hold on, whose grants may be later.
+    /// Raises the liveness cutoff after some holds expired. Later grants may still be in force.
     pub(super) fn some_expired(&mut self, expired: &[Hold]) {
         let root = self.root_mut();
         if root.latest_grant.is_some() {
@@ -212,7 +215,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// The latest grant has lapsed: its time is a floor for everyone's liveness.
+    /// Raises the liveness cutoff to the latest grant, which has expired.
     pub(super) fn latest_grant_expired(&mut self) {
         let root = self.root_mut();
         root.liveness_cutoff = root.liveness_cutoff.max(root.latest_grant.take());

@@ -1,4 +1,4 @@
-//! The steps for shared holds alone: `downgrade` and `resize`.
+//! The steps for shared holds only: `downgrade` and `resize`.
 
 use std::num::NonZeroU32;
 
@@ -8,9 +8,10 @@ use super::rows::{Hold, Rows};
 use super::{Limit, Mode, Moment, Resource};
 
 impl<R: Rows> Resource<R> {
-    /// Makes a reader of the writer with this owner and this fence, without a gap: a shared hold
-    /// of weight 1 and no limit, with the same fence, prolonged as by a renewal. Those who wait to
-    /// read come in. Repeated, it prolongs, and hands over.
+    /// Turns the writer with this owner and this fence into a reader, without a gap.
+    ///
+    /// The result is a shared hold of weight 1 without a limit, with the same fence, extended as by
+    /// a renewal. Waiting readers are granted. Repeated, it extends the hold and hands off.
     pub fn downgrade(
         &mut self,
         now: Moment,
@@ -65,8 +66,8 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Sets another limit while shared holds are held under one. Where they weigh more than the
-    /// new one, nobody is granted before enough of them have ended.
+    /// Changes the limit of the shared holds. If they weigh more than the new limit, nothing is
+    /// granted before enough of them have ended.
     pub fn resize(
         &mut self,
         now: Moment,

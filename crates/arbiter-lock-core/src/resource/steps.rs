@@ -9,10 +9,10 @@ use super::status::{SharerView, SharingView, Status, WaiterView};
 use super::{Contender, Limit, Mode, Moment, Resource};
 
 impl<R: Rows> Resource<R> {
-    /// Grants the request, or queues it; repeated, it says that the waiter lives (a *look*).
+    /// Grants the request, or queues it. Repeated, it is a *poll*, which keeps the waiter live.
     ///
-    /// `ticket` is the one that an earlier answer gave, so that a place survives a lost queue.
-    /// `reach` says whether anybody listens on a channel.
+    /// `ticket` is the one from an earlier reply, so that a place survives a lost queue.
+    /// `reach` reports whether a client listens on a channel.
     pub fn acquire(
         &mut self,
         now: Moment,
@@ -58,8 +58,8 @@ impl<R: Rows> Resource<R> {
         self.acquired(now, ticket, hand_off).after(before.granted)
     }
 
-    /// Why the request is refused. Where nobody holds, the limit of those who wait counts only
-    /// once the dead among them have been passed over.
+    /// Returns the reason to refuse the request, if any. If the resource is free, it hands off
+    /// first: the limit of the waiters counts only once the dead ones have been skipped.
     fn settled_refusal(
         &mut self,
         now: Moment,
@@ -91,13 +91,13 @@ impl<R: Rows> Resource<R> {
         Answer {
             reply,
             granted: hand_off.granted,
-            // A granted caller cannot go on: those behind it go on at their own looks.
+            // A granted caller does not repeat: the waiters behind it go on at their own polls.
             again: hand_off.again && hand_off.mine.is_none(),
         }
     }
 
-    /// Grants the request if that is possible at once and nobody live comes first. It leaves
-    /// no trace otherwise, and never barges.
+    /// Grants the request if that is possible at once and no live waiter comes first. Otherwise it
+    /// leaves no trace. It never barges.
     pub fn try_acquire(
         &mut self,
         now: Moment,
@@ -113,7 +113,7 @@ impl<R: Rows> Resource<R> {
         if let Some((fence, ttl_ms)) = self.repeat(now, &contender.id, contender.lease_ms) {
             return Answer::only(Tried::Granted { fence, ttl_ms });
         }
-        // One that waits is granted in its order, and only once: perhaps by the very next line.
+        // A waiter is granted in its order, and only once: perhaps by the very next line.
         let waits = self.has_place(&contender.id);
         let (refusal, before) = self.settled_refusal(now, contender, None, &reach);
         if let Some(refusal) = refusal {
@@ -143,7 +143,7 @@ impl<R: Rows> Resource<R> {
         answer.after(before.granted)
     }
 
-    /// The request's own hold, found again by a repeated step: its fence and its life.
+    /// Extends the request's own hold, found by a repeated step; returns its fence and its TTL.
     fn repeat(&mut self, now: Moment, id: &str, ttl_ms: u64) -> Option<(u64, u64)> {
         let mut hold = self.hold_of(id)?;
         let fence = hold.fence?;
@@ -170,8 +170,8 @@ impl<R: Rows> Resource<R> {
         above.map(|limit| Refusal::AboveLimit { limit: limit.get() })
     }
 
-    /// Prolongs the hold that has this owner *and* this fence. It never creates one, never
-    /// shortens one, and hands nothing over.
+    /// Extends the hold with this owner *and* this fence. It never creates a hold, never shortens
+    /// one, and does not hand off.
     pub fn renew(&mut self, now: Moment, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
         self.settle(now);
         let found = self.hold_of(owner);
@@ -190,9 +190,9 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Releases or abandons: frees what the request holds, or leaves the queue, and hands
-    /// over. With `tombstone`, an acquire of this request that arrives late is answered
-    /// *ended*.
+    /// Releases the request's hold or removes the request from the queue, and hands off.
+    ///
+    /// With `tombstone`, an acquire of this request that arrives late is answered *ended*.
     pub fn end(
         &mut self,
         now: Moment,
@@ -222,8 +222,8 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// An operator's break of the hold with that fence: at once, or by asking the holder to
-    /// stop and prolonging the hold no more.
+    /// Breaks the hold with that fence, for an operator: ends it at once, or asks its holder to
+    /// stop and no longer extends it.
     pub fn break_hold(
         &mut self,
         now: Moment,
@@ -250,7 +250,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// What can be seen, without changing anything.
+    /// Returns the visible state, without changing anything.
     #[must_use]
     pub fn inspect(&self, now: Moment) -> Status {
         let remembered = !self.queue_has_expired(now);
@@ -294,7 +294,7 @@ impl<R: Rows> Resource<R> {
         })
     }
 
-    /// Ends a hold by its holder's or an operator's will.
+    /// Ends a hold that its holder releases or an operator breaks.
     pub(super) fn free(&mut self, hold: &Hold) {
         self.drop_hold(hold);
         self.grant_ended(hold);

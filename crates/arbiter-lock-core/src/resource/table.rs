@@ -11,13 +11,13 @@ use super::{Contender, Moment};
 pub struct Table {
     root: Root,
     shared: HashMap<Arc<str>, Hold>,
-    /// Shared holds by the end of their lives, then owner.
+    /// Shared holds by their last millisecond, then owner.
     by_end: BTreeSet<(u64, Arc<str>)>,
     owners_by_fence: HashMap<u64, Arc<str>>,
     waiters: HashMap<Arc<str>, Waiter>,
-    /// Those who were not passed over, in order.
+    /// The waiters that were not skipped, in order.
     waiting: BTreeSet<(u64, Arc<str>)>,
-    /// Those of them who want to share.
+    /// The waiters among them that want to share.
     sharers: BTreeSet<(u64, Arc<str>)>,
     notes: HashMap<(Note, Arc<str>), Moment>,
     /// Waiters and notes, by when they were touched.
