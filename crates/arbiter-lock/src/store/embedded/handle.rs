@@ -21,12 +21,12 @@ use crate::store::{
 };
 use crate::system::rng;
 
-/// How often a step is repeated because what stood in its way has died.
+/// How often a step is repeated because a process ahead of it has died.
 const MOST_DEAD: usize = 64;
 
 /// How long a request waits for the folder to be opened, as for a connection.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
-/// How much later than its limit an opening may answer.
+/// How long after its limit an opening may still return.
 const LATE: Duration = Duration::from_millis(100);
 
 struct EmbeddedHandle {
@@ -54,7 +54,7 @@ impl EmbeddedHandle {
         }
     }
 
-    /// The folder, opened if need be. The opening goes on if the caller goes away.
+    /// Returns the folder, opening it if necessary. Opening continues if the caller is dropped.
     async fn opened(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
         let opened = match self.store.opened.get() {
             Some(opened) => opened.clone(),
@@ -89,13 +89,13 @@ impl EmbeddedHandle {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
             let (envelope, predecessors) = match request {
-                // They read, and need no turn.
+                // These only read, and need no turn.
                 Request::Inspect | Request::LastRun => opened
                     .file_lock
                     .read(|database| database.read(name, request))?,
                 _ => opened.step(name, request, limit).await?,
             };
-            // What a process held that has died is neither waited for nor shown.
+            // The holds of a dead process are neither waited for nor shown.
             let has_ended_some = match request {
                 Request::Acquire { .. } => opened.watch(predecessors).await?,
                 _ => opened.reap(predecessors).await?,
@@ -109,7 +109,7 @@ impl EmbeddedHandle {
 }
 
 impl Handle for EmbeddedHandle {
-    /// Opening the folder stands in place of a connection.
+    /// Opens the folder, which takes the place of a connection.
     fn connect(&self, limit: Duration) -> Sending<'_, ()> {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }
@@ -127,7 +127,7 @@ impl Handle for EmbeddedHandle {
         Box::pin(self.answered(name, request, limit))
     }
 
-    /// All in one turn: each is a step of its own.
+    /// Renews all in one turn; each is a step of its own.
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
@@ -151,13 +151,13 @@ impl Handle for EmbeddedHandle {
             let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
             opened
                 .file_lock
-                .pass(limit, work, std::convert::identity)
+                .run(limit, work, std::convert::identity)
                 .await
         })
     }
 }
 
-/// Opens the folder of a URL; its files are opened later.
+/// Creates the store of a URL; its files are opened later.
 pub(in super::super) fn open(
     url: &str,
     _: ServerSettings,
@@ -174,13 +174,13 @@ impl Store for Embedded {
         Box::new(EmbeddedHandle::new(self, channel, registry))
     }
 
-    /// The file that is locked for as long as this process lives.
+    /// Returns the file that is locked while this process lives.
     fn liveness_file(&self) -> Option<PathBuf> {
         Some(liveness::file(&self.folder, &self.process))
     }
 
-    /// This process leaves: what it has in the folder is removed at once, whichever thread drops
-    /// the client last.
+    /// Removes the files of this process from the folder at once, on the thread that drops the last
+    /// client.
     fn leave(&self) {
         if let Some(opened) = self.opened.get() {
             opened.liveness.leave();
@@ -189,8 +189,8 @@ impl Store for Embedded {
 }
 
 impl Opened {
-    /// Does a step in its turn, and notifies the contenders that it has granted. Beside the reply
-    /// stand the processes that come before the contender.
+    /// Applies a step in its turn, and notifies the contenders that it has granted. Returns the
+    /// reply with the processes ahead of the contender.
     async fn step(
         self: &Arc<Self>,
         name: &Name,
@@ -209,7 +209,7 @@ impl Opened {
         };
         let opened = self.clone();
         let notify = move |(answer, predecessors, at): (Answer<Reply>, _, _)| {
-            // Even if the caller has gone; and outside, since the granted come to the gate next.
+            // Even if the caller is gone; after the unlock, since the granted waiters lock next.
             opened.notify(answer.granted);
             let envelope = Envelope {
                 reply: answer.reply,
@@ -218,12 +218,12 @@ impl Opened {
             };
             (envelope, predecessors)
         };
-        let answered = self.file_lock.pass(limit, work, notify).await;
+        let answered = self.file_lock.run(limit, work, notify).await;
         self.denied.report();
         answered
     }
 
-    /// Ends a request of a process that cannot do it any more.
+    /// Ends a request of a dead process.
     pub(super) async fn end(
         self: &Arc<Self>,
         name: &Name,

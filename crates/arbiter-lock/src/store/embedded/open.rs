@@ -1,4 +1,4 @@
-//! Opens a folder: creates missing files, and starts afresh after a reboot.
+//! Opens a folder: creates missing files, and resets the store after a reboot.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -18,11 +18,11 @@ use super::{Opened, connections, folder};
 use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind};
 
-/// For how long to try again what is denied: something that another user has just made gets its
-/// rights a moment later.
+/// How long a denied operation is retried: another user's new file gets its rights a moment after
+/// it is created.
 const RIGHTS_LATE: Duration = Duration::from_millis(100);
 
-/// Opens the folder, waiting for the gate at most for `limit`.
+/// Opens the folder, waiting for the file lock at most for `limit`.
 pub(super) fn open(
     folder: &Path,
     process: &Process,
@@ -35,10 +35,10 @@ pub(super) fn open(
     })?;
     Log::of(folder).flush_if_grown();
     enter(&lock_file, folder, limit)?;
-    // The gate opens again when this is dropped, at the end.
+    // Dropping the file at the end unlocks it.
     let database = connections::open(|| {
         let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
-        // Processes may be too short-lived to do it in the background.
+        // A short-lived process may end before its background thread does this.
         database.checkpoint();
         Ok(database)
     })?;
@@ -65,7 +65,7 @@ pub(super) fn open(
     Ok(opened)
 }
 
-/// Repeats a denied operation for a while.
+/// Retries a denied operation for a while.
 fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let begun = Instant::now();
     loop {
@@ -85,7 +85,7 @@ fn enter(lock_file: &File, folder: &Path, limit: Duration) -> Result<(), Failure
     let begun = Instant::now();
     while flock(lock_file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if limit < begun.elapsed() {
-            let detail = file_lock::who_is_inside(lock_file, &file_lock::path(folder));
+            let detail = file_lock::timeout_cause(lock_file, &file_lock::path(folder));
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
         std::thread::sleep(Duration::from_millis(1));

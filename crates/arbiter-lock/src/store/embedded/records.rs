@@ -1,4 +1,4 @@
-//! The rows of one name, for the core's steps.
+//! The rows of one name, for the steps of the core.
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
@@ -14,8 +14,8 @@ use super::row::{hold, int, kind, micros, root, run, unsigned, waiter};
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
 const WAITER: &str = "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", follows, lease_ms, channel, label";
 
-/// The rows of one name, within a transaction. What fails is kept, answers nothing, and lets the
-/// transaction be undone.
+/// The rows of one name, within a transaction. The first error is kept and rolls the transaction
+/// back; the failed query returns an empty result.
 pub(super) struct Records<'a> {
     connection: &'a Connection,
     pub(super) name: &'a str,
@@ -40,12 +40,12 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// What has failed, if something has.
+    /// Returns the first error, if any.
     pub(super) fn check(&self) -> rusqlite::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Keeps what the step has left.
+    /// Writes the root, if the step has changed it.
     pub(super) fn save(self) -> rusqlite::Result<()> {
         self.check()?;
         if self.root == self.loaded {
@@ -135,13 +135,13 @@ impl<'a> Records<'a> {
         self.kept(find()).unwrap_or_default()
     }
 
-    /// Changes rows, and answers how many.
+    /// Changes rows, and returns their number.
     fn change(&self, sql: &str, values: &[&dyn ToSql]) -> u64 {
         let change = || self.connection.prepare_cached(sql)?.execute(values);
         self.kept(change()).unwrap_or_default() as u64
     }
 
-    /// The first failure is kept.
+    /// Keeps the first error.
     fn kept<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
         let error = match result {
             Ok(found) => return Some(found),

@@ -1,4 +1,4 @@
-//! How the values of a row are read and written.
+//! Conversions between the core's records and the columns of a row.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arbiter_lock_core::{Contender, Hold, Limit, Mode, Moment, Note, Root, Run, Sharing, Waiter};
 use rusqlite::Row;
 
-/// Numbers of the core stay below 2^53, but for an end that there is none of.
+/// Converts a number of the core: below 2^53, except for the end of a hold that has none.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What may be found where the file should be.
+//! The files that may exist where the store's file should be.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn reboot_frees_holds_and_keeps_fences_rising() {
         panic!()
     };
     drop(database);
-    // Another boot, and a wall clock that was set back by three years meanwhile.
+    // Another boot, and a wall clock that was set back by three years.
     let file = rusqlite::Connection::open(folder.path().join("arbiter.db")).unwrap();
     let ahead = fence + 3 * 365 * 86_400_000_000;
     file.execute("UPDATE names SET last_fence = ?1", [ahead as i64])
