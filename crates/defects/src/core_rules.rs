@@ -191,7 +191,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a crashed reader is kept by the renewals of the others",
         file: HOLDS,
         was: "expired.iter().for_each(|hold| self.drop_hold(hold));",
-        put_back: "let longest = self.rows.last_to_expire(1).pop();\n        if longest.is_some_and(|hold| hold.stands(now)) {\n            return Vec::new();\n        }\n        expired.iter().for_each(|hold| self.drop_hold(hold));",
+        put_back: "let longest = self.rows.last_to_expire(1).pop();\n        if longest.is_some_and(|hold| hold.is_in_force(now)) {\n            return Vec::new();\n        }\n        expired.iter().for_each(|hold| self.drop_hold(hold));",
         caught_by: Core(&["every_reader_has_its_own_lease"]),
     },
     Defect {

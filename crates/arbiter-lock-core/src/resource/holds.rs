@@ -39,7 +39,7 @@ impl Hold {
         }
     }
 
-    pub(super) fn stands(&self, now: Moment) -> bool {
+    pub(super) fn is_in_force(&self, now: Moment) -> bool {
         now.as_millis() <= self.end()
     }
 
@@ -81,7 +81,7 @@ impl<R: Rows> Resource<R> {
     /// Ends the expired holds, and returns them.
     pub(super) fn expire_holds(&mut self, now: Moment) -> Vec<Hold> {
         let alone = self.root().exclusive.as_ref();
-        let expired = match alone.filter(|hold| !hold.stands(now)) {
+        let expired = match alone.filter(|hold| !hold.is_in_force(now)) {
             Some(hold) => vec![hold.clone()],
             None if self.root().sharing.is_none() => Vec::new(),
             None => self.rows.expired(now.as_millis()),
@@ -194,11 +194,11 @@ impl<R: Rows> Resource<R> {
     pub(super) fn holder(&self, now: Moment) -> Option<HolderView> {
         let root = self.root();
         if let Some(hold) = &root.exclusive {
-            return hold.stands(now).then(|| hold.view(now));
+            return hold.is_in_force(now).then(|| hold.view(now));
         }
         let sharing = root.sharing?;
         let longest = self.rows.last_to_expire(1).pop()?;
-        longest.stands(now).then(|| HolderView {
+        longest.is_in_force(now).then(|| HolderView {
             owner: SHARED_OWNER.into(),
             fence: Some(sharing.generation),
             ..longest.view(now)

@@ -264,7 +264,7 @@ impl<R: Rows> Resource<R> {
         Status {
             holder: self.holder(now),
             value: alone
-                .filter(|hold| hold.stands(now))
+                .filter(|hold| hold.is_in_force(now))
                 .and_then(|hold| hold.value.clone()),
             sharing: self.sharing_view(now),
             waiting: waiting.unwrap_or_default(),
@@ -288,7 +288,7 @@ impl<R: Rows> Resource<R> {
             count,
             holders: last
                 .into_iter()
-                .filter(|hold| hold.stands(now))
+                .filter(|hold| hold.is_in_force(now))
                 .map(view)
                 .collect(),
         })

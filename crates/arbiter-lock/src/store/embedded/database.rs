@@ -90,8 +90,8 @@ impl Database {
                 return Err(Failure::before_sending(
                     FailureKind::Unsupported,
                     format!(
-                        "{} was written by another arbiter (version {other}, and this one knows \
-                         {VERSION}): use that, or another folder",
+                        "{} was written by another version of arbiter (format {other}, this one \
+                         supports {VERSION}); use that version or another folder",
                         path.display()
                     ),
                 ));
@@ -99,7 +99,10 @@ impl Database {
             _ => {
                 return Err(Failure::before_sending(
                     FailureKind::WrongType,
-                    format!("{} belongs to another program", path.display()),
+                    format!(
+                        "{} belongs to another program; use another folder",
+                        path.display()
+                    ),
                 ));
             }
         }
@@ -406,7 +409,10 @@ impl Database {
         }
         Err(Failure::before_sending(
             FailureKind::Unreachable,
-            format!("{} was removed while in use", self.path.display()),
+            format!(
+                "{} was removed while in use; restart the programs that use it",
+                self.path.display()
+            ),
         ))
     }
 

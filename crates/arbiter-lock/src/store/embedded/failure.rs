@@ -16,7 +16,7 @@ pub(super) fn of_io(error: &std::io::Error, path: &Path) -> Failure {
     let (kind, advice) = match error.kind() {
         ErrorKind::PermissionDenied => (
             FailureKind::Denied,
-            "; this user may not use it: join the group that it is for, or name a folder of your own",
+            "; join the group that may use it, or use a folder of your own",
         ),
         ErrorKind::ReadOnlyFilesystem => (FailureKind::ReadOnly, ""),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (FailureKind::Full, ""),
@@ -44,10 +44,10 @@ pub(super) fn within(error: &std::io::Error, path: &Path, folder: &Path) -> Fail
     );
     let advice = match rights.remedy(&found, folder) {
         Some(remedy) => format!(
-            ": as that user or root, run `{remedy}`; an older arbiter may have made it under a \
+            "; run `{remedy}` as that user or root: an older arbiter may have created it under a \
              narrow umask"
         ),
-        None => ": name a folder of your own, or one that your group may write".to_owned(),
+        None => "; use a folder of your own, or one that your group may write".to_owned(),
     };
     Failure::before_sending(FailureKind::Denied, what + &advice)
 }
@@ -70,19 +70,19 @@ pub(super) fn of_sqlite(error: &Error, path: &Path) -> Failure {
     let (kind, advice) = match code {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
             FailureKind::Damaged,
-            "; stop whoever uses it and move the file away: it is made anew, and nothing is held",
+            "; stop the programs that use it and move the file away: a new one has no holds",
         ),
         Some(ErrorCode::DiskFull) => (FailureKind::Full, ""),
         Some(ErrorCode::ReadOnly) => (
             FailureKind::ReadOnly,
-            "; it must be writable, and so must its folder",
+            "; make the file and its folder writable",
         ),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             (FailureKind::Denied, "")
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             FailureKind::Loading,
-            "; another program than arbiter has locked it",
+            "; a program other than arbiter has locked it",
         ),
         Some(ErrorCode::CannotOpen) => (FailureKind::Denied, ""),
         _ => (FailureKind::Other, ""),

@@ -174,7 +174,7 @@ pub(super) fn timeout_cause(file: &File, path: &Path) -> String {
     let found = fstat(file).ok();
     match found.and_then(|found| (0..ATTEMPTS).find_map(|_| locked_by(found.st_ino))) {
         Some(pid) => format!("process {pid} keeps {path} locked; is it stopped?"),
-        None => format!("no turn at {path} in time"),
+        None => format!("{path} was not unlocked in time; try again"),
     }
 }
 

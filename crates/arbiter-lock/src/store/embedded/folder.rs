@@ -31,7 +31,7 @@ pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
     let Some(path) = path else {
         return Err(Invalid::new(
             "store",
-            format!("{url} names no folder: file:///var/lib/arbiter would"),
+            format!("{url} names no folder; use a URL such as file:///var/lib/arbiter"),
         ));
     };
     let bytes: Vec<u8> = percent_decode_str(path.trim_end_matches('/')).collect();
@@ -40,9 +40,9 @@ pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
         return Err(Invalid::new(
             "store",
             format!(
-                "{} has {} bytes, and the path of a store has {LONGEST} at the most",
-                folder.display(),
-                folder.as_os_str().len()
+                "the path of a store must have at most {LONGEST} bytes, got {} bytes: {}",
+                folder.as_os_str().len(),
+                folder.display()
             ),
         ));
     }
@@ -57,7 +57,7 @@ fn default_folder() -> Result<PathBuf, Invalid> {
     folder_of_user(is_root, named("XDG_STATE_HOME"), named("HOME")).ok_or_else(|| {
         Invalid::new(
             "store",
-            "no store is named, and HOME does not say where this user's would be",
+            "no store is named, and HOME names no absolute path; name a store",
         )
     })
 }
@@ -157,8 +157,8 @@ fn refuse_networks(folder: &Path) -> Result<(), Failure> {
         Some((_, name)) => Err(Failure::before_sending(
             FailureKind::Unsupported,
             format!(
-                "{} is on {name}, whose locks cannot be trusted between machines: use a local \
-                 folder, or a server",
+                "{} is on {name}, whose locks do not hold between machines; use a local folder or \
+                 a server",
                 folder.display()
             ),
         )),

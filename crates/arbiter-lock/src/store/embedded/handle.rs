@@ -75,7 +75,10 @@ impl EmbeddedHandle {
             Ok(opened) => opened.map_err(|e| failure::of_io(&e, &self.store.folder))?,
             Err(_) => Err(Failure::before_sending(
                 FailureKind::Silent,
-                format!("{} is still being opened", self.store.folder.display()),
+                format!(
+                    "{} is still being opened; try again",
+                    self.store.folder.display()
+                ),
             )),
         }
     }
@@ -258,5 +261,8 @@ fn predecessors(
 }
 
 fn too_many_dead() -> Failure {
-    Failure::unknown(FailureKind::Loading, "too many processes died just now")
+    Failure::unknown(
+        FailureKind::Loading,
+        "too many processes died at once; try again",
+    )
 }

@@ -26,7 +26,7 @@ const MOST_SWEPT: usize = 8;
 
 /// The known state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProcessLife {
+pub(super) enum ProcessState {
     Alive,
     /// The process has ended, and its requests are still in the file.
     Dead,
@@ -95,15 +95,15 @@ impl Liveness {
         }
     }
 
-    pub(super) fn of(&self, process: &Process) -> ProcessLife {
+    pub(super) fn of(&self, process: &Process) -> ProcessState {
         let file = match File::open(file(&self.folder, process)) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return ProcessLife::Gone,
-            Err(e) => return ProcessLife::Unknown(e.kind()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return ProcessState::Gone,
+            Err(e) => return ProcessState::Unknown(e.kind()),
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => ProcessLife::Dead,
-            Err(_) => ProcessLife::Alive,
+            Ok(()) => ProcessState::Dead,
+            Err(_) => ProcessState::Alive,
         }
     }
 
@@ -120,7 +120,7 @@ impl Liveness {
         let begin = rng::draw::<u64>() as usize % known.len().max(1);
         let some = known.iter().cycle().skip(begin);
         some.take(known.len().min(MOST_SWEPT))
-            .filter(|process| self.of(process) == ProcessLife::Dead)
+            .filter(|process| self.of(process) == ProcessState::Dead)
             .cloned()
             .collect()
     }
@@ -178,7 +178,7 @@ pub(super) fn clean_up_all(folder: &Path) -> Result<(), Failure> {
             return Err(Failure::before_sending(
                 FailureKind::Unsupported,
                 format!(
-                    "{} is in use by a process with another file, boot id or clock: end it first",
+                    "{} is in use by a process with another file, boot id or clock; end it first",
                     folder.display()
                 ),
             ));

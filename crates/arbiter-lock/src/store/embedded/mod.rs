@@ -42,7 +42,7 @@ use super::{Failure, Push, Registry};
 use crate::events::event::EventQueue;
 use denied::Denied;
 use file_lock::FileLock;
-use liveness::{Liveness, Process, ProcessLife};
+use liveness::{Liveness, Process, ProcessState};
 use post::Post;
 
 /// A folder as a store.
@@ -115,13 +115,13 @@ impl Opened {
     }
 
     /// Returns what is known of a process; notes what keeps this process from knowing.
-    fn life_of(&self, process: &Process) -> ProcessLife {
-        let life = self.liveness.of(process);
-        if let ProcessLife::Unknown(why) = life {
+    fn state_of(&self, process: &Process) -> ProcessState {
+        let state = self.liveness.of(process);
+        if let ProcessState::Unknown(why) = state {
             let file = liveness::file(self.post.folder(), process);
             self.denied.note(&file, &why.into());
         }
-        life
+        state
     }
 
     /// Returns whether this process has waiters.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Opened;
-use super::liveness::{Process, ProcessLife};
+use super::liveness::{Process, ProcessState};
 use super::post::Post;
 use crate::store::Failure;
 
@@ -30,7 +30,7 @@ impl Opened {
             if process == self.process || self.watched().contains(&process) {
                 continue;
             }
-            if self.life_of(&process) == ProcessLife::Dead {
+            if self.state_of(&process) == ProcessState::Dead {
                 self.end_all(&process).await?;
                 ended = true;
             } else if self.watched().insert(process.clone()) {
@@ -45,7 +45,7 @@ impl Opened {
     pub(super) async fn reap(self: &Arc<Self>, processes: Vec<Process>) -> Result<bool, Failure> {
         let mut ended = false;
         for process in processes {
-            if process != self.process && self.life_of(&process) == ProcessLife::Dead {
+            if process != self.process && self.state_of(&process) == ProcessState::Dead {
                 self.end_all(&process).await?;
                 ended = true;
             }
@@ -98,9 +98,9 @@ impl Watch {
         let mut checks = 0;
         while let Some(opened) = self.opened.upgrade().filter(|opened| opened.has_waiters()) {
             match opened.liveness.of(&self.process) {
-                ProcessLife::Alive | ProcessLife::Unknown(_) => {}
-                ProcessLife::Gone => return,
-                ProcessLife::Dead => {
+                ProcessState::Alive | ProcessState::Unknown(_) => {}
+                ProcessState::Gone => return,
+                ProcessState::Dead => {
                     // The next poll retries what failed here.
                     if opened.end_all(&self.process).await.is_ok() {
                         for registry in opened.registries() {

@@ -52,7 +52,7 @@ fn reboot_frees_holds_and_keeps_fences_rising() {
     .unwrap();
     assert!(rebooted);
     let Acquired::Granted { fence: next, .. } = acquire(&mut database, &name, "b") else {
-        panic!("the one of before the reboot holds no more")
+        panic!("the hold from before the reboot is still in force")
     };
     assert!(ahead < next, "{ahead} {next}");
 }
@@ -73,7 +73,7 @@ fn unusable_file_is_refused_and_left_unchanged() {
                 file.pragma_update(None, "user_version", 3).unwrap();
             }),
             FailureKind::Unsupported,
-            "another arbiter (version 3, and this one knows 2)",
+            "another version of arbiter (format 3, this one supports 2)",
         ),
         (
             Box::new(|path: &std::path::Path| {
