@@ -1,10 +1,10 @@
-//! How long to stand aside after a failure.
+//! Backoff after a failure.
 
 use std::time::Duration;
 
-/// Waits that double from a least to a most, each with full jitter over its upper half.
+/// Waits that double from a minimum to a maximum, each with full jitter over its upper half.
 ///
-/// The caller brings the randomness, so that a seed replays exactly.
+/// The caller supplies the randomness, so that a seed replays exactly.
 ///
 /// # Examples
 /// ```
@@ -21,7 +21,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits from `least` to `most`.
+    /// Creates a backoff with waits from `least` to `most`.
     #[must_use]
     pub fn new(least: Duration, most: Duration) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Backoff {
         }
     }
 
-    /// The next wait; `random` is uniform over all of `u32`.
+    /// Returns the next wait; `random` is uniform over all of `u32`.
     pub fn next(&mut self, random: u32) -> Duration {
         let step = self.step;
         self.step = step.saturating_mul(2).min(self.most);
@@ -39,7 +39,7 @@ impl Backoff {
         half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
-    /// Begins anew, after a success.
+    /// Starts again from the shortest wait, after a success.
     pub fn reset(&mut self) {
         self.step = self.least;
     }

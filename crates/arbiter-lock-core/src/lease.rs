@@ -1,21 +1,20 @@
-//! The holder's side of a hold: when to renew it, and when it is lost.
+//! The holder's view of a hold: when to renew it, and when it is lost.
 //!
-//! Times are counted on the holder's own clock, as the time since some fixed moment of it.
-//! A deadline counts from when the last confirmed request was *sent*: whatever the network
+//! Times are measured on the holder's own clock, as the time since a fixed moment.
+//! A deadline counts from when the last confirmed request was *sent*. Whatever the network
 //! did to the reply, the store ends the hold no earlier.
 //!
-//! The store counts on its own clock, which may run up to a fiftieth faster. The margin covers
-//! that over one life.
+//! The store's own clock may run up to 2 % faster. The margin covers that for one TTL.
 
 use std::time::Duration;
 
-/// A store may end a life within its last millisecond, and counts in whole ones.
+/// A store may end a TTL within its last millisecond, and counts whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(1);
 
-/// The least time between a renewal and its repetition.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(10);
+/// The shortest pause between a renewal and its repetition.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// When to renew a hold, and when it may no longer be believed.
+/// Decides when to renew a hold, and when it is no longer valid.
 ///
 /// # Examples
 /// ```
@@ -34,39 +33,40 @@ pub struct Lease {
     deadline: Duration,
     margin: Duration,
     renewal: Option<Duration>,
-    /// When the newest renewal was sent, while it has no answer.
+    /// When the newest renewal was sent, until it is answered.
     asked: Option<Duration>,
     /// When the newest confirmed request was sent.
     confirmed: Duration,
 }
 
-/// What a [`Lease`] asks for.
+/// The action that a [`Lease`] asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing before that moment.
+    /// Do nothing before `until`.
     Sleep {
-        /// When to ask again.
+        /// When to call [`Lease::next`] again.
         until: Duration,
     },
-    /// A renewal is due.
+    /// Send a renewal.
     Renew,
-    /// The hold may no longer be ours.
+    /// Stop using the hold: it may have ended.
     Lost,
 }
 
 impl Lease {
-    /// A hold whose request was sent at `sent` and which the store set a life of `life` for.
-    /// It is given up `margin` before its deadline; the first renewal is due `renew_after`
+    /// Creates the lease of a hold that the store granted for `ttl` on a request sent at `sent`.
+    ///
+    /// The hold is given up `margin` before its deadline. The first renewal is due `renew_after`
     /// the sending, or never.
     #[must_use]
     pub fn new(
         sent: Duration,
-        life: Duration,
+        ttl: Duration,
         margin: Duration,
         renew_after: Option<Duration>,
     ) -> Self {
         Self {
-            deadline: sent.saturating_add(life),
+            deadline: sent.saturating_add(ttl),
             margin,
             renewal: renew_after.map(|d| sent.saturating_add(d)),
             asked: None,
@@ -74,38 +74,38 @@ impl Lease {
         }
     }
 
-    /// Returns the default margin of a life: a fiftieth of it and a millisecond, at least 2 ms.
+    /// Returns the default margin of a TTL: a fiftieth of it and a millisecond, at least 2 ms.
     ///
-    /// A store whose clock runs a fiftieth faster ends the life no earlier.
+    /// A store whose clock runs 2 % faster ends the TTL no earlier.
     #[must_use]
-    pub fn default_margin(life: Duration) -> Duration {
-        (life / 50 + ROUNDING).max(ROUNDING * 2)
+    pub fn default_margin(ttl: Duration) -> Duration {
+        (ttl / 50 + ROUNDING).max(ROUNDING * 2)
     }
 
-    /// Gives the hold up that long before its deadline from now on.
+    /// Sets how long before its deadline the hold is given up.
     pub fn set_margin(&mut self, margin: Duration) {
         self.margin = margin;
     }
 
-    /// When the store ends the hold, at the earliest.
+    /// Returns the earliest time at which the store ends the hold.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// When the holder gives the hold up for lost: the margin before the deadline.
+    /// Returns when the holder gives the hold up as lost: the margin before the deadline.
     #[must_use]
     pub fn end(&self) -> Duration {
         self.deadline.saturating_sub(self.margin)
     }
 
-    /// When a renewal is due, if ever.
+    /// Returns when a renewal is due, if ever.
     #[must_use]
     pub fn renewal(&self) -> Option<Duration> {
         self.renewal
     }
 
-    /// What is to be done at `now`.
+    /// Returns the action that is due at `now`.
     #[must_use]
     pub fn next(&self, now: Duration) -> Next {
         if self.end() <= now {
@@ -120,25 +120,26 @@ impl Lease {
         }
     }
 
-    /// Notes that a renewal is sent at `sent`: without an answer the next is due after a third of
-    /// what is left.
+    /// Records that a renewal is sent at `sent`. Without a reply, the next one is due after a third
+    /// of the time that is left.
     pub fn ask(&mut self, sent: Duration) {
-        let patience = self.end().saturating_sub(sent) / 3;
-        self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE)));
+        let pause = self.end().saturating_sub(sent) / 3;
+        self.postpone(sent.saturating_add(pause.max(SHORTEST_PAUSE)));
         self.asked = Some(sent);
     }
 
-    /// Whether the newest renewal has no answer yet.
+    /// Returns whether the newest renewal has no reply yet.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// A renewal that was sent at `sent` set a life of `life`; the next is due `renew_after`
-    /// that sending, or never. A deadline never moves back, and an answer to an older renewal
-    /// than the newest says nothing about when the next is due.
-    pub fn confirm(&mut self, sent: Duration, life: Duration, renew_after: Option<Duration>) {
-        self.deadline = self.deadline.max(sent.saturating_add(life));
+    /// Records that a renewal sent at `sent` set a TTL of `ttl`.
+    ///
+    /// The next one is due `renew_after` that sending, or never. A deadline never moves back, and a
+    /// reply to an older renewal does not change when the next one is due.
+    pub fn confirm(&mut self, sent: Duration, ttl: Duration, renew_after: Option<Duration>) {
+        self.deadline = self.deadline.max(sent.saturating_add(ttl));
         if self.confirmed.max(self.asked.unwrap_or_default()) <= sent {
             self.renewal = renew_after.map(|d| sent.saturating_add(d));
             self.asked = None;
@@ -146,8 +147,8 @@ impl Lease {
         self.confirmed = self.confirmed.max(sent);
     }
 
-    /// Notes that a renewal sent at `sent` has no known outcome: if it was the newest, the next
-    /// is due at `again` at the latest. Returns whether nothing sent since is confirmed.
+    /// Records that a renewal sent at `sent` has no known outcome. If it was the newest, the next
+    /// one is due at `again` at the latest. Returns whether nothing sent since is confirmed.
     pub fn fail(&mut self, sent: Duration, again: Duration) -> bool {
         if self.asked == Some(sent) {
             self.renewal = self.renewal.map(|due| due.min(again));
@@ -155,12 +156,12 @@ impl Lease {
         self.confirmed <= sent
     }
 
-    /// A renewal was tried and its outcome is unknown: the next is due at `again`.
+    /// Moves the next renewal to `again`, after one whose outcome is unknown.
     pub fn postpone(&mut self, again: Duration) {
         self.renewal = self.renewal.map(|_| again);
     }
 
-    /// No renewal is due any more; the hold lasts until its deadline.
+    /// Stops renewing; the hold lasts until its deadline.
     pub fn stop_renewing(&mut self) {
         self.renewal = None;
     }

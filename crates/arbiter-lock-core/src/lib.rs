@@ -1,25 +1,25 @@
-//! The rules of the Arbiter lock, and nothing else: no clock, no I/O, no async, no dependencies.
+//! The rules of the Arbiter lock: no clock, no I/O, no async, no dependencies.
 //!
-//! Every face (lock, rw lock, semaphore, election) stands on one [`Resource`]: leased,
-//! weighted, first come first served, with exclusive and shared holds. Its steps take the
-//! store's time and return the reply *and* everyone whom they granted. The memory store is
-//! this value behind a mutex; the embedded store is this value on the [`Rows`] of a file; the
-//! Lua scripts do the same job on a Redis server, and a test feeds all of them the same steps
-//! and demands the same replies.
+//! Every primitive (lock, rw lock, semaphore, election) is built on one [`Resource`]: leased,
+//! weighted, first come, first served, with exclusive and shared holds. Its steps take the store's
+//! time and return the reply *and* the other requests that they granted. The memory store is a
+//! `Resource` behind a mutex. The embedded store is a `Resource` on the [`Rows`] of a file. The
+//! Lua scripts do the same job on a Redis server. A test applies the same steps to all of them and
+//! requires the same replies.
 //!
 //! # The algorithm
 //!
-//! - A **request** has an id of its own. `acquire` grants it or queues it under a ticket (the
-//!   store's time of enqueueing); repeated, it is a *look*, and says that the waiter lives.
-//! - Whatever step finds the resource free grants the first live waiter ([`Resource`] says
-//!   which is live), so a release hands over directly and nobody barges.
+//! - A **request** has its own id. `acquire` grants it or queues it under a ticket (the store's
+//!   time of enqueueing). Repeated, it is a *poll*, and shows that the waiter is alive.
+//! - Any step that finds the resource free grants the first live waiter ([`Resource`] defines
+//!   *live*), so a release hands off directly and no request barges.
 //! - A grant draws a **fence**: `max(time in µs, last + 1)`. A renewal names owner *and* fence.
-//! - A grant to one who has queued stands for a short **first life** until the holder claims
-//!   it by an ordinary renewal: a stopped waiter costs the others that, and no more.
-//! - A grant consumes the place and leaves a **mark**; an end may leave a **tombstone**, so
-//!   that an acquire which arrives late leaves nothing.
+//! - A grant to a waiter lasts for a short **provisional TTL** until the holder claims it by an
+//!   ordinary renewal. A stopped waiter costs the others no more than that.
+//! - A grant consumes the place and leaves a **granted marker**. An end may leave a **tombstone**,
+//!   so that an acquire that arrives late has no effect.
 //!
-//! [`Lease`] is the holder's side of a hold: when to renew, when to give it up for lost.
+//! [`Lease`] is the holder's view of a hold: when to renew it, and when to give it up as lost.
 #![forbid(unsafe_code)]
 
 mod backoff;
@@ -34,7 +34,7 @@ pub use moment::Moment;
 pub use name::{Name, NameError};
 pub use resource::{
     Acquired, Answer, Broken, Contender, Downgraded, EXPIRY_WATCHERS, Ended, Forgotten, Grant,
-    Hold, HolderView, LOOK_INTERVAL_MS, Limit, MAX_STEPS, Mode, Note, PLACES, Refusal, Renewal,
+    Hold, HolderView, Limit, MAX_STEPS, Mode, Note, PLACES, POLL_INTERVAL_MS, Refusal, Renewal,
     Renewed, Reply, Request, Resized, Resource, Root, Rows, Run, SHARED_OWNER, SharerView, Sharing,
-    SharingView, Status, Table, Tried, Waiter, WaiterView, Written, first_life_ms,
+    SharingView, Status, Table, Tried, Waiter, WaiterView, Written, provisional_ttl_ms,
 };

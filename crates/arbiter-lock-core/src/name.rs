@@ -6,20 +6,20 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(std::sync::Arc<str>);
 
-/// Why a string is no name.
+/// The reason why a string is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// It has no bytes.
+    /// The string is empty.
     Empty,
-    /// It has this many bytes, and at most [`Name::MAX_BYTES`] are allowed.
+    /// The string has this many bytes; at most [`Name::MAX_BYTES`] are allowed.
     TooLong(usize),
 }
 
 impl Name {
-    /// The most bytes that a name may have.
+    /// The maximum length of a name, in bytes.
     pub const MAX_BYTES: usize = 512;
 
-    /// Makes a name of a string.
+    /// Creates a name from a string.
     ///
     /// # Errors
     /// The string is empty, or longer than [`Name::MAX_BYTES`].
@@ -31,7 +31,7 @@ impl Name {
         }
     }
 
-    /// The name as it was given.
+    /// Returns the name as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

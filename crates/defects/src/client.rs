@@ -217,8 +217,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a renewal counts from the receipt of its answer",
         file: KEEPER_TASK,
-        was: "hold.confirm(sent, Duration::from_millis(life_ms));",
-        put_back: "hold.confirm(sent.max(now), Duration::from_millis(life_ms));",
+        was: "hold.confirm(sent, Duration::from_millis(ttl_ms));",
+        put_back: "hold.confirm(sent.max(now), Duration::from_millis(ttl_ms));",
         caught_by: Lock(&["validity_counts_from_the_request_not_the_reply"]),
     },
     Defect {
@@ -252,15 +252,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a renewal without an answer is not repeated before it has failed",
         file: LEASE,
-        was: "self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE)));",
-        put_back: "self.postpone(sent.saturating_add(patience.max(SHORTEST_PATIENCE) * 1_000));",
+        was: "self.postpone(sent.saturating_add(pause.max(SHORTEST_PAUSE)));",
+        put_back: "self.postpone(sent.saturating_add(pause.max(SHORTEST_PAUSE) * 1_000));",
         caught_by: Unit(&["unanswered_renewal_is_repeated_a_few_times"]),
     },
     Defect {
         name: "a lease above half a minute is given up after a fast server has ended it",
         file: LEASE,
-        was: "(life / 50 + ROUNDING).max(ROUNDING * 2)",
-        put_back: "(life / 50).clamp(ROUNDING * 2, ROUNDING * 500)",
+        was: "(ttl / 50 + ROUNDING).max(ROUNDING * 2)",
+        put_back: "(ttl / 50).clamp(ROUNDING * 2, ROUNDING * 500)",
         caught_by: Lock(&["holds_end_before_a_fast_store_ends_them"]),
     },
     Defect {

@@ -1,4 +1,4 @@
-//! Failures of the way to a store: connections, names, secrets, the dead of one machine.
+//! Failures of the access to a store: connections, names, secrets, dead processes.
 
 use super::Caught::{Lock, Unit};
 use super::Defect;
@@ -10,15 +10,15 @@ const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
-const UNDERTAKER: &str = "crates/arbiter-lock/src/store/embedded/reaper.rs";
+const REAPER: &str = "crates/arbiter-lock/src/store/embedded/reaper.rs";
 const APART: &str = "crates/arbiter-lock/src/store/blocking_thread.rs";
 const REGISTRY: &str = "crates/arbiter-lock/src/store/registry.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
-        name: "whoever tidies keeps half of what it has met: the rows of the lapsed, not their sum",
+        name: "cleaning up keeps the rows of the expired holds, but not their totals",
         file: "crates/arbiter-lock/src/store/embedded/database.rs",
-        was: "            } else {\n                // It has met what time has ended.\n                \
+        was: "            } else {\n                // Checking it has ended its expired holds.\n                \
               resource.into_rows().save()?;\n            }",
         put_back: "            }",
         caught_by: Unit(&["expired_holds_do_not_block_after_tidying"]),
@@ -118,14 +118,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&["invalid_url_error_hides_the_password"]),
     },
     Defect {
-        name: "what a dead process has left stands until its lease ends",
-        file: UNDERTAKER,
+        name: "the requests of a dead process remain until their leases end",
+        file: REAPER,
         was: "            for (name, owner) in left {\n                self.end(&name, &owner).await?;\n            }",
         put_back: "            if !left.is_empty() {\n                break;\n            }",
         caught_by: Lock(&["killed_holder_frees_long_before_its_lease"]),
     },
     Defect {
-        name: "a message to another process that finds its socket full is lost",
+        name: "a message to a process whose socket is full is lost",
         file: POST,
         was: "if !try_send(&self.sender, &message, &wake) {",
         put_back: "if !try_send(&self.sender, &message, &wake) && message.is_empty() {",

@@ -31,6 +31,44 @@ const REPLACED: [&str; 14] = [
     "World",
 ];
 
+/// Crates in which no function, type, field or module is named by one of [`WORDS`].
+const REVIEWED: [&str; 1] = ["crates/arbiter-lock-core"];
+
+/// Words that stand for something that has a name in the field.
+const WORDS: [&str; 31] = [
+    "apart",
+    "belief",
+    "buried",
+    "bury",
+    "deaf",
+    "ears",
+    "face",
+    "first_life",
+    "floor",
+    "foreign",
+    "gate",
+    "hand_over",
+    "handed",
+    "haste",
+    "lapse",
+    "lapsed",
+    "life",
+    "life_ms",
+    "lives",
+    "look",
+    "looked",
+    "nobody",
+    "pass_over",
+    "passed_over",
+    "patience",
+    "said",
+    "seized",
+    "sights",
+    "undertaker",
+    "vanished",
+    "weather",
+];
+
 /// The most words that the name of a test may have.
 const MOST_WORDS: usize = 8;
 
@@ -92,6 +130,79 @@ fn few_files_stand_beside_the_folders() {
         .map(|source| source.path.display().to_string())
         .collect();
     assert!(beside.len() <= 10, "{beside:#?}");
+}
+
+/// The name of the function, type, module or field that a line defines. A parameter on a line of its
+/// own, and a field of a struct expression, count as fields.
+fn defined(line: &str) -> Option<&str> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut line = line.trim_start();
+    if let Some(rest) = line.strip_prefix("pub") {
+        line = match rest.strip_prefix('(') {
+            Some(rest) => rest.split_once(") ")?.1,
+            None => rest.strip_prefix(' ').unwrap_or(line),
+        };
+    }
+    for qualifier in ["const ", "async ", "unsafe "] {
+        line = line.strip_prefix(qualifier).unwrap_or(line);
+    }
+    let kinds = ["fn ", "mod ", "struct ", "enum ", "trait ", "type "];
+    let item = kinds.iter().find_map(|kind| line.strip_prefix(kind));
+    let text = item.unwrap_or(line);
+    let (name, rest) = text.split_at(text.find(|c| !is_name(c)).unwrap_or(text.len()));
+    let is_field = rest.starts_with(": ");
+    (!name.is_empty() && (item.is_some() || is_field)).then_some(name)
+}
+
+/// The words of a name, in lower case: of `PassedOver` and `passed_over` the same ones.
+fn words_of(name: &str) -> Vec<String> {
+    let mut spaced = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() {
+            spaced.push('_');
+        }
+        spaced.extend(c.to_lowercase());
+    }
+    let words = spaced.split('_').filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
+
+fn is_replaced(name: &str) -> bool {
+    let name = words_of(name);
+    WORDS.iter().any(|words| {
+        let words = words_of(words);
+        name.windows(words.len()).any(|part| part == words)
+    })
+}
+
+#[test]
+fn reviewed_crates_define_no_replaced_word() {
+    for (line, name) in [
+        ("    pub(super) fn passed_over(&self) {", "passed_over"),
+        ("pub const fn first_life_ms(lease_ms: u64)", "first_life_ms"),
+        ("pub struct PassedOver {", "PassedOver"),
+        ("mod hand_over;", "hand_over"),
+        ("    pub life_ms: u64,", "life_ms"),
+    ] {
+        assert_eq!(defined(line), Some(name));
+        assert!(is_replaced(name), "{name}");
+    }
+    assert_eq!(defined("    self.look(contender)"), None);
+    assert!(!is_replaced("overlook_faces"));
+    for krate in REVIEWED {
+        let (mut count, mut found) = (0, Vec::new());
+        for source in sources(krate) {
+            let modules = source.module.split("::");
+            let names = source.text.lines().filter_map(defined).chain(modules);
+            let path = source.path.display();
+            for name in names {
+                count += 1;
+                found.extend(is_replaced(name).then(|| format!("{path}: {name}")));
+            }
+        }
+        assert!(100 < count, "{krate} has hardly any name");
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }
 
 /// Calls `visit` with the path and text of each Rust file below `folder`.

@@ -1,19 +1,19 @@
-//! What the steps answer.
+//! The replies of the steps.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Moment;
 
-/// What a step did: its reply, everyone else whom it granted, and whether there is more to do.
+/// The result of a step: its reply, the other requests that it granted, and whether work is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "whoever was granted must be told"]
+#[must_use = "the granted requests must be notified"]
 pub struct Answer<T> {
     /// The reply to the caller.
     pub reply: T,
-    /// The other requests granted by this step; each is to be told on its channel.
+    /// The other requests granted by this step; notify each on its channel.
     pub granted: Vec<Grant>,
-    /// The bound of [`MAX_STEPS`](super::MAX_STEPS) ended the step: the caller repeats it at once.
+    /// The bound of [`MAX_STEPS`](super::MAX_STEPS) ended the step: repeat it at once.
     pub again: bool,
 }
 
@@ -26,7 +26,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The answer of a step that had granted those before.
+    /// Prepends the grants of an earlier part of the same step.
     pub(super) fn after(mut self, mut before: Vec<Grant>) -> Self {
         before.append(&mut self.granted);
         self.granted = before;
@@ -39,12 +39,12 @@ impl<T> Answer<T> {
 pub struct Grant {
     /// The request that holds now.
     pub request: Arc<str>,
-    /// Where it hears of it.
+    /// The channel to notify.
     pub channel: Arc<str>,
     /// The fencing token of the hold.
     pub fence: u64,
-    /// The life that was set, in milliseconds.
-    pub life_ms: u64,
+    /// The TTL that was set, in milliseconds.
+    pub ttl_ms: u64,
     /// The store's time of the grant.
     pub at: Moment,
 }
@@ -56,26 +56,25 @@ pub enum Acquired {
     Granted {
         /// The fencing token.
         fence: u64,
-        /// What is left of the life, at least what this step set, in milliseconds.
-        life_ms: u64,
+        /// The rest of the TTL, at least as long as this step set, in milliseconds.
+        ttl_ms: u64,
     },
     /// The request waits.
     Queued {
-        /// Its ticket; a look carries it.
+        /// The ticket; a poll carries it.
         ticket: u64,
-        /// Its place, from 1, counted no further than one more than
-        /// [`PLACES`](super::PLACES).
+        /// The place, from 1, counted up to one more than [`PLACES`](super::PLACES).
         place: u64,
-        /// Who holds; nobody where only the bound of one call was reached.
+        /// The holder; none if only the bound of one call was reached.
         holder: Option<HolderView>,
-        /// In how many milliseconds the hold expires after which it polls: the first to expire
-        /// for the first [`EXPIRY_WATCHERS`](super::EXPIRY_WATCHERS) waiters, the second for the
-        /// next waiter, and so on. None if there are fewer holds, or if that hold has no end.
+        /// In how many milliseconds the hold expires after which this waiter polls: the first to
+        /// expire for the first [`EXPIRY_WATCHERS`](super::EXPIRY_WATCHERS) waiters, the second for
+        /// the next waiter, and so on. None if there are fewer holds, or if that hold has no end.
         awaited_expiry_ms: Option<u64>,
     },
-    /// The request has been ended; this acquire came late.
+    /// The request has been ended; this acquire arrived late.
     Ended,
-    /// It can never be granted as it stands.
+    /// The request can never be granted as it stands.
     Refused(Refusal),
 }
 
@@ -86,33 +85,33 @@ pub enum Tried {
     Granted {
         /// The fencing token.
         fence: u64,
-        /// What is left of the life, at least what this step set, in milliseconds.
-        life_ms: u64,
+        /// The rest of the TTL, at least as long as this step set, in milliseconds.
+        ttl_ms: u64,
     },
-    /// Somebody else holds, or comes first.
+    /// Another request holds, or comes first.
     Busy {
-        /// Who holds.
+        /// The holder.
         holder: Option<HolderView>,
-        /// How many wait.
+        /// The number of waiters.
         waiting: u64,
     },
-    /// The request has been ended; this try came late.
+    /// The request has been ended; this try arrived late.
     Ended,
-    /// It can never be granted as it stands.
+    /// The request can never be granted as it stands.
     Refused(Refusal),
 }
 
-/// Why a request can never be granted as it stands.
+/// The reason why a request can never be granted as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It weighs more than the limit.
+    /// The request weighs more than the limit.
     AboveLimit {
         /// The limit.
         limit: u32,
     },
-    /// It states another limit than the one in force.
+    /// The request states a limit other than the one in force.
     LimitDiffers {
-        /// The limit in force, if there is one.
+        /// The limit in force, if any.
         limit: Option<u32>,
     },
 }
@@ -120,19 +119,19 @@ pub enum Refusal {
 /// The reply to `renew`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
-    /// The hold goes on.
+    /// The hold is extended.
     Renewed {
-        /// The life it has now, in milliseconds.
-        life_ms: u64,
+        /// The TTL of the hold, in milliseconds.
+        ttl_ms: u64,
     },
-    /// An operator asked the holder to stop: the hold stands, and is not prolonged.
+    /// An operator asked the holder to stop. The hold is still valid, and is not extended.
     Stopping {
-        /// What is left of its life, in milliseconds.
-        life_ms: u64,
+        /// The rest of the TTL, in milliseconds.
+        ttl_ms: u64,
     },
     /// There is no such hold.
     NotYours {
-        /// Whether somebody else holds instead.
+        /// Whether another request holds instead.
         taken: bool,
     },
 }
@@ -140,36 +139,36 @@ pub enum Renewed {
 /// The reply to `downgrade`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downgraded {
-    /// The hold is a shared one.
+    /// The hold is now a shared one.
     Downgraded {
-        /// The life it has now, in milliseconds.
-        life_ms: u64,
+        /// The TTL of the hold, in milliseconds.
+        ttl_ms: u64,
     },
     /// There is no such hold.
     NotYours {
-        /// Whether somebody else holds instead.
+        /// Whether another request holds instead.
         taken: bool,
     },
-    /// Those who wait to share have stated a limit, which a reader has not.
+    /// The waiters that want to share have stated a limit, and a reader has none.
     Refused(Refusal),
 }
 
 /// The reply to `resize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resized {
-    /// The limit is the new one.
+    /// The new limit is set.
     Resized {
-        /// What it was.
+        /// The previous limit.
         before: NonZeroU32,
     },
-    /// Nobody holds under a limit.
+    /// There is no hold under a limit.
     NotHeld,
 }
 
 /// The reply to a step that writes something for a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It is written.
+    /// The value is written.
     Written,
     /// There is no such hold, or, for the end of a run, no such run.
     NotYours,
@@ -178,11 +177,11 @@ pub enum Written {
 /// The reply to `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It held, and does no more.
+    /// The request held, and no longer does.
     Released,
-    /// It waited, and does no more.
+    /// The request waited, and no longer does.
     Left,
-    /// It neither held nor waited.
+    /// The request neither held nor waited.
     NotYours,
 }
 
@@ -191,26 +190,26 @@ pub enum Ended {
 pub enum Broken {
     /// The hold has been ended.
     Freed,
-    /// The holder will be told at its next renewal, and the hold is not prolonged.
+    /// The next renewal reports it to the holder, and the hold is not extended.
     Asked {
-        /// What is left of its life at the most, in milliseconds; none where it has no end.
+        /// The longest rest of the TTL, in milliseconds; none if the hold has no end.
         remaining_ms: Option<u64>,
     },
     /// No hold has that fence.
     NotHeld,
 }
 
-/// A holder, as others see it.
+/// A holder, as other clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HolderView {
-    /// Its owner; for shared holds together, a fixed marker.
+    /// The owner; a fixed marker for several shared holds.
     pub owner: Arc<str>,
-    /// Its fencing token; a foreign holder has none.
+    /// The fencing token; none for an external holder.
     pub fence: Option<u64>,
-    /// When it was granted, where known.
+    /// When the hold was granted, if known.
     pub since: Option<Moment>,
-    /// What is left of its life, in milliseconds; none where it has no end.
+    /// The rest of the TTL, in milliseconds; none if the hold has no end.
     pub remaining_ms: Option<u64>,
-    /// Who it is.
+    /// The holder's label.
     pub label: Arc<str>,
 }

@@ -1,28 +1,28 @@
-//! A contender for a resource: what a request to acquire says of itself.
+//! A contender for a resource: the parameters of a request to acquire.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-/// One contender for a resource: it waits, then holds.
+/// A contender for a resource: first a waiter, then a holder.
 ///
-/// Its id is drawn before anything is sent, is the `owner` of the hold that it may become, and is
-/// the only identity there is.
+/// Its id is drawn before anything is sent. It becomes the `owner` of the hold, and is the only
+/// identity there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
     /// The request id.
     pub id: Arc<str>,
-    /// How it wants to hold.
+    /// Exclusive or shared.
     pub mode: Mode,
-    /// The lease, in milliseconds: how long the hold lasts without renewal.
+    /// The lease, in milliseconds: how long the hold lasts without a renewal.
     pub lease_ms: u64,
-    /// The channel on which the waiter hears of a grant.
+    /// The channel on which the waiter is notified of a grant.
     pub channel: Arc<str>,
-    /// Who asks, for people who look.
+    /// A label for people.
     pub label: Arc<str>,
 }
 
 impl Contender {
-    /// Makes a contender of which only the id is known: to end it, or to hand off for nobody.
+    /// Creates a contender of which only the id is known, to end it or to hand off.
     #[must_use]
     pub fn with_id(id: Arc<str>) -> Self {
         Self {
@@ -35,34 +35,34 @@ impl Contender {
     }
 }
 
-/// How a request wants to hold.
+/// The mode of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Alone.
+    /// Excludes all other holds.
     Exclusive,
-    /// With other shared holds, with a weight and perhaps under a limit.
+    /// Admits other shared holds, with a weight and an optional limit.
     Shared {
         /// How much of the limit it takes.
         weight: NonZeroU32,
-        /// What it says of the most that all shared holds may weigh together.
+        /// The limit on the total weight of the shared holds.
         limit: Limit,
     },
 }
 
-/// What a request to share says of the limit. The first to share sets it, and another than the
-/// one in force is refused.
+/// The limit that a shared request asks for. The first shared request sets it. A request that
+/// states another limit than the one in force is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// There is none.
+    /// There is no limit.
     Unlimited,
-    /// It is this one.
+    /// The limit is this one.
     Stated(NonZeroU32),
-    /// It is the one in force; this one where none is.
+    /// The limit is the one in force; this one if none is.
     Followed(NonZeroU32),
 }
 
 impl Limit {
-    /// The limit that it sets where none is in force.
+    /// Returns the limit that is set if none is in force.
     #[must_use]
     pub fn first(self) -> Option<NonZeroU32> {
         match self {
@@ -80,7 +80,7 @@ impl Mode {
         }
     }
 
-    /// The limit that it sets where none is in force.
+    /// Returns the limit that is set if none is in force.
     pub(super) fn first_limit(self) -> Option<NonZeroU32> {
         match self {
             Self::Exclusive => None,

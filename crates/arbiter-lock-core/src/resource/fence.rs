@@ -1,10 +1,10 @@
-//! Fencing tokens: `max(time in µs, last + 1)`. The last is remembered to the end of the
-//! second in which it lies, and for a minute more.
+//! Fencing tokens: `max(time in µs, last + 1)`. The last one is remembered to the end of its
+//! second, and for a minute more.
 
 use super::rows::Rows;
 use super::{Moment, Resource};
 
-/// Seconds: that in which it lies, and a minute.
+/// In seconds: the second of the fence itself, and a minute.
 const MEMORY: u64 = 61;
 
 impl<R: Rows> Resource<R> {

@@ -1,4 +1,4 @@
-//! Who holds now: nobody, one alone, or several together.
+//! The current holds: none, one exclusive hold, or several shared ones.
 
 use std::num::NonZeroU32;
 
@@ -6,17 +6,17 @@ use super::answer::HolderView;
 use super::rows::{Hold, Rows, Sharing};
 use super::{Contender, EXPIRY_WATCHERS, Mode, Moment, PLACES, Resource};
 
-/// What stands as owner while shared holders hold: no request id.
+/// The owner that stands for all shared holds. No request has this id.
 pub const SHARED_OWNER: &str = "shared";
 
 impl Hold {
-    pub(super) fn new(contender: &Contender, fence: u64, now: Moment, life_ms: u64) -> Self {
+    pub(super) fn new(contender: &Contender, fence: u64, now: Moment, ttl_ms: u64) -> Self {
         Self {
             owner: contender.id.clone(),
             fence: Some(fence),
             weight: contender.mode.weight(),
             since: Some(now),
-            last_milli: Some(now.last_milli(life_ms)),
+            last_milli: Some(now.last_milli(ttl_ms)),
             channel: contender.channel.clone(),
             label: contender.label.clone(),
             stopping: false,
@@ -39,30 +39,30 @@ impl Hold {
         }
     }
 
-    pub(super) fn stands(&self, now: Moment) -> bool {
+    pub(super) fn is_in_force(&self, now: Moment) -> bool {
         now.as_millis() <= self.end()
     }
 
-    /// What is left of its life; none where it has no end.
+    /// Returns the rest of the TTL; none if the hold has no end.
     pub(super) fn remaining_ms(&self, now: Moment) -> Option<u64> {
         self.last_milli
             .map(|last| last.saturating_sub(now.as_millis()))
     }
 
-    /// Sets a life of at least `life_ms`, never a shorter one, and answers what it is.
-    pub(super) fn prolong(&mut self, now: Moment, life_ms: u64) -> u64 {
-        let life = self
+    /// Sets a TTL of at least `ttl_ms`, never a shorter one, and returns it.
+    pub(super) fn prolong(&mut self, now: Moment, ttl_ms: u64) -> u64 {
+        let ttl = self
             .remaining_ms(now)
-            .map_or(life_ms, |left| left.max(life_ms));
-        self.last_milli = Some(now.last_milli(life));
-        life
+            .map_or(ttl_ms, |left| left.max(ttl_ms));
+        self.last_milli = Some(now.last_milli(ttl));
+        ttl
     }
 
-    /// Prolongs the hold; one that an operator asked to stop keeps the life it has.
-    pub(super) fn prolong_unless_stopping(&mut self, now: Moment, life_ms: u64) -> u64 {
+    /// Extends the hold, unless an operator asked it to stop; returns its TTL.
+    pub(super) fn prolong_unless_stopping(&mut self, now: Moment, ttl_ms: u64) -> u64 {
         match self.remaining_ms(now).filter(|_| self.stopping) {
             Some(left) => left,
-            None => self.prolong(now, life_ms),
+            None => self.prolong(now, ttl_ms),
         }
     }
 
@@ -78,19 +78,19 @@ impl Hold {
 }
 
 impl<R: Rows> Resource<R> {
-    /// Ends the holds whose life is over, and answers them.
-    pub(super) fn lapse(&mut self, now: Moment) -> Vec<Hold> {
+    /// Ends the expired holds, and returns them.
+    pub(super) fn expire_holds(&mut self, now: Moment) -> Vec<Hold> {
         let alone = self.root().exclusive.as_ref();
-        let lapsed = match alone.filter(|hold| !hold.stands(now)) {
+        let expired = match alone.filter(|hold| !hold.is_in_force(now)) {
             Some(hold) => vec![hold.clone()],
             None if self.root().sharing.is_none() => Vec::new(),
-            None => self.rows.lapsed(now.as_millis()),
+            None => self.rows.expired(now.as_millis()),
         };
-        lapsed.iter().for_each(|hold| self.drop_hold(hold));
-        lapsed
+        expired.iter().for_each(|hold| self.drop_hold(hold));
+        expired
     }
 
-    /// Ends a hold that stands in the records.
+    /// Removes a hold from the records.
     pub(super) fn drop_hold(&mut self, hold: &Hold) {
         let root = self.rows.root_mut();
         root.exclusive = None;
@@ -108,7 +108,7 @@ impl<R: Rows> Resource<R> {
         self.root().exclusive.is_none() && self.root().sharing.is_none()
     }
 
-    /// Whether a hold of that mode may join those that stand.
+    /// Returns whether a hold of that mode may join the current ones.
     pub(super) fn admits(&self, mode: Mode) -> bool {
         match (&self.root().exclusive, &self.root().sharing, mode) {
             (None, None, Mode::Exclusive) => true,
@@ -122,7 +122,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// The limit that the shared holds and waiters have stated; none where there are none.
+    /// Returns the limit that the shared holds or waiters have stated; none if there are neither.
     pub(super) fn limit_in_force(&self) -> Option<Option<NonZeroU32>> {
         let waiting = || match self.root().waiting {
             0 => None,
@@ -152,7 +152,7 @@ impl<R: Rows> Resource<R> {
         self.rows.put_shared(hold);
     }
 
-    /// The hold of that owner.
+    /// Returns the hold of that owner.
     pub(super) fn hold_of(&self, owner: &str) -> Option<Hold> {
         match (&self.root().exclusive, &self.root().sharing) {
             (Some(hold), _) => Some(hold).filter(|hold| &*hold.owner == owner).cloned(),
@@ -161,7 +161,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// The hold with that fence.
+    /// Returns the hold with that fence.
     pub(super) fn hold_of_fence(&self, fence: u64) -> Option<Hold> {
         match (&self.root().exclusive, &self.root().sharing) {
             (Some(hold), _) => Some(hold).filter(|hold| hold.fence == Some(fence)).cloned(),
@@ -170,7 +170,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Keeps a hold that was changed.
+    /// Writes a hold that was changed.
     pub(super) fn put_hold(&mut self, hold: Hold) {
         match &mut self.rows.root_mut().exclusive {
             Some(exclusive) => *exclusive = hold,
@@ -178,9 +178,9 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// In how many milliseconds the hold expires after which the waiter at that place polls: an
-    /// expiry announces nothing. Each waiter ahead takes the place of one that has expired, so
-    /// each expiry has a few waiters that poll, however many wait.
+    /// Returns in how many milliseconds the hold expires after which the waiter at that place
+    /// polls: an expiry is not announced. Each waiter ahead takes the place of one expired hold, so
+    /// each expiry makes a few waiters poll, however many wait.
     pub(super) fn awaited_expiry_ms(&self, now: Moment, place: u64) -> Option<u64> {
         let nth = place.saturating_sub(EXPIRY_WATCHERS - 1).max(1);
         let end = match (&self.root().exclusive, &self.root().sharing) {
@@ -194,11 +194,11 @@ impl<R: Rows> Resource<R> {
     pub(super) fn holder(&self, now: Moment) -> Option<HolderView> {
         let root = self.root();
         if let Some(hold) = &root.exclusive {
-            return hold.stands(now).then(|| hold.view(now));
+            return hold.is_in_force(now).then(|| hold.view(now));
         }
         let sharing = root.sharing?;
-        let longest = self.rows.last_to_lapse(1).pop()?;
-        longest.stands(now).then(|| HolderView {
+        let longest = self.rows.last_to_expire(1).pop()?;
+        longest.is_in_force(now).then(|| HolderView {
             owner: SHARED_OWNER.into(),
             fence: Some(sharing.generation),
             ..longest.view(now)

@@ -1,15 +1,15 @@
-//! One resource: who holds it, who waits for it, and the steps that change that.
+//! One resource: its holds, its queue, and the steps that change them.
 //!
-//! A waiter is **live** that has looked within the last 2.5 s, and since the last grant that
-//! lapsed. After every step but `renew`, `inspect` and those that only tests make, no live waiter that
-//! could be granted is left waiting, unless the step answers `again`.
+//! A waiter is **live** if it has polled within the last 2.5 s, and since the last grant that
+//! expired. After every step but `renew`, `inspect` and those that only tests make, no live waiter
+//! that could be granted is left waiting, unless the step answers `again`.
 
 mod answer;
 mod contender;
 #[cfg(feature = "testing")]
 mod external;
 mod fence;
-mod hand_over;
+mod hand_off;
 mod holds;
 mod queue;
 mod request;
@@ -25,7 +25,7 @@ pub use answer::{
     Tried, Written,
 };
 pub use contender::{Contender, Limit, Mode};
-pub use hand_over::{MAX_STEPS, first_life_ms};
+pub use hand_off::{MAX_STEPS, provisional_ttl_ms};
 pub use holds::SHARED_OWNER;
 pub use queue::PLACES;
 pub use request::{Renewal, Reply, Request};
@@ -35,11 +35,11 @@ pub use table::Table;
 
 use crate::Moment;
 
-/// How often a waiter looks, in milliseconds, at the least often.
-pub const LOOK_INTERVAL_MS: u64 = 1_000;
+/// The longest interval between two polls of a waiter, in milliseconds.
+pub const POLL_INTERVAL_MS: u64 = 1_000;
 
 /// How many waiters poll after the expiry of one hold: the next in turn, and a few more,
-/// since those ahead may have left or been granted since they polled last.
+/// since those ahead may have left or been granted since their last poll.
 pub const EXPIRY_WATCHERS: u64 = 4;
 
 /// A leased, weighted, first-come-first-served resource with exclusive and shared holds.
@@ -60,7 +60,7 @@ pub const EXPIRY_WATCHERS: u64 = 4;
 /// let now = Moment::from_micros(1_000_000);
 ///
 /// let first = resource.acquire(now, &request("a"), None, everyone_listens);
-/// assert!(matches!(first.reply, Acquired::Granted { life_ms: 30_000, .. }));
+/// assert!(matches!(first.reply, Acquired::Granted { ttl_ms: 30_000, .. }));
 /// let second = resource.acquire(now, &request("b"), None, everyone_listens);
 /// assert!(matches!(second.reply, Acquired::Queued { place: 1, .. }));
 ///
@@ -80,39 +80,39 @@ impl Default for Resource<Table> {
 }
 
 impl<R: Rows> Resource<R> {
-    /// The resource whose records are kept there.
+    /// Creates a resource on the given records.
     pub fn new(rows: R) -> Self {
         Self { rows }
     }
 
-    /// The records.
+    /// Returns the records.
     pub fn rows(&self) -> &R {
         &self.rows
     }
 
-    /// The records, as the steps have left them.
+    /// Returns the records, as the steps have left them.
     pub fn into_rows(self) -> R {
         self.rows
     }
 
-    /// Whether nothing is held or remembered, so that the records can be dropped.
+    /// Returns whether nothing is held or remembered, so that the records can be dropped.
     pub fn is_forgotten(&mut self, now: Moment) -> bool {
         self.settle(now);
         self.prune_queue(now);
         self.root().is_forgotten(now) && self.last_run(now).is_none()
     }
 
-    /// Ends what time has ended. Every step begins with it.
+    /// Ends everything that has expired. Every step begins with it.
     fn settle(&mut self, now: Moment) {
         self.expire_queue(now);
-        let lapsed = self.lapse(now);
-        if lapsed.is_empty() {
+        let expired = self.expire_holds(now);
+        if expired.is_empty() {
             return;
         }
         if self.is_free() {
-            self.grant_lapsed();
+            self.latest_grant_expired();
         } else {
-            self.some_lapsed(&lapsed);
+            self.some_expired(&expired);
         }
     }
 

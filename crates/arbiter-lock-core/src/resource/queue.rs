@@ -1,17 +1,17 @@
-//! Who waits, in order, and what the queue remembers of those who do no more.
+//! The queue: its waiters in order, and its notes on requests that no longer wait.
 //!
-//! A waiter that was passed over keeps its place, is not live and is not counted, until it
-//! looks. Everything that has not been touched for a minute is forgotten.
+//! A waiter that was skipped keeps its place, but is neither live nor counted until it polls.
+//! Everything that has not been touched for a minute is forgotten.
 
 use super::rows::{Hold, Note, Rows, Waiter};
 use super::{Contender, Moment, Resource};
 
 /// How long the queue remembers, in milliseconds.
 const MEMORY_MS: u64 = 60_000;
-/// How recently a live waiter has looked, in microseconds.
+/// How recently a live waiter has polled, in microseconds.
 const LIVE_US: u64 = 2_500_000;
 
-/// How far places are counted.
+/// The highest place that is counted.
 pub const PLACES: u64 = 100;
 
 impl<R: Rows> Resource<R> {
@@ -22,7 +22,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Whether nothing has touched the queue for a minute.
+    /// Returns whether nothing has touched the queue for a minute.
     pub(super) fn queue_has_expired(&self, now: Moment) -> bool {
         self.root().queue_until < now.as_millis()
     }
@@ -30,24 +30,24 @@ impl<R: Rows> Resource<R> {
     pub(super) fn forget_queue(&mut self) {
         self.rows.forget_queue();
         let root = self.root_mut();
-        (root.waiting, root.passed_over, root.notes) = (0, 0, 0);
-        (root.latest_grant, root.floor, root.queue_until) = (None, None, 0);
+        (root.waiting, root.skipped, root.notes) = (0, 0, 0);
+        (root.latest_grant, root.liveness_cutoff, root.queue_until) = (None, None, 0);
     }
 
-    /// Forgets what has not been touched for a minute.
+    /// Forgets everything that has not been touched for a minute.
     pub(super) fn prune_queue(&mut self, now: Moment) {
         let fresh = |at: &Moment| now.since(*at) <= MEMORY_MS * 1_000;
         let root = self.root_mut();
         root.latest_grant = root.latest_grant.filter(fresh);
-        root.floor = root.floor.filter(fresh);
-        if root.waiting + root.passed_over + root.notes == 0 {
+        root.liveness_cutoff = root.liveness_cutoff.filter(fresh);
+        if root.waiting + root.skipped + root.notes == 0 {
             return;
         }
         let oldest = now.as_micros().saturating_sub(MEMORY_MS * 1_000);
         let forgotten = self.rows.forget_before(Moment::from_micros(oldest));
         let root = self.root_mut();
         root.waiting -= forgotten.waiting;
-        root.passed_over -= forgotten.passed_over;
+        root.skipped -= forgotten.skipped;
         root.notes -= forgotten.notes;
     }
 
@@ -55,10 +55,16 @@ impl<R: Rows> Resource<R> {
         self.root_mut().queue_until = now.last_milli(MEMORY_MS);
     }
 
-    /// Queues the request, or notes that it looked, and answers its ticket. Its ticket in the
-    /// queue counts first, then the one it carries, unless its grant has consumed that.
-    pub(super) fn look(&mut self, contender: &Contender, carried: Option<u64>, now: Moment) -> u64 {
-        let consumed = self.take_note(Note::Mark, &contender.id);
+    /// Queues the request, or records its poll, and returns its ticket.
+    ///
+    /// The ticket in the queue comes first, then the carried one, unless a grant has consumed it.
+    pub(super) fn enqueue(
+        &mut self,
+        contender: &Contender,
+        carried: Option<u64>,
+        now: Moment,
+    ) -> u64 {
+        let consumed = self.take_note(Note::GrantedMarker, &contender.id);
         let queued = self.waiter(&contender.id);
         let ticket = queued
             .as_ref()
@@ -78,7 +84,7 @@ impl<R: Rows> Resource<R> {
         ticket
     }
 
-    /// The time, raised above the ticket of everyone who waits.
+    /// Returns the time, raised above the ticket of every waiter.
     fn next_ticket(&self, now: Moment) -> u64 {
         let last = match self.root().waiting {
             0 => None,
@@ -88,13 +94,13 @@ impl<R: Rows> Resource<R> {
     }
 
     fn waiter(&self, id: &str) -> Option<Waiter> {
-        match self.root().waiting + self.root().passed_over {
+        match self.root().waiting + self.root().skipped {
             0 => None,
             _ => self.rows.waiter(id),
         }
     }
 
-    /// The first that was not passed over.
+    /// Returns the first waiter that was not skipped.
     pub(super) fn first_waiting(&self) -> Option<Waiter> {
         match self.root().waiting {
             0 => None,
@@ -106,11 +112,11 @@ impl<R: Rows> Resource<R> {
         self.waiter(id).is_some()
     }
 
-    pub(super) fn is_marked(&self, id: &str) -> bool {
-        self.has_note(Note::Mark, id)
+    pub(super) fn has_granted_marker(&self, id: &str) -> bool {
+        self.has_note(Note::GrantedMarker, id)
     }
 
-    pub(super) fn is_buried(&self, id: &str) -> bool {
+    pub(super) fn has_tombstone(&self, id: &str) -> bool {
         self.has_note(Note::Tombstone, id)
     }
 
@@ -134,36 +140,36 @@ impl<R: Rows> Resource<R> {
         let root = self.root_mut();
         match waiter.seen {
             Some(_) => root.waiting -= 1,
-            None => root.passed_over -= 1,
+            None => root.skipped -= 1,
         }
     }
 
-    /// The place of a ticket, from 1, counted up to one more than [`PLACES`].
+    /// Returns the place of a ticket, from 1, counted up to one more than [`PLACES`].
     pub(super) fn place(&self, ticket: u64) -> u64 {
         self.rows.count_waiting(ticket, PLACES + 1)
     }
 
-    /// Whether the waiter has looked lately, and since the last grant that lapsed.
+    /// Returns whether the waiter has polled lately, and since the last grant that expired.
     pub(super) fn is_live(&self, waiter: &Waiter, now: Moment) -> bool {
-        let floor = self.root().floor;
+        let cutoff = self.root().liveness_cutoff;
         waiter.seen.is_some_and(|seen| {
-            now.since(seen) <= LIVE_US && floor.is_none_or(|floor| floor < seen)
+            now.since(seen) <= LIVE_US && cutoff.is_none_or(|cutoff| cutoff < seen)
         })
     }
 
-    /// Keeps the waiter's place, and does not count it until it looks.
-    pub(super) fn pass_over(&mut self, waiter: Waiter) {
+    /// Keeps the waiter's place, and does not count it until it polls.
+    pub(super) fn skip_waiter(&mut self, waiter: Waiter) {
         self.uncount(&waiter);
         self.rows.put_waiter(Waiter {
             seen: None,
             ..waiter
         });
-        self.root_mut().passed_over += 1;
+        self.root_mut().skipped += 1;
     }
 
-    /// Takes the request out of the queue and forgets its grant; answers whether it waited.
+    /// Removes the request and its granted marker; returns whether it waited.
     pub(super) fn leave(&mut self, id: &str) -> bool {
-        self.take_note(Note::Mark, id);
+        self.take_note(Note::GrantedMarker, id);
         let Some(waiter) = self.waiter(id) else {
             return false;
         };
@@ -173,12 +179,12 @@ impl<R: Rows> Resource<R> {
     }
 
     /// Remembers that the request has been granted.
-    pub(super) fn mark(&mut self, id: &str, now: Moment) {
-        self.put_note(Note::Mark, id, now);
+    pub(super) fn mark_granted(&mut self, id: &str, now: Moment) {
+        self.put_note(Note::GrantedMarker, id, now);
     }
 
     /// Remembers that the request has been ended.
-    pub(super) fn bury(&mut self, id: &str, now: Moment) {
+    pub(super) fn leave_tombstone(&mut self, id: &str, now: Moment) {
         self.put_note(Note::Tombstone, id, now);
     }
 
@@ -187,29 +193,31 @@ impl<R: Rows> Resource<R> {
         self.touch_queue(now);
     }
 
-    /// A hold was ended by its holder or an operator. If its grant was the latest, that of the last
-    /// to lapse takes its place: those who lapse before it are seen to lapse.
+    /// Updates the latest grant after its holder or an operator has ended a hold.
+    ///
+    /// If its grant was the latest, that of the last hold to expire takes its place;
+    /// `some_expired` handles those that expire earlier.
     pub(super) fn grant_ended(&mut self, hold: &Hold) {
         if self.is_free() {
             self.root_mut().latest_grant = None;
         } else if self.root().latest_grant == hold.since {
-            let last = self.rows.last_to_lapse(1).pop();
+            let last = self.rows.last_to_expire(1).pop();
             self.root_mut().latest_grant = last.and_then(|hold| hold.since);
         }
     }
 
-    /// Some have lapsed, and others hold on, whose grants may be later.
-    pub(super) fn some_lapsed(&mut self, lapsed: &[Hold]) {
+    /// Raises the liveness cutoff after some holds expired. Later grants may still be in force.
+    pub(super) fn some_expired(&mut self, expired: &[Hold]) {
         let root = self.root_mut();
         if root.latest_grant.is_some() {
-            let latest = lapsed.iter().filter_map(|hold| hold.since).max();
-            root.floor = root.floor.max(latest);
+            let latest = expired.iter().filter_map(|hold| hold.since).max();
+            root.liveness_cutoff = root.liveness_cutoff.max(latest);
         }
     }
 
-    /// The latest grant has lapsed: its time is a floor for everyone's liveness.
-    pub(super) fn grant_lapsed(&mut self) {
+    /// Raises the liveness cutoff to the latest grant, which has expired.
+    pub(super) fn latest_grant_expired(&mut self) {
         let root = self.root_mut();
-        root.floor = root.floor.max(root.latest_grant.take());
+        root.liveness_cutoff = root.liveness_cutoff.max(root.latest_grant.take());
     }
 }

@@ -15,18 +15,18 @@ use super::{Contender, Moment, Resource};
 pub enum Request {
     /// Grants the contender, or queues it: [`Resource::acquire`].
     Acquire {
-        /// Who wants to hold.
+        /// The contender.
         contender: Arc<Contender>,
-        /// The ticket that an earlier reply gave.
+        /// The ticket from an earlier reply.
         ticket: Option<u64>,
     },
     /// Grants the contender if that is possible at once: [`Resource::try_acquire`].
     TryAcquire(Arc<Contender>),
-    /// Prolongs a hold: [`Resource::renew`].
+    /// Extends a hold: [`Resource::renew`].
     Renew(Renewal),
     /// Releases a hold, or leaves the queue: [`Resource::end`].
     End {
-        /// Who held or waited.
+        /// The contender that held or waited.
         contender: Arc<Contender>,
         /// Whether to leave a tombstone.
         tombstone: bool,
@@ -38,7 +38,7 @@ pub enum Request {
         /// Whether to end it now.
         at_once: bool,
     },
-    /// Makes a reader of a writer: [`Resource::downgrade`].
+    /// Turns a writer into a reader: [`Resource::downgrade`].
     Downgrade(Renewal),
     /// Sets another limit: [`Resource::resize`].
     Resize(NonZeroU32),
@@ -64,18 +64,18 @@ pub enum Request {
     FinishRun {
         /// The fence of the hold under which it began.
         fence: u64,
-        /// What came of it.
+        /// The outcome.
         outcome: Arc<str>,
         /// How long to remember it, in milliseconds.
         keep_ms: u64,
     },
-    /// Reads who holds and who waits: [`Resource::inspect`].
+    /// Reads the holds and the queue: [`Resource::inspect`].
     Inspect,
     /// Reads the last run: [`Resource::last_run`].
     LastRun,
 }
 
-/// A hold to prolong: its owner, its fence, and for how long.
+/// A hold to extend: its owner, its fence, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal {
     /// The owner of the hold.
@@ -86,12 +86,12 @@ pub struct Renewal {
     pub lease_ms: u64,
 }
 
-/// The replies, one kind for each kind of request; writes share one.
+/// Defines the replies, one kind for each kind of request; writes share one.
 macro_rules! replies {
     ($($(#[$doc:meta])* $kind:ident($reply:ty),)+) => {
         /// The reply to a [`Request`].
         ///
-        /// Each kind converts into what it holds; of another kind, the reply comes back.
+        /// Each kind converts into its content; the conversion of another kind returns the reply.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Reply {
             $($(#[$doc])* $kind($reply),)+
@@ -140,9 +140,9 @@ replies! {
 }
 
 impl Request {
-    /// Does the step that is requested.
+    /// Applies the request to the resource.
     ///
-    /// `reach` says whether anybody listens on a channel.
+    /// `reach` reports whether a client listens on a channel.
     pub fn apply<R: Rows>(
         &self,
         resource: &mut Resource<R>,

@@ -1,93 +1,93 @@
-//! Where the state of one resource is kept: a small root, and a record per shared hold, per
-//! waiter and per note. Every step touches a number of records that does not grow with the
-//! number of those who hold or wait.
+//! The state of one resource: a small root, and a record per shared hold, per waiter and per
+//! note. The number of records that a step touches does not grow with the number of holders or
+//! waiters.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{Contender, Mode, Moment};
 
-/// Keeps the records of one resource. It knows no rule: the steps of
-/// [`Resource`](super::Resource) do.
+/// Stores the records of one resource. The rules are in [`Resource`](super::Resource).
 ///
-/// A place that can fail answers *nothing there*, keeps the failure, and undoes what was
-/// written since the step began: no step can tell the difference in a harmful way, since
-/// nothing of it remains.
+/// An implementation that can fail returns an empty result, keeps the error, and rolls back what
+/// was written since the step began. The step goes on with that result, and nothing of it
+/// remains.
 pub trait Rows {
-    /// What is kept once.
+    /// Returns the record that exists once.
     fn root(&self) -> &Root;
-    /// What is kept once, to change it.
+    /// Returns the record that exists once, for changes.
     fn root_mut(&mut self) -> &mut Root;
 
-    /// The shared hold of that owner.
+    /// Returns the shared hold of that owner.
     fn shared(&self, owner: &str) -> Option<Hold>;
-    /// The shared hold with that fence.
+    /// Returns the shared hold with that fence.
     fn shared_of_fence(&self, fence: u64) -> Option<Hold>;
-    /// The shared holds whose life ends before that millisecond.
-    fn lapsed(&self, milli: u64) -> Vec<Hold>;
-    /// The shared holds whose lives end last, the very last first; ties by owner.
-    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold>;
-    /// The last millisecond of the life of the n-th shared hold to expire, from 1.
+    /// Returns the shared holds that end before that millisecond.
+    fn expired(&self, milli: u64) -> Vec<Hold>;
+    /// Returns the shared holds that end last, in descending order; ties by owner.
+    fn last_to_expire(&self, at_most: usize) -> Vec<Hold>;
+    /// Returns the last millisecond of the n-th shared hold to expire, from 1.
     fn nth_to_expire(&self, n: u64) -> Option<u64>;
-    /// Keeps a shared hold, in place of the one of its owner.
+    /// Writes a shared hold, in place of the one of its owner.
     fn put_shared(&mut self, hold: Hold);
     /// Removes the shared hold of that owner, if there is one.
     fn remove_shared(&mut self, owner: &str);
 
-    /// The waiter of that request.
+    /// Returns the waiter of that request.
     fn waiter(&self, id: &str) -> Option<Waiter>;
-    /// The first waiter by ticket, ties by request id, of those who were not passed over.
+    /// Returns the first waiter that was not skipped, by ticket; ties by request id.
     fn first_waiting(&self) -> Option<Waiter>;
-    /// The last one, of those who were not passed over.
+    /// Returns the last waiter that was not skipped.
     fn last_waiting(&self) -> Option<Waiter>;
-    /// The first of those who were not passed over, and want to share.
+    /// Returns the first waiter that was not skipped and wants to share.
     fn first_waiting_to_share(&self) -> Option<Waiter>;
-    /// The first of those who were not passed over, in order.
+    /// Returns the first waiters that were not skipped, in order.
     fn first_waiters(&self, at_most: usize) -> Vec<Waiter>;
-    /// How many were not passed over and have that ticket or an earlier one, counted up to
+    /// Counts the waiters that were not skipped and have that ticket or an earlier one, up to
     /// `at_most`.
     fn count_waiting(&self, ticket: u64, at_most: u64) -> u64;
-    /// Keeps a waiter, in place of the one of its request.
+    /// Writes a waiter, in place of the one of its request.
     fn put_waiter(&mut self, waiter: Waiter);
     /// Removes the waiter of that request, if there is one.
     fn remove_waiter(&mut self, id: &str);
 
-    /// Whether the note is kept.
+    /// Returns whether the note exists.
     fn has_note(&self, note: Note, id: &str) -> bool;
-    /// Keeps a note about a request; answers whether it is a new one.
+    /// Writes a note about a request; returns whether it is new.
     fn put_note(&mut self, note: Note, id: &str, at: Moment) -> bool;
-    /// Removes a note; answers whether it was kept.
+    /// Removes a note; returns whether it existed.
     fn remove_note(&mut self, note: Note, id: &str) -> bool;
 
-    /// Removes all waiters and notes that were [touched](Waiter::touched) before, and answers
-    /// how many.
+    /// Removes all waiters and notes that were last [touched](Waiter::touched) before `moment`, and
+    /// returns their numbers.
     fn forget_before(&mut self, moment: Moment) -> Forgotten;
     /// Removes all waiters and notes.
     fn forget_queue(&mut self);
 
-    /// The last run.
+    /// Returns the last run.
     fn run(&self) -> Option<Run>;
-    /// Keeps a run, in place of the last.
+    /// Writes a run, in place of the last one.
     fn put_run(&mut self, run: Run);
 }
 
-/// What is kept once for a resource.
+/// The record of a resource that exists once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Root {
-    /// The hold that excludes all others.
+    /// The exclusive hold.
     pub exclusive: Option<Hold>,
-    /// The shared holds, in sum; none where there is no shared hold.
+    /// The totals of the shared holds; none without shared holds.
     pub sharing: Option<Sharing>,
-    /// How many wait and were not passed over.
+    /// The number of waiters that were not skipped.
     pub waiting: u64,
-    /// How many keep a place, and were passed over.
-    pub passed_over: u64,
-    /// How many marks and tombstones are kept.
+    /// The number of waiters that were skipped and keep their place.
+    pub skipped: u64,
+    /// The number of granted markers and tombstones.
     pub notes: u64,
     /// When the latest grant was made that has not been ended.
     pub latest_grant: Option<Moment>,
-    /// Who has not looked since then is not live: that grant has lapsed.
-    pub floor: Option<Moment>,
+    /// When the last grant that expired was made. Waiters that have not polled since then are not
+    /// live.
+    pub liveness_cutoff: Option<Moment>,
     /// The last millisecond for which the queue is remembered.
     pub queue_until: u64,
     /// The last fence that was drawn.
@@ -96,16 +96,16 @@ pub struct Root {
     pub fence_until: u64,
 }
 
-/// The shared holds, in sum.
+/// The totals of the shared holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
-    /// The fence of the first that came to a free resource.
+    /// The fence of the first shared hold on a free resource.
     pub generation: u64,
-    /// What they may weigh together.
+    /// The limit of the total weight.
     pub limit: Option<NonZeroU32>,
-    /// How many they are; never none.
+    /// The number of shared holds; never zero.
     pub count: u64,
-    /// What they weigh together.
+    /// The total weight.
     pub weight: u64,
 }
 
@@ -114,80 +114,80 @@ pub struct Sharing {
 pub struct Hold {
     /// The id of the request that was granted.
     pub owner: Arc<str>,
-    /// Its fencing token; none for a foreign holder.
+    /// The fencing token; none for an external holder.
     pub fence: Option<u64>,
-    /// How much of a limit it takes; zero for an exclusive one.
+    /// The weight of the hold; zero for an exclusive one.
     pub weight: u32,
-    /// When it was granted, where known.
+    /// When the hold was granted, if known.
     pub since: Option<Moment>,
-    /// The last millisecond of its life; none where somebody made it immortal.
+    /// The last millisecond of the TTL; none if an external client removed it.
     pub last_milli: Option<u64>,
-    /// The channel on which its client hears.
+    /// The channel of the holder's client.
     pub channel: Arc<str>,
-    /// Who it is.
+    /// The holder's label.
     pub label: Arc<str>,
-    /// Whether an operator asked it to stop.
+    /// Whether an operator asked the holder to stop.
     pub stopping: bool,
-    /// What its holder proclaims.
+    /// The value that the holder proclaims.
     pub value: Option<Arc<str>>,
 }
 
-/// Work that was begun under an exclusive hold, and is remembered beyond it.
+/// A run: work under an exclusive hold, remembered beyond it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The fencing token of the hold.
     pub fence: u64,
-    /// Who ran it.
+    /// The label of the holder that began it.
     pub label: Arc<str>,
     /// When it was begun.
     pub started: Moment,
-    /// When it ended, and what came of it, where somebody said so.
+    /// When it ended, and its outcome, if that was reported.
     pub ended: Option<(Moment, Arc<str>)>,
-    /// The last millisecond for which it is remembered.
+    /// The last millisecond for which the run is remembered.
     pub until: u64,
 }
 
 /// A waiter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
-    /// What it asks for.
+    /// The parameters of its request.
     pub contender: Contender,
-    /// Its ticket.
+    /// The ticket.
     pub ticket: u64,
-    /// When it looked last; none once it was passed over.
+    /// When it polled last; none once it was skipped.
     pub seen: Option<Moment>,
 }
 
-/// What the queue remembers of a request that waits no more.
+/// A note in the queue about a request that no longer waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Note {
-    /// It has been granted.
-    Mark,
-    /// It has been ended while an acquire of it was unanswered.
+    /// The request has been granted.
+    GrantedMarker,
+    /// The request has been ended while an acquire of it was unanswered.
     Tombstone,
 }
 
-/// How many records were removed.
+/// The numbers of records that were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Waiters that were not passed over.
+    /// Waiters that were not skipped.
     pub waiting: u64,
-    /// Waiters that were.
-    pub passed_over: u64,
-    /// Marks and tombstones.
+    /// Waiters that were skipped.
+    pub skipped: u64,
+    /// Granted markers and tombstones.
     pub notes: u64,
 }
 
 impl Root {
-    /// Whether anything of the queue is remembered.
+    /// Returns whether the queue remembers anything.
     #[must_use]
     pub fn has_queue(&self) -> bool {
-        0 < self.waiting + self.passed_over + self.notes
+        0 < self.waiting + self.skipped + self.notes
             || self.latest_grant.is_some()
-            || self.floor.is_some()
+            || self.liveness_cutoff.is_some()
     }
 
-    /// Whether nothing is held and nothing is remembered.
+    /// Returns whether nothing is held or remembered.
     #[must_use]
     pub fn is_forgotten(&self, now: Moment) -> bool {
         self.exclusive.is_none()
@@ -198,7 +198,8 @@ impl Root {
 }
 
 impl Hold {
-    /// The last millisecond of its life, where it has one; by it, holds lapse in order.
+    /// Returns the last millisecond of the TTL, by which holds expire in order; the maximum if the
+    /// hold has no end.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.last_milli.unwrap_or(u64::MAX)
@@ -206,13 +207,13 @@ impl Hold {
 }
 
 impl Waiter {
-    /// When it looked last; one that was passed over counts from its ticket.
+    /// Returns when the waiter polled last; the time of its ticket if it was skipped.
     #[must_use]
     pub fn touched(&self) -> Moment {
         self.seen.unwrap_or(Moment::from_micros(self.ticket))
     }
 
-    /// Whether it wants to share.
+    /// Returns whether the waiter wants to share.
     #[must_use]
     pub fn shares(&self) -> bool {
         matches!(self.contender.mode, Mode::Shared { .. })

@@ -1,5 +1,5 @@
-//! What a holder writes: the value that it proclaims, and the work that it has begun and ended,
-//! which is remembered beyond the hold.
+//! Values that a holder writes: the one that it proclaims, and its runs, which are remembered
+//! beyond the hold.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::rows::{Rows, Run};
 use super::{Moment, Resource};
 
 impl<R: Rows> Resource<R> {
-    /// Sets what the exclusive hold with this owner and this fence proclaims.
+    /// Sets the value that the exclusive hold with this owner and this fence proclaims.
     pub fn proclaim(&mut self, now: Moment, owner: &str, fence: u64, value: &str) -> Written {
         self.settle(now);
         let alone = self.root_mut().exclusive.as_mut();
@@ -21,7 +21,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Notes that work has begun under the exclusive hold with this owner and this fence, and
+    /// Records that work has begun under the exclusive hold with this owner and this fence, and
     /// remembers it for `keep_ms`. Repeated, it changes nothing.
     pub fn begin_run(&mut self, now: Moment, owner: &str, fence: u64, keep_ms: u64) -> Written {
         self.settle(now);
@@ -42,9 +42,9 @@ impl<R: Rows> Resource<R> {
         Written::Written
     }
 
-    /// Notes that the work that was begun under that fence has ended, and remembers it for
-    /// `keep_ms` more. It need not hold any more: nobody has begun anew. Repeated, it changes
-    /// nothing.
+    /// Records that the work under that fence has ended, and remembers it for `keep_ms` more.
+    ///
+    /// The hold may have ended, as long as no other run has begun. Repeated, it changes nothing.
     pub fn finish_run(
         &mut self,
         now: Moment,
@@ -65,7 +65,7 @@ impl<R: Rows> Resource<R> {
         Written::Written
     }
 
-    /// The last work that was begun, while it is remembered.
+    /// Returns the last run, while it is remembered.
     #[must_use]
     pub fn last_run(&self, now: Moment) -> Option<Run> {
         self.rows.run().filter(|run| now.as_millis() <= run.until)

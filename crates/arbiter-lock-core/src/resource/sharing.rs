@@ -1,16 +1,17 @@
-//! The steps for shared holds alone: `downgrade` and `resize`.
+//! The steps for shared holds only: `downgrade` and `resize`.
 
 use std::num::NonZeroU32;
 
 use super::answer::{Answer, Downgraded, Refusal, Resized};
-use super::hand_over::Handed;
+use super::hand_off::HandOff;
 use super::rows::{Hold, Rows};
 use super::{Limit, Mode, Moment, Resource};
 
 impl<R: Rows> Resource<R> {
-    /// Makes a reader of the writer with this owner and this fence, without a gap: a shared hold
-    /// of weight 1 and no limit, with the same fence, prolonged as by a renewal. Those who wait to
-    /// read come in. Repeated, it prolongs, and hands over.
+    /// Turns the writer with this owner and this fence into a reader, without a gap.
+    ///
+    /// The result is a shared hold of weight 1 without a limit, with the same fence, extended as by
+    /// a renewal. Waiting readers are granted. Repeated, it extends the hold and hands off.
     pub fn downgrade(
         &mut self,
         now: Moment,
@@ -27,9 +28,9 @@ impl<R: Rows> Resource<R> {
             });
         };
         if self.root().sharing.is_some() {
-            let life_ms = hold.prolong_unless_stopping(now, lease_ms);
+            let ttl_ms = hold.prolong_unless_stopping(now, lease_ms);
             self.put_hold(hold);
-            return self.downgraded(now, life_ms, reach);
+            return self.downgraded(now, ttl_ms, reach);
         }
         if let Some(limit @ Some(_)) = self.limit_in_force() {
             return Answer::only(Downgraded::Refused(Refusal::LimitDiffers {
@@ -37,7 +38,7 @@ impl<R: Rows> Resource<R> {
             }));
         }
         self.drop_hold(&hold);
-        let life_ms = hold.prolong_unless_stopping(now, lease_ms);
+        let ttl_ms = hold.prolong_unless_stopping(now, lease_ms);
         let reader = Hold {
             weight: 1,
             value: None,
@@ -48,25 +49,25 @@ impl<R: Rows> Resource<R> {
             limit: Limit::Unlimited,
         };
         self.add_hold(reader, mode);
-        self.downgraded(now, life_ms, reach)
+        self.downgraded(now, ttl_ms, reach)
     }
 
     fn downgraded(
         &mut self,
         now: Moment,
-        life_ms: u64,
+        ttl_ms: u64,
         reach: impl Fn(&str) -> bool,
     ) -> Answer<Downgraded> {
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
-            reply: Downgraded::Downgraded { life_ms },
+            reply: Downgraded::Downgraded { ttl_ms },
             granted,
             again,
         }
     }
 
-    /// Sets another limit while shared holds are held under one. Where they weigh more than the
-    /// new one, nobody is granted before enough of them have ended.
+    /// Changes the limit of the shared holds. If they weigh more than the new limit, nothing is
+    /// granted before enough of them have ended.
     pub fn resize(
         &mut self,
         now: Moment,
@@ -79,7 +80,7 @@ impl<R: Rows> Resource<R> {
             return Answer::only(Resized::NotHeld);
         };
         let before = std::mem::replace(stored, limit);
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
             reply: Resized::Resized { before },
             granted,

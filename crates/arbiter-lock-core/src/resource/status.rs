@@ -1,58 +1,58 @@
-//! What can be seen of a resource.
+//! The visible state of a resource.
 
 use std::sync::Arc;
 
 use super::answer::HolderView;
 
-/// What can be seen of a resource, without changing it.
+/// The visible state of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Who holds.
+    /// The holder.
     pub holder: Option<HolderView>,
-    /// What the holder proclaims.
+    /// The value that the holder proclaims.
     pub value: Option<Arc<str>>,
-    /// Those who share, where they do.
+    /// The shared holds, if any.
     pub sharing: Option<SharingView>,
-    /// How many wait, those that were passed over not counted.
+    /// The number of waiters, without those that were skipped.
     pub waiting: u64,
-    /// The first of those who wait, in order, at most [`Status::MOST_WAITERS`].
+    /// The first waiters, in order, at most [`Status::MOST_WAITERS`].
     pub waiters: Vec<WaiterView>,
 }
 
-/// Those who share, as others see them.
+/// The shared holds, as other clients see them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharingView {
-    /// What they may weigh together.
+    /// The limit of the total weight.
     pub limit: Option<u32>,
-    /// What they weigh together.
+    /// The total weight.
     pub weight: u64,
-    /// How many they are.
+    /// The number of shared holds.
     pub count: u64,
-    /// Those whose holds last longest, at most [`Status::MOST_SHARERS`].
+    /// The holders that expire last, at most [`Status::MOST_SHARERS`].
     pub holders: Vec<SharerView>,
 }
 
-/// One of those who share, as others see it.
+/// A shared hold, as other clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharerView {
-    /// Its hold.
+    /// The holder.
     pub holder: HolderView,
-    /// How much of the limit it takes.
+    /// The weight of the hold.
     pub weight: u32,
 }
 
-/// A waiter, as others see it.
+/// A waiter, as other clients see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaiterView {
-    /// Its ticket: the store's time in µs at which it was queued.
+    /// The ticket: the store's time in µs at which the waiter was queued.
     pub ticket: u64,
-    /// Who it is.
+    /// The waiter's label.
     pub label: Arc<str>,
 }
 
 impl Status {
-    /// How many waiters are listed at the most.
+    /// The maximum number of waiters in a status.
     pub const MOST_WAITERS: usize = 100;
-    /// How many of those who share are listed at the most.
+    /// The maximum number of shared holds in a status.
     pub const MOST_SHARERS: usize = 100;
 }

@@ -3,16 +3,16 @@
 use std::num::NonZeroU32;
 
 use super::answer::{Acquired, Answer, Broken, Ended, Refusal, Renewed, Tried};
-use super::hand_over::{Caller, Handed, first_life_ms};
+use super::hand_off::{Caller, HandOff, provisional_ttl_ms};
 use super::rows::{Hold, Rows, Waiter};
 use super::status::{SharerView, SharingView, Status, WaiterView};
 use super::{Contender, Limit, Mode, Moment, Resource};
 
 impl<R: Rows> Resource<R> {
-    /// Grants the request, or queues it; repeated, it says that the waiter lives (a *look*).
+    /// Grants the request, or queues it. Repeated, it is a *poll*, which keeps the waiter live.
     ///
-    /// `ticket` is the one that an earlier answer gave, so that a place survives a lost queue.
-    /// `reach` says whether anybody listens on a channel.
+    /// `ticket` is the one from an earlier reply, so that a place survives a lost queue.
+    /// `reach` reports whether a client listens on a channel.
     pub fn acquire(
         &mut self,
         now: Moment,
@@ -23,61 +23,61 @@ impl<R: Rows> Resource<R> {
         self.settle(now);
         self.prune_queue(now);
         let id = &*contender.id;
-        if self.is_buried(id) {
-            let handed = self.hand_over(now, None, reach);
-            return Answer::only(Acquired::Ended).after(handed.granted);
+        if self.has_tombstone(id) {
+            let hand_off = self.hand_off(now, None, reach);
+            return Answer::only(Acquired::Ended).after(hand_off.granted);
         }
-        let has_queued = ticket.is_some() || self.has_place(id) || self.is_marked(id);
-        let life_ms = if has_queued {
-            first_life_ms(contender.lease_ms)
+        let has_queued = ticket.is_some() || self.has_place(id) || self.has_granted_marker(id);
+        let ttl_ms = if has_queued {
+            provisional_ttl_ms(contender.lease_ms)
         } else {
             contender.lease_ms
         };
-        if let Some((fence, life_ms)) = self.repeat(now, id, life_ms) {
-            return Answer::only(Acquired::Granted { fence, life_ms });
+        if let Some((fence, ttl_ms)) = self.repeat(now, id, ttl_ms) {
+            return Answer::only(Acquired::Granted { fence, ttl_ms });
         }
         let caller = Caller { id, has_queued };
         let (refusal, before) = self.settled_refusal(now, contender, Some(&caller), &reach);
-        if let Some((fence, life_ms)) = before.mine {
-            let reply = Acquired::Granted { fence, life_ms };
+        if let Some((fence, ttl_ms)) = before.mine {
+            let reply = Acquired::Granted { fence, ttl_ms };
             return Answer::only(reply).after(before.granted);
         }
         if let Some(refusal) = refusal {
             return Answer::only(Acquired::Refused(refusal)).after(before.granted);
         }
         if !self.root().has_queue() && self.admits(contender.mode) {
-            let fence = self.hold(now, contender, life_ms);
+            let fence = self.hold(now, contender, ttl_ms);
             if has_queued {
-                self.mark(&contender.id, now);
+                self.mark_granted(&contender.id, now);
                 self.note_grant(now);
             }
-            return Answer::only(Acquired::Granted { fence, life_ms });
+            return Answer::only(Acquired::Granted { fence, ttl_ms });
         }
-        let ticket = self.look(contender, ticket, now);
-        let handed = self.hand_over(now, Some(&caller), reach);
-        self.acquired(now, ticket, handed).after(before.granted)
+        let ticket = self.enqueue(contender, ticket, now);
+        let hand_off = self.hand_off(now, Some(&caller), reach);
+        self.acquired(now, ticket, hand_off).after(before.granted)
     }
 
-    /// Why the request is refused. Where nobody holds, the limit of those who wait counts only
-    /// once the dead among them have been passed over.
+    /// Returns the reason to refuse the request, if any. If the resource is free, it hands off
+    /// first: the limit of the waiters counts only once the dead ones have been skipped.
     fn settled_refusal(
         &mut self,
         now: Moment,
         contender: &Contender,
         caller: Option<&Caller<'_>>,
         reach: impl Fn(&str) -> bool,
-    ) -> (Option<Refusal>, Handed) {
+    ) -> (Option<Refusal>, HandOff) {
         let refusal = self.refusal(contender);
         if refusal.is_none() || !self.is_free() {
-            return (refusal, Handed::default());
+            return (refusal, HandOff::default());
         }
-        let handed = self.hand_over(now, caller, reach);
-        (self.refusal(contender), handed)
+        let hand_off = self.hand_off(now, caller, reach);
+        (self.refusal(contender), hand_off)
     }
 
-    fn acquired(&self, now: Moment, ticket: u64, handed: Handed) -> Answer<Acquired> {
-        let reply = match handed.mine {
-            Some((fence, life_ms)) => Acquired::Granted { fence, life_ms },
+    fn acquired(&self, now: Moment, ticket: u64, hand_off: HandOff) -> Answer<Acquired> {
+        let reply = match hand_off.mine {
+            Some((fence, ttl_ms)) => Acquired::Granted { fence, ttl_ms },
             None => {
                 let place = self.place(ticket);
                 Acquired::Queued {
@@ -90,14 +90,14 @@ impl<R: Rows> Resource<R> {
         };
         Answer {
             reply,
-            granted: handed.granted,
-            // A granted caller cannot go on: those behind it go on at their own looks.
-            again: handed.again && handed.mine.is_none(),
+            granted: hand_off.granted,
+            // A granted caller does not repeat: the waiters behind it go on at their own polls.
+            again: hand_off.again && hand_off.mine.is_none(),
         }
     }
 
-    /// Grants the request if that is possible at once and nobody live comes first. It leaves
-    /// no trace otherwise, and never barges.
+    /// Grants the request if that is possible at once and no live waiter comes first. Otherwise it
+    /// leaves no trace. It never barges.
     pub fn try_acquire(
         &mut self,
         now: Moment,
@@ -106,20 +106,20 @@ impl<R: Rows> Resource<R> {
     ) -> Answer<Tried> {
         self.settle(now);
         self.prune_queue(now);
-        if self.is_buried(&contender.id) {
-            let handed = self.hand_over(now, None, reach);
-            return Answer::only(Tried::Ended).after(handed.granted);
+        if self.has_tombstone(&contender.id) {
+            let hand_off = self.hand_off(now, None, reach);
+            return Answer::only(Tried::Ended).after(hand_off.granted);
         }
-        if let Some((fence, life_ms)) = self.repeat(now, &contender.id, contender.lease_ms) {
-            return Answer::only(Tried::Granted { fence, life_ms });
+        if let Some((fence, ttl_ms)) = self.repeat(now, &contender.id, contender.lease_ms) {
+            return Answer::only(Tried::Granted { fence, ttl_ms });
         }
-        // One that waits is granted in its order, and only once: perhaps by the very next line.
+        // A waiter is granted in its order, and only once: perhaps by the very next line.
         let waits = self.has_place(&contender.id);
         let (refusal, before) = self.settled_refusal(now, contender, None, &reach);
         if let Some(refusal) = refusal {
             return Answer::only(Tried::Refused(refusal)).after(before.granted);
         }
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         let reply = if !again && !waits && self.root().waiting == 0 && self.admits(contender.mode) {
             if self.root().has_queue() {
                 self.note_grant(now);
@@ -127,7 +127,7 @@ impl<R: Rows> Resource<R> {
             let fence = self.hold(now, contender, contender.lease_ms);
             Tried::Granted {
                 fence,
-                life_ms: contender.lease_ms,
+                ttl_ms: contender.lease_ms,
             }
         } else {
             Tried::Busy {
@@ -143,13 +143,13 @@ impl<R: Rows> Resource<R> {
         answer.after(before.granted)
     }
 
-    /// The request's own hold, found again by a repeated step: its fence and its life.
-    fn repeat(&mut self, now: Moment, id: &str, life_ms: u64) -> Option<(u64, u64)> {
+    /// Extends the request's own hold, found by a repeated step; returns its fence and its TTL.
+    fn repeat(&mut self, now: Moment, id: &str, ttl_ms: u64) -> Option<(u64, u64)> {
         let mut hold = self.hold_of(id)?;
         let fence = hold.fence?;
-        let life_ms = hold.prolong(now, life_ms);
+        let ttl_ms = hold.prolong(now, ttl_ms);
         self.put_hold(hold);
-        Some((fence, life_ms))
+        Some((fence, ttl_ms))
     }
 
     fn refusal(&self, contender: &Contender) -> Option<Refusal> {
@@ -170,8 +170,8 @@ impl<R: Rows> Resource<R> {
         above.map(|limit| Refusal::AboveLimit { limit: limit.get() })
     }
 
-    /// Prolongs the hold that has this owner *and* this fence. It never creates one, never
-    /// shortens one, and hands nothing over.
+    /// Extends the hold with this owner *and* this fence. It never creates a hold, never shortens
+    /// one, and does not hand off.
     pub fn renew(&mut self, now: Moment, owner: &str, fence: u64, lease_ms: u64) -> Renewed {
         self.settle(now);
         let found = self.hold_of(owner);
@@ -180,19 +180,19 @@ impl<R: Rows> Resource<R> {
                 taken: !self.is_free(),
             },
             Some(hold) if hold.stopping => Renewed::Stopping {
-                life_ms: hold.remaining_ms(now).unwrap_or(lease_ms),
+                ttl_ms: hold.remaining_ms(now).unwrap_or(lease_ms),
             },
             Some(mut hold) => {
-                let life_ms = hold.prolong(now, lease_ms);
+                let ttl_ms = hold.prolong(now, lease_ms);
                 self.put_hold(hold);
-                Renewed::Renewed { life_ms }
+                Renewed::Renewed { ttl_ms }
             }
         }
     }
 
-    /// Releases or abandons: frees what the request holds, or leaves the queue, and hands
-    /// over. With `tombstone`, an acquire of this request that arrives late is answered
-    /// *ended*.
+    /// Releases the request's hold or removes the request from the queue, and hands off.
+    ///
+    /// With `tombstone`, an acquire of this request that arrives late is answered *ended*.
     pub fn end(
         &mut self,
         now: Moment,
@@ -207,14 +207,14 @@ impl<R: Rows> Resource<R> {
         }
         let waited = self.leave(id);
         if tombstone {
-            self.bury(id, now);
+            self.leave_tombstone(id, now);
         }
         let reply = match (hold.is_some(), waited) {
             (true, _) => Ended::Released,
             (false, true) => Ended::Left,
             (false, false) => Ended::NotYours,
         };
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
             reply,
             granted,
@@ -222,8 +222,8 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// An operator's break of the hold with that fence: at once, or by asking the holder to
-    /// stop and prolonging the hold no more.
+    /// Breaks the hold with that fence, for an operator: ends it at once, or asks its holder to
+    /// stop and no longer extends it.
     pub fn break_hold(
         &mut self,
         now: Moment,
@@ -242,7 +242,7 @@ impl<R: Rows> Resource<R> {
             return Answer::only(Broken::Asked { remaining_ms });
         }
         self.free(&hold);
-        let Handed { granted, again, .. } = self.hand_over(now, None, reach);
+        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
             reply: Broken::Freed,
             granted,
@@ -250,7 +250,7 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// What can be seen, without changing anything.
+    /// Returns the visible state, without changing anything.
     #[must_use]
     pub fn inspect(&self, now: Moment) -> Status {
         let remembered = !self.queue_has_expired(now);
@@ -264,7 +264,7 @@ impl<R: Rows> Resource<R> {
         Status {
             holder: self.holder(now),
             value: alone
-                .filter(|hold| hold.stands(now))
+                .filter(|hold| hold.is_in_force(now))
                 .and_then(|hold| hold.value.clone()),
             sharing: self.sharing_view(now),
             waiting: waiting.unwrap_or_default(),
@@ -274,27 +274,27 @@ impl<R: Rows> Resource<R> {
 
     fn sharing_view(&self, now: Moment) -> Option<SharingView> {
         let sharing = self.root().sharing?;
-        let lapsed = self.rows.lapsed(now.as_millis());
-        let lapsed_weight: u64 = lapsed.iter().map(|hold| u64::from(hold.weight)).sum();
-        let count = sharing.count - lapsed.len() as u64;
-        let last = self.rows.last_to_lapse(Status::MOST_SHARERS);
+        let expired = self.rows.expired(now.as_millis());
+        let expired_weight: u64 = expired.iter().map(|hold| u64::from(hold.weight)).sum();
+        let count = sharing.count - expired.len() as u64;
+        let last = self.rows.last_to_expire(Status::MOST_SHARERS);
         let view = |hold: Hold| SharerView {
             weight: hold.weight,
             holder: hold.view(now),
         };
         (0 < count).then(|| SharingView {
             limit: sharing.limit.map(NonZeroU32::get),
-            weight: sharing.weight - lapsed_weight,
+            weight: sharing.weight - expired_weight,
             count,
             holders: last
                 .into_iter()
-                .filter(|hold| hold.stands(now))
+                .filter(|hold| hold.is_in_force(now))
                 .map(view)
                 .collect(),
         })
     }
 
-    /// Ends a hold by its holder's or an operator's will.
+    /// Ends a hold that its holder releases or an operator breaks.
     pub(super) fn free(&mut self, hold: &Hold) {
         self.drop_hold(hold);
         self.grant_ended(hold);

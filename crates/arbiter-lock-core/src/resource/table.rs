@@ -11,13 +11,13 @@ use super::{Contender, Moment};
 pub struct Table {
     root: Root,
     shared: HashMap<Arc<str>, Hold>,
-    /// Shared holds by the end of their lives, then owner.
-    lives: BTreeSet<(u64, Arc<str>)>,
+    /// Shared holds by their last millisecond, then owner.
+    by_end: BTreeSet<(u64, Arc<str>)>,
     owners_by_fence: HashMap<u64, Arc<str>>,
     waiters: HashMap<Arc<str>, Waiter>,
-    /// Those who were not passed over, in order.
+    /// The waiters that were not skipped, in order.
     waiting: BTreeSet<(u64, Arc<str>)>,
-    /// Those of them who want to share.
+    /// The waiters among them that want to share.
     sharers: BTreeSet<(u64, Arc<str>)>,
     notes: HashMap<(Note, Arc<str>), Moment>,
     /// Waiters and notes, by when they were touched.
@@ -48,24 +48,26 @@ impl Rows for Table {
         self.shared(self.owners_by_fence.get(&fence)?)
     }
 
-    fn lapsed(&self, milli: u64) -> Vec<Hold> {
-        let lapsed = self.lives.iter().take_while(|(end, _)| *end < milli);
-        lapsed.filter_map(|(_, owner)| self.shared(owner)).collect()
+    fn expired(&self, milli: u64) -> Vec<Hold> {
+        let expired = self.by_end.iter().take_while(|(end, _)| *end < milli);
+        expired
+            .filter_map(|(_, owner)| self.shared(owner))
+            .collect()
     }
 
-    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold> {
-        let last = self.lives.iter().rev().take(at_most);
+    fn last_to_expire(&self, at_most: usize) -> Vec<Hold> {
+        let last = self.by_end.iter().rev().take(at_most);
         last.filter_map(|(_, owner)| self.shared(owner)).collect()
     }
 
     fn nth_to_expire(&self, n: u64) -> Option<u64> {
         let skipped = usize::try_from(n.checked_sub(1)?).ok()?;
-        self.lives.iter().nth(skipped).map(|(end, _)| *end)
+        self.by_end.iter().nth(skipped).map(|(end, _)| *end)
     }
 
     fn put_shared(&mut self, hold: Hold) {
         self.remove_shared(&hold.owner);
-        self.lives.insert((hold.end(), hold.owner.clone()));
+        self.by_end.insert((hold.end(), hold.owner.clone()));
         if let Some(fence) = hold.fence {
             self.owners_by_fence.insert(fence, hold.owner.clone());
         }
@@ -74,7 +76,7 @@ impl Rows for Table {
 
     fn remove_shared(&mut self, owner: &str) {
         if let Some(hold) = self.shared.remove(owner) {
-            self.lives.remove(&(hold.end(), hold.owner.clone()));
+            self.by_end.remove(&(hold.end(), hold.owner.clone()));
             if let Some(fence) = hold.fence {
                 self.owners_by_fence.remove(&fence);
             }
@@ -160,7 +162,7 @@ impl Rows for Table {
                     let waits = self.waiters.get(&id).is_some_and(|w| w.seen.is_some());
                     self.remove_waiter(&id);
                     forgotten.waiting += u64::from(waits);
-                    forgotten.passed_over += u64::from(!waits);
+                    forgotten.skipped += u64::from(!waits);
                 }
             }
         }

@@ -17,12 +17,12 @@ fn release_grants_queue_head_a_provisional_ttl() {
     assert_eq!(fixture.queue(&c, None).1, 2);
     let end = fixture.end("a", false);
     assert_eq!((end.reply, ids(&end.granted)), (Ended::Released, vec!["b"]));
-    assert_eq!(end.granted[0].life_ms, 2_000);
+    assert_eq!(end.granted[0].ttl_ms, 2_000);
     assert!(first < end.granted[0].fence);
     assert_eq!(
-        fixture.end("b", false).granted[0].life_ms,
+        fixture.end("b", false).granted[0].ttl_ms,
         1_000,
-        "a lease shorter than a first life"
+        "a lease shorter than the provisional TTL"
     );
 }
 
@@ -37,18 +37,18 @@ fn claim_extends_provisional_ttl_and_never_shortens() {
         |fixture: &mut Fixture, lease| fixture.resource.renew(fixture.now(), "b", fence, lease);
     assert_eq!(
         renew(&mut fixture, 30_000),
-        Renewed::Renewed { life_ms: 30_000 }
+        Renewed::Renewed { ttl_ms: 30_000 }
     );
     assert_eq!(
         renew(&mut fixture, 1_000),
-        Renewed::Renewed { life_ms: 30_000 }
+        Renewed::Renewed { ttl_ms: 30_000 }
     );
-    let look = fixture.acquire(&b, Some(1)).reply;
+    let poll = fixture.acquire(&b, Some(1)).reply;
     assert_eq!(
-        look,
+        poll,
         Acquired::Granted {
             fence,
-            life_ms: 30_000
+            ttl_ms: 30_000
         }
     );
 }
@@ -65,7 +65,7 @@ fn poll_of_unclaimed_grant_restarts_provisional_ttl() {
         fixture.acquire(&b, Some(ticket)).reply,
         Acquired::Granted {
             fence,
-            life_ms: 2_000
+            ttl_ms: 2_000
         }
     );
     fixture.pass(2 * SECOND);
@@ -110,7 +110,7 @@ fn try_overtakes_only_skipped_waiters() {
     fixture.queue_overdue(3);
     assert!(matches!(
         fixture.try_acquire(&request("t2", 1_000)).reply,
-        Tried::Granted { life_ms: 1_000, .. }
+        Tried::Granted { ttl_ms: 1_000, .. }
     ));
 }
 
@@ -199,8 +199,8 @@ fn liveness_cutoff_outlives_later_grants() {
         Acquired::Granted { .. }
     ));
     assert_eq!(fixture.end("x", false).granted, []);
-    let look = fixture.acquire(&request("b", 1_000), Some(ticket)).reply;
-    assert!(matches!(look, Acquired::Granted { .. }), "{look:?}");
+    let poll = fixture.acquire(&request("b", 1_000), Some(ticket)).reply;
+    assert!(matches!(poll, Acquired::Granted { .. }), "{poll:?}");
 }
 
 #[test]
@@ -215,9 +215,9 @@ fn grant_consumes_the_place() {
     fixture.queue(&c, Some(ticket_c));
     fixture.pass(SECOND + 1_000);
     // b missed its grant and lost its place, and c is granted when b polls.
-    let look = fixture.acquire(&b, Some(ticket_b));
-    assert_eq!(ids(&look.granted), ["c"]);
-    assert!(matches!(look.reply, Acquired::Queued { ticket, .. } if ticket_c < ticket));
+    let poll = fixture.acquire(&b, Some(ticket_b));
+    assert_eq!(ids(&poll.granted), ["c"]);
+    assert!(matches!(poll.reply, Acquired::Queued { ticket, .. } if ticket_c < ticket));
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn break_grants_the_next_and_asking_stops_renewals() {
     );
     fixture.pass(SECOND);
     let renewed = fixture.resource.renew(fixture.now(), "a", fence, 5_000);
-    assert_eq!(renewed, Renewed::Stopping { life_ms: 4_000 });
+    assert_eq!(renewed, Renewed::Stopping { ttl_ms: 4_000 });
     let now = fixture.now();
     assert_eq!(
         fixture

@@ -34,7 +34,7 @@ fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
         12 => (0..WAITERS, any::<bool>()).prop_map(|(id, with)| Step::Acquire(id, with)),
         3 => (WAITERS..IDS).prop_map(Step::Try),
         4 => (0..IDS).prop_map(Step::Renew),
-        7 => (0..IDS, any::<bool>()).prop_map(|(id, bury)| Step::End(id, bury)),
+        7 => (0..IDS, any::<bool>()).prop_map(|(id, tombstone)| Step::End(id, tombstone)),
         1 => any::<bool>().prop_map(Step::Break),
         8 => prop_oneof![0..2_000_u64, 0..3_000_000_u64, Just(61_000_000)].prop_map(Step::Pass),
         1 => (0..2_000_000_u64).prop_map(if may_lose_fences { Step::Pass } else { Step::Back }),
@@ -58,7 +58,7 @@ struct Observer {
     tickets: Vec<Option<u64>>,
     fences: Vec<u64>,
     /// Requests that were ended with a tombstone, and when.
-    buried: Vec<Option<u64>>,
+    ended: Vec<Option<u64>>,
     was_buried: [bool; IDS],
     last_fence: u64,
 }
@@ -79,7 +79,7 @@ impl Observer {
             requests: (0..IDS).map(request).collect(),
             tickets: vec![None; IDS],
             fences: vec![0; IDS],
-            buried: vec![None; IDS],
+            ended: vec![None; IDS],
             was_buried: [false; IDS],
             last_fence: 0,
         }
@@ -90,7 +90,7 @@ impl Observer {
     }
 
     fn granted(&mut self, id: usize, fence: u64, is_new: bool) {
-        assert!(self.buried[id].is_none(), "a dead request holds");
+        assert!(self.ended[id].is_none(), "a dead request holds");
         if is_new {
             assert!(self.last_fence < fence, "fences rise");
             self.last_fence = fence;
@@ -193,14 +193,17 @@ impl Observer {
                     "a renewal creates nothing"
                 );
             }
-            Step::End(id, bury) => {
+            Step::End(id, tombstone) => {
                 let request = self.requests[*id].id.clone();
-                let answer = self.resource.end(at, &request, *bury, |_| true);
+                let answer = self.resource.end(at, &request, *tombstone, |_| true);
                 let state = format!("{:?}", self.resource);
-                let again = self.resource.clone().end(at, &request, *bury, |_| true);
+                let again = self
+                    .resource
+                    .clone()
+                    .end(at, &request, *tombstone, |_| true);
                 assert!(again.granted.is_empty() || answer.again);
-                if *bury {
-                    self.buried[*id] = Some(self.passed);
+                if *tombstone {
+                    self.ended[*id] = Some(self.passed);
                     self.was_buried[*id] = true;
                 }
                 assert_ne!(again.reply, Ended::Released, "a release happens once");
@@ -223,16 +226,16 @@ impl Observer {
                 // It is kept for a minute and no longer, whatever the clock does then.
                 self.passed += micros;
                 let now = self.passed;
-                self.buried
+                self.ended
                     .iter_mut()
                     .for_each(|at| *at = at.filter(|at| now <= *at + 60_000_000));
             }
             Step::Back(micros) => self.now -= micros,
-            Step::Seize => self.resource.take_externally(at, "foreign", Some(700)),
+            Step::Seize => self.resource.take_externally(at, "external", Some(700)),
             Step::Vanish => self.resource.delete_lock(at),
             Step::LoseQueue => {
                 self.resource.lose_queue();
-                self.buried = vec![None; IDS];
+                self.ended = vec![None; IDS];
             }
             Step::LoseFence => self.resource.lose_last_fence(),
             Step::Resize(limit) => {

@@ -36,13 +36,13 @@ fn failed_renewal_is_retried_until_the_deadline() {
 
 #[test]
 fn default_margin_covers_a_clock_two_percent_fast() {
-    for life_ms in [1, 100, 2_000, 30_000, 86_400_000, 31_536_000_000] {
-        let life = ms(life_ms);
-        let margin = Lease::default_margin(life);
-        let ends_after = |rate: f64| life.div_f64(rate) - ms(1).min(life.div_f64(rate));
-        assert!(life.saturating_sub(margin) <= ends_after(1.02), "{life:?}");
+    for ttl_ms in [1, 100, 2_000, 30_000, 86_400_000, 31_536_000_000] {
+        let ttl = ms(ttl_ms);
+        let margin = Lease::default_margin(ttl);
+        let ends_after = |rate: f64| ttl.div_f64(rate) - ms(1).min(ttl.div_f64(rate));
+        assert!(ttl.saturating_sub(margin) <= ends_after(1.02), "{ttl:?}");
         // The guarantee ends there: a faster clock ends a longer lease sooner.
-        assert!(life_ms < 30_000 || ends_after(1.025) < life - margin);
+        assert!(ttl_ms < 30_000 || ends_after(1.025) < ttl - margin);
     }
 }
 

@@ -73,12 +73,8 @@ fn skipped_waiter_is_forgotten_after_a_minute() {
     fixture.pass(3 * SECOND);
     fixture.queue(&request("b", 3_600_000), None);
     let granted = fixture.end("h", false).granted.remove(0);
-    assert_eq!(&*granted.request, "b", "a has not looked");
-    assert_eq!(
-        waiting(&fixture),
-        0,
-        "one that was passed over does not count"
-    );
+    assert_eq!(&*granted.request, "b", "a has not polled");
+    assert_eq!(waiting(&fixture), 0, "a skipped waiter is not counted");
     let (now, fence) = (fixture.now(), granted.fence);
     fixture.resource.renew(now, "b", fence, 3_600_000);
     for _ in 0..60 {
@@ -108,8 +104,8 @@ fn tombstone_is_forgotten_after_a_minute() {
 
 #[test]
 fn granted_marker_lasts_a_minute() {
-    let life = |fixture: &mut Fixture| match fixture.acquire(&request("a", 30_000), None).reply {
-        Acquired::Granted { life_ms, .. } => life_ms,
+    let ttl = |fixture: &mut Fixture| match fixture.acquire(&request("a", 30_000), None).reply {
+        Acquired::Granted { ttl_ms, .. } => ttl_ms,
         other => panic!("{other:?}"),
     };
     for (later, expected) in [(MINUTE, 2_000), (MINUTE + SECOND, 30_000)] {
@@ -118,7 +114,7 @@ fn granted_marker_lasts_a_minute() {
         assert_eq!(ids(&fixture.end("h", false).granted), ["a"]);
         // Its provisional TTL expires.
         fixture.pass(later);
-        assert_eq!(life(&mut fixture), expected, "after {later} µs");
+        assert_eq!(ttl(&mut fixture), expected, "after {later} µs");
     }
 }
 
@@ -129,11 +125,11 @@ fn waiter_granted_by_poll_gets_provisional_ttl() {
     fixture.queue(&request("a", 30_000), None);
     assert_eq!(fixture.end("h", false).granted, []);
     assert_eq!(fixture.holder(), None, "it has no subscription");
-    let Acquired::Granted { life_ms, .. } = fixture.acquire(&request("a", 30_000), None).reply
+    let Acquired::Granted { ttl_ms, .. } = fixture.acquire(&request("a", 30_000), None).reply
     else {
         panic!("it is free");
     };
-    assert_eq!(life_ms, 2_000);
+    assert_eq!(ttl_ms, 2_000);
 }
 
 #[test]

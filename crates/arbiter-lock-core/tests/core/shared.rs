@@ -223,7 +223,7 @@ fn downgrade_keeps_the_hold_and_admits_readers() {
     fixture.queue(&request("w2", 30_000), None);
     fixture.queue(&reader("r2"), None);
     let down = fixture.downgrade("w", fence);
-    assert_eq!(down.reply, Downgraded::Downgraded { life_ms: 30_000 });
+    assert_eq!(down.reply, Downgraded::Downgraded { ttl_ms: 30_000 });
     assert_eq!(ids(&down.granted), ["r1"]);
     let again = fixture.downgrade("w", fence);
     assert_eq!((again.reply, again.granted), (down.reply, vec![]));
@@ -279,8 +279,8 @@ fn queued_request_above_lowered_limit_is_refused() {
     fixture.hold(&permits("a", 4, 4));
     let (ticket, _) = fixture.queue(&follower("big", 3, 4), None);
     drop(fixture.resize(2));
-    let look = fixture.acquire(&follower("big", 3, 4), Some(ticket)).reply;
-    assert_eq!(look, Acquired::Refused(Refusal::AboveLimit { limit: 2 }));
+    let poll = fixture.acquire(&follower("big", 3, 4), Some(ticket)).reply;
+    assert_eq!(poll, Acquired::Refused(Refusal::AboveLimit { limit: 2 }));
 }
 
 #[test]
@@ -413,8 +413,8 @@ fn step_is_repeated_only_at_its_bound() {
     }
     let released = fixture.end("h", false);
     assert!(released.again && released.granted.len() == MAX_STEPS);
-    let look = fixture.acquire(&reader("late"), None);
-    assert!(!look.again && look.granted.len() == 2);
+    let poll = fixture.acquire(&reader("late"), None);
+    assert!(!poll.again && poll.granted.len() == 2);
 }
 
 /// Returns in how many milliseconds the waiter with that id polls for an expiry.

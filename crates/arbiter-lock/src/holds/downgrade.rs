@@ -64,8 +64,8 @@ impl Grip {
             let sent = self.inner.clock.now();
             let Envelope { reply, again, .. } =
                 handle.send(&state.name, &request, Duration::MAX).await?;
-            if let Downgraded::Downgraded { life_ms } = reply {
-                state.confirm(sent, Duration::from_millis(life_ms));
+            if let Downgraded::Downgraded { ttl_ms } = reply {
+                state.confirm(sent, Duration::from_millis(ttl_ms));
             }
             if !again {
                 return Ok(reply);

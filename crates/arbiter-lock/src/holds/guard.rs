@@ -183,8 +183,8 @@ impl Grip {
         let (handle, request) = (self.inner.handle(), Request::Renew(state.renewal()));
         let renewed = handle.send(&state.name, &request, Duration::MAX).await;
         match renewed.map_err(|failure| self.store_error(failure))?.reply {
-            Renewed::Renewed { life_ms } => {
-                state.confirm(sent, Duration::from_millis(life_ms));
+            Renewed::Renewed { ttl_ms } => {
+                state.confirm(sent, Duration::from_millis(ttl_ms));
                 state.over().map_or(Ok(()), lost)
             }
             other => lost(self.inner.keeper.lose(state, LostReason::of(other))),

@@ -136,8 +136,8 @@ impl KeeperShared {
     fn renewed_one(&self, hold: &HoldState, sent: Duration, answer: Result<Renewed, Failure>) {
         let now = self.clock.now();
         match answer {
-            Ok(Renewed::Renewed { life_ms }) => {
-                hold.confirm(sent, Duration::from_millis(life_ms));
+            Ok(Renewed::Renewed { ttl_ms }) => {
+                hold.confirm(sent, Duration::from_millis(ttl_ms));
                 self.tell_of_renewal(hold, None);
             }
             Ok(not_renewed) => {

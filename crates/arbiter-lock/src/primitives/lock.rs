@@ -12,7 +12,7 @@ use crate::errors::invalid::Invalid;
 use crate::errors::refused::Refused;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::Hold;
-use crate::primitives::hand_over::hand_over_the_rest;
+use crate::primitives::hand_off::finish_hand_off;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::sessions::state::SessionState;
 use crate::status::Status;
@@ -325,7 +325,7 @@ impl Lock {
             let said = handle.send(&name, &request, Duration::MAX).await;
             let Envelope { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
             if again {
-                hand_over_the_rest(&handle, &name).await;
+                finish_hand_off(&handle, &name).await;
             }
             Ok(reply)
         };

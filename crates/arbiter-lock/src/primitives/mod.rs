@@ -2,7 +2,7 @@
 
 pub(crate) mod effort;
 pub(crate) mod election;
-pub(crate) mod hand_over;
+pub(crate) mod hand_off;
 pub(crate) mod lock;
 pub(crate) mod lock_all;
 pub(crate) mod once;

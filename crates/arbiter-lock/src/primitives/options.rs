@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::{Lease, first_life_ms};
+use arbiter_lock_core::{Lease, provisional_ttl_ms};
 
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
@@ -67,7 +67,7 @@ impl Options {
 
     /// The first life of a grant to one who has queued.
     pub(crate) fn first_life(&self) -> Duration {
-        Duration::from_millis(first_life_ms(self.lease_ms()))
+        Duration::from_millis(provisional_ttl_ms(self.lease_ms()))
     }
 
     /// Whether the margin leaves so little of a first life that the claim has to come first.

@@ -11,7 +11,7 @@ use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::holds::guard::Guard;
 use crate::holds::hold::Hold;
-use crate::primitives::hand_over::hand_over_the_rest;
+use crate::primitives::hand_off::finish_hand_off;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::status::Status;
@@ -255,7 +255,7 @@ async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<O
     let Envelope { reply, again, .. } = said.map_err(failed)?;
     if again {
         // To say the limit again could undo what somebody else has set since.
-        hand_over_the_rest(&handle, &name).await;
+        finish_hand_off(&handle, &name).await;
     }
     match reply {
         Resized::Resized { before } => Ok(Some(before.get())),

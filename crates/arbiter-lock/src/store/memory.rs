@@ -26,15 +26,15 @@ use super::{Envelope, Failure, FailureKind, Push, Registry};
 use crate::system::clock::Clock;
 use crate::system::process::PerProcess;
 
-/// All names of one memory store.
+/// All names of a memory store.
 pub(crate) struct MemoryStore {
     clock: Clock,
     wall: Mutex<Wall>,
     names: Mutex<Names>,
     listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
-    /// Whether it answers nothing and does nothing, for tests.
+    /// Whether it does nothing and sends no replies, for tests.
     silent: watch::Sender<bool>,
-    /// The network between it and its clients, where a test has made one.
+    /// The network between the store and its clients, if a test has made one.
     #[cfg(feature = "testing")]
     faults: Mutex<Option<FaultInjection>>,
     #[cfg(feature = "testing")]
@@ -46,17 +46,17 @@ pub(crate) struct MemoryStore {
 #[derive(Default)]
 struct Names {
     resources: HashMap<Name, Resource>,
-    /// Steps since what is forgotten was swept out.
+    /// Steps since the last sweep for forgotten names.
     steps: usize,
 }
 
-/// The store's wall clock: fences are made of it.
+/// The store's wall clock, from which fences are made.
 #[derive(Clone, Copy)]
 struct Wall {
-    /// What it showed at that moment of the local clock, in microseconds.
+    /// The time that it showed at `since` of the local clock, in microseconds.
     shown_us: u64,
     since: Duration,
-    /// What it gains on the local clock in a second, in microseconds.
+    /// Microseconds that it gains on the local clock in a second.
     gains_us: i64,
 }
 
@@ -78,7 +78,7 @@ impl Wall {
 }
 
 const SWEEP_EVERY: usize = 1_024;
-/// What a step waits for an answer at the most, as over a network.
+/// How long a step waits for a reply at most, as over a network.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl MemoryStore {
@@ -98,8 +98,10 @@ impl MemoryStore {
         }
     }
 
-    /// Returns the store of that name, which lives while it is used. A forked process has stores
-    /// of its own: in a copy of its parent's, the parent's holds would never be renewed.
+    /// Returns the store of that name, which exists while it is used.
+    ///
+    /// A forked process has stores of its own: in a copy of a parent's store, the holds of the
+    /// parent would never be renewed.
     pub(crate) fn shared(name: &str) -> Arc<Self> {
         static STORES: PerProcess<Mutex<HashMap<String, Weak<MemoryStore>>>> = PerProcess::new();
         let stores = STORES.get().lock();
@@ -134,7 +136,7 @@ impl MemoryStore {
             .is_some_and(|registry| 0 < registry.strong_count())
     }
 
-    /// Answers a request, and tells everyone whom it has granted.
+    /// Applies a request, and notifies the other requests that it has granted.
     fn answer(&self, name: &Name, request: &Request) -> Envelope<Reply> {
         let (answer, at) = self.step(name, |resource, now| {
             request.apply(resource, now, |channel| self.listens(channel))
@@ -145,7 +147,7 @@ impl MemoryStore {
             again,
         } = answer;
         for grant in granted {
-            self.tell(name, grant);
+            self.notify(name, grant);
         }
         #[cfg(feature = "testing")]
         self.counters().answered(name, request, &reply);
@@ -161,7 +163,7 @@ impl MemoryStore {
         renewed
     }
 
-    /// Does a step of the resource of that name; returns the time of it too.
+    /// Applies a step to the resource of that name, and returns the time of the step too.
     fn step<T>(&self, name: &Name, step: impl FnOnce(&mut Resource, Moment) -> T) -> (T, Moment) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.now();
@@ -183,7 +185,7 @@ impl MemoryStore {
         (reply, at)
     }
 
-    fn tell(&self, name: &Name, grant: Grant) {
+    fn notify(&self, name: &Name, grant: Grant) {
         let registry = self.listeners().get(&grant.channel).and_then(Weak::upgrade);
         if let Some(registry) = registry {
             let channel = grant.channel.clone();
@@ -223,12 +225,12 @@ impl MemoryStore {
         self.faults().is_some()
     }
 
-    /// Nothing arrives over the link of that channel for that long; then everything does.
+    /// Delays everything on the link of that channel for `time`.
     pub(crate) fn stall(&self, channel: &Arc<str>, time: Duration) {
         self.stalls.stall(channel, time);
     }
 
-    /// From now on the store's clock gains that many microseconds in a second.
+    /// Makes the store's clock gain `gains_us` microseconds in a second from now on.
     pub(crate) fn drift(&self, gains_us: i64) {
         let now = self.clock.now();
         let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,13 +250,13 @@ impl MemoryStore {
             None => to.deliver(push),
             Some(faults) => {
                 self.counters().pushed(name, &push.request, push.fence);
-                let way = self.stalls.of(channel);
-                faults.push(&push, &way, move |push| to.deliver(push));
+                let route = self.stalls.of(channel);
+                faults.push(&push, &route, move |push| to.deliver(push));
             }
         }
     }
 
-    /// Ends the hold of that name, as at the end of its lease. Returns whether there was one.
+    /// Ends the hold of that name, as if its lease had expired. Returns whether there was one.
     pub(crate) fn expire(&self, name: &Name) -> bool {
         let (status, _) = self.step(name, |resource, now| resource.inspect(now));
         let fence = status.holder.and_then(|holder| holder.fence);
@@ -265,7 +267,7 @@ impl MemoryStore {
         })
     }
 
-    /// Goes silent, or answers again.
+    /// Stops or resumes replies.
     pub(crate) fn set_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
     }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 pub(crate) struct Push {
     pub(crate) request: Arc<str>,
     pub(crate) fence: u64,
-    pub(crate) life_ms: u64,
+    pub(crate) ttl_ms: u64,
     pub(crate) at: Moment,
 }
 
@@ -21,7 +21,7 @@ impl From<Grant> for Push {
         Self {
             request: grant.request,
             fence: grant.fence,
-            life_ms: grant.life_ms,
+            ttl_ms: grant.ttl_ms,
             at: grant.at,
         }
     }
@@ -141,7 +141,7 @@ mod tests {
         Push {
             request: request.into(),
             fence,
-            life_ms: 3_000,
+            ttl_ms: 3_000,
             at: Moment::from_micros(0),
         }
     }

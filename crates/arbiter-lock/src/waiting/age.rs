@@ -69,7 +69,7 @@ impl GrantAge {
         Validity {
             fence: push.fence,
             base: made.max(self.first_sent).min(now),
-            life: Duration::from_millis(push.life_ms),
+            life: Duration::from_millis(push.ttl_ms),
         }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         Push {
             request: "r".into(),
             fence: 1,
-            life_ms: 2_000,
+            ttl_ms: 2_000,
             at: Moment::from_micros(at_ms * 1_000),
         }
     }

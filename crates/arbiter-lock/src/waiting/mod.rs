@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Backoff, HolderView, LOOK_INTERVAL_MS, Mode, Moment, Name, Renewal, Renewed, Request,
+    Acquired, Backoff, HolderView, Mode, Moment, Name, POLL_INTERVAL_MS, Renewal, Renewed, Request,
     Tried,
 };
 
@@ -78,11 +78,11 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
             .map_err(|failure| attempt.store_error(failure))?;
         let Envelope { reply, at, again } = said;
         match reply {
-            Tried::Granted { fence, life_ms } => {
+            Tried::Granted { fence, ttl_ms } => {
                 let belief = Validity {
                     fence,
                     base: sent,
-                    life: Duration::from_millis(life_ms),
+                    life: Duration::from_millis(ttl_ms),
                 };
                 if attempt.believes(belief) {
                     return attempt.into_hold(belief);
@@ -156,7 +156,7 @@ enum Next {
 impl Waiting {
     fn new(attempt: Attempt, limit: Option<Duration>) -> Self {
         let begun = attempt.begun;
-        let longest = Duration::from_millis(LOOK_INTERVAL_MS);
+        let longest = Duration::from_millis(POLL_INTERVAL_MS);
         Self {
             end: limit.and_then(|limit| begun.checked_add(limit)),
             age: GrantAge::new(begun),
@@ -281,8 +281,8 @@ impl Waiting {
         let was_silent = self.outage.answered();
         self.backoff.reset();
         match said.reply {
-            Acquired::Granted { fence, life_ms } => {
-                let life = Duration::from_millis(life_ms);
+            Acquired::Granted { fence, ttl_ms } => {
+                let life = Duration::from_millis(ttl_ms);
                 Ok(Next::Granted(Validity {
                     fence,
                     base: sent,
@@ -442,8 +442,8 @@ impl Waiting {
             });
             let claimed = handle.send(name, &request, left).await;
             match claimed.map(|envelope| envelope.reply) {
-                Ok(Renewed::Renewed { life_ms }) => {
-                    let life = Duration::from_millis(life_ms);
+                Ok(Renewed::Renewed { ttl_ms }) => {
+                    let life = Duration::from_millis(ttl_ms);
                     let claimed = Validity {
                         base: sent,
                         life,

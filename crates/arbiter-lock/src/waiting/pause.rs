@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::{EXPIRY_WATCHERS, HolderView, LOOK_INTERVAL_MS};
+use arbiter_lock_core::{EXPIRY_WATCHERS, HolderView, POLL_INTERVAL_MS};
 
 /// How often the head of the queue looks while the holder is foreign: a foreign release
 /// announces nothing.
@@ -21,7 +21,7 @@ pub(super) fn until_next_look(
     expiry_ms: Option<u64>,
     chance: f64,
 ) -> Duration {
-    let mean = Duration::from_millis(LOOK_INTERVAL_MS).min(first_life / 2);
+    let mean = Duration::from_millis(POLL_INTERVAL_MS).min(first_life / 2);
     let jittered = mean.mul_f64(0.9 + 0.2 * chance);
     let behind_head = place.clamp(1, EXPIRY_WATCHERS) - 1;
     // A life lasts to the end of its last millisecond.

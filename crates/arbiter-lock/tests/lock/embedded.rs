@@ -379,7 +379,10 @@ async fn unusable_folder_error_says_why() {
         (url(file.to_str().unwrap()), "is not a folder"),
         (url(&format!("{}/below", file.display())), "Not a directory"),
         (url("/proc/arbiter"), "/proc/arbiter: "),
-        ("file:relative".to_owned(), "file:///var/lib/arbiter would"),
+        (
+            "file:relative".to_owned(),
+            "such as file:///var/lib/arbiter",
+        ),
     ] {
         let error = Client::connect(&url).await.unwrap_err();
         assert!(error.to_string().contains(words), "{error}");

@@ -312,7 +312,7 @@ async fn simulate(seed: u64) -> Run {
     let left = (status.holder.is_some(), status.waiting);
     assert_eq!(left, (false, 0), "CLEAN\n{}", run.history.join("\n"));
     run.counters = testing.counters();
-    let revived = run.counters.get("a grant of what was ended");
+    let revived = run.counters.get("a grant of an ended request");
     assert_eq!(revived, None, "CLEAN\n{}", run.history.join("\n"));
     run
 }
@@ -332,18 +332,18 @@ fn seeds() -> std::ops::Range<u64> {
 
 /// The rare events that the runs have to reach.
 const RARE: [&str; 12] = [
-    "a grant after a hold that lapsed",
-    "a grant by a message",
-    "a grant past a head that has stopped",
-    "a look that finds its own grant",
-    "a message that never arrives",
-    "a question that arrives twice",
-    "a renewal of what is over",
-    "a request granted anew",
+    "a grant after an expired hold",
+    "a pushed grant",
+    "a grant past a stopped head",
+    "a poll that finds its own grant",
+    "a lost message",
+    "a request that arrives twice",
+    "a renewal of an ended hold",
+    "a request granted again",
     "a tombstone",
-    "an answer to one who has gone",
-    "an end of one who waits",
-    "an end of what is over",
+    "a reply to a caller that has gone",
+    "an end of a waiting request",
+    "an end of an ended hold",
 ];
 
 #[test]

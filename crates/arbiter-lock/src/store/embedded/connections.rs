@@ -1,10 +1,10 @@
 //! The SQLite connections of this process, and their copies in a forked one.
 //!
 //! SQLite counts in memory which locks a process has on a file. A forked process has a copy of the
-//! counts and none of the locks, so that a new connection would rely on locks that are not there.
-//! Therefore a forked process closes its copies before it opens a file. A copy that no thread was
-//! using at the fork can be closed: that neither reads nor writes the file, and the locks on the
-//! file are the parent's alone.
+//! counts and none of the locks, so a new connection would rely on locks that do not exist.
+//! Therefore a forked process closes its copies before it opens a file. It can close a copy that no
+//! thread was using at the fork: that neither reads nor writes the file, and the locks on the file
+//! belong to the parent alone.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +21,13 @@ static CONNECTIONS: PerProcess<Connections> = PerProcess::new();
 
 #[derive(Default)]
 struct Connections {
-    /// How many are being opened or closed.
+    /// How many connections are being opened or closed.
     in_transit: AtomicUsize,
-    /// All that are open. Each is used under its mutex only.
+    /// All open connections. Each is used under its mutex only.
     open: Mutex<Vec<Weak<Mutex<Database>>>>,
 }
 
-/// Opens a file of this process, and closes the copies of connections of its parent's.
+/// Opens a file for this process, and closes the copies of its parent's connections.
 pub(super) fn open(
     open: impl FnOnce() -> Result<Database, Failure>,
 ) -> Result<Arc<Mutex<Database>>, Failure> {
@@ -110,10 +110,10 @@ impl Tracked {
         Self(Some(connection))
     }
 
-    /// Closes a copy that is not used any more, without a checkpoint.
+    /// Closes a copy that is no longer used, without a checkpoint.
     fn close_copy(&mut self) {
         if let Some(copy) = self.0.take() {
-            // It cannot fail for a setting that SQLite knows.
+            // Only a setting that SQLite does not know can fail.
             let _ = copy.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }

@@ -1,4 +1,4 @@
-//! The SQLite file: how it is opened and kept, its clock, and a step on it.
+//! The SQLite file: its settings, its clock, and the steps on it.
 
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -19,43 +19,44 @@ use super::{failure, folder};
 use crate::store::{Envelope, Failure, FailureKind};
 use crate::system::clock::Clock;
 
-/// `arb1`: how others know the file.
+/// `arb1`, which identifies the file.
 const APPLICATION: i32 = 0x6172_6231;
 const VERSION: i32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// Another program may have locked the file; for how long a step waits for that.
+/// How long a step waits if another program has locked the file.
 const BUSY: Duration = Duration::from_millis(100);
-/// How long after that no step waits.
+/// How long no step waits after that.
 const RETRY_LOCKED: Duration = Duration::from_secs(1);
-/// How many names are looked at in one passage of the gate, to forget them.
+/// How many names are checked per turn of the file lock, to forget them.
 pub(super) const NAMES_AT_ONCE: usize = 64;
-/// How many pages of the file are given back in one passage of the gate.
+/// How many pages of the file are freed per turn of the file lock.
 const PAGES_AT_ONCE: i64 = 256;
-/// In pieces of how many bytes SQLite makes the index of its log.
+/// The unit in bytes by which SQLite extends the index of its log.
 const INDEX_PIECE: u64 = 32 << 10;
-/// How many requests of a dead process are found at once.
+/// How many requests of a dead process are read at once.
 const MOST_LEFT: usize = 64;
 
 pub(super) struct Database {
     pub(super) connection: Tracked,
     path: PathBuf,
     log: Log,
-    /// Which file it was when it was opened: its device and number.
+    /// The device and inode of the file when it was opened.
     identity: (u64, u64),
-    /// When another program was last found to have locked it.
+    /// When another program was last found to have locked the file.
     locked: Option<Duration>,
-    /// What the store's clock showed when the computer began to run.
+    /// The time of the store's clock at boot.
     start: Duration,
-    /// The last name that the sweep for forgotten names has looked at.
+    /// The last name that the sweep for forgotten names has checked.
     swept: String,
 }
 
 impl Database {
-    /// Opens the file, inside the gate. `after_a_reboot` is called when it was last used before.
+    /// Opens the file, under the file lock. Calls `after_reboot` if its last use was before a
+    /// reboot.
     pub(super) fn open(
         folder: &Path,
-        after_a_reboot: impl FnOnce() -> Result<(), Failure>,
+        after_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         let path = folder::database(folder);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -89,8 +90,8 @@ impl Database {
                 return Err(Failure::before_sending(
                     FailureKind::Unsupported,
                     format!(
-                        "{} was written by another arbiter (version {other}, and this one knows \
-                         {VERSION}): use that, or another folder",
+                        "{} was written by another version of arbiter (format {other}, this one \
+                         supports {VERSION}); use that version or another folder",
                         path.display()
                     ),
                 ));
@@ -98,18 +99,21 @@ impl Database {
             _ => {
                 return Err(Failure::before_sending(
                     FailureKind::WrongType,
-                    format!("{} belongs to another program", path.display()),
+                    format!(
+                        "{} belongs to another program; use another folder",
+                        path.display()
+                    ),
                 ));
             }
         }
-        database.set_clock(after_a_reboot)?;
+        database.set_clock(after_reboot)?;
         database.widen(folder);
         Ok(database)
     }
 
-    /// Gives the files the rights of their folder: SQLite has just made those beside the file with
-    /// the group of this process, or an older arbiter has made all of them for fewer users. What
-    /// another user might have put in their places stays as it is.
+    /// Gives the files the rights of their folder. SQLite creates its additional files with the
+    /// group of this process, and an older version may have created all of them for fewer users. A
+    /// file that another user has put in the place of one of them stays as it is.
     fn widen(&self, folder: &Path) {
         let Ok(rights) = Rights::of(folder) else {
             return;
@@ -126,17 +130,17 @@ impl Database {
         let connection = &self.connection;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(64);
-        // Plans do not depend on values: nothing is planned twice.
+        // The plan of a statement does not depend on its values, so it is made once.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // Before the first write: a step writes a page or two, so small ones.
+        // Set before the first write. A step writes a page or two, so pages are small.
         connection.pragma_update(None, "page_size", 1024)?;
-        // Pages that are not used any more can be given back, a few at a time.
+        // Unused pages can be freed, a few at a time.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
         connection.pragma_update(None, "journal_mode", "wal")?;
-        // The log is written over from its beginning, and cut only where it has grown too large.
+        // The log is overwritten from its beginning, and truncated only if it has grown too large.
         connection.pragma_update(None, "journal_size_limit", log::LARGEST)?;
         connection.pragma_update(None, "synchronous", "normal")?;
-        // The log is copied by the gate's own thread, and not in the middle of a step.
+        // The thread of the file lock copies the log, not a step.
         connection.pragma_update(None, "wal_autocheckpoint", 0)
     }
 
@@ -154,11 +158,11 @@ impl Database {
         ))
     }
 
-    /// Goes on with the clock of this boot. After a reboot nobody holds or waits any more, and
-    /// the clock begins above every fence.
+    /// Continues the clock of this boot. After a reboot there are no holds and no waiters, and the
+    /// clock starts above every fence.
     fn set_clock(
         &mut self,
-        after_a_reboot: impl FnOnce() -> Result<(), Failure>,
+        after_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
@@ -172,15 +176,15 @@ impl Database {
         let start_us = match found {
             Some((known, start_us)) if known == boot => start_us,
             _ => {
-                after_a_reboot()?;
-                self.begin_anew(&boot).map_err(|e| failed(&e))?
+                after_reboot()?;
+                self.restart_clock(&boot).map_err(|e| failed(&e))?
             }
         };
         self.start = Duration::from_micros(u64::try_from(start_us).unwrap_or_default());
         Ok(())
     }
 
-    fn begin_anew(&self, boot: &str) -> rusqlite::Result<i64> {
+    fn restart_clock(&self, boot: &str) -> rusqlite::Result<i64> {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -211,16 +215,16 @@ impl Database {
         Moment::from_micros(u64::try_from(now.as_micros()).unwrap_or_default())
     }
 
-    /// Does a step on the rows of a name: wholly, or not at all.
+    /// Applies a step to the rows of a name, completely or not at all.
     pub(super) fn step<T>(
         &mut self,
         name: &Name,
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
     ) -> Result<(T, Moment), Failure> {
-        self.still_there()?;
+        self.check_identity()?;
         let at = self.now();
         let done = self
-            .be_patient()
+            .set_busy_timeout()
             .and_then(|()| self.run("BEGIN IMMEDIATE"))
             .and_then(|()| Records::load(&self.connection, name.as_str()))
             .and_then(|records| {
@@ -242,13 +246,13 @@ impl Database {
         }
     }
 
-    /// Answers a request that only reads, and returns the processes whose holds are seen.
+    /// Answers a request that only reads, and returns the processes of the holds that it shows.
     pub(super) fn read(
         &mut self,
         name: &Name,
         request: &Request,
     ) -> Result<(Envelope<Reply>, Vec<Process>), Failure> {
-        self.still_there()?;
+        self.check_identity()?;
         let at = self.now();
         let seen = self
             .run("BEGIN")
@@ -256,19 +260,19 @@ impl Database {
             .and_then(|records| {
                 let mut resource = Resource::new(records);
                 let Answer { reply, again, .. } = request.apply(&mut resource, at, |_| false);
-                let before = match request {
-                    Request::Inspect => resource.rows().stands_before_all(),
+                let predecessors = match request {
+                    Request::Inspect => resource.rows().predecessors(),
                     _ => Vec::new(),
                 };
                 resource.into_rows().check()?;
-                Ok((Envelope { reply, at, again }, before))
+                Ok((Envelope { reply, at, again }, predecessors))
             });
-        // It has written nothing.
+        // Nothing was written.
         self.undo();
         seen.map_err(|error| failure::of_sqlite(&error, &self.path))
     }
 
-    /// Some of the requests that hold or wait and are of a process.
+    /// Returns some of the holding or waiting requests of a process.
     pub(super) fn left_by(
         &mut self,
         process: &Process,
@@ -281,7 +285,7 @@ impl Database {
                 "SELECT name, id FROM waiters WHERE channel >= ?1 AND channel < ?2 LIMIT ?3",
             ] {
                 let mut select = self.connection.prepare_cached(sql)?;
-                // All its channels, and nobody else's: '0' follows '/'.
+                // All channels of this process and no others: '0' follows '/'.
                 let channels = (
                     format!("{}/", process.as_str()),
                     format!("{}0", process.as_str()),
@@ -300,8 +304,8 @@ impl Database {
         find().map_err(|error| failure::of_sqlite(&error, &self.path))
     }
 
-    /// Looks at some names, and forgets those that nobody holds, waits for, or has held for a
-    /// minute; answers how many. None when it has come around.
+    /// Checks some names, and forgets those without holds and waiters for a minute. Returns how
+    /// many were forgotten; none at the end of a sweep.
     pub(super) fn forget_some(&mut self) -> Option<usize> {
         let from = std::mem::take(&mut self.swept);
         match self.forget_after(&from, self.now()) {
@@ -309,7 +313,7 @@ impl Database {
                 self.swept = last?;
                 Some(forgotten)
             }
-            // The next sweep begins anew.
+            // The next sweep starts again.
             Err(_) => {
                 self.undo();
                 None
@@ -317,8 +321,8 @@ impl Database {
         }
     }
 
-    /// Looks at the names after that one; answers how many were forgotten, and which was the last,
-    /// where there are more.
+    /// Checks the names after `from`. Returns how many were forgotten, and the last one if there
+    /// are more.
     pub(super) fn forget_after(
         &self,
         from: &str,
@@ -344,7 +348,7 @@ impl Database {
                 resource.into_rows().forget()?;
                 forgotten += 1;
             } else {
-                // It has met what time has ended.
+                // Checking it has ended its expired holds.
                 resource.into_rows().save()?;
             }
         }
@@ -358,24 +362,24 @@ impl Database {
         Ok((forgotten, names.into_iter().next_back().filter(|_| more)))
     }
 
-    /// Copies the log into the file, once it has grown.
+    /// Copies the log into the file, if it has grown.
     pub(super) fn checkpoint(&mut self) {
         if self.log.has_grown() {
             self.copy_log("PRAGMA wal_checkpoint(RESTART)");
         }
     }
 
-    /// Copies the log into the file and empties it: what was given back is the system's then.
+    /// Copies the log into the file and truncates it, which returns its space to the system.
     pub(super) fn cut_log(&mut self) {
         self.copy_log("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
     fn copy_log(&self, how: &str) {
-        // One that fails is tried again later; nothing depends on it.
+        // A failed copy is retried later; nothing depends on it.
         let _ = self.connection.query_row(how, [], |_| Ok(()));
     }
 
-    /// Gives some of the file back, where more than half of it is unused; answers whether there
+    /// Frees some pages, if more than half of the file is unused; returns whether there are more.
     /// is more to give.
     pub(super) fn shrink(&mut self) -> bool {
         let count = |pragma: &str| -> rusqlite::Result<i64> {
@@ -394,31 +398,34 @@ impl Database {
             while pages.next()?.is_some() {}
             Ok::<_, rusqlite::Error>(count("page_count")? < before)
         };
-        // One that fails is tried again later; nothing depends on it.
+        // A failed attempt is retried later; nothing depends on it.
         is_wasteful().unwrap_or(false) && give_back().unwrap_or(false)
     }
 
-    /// Whoever removes or moves the file lets others begin anew in another.
-    fn still_there(&self) -> Result<(), Failure> {
+    /// Fails if the file was removed or moved: other processes then start with a new one.
+    fn check_identity(&self) -> Result<(), Failure> {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             return Ok(());
         }
         Err(Failure::before_sending(
             FailureKind::Unreachable,
-            format!("{} was removed while in use", self.path.display()),
+            format!(
+                "{} was removed while in use; restart the programs that use it",
+                self.path.display()
+            ),
         ))
     }
 
-    /// While another program keeps the file locked, one step in a while waits for it, and the
-    /// others fail at once: waits add up.
-    fn be_patient(&mut self) -> rusqlite::Result<()> {
+    /// Sets how long the step waits for another program's lock. While the file is locked, one step
+    /// a second waits for it, and the others fail at once: waits add up.
+    fn set_busy_timeout(&mut self) -> rusqlite::Result<()> {
         let Some(at) = self.locked else { return Ok(()) };
         let is_over = RETRY_LOCKED <= Clock::Boot.now().saturating_sub(at);
         if is_over {
             self.locked = None;
         }
-        let patience = if is_over { BUSY } else { Duration::ZERO };
-        self.connection.busy_timeout(patience)
+        let timeout = if is_over { BUSY } else { Duration::ZERO };
+        self.connection.busy_timeout(timeout)
     }
 
     fn run(&self, sql: &str) -> rusqlite::Result<()> {
@@ -427,14 +434,14 @@ impl Database {
 
     fn undo(&self) {
         if !self.connection.is_autocommit() {
-            // Where even this fails, the next step says why.
+            // If even this fails, the next step reports why.
             let _ = self.run("ROLLBACK");
         }
     }
 }
 
-/// Makes the file where there is none: SQLite alone would make it for one user to write. Fails if
-/// one of the files is there that this process may not use.
+/// Creates the file if it is missing: SQLite alone would make it writable for one user. Fails if
+/// this process may not use one of the existing files.
 fn make(folder: &Path) -> Result<(), Failure> {
     let path = folder::database(folder);
     if let Err(e) = rights::create_new(&path, folder)
@@ -450,11 +457,11 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// An id of this run of the computer.
+/// Returns an id of this boot of the computer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn boot() -> std::io::Result<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    // A time namespace has a clock of its own; a kernel without them has no such file.
+    // A time namespace has its own clock; a kernel without them has no such file.
     let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
     let offset = offsets.lines().find(|line| line.starts_with("boottime"));
     let mut words = offset.unwrap_or_default().split_whitespace().skip(1);
@@ -466,7 +473,7 @@ fn boot() -> std::io::Result<String> {
     })
 }
 
-/// An id of this run of the computer.
+/// Returns an id of this boot of the computer.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn boot() -> std::io::Result<String> {
     let output = std::process::Command::new("/usr/sbin/sysctl")

@@ -1,4 +1,5 @@
-//! What other users have made and this process may not use: it goes on without, and says so once.
+//! Files of other users that this process may not use: it goes on without them, and reports it
+//! once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,13 +27,13 @@ impl Denied {
         }
     }
 
-    /// Notes a denied access. The first is enough.
+    /// Notes a denied access. Only the first is kept.
     pub(super) fn note(&self, path: &Path, error: &io::Error) {
         self.first
             .get_or_init(|| failure::within(error, path, &self.folder));
     }
 
-    /// Reports what was noted, once.
+    /// Reports the noted access, once.
     pub(super) fn report(&self) {
         if let Some(cause) = self.first.get()
             && !self.is_reported.swap(true, Ordering::Relaxed)

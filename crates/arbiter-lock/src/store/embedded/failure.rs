@@ -1,4 +1,4 @@
-//! What went wrong with the file, and what to do about it.
+//! Errors of the files, each with what to do about it.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,13 +10,13 @@ use rustix::fs::{Access, access};
 use super::rights::Rights;
 use crate::store::{Failure, FailureKind};
 
-/// A failure to get at a file. Nothing has been done.
+/// Creates the failure of an access to a file. Nothing has been done.
 pub(super) fn of_io(error: &std::io::Error, path: &Path) -> Failure {
     let path = path.display();
     let (kind, advice) = match error.kind() {
         ErrorKind::PermissionDenied => (
             FailureKind::Denied,
-            "; this user may not use it: join the group that it is for, or name a folder of your own",
+            "; join the group that may use it, or use a folder of your own",
         ),
         ErrorKind::ReadOnlyFilesystem => (FailureKind::ReadOnly, ""),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (FailureKind::Full, ""),
@@ -26,12 +26,12 @@ pub(super) fn of_io(error: &std::io::Error, path: &Path) -> Failure {
     Failure::before_sending(kind, format!("{path}: {error}{advice}"))
 }
 
-/// A failure to get at something in a folder that this process may use.
+/// Creates the failure of an access to an entry of a folder that this process may use.
 pub(super) fn within(error: &std::io::Error, path: &Path, folder: &Path) -> Failure {
     if error.kind() != ErrorKind::PermissionDenied {
         return of_io(error, path);
     }
-    // What is missing is made in the folder above, so that decides.
+    // A missing file would be created in its parent, whose rights decide.
     let found = path.symlink_metadata();
     let found = found.or_else(|_| path.parent().unwrap_or(folder).metadata());
     let (Ok(found), Ok(rights)) = (found, Rights::of(folder)) else {
@@ -44,15 +44,15 @@ pub(super) fn within(error: &std::io::Error, path: &Path, folder: &Path) -> Fail
     );
     let advice = match rights.remedy(&found, folder) {
         Some(remedy) => format!(
-            ": as that user or root, run `{remedy}`; an older arbiter may have made it under a \
+            "; run `{remedy}` as that user or root: an older arbiter may have created it under a \
              narrow umask"
         ),
-        None => ": name a folder of your own, or one that your group may write".to_owned(),
+        None => "; use a folder of your own, or one that your group may write".to_owned(),
     };
     Failure::before_sending(FailureKind::Denied, what + &advice)
 }
 
-/// Fails if something there may not be read and written by this process.
+/// Fails if this process may not read and write one of the existing files.
 pub(super) fn if_narrow(paths: &[PathBuf], folder: &Path) -> Result<(), Failure> {
     for path in paths {
         if let Err(error) = access(path, Access::READ_OK | Access::WRITE_OK)
@@ -64,25 +64,25 @@ pub(super) fn if_narrow(paths: &[PathBuf], folder: &Path) -> Result<(), Failure>
     Ok(())
 }
 
-/// A failure of the file itself. Whatever the step had written is undone.
+/// Creates the failure of an SQLite operation. Everything that the step wrote is rolled back.
 pub(super) fn of_sqlite(error: &Error, path: &Path) -> Failure {
     let (path, code) = (path.display(), error.sqlite_error_code());
     let (kind, advice) = match code {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
             FailureKind::Damaged,
-            "; stop whoever uses it and move the file away: it is made anew, and nothing is held",
+            "; stop the programs that use it and move the file away: a new one has no holds",
         ),
         Some(ErrorCode::DiskFull) => (FailureKind::Full, ""),
         Some(ErrorCode::ReadOnly) => (
             FailureKind::ReadOnly,
-            "; it must be writable, and so must its folder",
+            "; make the file and its folder writable",
         ),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             (FailureKind::Denied, "")
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             FailureKind::Loading,
-            "; another program than arbiter has locked it",
+            "; a program other than arbiter has locked it",
         ),
         Some(ErrorCode::CannotOpen) => (FailureKind::Denied, ""),
         _ => (FailureKind::Other, ""),

@@ -1,4 +1,4 @@
-//! Where the embedded store lives.
+//! The folder of the embedded store.
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
@@ -14,24 +14,24 @@ use super::rights::Rights;
 use crate::errors::invalid::Invalid;
 use crate::store::{Failure, FailureKind};
 
-/// The longest path of a folder: the names of its sockets must fit into what the system allows.
+/// The longest path of a folder: the paths of its sockets must fit into the system's limit.
 const LONGEST: usize = 70;
 
-/// What stands in a URL as a `%` and two digits.
+/// The characters that are percent-encoded in a URL.
 const PLAIN: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
-/// The SQLite file of a folder.
+/// Returns the path of a folder's SQLite file.
 pub(super) fn database(folder: &Path) -> PathBuf {
     folder.join("arbiter.db")
 }
 
-/// The folder that a `file:` URL names.
+/// Returns the folder that a `file:` URL names.
 pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
     let path = url.strip_prefix("file://").filter(|p| p.starts_with('/'));
     let Some(path) = path else {
         return Err(Invalid::new(
             "store",
-            format!("{url} names no folder: file:///var/lib/arbiter would"),
+            format!("{url} names no folder; use a URL such as file:///var/lib/arbiter"),
         ));
     };
     let bytes: Vec<u8> = percent_decode_str(path.trim_end_matches('/')).collect();
@@ -40,24 +40,24 @@ pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
         return Err(Invalid::new(
             "store",
             format!(
-                "{} has {} bytes, and the path of a store has {LONGEST} at the most",
-                folder.display(),
-                folder.as_os_str().len()
+                "the path of a store must have at most {LONGEST} bytes, got {} bytes: {}",
+                folder.as_os_str().len(),
+                folder.display()
             ),
         ));
     }
     Ok(folder)
 }
 
-/// The folder of this user: `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
-/// `~/.local/state/arbiter`.
+/// Returns the folder of this user: `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`,
+/// else `~/.local/state/arbiter`.
 fn default_folder() -> Result<PathBuf, Invalid> {
     let named = |variable| std::env::var_os(variable).map(PathBuf::from);
     let is_root = rustix::process::geteuid().is_root();
     folder_of_user(is_root, named("XDG_STATE_HOME"), named("HOME")).ok_or_else(|| {
         Invalid::new(
             "store",
-            "no store is named, and HOME does not say where this user's would be",
+            "no store is named, and HOME names no absolute path; name a store",
         )
     })
 }
@@ -66,22 +66,22 @@ fn folder_of_user(is_root: bool, state: Option<PathBuf>, home: Option<PathBuf>) 
     if is_root {
         return Some("/var/lib/arbiter".into());
     }
-    // One that is not absolute is none.
+    // A relative path is ignored.
     let state = state.filter(|path| path.is_absolute());
     let home = home.filter(|path| path.is_absolute());
     let state = state.or_else(|| Some(home?.join(".local/state")))?;
     Some(state.join("arbiter"))
 }
 
-/// The URL of [`default_folder`].
+/// Returns the URL of [`default_folder`].
 pub(crate) fn default_url() -> Result<String, Invalid> {
     let folder = default_folder()?;
     let path = percent_encode(folder.as_os_str().as_encoded_bytes(), PLAIN);
     Ok(format!("file://{path}"))
 }
 
-/// Makes the folder where there is none, for its user alone, and finds out whether it will do.
-/// What is made in it is for those whom the folder is for.
+/// Creates the folder if it is missing, for its user alone, and checks that it is usable. Its
+/// subfolder is for the same users as the folder itself.
 pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
     let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     let failed = |e: io::Error| failure::of_io(&e, folder);
@@ -92,7 +92,7 @@ pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
     let failed = |e: io::Error| failure::within(&e, &live, folder);
     make(&live).map_err(failed)?;
     is_folder(&live)?;
-    // One that another user has made is not ours to change: then what is found there decides.
+    // If another user made it, this process cannot change it: the check below decides.
     if let Ok(file) = open(&live, OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
         Rights::of(folder).map_err(failed)?.give(&file.into());
     }
@@ -100,7 +100,7 @@ pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
     refuse_networks(folder)
 }
 
-/// Makes a folder and those above it, where there are none, for this user alone whatever the umask.
+/// Creates a folder and its missing parents, for this user alone whatever the umask.
 fn make(folder: &Path) -> io::Result<()> {
     let create = || DirBuilder::new().mode(0o700).create(folder);
     let created = match (create(), folder.parent()) {
@@ -117,7 +117,7 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Undoes what an odd umask has taken from the user itself.
+/// Restores the user's own rights, which an unusual umask may have removed.
 fn restore(folder: &Path) -> io::Result<()> {
     if folder.metadata()?.permissions().mode() & 0o700 == 0o700 {
         return Ok(());
@@ -136,7 +136,7 @@ fn is_folder(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Locks and shared memory do not hold between the machines of a network file system.
+/// Refuses network file systems: their locks and shared memory do not work between machines.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn refuse_networks(folder: &Path) -> Result<(), Failure> {
     const NETWORKS: [(u64, &str); 8] = [
@@ -157,8 +157,8 @@ fn refuse_networks(folder: &Path) -> Result<(), Failure> {
         Some((_, name)) => Err(Failure::before_sending(
             FailureKind::Unsupported,
             format!(
-                "{} is on {name}, whose locks cannot be trusted between machines: use a local \
-                 folder, or a server",
+                "{} is on {name}, whose locks do not hold between machines; use a local folder or \
+                 a server",
                 folder.display()
             ),
         )),

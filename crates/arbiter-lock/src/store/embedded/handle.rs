@@ -21,12 +21,12 @@ use crate::store::{
 };
 use crate::system::rng;
 
-/// How often a step is repeated because what stood in its way has died.
+/// How often a step is repeated because a process ahead of it has died.
 const MOST_DEAD: usize = 64;
 
 /// How long a request waits for the folder to be opened, as for a connection.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
-/// How much later than its limit an opening may answer.
+/// How long after its limit an opening may still return.
 const LATE: Duration = Duration::from_millis(100);
 
 struct EmbeddedHandle {
@@ -54,7 +54,7 @@ impl EmbeddedHandle {
         }
     }
 
-    /// The folder, opened if need be. The opening goes on if the caller goes away.
+    /// Returns the folder, opening it if necessary. Opening continues if the caller is dropped.
     async fn opened(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
         let opened = match self.store.opened.get() {
             Some(opened) => opened.clone(),
@@ -75,7 +75,10 @@ impl EmbeddedHandle {
             Ok(opened) => opened.map_err(|e| failure::of_io(&e, &self.store.folder))?,
             Err(_) => Err(Failure::before_sending(
                 FailureKind::Silent,
-                format!("{} is still being opened", self.store.folder.display()),
+                format!(
+                    "{} is still being opened; try again",
+                    self.store.folder.display()
+                ),
             )),
         }
     }
@@ -88,17 +91,17 @@ impl EmbeddedHandle {
     ) -> Result<Envelope<Reply>, Failure> {
         let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
         for _ in 0..MOST_DEAD {
-            let (envelope, before) = match request {
-                // They read, and need no turn.
-                Request::Inspect | Request::LastRun => {
-                    opened.gate.read(|database| database.read(name, request))?
-                }
+            let (envelope, predecessors) = match request {
+                // These only read, and need no turn.
+                Request::Inspect | Request::LastRun => opened
+                    .file_lock
+                    .read(|database| database.read(name, request))?,
                 _ => opened.step(name, request, limit).await?,
             };
-            // What a process held that has died is neither waited for nor shown.
+            // The holds of a dead process are neither waited for nor shown.
             let has_ended_some = match request {
-                Request::Acquire { .. } => opened.watch(before).await?,
-                _ => opened.reap(before).await?,
+                Request::Acquire { .. } => opened.watch(predecessors).await?,
+                _ => opened.reap(predecessors).await?,
             };
             if !has_ended_some {
                 return Ok(envelope);
@@ -109,7 +112,7 @@ impl EmbeddedHandle {
 }
 
 impl Handle for EmbeddedHandle {
-    /// Opening the folder stands in place of a connection.
+    /// Opens the folder, which takes the place of a connection.
     fn connect(&self, limit: Duration) -> Sending<'_, ()> {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }
@@ -127,7 +130,7 @@ impl Handle for EmbeddedHandle {
         Box::pin(self.answered(name, request, limit))
     }
 
-    /// All in one turn: each is a step of its own.
+    /// Renews all in one turn; each is a step of its own.
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
@@ -149,12 +152,15 @@ impl Handle for EmbeddedHandle {
         };
         Box::pin(async move {
             let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
-            opened.gate.pass(limit, work, std::convert::identity).await
+            opened
+                .file_lock
+                .run(limit, work, std::convert::identity)
+                .await
         })
     }
 }
 
-/// Opens the folder of a URL; its files are opened later.
+/// Creates the store of a URL; its files are opened later.
 pub(in super::super) fn open(
     url: &str,
     _: ServerSettings,
@@ -171,13 +177,13 @@ impl Store for Embedded {
         Box::new(EmbeddedHandle::new(self, channel, registry))
     }
 
-    /// The file that is locked for as long as this process lives.
+    /// Returns the file that is locked while this process lives.
     fn liveness_file(&self) -> Option<PathBuf> {
         Some(liveness::file(&self.folder, &self.process))
     }
 
-    /// This process leaves: what it has in the folder is removed at once, whichever thread drops
-    /// the client last.
+    /// Removes the files of this process from the folder at once, on the thread that drops the last
+    /// client.
     fn leave(&self) {
         if let Some(opened) = self.opened.get() {
             opened.liveness.leave();
@@ -186,8 +192,8 @@ impl Store for Embedded {
 }
 
 impl Opened {
-    /// Does a step in its turn, and notifies the contenders that it has granted. Beside the reply
-    /// stand the processes that come before the contender.
+    /// Applies a step in its turn, and notifies the contenders that it has granted. Returns the
+    /// reply with the processes ahead of the contender.
     async fn step(
         self: &Arc<Self>,
         name: &Name,
@@ -197,30 +203,30 @@ impl Opened {
         let (opened, name, request) = (self.clone(), name.clone(), request.clone());
         let work = move |database: &mut Database| {
             let reach = |channel: &str| opened.listens(channel);
-            let ((answer, before), at) = database.step(&name, |resource, now| {
+            let ((answer, predecessors), at) = database.step(&name, |resource, now| {
                 let answer = request.apply(resource, now, reach);
-                let before = stand_before(resource, &request, &answer.reply);
-                (answer, before)
+                let predecessors = predecessors(resource, &request, &answer.reply);
+                (answer, predecessors)
             })?;
-            Ok((answer, before, at))
+            Ok((answer, predecessors, at))
         };
         let opened = self.clone();
-        let tell = move |(answer, before, at): (Answer<Reply>, _, _)| {
-            // Even if the caller has gone; and outside, since the granted come to the gate next.
-            opened.tell(answer.granted);
+        let notify = move |(answer, predecessors, at): (Answer<Reply>, _, _)| {
+            // Even if the caller is gone; after the unlock, since the granted waiters lock next.
+            opened.notify(answer.granted);
             let envelope = Envelope {
                 reply: answer.reply,
                 at,
                 again: answer.again,
             };
-            (envelope, before)
+            (envelope, predecessors)
         };
-        let answered = self.gate.pass(limit, work, tell).await;
+        let answered = self.file_lock.run(limit, work, notify).await;
         self.denied.report();
         answered
     }
 
-    /// Ends a request of a process that cannot do it any more.
+    /// Ends a request of a dead process.
     pub(super) async fn end(
         self: &Arc<Self>,
         name: &Name,
@@ -240,20 +246,23 @@ impl Opened {
 }
 
 /// Returns the processes whose requests come before a contender that was not granted.
-fn stand_before(
+fn predecessors(
     resource: &Resource<Records<'_>>,
     request: &Request,
     reply: &Reply,
 ) -> Vec<Process> {
     match (request, reply) {
         (Request::Acquire { contender, .. }, Reply::Acquired(Acquired::Queued { ticket, .. })) => {
-            resource.rows().stands_before(*ticket, &contender.id)
+            resource.rows().predecessors_of(*ticket, &contender.id)
         }
-        (_, Reply::Tried(Tried::Busy { .. })) => resource.rows().stands_before_all(),
+        (_, Reply::Tried(Tried::Busy { .. })) => resource.rows().predecessors(),
         _ => Vec::new(),
     }
 }
 
 fn too_many_dead() -> Failure {
-    Failure::unknown(FailureKind::Loading, "too many processes died just now")
+    Failure::unknown(
+        FailureKind::Loading,
+        "too many processes died at once; try again",
+    )
 }

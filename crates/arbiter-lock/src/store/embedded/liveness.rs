@@ -1,8 +1,8 @@
-//! Whether a process lives: it keeps a file locked, and the system unlocks it when it ends,
-//! however it ends.
+//! Whether a process is alive: it keeps a file locked, and the system unlocks the file when the
+//! process ends, however it ends.
 //!
-//! The lock is a shared one, so that others whose end counts as well can hold it too; who wants
-//! to know tries for the exclusive one.
+//! The lock is a shared one, so that other processes whose end counts as well can hold it too. A
+//! check tries to take the exclusive one.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -16,23 +16,23 @@ use crate::store::{Failure, FailureKind};
 use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
-/// One process's use of a folder, by an id of its own: process ids are used again.
+/// One process's use of a folder, by an id of its own: process ids are reused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Process(Arc<str>);
 
 const ID_LENGTH: usize = 16;
-/// How many processes are looked at, to clean up behind those that nobody waits for.
+/// How many processes are checked, to clean up after those that no waiter watches.
 const MOST_SWEPT: usize = 8;
 
-/// What is known of a process.
+/// The known state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProcessLife {
+pub(super) enum ProcessState {
     Alive,
-    /// It has ended, and what it held is still in the file.
+    /// The process has ended, and its requests are still in the file.
     Dead,
-    /// It has left, or somebody has cleaned up behind it: its leases decide.
+    /// The process has left, or has been cleaned up: its leases decide.
     Gone,
-    /// Its file cannot be opened, for that reason: its leases decide, until it can.
+    /// Its file cannot be opened, for that reason: its leases decide, until it can be.
     Unknown(ErrorKind),
 }
 
@@ -46,7 +46,7 @@ impl Process {
         is_id.then(|| Self(name.into()))
     }
 
-    /// A channel of it.
+    /// Returns one of its channels.
     pub(super) fn channel(&self, number: u32) -> Arc<str> {
         format!("{}/{number:08x}", self.0).into()
     }
@@ -61,12 +61,12 @@ impl Process {
     }
 }
 
-/// The liveness file of a process.
+/// Returns the path of the liveness file of a process.
 pub(super) fn file(folder: &Path, process: &Process) -> PathBuf {
     folder.join("live").join(process.as_str())
 }
 
-/// This process's own liveness file, locked, and how to look at others'.
+/// The locked liveness file of this process, and access to those of others.
 pub(super) struct Liveness {
     folder: PathBuf,
     own: PathBuf,
@@ -88,27 +88,27 @@ impl Liveness {
         })
     }
 
-    /// Removes what is this process's own; what is the parent's, a forked process leaves.
+    /// Removes the files of this process. A forked process keeps those of its parent.
     pub(super) fn leave(&self) {
         if self.made_by.is_current() {
             clean_up(&self.own);
         }
     }
 
-    pub(super) fn of(&self, process: &Process) -> ProcessLife {
+    pub(super) fn of(&self, process: &Process) -> ProcessState {
         let file = match File::open(file(&self.folder, process)) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return ProcessLife::Gone,
-            Err(e) => return ProcessLife::Unknown(e.kind()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return ProcessState::Gone,
+            Err(e) => return ProcessState::Unknown(e.kind()),
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => ProcessLife::Dead,
-            Err(_) => ProcessLife::Alive,
+            Ok(()) => ProcessState::Dead,
+            Err(_) => ProcessState::Alive,
         }
     }
 
-    /// Some of the processes that have ended without a word. Inside the gate, since others begin
-    /// there: a file that is not locked yet would be one of them.
+    /// Returns some of the processes that have ended without cleaning up. Call it under the file
+    /// lock, since processes start under it: a file that is not locked yet would look dead.
     pub(super) fn some_dead(&self) -> Vec<Process> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("live")) else {
             return Vec::new();
@@ -120,12 +120,12 @@ impl Liveness {
         let begin = rng::draw::<u64>() as usize % known.len().max(1);
         let some = known.iter().cycle().skip(begin);
         some.take(known.len().min(MOST_SWEPT))
-            .filter(|process| self.of(process) == ProcessLife::Dead)
+            .filter(|process| self.of(process) == ProcessState::Dead)
             .cloned()
             .collect()
     }
 
-    /// Removes what a process has left behind.
+    /// Removes the files of a process.
     pub(super) fn clean_up(&self, process: &Process) {
         clean_up(&file(&self.folder, process));
     }
@@ -137,12 +137,12 @@ impl Drop for Liveness {
     }
 }
 
-/// The socket on which a process hears of grants.
+/// Returns the path of the socket on which a process receives grants.
 pub(super) fn wake_socket(file: &Path) -> PathBuf {
     file.with_extension("wake")
 }
 
-/// The socket to which those hold on who wait for the process.
+/// Returns the path of the socket to which waiters tie themselves.
 pub(super) fn tie_socket(file: &Path) -> PathBuf {
     file.with_extension("tie")
 }
@@ -153,15 +153,15 @@ fn is_liveness_file(path: &Path) -> bool {
 }
 
 fn clean_up(file: &Path) {
-    // The liveness file last: while it is there, the rest is found again.
+    // The liveness file last: while it exists, the others are found again.
     for path in [wake_socket(file), tie_socket(file), file.to_owned()] {
-        // What is not there any more needs no cleaning.
+        // A missing file needs no cleaning.
         let _ = std::fs::remove_file(path);
     }
 }
 
-/// Removes what processes of before a reboot have left behind. One that lives says that there
-/// was none: it counts its time from another boot, or by another clock.
+/// Removes the files of processes from before a reboot. A live process means that there was no
+/// reboot: it uses the clock of another boot, or another clock.
 pub(super) fn clean_up_all(folder: &Path) -> Result<(), Failure> {
     let Ok(entries) = std::fs::read_dir(folder.join("live")) else {
         return Ok(());
@@ -171,21 +171,21 @@ pub(super) fn clean_up_all(folder: &Path) -> Result<(), Failure> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            // It may be locked: then its process lives.
+            // It may be locked: then its process is alive.
             Err(e) => return Err(failure::within(&e, path, folder)),
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Failure::before_sending(
                 FailureKind::Unsupported,
                 format!(
-                    "{} is in use by a process with another file, boot id or clock: end it first",
+                    "{} is in use by a process with another file, boot id or clock; end it first",
                     folder.display()
                 ),
             ));
         }
     }
     for path in paths {
-        // What is not there any more needs no cleaning.
+        // A missing file needs no cleaning.
         let _ = std::fs::remove_file(path);
     }
     Ok(())

@@ -1,19 +1,19 @@
-//! The embedded store: the core on the rows of a file, between the processes of one machine.
+//! The embedded store: the core on the rows of a file, shared by the processes of one machine.
 //!
-//! A folder holds a SQLite file (`arbiter.db`), a **gate** that is locked around each step, so
-//! that processes take turns evenly, and for each process that uses it a **liveness file**,
-//! which the system unlocks when that process ends, and two sockets: one on which it is told of
-//! grants, one to which those who wait for it hold on, so as to see it end.
+//! A folder contains a SQLite file (`arbiter.db`) and a **file lock** (`gate`), which is locked
+//! around each step, so that processes take turns evenly. Each process that uses the folder has a
+//! **liveness file**, which the system unlocks when the process ends, and two sockets: one receives
+//! grants, and waiters of other processes connect to the other one to notice the process's end.
 //!
-//! The rules are the core's. What this store adds is what it knows of processes: the requests
-//! of one that has ended are ended at once.
+//! The rules are the core's. This store adds one: the requests of a process that has ended are
+//! ended at once.
 
 mod connections;
 mod database;
 mod denied;
 mod failure;
+mod file_lock;
 mod folder;
-mod gate;
 pub(super) mod handle;
 mod liveness;
 mod log;
@@ -41,8 +41,8 @@ pub(crate) use folder::default_url;
 use super::{Failure, Push, Registry};
 use crate::events::event::EventQueue;
 use denied::Denied;
-use gate::Gate;
-use liveness::{Liveness, Process, ProcessLife};
+use file_lock::FileLock;
+use liveness::{Liveness, Process, ProcessState};
 use post::Post;
 
 /// A folder as a store.
@@ -58,11 +58,11 @@ struct Embedded {
 /// A folder that has been opened.
 struct Opened {
     process: Process,
-    gate: Gate,
+    file_lock: FileLock,
     liveness: Liveness,
     post: Post,
     listeners: Mutex<HashMap<Arc<str>, Weak<Registry>>>,
-    /// The processes whose end somebody here waits for.
+    /// The processes whose end a waiter of this process waits for.
     watched: Mutex<HashSet<Process>>,
     denied: Denied,
 }
@@ -78,7 +78,8 @@ impl Embedded {
         }
     }
 
-    /// Opens the folder, unless it is open. It blocks until the gate opens, at most for `limit`.
+    /// Opens the folder, unless it is open. Blocks until the file lock is free, at most for
+    /// `limit`.
     fn open(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
         let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = self.opened.get() {
@@ -113,24 +114,24 @@ impl Opened {
             .collect()
     }
 
-    /// What is known of a process; what keeps this one from knowing is noted.
-    fn life_of(&self, process: &Process) -> ProcessLife {
-        let life = self.liveness.of(process);
-        if let ProcessLife::Unknown(why) = life {
+    /// Returns what is known of a process; notes what keeps this process from knowing.
+    fn state_of(&self, process: &Process) -> ProcessState {
+        let state = self.liveness.of(process);
+        if let ProcessState::Unknown(why) = state {
             let file = liveness::file(self.post.folder(), process);
             self.denied.note(&file, &why.into());
         }
-        life
+        state
     }
 
-    /// Whether anybody waits in this process.
+    /// Returns whether this process has waiters.
     fn has_waiters(&self) -> bool {
         self.registries()
             .iter()
             .any(|registry| !registry.is_empty())
     }
 
-    /// Whether anybody listens on a channel, of whichever process.
+    /// Returns whether a client listens on a channel, in any process.
     fn listens(&self, channel: &str) -> bool {
         match Process::of_channel(channel) {
             Some(process) if process == self.process => self
@@ -142,8 +143,8 @@ impl Opened {
         }
     }
 
-    /// Tells everybody whom a step has granted. A message that is missed is found by a look.
-    fn tell(&self, granted: Vec<Grant>) {
+    /// Notifies the requests that a step has granted. A poll finds a grant whose message is lost.
+    fn notify(&self, granted: Vec<Grant>) {
         for grant in granted {
             match Process::of_channel(&grant.channel) {
                 Some(process) if process == self.process => {

@@ -1,4 +1,4 @@
-//! Opens a folder: creates missing files, and starts afresh after a reboot.
+//! Opens a folder: creates missing files, and resets the store after a reboot.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::database::Database;
 use super::denied::Denied;
-use super::gate::{self, Gate};
+use super::file_lock::{self, FileLock};
 use super::liveness::{self, Liveness, Process};
 use super::log::Log;
 use super::post::Post;
@@ -18,27 +18,27 @@ use super::{Opened, connections, folder};
 use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind};
 
-/// For how long to try again what is denied: something that another user has just made gets its
-/// rights a moment later.
+/// How long a denied operation is retried: another user's new file gets its rights a moment after
+/// it is created.
 const RIGHTS_LATE: Duration = Duration::from_millis(100);
 
-/// Opens the folder, waiting for the gate at most for `limit`.
+/// Opens the folder, waiting for the file lock at most for `limit`.
 pub(super) fn open(
     folder: &Path,
     process: &Process,
     events: EventQueue,
     limit: Duration,
 ) -> Result<Arc<Opened>, Failure> {
-    let gate = unless_denied(|| {
+    let lock_file = unless_denied(|| {
         folder::prepare(folder)?;
-        gate::open(folder)
+        file_lock::open(folder)
     })?;
     Log::of(folder).flush_if_grown();
-    enter(&gate, folder, limit)?;
-    // The gate opens again when this is dropped, at the end.
+    enter(&lock_file, folder, limit)?;
+    // Dropping the file at the end unlocks it.
     let database = connections::open(|| {
         let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
-        // Processes may be too short-lived to do it in the background.
+        // A short-lived process may end before its background thread does this.
         database.checkpoint();
         Ok(database)
     })?;
@@ -53,7 +53,7 @@ pub(super) fn open(
     let post = Post::open(folder, process)?;
     let opened = Arc::new(Opened {
         process: process.clone(),
-        gate: Gate::new(folder, database)?,
+        file_lock: FileLock::new(folder, database)?,
         liveness,
         post,
         listeners: Mutex::new(HashMap::new()),
@@ -61,11 +61,11 @@ pub(super) fn open(
         denied: Denied::new(folder, events),
     });
     opened.post.deliver_to(Arc::downgrade(&opened));
-    drop(gate);
+    drop(lock_file);
     Ok(opened)
 }
 
-/// Repeats a denied operation for a while.
+/// Retries a denied operation for a while.
 fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let begun = Instant::now();
     loop {
@@ -81,11 +81,11 @@ fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T
     }
 }
 
-fn enter(gate: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
+fn enter(lock_file: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
-    while flock(gate, FlockOperation::NonBlockingLockExclusive).is_err() {
+    while flock(lock_file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if limit < begun.elapsed() {
-            let detail = gate::who_is_inside(gate, &gate::path(folder));
+            let detail = file_lock::timeout_cause(lock_file, &file_lock::path(folder));
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! Messages between processes: grants, as datagrams; and the ties by which one that waits sees
-//! another end.
+//! Messages between processes: datagrams with grants, and ties, by which a process notices the end
+//! of another.
 
 use std::io;
 use std::os::unix::net::UnixDatagram as Socket;
@@ -21,17 +21,17 @@ use crate::store::{Failure, Push};
 
 const LONGEST_MESSAGE: usize = 512;
 
-/// How often to send again to a process whose socket is full, and how many times: it takes ten
-/// messages until they are read (`net.unix.max_dgram_qlen`). Then a look has found the grant.
+/// How often a message is sent again to a process whose socket is full, and how many times. The
+/// socket holds ten unread messages (`net.unix.max_dgram_qlen`). After that a poll finds the grant.
 const SEND_AGAIN: Duration = Duration::from_millis(1);
 const MOST_SENDINGS: u32 = 1_000;
 
-/// The sockets of a process, and the thread that listens on them.
+/// The sockets of a process, and the thread that serves them.
 pub(super) struct Post {
     folder: PathBuf,
     sender: Arc<Socket>,
-    /// One for all questions whether somebody listens: who has no room for another socket would
-    /// take the living for deaf.
+    /// One socket for all checks whether a process listens: without room for another one, live
+    /// processes would seem unreachable.
     probe: Socket,
     runtime: Handle,
     begin: std::sync::Mutex<Option<oneshot::Sender<Weak<Opened>>>>,
@@ -64,7 +64,7 @@ impl Post {
             let Ok(opened) = begun.await else { return };
             tokio::select! {
                 () = receive(&wake, &opened) => {}
-                () = be_tied_to(&tie) => {}
+                () = accept_ties(&tie) => {}
                 _ = ended => {}
             }
         };
@@ -82,14 +82,14 @@ impl Post {
         })
     }
 
-    /// Begins to deliver.
+    /// Starts to deliver.
     pub(super) fn deliver_to(&self, opened: Weak<Opened>) {
         let mut begin = self
             .begin
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(begin) = begin.take() {
-            // A thread that is gone delivers nothing: a look finds what it misses.
+            // Without the thread nothing is delivered: a poll finds the grant.
             let _ = begin.send(opened);
         }
     }
@@ -99,8 +99,9 @@ impl Post {
         self.runtime.spawn(task);
     }
 
-    /// Whether a process listens. It counts as listening unless the system says that it does not:
-    /// one that cannot be asked finds its grant by a poll, and must not be skipped.
+    /// Returns whether a process listens. It counts as listening unless the system reports that it
+    /// does not: a process that cannot be checked finds its grant by a poll, and must not be
+    /// skipped.
     pub(super) fn is_bound(&self, process: &Process, denied: &Denied) -> bool {
         let wake = self.wake_socket(process);
         match self.probe.connect(&wake) {
@@ -119,27 +120,27 @@ impl Post {
         liveness::wake_socket(&liveness::file(&self.folder, process))
     }
 
-    /// Tells a process of a grant to one of its own, without waiting for anything.
+    /// Sends a grant to the process of its request, without waiting.
     pub(super) fn send(&self, process: &Process, grant: &Grant) {
         let wake = self.wake_socket(process);
         let Grant {
             request,
             channel,
             fence,
-            life_ms,
+            ttl_ms,
             at,
         } = grant;
-        let message = format!("{channel} {request} {fence} {life_ms} {}", at.as_micros());
+        let message = format!("{channel} {request} {fence} {ttl_ms} {}", at.as_micros());
         if !try_send(&self.sender, &message, &wake) {
             self.spawn(send_again(self.sender.clone(), message, wake));
         }
     }
 
-    /// Waits until the tie to a process breaks; at once where nobody is there to hold on to.
-    pub(super) async fn tied_to(folder: &Path, process: &Process) {
+    /// Waits until a process ends; returns at once if it accepts no connection.
+    pub(super) async fn wait_for_end(folder: &Path, process: &Process) {
         let tie = liveness::tie_socket(&liveness::file(folder, process));
         if let Ok(mut tie) = UnixStream::connect(tie).await {
-            hold_on(&mut tie).await;
+            until_closed(&mut tie).await;
         }
     }
 
@@ -148,8 +149,8 @@ impl Post {
     }
 }
 
-/// Sends a message, unless there is no room for it just now. One that fails otherwise is not worth
-/// another attempt: a look finds the grant.
+/// Sends a message; returns false if there is no room for it. Other errors are not worth another
+/// attempt: a poll finds the grant.
 fn try_send(sender: &Socket, message: &str, wake: &Path) -> bool {
     let sent = sender.send_to(message.as_bytes(), wake);
     let error = sent.err().and_then(|e| Errno::from_io_error(&e));
@@ -177,7 +178,7 @@ async fn receive(wake: &UnixDatagram, opened: &Weak<Opened>) {
                     opened.deliver(channel, push);
                 }
             }
-            // Looks go on without messages.
+            // Polls go on without messages.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -189,26 +190,26 @@ fn parse(message: &[u8]) -> Option<(&str, Push)> {
     let push = Push {
         request: words.next()?.into(),
         fence: words.next()?.parse().ok()?,
-        life_ms: words.next()?.parse().ok()?,
+        ttl_ms: words.next()?.parse().ok()?,
         at: Moment::from_micros(words.next()?.parse().ok()?),
     };
     words.next().is_none().then_some((channel, push))
 }
 
-/// Keeps whatever connects for as long as it wants: it waits for the end of this process.
-async fn be_tied_to(tie: &UnixListener) {
+/// Accepts ties, and keeps each until the other side closes it.
+async fn accept_ties(tie: &UnixListener) {
     loop {
         match tie.accept().await {
             Ok((mut stream, _)) => {
-                tokio::spawn(async move { hold_on(&mut stream).await });
+                tokio::spawn(async move { until_closed(&mut stream).await });
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// Ends when the other side does. Nobody says anything on a tie.
-async fn hold_on(stream: &mut UnixStream) {
+/// Waits until the other side closes the connection. Nothing is sent on a tie.
+async fn until_closed(stream: &mut UnixStream) {
     let mut nothing = [0; 16];
     while stream
         .read(&mut nothing)
@@ -270,7 +271,7 @@ mod tests {
                     request: "r".into(),
                     channel: other.channel(1),
                     fence,
-                    life_ms: 2_000,
+                    ttl_ms: 2_000,
                     at: Moment::from_micros(0),
                 },
             );
@@ -297,7 +298,7 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let sending = send_again(post.sender.clone(), "m".to_owned(), wake);
         let given_up = tokio::time::timeout(Duration::from_secs(60), sending).await;
-        given_up.expect("a look has found the grant");
+        given_up.expect("a poll has found the grant");
         let second = Duration::from_millis(900)..Duration::from_millis(1_100);
         assert!(second.contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }

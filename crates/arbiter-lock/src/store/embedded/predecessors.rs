@@ -1,4 +1,4 @@
-//! Which processes stand before a waiter: whose deaths are watched.
+//! The predecessors of a waiter: the processes whose deaths are watched.
 
 use arbiter_lock_core::Rows as _;
 
@@ -6,39 +6,40 @@ use super::liveness::Process;
 use super::records::Records;
 use super::row::int;
 
-/// How many of those who share are watched at once where many processes do: the first to lapse,
-/// as the dead are sooner or later.
-const MOST_BEFORE: i64 = 16;
+/// How many shared holds are watched at once, if there are many: the first to expire. The holds
+/// of dead processes get there sooner or later.
+const FIRST_HOLDERS: i64 = 16;
 
-/// How many processes of those who share are watched whatever their leases.
+/// How many processes with shared holds are watched whatever their leases.
 const MOST_PROCESSES: i64 = 64;
 
-/// How many of the waiters before one are watched.
-const NEAREST: u32 = 4;
+/// How many of the waiters ahead are watched.
+const NEAREST_WAITERS: u32 = 4;
 
 impl Records<'_> {
-    /// The processes before a waiter: of the nearest waiters, and near the head of those who
-    /// hold. More than one, since one that gives up tells nobody behind it.
-    pub(super) fn stands_before(&self, ticket: u64, id: &str) -> Vec<Process> {
+    /// Returns the processes ahead of a waiter: those of the nearest waiters and, near the head,
+    /// those of the holders. There are several, since a waiter that leaves notifies no other.
+    pub(super) fn predecessors_of(&self, ticket: u64, id: &str) -> Vec<Process> {
         let sql = "SELECT channel FROM waiters
                    WHERE name = ?1 AND passed_over = 0 AND (ticket, id) < (?2, ?3)
                    ORDER BY ticket DESC, id DESC LIMIT ?4";
-        let waiters: Vec<String> =
-            self.many(sql, &[&self.name, &int(ticket), &id, &NEAREST], |row| {
-                row.get(0)
-            });
-        let mut before: Vec<_> = waiters
+        let waiters: Vec<String> = self.many(
+            sql,
+            &[&self.name, &int(ticket), &id, &NEAREST_WAITERS],
+            |row| row.get(0),
+        );
+        let mut predecessors: Vec<_> = waiters
             .iter()
             .filter_map(|channel| Process::of_channel(channel))
             .collect();
-        if waiters.len() < NEAREST as usize {
-            before.extend(self.holders());
+        if waiters.len() < NEAREST_WAITERS as usize {
+            predecessors.extend(self.holders());
         }
-        before
+        predecessors
     }
 
-    /// The processes of those who hold, and of the first waiter.
-    pub(super) fn stands_before_all(&self) -> Vec<Process> {
+    /// Returns the processes of the holders, and of the first waiter.
+    pub(super) fn predecessors(&self) -> Vec<Process> {
         let mut all = self.holders();
         if 0 < self.root.waiting
             && let Some(waiter) = self.first_waiting()
@@ -57,8 +58,8 @@ impl Records<'_> {
         }
         let sql = "SELECT channel FROM shared WHERE name = ?1 ORDER BY until, owner LIMIT ?2";
         let mut channels: Vec<String> =
-            self.many(sql, &[&self.name, &MOST_BEFORE], |row| row.get(0));
-        // One of each process, however many holds it has: '0' follows '/'.
+            self.many(sql, &[&self.name, &FIRST_HOLDERS], |row| row.get(0));
+        // One hold of each process, however many it has: '0' follows '/'.
         let sql = "WITH RECURSIVE one(channel) AS (
                      SELECT min(channel) FROM shared WHERE name = ?1
                      UNION ALL

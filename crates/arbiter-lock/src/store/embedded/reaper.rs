@@ -1,34 +1,36 @@
-//! Sees processes end, and ends what they have left.
+//! The reaper: notices that a process has ended, and ends its requests.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Opened;
-use super::liveness::{Process, ProcessLife};
+use super::liveness::{Process, ProcessState};
 use super::post::Post;
 use crate::store::Failure;
 
-/// How often to ask at once, when the tie is lost: a process that ends closes its sockets before
+/// How often the process is checked at once after its tie is lost. It closes its sockets before
 /// its files, or after, mostly within a millisecond.
-const NO_DOUBTS: u32 = 400;
-/// How often to ask then, and how many times: it may have much to give back.
-const DOUBT: Duration = Duration::from_millis(2);
-const SHORT_DOUBTS: u32 = NO_DOUBTS + 250;
-/// How often to ask later, of one that lives and cannot be tied to.
-const LONG_DOUBT: Duration = Duration::from_millis(100);
-/// How often to see whether anybody here still waits.
-const STILL_WAITING: Duration = Duration::from_secs(5);
+const IMMEDIATE_CHECKS: u32 = 400;
+/// How often it is checked next, and how many times: it may have much memory to free.
+const FREQUENT: Duration = Duration::from_millis(2);
+const FREQUENT_CHECKS: u32 = IMMEDIATE_CHECKS + 250;
+/// How often a live process is checked to which no tie can be made.
+const RARE: Duration = Duration::from_millis(100);
+/// How often to check whether this process still has waiters.
+const RECHECK_WAITERS: Duration = Duration::from_secs(5);
 
 impl Opened {
-    /// Sees to it that what stands before a waiter does not outlive its process; answers whether
-    /// some of it has been ended just now.
-    pub(super) async fn watch(self: &Arc<Self>, before: Vec<Process>) -> Result<bool, Failure> {
+    /// Watches the processes ahead of a waiter; returns whether requests of a dead one were ended.
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        predecessors: Vec<Process>,
+    ) -> Result<bool, Failure> {
         let mut ended = false;
-        for process in before {
+        for process in predecessors {
             if process == self.process || self.watched().contains(&process) {
                 continue;
             }
-            if self.life_of(&process) == ProcessLife::Dead {
+            if self.state_of(&process) == ProcessState::Dead {
                 self.end_all(&process).await?;
                 ended = true;
             } else if self.watched().insert(process.clone()) {
@@ -39,11 +41,11 @@ impl Opened {
         Ok(ended)
     }
 
-    /// Ends what those of the processes have left that have died; answers whether there were any.
+    /// Ends the requests of the processes that have died; returns whether there were any.
     pub(super) async fn reap(self: &Arc<Self>, processes: Vec<Process>) -> Result<bool, Failure> {
         let mut ended = false;
         for process in processes {
-            if process != self.process && self.life_of(&process) == ProcessLife::Dead {
+            if process != self.process && self.state_of(&process) == ProcessState::Dead {
                 self.end_all(&process).await?;
                 ended = true;
             }
@@ -52,17 +54,17 @@ impl Opened {
         Ok(ended)
     }
 
-    /// Ends all requests of a process that has died. Twice does no harm.
+    /// Ends all requests of a dead process. Doing it twice is harmless.
     async fn end_all(self: &Arc<Self>, process: &Process) -> Result<(), Failure> {
         loop {
-            let left = self.gate.read(|database| database.left_by(process))?;
+            let left = self.file_lock.read(|database| database.left_by(process))?;
             if left.is_empty() {
                 break;
             }
             for (name, owner) in left {
                 self.end(&name, &owner).await?;
             }
-            // It may have left thousands.
+            // There may be thousands.
             tokio::task::yield_now().await;
         }
         self.liveness.clean_up(process);
@@ -70,7 +72,7 @@ impl Opened {
     }
 }
 
-/// A tie to a process, for as long as somebody here waits.
+/// A tie to a process, while this process has waiters.
 struct Watch {
     opened: Weak<Opened>,
     process: Process,
@@ -93,13 +95,13 @@ impl Watch {
     }
 
     async fn watch(self) {
-        let mut doubts = 0;
+        let mut checks = 0;
         while let Some(opened) = self.opened.upgrade().filter(|opened| opened.has_waiters()) {
             match opened.liveness.of(&self.process) {
-                ProcessLife::Alive | ProcessLife::Unknown(_) => {}
-                ProcessLife::Gone => return,
-                ProcessLife::Dead => {
-                    // The next look tries again what failed here.
+                ProcessState::Alive | ProcessState::Unknown(_) => {}
+                ProcessState::Gone => return,
+                ProcessState::Dead => {
+                    // The next poll retries what failed here.
                     if opened.end_all(&self.process).await.is_ok() {
                         for registry in opened.registries() {
                             registry.look_again();
@@ -111,16 +113,17 @@ impl Watch {
             let folder = opened.post.folder().to_owned();
             drop(opened);
             tokio::select! {
-                () = Post::tied_to(&folder, &self.process) => {
-                    doubts += 1;
-                    if doubts <= NO_DOUBTS {
+                () = Post::wait_for_end(&folder, &self.process) => {
+                    checks += 1;
+                    if checks <= IMMEDIATE_CHECKS {
                         tokio::task::yield_now().await;
                     } else {
-                        let is_short = doubts <= SHORT_DOUBTS;
-                        tokio::time::sleep(if is_short { DOUBT } else { LONG_DOUBT }).await;
+                        let is_frequent = checks <= FREQUENT_CHECKS;
+                        let pause = if is_frequent { FREQUENT } else { RARE };
+                        tokio::time::sleep(pause).await;
                     }
                 }
-                () = tokio::time::sleep(STILL_WAITING) => doubts = 0,
+                () = tokio::time::sleep(RECHECK_WAITERS) => checks = 0,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The rows of one name, for the core's steps.
+//! The rows of one name, for the steps of the core.
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
@@ -14,8 +14,8 @@ use super::row::{hold, int, kind, micros, root, run, unsigned, waiter};
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
 const WAITER: &str = "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", follows, lease_ms, channel, label";
 
-/// The rows of one name, within a transaction. What fails is kept, answers nothing, and lets the
-/// transaction be undone.
+/// The rows of one name, within a transaction. The first error is kept and rolls the transaction
+/// back; the failed query returns an empty result.
 pub(super) struct Records<'a> {
     connection: &'a Connection,
     pub(super) name: &'a str,
@@ -40,12 +40,12 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// What has failed, if something has.
+    /// Returns the first error, if any.
     pub(super) fn check(&self) -> rusqlite::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Keeps what the step has left.
+    /// Writes the root, if the step has changed it.
     pub(super) fn save(self) -> rusqlite::Result<()> {
         self.check()?;
         if self.root == self.loaded {
@@ -75,10 +75,10 @@ impl<'a> Records<'a> {
             sharing.map(|sharing| int(sharing.count)),
             sharing.map(|sharing| int(sharing.weight)),
             int(root.waiting),
-            int(root.passed_over),
+            int(root.skipped),
             int(root.notes),
             root.latest_grant.map(micros),
-            root.floor.map(micros),
+            root.liveness_cutoff.map(micros),
             int(root.queue_until),
             int(root.last_fence),
             int(root.fence_until),
@@ -135,13 +135,13 @@ impl<'a> Records<'a> {
         self.kept(find()).unwrap_or_default()
     }
 
-    /// Changes rows, and answers how many.
+    /// Changes rows, and returns their number.
     fn change(&self, sql: &str, values: &[&dyn ToSql]) -> u64 {
         let change = || self.connection.prepare_cached(sql)?.execute(values);
         self.kept(change()).unwrap_or_default() as u64
     }
 
-    /// The first failure is kept.
+    /// Keeps the first error.
     fn kept<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
         let error = match result {
             Ok(found) => return Some(found),
@@ -169,12 +169,12 @@ impl Rows for Records<'_> {
         self.hold("WHERE name = ?1 AND fence = ?2", &[&self.name, &int(fence)])
     }
 
-    fn lapsed(&self, milli: u64) -> Vec<Hold> {
-        let lapsed = "WHERE name = ?1 AND until < ?2 ORDER BY until, owner";
-        self.holds(lapsed, &[&self.name, &int(milli)])
+    fn expired(&self, milli: u64) -> Vec<Hold> {
+        let expired = "WHERE name = ?1 AND until < ?2 ORDER BY until, owner";
+        self.holds(expired, &[&self.name, &int(milli)])
     }
 
-    fn last_to_lapse(&self, at_most: usize) -> Vec<Hold> {
+    fn last_to_expire(&self, at_most: usize) -> Vec<Hold> {
         let last = "WHERE name = ?1 ORDER BY until DESC, owner DESC LIMIT ?2";
         self.holds(last, &[&self.name, &int(at_most as u64)])
     }
@@ -272,11 +272,11 @@ impl Rows for Records<'_> {
             &&**channel,
             &&**label,
         ];
-        let looked = "UPDATE waiters SET seen = ?4
+        let polled = "UPDATE waiters SET seen = ?4
                       WHERE name = ?1 AND id = ?2 AND ticket = ?3 AND passed_over = ?5
                         AND weight = ?6 AND \"limit\" IS ?7 AND follows = ?8 AND lease_ms = ?9
                         AND channel = ?10 AND label = ?11";
-        if self.change(looked, &values) == 0 {
+        if self.change(polled, &values) == 0 {
             self.change(
                 "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 &values,
@@ -314,7 +314,7 @@ impl Rows for Records<'_> {
         let waiters = "DELETE FROM waiters WHERE name = ?1 AND seen < ?2 AND passed_over =";
         Forgotten {
             waiting: self.change(&format!("{waiters} 0"), &old),
-            passed_over: self.change(&format!("{waiters} 1"), &old),
+            skipped: self.change(&format!("{waiters} 1"), &old),
             notes: self.change("DELETE FROM notes WHERE name = ?1 AND at < ?2", &old),
         }
     }

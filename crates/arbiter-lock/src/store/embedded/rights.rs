@@ -1,8 +1,9 @@
-//! What a folder grants, and to which users. All that is made in it grants the same, whatever the
-//! umask of the process that makes it.
+//! The rights of a folder. Everything created in it gets the same ones, whatever the umask of the
+//! process that creates it.
 //!
-//! Others may write to a shared folder, and exchange what lies in it at any moment. So nothing is
-//! given rights by its name alone: a file by its descriptor, and only if it is this process's own.
+//! Other users may write to a shared folder, and replace its files at any moment. So nothing gets
+//! rights by its name alone: a file gets them by its descriptor, and only if this process's user
+//! owns it.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -19,7 +20,7 @@ const SET_GROUP: u32 = 0o2000;
 const STICKY: u32 = 0o1000;
 const ALL: u32 = 0o7777;
 
-/// What a folder grants, and to whom.
+/// The mode, owner and group of a folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rights {
     mode: u32,
@@ -28,7 +29,7 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// The rights of a folder.
+    /// Returns the rights of a folder.
     pub(super) fn of(folder: &Path) -> io::Result<Self> {
         let found = std::fs::metadata(folder)?;
         Ok(Self {
@@ -38,7 +39,7 @@ impl Rights {
         })
     }
 
-    /// The mode that something in the folder has at least; its maker may always use it.
+    /// Returns the minimum mode of an entry of the folder; its owner can always use it.
     fn wanted(self, found: &Metadata) -> u32 {
         match found.is_dir() {
             true if self.mode & GROUP != 0 => self.mode & 0o777 | 0o700 | SET_GROUP,
@@ -47,8 +48,8 @@ impl Rights {
         }
     }
 
-    /// Widens the rights of an open file or folder to those of this folder, if it is this
-    /// process's own. Where the system refuses, others learn why when they are denied.
+    /// Extends the rights of an open file or folder to those of this folder, if this process's user
+    /// owns it. If the system refuses, other users learn the reason when they are denied.
     pub(super) fn give(self, file: &File) {
         let Some(found) = file.metadata().ok().filter(is_own) else {
             return;
@@ -62,8 +63,8 @@ impl Rights {
         }
     }
 
-    /// The same for what cannot be opened for it: a socket that was just bound, or a file whose
-    /// closing would unlock it.
+    /// Does the same for a file that must not be opened: a socket that was just bound, or a file
+    /// that closing would unlock.
     pub(super) fn give_unopened(self, path: &Path, is_it: impl Fn(&Metadata) -> bool) {
         let Ok(unopened) = Unopened::find(path) else {
             return;
@@ -75,7 +76,7 @@ impl Rights {
         if let Some((owner, group)) = self.to_change(&found) {
             let _ = unopened.chown(owner, group);
         }
-        // A socket begins with whatever the umask leaves of everything.
+        // A new socket has all rights that the umask left.
         let before = match found.file_type().is_socket() {
             true => 0,
             false => found.mode() & ALL,
@@ -86,14 +87,14 @@ impl Rights {
         }
     }
 
-    /// The owner and group to set. Only root gives away what it has made.
+    /// Returns the owner and group to set, if they differ. Only root changes the owner.
     fn to_change(self, found: &Metadata) -> Option<(Option<u32>, u32)> {
         let owner = geteuid().is_root().then_some(self.owner);
         let is_right = found.gid() == self.group && owner.is_none_or(|owner| found.uid() == owner);
         (!is_right).then_some((owner, self.group))
     }
 
-    /// The command that gives something in the folder the folder's rights, if it lacks some.
+    /// Returns the command that adds the folder's rights that an entry lacks, if it lacks any.
     pub(super) fn remedy(self, found: &Metadata, folder: &Path) -> Option<String> {
         let missing = self.wanted(found) & !found.mode();
         let whom = |bits, who| (missing & bits != 0).then_some(who);
@@ -111,14 +112,14 @@ impl Rights {
             commands.push(format!("chmod -R {whom}+rwX {folder}"));
         }
         if self.mode & STICKY != 0 && commands.is_empty() {
-            // The kernel may keep users from what others have made there, whatever its mode.
+            // The kernel may deny users the files of others there, whatever their mode.
             commands.push(format!("chmod -t {folder}"));
         }
         (!commands.is_empty()).then(|| commands.join(" && "))
     }
 }
 
-/// Makes a file with the rights of the folder.
+/// Creates a file with the rights of the folder.
 pub(super) fn create_new(path: &Path, folder: &Path) -> io::Result<File> {
     let mut options = File::options();
     let file = options.create_new(true).read(true).write(true).mode(0o600);
@@ -134,13 +135,13 @@ pub(super) fn give_socket(path: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process's user has made it, and it has no other name.
+/// Returns whether this process's user owns it, and it has no other name.
 fn is_own(found: &Metadata) -> bool {
     let is_alone = found.nlink() == 1 || found.is_dir();
     found.uid() == geteuid().as_raw() && is_alone
 }
 
-/// Something that is not opened: on Linux a reference to it, whatever its name leads to later.
+/// A file that is not opened: on Linux a reference to it, even if its name is reused.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 struct Unopened(File);
 

@@ -1,4 +1,4 @@
-//! How the values of a row are read and written.
+//! Conversions between the core's records and the columns of a row.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arbiter_lock_core::{Contender, Hold, Limit, Mode, Moment, Note, Root, Run, Sharing, Waiter};
 use rusqlite::Row;
 
-/// Numbers of the core stay below 2^53, but for an end that there is none of.
+/// Converts a number of the core: below 2^53, except for the end of a hold that has none.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -17,7 +17,7 @@ pub(super) fn micros(moment: Moment) -> i64 {
 
 pub(super) fn kind(note: Note) -> i64 {
     match note {
-        Note::Mark => 0,
+        Note::GrantedMarker => 0,
         Note::Tombstone => 1,
     }
 }
@@ -76,10 +76,10 @@ pub(super) fn root(row: &Row<'_>) -> rusqlite::Result<Root> {
         exclusive,
         sharing,
         waiting: unsigned(row, 13)?,
-        passed_over: unsigned(row, 14)?,
+        skipped: unsigned(row, 14)?,
         notes: unsigned(row, 15)?,
         latest_grant: moment(row, 16)?,
-        floor: moment(row, 17)?,
+        liveness_cutoff: moment(row, 17)?,
         queue_until: unsigned(row, 18)?,
         last_fence: unsigned(row, 19)?,
         fence_until: unsigned(row, 20)?,

@@ -1,13 +1,13 @@
 -- The rows of the embedded store. Times are µs (`since`, `seen`, `at`, `granted`, `floor`) or
--- ms (`until`, `…_until`) of the store's own clock, which begins with the wall's and counts on
--- with the time since boot.
+-- ms (`until`, `…_until`) of the store's own clock, which starts with the wall clock and then
+-- counts with the time since boot. `floor` is the liveness cutoff.
 CREATE TABLE clock (
   boot TEXT NOT NULL,          -- the boot that the clock counts from
   start_us INTEGER NOT NULL,   -- what it showed at that boot's beginning
   forgotten_us INTEGER NOT NULL -- no fence of a forgotten name is above this
 );
 
--- One row per name, with the hold that excludes all others.
+-- One row per name, with the exclusive hold.
 CREATE TABLE names (
   name TEXT PRIMARY KEY,
   owner TEXT, fence INTEGER, since INTEGER, until INTEGER,
@@ -29,8 +29,8 @@ CREATE INDEX shared_by_end ON shared (name, until, owner);
 CREATE INDEX shared_by_fence ON shared (name, fence);
 CREATE INDEX shared_by_process ON shared (name, channel);
 
--- One row per waiter. `seen` is when it looked last; one that was passed over counts from its
--- ticket. A look changes `seen` alone, and so one index.
+-- One row per waiter. `seen` is its last poll; for a skipped waiter (`passed_over`), the time of
+-- its ticket. A poll changes `seen` alone, and so one index.
 CREATE TABLE waiters (
   name TEXT NOT NULL, id TEXT NOT NULL,
   ticket INTEGER NOT NULL, seen INTEGER NOT NULL, passed_over INTEGER NOT NULL,
@@ -42,14 +42,14 @@ CREATE INDEX waiting ON waiters (name, ticket, id) WHERE passed_over = 0;
 CREATE INDEX waiting_to_share ON waiters (name, ticket, id) WHERE passed_over = 0 AND weight > 0;
 CREATE INDEX waiters_by_look ON waiters (name, seen);
 
--- One row per mark (0) and tombstone (1).
+-- One row per granted marker (0) and tombstone (1).
 CREATE TABLE notes (
   name TEXT NOT NULL, id TEXT NOT NULL, kind INTEGER NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (name, id, kind)
 ) WITHOUT ROWID;
 CREATE INDEX notes_by_touch ON notes (name, at);
 
--- One row per name under which work was begun, for as long as it is remembered.
+-- One row per name with a run, while that is remembered.
 CREATE TABLE runs (
   name TEXT PRIMARY KEY,
   fence INTEGER NOT NULL, label TEXT NOT NULL, started INTEGER NOT NULL,

@@ -1,8 +1,9 @@
-//! How a caller's own thread comes by a turn at the gate.
+//! Turns: how a caller's own thread locks the file lock.
 //!
-//! What another process has written has to be read anew, so steps of two in turn take half as
-//! long again as the same steps in rows. A process whose steps follow one upon another leaves the
-//! others a row of theirs as well; one that comes now and then is let in between any two.
+//! A process reads again what another one has written, so steps that alternate between two
+//! processes take half as long again as the same steps in runs. A process whose steps follow each
+//! other closely leaves the others time for runs of their own. A process with occasional steps gets
+//! its turn between any two.
 
 use std::fs::File;
 use std::time::Duration;
@@ -11,36 +12,37 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::system::clock::Clock;
 
-/// How long to ask before the step is left to the gate's thread, and the pause between two
-/// questions: to sleep takes longer.
+/// How long to try before the step is left to the thread of the file lock, and the pause between
+/// two attempts: sleeping takes longer.
 const SOON: Duration = Duration::from_micros(40);
 const PAUSE: Duration = Duration::from_nanos(500);
-/// How long to leave the gate to others before that, and how often to see whether they are gone.
-const OTHERS_ROW: Duration = Duration::from_micros(100);
-const LOOK: Duration = Duration::from_micros(25);
-/// How soon a step follows upon the last, and how many in a row make a process busy: to release
-/// and to ask again are two.
+/// How long to leave the file lock to other processes before that, and the pause between two
+/// attempts.
+const RUN_OF_OTHERS: Duration = Duration::from_micros(100);
+const LONG_PAUSE: Duration = Duration::from_micros(25);
+/// How soon a step closely follows the last one, and how many in a row make a process busy: a
+/// release and the next acquire are two.
 const FOLLOWS: Duration = Duration::from_micros(10);
 const BUSY: u32 = 4;
 
-/// How a process has come to the gate of late.
+/// The recent steps of a process.
 #[derive(Default)]
 pub(super) struct Pace {
-    left: Duration,
+    ended: Duration,
     in_a_row: u32,
 }
 
 impl Pace {
-    pub(super) fn come(&mut self, now: Duration) {
-        self.in_a_row = if now.saturating_sub(self.left) <= FOLLOWS {
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.in_a_row = if now.saturating_sub(self.ended) <= FOLLOWS {
             self.in_a_row.saturating_add(1)
         } else {
             0
         };
     }
 
-    pub(super) fn leave(&mut self, now: Duration) {
-        self.left = now;
+    pub(super) fn end(&mut self, now: Duration) {
+        self.ended = now;
     }
 
     fn is_busy(&self) -> bool {
@@ -48,17 +50,19 @@ impl Pace {
     }
 }
 
-/// Locks the gate if it opens in time.
-pub(super) fn enters(gate: &File, pace: &Pace) -> bool {
-    is_open(gate) || (pace.is_busy() && opens_in(OTHERS_ROW, LOOK, gate)) || opens_soon(gate)
+/// Locks the file for a step; returns false if it is not unlocked in time.
+pub(super) fn lock_in_turn(file: &File, pace: &Pace) -> bool {
+    try_lock(file)
+        || (pace.is_busy() && lock_within(RUN_OF_OTHERS, LONG_PAUSE, file))
+        || lock_soon(file)
 }
 
-/// Locks the gate if it opens within the time of a step or two.
-pub(super) fn opens_soon(gate: &File) -> bool {
-    is_open(gate) || opens_in(SOON, PAUSE, gate)
+/// Locks the file; returns false if it is not unlocked within the time of a step or two.
+pub(super) fn lock_soon(file: &File) -> bool {
+    try_lock(file) || lock_within(SOON, PAUSE, file)
 }
 
-fn opens_in(time: Duration, pause: Duration, gate: &File) -> bool {
+fn lock_within(time: Duration, pause: Duration, file: &File) -> bool {
     let begun = Clock::Boot.now();
     let since = |begun| Clock::Boot.now().saturating_sub(begun);
     while since(begun) < time {
@@ -66,15 +70,15 @@ fn opens_in(time: Duration, pause: Duration, gate: &File) -> bool {
         while since(paused) < pause {
             std::hint::spin_loop();
         }
-        if is_open(gate) {
+        if try_lock(file) {
             return true;
         }
     }
     false
 }
 
-fn is_open(gate: &File) -> bool {
-    flock(gate, FlockOperation::NonBlockingLockExclusive).is_ok()
+fn try_lock(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 #[cfg(test)]
@@ -87,12 +91,12 @@ mod tests {
         let mut now = Duration::from_secs(1);
         let mut step = |after: u64| {
             now += Duration::from_micros(after);
-            pace.come(now);
+            pace.begin(now);
             now += Duration::from_micros(20);
-            pace.leave(now);
+            pace.end(now);
             pace.is_busy()
         };
-        // A release, and the next acquire: time and again, but not at once.
+        // A release and the next acquire, repeated, but with pauses.
         for _ in 0..8 {
             assert!(!step(100));
             assert!(!step(1));

@@ -1,5 +1,5 @@
-//! What a memory store on a bad network has met, counted: so that a test knows that it has been
-//! to the rare places.
+//! Counts the rare events of a memory store on a bad network, so that a test can check that it has
+//! reached them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use arbiter_lock_core::{Acquired, Ended, Name, Renewed, Reply, Request, Status, 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     counts: BTreeMap<&'static str, u64>,
-    /// The fence under which a request was granted last.
+    /// The fence of each request's last grant.
     granted: HashMap<Arc<str>, u64>,
-    /// Who was granted last, and has not ended it.
+    /// The request that was granted last and has not been ended.
     open: HashMap<Name, Arc<str>>,
     ended: HashSet<Arc<str>>,
 }
@@ -21,23 +21,23 @@ impl Counters {
         self.counts.clone()
     }
 
-    fn met(&mut self, sight: &'static str) {
-        *self.counts.entry(sight).or_default() += 1;
+    fn count(&mut self, event: &'static str) {
+        *self.counts.entry(event).or_default() += 1;
     }
 
     pub(super) fn lost(&mut self) {
-        self.met("a message that never arrives");
+        self.count("a lost message");
     }
 
     pub(super) fn doubled(&mut self) {
-        self.met("a question that arrives twice");
+        self.count("a request that arrives twice");
     }
 
-    pub(super) fn unheard(&mut self) {
-        self.met("an answer to one who has gone");
+    pub(super) fn undelivered(&mut self) {
+        self.count("a reply to a caller that has gone");
     }
 
-    /// A request was answered.
+    /// Counts a request with its reply.
     pub(super) fn answered(&mut self, name: &Name, request: &Request, reply: &Reply) {
         match (request, reply) {
             (
@@ -47,7 +47,7 @@ impl Counters {
             | (Request::TryAcquire(contender), Reply::Tried(Tried::Granted { fence, .. })) => {
                 self.granted(name, &contender.id, *fence);
             }
-            (_, Reply::Acquired(Acquired::Ended)) => self.met("a tombstone"),
+            (_, Reply::Acquired(Acquired::Ended)) => self.count("a tombstone"),
             (_, Reply::Renewed(renewed)) => self.renewed(*renewed),
             (Request::End { contender, .. }, Reply::Ended(ended)) => {
                 self.ended(name, &contender.id, *ended);
@@ -58,27 +58,27 @@ impl Counters {
 
     fn granted(&mut self, name: &Name, request: &Arc<str>, fence: u64) {
         if self.ended.contains(request) {
-            self.met("a grant of what was ended");
+            self.count("a grant of an ended request");
         }
         match self.granted.insert(request.clone(), fence) {
             None => {}
-            Some(before) if before == fence => self.met("a look that finds its own grant"),
-            Some(_) => self.met("a request granted anew"),
+            Some(before) if before == fence => self.count("a poll that finds its own grant"),
+            Some(_) => self.count("a request granted again"),
         }
         let open = self.open.insert(name.clone(), request.clone());
         if open.is_some_and(|open| open != *request) {
-            self.met("a grant after a hold that lapsed");
+            self.count("a grant after an expired hold");
         }
     }
 
     pub(super) fn pushed(&mut self, name: &Name, request: &Arc<str>, fence: u64) {
         self.granted(name, request, fence);
-        self.met("a grant by a message");
+        self.count("a pushed grant");
     }
 
     pub(super) fn renewed(&mut self, renewed: Renewed) {
         if let Renewed::NotYours { .. } = renewed {
-            self.met("a renewal of what is over");
+            self.count("a renewal of an ended hold");
         }
     }
 
@@ -88,15 +88,15 @@ impl Counters {
             Ended::Released => {
                 self.open.remove(name);
             }
-            Ended::Left => self.met("an end of one who waits"),
+            Ended::Left => self.count("an end of a waiting request"),
             Ended::NotYours if self.granted.contains_key(request) => {
-                self.met("an end of what is over");
+                self.count("an end of an ended hold");
             }
             Ended::NotYours => {}
         }
     }
 
-    /// A step has led from one state to another.
+    /// Counts a step from one state to another.
     pub(super) fn stepped(&mut self, before: &Status, after: &Status) {
         let fence = |status: &Status| status.holder.as_ref().and_then(|holder| holder.fence);
         let (Some(_), true) = (fence(after), fence(before) != fence(after)) else {
@@ -107,9 +107,9 @@ impl Counters {
             .waiters
             .iter()
             .filter(|waiter| is_gone(waiter.ticket));
-        // One is granted; the others have been passed over.
+        // One is granted; the others have been skipped.
         if 1 < gone.count() {
-            self.met("a grant past a head that has stopped");
+            self.count("a grant past a stopped head");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A network between the memory store and its clients, for tests: under a seed its messages are
-//! late, lost and doubled, and overtake each other.
+//! A network between the memory store and its clients, for tests: messages are late, lost,
+//! duplicated and reordered, as a seed decides.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,56 +12,56 @@ use super::{MemoryStore, silent};
 use crate::store::{Failure, Push};
 use crate::system::rng;
 
-/// How bad the network is between a memory store and its clients: see
-/// [`Testing::inject_faults`](crate::Testing::inject_faults). The default is a good one.
+/// The faults of the network between a memory store and its clients: see
+/// [`Testing::inject_faults`](crate::Testing::inject_faults). By default there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultInjection {
-    /// Of a thousand messages, how many never arrive.
+    /// How many of a thousand messages never arrive.
     pub lost: u32,
-    /// Of a thousand messages, how many arrive twice. A question that does is not answered.
+    /// How many of a thousand messages arrive twice. A request that arrives twice gets no reply.
     pub doubled: u32,
-    /// How long every message takes at least: half a round trip.
+    /// The shortest time that a message takes: half a round trip.
     pub least: Duration,
-    /// Of a thousand messages, how many are late; the others take at most a millisecond more than
-    /// the least.
+    /// How many of a thousand messages are late. The others take at most a millisecond more than
+    /// `least`.
     pub late: u32,
-    /// How late they are beyond the least, at most.
+    /// How long a late message takes beyond `least`, at most.
     pub latest: Duration,
 }
 
-/// Until when nothing arrives, by the channel of the link.
+/// When each stalled link recovers, by its channel.
 #[derive(Default)]
 pub(super) struct Stalls(Arc<Mutex<HashMap<Arc<str>, Instant>>>);
 
-/// A link that may be stalled.
+/// The route of a link, which may be stalled.
 #[derive(Clone)]
-pub(super) struct Passage {
+pub(super) struct Route {
     stalls: Arc<Mutex<HashMap<Arc<str>, Instant>>>,
     channel: Arc<str>,
 }
 
 impl Stalls {
-    pub(super) fn of(&self, channel: &Arc<str>) -> Passage {
-        Passage {
+    pub(super) fn of(&self, channel: &Arc<str>) -> Route {
+        Route {
             stalls: self.0.clone(),
             channel: channel.clone(),
         }
     }
 
     pub(super) fn stall(&self, channel: &Arc<str>, time: Duration) {
-        let passage = self.of(channel);
-        passage
+        let route = self.of(channel);
+        route
             .stalls()
             .insert(channel.clone(), Instant::now() + time);
     }
 }
 
-impl Passage {
+impl Route {
     fn stalls(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
         self.stalls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends when a message that took that long arrives.
+    /// Waits until a message arrives that takes `after`.
     async fn arrives(&self, after: Duration) {
         sleep(after).await;
         loop {
@@ -75,8 +75,8 @@ impl Passage {
 }
 
 impl FaultInjection {
-    /// How long a message takes; none: it never arrives.
-    fn passage(self) -> Option<Duration> {
+    /// Draws how long a message takes; none if it never arrives.
+    fn delay(self) -> Option<Duration> {
         if happens(self.lost) {
             return None;
         }
@@ -87,56 +87,56 @@ impl FaultInjection {
         Some(self.least + most.mul_f64(rng::draw()))
     }
 
-    /// Carries a question to the store, and its answer back. The question is under way whatever
-    /// becomes of who asked.
+    /// Carries a request to the store, and the reply back. The request goes on if its caller is
+    /// dropped.
     pub(super) async fn carry<T: Send + 'static>(
         self,
         store: Arc<MemoryStore>,
-        way: Passage,
+        route: Route,
         limit: Duration,
         step: impl Fn(&MemoryStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let (answer, answered) = oneshot::channel();
-        let (out, back) = (self.passage(), self.passage());
-        let again = happens(self.doubled).then(|| self.passage()).flatten();
+        let (sender, receiver) = oneshot::channel();
+        let (out, back) = (self.delay(), self.delay());
+        let again = happens(self.doubled).then(|| self.delay()).flatten();
         tokio::spawn(async move {
             let Some(out) = out else {
                 return store.counters().lost();
             };
-            way.arrives(out).await;
+            route.arrives(out).await;
             let reply = step(&store);
             if let Some(again) = again {
-                way.arrives(again).await;
+                route.arrives(again).await;
                 step(&store);
                 store.counters().doubled();
             } else if let Some(back) = back {
-                way.arrives(back).await;
-                if answer.send(reply).is_err() {
-                    store.counters().unheard();
+                route.arrives(back).await;
+                if sender.send(reply).is_err() {
+                    store.counters().undelivered();
                 }
             }
         });
-        let answered = async {
-            match answered.await {
+        let reply = async {
+            match receiver.await {
                 Ok(reply) => reply,
                 Err(_) => std::future::pending().await,
             }
         };
-        timeout(limit, answered).await.map_err(|_| silent(limit))
+        timeout(limit, reply).await.map_err(|_| silent(limit))
     }
 
     /// Carries a grant to its waiter.
     pub(super) fn push(
         self,
         push: &Push,
-        way: &Passage,
+        route: &Route,
         deliver: impl Fn(Push) + Clone + Send + 'static,
     ) {
         let copies = if happens(self.doubled) { 2 } else { 1 };
-        for passage in (0..copies).filter_map(|_| self.passage()) {
-            let (push, way, deliver) = (push.clone(), way.clone(), deliver.clone());
+        for delay in (0..copies).filter_map(|_| self.delay()) {
+            let (push, route, deliver) = (push.clone(), route.clone(), deliver.clone());
             tokio::spawn(async move {
-                way.arrives(passage).await;
+                route.arrives(delay).await;
                 deliver(push);
             });
         }

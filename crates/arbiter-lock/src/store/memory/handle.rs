@@ -27,7 +27,7 @@ impl Drop for MemoryHandle {
 }
 
 impl Handle for MemoryHandle {
-    /// There is no connection, and nothing that could be missing.
+    /// Succeeds at once: there is no connection.
     fn connect(&self, _: Duration) -> Sending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -59,7 +59,7 @@ impl Handle for MemoryHandle {
 }
 
 impl MemoryHandle {
-    /// The way there and back: each is a point at which the caller may go away.
+    /// Runs a step with a yield before and after it, at both of which the caller can be dropped.
     async fn carry<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -68,8 +68,8 @@ impl MemoryHandle {
         let limit = limit.min(COMMAND_TIMEOUT);
         #[cfg(feature = "testing")]
         if let Some(faults) = self.store.faults() {
-            let way = self.store.stalls.of(&self.channel);
-            return faults.carry(self.store.clone(), way, limit, step).await;
+            let route = self.store.stalls.of(&self.channel);
+            return faults.carry(self.store.clone(), route, limit, step).await;
         }
         tokio::task::yield_now().await;
         if self.store.is_silent() {
@@ -87,7 +87,7 @@ impl MemoryHandle {
     }
 }
 
-/// Opens a memory store of its own, or that of a name in this process.
+/// Opens a new memory store, or the one of that name in this process.
 pub(in super::super) fn open(
     url: &str,
     _: ServerSettings,
@@ -114,7 +114,7 @@ impl Store for MemoryStore {
         self.clock.clone()
     }
 
-    /// Releases at once, unless the store is silent.
+    /// Releases at once, unless the store is silent or has faults.
     fn end_at_once(&self, pending: &PendingRelease) -> Option<Ended> {
         if self.is_silent() || self.has_faults() {
             return None;

@@ -59,8 +59,8 @@ fn untimed(reply: impl Into<Reply>, again: bool) -> Envelope<Reply> {
 fn acquired(word: &str, _: Moment, answer: &mut Answer) -> Read<Acquired> {
     match word {
         "granted" => {
-            let (fence, life_ms) = (answer.number()?, answer.number()?);
-            Ok((Acquired::Granted { fence, life_ms }, false))
+            let (fence, ttl_ms) = (answer.number()?, answer.number()?);
+            Ok((Acquired::Granted { fence, ttl_ms }, false))
         }
         "queued" => {
             let (ticket, place) = (answer.number()?, answer.number()?);
@@ -89,8 +89,8 @@ fn acquired(word: &str, _: Moment, answer: &mut Answer) -> Read<Acquired> {
 fn tried(word: &str, _: Moment, answer: &mut Answer) -> Read<Tried> {
     match word {
         "granted" => {
-            let (fence, life_ms) = (answer.number()?, answer.number()?);
-            Ok((Tried::Granted { fence, life_ms }, false))
+            let (fence, ttl_ms) = (answer.number()?, answer.number()?);
+            Ok((Tried::Granted { fence, ttl_ms }, false))
         }
         "busy" => {
             let waiting = answer.number()?;
@@ -148,10 +148,10 @@ fn renewed_one(value: Value) -> Result<Renewed, Failure> {
     let mut answer = Answer::new(value)?;
     match answer.word()?.as_str() {
         "renewed" => Ok(Renewed::Renewed {
-            life_ms: answer.number()?,
+            ttl_ms: answer.number()?,
         }),
         "stopping" => Ok(Renewed::Stopping {
-            life_ms: answer.number()?,
+            ttl_ms: answer.number()?,
         }),
         "taken" => Ok(Renewed::NotYours { taken: true }),
         "gone" => Ok(Renewed::NotYours { taken: false }),
@@ -178,8 +178,8 @@ fn downgraded(word: &str, _: Moment, answer: &mut Answer) -> Read<Downgraded> {
     match word {
         "downgraded" => {
             let again = answer.flag()?;
-            let life_ms = answer.number()?;
-            Ok((Downgraded::Downgraded { life_ms }, again))
+            let ttl_ms = answer.number()?;
+            Ok((Downgraded::Downgraded { ttl_ms }, again))
         }
         "refused" => Ok((Downgraded::Refused(refusal(answer)?), false)),
         "taken" => Ok((Downgraded::NotYours { taken: true }, false)),
@@ -308,11 +308,11 @@ pub(super) fn push(payload: &[u8]) -> Option<Push> {
     let mut words = std::str::from_utf8(payload).ok()?.split(' ');
     let request = words.next()?.into();
     let mut number = || words.next()?.parse::<u64>().ok();
-    let (fence, life_ms, at) = (number()?, number()?, number()?);
+    let (fence, ttl_ms, at) = (number()?, number()?, number()?);
     Some(Push {
         request,
         fence,
-        life_ms,
+        ttl_ms,
         at: Moment::from_micros(at),
     })
 }

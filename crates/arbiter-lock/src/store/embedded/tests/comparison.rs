@@ -9,7 +9,7 @@ use super::folder;
 
 const STEPS: u32 = 12_000;
 
-/// A small generator, so that a seed says everything.
+/// A small generator, whose seed determines everything.
 struct Dice(u64);
 
 impl Dice {
@@ -34,14 +34,19 @@ enum RandomStep {
     Proclaim(String, u64),
     BeginRun(String, u64),
     FinishRun(u64),
-    Vanished,
-    Seized(u64),
+    LockDeleted,
+    TakenExternally(u64),
     QueueLost,
 }
 
-/// Does a step, and says everything that came of it.
-fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &RandomStep, deaf: u64) -> String {
-    let reach = |channel: &str| channel != format!("c{deaf}");
+/// Applies a step, and returns its full result as text.
+fn step<R: Rows>(
+    resource: &mut Resource<R>,
+    now: Moment,
+    step: &RandomStep,
+    unreachable: u64,
+) -> String {
+    let reach = |channel: &str| channel != format!("c{unreachable}");
     match step {
         RandomStep::Acquire(request, ticket) => {
             format!("{:?}", resource.acquire(now, request, *ticket, reach))
@@ -68,12 +73,12 @@ fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &RandomStep, dea
         RandomStep::FinishRun(fence) => {
             format!("{:?}", resource.finish_run(now, *fence, &"0".into(), 5_000))
         }
-        RandomStep::Vanished => {
+        RandomStep::LockDeleted => {
             resource.delete_lock(now);
             String::new()
         }
-        RandomStep::Seized(life_ms) => {
-            resource.take_externally(now, "them", Some(*life_ms));
+        RandomStep::TakenExternally(ttl_ms) => {
+            resource.take_externally(now, "them", Some(*ttl_ms));
             String::new()
         }
         RandomStep::QueueLost => {
@@ -84,8 +89,8 @@ fn step<R: Rows>(resource: &mut Resource<R>, now: Moment, step: &RandomStep, dea
 }
 
 fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> RandomStep {
-    let who = dice.roll(12);
-    let id = format!("r{who}");
+    let client = dice.roll(12);
+    let id = format!("r{client}");
     let lease_ms = 100 + 700 * dice.roll(10);
     let mode = match dice.roll(5) {
         0 | 1 => Mode::Exclusive,
@@ -104,8 +109,8 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> RandomStep {
         id: id.as_str().into(),
         mode,
         lease_ms,
-        channel: format!("c{who}").into(),
-        label: format!("l{who}").into(),
+        channel: format!("c{client}").into(),
+        label: format!("l{client}").into(),
     };
     let pick = |dice: &mut Dice, of: &[u64]| match of.len() as u64 {
         0 => 7,
@@ -121,20 +126,20 @@ fn draw(dice: &mut Dice, fences: &[u64], tickets: &[u64]) -> RandomStep {
         26..=34 => RandomStep::End(id, dice.roll(6) == 0),
         35 | 36 => RandomStep::Break(pick(dice, fences), dice.roll(2) == 0),
         37 => RandomStep::Inspect,
-        38 => RandomStep::Vanished,
+        38 => RandomStep::LockDeleted,
         40 | 41 => RandomStep::Downgrade(id, pick(dice, fences)),
         42 => RandomStep::Resize(NonZeroU32::MIN.saturating_add(dice.roll(6) as u32)),
         43 | 44 => RandomStep::Proclaim(id, pick(dice, fences)),
         45..=47 => RandomStep::BeginRun(id, pick(dice, fences)),
         48 | 49 => RandomStep::FinishRun(pick(dice, fences)),
         _ if dice.roll(3) == 0 => RandomStep::QueueLost,
-        _ => RandomStep::Seized(lease_ms),
+        _ => RandomStep::TakenExternally(lease_ms),
     }
 }
 
-/// The numbers that stand behind a word in a reply.
-fn numbers(said: &str, word: &str) -> Vec<u64> {
-    let rest = said.split(word).skip(1);
+/// Returns the numbers after a word in a reply.
+fn numbers(reply: &str, word: &str) -> Vec<u64> {
+    let rest = reply.split(word).skip(1);
     let digits = rest.map(|rest| {
         rest.chars()
             .take_while(char::is_ascii_digit)
@@ -172,22 +177,22 @@ fn file_and_memory_agree_on_random_steps() {
             }
         }
         let drawn = draw(&mut dice, &fences, &tickets);
-        let deaf = dice.roll(40);
-        let expected = step(&mut memory, at, &drawn, deaf);
-        let (said, _) = database
+        let unreachable = dice.roll(40);
+        let expected = step(&mut memory, at, &drawn, unreachable);
+        let (reply, _) = database
             .step(&name, |resource, _| {
-                let said = step(resource, at, &drawn, deaf);
+                let reply = step(resource, at, &drawn, unreachable);
                 assert_eq!(
                     resource.rows().root(),
                     memory.rows().root(),
                     "{n}: {drawn:?}"
                 );
-                said
+                reply
             })
             .unwrap();
-        assert_eq!(said, expected, "step {n}: {drawn:?}");
-        fences.extend(numbers(&said, "fence: "));
-        tickets.extend(numbers(&said, "ticket: "));
+        assert_eq!(reply, expected, "step {n}: {drawn:?}");
+        fences.extend(numbers(&reply, "fence: "));
+        tickets.extend(numbers(&reply, "ticket: "));
         let recent = |of: &mut Vec<u64>| {
             let old = of.len().saturating_sub(8);
             of.drain(..old);

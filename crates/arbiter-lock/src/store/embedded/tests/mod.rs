@@ -3,7 +3,7 @@ mod opening;
 
 use std::path::PathBuf;
 
-/// A folder of a test's own, removed with its value.
+/// A temporary folder of one test, removed when dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,4 +1,4 @@
-//! What may be found where the file should be.
+//! The files that may exist where the store's file should be.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn reboot_frees_holds_and_keeps_fences_rising() {
         panic!()
     };
     drop(database);
-    // Another boot, and a wall clock that was set back by three years meanwhile.
+    // Another boot, and a wall clock that was set back by three years.
     let file = rusqlite::Connection::open(folder.path().join("arbiter.db")).unwrap();
     let ahead = fence + 3 * 365 * 86_400_000_000;
     file.execute("UPDATE names SET last_fence = ?1", [ahead as i64])
@@ -52,7 +52,7 @@ fn reboot_frees_holds_and_keeps_fences_rising() {
     .unwrap();
     assert!(rebooted);
     let Acquired::Granted { fence: next, .. } = acquire(&mut database, &name, "b") else {
-        panic!("the one of before the reboot holds no more")
+        panic!("the hold from before the reboot is still in force")
     };
     assert!(ahead < next, "{ahead} {next}");
 }
@@ -73,7 +73,7 @@ fn unusable_file_is_refused_and_left_unchanged() {
                 file.pragma_update(None, "user_version", 3).unwrap();
             }),
             FailureKind::Unsupported,
-            "another arbiter (version 3, and this one knows 2)",
+            "another version of arbiter (format 3, this one supports 2)",
         ),
         (
             Box::new(|path: &std::path::Path| {

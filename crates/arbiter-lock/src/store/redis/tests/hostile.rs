@@ -95,7 +95,7 @@ proptest! {
         id in "[0-9a-f]{32}", fence in any::<u64>(), life in any::<u64>(), at in any::<u64>(),
     ) {
         let push = reply::push(format!("{id} {fence} {life} {at}").as_bytes()).unwrap();
-        prop_assert_eq!((&*push.request, push.fence, push.life_ms), (&*id, fence, life));
+        prop_assert_eq!((&*push.request, push.fence, push.ttl_ms), (&*id, fence, life));
         prop_assert_eq!(push.at.as_micros(), at);
     }
 

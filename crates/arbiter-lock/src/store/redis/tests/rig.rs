@@ -279,14 +279,14 @@ impl Rig {
     }
 
     /// A foreign client takes the lock, as the Go library writes it; without end for `None`.
-    pub(super) fn seize(&mut self, owner: &str, life_ms: Option<u64>) {
+    pub(super) fn seize(&mut self, owner: &str, ttl_ms: Option<u64>) {
         self.server.call(&["DEL", &self.keys.lock]);
         self.server.call(&["HSET", &self.keys.lock, "owner", owner]);
-        if let Some(life) = life_ms {
+        if let Some(life) = ttl_ms {
             self.server
                 .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]);
         }
-        self.core.take_externally(self.now(), owner, life_ms);
+        self.core.take_externally(self.now(), owner, ttl_ms);
     }
 
     pub(super) fn vanish(&mut self) {
@@ -302,16 +302,16 @@ impl Rig {
     }
 
     /// Somebody changes the life of the lock's key; where several share, until it has ended.
-    pub(super) fn change_life(&mut self, life_ms: Option<u64>) {
+    pub(super) fn change_life(&mut self, ttl_ms: Option<u64>) {
         let is_shared = self.core.inspect(self.now()).sharing.is_some();
-        match life_ms {
+        match ttl_ms {
             Some(life) => self
                 .server
                 .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]),
             None => self.server.call(&["PERSIST", &self.keys.lock]),
         };
-        self.core.set_expiry(self.now(), life_ms);
-        if let Some(life) = life_ms.filter(|_| is_shared) {
+        self.core.set_expiry(self.now(), ttl_ms);
+        if let Some(life) = ttl_ms.filter(|_| is_shared) {
             self.advance((life as i64 / 7 + 1) * 7_000);
             self.core.delete_lock(self.now());
         }

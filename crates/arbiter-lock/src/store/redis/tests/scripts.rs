@@ -192,7 +192,7 @@ async fn extreme_leases_set_exact_key_ttl() {
     for lease_ms in [100, 365 * 86_400 * 1_000] {
         let request = contender(&format!("r{lease_ms}"), "c0", lease_ms);
         let (reply, ..) = rig.try_acquire(&request).await;
-        assert!(matches!(reply, Tried::Granted { life_ms, .. } if life_ms == lease_ms));
+        assert!(matches!(reply, Tried::Granted { ttl_ms, .. } if ttl_ms == lease_ms));
         let life = rig.server.call(&["PTTL", &rig.keys.lock]).int().unwrap();
         assert_eq!(life, lease_ms as i64);
         rig.end(&request, false).await;

@@ -67,7 +67,7 @@ impl Slow {
         self.rig.server.time().unsigned_abs()
     }
 
-    fn granted(&mut self, id: &Arc<str>, fence: u64, at: u64, life_ms: u64) {
+    fn granted(&mut self, id: &Arc<str>, fence: u64, at: u64, ttl_ms: u64) {
         let Some(request) = self.requests.iter().find(|request| request.id == *id) else {
             return; // it was ended meanwhile
         };
@@ -81,7 +81,7 @@ impl Slow {
                 "{id} at {at} with {fence}, and {other:?}"
             );
         }
-        let until = at + life_ms * 1_000;
+        let until = at + ttl_ms * 1_000;
         match self.beliefs.iter_mut().find(|belief| belief.id == *id) {
             Some(belief) if belief.fence == fence => belief.until = belief.until.max(until),
             Some(belief) => (belief.fence, belief.until) = (fence, until),
@@ -118,9 +118,9 @@ impl Slow {
             (1, Some(held)) => {
                 let sent = self.now();
                 let renew = Request::Renew(self.renewal(held, &request));
-                if let Renewed::Renewed { life_ms } = self.rig.reply(&renew).await.reply {
+                if let Renewed::Renewed { ttl_ms } = self.rig.reply(&renew).await.reply {
                     let until = &mut self.beliefs[held].until;
-                    *until = (*until).max(sent + life_ms * 1_000);
+                    *until = (*until).max(sent + ttl_ms * 1_000);
                 }
             }
             (2, Some(held)) if self.beliefs[held].excludes => {
@@ -143,20 +143,20 @@ impl Slow {
             }
             (5, _) => {
                 let Envelope { reply, at, .. } = self.rig.reply(&ask::try_acquire(&request)).await;
-                if let Tried::Granted { fence, life_ms } = reply {
-                    self.granted(&request.id, fence, at.as_micros(), life_ms);
+                if let Tried::Granted { fence, ttl_ms } = reply {
+                    self.granted(&request.id, fence, at.as_micros(), ttl_ms);
                 }
             }
             _ => {
                 let acquire = ask::acquire(&request, None);
                 let Envelope { reply, at, .. } = self.rig.reply(&acquire).await;
-                if let Acquired::Granted { fence, life_ms } = reply {
-                    self.granted(&request.id, fence, at.as_micros(), life_ms);
+                if let Acquired::Granted { fence, ttl_ms } = reply {
+                    self.granted(&request.id, fence, at.as_micros(), ttl_ms);
                 }
             }
         }
         for push in self.rig.take_pushed() {
-            self.granted(&push.request, push.fence, push.at.as_micros(), push.life_ms);
+            self.granted(&push.request, push.fence, push.at.as_micros(), push.ttl_ms);
         }
         for key in self.rig.server.keys() {
             let life = self.rig.server.call(&["PTTL", &key]).int().unwrap();

@@ -26,7 +26,7 @@ impl Walk {
         seen.count("look hands over to another", !granted.is_empty());
         seen.count("queued, more to do", again);
         match reply {
-            Acquired::Granted { fence, life_ms } => {
+            Acquired::Granted { fence, ttl_ms } => {
                 seen.count("own grant found", was_mine);
                 seen.count(
                     "own shared hold found",
@@ -42,8 +42,8 @@ impl Walk {
                     let follows = in_force.is_some_and(|in_force| in_force != limit.get());
                     seen.count("follows the limit in force", follows);
                 }
-                seen.count("granted by a look", !was_mine && life_ms < request.lease_ms);
-                seen.count("granted at once", !was_mine && life_ms == request.lease_ms);
+                seen.count("granted by a look", !was_mine && ttl_ms < request.lease_ms);
+                seen.count("granted at once", !was_mine && ttl_ms == request.lease_ms);
                 seen.count(
                     "fence ahead of the clock",
                     self.rig.now().as_micros() < fence,

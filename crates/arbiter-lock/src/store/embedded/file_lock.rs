@@ -1,8 +1,8 @@
-//! The gate: a file that is locked around each step, so that processes take turns.
+//! The file lock: the file `gate` is locked around each step, so that processes take turns.
 //!
-//! A step passes on the caller's own thread when the gate stands open or opens soon. When it does
-//! not, the step is left to a thread that waits for the gate, since such a wait can neither be
-//! timed nor dropped: the caller's can.
+//! A step runs on the caller's own thread if the file is unlocked or soon will be. Otherwise it is
+//! left to a thread that waits for the lock: that wait has no timeout and cannot be dropped, but
+//! the caller's can.
 
 use std::fs::File;
 use std::io;
@@ -24,30 +24,31 @@ use super::turn::{self, Pace};
 use crate::store::{Failure, FailureKind};
 use crate::system::clock::Clock;
 
-/// What a step waits for its turn at the most, as on a server.
+/// How long a step waits for its turn at most, as on a server.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many steps one passage of the thread carries at the most.
+/// How many steps the thread runs in one turn at most.
 const MOST_AT_ONCE: usize = 64;
-/// How often to tidy up: in steps, and in time.
-const TIDY_STEPS: u32 = 256;
-const TIDY_TIME: Duration = Duration::from_secs(10);
-/// How long the gate stays open between two passages that tidy up: to be woken takes others time.
-const OTHERS_TURN: Duration = Duration::from_micros(200);
+/// How often to clean up: in steps, and in time.
+const CLEAN_UP_STEPS: u32 = 256;
+const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
+/// How long the file stays unlocked between two turns that clean up: other processes need time to
+/// wake up.
+const TURN_OF_OTHERS: Duration = Duration::from_micros(200);
 
-/// How often to look for whoever keeps the gate locked: the kernel shows all locks of the machine in
-/// pieces, and one that goes meanwhile may hide another.
-const LOOKS: u32 = 5;
+/// How many attempts to find the process that keeps the file locked: the kernel shows all locks of
+/// the machine in pieces, and one that is removed meanwhile may hide another.
+const ATTEMPTS: u32 = 5;
 
-/// What is left to do outside.
+/// The part of a step that runs after the unlock.
 type AfterStep = Box<dyn FnOnce()>;
 type Work = Box<dyn FnOnce(&mut Database) -> AfterStep + Send>;
 
 enum Job {
     Step(Work),
-    Tidy,
+    CleanUp,
 }
 
-pub(super) struct Gate {
+pub(super) struct FileLock {
     database: Arc<Mutex<Database>>,
     pace: Mutex<Pace>,
     file: File,
@@ -56,16 +57,16 @@ pub(super) struct Gate {
     steps: AtomicU32,
 }
 
-/// The path of the gate of a folder.
+/// Returns the path of a folder's lock file.
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("gate")
 }
 
-/// Opens the gate's file; each opening can lock it against all others.
+/// Opens the lock file. Each open file can lock it against all others.
 pub(super) fn open(folder: &Path) -> Result<File, Failure> {
     let path = path(folder);
     let failed = |e: io::Error| failure::within(&e, &path, folder);
-    let gate = File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
@@ -73,24 +74,24 @@ pub(super) fn open(folder: &Path) -> Result<File, Failure> {
         .custom_flags(OFlags::NOFOLLOW.bits() as _)
         .open(&path)
         .map_err(failed)?;
-    // Nothing is ever written to it: another file that stands there is none of ours.
-    if gate.metadata().map_err(failed)?.len() == 0 {
-        Rights::of(folder).map_err(failed)?.give(&gate);
+    // Nothing is ever written to it: a file with content is not a lock file.
+    if file.metadata().map_err(failed)?.len() == 0 {
+        Rights::of(folder).map_err(failed)?.give(&file);
     }
-    Ok(gate)
+    Ok(file)
 }
 
-impl Gate {
+impl FileLock {
     pub(super) fn new(folder: &Path, database: Arc<Mutex<Database>>) -> Result<Self, Failure> {
         let (jobs, waiting) = mpsc::channel();
-        let porter = Porter {
+        let worker = Worker {
             database: database.clone(),
             log: Log::of(folder),
             file: open(folder)?,
         };
         std::thread::Builder::new()
             .name("arbiter-gate".into())
-            .spawn(move || porter.serve(&waiting))
+            .spawn(move || worker.run(&waiting))
             .map_err(|e| failure::of_io(&e, folder))?;
         Ok(Self {
             database,
@@ -102,21 +103,21 @@ impl Gate {
         })
     }
 
-    /// Does some work inside the gate, at once or when its turn has come, and the rest outside,
-    /// with what the work has come to.
+    /// Does some work under the lock, at once or in its turn, and the rest with its result after
+    /// the unlock.
     ///
-    /// Dropped while it waits, nothing is done; dropped later, all is.
-    pub(super) async fn pass<T: Send + 'static, U: Send + 'static>(
+    /// If it is dropped while it waits, nothing is done; if it is dropped later, everything is.
+    pub(super) async fn run<T: Send + 'static, U: Send + 'static>(
         &self,
         limit: Duration,
         work: impl FnOnce(&mut Database) -> Result<T, Failure> + Send + 'static,
         rest: impl FnOnce(T) -> U + Send + 'static,
     ) -> Result<U, Failure> {
-        if self.steps.fetch_add(1, Ordering::Relaxed) % TIDY_STEPS == TIDY_STEPS - 1 {
-            // A thread that is gone tidies nothing.
-            let _ = self.jobs.send(Job::Tidy);
+        if self.steps.fetch_add(1, Ordering::Relaxed) % CLEAN_UP_STEPS == CLEAN_UP_STEPS - 1 {
+            // Without the thread, nothing is cleaned up.
+            let _ = self.jobs.send(Job::CleanUp);
         }
-        let work = match self.pass_at_once(work) {
+        let work = match self.run_at_once(work) {
             Ok(done) => return done.map(rest),
             Err(work) => work,
         };
@@ -127,7 +128,7 @@ impl Gate {
             }
             let result = work(database);
             Box::new(move || {
-                // A caller that has gone meanwhile needs no answer.
+                // A caller that has been dropped needs no result.
                 let _ = done.send(result.map(rest));
             })
         }));
@@ -136,53 +137,53 @@ impl Gate {
         match tokio::time::timeout(limit, result).await {
             Ok(Ok(result)) if sent => result,
             _ => {
-                let detail = who_is_inside(&self.file, &self.path);
+                let detail = timeout_cause(&self.file, &self.path);
                 Err(Failure::unknown(FailureKind::Silent, detail))
             }
         }
     }
 
-    /// Only reads, which needs no gate.
+    /// Does some work that only reads, which needs no lock.
     pub(super) fn read<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut database)
     }
 
-    /// Does the work if nobody else is inside; else gives it back.
-    fn pass_at_once<T, W>(&self, work: W) -> Result<Result<T, Failure>, W>
+    /// Does the work if the file can be locked; otherwise returns the work.
+    fn run_at_once<T, W>(&self, work: W) -> Result<Result<T, Failure>, W>
     where
         W: FnOnce(&mut Database) -> Result<T, Failure>,
     {
-        // It is only ever held for the time of a step.
+        // The mutex is held for the time of a step only.
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.come(Clock::Boot.now());
-        if !turn::enters(&self.file, &pace) {
+        pace.begin(Clock::Boot.now());
+        if !turn::lock_in_turn(&self.file, &pace) {
             return Err(work);
         }
         let done = work(&mut database);
         unlock(&self.file);
-        pace.leave(Clock::Boot.now());
+        pace.end(Clock::Boot.now());
         Ok(done)
     }
 }
 
-/// Why no turn came in time.
-pub(super) fn who_is_inside(gate: &File, path: &Path) -> String {
+/// Returns why no turn came in time.
+pub(super) fn timeout_cause(file: &File, path: &Path) -> String {
     let path = path.display();
-    let found = fstat(gate).ok();
-    match found.and_then(|found| (0..LOOKS).find_map(|_| locked_by(found.st_ino))) {
+    let found = fstat(file).ok();
+    match found.and_then(|found| (0..ATTEMPTS).find_map(|_| locked_by(found.st_ino))) {
         Some(pid) => format!("process {pid} keeps {path} locked; is it stopped?"),
-        None => format!("no turn at {path} in time"),
+        None => format!("{path} was not unlocked in time; try again"),
     }
 }
 
 fn unlock(file: &File) {
-    // An open file of ours can always be unlocked.
+    // Unlocking an open file does not fail.
     let _ = flock(file, FlockOperation::Unlock);
 }
 
-/// The process that has locked a file, where the kernel tells.
+/// Returns the process that has locked a file, if the kernel reports it.
 fn locked_by(inode: u64) -> Option<u32> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let holds = |line: &&str| {
@@ -197,27 +198,32 @@ fn locked_by(inode: u64) -> Option<u32> {
     line.split_whitespace().nth(4)?.parse().ok()
 }
 
-/// The thread that waits for the gate, and tidies up.
-struct Porter {
+/// The thread that waits for the lock, and cleans up.
+struct Worker {
     database: Arc<Mutex<Database>>,
     log: Log,
     file: File,
 }
 
-impl Porter {
-    /// Steps come first: to tidy up may take seconds in all, and one passage of it a millisecond.
-    fn serve(&self, jobs: &mpsc::Receiver<Job>) {
-        let mut is_untidy = false;
+impl Worker {
+    /// Runs the jobs. Steps come first: a clean-up may take seconds in all, one turn of it a
+    /// millisecond.
+    fn run(&self, jobs: &mpsc::Receiver<Job>) {
+        let mut has_more = false;
         loop {
-            let pause = if is_untidy { OTHERS_TURN } else { TIDY_TIME };
+            let pause = if has_more {
+                TURN_OF_OTHERS
+            } else {
+                CLEAN_UP_TIME
+            };
             match jobs.recv_timeout(pause) {
-                Ok(Job::Step(work)) => self.carry(work, jobs),
-                Ok(Job::Tidy) | Err(RecvTimeoutError::Timeout) => {
-                    let was_untidy = std::mem::replace(&mut is_untidy, self.tidy_some());
-                    if was_untidy && !is_untidy {
+                Ok(Job::Step(work)) => self.run_steps(work, jobs),
+                Ok(Job::CleanUp) | Err(RecvTimeoutError::Timeout) => {
+                    let had_more = std::mem::replace(&mut has_more, self.clean_up_some());
+                    if had_more && !has_more {
                         self.log.flush();
-                        self.ask();
-                        self.inside(Database::cut_log);
+                        self.spin_then_lock();
+                        self.with_database(Database::cut_log);
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -225,10 +231,10 @@ impl Porter {
         }
     }
 
-    /// Waits for the gate, and carries in whatever else has come meanwhile.
-    fn carry(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
-        self.wait();
-        let rests = self.inside(|database| {
+    /// Waits for the lock, and runs the step together with those that have arrived meanwhile.
+    fn run_steps(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
+        self.lock();
+        let rests = self.with_database(|database| {
             let mut rests = vec![work(database)];
             for job in jobs.try_iter().take(MOST_AT_ONCE) {
                 if let Job::Step(work) = job {
@@ -242,21 +248,21 @@ impl Porter {
         }
     }
 
-    fn wait(&self) {
-        // A signal may interrupt it; nothing else goes wrong with a file of ours.
+    fn lock(&self) {
+        // Locking an open file fails only if a signal interrupts it.
         while flock(&self.file, FlockOperation::LockExclusive).is_err() {}
     }
 
-    /// Waits, but asks first: one that sleeps at the gate is woken each time it opens, and mostly
-    /// comes too late.
-    fn ask(&self) {
-        if !turn::opens_soon(&self.file) {
-            self.wait();
+    /// Waits for the lock, but spins first: a thread that sleeps is woken at each unlock, and
+    /// mostly too late.
+    fn spin_then_lock(&self) {
+        if !turn::lock_soon(&self.file) {
+            self.lock();
         }
     }
 
-    /// Does the work and leaves.
-    fn inside<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
+    /// Does the work and unlocks.
+    fn with_database<T>(&self, work: impl FnOnce(&mut Database) -> T) -> T {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let done = work(&mut database);
         drop(database);
@@ -264,12 +270,12 @@ impl Porter {
         done
     }
 
-    /// Forgets some names, or else gives some of the file back; answers whether there is likely
-    /// more to do at once.
-    fn tidy_some(&self) -> bool {
+    /// Forgets some names, or frees some of the file; returns whether there is probably more to
+    /// do at once.
+    fn clean_up_some(&self) -> bool {
         self.log.flush_if_grown();
-        self.ask();
-        self.inside(|database| {
+        self.spin_then_lock();
+        self.with_database(|database| {
             database.checkpoint();
             let forgotten = database.forget_some().unwrap_or_default();
             NAMES_AT_ONCE / 2 <= forgotten || database.shrink()

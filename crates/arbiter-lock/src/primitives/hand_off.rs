@@ -1,4 +1,4 @@
-//! Continues a hand-off that was more than one step does.
+//! Continues a hand-off that one step did not finish.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use arbiter_lock_core::{Contender, Ended, Name, Request};
 use crate::store::{Envelope, StoreHandle};
 use crate::system::rng;
 
-/// Hands off what a step has left. If that fails, the waiters find it at their next poll.
-pub(crate) async fn hand_over_the_rest(handle: &StoreHandle, name: &Name) {
-    // The end of a contender that never was hands off, and changes nothing else.
+/// Finishes a hand-off. If that fails, the waiters are granted at their next poll.
+pub(crate) async fn finish_hand_off(handle: &StoreHandle, name: &Name) {
+    // Ending a contender that does not exist hands off, and changes nothing else.
     let id = format!("{:032x}", rng::draw::<u128>()).into();
     let end = Request::End {
         contender: Contender::with_id(id).into(),
