@@ -1,5 +1,6 @@
 //! The settings of a client.
 
+use std::collections::HashMap;
 use std::env::VarError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,10 @@ impl ClientBuilder {
         let mut builder = Self::default();
         if let Some(prefix) = variable("ARBITER_KEY_PREFIX")? {
             builder = builder.key_prefix(&prefix);
+        }
+        if let Some(map) = variable("ARBITER_ADDRESS_MAP")? {
+            let map = address_map(&map)?;
+            builder = builder.map_address(move |host, port| mapped(&map, host, port));
         }
         if let Some(url) = variable("ARBITER_STORE")? {
             return Ok(builder.store(&url));
@@ -186,6 +191,40 @@ impl ClientBuilder {
     }
 }
 
+type Addresses = HashMap<(String, u16), (String, u16)>;
+
+/// Parses `host:port=host:port,…`.
+fn address_map(text: &str) -> Result<Addresses, Error> {
+    let wrong = |pair: &str| {
+        Invalid::new(
+            "address_map",
+            format!(
+                "ARBITER_ADDRESS_MAP has '{}', and host:port=host:port is expected",
+                pair.escape_debug()
+            ),
+        )
+    };
+    let address = |text: &str| {
+        let (host, port) = text.trim().rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().ok().filter(|port| 0 < *port)?;
+        (!host.is_empty()).then(|| (host.to_owned(), port))
+    };
+    let mut map = Addresses::new();
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let (from, to) = pair.split_once('=').ok_or_else(|| wrong(pair))?;
+        let addresses = address(from).zip(address(to));
+        let (from, to) = addresses.ok_or_else(|| wrong(pair))?;
+        map.insert(from, to);
+    }
+    Ok(map)
+}
+
+fn mapped(map: &Addresses, host: &str, port: u16) -> (String, u16) {
+    let announced = (host.to_owned(), port);
+    map.get(&announced).cloned().unwrap_or(announced)
+}
+
 /// The URL of the store that is used where none is named: a folder of this user's on this
 /// machine. It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
 /// `~/.local/state/arbiter`.
@@ -251,6 +290,20 @@ impl ClientBuilder {
     pub fn credentials(mut self, username: &str, password: &str) -> Self {
         self.server.username = Some(username.to_owned()).filter(|name| !name.is_empty());
         self.server.password = Some(password.to_owned());
+        self
+    }
+
+    /// Maps the addresses that sentinels announce, of masters and of other sentinels, to those at
+    /// which this client reaches them: for servers behind NAT or in containers.
+    ///
+    /// The variable `ARBITER_ADDRESS_MAP` does the same in [`ClientBuilder::from_env`]:
+    /// `10.0.0.1:6379=localhost:16379,10.0.0.2:6379=localhost:16380`. What it does not list stays
+    /// as it is.
+    pub fn map_address(
+        mut self,
+        map: impl Fn(&str, u16) -> (String, u16) + Send + Sync + 'static,
+    ) -> Self {
+        self.server.address_map = Some(Arc::new(map));
         self
     }
 
