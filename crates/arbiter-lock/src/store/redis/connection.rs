@@ -39,8 +39,8 @@ const SHORTEST_STAY: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection, its round-trip time, and what is known of a master.
-type Dialed = (Line, Duration, Option<MasterUp>);
+/// A connection, its round-trip time, and whether a master protects itself.
+type Dialed = (Line, Duration, Option<bool>);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -90,22 +90,14 @@ struct Up {
     unanswered: AtomicU32,
     /// Whether somebody finds out if it has gone silent.
     is_in_doubt: AtomicBool,
-    /// Of a master that can be replaced.
-    master: Option<MasterUp>,
-}
-
-/// A connection to the master of a Sentinel group.
-struct MasterUp {
-    /// Whether it refuses writes without replicas.
-    protects_itself: bool,
-    /// Set when the connection is retired, so that no request waits for the old master.
-    retired: watch::Sender<bool>,
+    /// Of the master of a Sentinel group: whether it refuses writes without replicas.
+    protects_itself: Option<bool>,
 }
 
 impl Up {
     /// Whether the server has become a replica, so that its address may lead to another one by now.
     fn is_left_behind(&self, failure: &Failure) -> bool {
-        let may_stay = self.master.is_none() && self.since.elapsed() < SHORTEST_STAY;
+        let may_stay = self.protects_itself.is_none() && self.since.elapsed() < SHORTEST_STAY;
         failure.kind == FailureKind::ReadOnly && !may_stay
     }
 }
@@ -206,19 +198,7 @@ impl Connection {
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
         let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
-        let answer = self.0.in_time(up, answer, limit);
-        let answer = match &up.master {
-            None => answer.await,
-            Some(master) => {
-                let mut retired = master.retired.subscribe();
-                tokio::select! {
-                    biased;
-                    answer = answer => answer,
-                    _ = retired.wait_for(|retired| *retired) => return Err(replaced()),
-                }
-            }
-        };
-        let Some(answer) = answer else {
+        let Some(answer) = self.0.in_time(up, answer, limit).await else {
             let detail = format!("no answer within {:?}", in_millis(limit));
             return Err(Failure::unknown(FailureKind::Silent, detail));
         };
@@ -345,9 +325,6 @@ impl ConnectionShared {
         let lost = state.up.take();
         state.is_lost = true;
         drop(state);
-        if let Some(master) = lost.as_ref().and_then(|up| up.master.as_ref()) {
-            master.retired.send_replace(true);
-        }
         drop(lost);
         self.events.emit(Level::Warn, || Event::Disconnected {
             store: self.route.to_string().into(),
@@ -382,10 +359,10 @@ impl ConnectionShared {
         let dialled = self.dial_and_subscribe().await;
         let mut state = self.state();
         match dialled {
-            Ok((line, round_trip, master)) => {
+            Ok((line, round_trip, protects_itself)) => {
                 let up = Arc::new(Up {
                     line,
-                    master,
+                    protects_itself,
                     since: Instant::now(),
                     round_trip,
                     unanswered: AtomicU32::new(0),
@@ -436,7 +413,7 @@ impl ConnectionShared {
         }
     }
 
-    /// Returns the connection, its round-trip time, and what is known of a master.
+    /// Returns the connection, its round-trip time, and whether a master protects itself.
     async fn dial_target(
         self: &Arc<Self>,
         target: &Target,
@@ -488,17 +465,13 @@ impl ConnectionShared {
         if !protects_itself {
             sentinels.report_unprotected();
         }
-        let master = MasterUp {
-            protects_itself,
-            retired: watch::Sender::new(false),
-        };
-        Ok((line, round_trip, Some(master)))
+        Ok((line, round_trip, Some(protects_itself)))
     }
 
     /// Fails unless the sentinels would have announced another master by now.
     fn check_heard(&self, up: &Up) -> Result<(), Failure> {
-        match (self.route.sentinels(), &up.master) {
-            (Some(sentinels), Some(master)) if !master.protects_itself => sentinels.check_heard(),
+        match self.route.sentinels() {
+            Some(sentinels) if up.protects_itself == Some(false) => sentinels.check_heard(),
             _ => Ok(()),
         }
     }
@@ -536,7 +509,13 @@ impl ConnectionShared {
 impl Retire for ConnectionShared {
     /// The next request dials the new master at once, and waiters poll there.
     fn retire(&self) {
-        self.lose(|_| true, &replaced());
+        let replaced = "the sentinels announced another master";
+        let replaced = Failure::unknown(FailureKind::Unreachable, replaced);
+        // No request waits for the old master.
+        if let Some(up) = self.state().up.clone() {
+            up.line.driver.close();
+        }
+        self.lose(|_| true, &replaced);
         let mut state = self.state();
         state.down = None;
         state.backoff.reset();
@@ -546,11 +525,6 @@ impl Retire for ConnectionShared {
             registry.look_again();
         }
     }
-}
-
-fn replaced() -> Failure {
-    let detail = "the sentinels announced another master";
-    Failure::unknown(FailureKind::Unreachable, detail)
 }
 
 /// A time limit for people.

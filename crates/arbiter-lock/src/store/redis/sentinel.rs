@@ -11,6 +11,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct Sentinels {
     address_map: Option<AddressMap>,
     events: EventQueue,
     state: Mutex<State>,
+    /// Until when a majority counts as heard, in microseconds of the local clock.
+    heard_until: AtomicU64,
     /// Changes to ask every sentinel at once.
     questions: Sender<u64>,
     /// Changes with each answer and each failure.
@@ -85,6 +88,7 @@ impl Sentinels {
             address_map,
             events,
             state: Mutex::new(state),
+            heard_until: AtomicU64::new(0),
             questions: Sender::new(0),
             answers: Sender::new(0),
             switches: Sender::new(0),
@@ -154,11 +158,11 @@ impl Sentinels {
     /// Fails unless a majority of the sentinels was heard lately: the server may have been replaced
     /// beyond a partition, and accept requests all the same.
     pub(super) fn check_heard(&self) -> Result<(), Failure> {
-        let since = now().saturating_sub(FRESH);
-        if self.state().view.is_heard_since(since) {
+        let now = now();
+        if now.as_micros() <= self.heard_until.load(Ordering::Relaxed).into() {
             return Ok(());
         }
-        Err(self.failure(since))
+        Err(self.failure(now.saturating_sub(FRESH)))
     }
 
     /// Says once that the master does not protect itself.
@@ -214,6 +218,9 @@ impl Sentinels {
         state.failures.remove(from);
         let before = state.view.master_since(Duration::ZERO).cloned();
         let is_switch = state.view.note(sent, answer);
+        let heard_until = state.view.heard_until().as_micros();
+        let heard_until = u64::try_from(heard_until).unwrap_or_default();
+        self.heard_until.store(heard_until, Ordering::Relaxed);
         let after = state.view.master_since(Duration::ZERO).cloned();
         let retired = match is_switch {
             true => state.connections.clone(),

@@ -73,6 +73,14 @@ impl View {
         self.known() < 2 * self.heard_since(since)
     }
 
+    /// Until when a majority counts as heard.
+    pub(super) fn heard_until(&self) -> Duration {
+        let mut times: Vec<Duration> = self.answers.values().map(|(at, _)| *at).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let majority = times.get(self.known() / 2);
+        majority.map_or(Duration::ZERO, |at| *at + FRESH)
+    }
+
     /// How many sentinels have answered questions sent since then.
     pub(super) fn heard_since(&self, since: Duration) -> usize {
         self.answers.values().filter(|(at, _)| since <= *at).count()
@@ -170,6 +178,7 @@ mod tests {
         let two = view(&[("a", 1, "old"), ("b", 1, "old")]);
         assert_eq!(host(&two, 100), Some("old"));
         assert_eq!(host(&two, 101), None, "answers from before the question");
+        assert_eq!(two.heard_until(), seconds(100) + FRESH);
         let mut lone = View::new(3);
         lone.note(
             seconds(1),
@@ -222,6 +231,7 @@ mod tests {
         view.note(seconds(110), answer("a", 1, "old"));
         assert_eq!((view.known(), view.heard_since(seconds(105))), (3, 1));
         assert!(!view.is_heard_since(seconds(105)));
+        assert_eq!(view.heard_until(), Duration::ZERO);
         assert_eq!(view.named(), ["b", "c"].map(address).into());
     }
 }
