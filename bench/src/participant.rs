@@ -6,14 +6,16 @@ use crate::settings::Settings;
 
 pub(crate) const ARBITER: &str = "arbiter";
 pub(crate) const ARBITER_CURRENT_THREAD: &str = "arbiter-current-thread";
+pub(crate) const ARBITER_SENTINEL: &str = "arbiter-sentinel";
 pub(crate) const BARE: &str = "bare";
 pub(crate) const BARE_SCRIPTS: &str = "bare-scripts";
 pub(crate) const BARE_SCRIPTS_CURRENT_THREAD: &str = "bare-scripts-current-thread";
 pub(crate) const SQLITE: &str = "sqlite";
 
-const OURS: [&str; 5] = [
+const OURS: [&str; 6] = [
     ARBITER,
     ARBITER_CURRENT_THREAD,
+    ARBITER_SENTINEL,
     BARE_SCRIPTS,
     BARE_SCRIPTS_CURRENT_THREAD,
     BARE,

@@ -27,6 +27,12 @@ pub(crate) fn peer(library: &str, url: &str) -> Result<(), Failure> {
             "arbiter" | "arbiter-current-thread" => {
                 serve(library, ours, arbiter::connect(url).await?).await
             }
+            "arbiter-sentinel" => {
+                let (sentinel, arbiter) = arbiter::connect_by_sentinel(url).await?;
+                let served = serve(library, ours, arbiter).await;
+                drop(sentinel);
+                served
+            }
             "bare" => serve(library, redis, Bare::connect(url).await?).await,
             "bare-scripts" | "bare-scripts-current-thread" => {
                 serve(library, redis, BareScripts::connect(url).await?).await

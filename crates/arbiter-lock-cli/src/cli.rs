@@ -28,7 +28,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
     /// The store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
-    /// redis+unix:///path/of/the/socket, file:///folder [default: a folder of this machine only]
+    /// redis+sentinel://host,host/SERVICE, redis+unix:///path/of/the/socket, file:///folder
+    /// [default: a folder of this machine only]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// A file that holds the store's URL (or ARBITER_STORE_FILE); keeps a password out of sight

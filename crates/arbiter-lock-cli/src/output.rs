@@ -103,7 +103,9 @@ impl Narrator {
             (Verbosity::Verbose, _) | (_, Event::NotServed { .. }) => true,
             (Verbosity::Normal, Event::RenewalFailed { .. }) => self.is_due(),
             // The next request dials again, and says so if that fails.
-            (Verbosity::Normal, Event::Disconnected { .. }) => false,
+            (Verbosity::Normal, Event::Disconnected { .. } | Event::MasterReplaced { .. }) => false,
+            // A setting of the server, which every command would repeat.
+            (Verbosity::Normal, Event::UnprotectedMaster { .. }) => false,
             (Verbosity::Normal, event) => Level::Warn <= event.level(),
         }
     }

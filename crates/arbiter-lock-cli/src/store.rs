@@ -26,6 +26,9 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
     if let Some(prefix) = prefix {
         builder = builder.key_prefix(&prefix);
     }
+    if let Some(map) = variable("ARBITER_ADDRESS_MAP")? {
+        builder = builder.address_map(&map).map_err(|error| fail(&error))?;
+    }
     builder.connect_lazy().map_err(|error| fail(&error))
 }
 

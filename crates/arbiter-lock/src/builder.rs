@@ -1,5 +1,6 @@
 //! The settings of a client.
 
+use std::collections::HashMap;
 use std::env::VarError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,9 @@ impl ClientBuilder {
         let mut builder = Self::default();
         if let Some(prefix) = variable("ARBITER_KEY_PREFIX")? {
             builder = builder.key_prefix(&prefix);
+        }
+        if let Some(map) = variable("ARBITER_ADDRESS_MAP")? {
+            builder = builder.address_map(&map)?;
         }
         if let Some(url) = variable("ARBITER_STORE")? {
             return Ok(builder.store(&url));
@@ -186,6 +190,35 @@ impl ClientBuilder {
     }
 }
 
+type Addresses = HashMap<(String, u16), (String, u16)>;
+
+/// Parses `host:port=host:port,…`.
+fn parse_address_map(text: &str) -> Result<Addresses, Error> {
+    let wrong = |pair: &str| {
+        Invalid::new(
+            "address_map",
+            format!(
+                "an address map is host:port=host:port,…, got '{}'",
+                pair.escape_debug()
+            ),
+        )
+    };
+    let address = |text: &str| {
+        let (host, port) = text.trim().rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().ok().filter(|port| 0 < *port)?;
+        (!host.is_empty()).then(|| (host.to_owned(), port))
+    };
+    let mut map = Addresses::new();
+    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let (from, to) = pair.split_once('=').ok_or_else(|| wrong(pair))?;
+        let addresses = address(from).zip(address(to));
+        let (from, to) = addresses.ok_or_else(|| wrong(pair))?;
+        map.insert(from, to);
+    }
+    Ok(map)
+}
+
 /// The URL of the store that is used where none is named: a folder of this user's on this
 /// machine. It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
 /// `~/.local/state/arbiter`.
@@ -254,6 +287,33 @@ impl ClientBuilder {
         self
     }
 
+    /// Maps the addresses that sentinels announce, of masters and of other sentinels, to those at
+    /// which this client reaches them: for servers behind NAT or in containers.
+    ///
+    /// [`ClientBuilder::address_map`] takes them as a list.
+    pub fn map_address(
+        mut self,
+        map: impl Fn(&str, u16) -> (String, u16) + Send + Sync + 'static,
+    ) -> Self {
+        self.server.address_map = Some(Arc::new(map));
+        self
+    }
+
+    /// Maps addresses as [`ClientBuilder::map_address`] does, by a list:
+    /// `10.0.0.1:6379=localhost:16379,10.0.0.2:6379=localhost:16380`. What it does not list stays
+    /// as it is. The variable `ARBITER_ADDRESS_MAP` holds such a list for
+    /// [`ClientBuilder::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a list of another form.
+    pub fn address_map(self, list: &str) -> Result<Self, Error> {
+        let map = parse_address_map(list)?;
+        Ok(self.map_address(move |host, port| {
+            let announced = (host.to_owned(), port);
+            map.get(&announced).cloned().unwrap_or(announced)
+        }))
+    }
+
     /// The only certificate authorities to trust, in PEM, with `rediss://` URLs; without, those
     /// of the system, or of `SSL_CERT_FILE`.
     pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
@@ -272,6 +332,29 @@ mod tests {
             let value = found.map(|(_, value)| (*value).to_owned());
             value.ok_or(VarError::NotPresent)
         })
+    }
+
+    #[test]
+    fn address_map_is_a_list_of_pairs() {
+        let map = |list: &str| {
+            let builder = of(&[("ARBITER_STORE", "memory:"), ("ARBITER_ADDRESS_MAP", list)]);
+            builder.map(|builder| builder.server.address_map.unwrap())
+        };
+        let mapped = map("a:1=b:2, [::1]:3=c:4,").unwrap();
+        assert_eq!(mapped("a", 1), ("b".to_owned(), 2));
+        assert_eq!(mapped("::1", 3), ("c".to_owned(), 4));
+        assert_eq!(mapped("a", 3), ("a".to_owned(), 3));
+        for wrong in [
+            "a",
+            "a:1",
+            "a:1=b",
+            "a:0=b:1",
+            "a:1=:2",
+            "a:x=b:2",
+            "a:1=b:2;c:3=d:4",
+        ] {
+            assert!(map(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

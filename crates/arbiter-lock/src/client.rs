@@ -51,7 +51,8 @@ pub struct Client {
 
 impl Client {
     /// Connects to the store of that URL: `redis://[user[:password]@]host[:port][/db]`,
-    /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`; `file:///folder`, which
+    /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`;
+    /// `redis+sentinel://host[:port][,host…]/SERVICE`, the master of a Sentinel group; `file:///folder`, which
     /// the processes of one machine share (feature `embedded`); `memory:`, which is private to
     /// this client, or `memory:NAME`, which all clients of the process share. A forked process has
     /// memory stores of its own.
@@ -86,7 +87,8 @@ impl Client {
 
     /// Connects to the store that the environment names: `ARBITER_STORE` holds its URL, or
     /// `ARBITER_STORE_FILE` the path of a file that holds it; `ARBITER_KEY_PREFIX` the prefix of
-    /// keys on a server. Where neither names a store, it is that of `default_store` (feature
+    /// keys on a server; `ARBITER_ADDRESS_MAP` where announced servers are reached
+    /// ([`ClientBuilder::address_map`]). Where neither names a store, it is that of `default_store` (feature
     /// `embedded`), and an [event](crate::Event::StoreNotNamed) tells so. [`ClientBuilder::from_env`]
     /// lets you change other settings.
     ///

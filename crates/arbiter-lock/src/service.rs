@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::errors::error::Error;
-use crate::store::{Failure, FailureKind};
+use crate::errors::failure::{Failure, FailureKind};
 
 /// The thread ends when this is dropped.
 pub(crate) struct Service {
@@ -39,6 +39,12 @@ impl Service {
             runtime: handle,
             _alive: alive,
         })
+    }
+
+    /// Runs a task on the thread.
+    #[cfg(feature = "redis")]
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     pub(crate) fn error(e: &io::Error, store: &str) -> Error {

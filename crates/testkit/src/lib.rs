@@ -13,6 +13,7 @@ mod names;
 mod port;
 mod proxy;
 mod resp;
+mod sentinel;
 mod server;
 mod tls;
 
@@ -25,6 +26,7 @@ pub use history::{History, HoldInterval, Share, Summary, Violation};
 pub use names::unique_name;
 pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
 pub use resp::Reply;
+pub use sentinel::{SentinelGroup, SentinelGroupBuilder};
 pub use server::{Server, ServerBuilder};
 
 use std::time::{Duration, Instant};

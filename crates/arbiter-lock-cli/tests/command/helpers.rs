@@ -20,7 +20,12 @@ pub(crate) fn arbiter(server: &Server, args: &[&str]) -> Command {
 pub(crate) fn bare(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_arbiter"));
     command.args(args).stdin(Stdio::null());
-    for name in ["ARBITER_STORE", "ARBITER_STORE_FILE", "ARBITER_KEY_PREFIX"] {
+    for name in [
+        "ARBITER_STORE",
+        "ARBITER_STORE_FILE",
+        "ARBITER_KEY_PREFIX",
+        "ARBITER_ADDRESS_MAP",
+    ] {
         command.env_remove(name);
     }
     command

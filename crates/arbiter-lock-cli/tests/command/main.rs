@@ -6,6 +6,7 @@ mod embedded;
 mod helpers;
 mod primitives;
 mod run;
+mod sentinel;
 mod signals;
 mod stderr;
 mod terminal;

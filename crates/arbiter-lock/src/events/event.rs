@@ -127,6 +127,30 @@ pub enum Event {
         /// The store, without secrets.
         store: Arc<str>,
     },
+    /// The sentinels announced another master. Connections to the old one were closed, and every
+    /// hold is renewed on the new one at once.
+    MasterReplaced {
+        /// The store, without secrets.
+        store: Arc<str>,
+        /// The address of the old master.
+        from: Arc<str>,
+        /// The address of the new master.
+        to: Arc<str>,
+    },
+    /// No majority of the sentinels answers. Unless the master protects itself, nothing is granted
+    /// or renewed until one does. Reported once for each time.
+    SentinelsOutOfReach {
+        /// The store, without secrets.
+        store: Arc<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// The master of a Sentinel group accepts writes without replicas, so one that was replaced
+    /// may accept renewals until it is told. Reported once.
+    UnprotectedMaster {
+        /// The store, without secrets.
+        store: Arc<str>,
+    },
     /// A request cannot be served, and is sent again until its wait limit. Reported after 1 s of
     /// failures, then every 30 s.
     NotServed {
@@ -173,6 +197,9 @@ impl Event {
             | Self::RenewalsLate { .. }
             | Self::EndNotRecorded { .. }
             | Self::Disconnected { .. }
+            | Self::MasterReplaced { .. }
+            | Self::SentinelsOutOfReach { .. }
+            | Self::UnprotectedMaster { .. }
             | Self::NotServed { .. }
             | Self::NoticedLate { .. }
             | Self::StoreNotNamed { .. }
@@ -255,6 +282,19 @@ impl fmt::Display for Event {
                 "'{}' is not served for {} and is tried again: the store {store} {cause}",
                 name.escape_debug(),
                 Seconds(*since)
+            ),
+            Self::MasterReplaced { store, from, to } => {
+                write!(f, "the master of {store} is {to} now, and was {from}")
+            }
+            Self::SentinelsOutOfReach { store, cause } => write!(
+                f,
+                "no majority of the sentinels answers: the store {store} {cause}"
+            ),
+            Self::UnprotectedMaster { store } => write!(
+                f,
+                "the master of {store} accepts writes without replicas, so a master that was \
+                 replaced may do so for a while: set min-replicas-to-write and \
+                 min-replicas-max-lag on its servers"
             ),
             Self::Reconnected { store } => write!(f, "connected to {store} again"),
             Self::NoticedLate { store, cause } => write!(

@@ -300,6 +300,16 @@ impl Table {
         Batch { holds, sent: now }
     }
 
+    /// Every hold is to be renewed now.
+    pub(super) fn renew_all(&mut self, now: Duration) {
+        for (number, entry) in &mut self.holds {
+            entry.hold.renew_at(now);
+            self.due.remove(&(entry.due, *number));
+            entry.due = now;
+            self.due.insert((now, *number));
+        }
+    }
+
     /// Plans the hold again, after an answer to a renewal of it or the failure of one.
     pub(super) fn answered(&mut self, hold: &HoldState, now: Duration) {
         let Some(&number) = self.by_owner.get(&hold.contender.id) else {

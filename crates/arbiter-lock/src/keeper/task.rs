@@ -10,6 +10,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Ended, Renewed};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::finish::finish;
@@ -54,6 +55,7 @@ pub(super) async fn keep(running: Running) {
         &shared.store,
         &shared.process,
     ));
+    let mut switches = handle.switches();
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_news = None;
@@ -92,9 +94,20 @@ pub(super) async fn keep(running: Running) {
             Some(answered) = renewals.next() => shared.renewed(answered),
             Some(_) = ends.join_next() => {}
             () = shared.nudge.notified() => {}
+            () = changed(&mut switches) => shared.table().renew_all(shared.clock.now()),
             () = shared.sleep(wake) => {}
         }
     }
+}
+
+/// Ends when another server has taken the place of the one that was used.
+async fn changed(switches: &mut Option<watch::Receiver<u64>>) {
+    if let Some(switches) = switches
+        && switches.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn renew(handle: Arc<StoreHandle>, batch: Batch) -> Answered {

@@ -27,6 +27,8 @@ pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use registry::{Push, Registry, Slot, Woken};
+#[cfg(feature = "redis")]
+pub(crate) use settings::AddressMap;
 pub(crate) use settings::ServerSettings;
 
 /// A hold to release, or a place in the queue to leave, that nobody waits for.

@@ -1,5 +1,6 @@
 //! What concerns stores that are servers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What concerns stores that are servers.
@@ -12,7 +13,12 @@ pub(crate) struct ServerSettings {
     pub(crate) password: Option<String>,
     /// The only certificate authorities to trust, in PEM; else the system's.
     pub(crate) authorities: Option<Vec<u8>>,
+    /// Where this client reaches what is announced at another address.
+    pub(crate) address_map: Option<AddressMap>,
 }
+
+/// Returns where a client reaches a server that is announced at that host and port.
+pub(crate) type AddressMap = Arc<dyn Fn(&str, u16) -> (String, u16) + Send + Sync>;
 
 impl Default for ServerSettings {
     fn default() -> Self {
@@ -23,6 +29,7 @@ impl Default for ServerSettings {
             username: None,
             password: None,
             authorities: None,
+            address_map: None,
         }
     }
 }

@@ -31,6 +31,11 @@ mod redis {
     claims!(Store::redis(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
+mod sentinel {
+    use super::Store;
+    claims!(Store::sentinel(); rw_lock, semaphore, several, election, once, with_permits);
+}
+
 /// The newest Valkey on this machine, or else the default server.
 mod valkey {
     use super::Store;

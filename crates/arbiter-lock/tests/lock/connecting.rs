@@ -451,7 +451,7 @@ async fn sentinel_or_cluster_node_error_names_the_url() {
         .arg("--cluster-enabled")
         .arg("yes")
         .start();
-    let watched = format!("{} (orders)", server.url());
+    let watched = format!("redis+sentinel://127.0.0.1:{}/orders", sentinel.port());
     let cluster = format!("redis+cluster://127.0.0.1:{}", node.port());
     for (server, says) in [(&sentinel, watched), (&node, cluster)] {
         let error = Client::connect(&server.url()).await.unwrap_err();

@@ -32,6 +32,7 @@ mod primitives;
 mod processes;
 mod redis;
 mod secrets;
+mod sentinel;
 mod server_states;
 mod session;
 #[cfg(feature = "embedded")]

@@ -1,43 +1,45 @@
 //! The stores that the conformance tests run on.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arbiter_lock::{Client, NoopLogger};
 
 use super::exclusive::{Exclusive, Primitive};
-use crate::{Folder, Server, unique_name};
+use crate::{Folder, SentinelGroup, Server, unique_name};
 
 /// A store of a single test. It ends on drop.
 #[derive(Debug)]
 pub struct Store {
     url: String,
+    /// Keeps apart the tests that share a store.
+    key_prefix: String,
     primitive: Primitive,
-    _server: Option<Server>,
-    _folder: Option<Folder>,
+    /// What serves it.
+    _served_by: Box<dyn std::any::Any + Send>,
 }
 
 impl Store {
+    fn new(url: String, served_by: impl std::any::Any + Send) -> Self {
+        Self {
+            url,
+            key_prefix: format!("{}:", unique_name()),
+            primitive: Primitive::Lock,
+            _served_by: Box::new(served_by),
+        }
+    }
+
     /// Returns a memory store that all clients of the process could share.
     #[must_use]
     pub fn memory() -> Self {
-        Self {
-            url: format!("memory:{}", unique_name()),
-            primitive: Primitive::Lock,
-            _server: None,
-            _folder: None,
-        }
+        Self::new(format!("memory:{}", unique_name()), ())
     }
 
     /// Returns an embedded store in a new folder.
     #[must_use]
     pub fn embedded() -> Self {
         let folder = Folder::new();
-        Self {
-            url: folder.url(),
-            primitive: Primitive::Lock,
-            _server: None,
-            _folder: Some(folder),
-        }
+        Self::new(folder.url(), folder)
     }
 
     /// Starts the default server.
@@ -53,12 +55,23 @@ impl Store {
     }
 
     fn of_server(server: Server) -> Self {
-        Self {
-            url: server.url(),
-            primitive: Primitive::Lock,
-            _server: Some(server),
-            _folder: None,
-        }
+        Self::new(server.url(), server)
+    }
+
+    /// Returns the store of a Sentinel group that all tests of the process share.
+    ///
+    /// # Panics
+    /// If the group does not start.
+    #[must_use]
+    pub fn sentinel() -> Self {
+        static SHARED: Mutex<Weak<SentinelGroup>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let group = shared.upgrade().unwrap_or_else(|| {
+            let group = Arc::new(SentinelGroup::start());
+            *shared = Arc::downgrade(&group);
+            group
+        });
+        Self::new(group.url(), group)
     }
 
     /// Makes the tests of the lock use semaphores with one permit.
@@ -86,6 +99,7 @@ impl Store {
     /// If it cannot connect.
     pub async fn client(&self) -> Client {
         let builder = Client::builder().store(&self.url).logger(NoopLogger);
+        let builder = builder.key_prefix(&self.key_prefix);
         builder.connect().await.expect("a client of the store")
     }
 }

@@ -291,6 +291,13 @@ impl HoldState {
             .map_or(Duration::ZERO, |life| life.end_of_belief())
     }
 
+    /// Makes the next renewal due at `now`, unless none is.
+    pub(crate) fn renew_at(&self, now: Duration) {
+        if let Some(mut life) = self.life() {
+            life.lease.postpone(now);
+        }
+    }
+
     /// A renewal is sent at `sent`.
     pub(crate) fn ask(&self, sent: Duration) {
         let Some(mut life) = self.life() else { return };

@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::Backoff;
 use redis::{Cmd, PushInfo, PushKind, Value};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::dial::{Line, dial};
 use super::failure::failure_of;
-use super::introduction::introduce;
+use super::introduction::{Role, introduce, protects_itself};
 use super::reply;
+use super::route::Route;
 use super::script::Call;
+use super::sentinel::Retire;
 use super::target::Target;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
@@ -32,6 +35,13 @@ const MOST_UNANSWERED: u32 = 3;
 /// dialled anew for each step.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
 
+/// The pauses before the sentinels are asked again for the master, if the one they named is none.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A connection, its round-trip time, and whether a master protects itself.
+type Dialed = (Line, Duration, Option<bool>);
+
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -43,7 +53,7 @@ pub(super) struct Limits {
 pub(super) struct Connection(Arc<ConnectionShared>);
 
 struct ConnectionShared {
-    target: Arc<Target>,
+    route: Route,
     limits: Limits,
     subscription: Option<Subscription>,
     events: EventQueue,
@@ -80,12 +90,15 @@ struct Up {
     unanswered: AtomicU32,
     /// Whether somebody finds out if it has gone silent.
     is_in_doubt: AtomicBool,
+    /// Of the master of a Sentinel group: whether it refuses writes without replicas.
+    protects_itself: Option<bool>,
 }
 
 impl Up {
     /// Whether the server has become a replica, so that its address may lead to another one by now.
     fn is_left_behind(&self, failure: &Failure) -> bool {
-        failure.kind == FailureKind::ReadOnly && SHORTEST_STAY <= self.since.elapsed()
+        let may_stay = self.protects_itself.is_none() && self.since.elapsed() < SHORTEST_STAY;
+        failure.kind == FailureKind::ReadOnly && !may_stay
     }
 }
 
@@ -104,13 +117,13 @@ impl ConnectionState {
 impl Connection {
     /// No I/O yet. With subscription, the connection subscribes to their channel.
     pub(super) fn new(
-        target: Arc<Target>,
+        route: Route,
         limits: Limits,
         subscription: Option<Subscription>,
         events: EventQueue,
     ) -> Self {
-        Self(Arc::new(ConnectionShared {
-            target,
+        let shared = Arc::new(ConnectionShared {
+            route,
             limits,
             subscription,
             events,
@@ -123,7 +136,18 @@ impl Connection {
                 dialing: None,
             }),
             dialling: Arc::default(),
-        }))
+        });
+        if let Some(sentinels) = shared.route.sentinels() {
+            let connection: Weak<ConnectionShared> = Arc::downgrade(&shared);
+            sentinels.add(connection);
+        }
+        Self(shared)
+    }
+
+    /// Changes when the server is replaced by another one, if that can be.
+    pub(super) fn switches(&self) -> Option<watch::Receiver<u64>> {
+        let sentinels = self.0.route.sentinels();
+        sentinels.map(|sentinels| sentinels.switches())
     }
 
     /// Connects, if that has not happened yet, within `limit` and the limit of connecting.
@@ -170,6 +194,7 @@ impl Connection {
             let detail = "no time was left to send it";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
+        self.0.check_heard(up)?;
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
         let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
@@ -182,7 +207,7 @@ impl Connection {
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
         let answer = answer.map_err(|e| failure_of(&e));
         match &answer {
-            Err(failure) if is_over || up.is_left_behind(failure) => self.0.retire(up, failure),
+            Err(failure) if is_over || up.is_left_behind(failure) => self.0.drop_line(up, failure),
             _ => up.unanswered.store(0, Ordering::Relaxed),
         }
         answer
@@ -281,13 +306,13 @@ impl ConnectionShared {
             {
                 up.unanswered.store(0, Ordering::Relaxed);
             }
-            _ => self.retire(&up, &silence()),
+            _ => self.drop_line(&up, &silence()),
         }
         up.is_in_doubt.store(false, Ordering::Relaxed);
     }
 
     /// Drops the connection; the next step dials anew.
-    fn retire(&self, up: &Arc<Up>, cause: &Failure) {
+    fn drop_line(&self, up: &Arc<Up>, cause: &Failure) {
         self.lose(|current| Arc::ptr_eq(current, up), cause);
     }
 
@@ -302,7 +327,7 @@ impl ConnectionShared {
         drop(state);
         drop(lost);
         self.events.emit(Level::Warn, || Event::Disconnected {
-            store: self.target.to_string().into(),
+            store: self.route.to_string().into(),
             cause: Arc::new(cause.clone()),
         });
     }
@@ -334,9 +359,10 @@ impl ConnectionShared {
         let dialled = self.dial_and_subscribe().await;
         let mut state = self.state();
         match dialled {
-            Ok((line, round_trip)) => {
+            Ok((line, round_trip, protects_itself)) => {
                 let up = Arc::new(Up {
                     line,
+                    protects_itself,
                     since: Instant::now(),
                     round_trip,
                     unanswered: AtomicU32::new(0),
@@ -354,7 +380,7 @@ impl ConnectionShared {
                 drop(state);
                 if was_lost {
                     self.events.emit(Level::Info, || Event::Reconnected {
-                        store: self.target.to_string().into(),
+                        store: self.route.to_string().into(),
                     });
                 }
                 Ok(up)
@@ -368,16 +394,38 @@ impl ConnectionShared {
         }
     }
 
-    /// Returns the connection, and how long the way to the server and back took.
-    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<(Line, Duration), Failure> {
+    /// Dials the server that the route leads to. One that is no longer the master is left for the
+    /// next answer of the sentinels.
+    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<Dialed, Failure> {
+        let (limit, begun) = (self.state().patience, Instant::now());
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            let target = self.route.target(left).await?;
+            let left = limit.saturating_sub(begun.elapsed());
+            match self.dial_target(&target, left).await {
+                Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                dialed => return dialed,
+            }
+        }
+    }
+
+    /// Returns the connection, its round-trip time, and whether a master protects itself.
+    async fn dial_target(
+        self: &Arc<Self>,
+        target: &Target,
+        patience: Duration,
+    ) -> Result<Dialed, Failure> {
         let shared = Arc::downgrade(self);
         let on_push = move |push| {
             if let Some(shared) = shared.upgrade() {
                 shared.hear(push);
             }
         };
-        let patience = self.state().patience;
-        let mut line = dial(&self.target, patience, on_push).await?;
+        let mut line = dial(target, patience, on_push).await?;
         // Both in one round trip.
         let begun = Instant::now();
         let mut subscriber = line.connection.clone();
@@ -387,13 +435,13 @@ impl ConnectionShared {
                 None => Ok(()),
             }
         };
-        let both = async { tokio::join!(introduce(&mut line, &self.target), subscribed) };
+        let both = async { tokio::join!(introduce(&mut line, target), subscribed) };
         let Ok((introduced, subscribed)) = tokio::time::timeout(patience, both).await else {
             let detail = "no answer to HELLO and SUBSCRIBE";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         };
         let round_trip = begun.elapsed();
-        introduced?;
+        let role = introduced?;
         match subscribed {
             Ok(()) => {}
             // Without notifications: its waiters poll.
@@ -405,7 +453,27 @@ impl ConnectionShared {
                 });
             }
         }
-        Ok((line, round_trip))
+        let Some(sentinels) = self.route.sentinels() else {
+            return Ok((line, round_trip, None));
+        };
+        if role == Role::Replica {
+            let detail = "it is no longer the master";
+            return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
+        }
+        let protects_itself = tokio::time::timeout(patience, protects_itself(&mut line)).await;
+        let protects_itself = protects_itself.unwrap_or(Ok(false))?;
+        if !protects_itself {
+            sentinels.report_unprotected();
+        }
+        Ok((line, round_trip, Some(protects_itself)))
+    }
+
+    /// Fails unless the sentinels would have announced another master by now.
+    fn check_heard(&self, up: &Up) -> Result<(), Failure> {
+        match self.route.sentinels() {
+            Some(sentinels) if up.protects_itself == Some(false) => sentinels.check_heard(),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a message of the server's, or word that the connection is gone.
@@ -434,6 +502,27 @@ impl ConnectionShared {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Retire for ConnectionShared {
+    /// The next request dials the new master at once, and waiters poll there.
+    fn retire(&self) {
+        let replaced = "the sentinels announced another master";
+        let replaced = Failure::unknown(FailureKind::Unreachable, replaced);
+        // No request waits for the old master.
+        if let Some(up) = self.state().up.clone() {
+            up.line.driver.close();
+        }
+        self.lose(|_| true, &replaced);
+        let mut state = self.state();
+        state.down = None;
+        state.backoff.reset();
+        drop(state);
+        let registry = self.subscription.as_ref();
+        if let Some(registry) = registry.and_then(|to| to.registry.upgrade()) {
+            registry.look_again();
         }
     }
 }

@@ -63,9 +63,9 @@ async fn dial_without_limit(
             log_in(target, stream, on_push).await
         }
         #[cfg(feature = "tls")]
-        Place::Tls { host, port } => {
+        Place::Tls { host, port, name } => {
             let stream =
-                super::tls::secure(host, target.authorities.as_deref(), tcp(host, *port).await?)
+                super::tls::secure(name, target.authorities.as_deref(), tcp(host, *port).await?)
                     .await?;
             log_in(target, stream, on_push).await
         }
@@ -86,7 +86,10 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
     Ok(stream)
 }
 
-async fn addresses_of(host: &str, port: u16) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+pub(super) async fn addresses_of(
+    host: &str,
+    port: u16,
+) -> io::Result<std::vec::IntoIter<SocketAddr>> {
     let host = host.to_owned();
     on_blocking_thread(move || (host, port).to_socket_addrs()).await?
 }

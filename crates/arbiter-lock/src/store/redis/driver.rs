@@ -84,6 +84,13 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Closes the connection: calls under way fail.
+    pub(super) fn close(&self) {
+        self.engine.close();
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         self.task.abort();

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 
+use tokio::sync::watch;
+
 use super::connection::Connection;
 use super::keys::Keys;
 use super::{reply, script};
@@ -55,6 +57,10 @@ impl Handle for RedisHandle {
 
     fn round_trip(&self) -> Duration {
         self.connection.round_trip()
+    }
+
+    fn switches(&self) -> Option<watch::Receiver<u64>> {
+        self.connection.switches()
     }
 
     fn channel(&self, _: &Name) -> Arc<str> {

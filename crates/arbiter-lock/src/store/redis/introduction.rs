@@ -9,7 +9,7 @@ use crate::store::{Failure, FailureKind};
 
 /// Asks the server what it is, and refuses one that the URL does not mean: on a cluster some names
 /// would work by chance, and a Sentinel keeps no locks.
-pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<(), Failure> {
+pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, Failure> {
     let hello = line
         .connection
         .send_packed_command(&redis::cmd("HELLO"))
@@ -17,7 +17,7 @@ pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<(), Fa
     let hello = match hello.and_then(Value::extract_error) {
         Ok(hello) => hello,
         // Something that does not know the command is asked nothing more.
-        Err(e) if e.code().is_some() => return Ok(()),
+        Err(e) if e.code().is_some() => return Ok(Role::Unknown),
         Err(e) => return Err(before_use(&e)),
     };
     match field(&hello, "mode").as_deref() {
@@ -26,13 +26,39 @@ pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<(), Fa
              {}, is not supported yet: use a server that is not in cluster mode",
             target.to_string().replacen("://", "+cluster://", 1)
         ))),
-        Some("sentinel") => Err(refused(watched(line).await?)),
-        _ => Ok(()),
+        Some("sentinel") => Err(refused(watched(line, target).await?)),
+        _ => Ok(match field(&hello, "role").as_deref() {
+            Some("master") => Role::Master,
+            Some(_) => Role::Replica,
+            None => Role::Unknown,
+        }),
     }
 }
 
-/// Says which servers a Sentinel watches.
-async fn watched(line: &mut Line) -> Result<String, Failure> {
+/// What a server is to the others of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Master,
+    Replica,
+    /// It does not say.
+    Unknown,
+}
+
+/// Asks a master whether it refuses writes without replicas, so that one that was replaced beyond a
+/// partition soon does. Without the right to ask, it is said not to.
+pub(super) async fn protects_itself(line: &mut Line) -> Result<bool, Failure> {
+    let mut info = redis::cmd("INFO");
+    info.arg("replication");
+    let info = line.connection.send_packed_command(&info).await;
+    match info.and_then(Value::extract_error) {
+        Ok(info) => Ok(text(&info).is_some_and(|text| text.contains("min_slaves_good_slaves:"))),
+        Err(e) if e.code().is_some() => Ok(false),
+        Err(e) => Err(before_use(&e)),
+    }
+}
+
+/// Says by which URLs a Sentinel is meant.
+async fn watched(line: &mut Line, target: &Target) -> Result<String, Failure> {
     let mut masters = redis::cmd("SENTINEL");
     masters.arg("MASTERS");
     let masters = line.connection.send_packed_command(&masters).await;
@@ -42,42 +68,24 @@ async fn watched(line: &mut Line) -> Result<String, Failure> {
         Err(e) if e.code().is_some() => Vec::new(),
         Err(e) => return Err(before_use(&e)),
     };
-    let watched: Vec<String> = masters
-        .iter()
-        .take(MOST_WATCHED)
-        .filter_map(master)
-        .collect();
-    let urls = match watched.as_slice() {
-        [] => "redis://HOST:PORT".to_owned(),
-        watched => watched.join(", "),
+    let names = masters.iter().filter_map(|master| field(master, "name"));
+    let sentinel = target.to_string().replacen("://", "+sentinel://", 1);
+    let url = |name: String| format!("{sentinel}/{}", name.escape_debug());
+    let urls: Vec<String> = names.take(MOST_WATCHED).map(url).collect();
+    let urls = match urls.as_slice() {
+        [] => format!("{sentinel}/SERVICE"),
+        urls => urls.join(" or "),
     };
     Ok(format!(
-        "it is a Sentinel, which keeps no locks: use the URL of the server that it watches, {urls} \
-         (a failover is not followed yet)"
+        "it is a Sentinel, which keeps no locks itself: use {urls}"
     ))
 }
 
-/// How many of the servers that a Sentinel watches an error names.
+/// How many of the masters that a Sentinel watches an error names.
 const MOST_WATCHED: usize = 8;
 
-/// A server that a Sentinel watches: its URL and its name.
-fn master(fields: &Value) -> Option<String> {
-    let [name, host, port] = ["name", "ip", "port"].map(|name| field(fields, name));
-    let (host, name) = (host?, name?);
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host
-    };
-    Some(format!(
-        "redis://{host}:{} ({})",
-        port?,
-        name.escape_debug()
-    ))
-}
-
 /// The text of a field in a map, or in a list of names and values.
-fn field(of: &Value, name: &str) -> Option<String> {
+pub(super) fn field(of: &Value, name: &str) -> Option<String> {
     let value = match of {
         Value::Map(pairs) => pairs
             .iter()
@@ -89,9 +97,15 @@ fn field(of: &Value, name: &str) -> Option<String> {
         }
         _ => None,
     };
-    match value? {
+    text(value?)
+}
+
+/// The text of a value, if it is one.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        Value::SimpleString(text) => Some(text.clone()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        Value::Int(number) => Some(number.to_string()),
         _ => None,
     }
 }

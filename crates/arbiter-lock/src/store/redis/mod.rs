@@ -11,7 +11,9 @@ mod handle;
 mod introduction;
 mod keys;
 mod reply;
+mod route;
 mod script;
+mod sentinel;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -27,11 +29,13 @@ use crate::store::handle::random_channel;
 use crate::store::{Handle, Registry, ServerSettings, Store};
 use connection::{Connection, Limits, Subscription};
 use handle::RedisHandle;
+use route::Route;
+use sentinel::{SentinelUrl, Sentinels};
 use target::Target;
 
-/// A server, before anybody is connected to it.
+/// A server or the master of a Sentinel group, before a runtime uses it.
 struct Server {
-    target: Arc<Target>,
+    route: Route,
     key_prefix: Arc<str>,
     limits: Limits,
     events: EventQueue,
@@ -39,14 +43,28 @@ struct Server {
 
 impl Server {
     fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
-        let mut target = Target::parse(url)?;
-        if settings.password.is_some() {
-            target.username = settings.username;
-            target.password = settings.password;
-        }
-        target.authorities = settings.authorities;
+        let (username, password) = (settings.username, settings.password);
+        let route = match SentinelUrl::parse(url) {
+            Some(group) => {
+                let mut group = group?;
+                if password.is_some() {
+                    (group.username, group.password) = (username, password);
+                }
+                group.authorities = settings.authorities;
+                let sentinels = Sentinels::new(group, settings.address_map, events.clone());
+                Route::Master(sentinels)
+            }
+            None => {
+                let mut target = Target::parse(url)?;
+                if password.is_some() {
+                    (target.username, target.password) = (username, password);
+                }
+                target.authorities = settings.authorities;
+                Route::One(Arc::new(target))
+            }
+        };
         Ok(Self {
-            target: Arc::new(target),
+            route,
             key_prefix: settings.key_prefix.into(),
             limits: Limits {
                 command: settings.command_timeout,
@@ -58,8 +76,8 @@ impl Server {
 
     fn handle_on(&self, subscription: Option<Subscription>) -> Box<dyn Handle> {
         let channel = subscription.as_ref().map(|to| to.channel.clone());
-        let (target, events) = (self.target.clone(), self.events.clone());
-        let connection = Connection::new(target, self.limits, subscription, events);
+        let (route, events) = (self.route.clone(), self.events.clone());
+        let connection = Connection::new(route, self.limits, subscription, events);
         let channel = channel.unwrap_or_default();
         Box::new(RedisHandle::new(
             connection,
@@ -98,6 +116,6 @@ impl Store for Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.target.fmt(f)
+        self.route.fmt(f)
     }
 }

@@ -20,15 +20,23 @@ pub(super) struct Target {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Tls {
+        host: String,
+        port: u16,
+        /// The name that its certificate has to have.
+        name: String,
+    },
     Unix(String),
 }
 
 const DEFAULT_PORT: u16 = 6379;
 /// What may stand behind the path of a Unix socket.
 const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
-const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, file:///folder, memory:";
+const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, redis+sentinel://host:26379/SERVICE, file:///folder, memory:";
 
 impl Target {
     pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
@@ -41,7 +49,8 @@ impl Target {
             }
             "rediss" | "valkeys" if cfg!(feature = "tls") => {
                 let (host, port) = host_and_port(&url)?;
-                Place::Tls { host, port }
+                let name = host.clone();
+                Place::Tls { host, port, name }
             }
             "rediss" | "valkeys" => {
                 return Err(invalid("needs TLS, which is in the feature `tls`"));
@@ -54,7 +63,7 @@ impl Target {
                     "names a host where the path of a socket should stand",
                 ));
             }
-            scheme @ ("redis+sentinel" | "redis+cluster" | "file") => {
+            scheme @ ("redis+cluster" | "file") => {
                 return Err(invalid(format!(
                     "is of a kind that is not offered yet: {scheme}:"
                 )));
@@ -115,7 +124,7 @@ impl Target {
     }
 }
 
-fn invalid(message: impl fmt::Display) -> Invalid {
+pub(super) fn invalid(message: impl fmt::Display) -> Invalid {
     Invalid::new("store", format!("the store's URL {message}"))
 }
 
@@ -126,7 +135,7 @@ fn host_and_port(url: &Url) -> Result<(String, u16), Invalid> {
     Ok((host, url.port().unwrap_or(DEFAULT_PORT)))
 }
 
-fn decoded(text: &str) -> Result<String, Invalid> {
+pub(super) fn decoded(text: &str) -> Result<String, Invalid> {
     let bytes = percent_decode_str(text).decode_utf8();
     bytes
         .map(|text| text.into_owned())
@@ -137,7 +146,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Tcp { host, port } => write!(f, "redis://{}:{port}", Host(host))?,
-            Place::Tls { host, port } => write!(f, "rediss://{}:{port}", Host(host))?,
+            Place::Tls { host, port, .. } => write!(f, "rediss://{}:{port}", Host(host))?,
             Place::Unix(path) => write!(f, "redis+unix://{path}")?,
         }
         match (self.database, &self.place) {
@@ -154,7 +163,8 @@ impl fmt::Debug for Target {
     }
 }
 
-struct Host<'a>(&'a str);
+/// A host as a URL shows it: an IPv6 address in brackets.
+pub(super) struct Host<'a>(pub(super) &'a str);
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

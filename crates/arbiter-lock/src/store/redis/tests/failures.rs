@@ -11,6 +11,7 @@ use crate::events::event::{EventQueue, NoopLogger};
 use crate::store::redis::connection::{Connection, Limits};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::keys::Keys;
+use crate::store::redis::route::Route;
 use crate::store::redis::script;
 use crate::store::redis::target::Target;
 use crate::store::{Failure, FailureKind};
@@ -161,7 +162,12 @@ async fn request_without_time_left_is_not_sent() {
         command: second,
         connect: second * 5,
     };
-    let connection = Connection::new(target, limits, None, EventQueue::new(Box::new(NoopLogger)));
+    let connection = Connection::new(
+        Route::One(target),
+        limits,
+        None,
+        EventQueue::new(Box::new(NoopLogger)),
+    );
     connection.connect(Duration::MAX).await.unwrap();
     let keys = Keys::new("arbiter:", "name").unwrap();
     let acquire = script::request(&keys, &ask::acquire(&contender("r", "c", 5_000), None));

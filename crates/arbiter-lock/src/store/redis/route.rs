@@ -1,0 +1,45 @@
+//! Which server a connection goes to.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sentinel::Sentinels;
+use super::target::Target;
+use crate::store::Failure;
+
+/// Which server a connection goes to.
+#[derive(Clone)]
+pub(super) enum Route {
+    /// Always the same one.
+    One(Arc<Target>),
+    /// The master of a Sentinel group.
+    Master(Arc<Sentinels>),
+}
+
+impl Route {
+    /// Returns the server to dial, within the limit.
+    pub(super) async fn target(&self, limit: Duration) -> Result<Arc<Target>, Failure> {
+        match self {
+            Self::One(target) => Ok(target.clone()),
+            Self::Master(sentinels) => sentinels.master(limit).await.map(Arc::new),
+        }
+    }
+
+    /// The group whose master it goes to, if it does.
+    pub(super) fn sentinels(&self) -> Option<&Arc<Sentinels>> {
+        match self {
+            Self::One(_) => None,
+            Self::Master(sentinels) => Some(sentinels),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(target) => target.fmt(f),
+            Self::Master(sentinels) => sentinels.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Asks one sentinel for the master of a group.
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::super::failure::failure_of;
+use super::super::introduction::{field, text};
+use super::view::{Answer, Master};
+use crate::store::{Failure, FailureKind};
+
+/// How many names of other masters an error lists.
+const MOST_NAMES: usize = 8;
+
+/// Asks a sentinel for the master of that name.
+pub(super) async fn ask(
+    connection: &mut MultiplexedConnection,
+    service: &str,
+) -> Result<Answer, Failure> {
+    let mut questions = redis::pipe();
+    questions.cmd("SENTINEL").arg("MYID");
+    // The epoch before the address: an address that is newer than its epoch is harmless, while an
+    // old address with a new epoch would be believed.
+    questions.cmd("SENTINEL").arg("MASTER").arg(service);
+    questions.cmd("SENTINEL").arg("SENTINELS").arg(service);
+    let address = questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME");
+    address.arg(service);
+    let answers = connection.send_packed_commands(&questions, 0, 4).await;
+    let answers = answers.map_err(|e| failure_of(&e))?;
+    let mut answers = answers.into_iter().map(Value::extract_error);
+    let mut next = || answers.next().unwrap_or_else(|| Ok(Value::Nil));
+    let (id, master, others, address) = (next(), next(), next(), next());
+    let master = match master {
+        Ok(master) => master,
+        Err(e) if e.detail().is_some_and(|d| d.starts_with("No such master")) => {
+            return Err(unknown_service(connection, service).await);
+        }
+        Err(e) => return Err(failure_of(&e)),
+    };
+    let epoch = field(&master, "config-epoch").and_then(|epoch| epoch.parse().ok());
+    let address = pair(&address.map_err(|e| failure_of(&e))?);
+    let (Some(epoch), Some(address)) = (epoch, address) else {
+        return Err(malformed());
+    };
+    let Value::Array(others) = others.map_err(|e| failure_of(&e))? else {
+        return Err(malformed());
+    };
+    let other = |fields: &Value| {
+        let [ip, port, id] = ["ip", "port", "runid"].map(|name| field(fields, name));
+        Some((id?, (ip?, port?.parse().ok()?)))
+    };
+    Ok(Answer {
+        id: text(&id.map_err(|e| failure_of(&e))?).ok_or_else(malformed)?,
+        master: Master { epoch, address },
+        others: others.iter().filter_map(other).collect(),
+    })
+}
+
+/// Reads an address: a list of a host and a port.
+fn pair(value: &Value) -> Option<(String, u16)> {
+    match value {
+        Value::Array(words) => match words.as_slice() {
+            [host, port] => Some((text(host)?, text(port)?.parse().ok()?)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn malformed() -> Failure {
+    Failure::before_sending(FailureKind::Malformed, "unexpected answer of a sentinel")
+}
+
+/// The failure of a name that a sentinel does not know: it says which it knows.
+async fn unknown_service(connection: &mut MultiplexedConnection, service: &str) -> Failure {
+    let mut masters = redis::cmd("SENTINEL");
+    masters.arg("MASTERS");
+    let masters = connection.send_packed_command(&masters).await;
+    let names: Vec<String> = match masters.and_then(Value::extract_error) {
+        Ok(Value::Array(masters)) => masters
+            .iter()
+            .take(MOST_NAMES)
+            .filter_map(|master| field(master, "name"))
+            .map(|name| name.escape_debug().to_string())
+            .collect(),
+        _ => Vec::new(),
+    };
+    let known = match names.as_slice() {
+        [] => "and they watch none".to_owned(),
+        names => format!("only {}", names.join(", ")),
+    };
+    let detail = format!(
+        "the sentinels watch no master '{}', {known}",
+        service.escape_debug()
+    );
+    Failure::before_sending(FailureKind::WrongUrl, detail)
+}

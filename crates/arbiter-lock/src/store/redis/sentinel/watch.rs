@@ -1,0 +1,189 @@
+//! The tasks that ask the sentinels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::{PushInfo, PushKind};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::super::dial::{addresses_of, dial};
+use super::ask::ask;
+use super::view::Address;
+use super::{Sentinels, now};
+use crate::store::{Failure, FailureKind};
+
+/// How often a sentinel is asked, if nothing happens.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a sentinel may take to accept a connection, and to answer.
+const LIMIT: Duration = Duration::from_secs(1);
+/// How often the URL's hosts are resolved, and the addresses that sentinels name are compared with
+/// those that are watched.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+/// The shortest pause between two connections to a sentinel.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// On which a sentinel announces another master.
+const ANNOUNCEMENTS: &str = "+switch-master";
+
+/// Watches every sentinel there is, until the client is gone.
+pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
+    let mut tasks = JoinSet::new();
+    let mut watched: HashMap<Address, AbortHandle> = HashMap::new();
+    loop {
+        let Some(group) = sentinels.upgrade() else {
+            return;
+        };
+        let wanted = group.wanted().await;
+        watched.retain(|address, task| {
+            let is_wanted = wanted.contains_key(address);
+            if !is_wanted {
+                task.abort();
+            }
+            is_wanted
+        });
+        for (address, name) in wanted {
+            watched
+                .entry(address.clone())
+                .or_insert_with(|| tasks.spawn(watch(sentinels.clone(), address, name)));
+        }
+        group.state().watched = watched.keys().cloned().collect();
+        let mut answers = group.answers.subscribe();
+        drop(group);
+        // A sentinel that is named for the first time is asked at once.
+        let is_new = async {
+            loop {
+                match sentinels.upgrade() {
+                    Some(group) if group.watches_all(&group.state()) => {}
+                    _ => return,
+                }
+                if answers.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(RESOLVE_EVERY, is_new).await;
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+impl Sentinels {
+    /// The addresses of all sentinels, each with the name that TLS verifies. A host that cannot be
+    /// resolved counts as one that cannot be reached.
+    async fn wanted(&self) -> HashMap<Address, String> {
+        let mut resolved = std::collections::BTreeMap::new();
+        for (host, port) in &self.url.hosts {
+            let addresses = tokio::time::timeout(LIMIT, addresses_of(host, *port)).await;
+            let found = match addresses {
+                Ok(Ok(addresses)) => Ok(addresses.map(|a| (a.ip().to_string(), a.port()))),
+                Ok(Err(e)) => Err(Failure::before_sending(
+                    FailureKind::Unreachable,
+                    e.to_string(),
+                )),
+                Err(_) => Err(Failure::before_sending(
+                    FailureKind::Silent,
+                    "its host is not resolved in time",
+                )),
+            };
+            match found {
+                Ok(found) => resolved.extend(found.map(|address| (address, host.clone()))),
+                // The address that it had before, or itself.
+                Err(failure) => {
+                    let state = self.state();
+                    let before = state.resolved.iter().filter(|(_, name)| *name == host);
+                    resolved.extend(before.map(|(a, name)| (a.clone(), name.clone())));
+                    let is_known = state.resolved.values().any(|name| name == host);
+                    drop(state);
+                    if !is_known {
+                        resolved.insert((host.clone(), *port), host.clone());
+                        self.failed(&(host.clone(), *port), failure);
+                    }
+                }
+            }
+        }
+        let named = self.state().view.named();
+        let mut wanted: HashMap<Address, String> = resolved.clone().into_iter().collect();
+        for address in named.iter().map(|address| self.mapped(address)) {
+            // What is announced by its address is verified as the URL's host.
+            let is_address = address.0.parse::<std::net::IpAddr>().is_ok();
+            let host = self.url.hosts.first().filter(|_| is_address);
+            let name = host.map_or_else(|| address.0.clone(), |(host, _)| host.clone());
+            wanted.entry(address).or_insert(name);
+        }
+        self.state().resolved = resolved;
+        wanted
+    }
+}
+
+/// Asks one sentinel, time and again.
+async fn watch(sentinels: Weak<Sentinels>, address: Address, name: String) {
+    loop {
+        let Some(group) = sentinels.upgrade() else {
+            return;
+        };
+        let mut questions = group.questions.subscribe();
+        drop(group);
+        let failure = follow(&sentinels, &address, &name).await;
+        let Some(group) = sentinels.upgrade() else {
+            return;
+        };
+        group.failed(&address, failure);
+        drop(group);
+        tokio::time::sleep(SHORTEST_PAUSE).await;
+        let _ = tokio::time::timeout(ASK_EVERY, questions.changed()).await;
+    }
+}
+
+/// Asks one sentinel on one connection, until that fails.
+async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> Failure {
+    let gone = || Failure::before_sending(FailureKind::Unreachable, "the client is gone");
+    let Some(group) = sentinels.upgrade() else {
+        return gone();
+    };
+    let target = group.url.sentinel(&address.0, address.1, name);
+    let service = group.url.service.clone();
+    let mut questions = group.questions.subscribe();
+    drop(group);
+    let news = Arc::new(Notify::new());
+    let on_push = {
+        let news = news.clone();
+        move |push: PushInfo| {
+            if matches!(push.kind, PushKind::Message | PushKind::Disconnection) {
+                news.notify_one();
+            }
+        }
+    };
+    let mut line = match dial(&target, LIMIT, on_push).await {
+        Ok(line) => line,
+        Err(failure) => return failure,
+    };
+    let subscribed = line.connection.subscribe(ANNOUNCEMENTS);
+    // Without the right to subscribe, another master is noticed by the next question.
+    if tokio::time::timeout(LIMIT, subscribed).await.is_err() {
+        return silence();
+    }
+    loop {
+        let sent = now();
+        let answer = ask(&mut line.connection, &service);
+        let answer = match tokio::time::timeout(LIMIT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failure)) => return failure,
+            Err(_) => return silence(),
+        };
+        line.arrived.understood();
+        let Some(group) = sentinels.upgrade() else {
+            return gone();
+        };
+        group.answered(address, sent, answer);
+        drop(group);
+        tokio::select! {
+            () = news.notified() => {}
+            asked = questions.changed() => if asked.is_err() { return gone() },
+            () = tokio::time::sleep(ASK_EVERY) => {}
+        }
+    }
+}
+
+fn silence() -> Failure {
+    Failure::before_sending(FailureKind::Silent, format!("no answer within {LIMIT:?}"))
+}

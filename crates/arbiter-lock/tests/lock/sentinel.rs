@@ -1,0 +1,301 @@
+//! Sentinel groups: failovers, sentinels that are down, cut off or disagree, and URLs.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, ClientBuilder, Error, Event, Guard, Lock, RefusedKind};
+use testkit::{Proxy, SentinelGroup, Server, Traffic, eventually_async, unique_name};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A lease that survives a killed master: half a second until it is noticed, and the failover.
+const LEASE: Duration = ms(9_000);
+
+type Events = Arc<Mutex<Vec<String>>>;
+
+fn builder(url: &str, events: &Events) -> ClientBuilder {
+    let events = events.clone();
+    let log = move |event: &Event| events.lock().unwrap().push(event.to_string());
+    Client::builder().store(url).logger(log)
+}
+
+async fn client(url: &str) -> Client {
+    builder(url, &Events::default()).connect().await.unwrap()
+}
+
+/// Queues that many waiters in order, one task for each.
+async fn queue(lock: &Lock, count: u64) -> Vec<tokio::task::JoinHandle<Result<Guard, Error>>> {
+    let mut waiters = Vec::new();
+    for place in 1..=count {
+        let waiter = lock.clone();
+        waiters.push(tokio::spawn(async move { waiter.acquire().await }));
+        while lock.inspect().await.unwrap().waiting < place {
+            tokio::time::sleep(ms(10)).await;
+        }
+    }
+    waiters
+}
+
+/// Waits until the replicas have what the master has written.
+fn replicate(group: &SentinelGroup) {
+    let (master, mark) = (&group.servers[group.master()], unique_name());
+    master.call(&["SET", "mark", &mark]);
+    let has_it = |s: &Server| s.call(&["GET", "mark"]).text().as_ref() == Some(&mark);
+    assert!(testkit::eventually(ms(5_000), || {
+        group.servers.iter().all(has_it)
+    }));
+}
+
+/// The owner of the lock's key on a server.
+fn owner(server: &Server, name: &str) -> Option<String> {
+    let key = format!("arbiter:{name}");
+    server.call(&["HGET", &key, "owner"]).text()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn graceful_failover_keeps_holds_and_queue_order() {
+    let (group, name) = (SentinelGroup::start(), unique_name());
+    let lock = client(&group.url()).await.lock(&name).lease_time(LEASE);
+    let guard = lock.acquire().await.unwrap();
+    let waiters = queue(&lock, 8).await;
+    replicate(&group);
+    let old = group.master();
+    let new = group.fail_over();
+    // The hold is renewed at once on the new master, and not on the old one.
+    let ttl = |server: &Server| {
+        let ttl = server.call(&["PTTL", &format!("arbiter:{name}")]);
+        ttl.int().unwrap_or_default()
+    };
+    let is_renewed = || ms(8_500).as_millis() as i64 <= ttl(&group.servers[new]);
+    assert!(eventually_async(ms(1_000), is_renewed).await);
+    assert_ne!(old, new);
+    assert!(guard.is_held());
+    let mut fence = guard.fence();
+    guard.release().await.unwrap();
+    for waiter in waiters {
+        let granted = waiter.await.unwrap().unwrap();
+        assert!(fence < granted.fence());
+        assert_eq!(
+            owner(&group.servers[new], &name).as_deref(),
+            Some(granted.owner())
+        );
+        fence = granted.fence();
+        granted.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_master_is_replaced_within_the_lease() {
+    let (mut group, name) = (SentinelGroup::start(), unique_name());
+    let lock = client(&group.url()).await.lock(&name).lease_time(LEASE);
+    let guard = lock.acquire().await.unwrap();
+    let mut waiters = queue(&lock, 1).await;
+    replicate(&group);
+    let old = group.master();
+    group.servers[old].kill();
+    let new = group.wait_for_another(old);
+    let renewed = || owner(&group.servers[new], &name).as_deref() == Some(guard.owner());
+    assert!(renewed() && guard.is_held());
+    guard.release().await.unwrap();
+    let next = waiters.pop().unwrap().await.unwrap().unwrap();
+    assert!(next.is_held());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resumed_master_grants_and_renews_nothing() {
+    let (group, name) = (SentinelGroup::start(), unique_name());
+    let lock = client(&group.url()).await.lock(&name).lease_time(LEASE);
+    let guard = lock.acquire().await.unwrap();
+    let waiters = queue(&lock, 1).await;
+    replicate(&group);
+    let old = group.master();
+    group.servers[old].stop();
+    let begun = Instant::now();
+    let new = group.wait_for_another(old);
+    // The waiter is granted there as soon as the holder releases.
+    guard.release().await.unwrap();
+    let next = waiters.into_iter().next().unwrap().await.unwrap().unwrap();
+    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+    group.servers[old].cont();
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(next.is_held());
+    assert_eq!(
+        owner(&group.servers[new], &name).as_deref(),
+        Some(next.owner())
+    );
+    // The old master knows the hold of before, and hears nothing of the new one from the client.
+    assert_ne!(
+        owner(&group.servers[old], &name).as_deref(),
+        Some(next.owner())
+    );
+    next.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_reachable_sentinel_in_the_url_leads_to_the_others() {
+    let mut group = SentinelGroup::start();
+    group.sentinels[0].kill();
+    // The first of the list is down; the second names the third.
+    let client = client(&group.url_of(&[0, 1])).await;
+    let guard = client.lock(&unique_name()).acquire().await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_connecting_says_how_many_answered() {
+    let mut group = SentinelGroup::start();
+    let url = group.url();
+    group.sentinels[0].kill();
+    group.sentinels[1].kill();
+    let begun = Instant::now();
+    let connecting = builder(&url, &Events::default()).connect_timeout(ms(3_000));
+    let error = connecting.connect().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    assert!(error.to_string().contains("1 of 3 sentinels"), "{error}");
+    assert!(begun.elapsed() < ms(4_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_service_error_lists_the_names() {
+    let group = SentinelGroup::start();
+    let url = group.url().replace("/main", "/mian");
+    let Err(Error::Refused(refused)) = Client::connect(&url).await else {
+        panic!("it connects");
+    };
+    assert_eq!(refused.kind, RefusedKind::WrongUrl);
+    let text = refused.to_string();
+    assert!(text.contains("'mian'") && text.contains("main"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_servers_have_passwords_of_their_own() {
+    let group = SentinelGroup::builder().passwords("data", "guard").start();
+    let url = group.url();
+    let with = |data: &str, guard: &str| {
+        let url = url.replace("://", &format!("://:{data}@"));
+        format!("{url}?sentinel_password={guard}")
+    };
+    let client = client(&with("data", "guard")).await;
+    let guard = client.lock("l").acquire().await.unwrap();
+    guard.release().await.unwrap();
+    for wrong in [
+        with("data", "wrong"),
+        with("wrong", "guard"),
+        with("data", ""),
+    ] {
+        let error = Client::connect(&wrong).await.unwrap_err();
+        assert!(matches!(&error, Error::Refused(_)), "{error}");
+        assert!(!error.to_string().contains("wrong"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn address_map_applies_to_masters_and_sentinels() {
+    let group = SentinelGroup::start();
+    let proxies: Vec<(u16, Proxy)> = group
+        .servers
+        .iter()
+        .chain(&group.sentinels)
+        .map(|server| (server.port(), Proxy::before(server)))
+        .collect();
+    let ports: Vec<(u16, u16)> = proxies.iter().map(|(port, p)| (*port, p.port())).collect();
+    let map = move |_: &str, port: u16| {
+        let mapped = ports.iter().find(|(announced, _)| *announced == port);
+        (
+            "localhost".to_owned(),
+            mapped.map_or(1, |(_, mapped)| *mapped),
+        )
+    };
+    let events = Events::default();
+    let first = proxies[3].1.port();
+    let url = format!("redis+sentinel://127.0.0.1:{first}/main");
+    let client = builder(&url, &events).map_address(map).connect().await;
+    let guard = client.unwrap().lock("l").acquire().await.unwrap();
+    assert!(proxies[0].1.connections() > 0);
+    guard.release().await.unwrap();
+}
+
+/// A client that reaches the old master directly, and two of the sentinels through proxies.
+async fn behind_proxies(group: &SentinelGroup, events: &Events) -> (Client, Vec<Proxy>) {
+    let proxies: Vec<Proxy> = group.sentinels[1..].iter().map(Proxy::before).collect();
+    let ports: Vec<(u16, u16)> = group.sentinels[1..]
+        .iter()
+        .map(Server::port)
+        .zip(proxies.iter().map(Proxy::port))
+        .collect();
+    let map = move |host: &str, port: u16| {
+        let mapped = ports.iter().find(|(announced, _)| *announced == port);
+        (host.to_owned(), mapped.map_or(port, |(_, mapped)| *mapped))
+    };
+    let builder = builder(&group.url_of(&[0]), events).map_address(map);
+    (builder.connect().await.unwrap(), proxies)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_cut_off_with_the_old_master_loses_its_holds() {
+    let (group, events) = (SentinelGroup::start(), Events::default());
+    let (client, proxies) = behind_proxies(&group, &events).await;
+    let guard = client
+        .lock("l")
+        .lease_time(ms(2_000))
+        .acquire()
+        .await
+        .unwrap();
+    proxies
+        .iter()
+        .for_each(|proxy| proxy.set_traffic(Traffic::Silent));
+    let cut = Instant::now();
+    // The master goes on to answer, and could have been replaced beyond the partition.
+    guard.lost().await;
+    let after = cut.elapsed();
+    assert!(
+        ms(5_000) < after && after < ms(8_500),
+        "a lease and the 5 s for which answers count: {after:?}"
+    );
+    let error = client.lock("m").try_acquire().await.unwrap_err();
+    assert!(error.to_string().contains("1 of 3 sentinels"), "{error}");
+    let is_told = || {
+        let events = events.lock().unwrap();
+        events.iter().any(|event| event.starts_with("no majority"))
+    };
+    assert!(is_told());
+    proxies
+        .iter()
+        .for_each(|proxy| proxy.set_traffic(Traffic::Flowing));
+    let lock = client.lock("m").wait_timeout(ms(5_000));
+    lock.acquire().await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn protected_master_outlasts_a_loss_of_all_sentinels() {
+    let mut group = SentinelGroup::builder().min_replicas().start();
+    let events = Events::default();
+    let client = builder(&group.url(), &events).connect().await.unwrap();
+    let guard = client
+        .lock("l")
+        .lease_time(ms(2_000))
+        .acquire()
+        .await
+        .unwrap();
+    group.sentinels.iter_mut().for_each(Server::kill);
+    tokio::time::sleep(ms(8_000)).await;
+    assert!(guard.is_held());
+    let events = events.lock().unwrap();
+    assert!(!events.iter().any(|event| event.contains("min-replicas")));
+    assert!(events.iter().any(|event| event.starts_with("no majority")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn run_begun_amid_a_failover_waits_for_the_new_master() {
+    let (mut group, name) = (SentinelGroup::start(), unique_name());
+    let old = group.master();
+    group.servers[old].kill();
+    let url = group.url();
+    let client = Client::connect_lazy(&url).unwrap();
+    let lock = client.lock(&name).wait_timeout(ms(15_000));
+    let guard = lock.acquire().await.unwrap();
+    assert_ne!(group.master(), old);
+    guard.release().await.unwrap();
+}
