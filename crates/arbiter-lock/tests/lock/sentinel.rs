@@ -134,7 +134,7 @@ async fn resumed_master_grants_and_renews_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_reachable_sentinel_in_the_url_leads_to_the_others() {
+async fn one_reachable_sentinel_leads_to_the_others() {
     let mut group = SentinelGroup::start();
     group.sentinels[0].kill();
     // The first of the list is down; the second names the third.
@@ -234,7 +234,7 @@ async fn behind_proxies(group: &SentinelGroup, events: &Events) -> (Client, Vec<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_cut_off_with_the_old_master_loses_its_holds() {
+async fn client_cut_off_with_old_master_loses_holds() {
     let (group, events) = (SentinelGroup::start(), Events::default());
     let (client, proxies) = behind_proxies(&group, &events).await;
     let guard = client
@@ -288,7 +288,7 @@ async fn protected_master_outlasts_a_loss_of_all_sentinels() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn run_begun_amid_a_failover_waits_for_the_new_master() {
+async fn acquire_amid_a_failover_waits_for_its_end() {
     let (mut group, name) = (SentinelGroup::start(), unique_name());
     let old = group.master();
     group.servers[old].kill();

@@ -18,7 +18,7 @@ use super::dial::{Line, dial};
 use super::failure::failure_of;
 use super::introduction::{Role, introduce, protects_itself};
 use super::reply;
-use super::route::Route;
+use super::route::ServerRoute;
 use super::script::Call;
 use super::sentinel::Retire;
 use super::target::Target;
@@ -53,7 +53,7 @@ pub(super) struct Limits {
 pub(super) struct Connection(Arc<ConnectionShared>);
 
 struct ConnectionShared {
-    route: Route,
+    route: ServerRoute,
     limits: Limits,
     subscription: Option<Subscription>,
     events: EventQueue,
@@ -117,7 +117,7 @@ impl ConnectionState {
 impl Connection {
     /// No I/O yet. With subscription, the connection subscribes to their channel.
     pub(super) fn new(
-        route: Route,
+        route: ServerRoute,
         limits: Limits,
         subscription: Option<Subscription>,
         events: EventQueue,

@@ -29,13 +29,13 @@ use crate::store::handle::random_channel;
 use crate::store::{Handle, Registry, ServerSettings, Store};
 use connection::{Connection, Limits, Subscription};
 use handle::RedisHandle;
-use route::Route;
+use route::ServerRoute;
 use sentinel::{SentinelUrl, Sentinels};
 use target::Target;
 
 /// A server or the master of a Sentinel group, before a runtime uses it.
 struct Server {
-    route: Route,
+    route: ServerRoute,
     key_prefix: Arc<str>,
     limits: Limits,
     events: EventQueue,
@@ -52,7 +52,7 @@ impl Server {
                 }
                 group.authorities = settings.authorities;
                 let sentinels = Sentinels::new(group, settings.address_map, events.clone());
-                Route::Master(sentinels)
+                ServerRoute::Master(sentinels)
             }
             None => {
                 let mut target = Target::parse(url)?;
@@ -60,7 +60,7 @@ impl Server {
                     (target.username, target.password) = (username, password);
                 }
                 target.authorities = settings.authorities;
-                Route::One(Arc::new(target))
+                ServerRoute::One(Arc::new(target))
             }
         };
         Ok(Self {

@@ -10,14 +10,14 @@ use crate::store::Failure;
 
 /// Which server a connection goes to.
 #[derive(Clone)]
-pub(super) enum Route {
+pub(super) enum ServerRoute {
     /// Always the same one.
     One(Arc<Target>),
     /// The master of a Sentinel group.
     Master(Arc<Sentinels>),
 }
 
-impl Route {
+impl ServerRoute {
     /// Returns the server to dial, within the limit.
     pub(super) async fn target(&self, limit: Duration) -> Result<Arc<Target>, Failure> {
         match self {
@@ -35,7 +35,7 @@ impl Route {
     }
 }
 
-impl fmt::Display for Route {
+impl fmt::Display for ServerRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(target) => target.fmt(f),

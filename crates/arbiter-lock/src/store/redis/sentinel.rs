@@ -23,7 +23,7 @@ use crate::service::Service;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
 pub(super) use url::SentinelUrl;
-use view::{Address, Answer, FRESH, View};
+use view::{Address, FRESH, SentinelReply, View};
 
 /// The sentinels of a group, as one client knows them.
 pub(super) struct Sentinels {
@@ -213,7 +213,7 @@ impl Sentinels {
     }
 
     /// A sentinel answered a question that was sent at `sent`.
-    fn answered(&self, from: &Address, sent: Duration, answer: Answer) {
+    fn answered(&self, from: &Address, sent: Duration, answer: SentinelReply) {
         let mut state = self.state();
         state.failures.remove(from);
         let before = state.view.master_since(Duration::ZERO).cloned();

@@ -5,7 +5,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::super::failure::failure_of;
 use super::super::introduction::{field, text};
-use super::view::{Answer, Master};
+use super::view::{Master, SentinelReply};
 use crate::store::{Failure, FailureKind};
 
 /// How many names of other masters an error lists.
@@ -15,7 +15,7 @@ const MOST_NAMES: usize = 8;
 pub(super) async fn ask(
     connection: &mut MultiplexedConnection,
     service: &str,
-) -> Result<Answer, Failure> {
+) -> Result<SentinelReply, Failure> {
     let mut questions = redis::pipe();
     questions.cmd("SENTINEL").arg("MYID");
     // The epoch before the address: an address that is newer than its epoch is harmless, while an
@@ -48,7 +48,7 @@ pub(super) async fn ask(
         let [ip, port, id] = ["ip", "port", "runid"].map(|name| field(fields, name));
         Some((id?, (ip?, port?.parse().ok()?)))
     };
-    Ok(Answer {
+    Ok(SentinelReply {
         id: text(&id.map_err(|e| failure_of(&e))?).ok_or_else(malformed)?,
         master: Master { epoch, address },
         others: others.iter().filter_map(other).collect(),

@@ -13,7 +13,7 @@ pub(super) type Address = (String, u16);
 
 /// What one sentinel answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct SentinelReply {
     /// The id of the sentinel.
     pub(super) id: String,
     /// The address of the master, and the configuration epoch.
@@ -36,7 +36,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(5);
 pub(super) struct View {
     /// How many sentinels the URL names.
     hosts: usize,
-    answers: BTreeMap<String, (Duration, Answer)>,
+    answers: BTreeMap<String, (Duration, SentinelReply)>,
     master: Option<Master>,
 }
 
@@ -51,7 +51,7 @@ impl View {
 
     /// Notes an answer to a question that was sent at `sent`. Returns whether there is another
     /// master now.
-    pub(super) fn note(&mut self, sent: Duration, answer: Answer) -> bool {
+    pub(super) fn note(&mut self, sent: Duration, answer: SentinelReply) -> bool {
         self.answers.insert(answer.id.clone(), (sent, answer));
         let since = sent.saturating_sub(FRESH);
         self.answers.retain(|_, (at, _)| since <= *at);
@@ -143,9 +143,9 @@ mod tests {
         (host.to_owned(), 6_379)
     }
 
-    fn answer(id: &str, epoch: u64, host: &str) -> Answer {
+    fn answer(id: &str, epoch: u64, host: &str) -> SentinelReply {
         let others = IDS.iter().filter(|other| **other != id);
-        Answer {
+        SentinelReply {
             id: id.to_owned(),
             master: Master {
                 epoch,
@@ -182,7 +182,7 @@ mod tests {
         let mut lone = View::new(3);
         lone.note(
             seconds(1),
-            Answer {
+            SentinelReply {
                 others: Vec::new(),
                 ..answer("a", 1, "old")
             },
@@ -219,14 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn same_master_in_a_new_epoch_is_no_switch() {
+    fn same_master_in_new_epoch_is_no_switch() {
         let mut view = view(&[("a", 1, "old"), ("b", 1, "old")]);
         assert!(!view.note(seconds(101), answer("a", 2, "old")));
         assert!(view.note(seconds(102), answer("b", 3, "new")));
     }
 
     #[test]
-    fn sentinels_that_no_longer_answer_stay_known_while_named() {
+    fn silent_sentinels_stay_known_while_named() {
         let mut view = view(&[("a", 1, "old"), ("b", 1, "old"), ("c", 1, "old")]);
         view.note(seconds(110), answer("a", 1, "old"));
         assert_eq!((view.known(), view.heard_since(seconds(105))), (3, 1));

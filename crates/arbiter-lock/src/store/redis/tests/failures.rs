@@ -11,7 +11,7 @@ use crate::events::event::{EventQueue, NoopLogger};
 use crate::store::redis::connection::{Connection, Limits};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::keys::Keys;
-use crate::store::redis::route::Route;
+use crate::store::redis::route::ServerRoute;
 use crate::store::redis::script;
 use crate::store::redis::target::Target;
 use crate::store::{Failure, FailureKind};
@@ -163,7 +163,7 @@ async fn request_without_time_left_is_not_sent() {
         connect: second * 5,
     };
     let connection = Connection::new(
-        Route::One(target),
+        ServerRoute::One(target),
         limits,
         None,
         EventQueue::new(Box::new(NoopLogger)),
