@@ -6,6 +6,8 @@
 
 #[path = "chaos/nemesis.rs"]
 mod nemesis;
+#[path = "chaos/sentinel.rs"]
+mod sentinel;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
