@@ -16,14 +16,14 @@ impl Listener {
     }
 
     /// Hears nothing, and leaves the signal its default.
-    pub(crate) const fn deaf() -> Self {
+    pub(crate) const fn never() -> Self {
         Self(None)
     }
 
     /// Waits for the signal.
     ///
     /// Cancel safe.
-    pub(crate) async fn heard(&mut self) {
+    pub(crate) async fn received(&mut self) {
         match &mut self.0 {
             Some(signal) => {
                 signal.recv().await;

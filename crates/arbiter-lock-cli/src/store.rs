@@ -84,7 +84,7 @@ fn limits(error: &Error) -> Option<String> {
         return None;
     };
     let name = refused.name.escape_debug();
-    let said = match refused.kind {
+    let message = match refused.kind {
         RefusedKind::AboveLimit { asked, limit } => {
             format!("--permits {asked} is more than there are: '{name}' has {limit}")
         }
@@ -106,7 +106,7 @@ fn limits(error: &Error) -> Option<String> {
         }
         _ => return None,
     };
-    Some(said)
+    Some(message)
 }
 
 fn url(args: &StoreArgs) -> Result<String, Exit> {
@@ -152,13 +152,13 @@ fn variable(name: &str) -> Result<Option<String>, Exit> {
 
 fn read(path: &std::path::Path) -> Result<String, Exit> {
     let shown = path.display();
-    let said = match std::fs::read_to_string(path) {
+    let message = match std::fs::read_to_string(path) {
         Ok(url) if url.trim().is_empty() => {
             format!("{shown} is empty, and should hold the store's URL")
         }
         Ok(url) => return Ok(url.trim().to_owned()),
         Err(error) => format!("cannot read the store's URL from {shown}: {error}"),
     };
-    output::say(&said);
+    output::say(&message);
     Err(Exit::Usage)
 }

@@ -35,10 +35,10 @@ fn print(error: &clap::Error, args: &[String]) {
         let _ = error.print();
         return;
     }
-    let said = args.iter().fold(error.to_string(), |said, arg| {
-        said.replace(arg, &without_secret(arg))
+    let message = args.iter().fold(error.to_string(), |message, arg| {
+        message.replace(arg, &without_secret(arg))
     });
-    output::say(said.trim_end());
+    output::say(message.trim_end());
 }
 
 /// `run NAME COMMAND` without `--`, as it has to be written; `once` likewise.

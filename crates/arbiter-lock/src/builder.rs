@@ -99,7 +99,7 @@ impl ClientBuilder {
                 )
                 .into()),
             },
-            None => named_by_nobody(builder),
+            None => with_default_store(builder),
         }
     }
 
@@ -143,7 +143,7 @@ impl ClientBuilder {
 
     /// How long the locks of this client wait, unless they say otherwise: for ever by default.
     pub fn default_wait_timeout(mut self, limit: Duration) -> Self {
-        self.defaults.patience = WaitLimit::AtMost(limit);
+        self.defaults.wait_limit = WaitLimit::AtMost(limit);
         self
     }
 
@@ -198,7 +198,7 @@ pub fn default_store() -> Result<String, Error> {
 }
 
 #[cfg(feature = "embedded")]
-fn named_by_nobody(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
+fn with_default_store(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
     Ok(ClientBuilder {
         is_unnamed: true,
         ..builder.store(&default_store()?)
@@ -206,7 +206,7 @@ fn named_by_nobody(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
 }
 
 #[cfg(not(feature = "embedded"))]
-fn named_by_nobody(_: ClientBuilder) -> Result<ClientBuilder, Error> {
+fn with_default_store(_: ClientBuilder) -> Result<ClientBuilder, Error> {
     Err(no_store())
 }
 
@@ -320,12 +320,12 @@ mod tests {
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn default_store_logs_its_scope() {
-        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let logged = Arc::new(std::sync::Mutex::new(Vec::new()));
         let listening = |builder: ClientBuilder| {
-            let told = told.clone();
+            let logged = logged.clone();
             builder.logger(move |event: &Event| {
                 let what = (event.level(), event.to_string());
-                told.lock().unwrap().push(what);
+                logged.lock().unwrap().push(what);
             })
         };
         let unnamed = of(&[]).unwrap();
@@ -337,17 +337,17 @@ mod tests {
         };
         let client = listening(unnamed).connect().await.unwrap();
         client.inner.events.flush(Duration::from_secs(10));
-        let said = std::mem::take(&mut *told.lock().unwrap());
-        let [(Level::Warn, said)] = &said[..] else {
-            panic!("{said:?}");
+        let message = std::mem::take(&mut *logged.lock().unwrap());
+        let [(Level::Warn, message)] = &message[..] else {
+            panic!("{message:?}");
         };
         assert!(
-            said.contains("so it is memory:") && said.contains("as this user"),
-            "{said}"
+            message.contains("so it is memory:") && message.contains("as this user"),
+            "{message}"
         );
         let named = of(&[]).unwrap().store("memory:");
         let client = listening(named).connect().await.unwrap();
         client.inner.events.flush(Duration::from_secs(10));
-        assert!(told.lock().unwrap().is_empty());
+        assert!(logged.lock().unwrap().is_empty());
     }
 }

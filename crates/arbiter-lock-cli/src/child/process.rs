@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::signals::Listener;
 
 /// How often to look whether the rest of a group has ended: nobody is told of that.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running command, the leader of a process group of its own.
 pub(crate) struct Child {
@@ -72,7 +72,7 @@ impl Child {
         let terminal = Terminal::open();
         let suspend = match &terminal {
             Some(_) => Listener::new(Signal::SIGTSTP as i32)?,
-            None => Listener::deaf(),
+            None => Listener::never(),
         };
         let in_front = terminal.as_ref().is_some_and(Terminal::goes_to_the_command);
         let mut shim = shim::command(in_front, command);
@@ -124,7 +124,7 @@ impl Child {
             }
             tokio::select! {
                 _ = self.changes.recv() => {}
-                () = self.suspend.heard() => self.signal(Signal::SIGTSTP as i32),
+                () = self.suspend.received() => self.signal(Signal::SIGTSTP as i32),
             }
         }
     }
@@ -146,7 +146,7 @@ impl Child {
     pub(crate) async fn all_ended(&mut self) {
         self.ended().await;
         while killpg(self.group, None).is_ok() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
                 && status != WaitStatus::StillAlive
             {}

@@ -14,7 +14,7 @@ use crate::output::{self, Narrator};
 use crate::store;
 
 /// How long somebody waits before he is told for whom.
-const PATIENCE: Duration = Duration::from_secs(1);
+const REPORT_DELAY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
     match try_run(&args, store).await {
@@ -29,12 +29,12 @@ async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
-    let (news, told) = watch::channel(None);
+    let (news, contention) = watch::channel(None);
     let narrator = supervisor::narrator(work);
     let client = store::client(store, News { narrator, news })?;
     let liveness = client.liveness_file();
     let outcome = tokio::select! {
-        held = acquire(&client, &names, args, grace, store, told) => match held {
+        held = acquire(&client, &names, args, grace, store, contention) => match held {
             Ok(held) => supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit.into(),
         },
@@ -60,22 +60,22 @@ async fn held(
     args: &RunArgs,
     grace: Duration,
 ) -> Result<Held, Error> {
-    macro_rules! asked {
-        ($face:expr) => {{
-            let face = with_settings!($face, &args.work, grace);
+    macro_rules! with_options {
+        ($primitive:expr) => {{
+            let primitive = with_settings!($primitive, &args.work, grace);
             match args.wait {
-                _ if args.no_wait => face.wait_timeout(Duration::ZERO),
-                Some(limit) => face.wait_timeout(limit),
-                None => face.wait_forever(),
+                _ if args.no_wait => primitive.wait_timeout(Duration::ZERO),
+                Some(limit) => primitive.wait_timeout(limit),
+                None => primitive.wait_forever(),
             }
         }};
     }
     let name = names.first().copied().unwrap_or_default();
     if 1 < names.len() {
-        let all = asked!(client.lock_all(names));
+        let all = with_options!(client.lock_all(names));
         all.acquire().await.map(Held::from)
     } else if let (Some(permits), Some(of)) = (args.permits, args.of) {
-        let semaphore = asked!(client.semaphore(name, of));
+        let semaphore = with_options!(client.semaphore(name, of));
         let semaphore = if args.follow_limit {
             semaphore.follow_limit()
         } else {
@@ -83,12 +83,18 @@ async fn held(
         };
         semaphore.acquire_many(permits).await.map(Held::from)
     } else if let Some(value) = &args.announce {
-        let election = asked!(client.election(name));
+        let election = with_options!(client.election(name));
         election.campaign(value).await.map(Held::from)
     } else if args.shared {
-        asked!(client.rw_lock(name)).read().await.map(Held::from)
+        with_options!(client.rw_lock(name))
+            .read()
+            .await
+            .map(Held::from)
     } else {
-        asked!(client.lock(name)).acquire().await.map(Held::from)
+        with_options!(client.lock(name))
+            .acquire()
+            .await
+            .map(Held::from)
     }
 }
 
@@ -99,13 +105,13 @@ async fn acquire(
     args: &RunArgs,
     grace: Duration,
     store: &StoreArgs,
-    mut told: watch::Receiver<Option<Contended>>,
+    mut contention: watch::Receiver<Option<Contended>>,
 ) -> Result<Held, Exit> {
     let acquiring = held(client, names, args, grace);
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = tell_after_a_while(&mut told, store), if !args.work.quiet => unreachable!("it tells for ever"),
+        () = report_waiting(&mut contention, store), if !args.work.quiet => unreachable!("it tells for ever"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
@@ -119,22 +125,22 @@ async fn acquire(
 }
 
 /// Tells for whom the waiter waits, and again when another holds.
-async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
+async fn report_waiting(contention: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
     let owner =
         |contended: &Contended| contended.holder.as_ref().map(|holder| holder.owner.clone());
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(REPORT_DELAY).await;
     let mut known = None;
     loop {
-        let news = told.borrow_and_update().clone();
+        let news = contention.borrow_and_update().clone();
         if let Some(contended) = news.filter(|contended| known.as_ref() != Some(&owner(contended)))
         {
             known = Some(owner(&contended));
             output::say(&output::waiting(&contended, store));
         }
-        if told.changed().await.is_err() {
+        if contention.changed().await.is_err() {
             return std::future::pending().await;
         }
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(REPORT_DELAY).await;
     }
 }
 

@@ -78,7 +78,7 @@ async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
             Err(error) => return store::fail(&error),
         }
         tokio::time::sleep(INTERVAL).await;
-        if nobody_reads() {
+        if is_reader_gone() {
             return Exit::Success;
         }
     }
@@ -103,7 +103,7 @@ fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
 }
 
 /// Whether stdout is a pipe whose reader has gone: until something changes, no write tells.
-fn nobody_reads() -> bool {
+fn is_reader_gone() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| 0 < n)

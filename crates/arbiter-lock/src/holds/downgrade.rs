@@ -12,7 +12,7 @@ use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
 use crate::errors::refused::Refused;
 use crate::holds::guard::Grip;
-use crate::holds::hold::Company;
+use crate::holds::hold::Exclusivity;
 use crate::primitives::rw_lock::READ;
 use crate::store::{Envelope, Failure};
 
@@ -23,14 +23,14 @@ impl Grip {
         if let Some(reason) = state.over() {
             return Err(state.lost(reason));
         }
-        let before = state.expect_company(asking);
+        let before = state.begin_downgrade(asking);
         let before = before.ok_or_else(|| another_writes(state.name.as_str()))?;
-        if before == Company::Sharers {
+        if before == Exclusivity::Shared {
             return Ok(());
         }
         match self.send_downgrade().await {
             Ok(Downgraded::Downgraded { .. }) => {
-                state.set_company(Company::Sharers);
+                state.set_exclusivity(Exclusivity::Shared);
                 match state.over() {
                     Some(reason) => Err(state.lost(reason)),
                     None => Ok(()),
@@ -42,14 +42,14 @@ impl Grip {
                 Err(state.lost(reason))
             }
             Ok(Downgraded::Refused(refusal)) => {
-                state.set_company(before);
+                state.set_exclusivity(before);
                 let store = self.inner.store.to_string();
                 let name = state.name.as_str();
                 Err(Refused::new(name, &store, READ, refusal).into())
             }
             Err(failure) => {
                 if !failure.may_have_run {
-                    state.set_company(before);
+                    state.set_exclusivity(before);
                 }
                 Err(self.store_error(failure))
             }

@@ -220,7 +220,7 @@ impl Grip {
         let mut limit = Duration::MAX;
         let Envelope::<Ended> { reply, again, .. } = loop {
             match handle.send(name, &request, limit).await {
-                Ok(said) => break said,
+                Ok(envelope) => break envelope,
                 Err(failure) => {
                     may_have_ended |= failure.may_have_run;
                     let pause = backoff.next(rng::draw());
@@ -277,11 +277,11 @@ mod tests {
         let lock = session.lock("l");
         let [one, other] = [(); 2].map(|()| block_on(lock.acquire()).unwrap());
         let state = other.grip.state.clone();
-        let nobody_looks = state.hold_up();
+        let local_state = state.hold_up();
         let releasing = std::thread::spawn(|| block_on(one.release()));
         let has_let_go = || Arc::strong_count(&other.grip) == 1;
         assert!(!eventually(Duration::from_millis(300), has_let_go));
-        drop(nobody_looks);
+        drop(local_state);
         releasing.join().unwrap().unwrap();
         assert!(has_let_go());
         block_on(other.release()).unwrap();

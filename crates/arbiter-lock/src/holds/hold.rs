@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
-pub(crate) use state::{Company, Granted, HoldState, Validity, Writer};
+pub(crate) use state::{Exclusivity, Granted, HoldState, Validity, Writer};
 
 /// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
 ///
@@ -84,7 +84,7 @@ impl Hold {
     pub fn lost(&self) -> Lost {
         Lost {
             state: self.state.clone(),
-            seat: None,
+            waker_slot: None,
         }
     }
 
@@ -149,7 +149,7 @@ impl fmt::Debug for Hold {
 pub struct Lost {
     state: Arc<HoldState>,
     /// Where its waker stands.
-    seat: Option<u64>,
+    waker_slot: Option<u64>,
 }
 
 impl Future for Lost {
@@ -157,7 +157,7 @@ impl Future for Lost {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LostReason> {
         let state = self.state.clone();
-        match state.poll_over(&mut self.seat, cx.waker()) {
+        match state.poll_over(&mut self.waker_slot, cx.waker()) {
             Some(reason) => Poll::Ready(reason),
             None => Poll::Pending,
         }
@@ -168,15 +168,15 @@ impl Clone for Lost {
     fn clone(&self) -> Self {
         Self {
             state: self.state.clone(),
-            seat: None,
+            waker_slot: None,
         }
     }
 }
 
 impl Drop for Lost {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat {
-            self.state.leave(seat);
+        if let Some(slot) = self.waker_slot {
+            self.state.remove_waker(slot);
         }
     }
 }

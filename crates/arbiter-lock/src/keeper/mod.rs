@@ -116,7 +116,7 @@ impl Keeper {
     /// Renews the hold no more; whoever takes out one that is lost tells of it.
     pub(crate) fn forget(&self, hold: &HoldState) {
         if self.shared.table().remove(&hold.contender.id) {
-            self.shared.tell_lost(hold);
+            self.shared.report_lost(hold);
         }
     }
 
@@ -140,7 +140,7 @@ impl Keeper {
     /// Whether anything is held, or an end that was posted is unfinished.
     pub(crate) fn is_busy(&self) -> bool {
         let table = self.shared.table();
-        table.has_orders() || table.has_holds()
+        table.has_releases() || table.has_holds()
     }
 
     /// Declares all holds lost and renews them no more; answers how many there were.
@@ -163,12 +163,12 @@ impl Keeper {
     }
 
     /// Ends a request, sooner or later. Never blocks, never panics.
-    pub(crate) fn post(&self, order: PendingRelease) {
-        if let Some(reply) = self.shared.store.end_at_once(&order) {
-            self.shared.tell_released(&order, reply);
+    pub(crate) fn post(&self, release: PendingRelease) {
+        if let Some(reply) = self.shared.store.end_at_once(&release) {
+            self.shared.report_released(&release, reply);
             return;
         }
-        self.shared.table().post(order);
+        self.shared.table().post(release);
         // Without a keeper the lease ends it.
         if self.ensure_running().is_ok() {
             self.shared.nudge.notify_one();
@@ -249,9 +249,9 @@ impl Keeper {
         let wait = self
             .shared
             .finished
-            .wait_timeout_while(table, LINGER, |table| table.has_orders());
+            .wait_timeout_while(table, LINGER, |table| table.has_releases());
         let (table, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        if !table.has_orders() {
+        if !table.has_releases() {
             drop(table);
             self.shared.store.leave();
         }

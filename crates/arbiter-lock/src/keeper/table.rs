@@ -35,10 +35,10 @@ pub(super) struct Table {
     due: BTreeSet<(Duration, u64)>,
     /// Whose renewal is due, by when it has to be sent.
     ready: BTreeSet<(Duration, u64)>,
-    orders: Vec<PendingRelease>,
+    releases: Vec<PendingRelease>,
     /// Callers that wait for the keeper's connection, each with its limit.
     pub(super) connects: Vec<Connect>,
-    /// Orders that have been taken and are not finished, and how many of them release a hold.
+    /// Releases that have been taken and are not finished, and how many of them release a hold.
     unfinished: usize,
     unfinished_releases: usize,
     /// When the task wakes up next by itself.
@@ -92,7 +92,7 @@ pub(super) struct Plan {
     pub(super) behind: Option<Duration>,
     /// Holds that were found lost.
     pub(super) lost: Vec<Arc<HoldState>>,
-    pub(super) orders: Vec<PendingRelease>,
+    pub(super) releases: Vec<PendingRelease>,
     pub(super) connects: Vec<Connect>,
     /// When there is something to do again.
     pub(super) wake: Option<Duration>,
@@ -156,29 +156,29 @@ impl Table {
             .collect()
     }
 
-    pub(super) fn post(&mut self, order: PendingRelease) {
-        self.orders.push(order);
+    pub(super) fn post(&mut self, release: PendingRelease) {
+        self.releases.push(release);
     }
 
     pub(super) fn has_holds(&self) -> bool {
         !self.holds.is_empty()
     }
 
-    pub(super) fn has_orders(&self) -> bool {
-        !self.orders.is_empty() || 0 < self.unfinished
+    pub(super) fn has_releases(&self) -> bool {
+        !self.releases.is_empty() || 0 < self.unfinished
     }
 
     /// Returns how many releases the store has not confirmed.
     pub(super) fn unconfirmed_releases(&self) -> usize {
-        let posted = self.orders.iter().filter(|order| order.is_release());
+        let posted = self.releases.iter().filter(|release| release.is_release());
         posted.count() + self.unfinished_releases
     }
 
-    /// An order that was taken, a release or not, is finished, or is left to the next task.
+    /// An release that was taken, a release or not, is finished, or is left to the next task.
     pub(super) fn finished(&mut self, is_release: bool, left: Option<PendingRelease>) {
         self.unfinished -= 1;
         self.unfinished_releases -= usize::from(is_release);
-        self.orders.extend(left);
+        self.releases.extend(left);
     }
 
     /// Notes that a task runs; answers whether none did, so that the caller starts it.
@@ -194,7 +194,7 @@ impl Table {
         }
         self.is_running = false;
         self.planned = Duration::ZERO;
-        self.has_holds() || self.has_orders()
+        self.has_holds() || self.has_releases()
     }
 
     pub(super) fn close(&mut self) {
@@ -212,21 +212,21 @@ impl Table {
         while self.is_time_to_send(now, unanswered + batches.len()) {
             batches.push(self.take_batch(now, &mut behind));
         }
-        let orders = std::mem::take(&mut self.orders);
-        self.unfinished += orders.len();
-        let releases = orders.iter().filter(|order| order.is_release());
+        let releases = std::mem::take(&mut self.releases);
+        self.unfinished += releases.len();
+        let releases = releases.iter().filter(|release| release.is_release());
         self.unfinished_releases += releases.count();
         let has_room = unanswered + batches.len() < MOST_CALLS;
         let gathered = self.ready.first().filter(|_| has_room);
         let wake = self.due.first().into_iter().chain(gathered);
         let wake = wake.map(|(time, _)| *time).min();
         self.planned = wake.unwrap_or(Duration::MAX);
-        let is_over = self.is_closed && self.holds.is_empty() && !self.has_orders();
+        let is_over = self.is_closed && self.holds.is_empty() && !self.has_releases();
         Plan {
             batches,
             behind,
             lost,
-            orders,
+            releases,
             connects: std::mem::take(&mut self.connects),
             wake,
             is_over,
@@ -260,7 +260,7 @@ impl Table {
                     continue;
                 }
                 Next::Renew => {
-                    let end = entry.hold.end_of_belief();
+                    let end = entry.hold.validity_end();
                     if entry.ready.is_none() && entry.unanswered < most_unanswered {
                         let ready = Ready::new(due, end);
                         entry.ready = Some(ready);

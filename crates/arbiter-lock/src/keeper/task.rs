@@ -39,7 +39,7 @@ impl Drop for Running {
 }
 
 /// How often to say that renewals are late.
-const LATE_NEWS: Duration = Duration::from_secs(30);
+const LATE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A renewal that was sent, and what came of it.
 struct Answered {
@@ -56,13 +56,13 @@ pub(super) async fn keep(running: Running) {
     ));
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
-    let mut late_news = None;
+    let mut late_reported = None;
     loop {
         let Plan {
             batches,
             behind,
             lost,
-            orders,
+            releases,
             connects,
             wake,
             is_over,
@@ -70,9 +70,9 @@ pub(super) async fn keep(running: Running) {
         if is_over {
             return;
         }
-        lost.iter().for_each(|hold| shared.tell_lost(hold));
-        for order in orders {
-            ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), order)));
+        lost.iter().for_each(|hold| shared.report_lost(hold));
+        for release in releases {
+            ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), release)));
         }
         for (limit, connected) in connects {
             let handle = handle.clone();
@@ -85,7 +85,7 @@ pub(super) async fn keep(running: Running) {
             renewals.push(renew(handle.clone(), batch));
         }
         if let Some(behind) = behind {
-            shared.tell_late(behind, &mut late_news);
+            shared.report_late(behind, &mut late_reported);
         }
         tokio::select! {
             biased;
@@ -138,16 +138,16 @@ impl KeeperShared {
         match answer {
             Ok(Renewed::Renewed { life_ms }) => {
                 hold.confirm(sent, Duration::from_millis(life_ms));
-                self.tell_of_renewal(hold, None);
+                self.report_renewal(hold, None);
             }
             Ok(not_renewed) => {
                 hold.give_up(LostReason::of(not_renewed));
             }
             Err(failure) => {
-                let left = hold.end_of_belief().saturating_sub(now);
+                let left = hold.validity_end().saturating_sub(now);
                 let pause = (left / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
                 if hold.fail(sent, now + pause, &failure) {
-                    self.tell_of_renewal(hold, Some(&failure));
+                    self.report_renewal(hold, Some(&failure));
                 }
             }
         }
@@ -155,10 +155,10 @@ impl KeeperShared {
     }
 
     /// Says that renewals are sent late, unless that was said a moment ago.
-    fn tell_late(&self, behind: Duration, told: &mut Option<Duration>) {
+    fn report_late(&self, behind: Duration, reported: &mut Option<Duration>) {
         let now = self.clock.now();
-        if told.is_none_or(|told| LATE_NEWS <= now.saturating_sub(told)) {
-            *told = Some(now);
+        if reported.is_none_or(|reported| LATE_INTERVAL <= now.saturating_sub(reported)) {
+            *reported = Some(now);
             let holds = self.table().len();
             self.events
                 .emit(Level::Warn, || Event::RenewalsLate { holds, behind });
@@ -166,7 +166,7 @@ impl KeeperShared {
     }
 
     /// Of one that was released or lost meanwhile it is no news.
-    fn tell_of_renewal(&self, hold: &HoldState, failure: Option<&Failure>) {
+    fn report_renewal(&self, hold: &HoldState, failure: Option<&Failure>) {
         if hold.over().is_some() {
             return;
         }
@@ -184,16 +184,16 @@ impl KeeperShared {
         }
     }
 
-    pub(super) fn tell_released(&self, order: &PendingRelease, reply: Ended) {
-        if let (Some(fence), Ended::Released) = (order.held, reply) {
+    pub(super) fn report_released(&self, release: &PendingRelease, reply: Ended) {
+        if let (Some(fence), Ended::Released) = (release.held, reply) {
             self.events.emit(Level::Debug, || Event::Released {
-                name: (&order.name).into(),
+                name: (&release.name).into(),
                 fence,
             });
         }
     }
 
-    pub(super) fn tell_lost(&self, hold: &HoldState) {
+    pub(super) fn report_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
             let failure = hold.loss(reason).failure;
             self.events.emit(Level::Error, || Event::Lost {

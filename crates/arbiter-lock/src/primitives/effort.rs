@@ -44,10 +44,10 @@ impl Effort {
     /// As long as the lock may be waited for, from now.
     pub(crate) fn of(lock: &Lock) -> Self {
         let inner = lock.inner.clone();
-        let effort = match lock.options.patience {
+        let effort = match lock.options.wait_limit {
             WaitLimit::Try => Self::within(inner, Duration::ZERO),
             WaitLimit::AtMost(limit) => Self::within(inner, limit),
-            WaitLimit::Forever => Self::patient(inner),
+            WaitLimit::Forever => Self::until_silent(inner),
         };
         Self {
             is_wait: true,
@@ -69,7 +69,7 @@ impl Effort {
     }
 
     /// As long as the store may be silent.
-    pub(crate) fn patient(inner: Arc<Engine>) -> Self {
+    pub(crate) fn until_silent(inner: Arc<Engine>) -> Self {
         let end = End::Silence;
         Self {
             inner,

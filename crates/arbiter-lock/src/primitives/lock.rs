@@ -43,7 +43,7 @@ pub struct Lock {
     name: Result<Name, NameError>,
     mode: Mode,
     pub(crate) options: Arc<Options>,
-    nest: Option<Arc<SessionState>>,
+    session: Option<Arc<SessionState>>,
 }
 
 /// What came of [`Lock::ask_to_stop`].
@@ -90,13 +90,13 @@ impl Lock {
             name: Name::new(name),
             mode: Mode::Exclusive,
             options,
-            nest: None,
+            session: None,
         }
     }
 
-    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, nest: Arc<SessionState>) -> Self {
+    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, session: Arc<SessionState>) -> Self {
         Self {
-            nest: Some(nest),
+            session: Some(session),
             ..Self::new(inner, name)
         }
     }
@@ -117,12 +117,12 @@ impl Lock {
         }
     }
 
-    pub(crate) fn patience(&self) -> WaitLimit {
-        self.options.patience
+    pub(crate) fn wait_limit(&self) -> WaitLimit {
+        self.options.wait_limit
     }
 
-    pub(crate) fn with_patience(self, patience: WaitLimit) -> Self {
-        self.with(|options| options.patience = patience)
+    pub(crate) fn with_wait_limit(self, wait_limit: WaitLimit) -> Self {
+        self.with(|options| options.wait_limit = wait_limit)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -133,13 +133,13 @@ impl Lock {
     /// Waits behind others for that long at the most, at a resolution of a millisecond; with
     /// zero it tries once.
     pub fn wait_timeout(self, limit: Duration) -> Self {
-        self.with_patience(WaitLimit::AtMost(limit))
+        self.with_wait_limit(WaitLimit::AtMost(limit))
     }
 
     /// Waits behind others for as long as it takes, the default. A store that is silent for
     /// 30 s ends the wait all the same.
     pub fn wait_forever(self) -> Self {
-        self.with_patience(WaitLimit::Forever)
+        self.with_wait_limit(WaitLimit::Forever)
     }
 
     /// How long the hold lasts without renewal: from 100 ms to 365 days, in whole milliseconds,
@@ -213,7 +213,7 @@ impl Lock {
     /// As [`Lock::acquire`].
     #[doc(alias = "TryLock")]
     pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self.clone().with_patience(WaitLimit::Try);
+        let trying = self.clone().with_wait_limit(WaitLimit::Try);
         none_if_contended(trying.acquire().await)
     }
 
@@ -224,7 +224,7 @@ impl Lock {
             inner: self.inner.clone(),
             mode: self.mode,
             options: self.options.clone(),
-            nest: self.nest.clone(),
+            session: self.session.clone(),
         })
     }
 
@@ -345,7 +345,7 @@ struct Asking {
     name: Name,
     mode: Mode,
     options: Arc<Options>,
-    nest: Option<Arc<SessionState>>,
+    session: Option<Arc<SessionState>>,
 }
 
 impl Asking {
@@ -355,10 +355,10 @@ impl Asking {
             name,
             mode,
             options,
-            nest,
+            session,
         } = self;
-        if let Some(nest) = nest {
-            return Box::pin(nest.acquire(inner, name, mode, options)).await;
+        if let Some(session) = session {
+            return Box::pin(session.acquire(inner, name, mode, options)).await;
         }
         let hold = waiting::acquire(inner.clone(), name, mode, options, Origin::default()).await?;
         Ok(Guard::new(Grip::new(inner, hold)))

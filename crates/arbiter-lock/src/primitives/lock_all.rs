@@ -94,7 +94,7 @@ impl LockAll {
     /// As [`LockAll::acquire`].
     pub async fn try_acquire(&self) -> Result<Option<GuardAll>, Error> {
         let trying = Self {
-            lock: self.lock.clone().with_patience(WaitLimit::Try),
+            lock: self.lock.clone().with_wait_limit(WaitLimit::Try),
             names: self.names.clone(),
         };
         none_if_contended(trying.acquire().await)
@@ -146,16 +146,16 @@ async fn acquire_each(inner: Arc<Engine>, locks: Vec<Lock>) -> Result<GuardAll, 
     let mut losses = FuturesUnordered::new();
     for lock in locks {
         let waited = inner.clock.now().saturating_sub(begun);
-        let patience = match lock.patience() {
+        let wait_limit = match lock.wait_limit() {
             WaitLimit::AtMost(limit) if !guards.is_empty() && !limit.is_zero() => {
                 match last_turn(limit, waited) {
                     Duration::ZERO => return Err(out_of_time(&lock, waited)),
                     left => WaitLimit::AtMost(left),
                 }
             }
-            patience => patience,
+            wait_limit => wait_limit,
         };
-        let lock = lock.with_patience(patience);
+        let lock = lock.with_wait_limit(wait_limit);
         let guard = tokio::select! {
             biased;
             Some(error) = losses.next() => return Err(error),

@@ -267,7 +267,7 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
         return Ok(Begun::Skipped(Skip::NotDue { name, last, next }));
     }
     // Given up, it might be recorded as begun and never run.
-    let effort = Effort::patient(record.inner.clone());
+    let effort = Effort::until_silent(record.inner.clone());
     record.begin(hold, &rules, &effort).await?;
     Ok(Begun::Run(RunGuard {
         guard,

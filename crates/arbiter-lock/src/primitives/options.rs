@@ -19,7 +19,7 @@ pub(crate) enum WaitLimit {
 /// The options of a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) patience: WaitLimit,
+    pub(crate) wait_limit: WaitLimit,
     pub(crate) lease: Duration,
     pub(crate) watchdog: bool,
     pub(crate) interval: Option<Duration>,
@@ -34,7 +34,7 @@ const SHORTEST_MARGIN: Duration = Duration::from_millis(2);
 impl Default for Options {
     fn default() -> Self {
         Self {
-            patience: WaitLimit::Forever,
+            wait_limit: WaitLimit::Forever,
             lease: Duration::from_secs(30),
             watchdog: true,
             interval: None,
@@ -55,8 +55,8 @@ impl Options {
     }
 
     /// How long before its deadline a hold with a life of `life` is given up.
-    pub(crate) fn margin(&self, life: Duration) -> Duration {
-        self.margin.unwrap_or_else(|| Lease::default_margin(life))
+    pub(crate) fn margin(&self, ttl: Duration) -> Duration {
+        self.margin.unwrap_or_else(|| Lease::default_margin(ttl))
     }
 
     /// How long after a renewal was sent the next one is due; never, without the watchdog.

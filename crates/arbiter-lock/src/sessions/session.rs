@@ -44,20 +44,20 @@ use crate::sessions::state::SessionState;
 /// ```
 pub struct Session {
     inner: Arc<Engine>,
-    nest: Arc<SessionState>,
+    state: Arc<SessionState>,
 }
 
 impl Session {
     pub(crate) fn new(inner: Arc<Engine>) -> Self {
         Self {
             inner,
-            nest: Arc::new(SessionState::new()),
+            state: Arc::new(SessionState::new()),
         }
     }
 
     /// A lock whose acquisitions belong to this session.
     pub fn lock(&self, name: &str) -> Lock {
-        Lock::of_session(self.inner.clone(), name, self.nest.clone())
+        Lock::of_session(self.inner.clone(), name, self.state.clone())
     }
 
     /// A lock with readers and a writer whose acquisitions belong to this session.

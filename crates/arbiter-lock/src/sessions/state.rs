@@ -76,7 +76,7 @@ impl SessionState {
         options.check()?;
         let begun = inner.clock.now();
         loop {
-            let grip = match self.way(&inner, &name, mode, &options) {
+            let grip = match self.source(&inner, &name, mode, &options) {
                 HoldSource::Held(grip) => grip,
                 HoldSource::Alone(origin) => {
                     match self
@@ -92,10 +92,10 @@ impl SessionState {
                     let waited = inner.clock.now().saturating_sub(begun);
                     tokio::select! {
                         biased;
-                        acquired = wait(&inner, &name, options.patience, waited, shared, news) => {
+                        acquired = wait(&inner, &name, options.wait_limit, waited, shared, news) => {
                             match acquired {
                                 // The request has no limit of its own, but for a silent store.
-                                Err(Error::Unavailable(_)) if has_time(&inner, options.patience, begun) => {
+                                Err(Error::Unavailable(_)) if has_time(&inner, options.wait_limit, begun) => {
                                     tokio::time::sleep(PAUSE).await;
                                     continue;
                                 }
@@ -114,7 +114,7 @@ impl SessionState {
         }
     }
 
-    fn way(
+    fn source(
         self: &Arc<Self>,
         inner: &Arc<Engine>,
         name: &Name,
@@ -134,7 +134,7 @@ impl SessionState {
             lost: entry.lost(),
             news: News::default(),
         };
-        if let WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) = options.patience {
+        if let WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) = options.wait_limit {
             return HoldSource::Alone(origin);
         }
         let runtime = Handle::current().id();
@@ -177,7 +177,7 @@ impl SessionState {
         origin: Origin,
     ) -> Acquiring {
         let options = Arc::new(Options {
-            patience: WaitLimit::Forever,
+            wait_limit: WaitLimit::Forever,
             ..options.clone()
         });
         async move {
@@ -279,8 +279,8 @@ impl Pending {
 /// How long to stand aside when the store was silent for too long for a wait without limit.
 const PAUSE: Duration = Duration::from_millis(50);
 
-fn has_time(inner: &Engine, patience: WaitLimit, begun: Duration) -> bool {
-    let WaitLimit::AtMost(limit) = patience else {
+fn has_time(inner: &Engine, wait_limit: WaitLimit, begun: Duration) -> bool {
+    let WaitLimit::AtMost(limit) = wait_limit else {
         return false;
     };
     inner
@@ -295,12 +295,12 @@ fn has_time(inner: &Engine, patience: WaitLimit, begun: Duration) -> bool {
 async fn wait(
     inner: &Engine,
     name: &Name,
-    patience: WaitLimit,
+    wait_limit: WaitLimit,
     waited: Duration,
     shared: Shared<Acquiring>,
     news: News,
 ) -> Acquired {
-    let WaitLimit::AtMost(limit) = patience else {
+    let WaitLimit::AtMost(limit) = wait_limit else {
         return shared.await;
     };
     let left = limit.saturating_sub(waited);
@@ -334,7 +334,7 @@ fn no_upgrade(name: &Name) -> Error {
 /// Re-entry keeps the settings of the outermost hold; others are refused.
 fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
     let Options {
-        patience: _,
+        wait_limit: _,
         lease,
         watchdog,
         interval,

@@ -55,7 +55,7 @@ impl GrantAge {
     ///
     /// It is the best from now on if it dates later than the best so far, or if it refutes that: a
     /// store that shows more than the best allows has had its clock set forward.
-    pub(super) fn saw(&mut self, sent: Duration, at: Moment, now: Duration) {
+    pub(super) fn record(&mut self, sent: Duration, at: Moment, now: Duration) {
         let dated = self.best.map(|best| best.date(at));
         if dated.is_none_or(|dated| dated <= sent || now < dated) {
             self.best = Some(Pair { sent, at });
@@ -69,7 +69,7 @@ impl GrantAge {
         Validity {
             fence: push.fence,
             base: made.max(self.first_sent).min(now),
-            life: Duration::from_millis(push.life_ms),
+            ttl: Duration::from_millis(push.life_ms),
         }
     }
 }
@@ -112,26 +112,26 @@ mod tests {
     #[test]
     fn no_grant_is_older_than_the_first_acquire() {
         let mut age = GrantAge::new(ms(50));
-        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
         assert_eq!(age.of_push(&push(9_000), ms(4_000)).base, ms(50));
     }
 
     #[test]
     fn delayed_push_is_dated_to_its_creation() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
         assert_eq!(age.of_push(&push(10_304), ms(4_000)).base, ms(300));
     }
 
     #[test]
     fn latest_date_counts_up_to_the_receipt() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
-        age.saw(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
+        age.record(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
+        age.record(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
         assert_eq!(age.of_push(&push(10_303), ms(310)).base, ms(300));
         assert_eq!(age.of_push(&push(10_303), ms(290)).base, ms(290));
         // The newest is not the best.
-        age.saw(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
+        age.record(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
         assert_eq!(age.of_push(&push(10_354), ms(360)).base, ms(350));
     }
 
@@ -146,7 +146,7 @@ mod tests {
                     let out = if n == 0 { 0 } else { late };
                     let (sent, seen) = (ms(sent_ms), ms(sent_ms + out));
                     if sent_ms + out < grant_ms {
-                        age.saw(sent, shown(seen, rate), seen + ms(out / 2));
+                        age.record(sent, shown(seen, rate), seen + ms(out / 2));
                     }
                 }
                 let granted = Push {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn old_reply_dates_as_well() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), shown(ms(100), 1.02), ms(101));
+        age.record(ms(100), shown(ms(100), 1.02), ms(101));
         let granted = Push {
             at: shown(ms(60_100), 1.02),
             ..push(0)
@@ -186,9 +186,9 @@ mod tests {
     #[test]
     fn clock_set_forward_refutes_older_replies() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
         // Three seconds ahead since.
-        age.saw(ms(1_100), Moment::from_micros(14_100_000), ms(1_140));
+        age.record(ms(1_100), Moment::from_micros(14_100_000), ms(1_140));
         assert_eq!(age.of_push(&push(14_202), ms(3_000)).base, ms(1_200));
     }
 
@@ -196,10 +196,10 @@ mod tests {
     fn absurd_store_times_are_soon_refuted() {
         for absurd in [0, u64::MAX] {
             let mut age = GrantAge::new(ms(50));
-            age.saw(ms(100), Moment::from_micros(absurd), ms(101));
+            age.record(ms(100), Moment::from_micros(absurd), ms(101));
             let base = age.of_push(&push(10_300), ms(400)).base;
             assert!(ms(50) <= base && base <= ms(400), "{base:?}");
-            age.saw(ms(200), Moment::from_micros(10_200_000), ms(201));
+            age.record(ms(200), Moment::from_micros(10_200_000), ms(201));
             assert_eq!(age.of_push(&push(10_302), ms(4_000)).base, ms(300));
         }
     }

@@ -152,24 +152,24 @@ impl Attempt {
 
     /// Whether the grant is young enough. The age of one that has to be claimed first is
     /// checked without the margin.
-    pub(super) fn believes(&self, grant: Validity) -> bool {
-        let life = grant.life.min(self.options.lease);
+    pub(super) fn is_valid(&self, grant: Validity) -> bool {
+        let ttl = grant.ttl.min(self.options.lease);
         let margin = if self.has_to_claim(grant) {
             Duration::ZERO
         } else {
-            self.options.margin(life)
+            self.options.margin(ttl)
         };
-        let end = grant.base.saturating_add(life).saturating_sub(margin);
+        let end = grant.base.saturating_add(ttl).saturating_sub(margin);
         self.clock.now() < end
     }
 
     /// Whether the grant stands for a first life too short to work in.
     pub(super) fn has_to_claim(&self, grant: Validity) -> bool {
-        grant.life < self.options.lease && self.options.claims_first()
+        grant.ttl < self.options.lease && self.options.claims_first()
     }
 
     /// The hold that the request has become.
-    pub(super) fn into_hold(mut self, belief: Validity) -> Result<Arc<HoldState>, Error> {
+    pub(super) fn into_hold(mut self, validity: Validity) -> Result<Arc<HoldState>, Error> {
         let granted = Granted {
             name: self.name.clone(),
             contender: self.contender.clone(),
@@ -178,7 +178,7 @@ impl Attempt {
         };
         let hold = Arc::new(HoldState::new(
             granted,
-            belief,
+            validity,
             self.options.clone(),
             self.clock.clone(),
             self.inner.process(),
@@ -194,7 +194,7 @@ impl Attempt {
         (self.is_known, self.unanswered) = (false, 0);
         self.emit(Level::Debug, || Event::Acquired {
             name: (&self.name).into(),
-            fence: belief.fence,
+            fence: validity.fence,
             waited: self.waited(),
         });
         Ok(hold)
@@ -254,14 +254,14 @@ impl Attempt {
         self.inner.closing().await;
     }
 
-    pub(super) fn tell_waiting(&self, holder: Option<Holder>, place: u64) {
+    pub(super) fn report_waiting(&self, holder: Option<Holder>, place: u64) {
         let contended = Box::new(self.contention(holder, Some(place)));
         self.emit(Level::Info, || Event::Waiting(contended.clone()));
         self.origin.news.put(Error::Contended(contended));
     }
 
     /// Keeps the failure for the waiters that share the request, and reports it if `is_news`.
-    pub(super) fn tell_silent(&self, failure: &Failure, since: Duration, is_news: bool) {
+    pub(super) fn report_failure(&self, failure: &Failure, since: Duration, is_news: bool) {
         self.origin.news.put(self.store_error(failure.clone()));
         if is_news {
             self.inner.report_outage(&self.name, since, failure);
@@ -362,7 +362,7 @@ mod tests {
         let server = Server::start();
         let client = Client::connect(&server.url()).await.unwrap();
         let name = unique_name();
-        server.call(&["SET", &format!("arbiter:{name}"), "somebody's data"]);
+        server.call(&["SET", &format!("arbiter:{name}"), "other data"]);
         client.lock(&name).try_acquire().await.unwrap_err();
         assert!(!client.inner.keeper.is_busy());
         client.lock(&name).acquire().await.unwrap_err();

@@ -18,7 +18,7 @@ use arbiter_lock_core::{
 use age::GrantAge;
 use attempt::Attempt;
 pub(crate) use attempt::{News, Origin};
-use pause::until_next_look;
+use pause::until_next_poll;
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -55,9 +55,9 @@ pub(crate) async fn acquire(
     options: Arc<Options>,
     origin: Origin,
 ) -> Result<Arc<HoldState>, Error> {
-    let patience = options.patience;
+    let wait_limit = options.wait_limit;
     let attempt = Attempt::new(inner, name, mode, options, origin)?;
-    match patience {
+    match wait_limit {
         WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) => try_once(attempt).await,
         WaitLimit::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
         WaitLimit::Forever => Waiting::new(attempt, None).wait().await,
@@ -73,19 +73,19 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
         let request = Request::TryAcquire(attempt.contender.clone());
         let (handle, name) = (&attempt.handle, &attempt.name);
         let step = handle.send(name, &request, Duration::MAX).await;
-        let said = attempt
+        let envelope = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
-        let Envelope { reply, at, again } = said;
+        let Envelope { reply, at, again } = envelope;
         match reply {
             Tried::Granted { fence, life_ms } => {
-                let belief = Validity {
+                let validity = Validity {
                     fence,
                     base: sent,
-                    life: Duration::from_millis(life_ms),
+                    ttl: Duration::from_millis(life_ms),
                 };
-                if attempt.believes(belief) {
-                    return attempt.into_hold(belief);
+                if attempt.is_valid(validity) {
+                    return attempt.into_hold(validity);
                 }
                 return Err(attempt.store_error(too_late()));
             }
@@ -148,7 +148,7 @@ enum Next {
     /// The request was granted, if that is to be believed.
     Granted(Validity),
     /// Look, after that time and unless something happens first.
-    Look(Duration),
+    Poll(Duration),
     /// The wait is over.
     Over,
 }
@@ -173,12 +173,12 @@ impl Waiting {
     }
 
     async fn wait(mut self) -> Result<Arc<HoldState>, Error> {
-        let mut next = self.look().await?;
+        let mut next = self.poll().await?;
         let mut too_old = 0;
         loop {
             next = match next {
-                Next::Granted(belief) => match self.claim(belief).await {
-                    Some(belief) => return self.attempt.into_hold(belief),
+                Next::Granted(validity) => match self.claim(validity).await {
+                    Some(validity) => return self.attempt.into_hold(validity),
                     // Too old to be believed: a look finds it again, or queues anew.
                     None => {
                         too_old += 1;
@@ -188,7 +188,7 @@ impl Waiting {
                         self.listen(Duration::ZERO).await?
                     }
                 },
-                Next::Look(pause) => self.listen(pause).await?,
+                Next::Poll(pause) => self.listen(pause).await?,
                 Next::Over => return Err(self.over()),
             };
         }
@@ -219,11 +219,11 @@ impl Waiting {
                 return Ok(Next::Over);
             }
         }
-        self.look().await
+        self.poll().await
     }
 
     /// Sends one acquire and waits for its answer; a grant that is pushed meanwhile counts too.
-    async fn look(&mut self) -> Result<Next, Error> {
+    async fn poll(&mut self) -> Result<Next, Error> {
         let begun = self.attempt.clock.now();
         let left = self.left(begun);
         if let Err(failure) = self.attempt.ready(left.unwrap_or(Duration::MAX)).await {
@@ -253,7 +253,7 @@ impl Waiting {
             () = sleep_or_never(left) => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
-            Ok(said) => self.answered(sent, said),
+            Ok(envelope) => self.answered(sent, envelope),
             Err(failure) => self.unserved(sent, left, failure),
         }
     }
@@ -277,16 +277,16 @@ impl Waiting {
         self.failed(sent, failure)
     }
 
-    fn answered(&mut self, sent: Duration, said: Envelope<Acquired>) -> Result<Next, Error> {
+    fn answered(&mut self, sent: Duration, envelope: Envelope<Acquired>) -> Result<Next, Error> {
         let was_silent = self.outage.answered();
         self.backoff.reset();
-        match said.reply {
+        match envelope.reply {
             Acquired::Granted { fence, life_ms } => {
-                let life = Duration::from_millis(life_ms);
+                let ttl = Duration::from_millis(life_ms);
                 Ok(Next::Granted(Validity {
                     fence,
                     base: sent,
-                    life,
+                    ttl,
                 }))
             }
             Acquired::Queued {
@@ -296,15 +296,19 @@ impl Waiting {
                 awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
-                self.age.saw(sent, said.at, self.attempt.clock.now());
+                self.age.record(sent, envelope.at, self.attempt.clock.now());
                 let first_life = self.attempt.options.first_life();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
-                let pause = until_next_look(first_life, place, behind, expiry, rng::draw());
+                let pause = until_next_poll(first_life, place, behind, expiry, rng::draw());
                 let owner = holder.as_ref().map(|view| view.owner.clone());
-                self.stands_behind(holder, place, said.at, was_silent);
+                self.stands_behind(holder, place, envelope.at, was_silent);
                 self.report_own(owner.as_ref());
                 self.find_circle(owner, ticket)?;
-                Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
+                Ok(Next::Poll(if envelope.again {
+                    Duration::ZERO
+                } else {
+                    pause
+                }))
             }
             Acquired::Refused(refusal) => Err(self.attempt.refused(refusal)),
             Acquired::Ended => Err(self.attempt.store_error(ended())),
@@ -328,7 +332,7 @@ impl Waiting {
         self.seen = Some((holder.map(|view| Holder::new(&view, at)), place));
         if is_news {
             let holder = self.seen.as_ref().and_then(|(holder, _)| holder.clone());
-            self.attempt.tell_waiting(holder, place);
+            self.attempt.report_waiting(holder, place);
         }
     }
 
@@ -398,12 +402,12 @@ impl Waiting {
         let is_news = self.outage.failed(sent, now, &failure);
         let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
         if let Some(failure) = failure {
-            self.attempt.tell_silent(&failure, length, is_news);
+            self.attempt.report_failure(&failure, length, is_news);
             if self.end.is_none() && self.attempt.store_timeout() <= length {
                 return Err(self.attempt.store_error(failure));
             }
         }
-        Ok(Next::Look(self.backoff.next(rng::draw())))
+        Ok(Next::Poll(self.backoff.next(rng::draw())))
     }
 
     /// What the caller is told when its wait is over.
@@ -418,13 +422,13 @@ impl Waiting {
     /// What of the grant is to be believed. Where the margin leaves too little of a first life,
     /// the grant is claimed first, and only the claim is believed.
     async fn claim(&mut self, grant: Validity) -> Option<Validity> {
-        if !self.attempt.believes(grant) {
+        if !self.attempt.is_valid(grant) {
             return None;
         }
         if !self.attempt.has_to_claim(grant) {
             return Some(grant);
         }
-        let deadline = grant.base + grant.life;
+        let deadline = grant.base + grant.ttl;
         let deadline = self.end.map_or(deadline, |end| end.min(deadline));
         loop {
             let sent = self.attempt.clock.now();
@@ -443,13 +447,13 @@ impl Waiting {
             let claimed = handle.send(name, &request, left).await;
             match claimed.map(|envelope| envelope.reply) {
                 Ok(Renewed::Renewed { life_ms }) => {
-                    let life = Duration::from_millis(life_ms);
+                    let ttl = Duration::from_millis(life_ms);
                     let claimed = Validity {
                         base: sent,
-                        life,
+                        ttl,
                         ..grant
                     };
-                    return self.attempt.believes(claimed).then_some(claimed);
+                    return self.attempt.is_valid(claimed).then_some(claimed);
                 }
                 Ok(_) => return None,
                 Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,

@@ -25,7 +25,7 @@ impl Deadline {
             end: now(),
             every: (lease / 8).min(Duration::from_secs(1)),
         };
-        deadline.look(held);
+        deadline.update(held);
         deadline
     }
 
@@ -34,10 +34,10 @@ impl Deadline {
     /// Cancel safe.
     pub(super) async fn follow(&mut self, held: &Held) {
         tokio::time::sleep(self.every).await;
-        self.look(held);
+        self.update(held);
     }
 
-    fn look(&mut self, held: &Held) {
+    fn update(&mut self, held: &Held) {
         let now = now(); // first: a stop in between makes the end early, never late
         let remaining = held.remaining();
         if !remaining.is_zero() {

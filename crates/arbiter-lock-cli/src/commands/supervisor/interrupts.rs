@@ -27,9 +27,9 @@ impl Interrupts {
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
-            () = self.terminate.heard() => Signal::SIGTERM as i32,
-            () = self.interrupt.heard() => Signal::SIGINT as i32,
-            () = self.hangup.heard() => Signal::SIGHUP as i32,
+            () = self.terminate.received() => Signal::SIGTERM as i32,
+            () = self.interrupt.received() => Signal::SIGINT as i32,
+            () = self.hangup.received() => Signal::SIGHUP as i32,
         }
     }
 }

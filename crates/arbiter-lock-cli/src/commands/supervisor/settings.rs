@@ -8,16 +8,16 @@ use crate::cli::WorkArgs;
 use crate::exit::Exit;
 use crate::output::{self, Narrator, Verbosity, typed};
 
-/// A face of a resource with the settings that the flags ask for.
+/// A primitive of a resource with the settings that the flags ask for.
 macro_rules! with_settings {
-    ($face:expr, $args:expr, $grace:expr) => {{
-        let face = $face
+    ($primitive:expr, $args:expr, $grace:expr) => {{
+        let primitive = $primitive
             .lease_time($args.lease)
             .lost_margin($grace + arbiter_lock::Lock::default_lost_margin($args.lease))
             .label(&crate::commands::supervisor::note($args));
         match $args.max_hold {
-            Some(limit) => face.max_hold(limit),
-            None => face,
+            Some(limit) => primitive.max_hold(limit),
+            None => primitive,
         }
     }};
 }

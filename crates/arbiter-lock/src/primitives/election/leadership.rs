@@ -57,7 +57,7 @@ impl Leadership {
         let value = checked_value(value)?.to_owned();
         let (inner, hold) = (self.inner.clone(), self.hold().clone());
         let proclaiming = async move {
-            let effort = Effort::patient(inner.clone());
+            let effort = Effort::until_silent(inner.clone());
             proclaim(&inner, &hold, &value, &effort).await
         };
         self.inner.run(|| proclaiming).await?

@@ -13,13 +13,13 @@ use crate::store::{Envelope, Failure};
 use crate::system::rng;
 
 /// How often it looks at the least.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Watches an election: see [`Election::observe`](crate::Election::observe).
 pub struct Observer {
     lock: Lock,
     /// What was shown last.
-    shown: Option<Option<Sight>>,
+    shown: Option<Option<Snapshot>>,
     /// When the next look is due, on the local clock.
     due: Duration,
     /// Since when the store has not answered.
@@ -29,7 +29,7 @@ pub struct Observer {
 
 /// What tells one state from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Sight {
+struct Snapshot {
     owner: Arc<str>,
     fence: Option<u64>,
     value: Option<Arc<str>>,
@@ -42,7 +42,7 @@ impl Observer {
             shown: None,
             due: Duration::ZERO,
             silent_since: None,
-            backoff: Backoff::new(Duration::from_millis(10), LOOK_INTERVAL),
+            backoff: Backoff::new(Duration::from_millis(10), POLL_INTERVAL),
         }
     }
 
@@ -59,9 +59,9 @@ impl Observer {
     pub async fn next(&mut self) -> Result<Option<Leader>, Error> {
         loop {
             self.pause().await?;
-            match self.look().await? {
-                Ok(said) => {
-                    if let Some(leader) = self.saw(&said) {
+            match self.poll().await? {
+                Ok(envelope) => {
+                    if let Some(leader) = self.update(&envelope) {
                         return Ok(leader);
                     }
                 }
@@ -86,38 +86,38 @@ impl Observer {
         self.lock.inner.run(|| pausing).await?
     }
 
-    async fn look(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
+    async fn poll(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
-        let looking = async move {
+        let polling = async move {
             let handle = inner.handle();
             handle.send(&name, &Request::Inspect, Duration::MAX).await
         };
-        self.lock.inner.run(|| looking).await
+        self.lock.inner.run(|| polling).await
     }
 
     /// Notes what was seen; answers it if it is news.
-    fn saw(&mut self, said: &Envelope<Status>) -> Option<Option<Leader>> {
-        let Envelope { reply, at, .. } = said;
+    fn update(&mut self, envelope: &Envelope<Status>) -> Option<Option<Leader>> {
+        let Envelope { reply, at, .. } = envelope;
         let jitter = 0.75 + 0.25 * rng::draw::<f64>();
-        let lapse = reply.holder.as_ref().and_then(|view| view.remaining_ms);
+        let expiry = reply.holder.as_ref().and_then(|view| view.remaining_ms);
         // A life lasts to the end of its last millisecond.
-        let lapse = lapse.map_or(LOOK_INTERVAL, |ms| {
+        let expiry = expiry.map_or(POLL_INTERVAL, |ms| {
             Duration::from_millis(ms.saturating_add(1))
         });
-        self.due = self.lock.inner.clock.now() + LOOK_INTERVAL.mul_f64(jitter).min(lapse);
+        self.due = self.lock.inner.clock.now() + POLL_INTERVAL.mul_f64(jitter).min(expiry);
         self.silent_since = None;
         self.backoff.reset();
 
         let leader = Leader::of(reply, *at);
-        let sight = reply.holder.as_ref().filter(|_| leader.is_some());
-        let sight = sight.map(|view| Sight {
+        let snapshot = reply.holder.as_ref().filter(|_| leader.is_some());
+        let snapshot = snapshot.map(|view| Snapshot {
             owner: view.owner.clone(),
             fence: view.fence,
             value: reply.value.clone(),
         });
-        let is_news = self.shown.as_ref() != Some(&sight);
-        self.shown = Some(sight);
+        let is_news = self.shown.as_ref() != Some(&snapshot);
+        self.shown = Some(snapshot);
         is_news.then_some(leader)
     }
 
