@@ -1,4 +1,4 @@
-//! Ends a request until the end is answered.
+//! Sends the end of a request until the store answers it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use crate::events::event::{Event, Level};
 use crate::store::{Envelope, Failure, FailureKind, PendingRelease, StoreHandle};
 use crate::system::rng;
 
-/// What the store remembers of a request beyond its lease.
+/// How long the store remembers a request after its lease.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// Counts the release as unfinished for as long as it lives; leaves it to the next task if it is
-/// dropped with its runtime.
+/// Counts a pending release as unfinished until it is dropped.
+///
+/// If it is dropped with its runtime, the next task of the keeper takes the release over.
 struct Unfinished {
     shared: Arc<KeeperShared>,
     is_release: bool,
@@ -28,13 +29,13 @@ impl Drop for Unfinished {
         self.shared.table().finished(self.is_release, left);
         self.shared.finished.notify_all();
         if is_left {
-            // The next task may run already, and have found nothing to do.
+            // The next task may already sleep.
             self.shared.nudge.notify_one();
         }
     }
 }
 
-/// Sends the end until it is answered, or until the store has nothing of the request any more.
+/// Sends the end until it is answered, or until the store has forgotten the request.
 pub(super) async fn finish(
     shared: Arc<KeeperShared>,
     handle: Arc<StoreHandle>,
@@ -70,7 +71,7 @@ async fn send_until_answered(
                     return;
                 }
             }
-            // What stands there is not ours any more, or never could be.
+            // The key no longer holds a lock, or never can.
             Err(Failure {
                 kind: FailureKind::WrongType | FailureKind::Unsupported,
                 ..

@@ -1,8 +1,8 @@
-//! The keeper's loop: a bounded number of renewals in flight, any number of ends.
+//! The keeper's loop: a bounded number of renewals in flight, any number of pending releases.
 //!
-//! Each renewal is given the time of a command, whatever is left of the holds in it. One that is
-//! not answered soon enough for a hold is repeated in another call: renewals never shorten a life,
-//! and each answer counts from its own sending.
+//! Each renewal may take the command timeout, regardless of the time left of its holds. A renewal
+//! that is not answered in time for a hold is repeated in another call: renewals never shorten a
+//! TTL, and each answer counts from when its request was sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::events::event::{Event, Level};
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, PendingRelease, StoreHandle};
 
-/// Says, when it is dropped, that the task does not run any more.
+/// Marks the keeper's task as running until it is dropped.
 pub(super) struct Running {
     pub(super) shared: Arc<KeeperShared>,
-    /// It is the guest of a caller's runtime, which may end before the client.
+    /// Whether it runs on a caller's runtime, which may end before the client.
     pub(super) is_guest: bool,
 }
 
@@ -32,22 +32,22 @@ impl Drop for Running {
         let leaves_work = self.shared.table().stopped();
         self.shared.finished.notify_all();
         if self.is_guest && leaves_work && self.shared.table().start() {
-            // Without a thread the leases end.
+            // If no thread can be started, the leases end by themselves.
             let _ = on_a_thread(self.shared.clone());
         }
     }
 }
 
-/// How often to say that renewals are late.
+/// How often late renewals are reported.
 const LATE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A renewal that was sent, and what came of it.
+/// A batch of renewals that was sent, and its answers.
 struct Answered {
     batch: Batch,
     answers: Result<Vec<Result<Renewed, Failure>>, Failure>,
 }
 
-/// Runs until the client is gone and everything posted is finished.
+/// Runs until the client is dropped and all pending releases are finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
     let handle = Arc::new(StoreHandle::without_notifications(
@@ -77,7 +77,7 @@ pub(super) async fn keep(running: Running) {
         for (limit, connected) in connects {
             let handle = handle.clone();
             ends.spawn(shared.unless_forked(async move {
-                // A caller that has gone needs no answer.
+                // The caller may have gone.
                 let _ = connected.send(handle.connect(limit).await);
             }));
         }
@@ -154,7 +154,7 @@ impl KeeperShared {
         self.table().answered(hold, now);
     }
 
-    /// Says that renewals are sent late, unless that was said a moment ago.
+    /// Reports that renewals are sent late, at most once every [`LATE_INTERVAL`].
     fn report_late(&self, behind: Duration, reported: &mut Option<Duration>) {
         let now = self.clock.now();
         if reported.is_none_or(|reported| LATE_INTERVAL <= now.saturating_sub(reported)) {
@@ -165,7 +165,7 @@ impl KeeperShared {
         }
     }
 
-    /// Of one that was released or lost meanwhile it is no news.
+    /// Reports a renewal, unless the hold was released or lost meanwhile.
     fn report_renewal(&self, hold: &HoldState, failure: Option<&Failure>) {
         if hold.over().is_some() {
             return;
@@ -186,22 +186,13 @@ impl KeeperShared {
 
     pub(super) fn report_released(&self, release: &PendingRelease, reply: Ended) {
         if let (Some(fence), Ended::Released) = (release.held, reply) {
-            self.events.emit(Level::Debug, || Event::Released {
-                name: (&release.name).into(),
-                fence,
-            });
+            self.events.released(&release.name, fence);
         }
     }
 
     pub(super) fn report_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
-            let failure = hold.loss(reason).failure;
-            self.events.emit(Level::Error, || Event::Lost {
-                name: (&hold.name).into(),
-                fence: hold.fence,
-                reason,
-                cause: failure.map(|failure| Arc::new(failure) as _),
-            });
+            self.events.lost(hold.fence, &hold.loss(reason));
         }
     }
 }

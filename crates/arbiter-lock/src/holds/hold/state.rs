@@ -1,4 +1,4 @@
-//! What the guard, the keeper and all views of one hold share: its life by the local clock.
+//! The state of one hold, by the local clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,14 +15,13 @@ use crate::store::{Failure, FailureKind, PendingRelease};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, LeakInChild};
 
-/// What the guard, the keeper and all views of one hold share.
+/// The state that the guard, the keeper and all views of one hold share.
 pub(crate) struct HoldState {
     pub(crate) name: arbiter_lock_core::Name,
     pub(crate) contender: Arc<Contender>,
     pub(crate) fence: u64,
-    /// The session that holds, if one does.
     pub(crate) session: Option<SessionId>,
-    /// Whether its end has to leave a tombstone: an acquire of it was never answered.
+    /// Whether its end has to leave a tombstone, since an acquire of it was never answered.
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     pub(crate) clock: Clock,
@@ -31,11 +30,11 @@ pub(crate) struct HoldState {
 
 struct LocalState {
     lease: Lease,
-    /// When `max_hold` ends it.
+    /// When `max_hold` ends the hold.
     latest_end: Duration,
     over: Option<LostReason>,
     exclusivity: Exclusivity,
-    /// How many guards of a session count on being alone.
+    /// How many guards of a session write.
     writers: usize,
     /// Why the last renewal has no known outcome, if it has none.
     failed: Option<Failure>,
@@ -43,16 +42,16 @@ struct LocalState {
     next_waker_slot: u64,
 }
 
-/// Whether others may hold beside it.
+/// Whether other holders may exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exclusivity {
     Exclusive,
-    /// A downgrade of it has no known outcome.
+    /// A downgrade has no known outcome.
     Unknown,
     Shared,
 }
 
-/// A guard of a session that counts on being alone, until it goes.
+/// Counts a guard of a session as a writer until it is dropped.
 pub(crate) struct Writer(Arc<HoldState>);
 
 impl Drop for Writer {
@@ -63,7 +62,7 @@ impl Drop for Writer {
     }
 }
 
-/// What a grant is believed by: when its life began at the earliest, and how long it is.
+/// A grant with its local deadline: the earliest start of its TTL, and the TTL.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validity {
     pub(crate) fence: u64,
@@ -75,14 +74,13 @@ pub(crate) struct Validity {
 pub(crate) struct Granted {
     pub(crate) name: arbiter_lock_core::Name,
     pub(crate) contender: Arc<Contender>,
-    /// The session that asked, if one did.
     pub(crate) session: Option<SessionId>,
     /// Whether an acquire of it was never answered.
     pub(crate) tombstone: bool,
 }
 
 impl HoldState {
-    /// A hold of that process, by a grant that is believed.
+    /// Makes a hold of that process from a grant.
     pub(crate) fn new(
         granted: Granted,
         validity: Validity,
@@ -133,13 +131,13 @@ impl HoldState {
         self.exclusivity() != Exclusivity::Exclusive
     }
 
-    /// In a forked process others hold: the parent, perhaps.
+    /// Returns whether other holders may exist. In a forked process they may: the parent, for one.
     pub(crate) fn exclusivity(&self) -> Exclusivity {
         self.local()
             .map_or(Exclusivity::Unknown, |local| local.exclusivity)
     }
 
-    /// Counts a guard that was asked for to write, unless others may hold beside it.
+    /// Counts a guard as a writer. Returns `None` if the hold may be shared.
     pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
         let mut local = self.local()?;
         (local.exclusivity == Exclusivity::Exclusive).then(|| {
@@ -148,8 +146,8 @@ impl HoldState {
         })
     }
 
-    /// From now on others may hold beside it, unless more guards than those `asking` count on
-    /// being alone; answers what it was.
+    /// Marks the hold as perhaps shared, unless more than `asking` guards write. Returns the state
+    /// before.
     pub(crate) fn begin_downgrade(&self, asking: usize) -> Option<Exclusivity> {
         let mut local = self.local()?;
         let before = local.exclusivity;
@@ -168,31 +166,32 @@ impl HoldState {
         }
     }
 
-    /// `None` in a forked process: its copy of the mutex may be locked for good.
+    /// Locks the local state. Returns `None` in a forked process, whose copy of the mutex may stay
+    /// locked forever.
     fn local(&self) -> Option<MutexGuard<'_, LocalState>> {
         let local = self.local.unless_forked()?;
         Some(local.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Until that is dropped, checks whether the hold is over wait.
+    /// Blocks all checks of whether the hold is over, until the returned guard is dropped.
     #[cfg(test)]
     pub(crate) fn hold_up(&self) -> impl Sized + '_ {
         self.local()
     }
 
-    /// Returns why the hold is over, if it is; the first call that finds it wakes all that wait for
-    /// it. A waker runs code of its owner, so no lock may be held here.
+    /// Returns why the hold is over, if it is. The first call that detects it wakes all waiting
+    /// futures. A waker runs code of its owner, so no lock may be held here.
     pub(crate) fn over(&self) -> Option<LostReason> {
         self.end_if(|local, now| local.ended_by(now))
     }
 
-    /// Returns whether the hold is over. It wakes nothing, so it may be called under a lock.
+    /// Returns whether the hold is over. Wakes nothing, so it may be called under a lock.
     pub(crate) fn is_over(&self) -> bool {
         let local = self.local();
         local.is_none_or(|mut local| local.end_if_due(self.clock.now()).is_some())
     }
 
-    /// Ends the belief, unless it is over already; answers why it is over.
+    /// Ends the hold locally, unless it is over already. Returns why it is over.
     pub(crate) fn give_up(&self, reason: LostReason) -> LostReason {
         self.end_if(|local, now| local.ended_by(now).or(Some(reason)))
             .unwrap_or(reason)
@@ -218,7 +217,7 @@ impl HoldState {
         Some(over)
     }
 
-    /// Frees the seat of a waiter that has ended.
+    /// Removes the waker of a future that was dropped.
     pub(super) fn remove_waker(&self, slot: u64) {
         let Some(mut local) = self.local() else {
             return;
@@ -226,7 +225,7 @@ impl HoldState {
         let left = local.wakers.extract_if(.., |(other, _)| *other == slot);
         let left: Vec<_> = left.collect();
         drop(local);
-        // The drop of a waker runs code of its owner, too.
+        // Dropped after the lock is released, since that runs code of the waker's owner.
         drop(left);
     }
 
@@ -234,7 +233,7 @@ impl HoldState {
         if let Some(reason) = self.over() {
             return Some(reason);
         }
-        // Cloned before the lock is taken, and what it replaces is dropped after.
+        // Cloned before the lock is taken, and dropped after.
         let mut waker = waker.clone();
         let Some(mut local) = self.local() else {
             return Some(LostReason::Forked);
@@ -258,7 +257,7 @@ impl HoldState {
         }
     }
 
-    /// Returns what the keeper has to do for it. It wakes nothing, so it may be called under a lock.
+    /// Returns what the keeper has to do next. Wakes nothing, so it may be called under a lock.
     pub(crate) fn next(&self, now: Duration) -> Next {
         let Some(mut local) = self.local() else {
             return Next::Lost;
@@ -269,7 +268,7 @@ impl HoldState {
         }
     }
 
-    /// What to renew it by.
+    /// Returns the renewal to send.
     pub(crate) fn renewal(&self) -> Renewal {
         Renewal {
             owner: self.contender.id.clone(),
@@ -278,7 +277,7 @@ impl HoldState {
         }
     }
 
-    /// What its end leaves to do, and whether that releases a hold.
+    /// Returns the pending release to send when the hold ends.
     pub(crate) fn pending_release(&self, is_held: bool) -> PendingRelease {
         PendingRelease {
             name: self.name.clone(),
@@ -288,13 +287,13 @@ impl HoldState {
         }
     }
 
-    /// When the belief ends if nothing more is heard.
+    /// Returns when the hold ends without another renewal.
     pub(crate) fn validity_end(&self) -> Duration {
         self.local()
             .map_or(Duration::ZERO, |local| local.validity_end())
     }
 
-    /// A renewal is sent at `sent`.
+    /// Notes that a renewal is sent at `sent`.
     pub(crate) fn ask(&self, sent: Duration) {
         let Some(mut local) = self.local() else {
             return;
@@ -307,8 +306,8 @@ impl HoldState {
         local.lease.ask(sent);
     }
 
-    /// A renewal that was sent at `sent` set a life of `life`. No more than the lease is believed,
-    /// even where the store's clock was set back: it may be set forward again.
+    /// Notes that a renewal sent at `sent` set the TTL to `ttl`. At most the lease counts, even if
+    /// the store's clock was set back: it may be set forward again.
     pub(crate) fn confirm(&self, sent: Duration, ttl: Duration) {
         if self.over().is_some() {
             return; // lost is final
@@ -322,8 +321,8 @@ impl HoldState {
         }
     }
 
-    /// A renewal sent at `sent` has no known outcome; if it was the newest, it is due again at
-    /// `again`. Returns whether nothing sent since is confirmed.
+    /// Notes that a renewal sent at `sent` has no known outcome. If it is the newest, it is due again
+    /// at `again`. Returns whether no later renewal is confirmed.
     pub(crate) fn fail(&self, sent: Duration, again: Duration, failure: &Failure) -> bool {
         let Some(mut local) = self.local() else {
             return false;
@@ -337,7 +336,7 @@ impl HoldState {
         counts
     }
 
-    /// Returns what the loss for that reason is to the holder, with the store's last answer.
+    /// Returns the loss for that reason, with the store's last answer.
     pub(crate) fn loss(&self, reason: LostReason) -> Loss {
         let is_unrenewed = matches!(reason, LostReason::Unreachable | LostReason::NotRenewed);
         let local = self.local().filter(|_| is_unrenewed);
@@ -348,7 +347,7 @@ impl HoldState {
         }
     }
 
-    /// Returns the error that the loss for that reason is.
+    /// Returns the error for the loss for that reason.
     pub(crate) fn lost(&self, reason: LostReason) -> Error {
         Error::Lost(Box::new(self.loss(reason)))
     }

@@ -1,4 +1,4 @@
-//! The observer: told who leads, at first and whenever that changes.
+//! The observer of an election: reports the leader at first and after each change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use crate::primitives::lock::Lock;
 use crate::store::{Envelope, Failure};
 use crate::system::rng;
 
-/// How often it looks at the least.
+/// The longest time between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Watches an election: see [`Election::observe`](crate::Election::observe).
+/// Observes the leader of an election: see [`Election::observe`](crate::Election::observe).
 pub struct Observer {
     lock: Lock,
-    /// What was shown last.
+    /// The leader that was returned last.
     shown: Option<Option<Snapshot>>,
-    /// When the next look is due, on the local clock.
+    /// When the next poll is due, on the local clock.
     due: Duration,
     /// Since when the store has not answered.
     silent_since: Option<Duration>,
     backoff: Backoff,
 }
 
-/// What tells one state from another.
+/// The parts of a leader whose change is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Snapshot {
     owner: Arc<str>,
@@ -46,16 +46,18 @@ impl Observer {
         }
     }
 
-    /// Answers who leads, `None` for a vacancy: at first at once, then when the leader or its
-    /// value has changed. What came and went between two looks is not shown.
+    /// Returns the leader, or `None` if there is none, once it has changed.
+    ///
+    /// The first call returns at once. A later one waits until the leader or its value has changed.
+    /// A leader that came and went between two polls is not reported.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the store has not answered for 30 s on end, [`Error::Refused`],
-    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after any of them, and looks
-    /// no more often for it.
+    /// [`Error::Unavailable`] if the store has not answered for 30 s, [`Error::Refused`],
+    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after an error, and keeps the
+    /// pace of its polls.
     ///
     /// # Cancel safety
-    /// Dropped, it misses nothing: the next call answers what was not answered yet.
+    /// If the future is dropped, no change is missed: the next call returns it.
     pub async fn next(&mut self) -> Result<Option<Leader>, Error> {
         loop {
             self.pause().await?;
@@ -70,7 +72,7 @@ impl Observer {
         }
     }
 
-    /// Waits until the next look is due.
+    /// Waits until the next poll is due.
     async fn pause(&self) -> Result<(), Error> {
         let inner = self.lock.inner.clone();
         inner.check_open()?;
@@ -96,12 +98,12 @@ impl Observer {
         self.lock.inner.run(|| polling).await
     }
 
-    /// Notes what was seen; answers it if it is news.
+    /// Schedules the next poll. Returns the leader if it has changed.
     fn update(&mut self, envelope: &Envelope<Status>) -> Option<Option<Leader>> {
         let Envelope { reply, at, .. } = envelope;
         let jitter = 0.75 + 0.25 * rng::draw::<f64>();
         let expiry = reply.holder.as_ref().and_then(|view| view.remaining_ms);
-        // A life lasts to the end of its last millisecond.
+        // A TTL lasts to the end of its last millisecond.
         let expiry = expiry.map_or(POLL_INTERVAL, |ms| {
             Duration::from_millis(ms.saturating_add(1))
         });
@@ -121,7 +123,8 @@ impl Observer {
         is_news.then_some(leader)
     }
 
-    /// The store did not answer: that passes, or it is the answer.
+    /// Schedules the next poll after a failure. Returns an error if the failure is not transient, or
+    /// has lasted too long.
     fn failed(&mut self, failure: Failure) -> Result<(), Error> {
         let inner = &self.lock.inner;
         let now = inner.clock.now();
