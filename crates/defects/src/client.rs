@@ -46,7 +46,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a wait without limit hangs on a silent store",
         file: WAITING,
-        was: "if self.end.is_none() && self.attempt.store_timeout() <= length {",
+        was: "if self.end.is_none() && self.attempt.inner.store_timeout <= length {",
         put_back: "if self.end.is_none() && Duration::MAX <= length {",
         caught_by: Lock(&["silent_store_ends_unlimited_wait_after_30_seconds"]),
     },

@@ -331,12 +331,10 @@ impl Lock {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let breaking = async move {
-            let handle = inner.handle();
             let request = Request::Break { fence, at_once };
-            let said = handle.send(&name, &request, Duration::MAX).await;
-            let Envelope { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
+            let Envelope { reply, again, .. } = inner.send(&name, &request).await?;
             if again {
-                hand_over_the_rest(&handle, &name).await;
+                hand_over_the_rest(&inner.handle(), &name).await;
             }
             Ok(reply)
         };

@@ -1,19 +1,21 @@
-//! How long one that waits lets pass until its next look.
+//! The time between two polls of a waiter.
 
 use std::time::Duration;
 
 use arbiter_lock_core::{EXPIRY_WATCHERS, HolderView, LOOK_INTERVAL_MS};
 
-/// How often the head of the queue looks while the holder is external: a external release
-/// announces nothing.
+/// How often the head of the queue polls while the holder is external: no push announces its
+/// release.
 const EXTERNAL_POLL: Duration = Duration::from_millis(50);
 
-/// The least time between two polls that follow expiries, of one waiter and of its neighbors:
-/// however many holds expire one shortly after another, only so many polls fit.
+/// The least time between two polls that follow expiries, of one waiter and of its neighbors. It
+/// limits the polls if many holds expire shortly after one another.
 const BETWEEN_EXPIRIES: Duration = Duration::from_millis(20);
 
-/// The time until the next look of one at that place, with a first life of `first_life`, that
-/// awaits an expiry in `expiry_ms`; `random` is drawn from zero to one.
+/// Returns the time until the next poll of a waiter.
+///
+/// `first_life` is its provisional TTL, `place` is its place in the queue, `expiry_ms` is the time to
+/// the expiry that it awaits, and `random` is drawn from 0 to 1.
 pub(super) fn until_next_poll(
     first_life: Duration,
     place: u64,
@@ -24,7 +26,7 @@ pub(super) fn until_next_poll(
     let mean = Duration::from_millis(LOOK_INTERVAL_MS).min(first_life / 2);
     let jittered = mean.mul_f64(0.9 + 0.2 * random);
     let behind_head = place.clamp(1, EXPIRY_WATCHERS) - 1;
-    // A life lasts to the end of its last millisecond.
+    // A TTL lasts to the end of its last millisecond.
     let turn = expiry_ms.map_or(jittered, |ms| {
         let expired = Duration::from_millis(ms.saturating_add(1)).max(BETWEEN_EXPIRIES);
         expired + BETWEEN_EXPIRIES * behind_head as u32
@@ -48,7 +50,7 @@ mod tests {
 
     const LONG: Duration = ms(2_000);
 
-    /// The time until the next look of a waiter behind a holder of ours.
+    /// Returns the time until the next poll of the head behind a holder of this library.
     fn pause(first_life: Duration, expiry_ms: Option<u64>, random: f64) -> Duration {
         until_next_poll(first_life, 1, Some(&holder(Some(7))), expiry_ms, random)
     }
@@ -88,7 +90,7 @@ mod tests {
         for expiry_ms in [0, 1, 19] {
             assert_eq!(pause(LONG, Some(expiry_ms), 0.5), BETWEEN_EXPIRIES);
         }
-        // But not less often than its first life demands.
+        // But not less often than its provisional TTL demands.
         assert_eq!(pause(ms(20), Some(3), 0.5), ms(10));
     }
 
