@@ -16,7 +16,7 @@ use crate::store::embedded;
 use crate::store::memory::MemoryStore;
 use crate::store::open;
 
-/// Settings of a [`Client`] of your own.
+/// Builds a [`Client`] with other settings.
 ///
 /// # Examples
 /// ```
@@ -36,7 +36,7 @@ use crate::store::open;
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     store: Option<String>,
-    /// Whether it is the store of those who have named none.
+    /// Whether it is the default store.
     is_unnamed: bool,
     logger: Box<dyn Logger>,
     store_timeout: Duration,
@@ -44,7 +44,7 @@ pub struct ClientBuilder {
     server: ServerSettings,
 }
 
-/// For how long a store may be silent before a wait without limit ends.
+/// The default of [`ClientBuilder::store_timeout`].
 const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Default for ClientBuilder {
@@ -61,11 +61,11 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The default settings, with the store that the environment names: see
+    /// Returns the default settings with the store that the environment names: see
     /// [`Client::from_env`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no store to be had, or a variable is not UTF-8.
+    /// [`Error::Invalid`] if no store is named and there is no default, or a variable is not UTF-8.
     pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(std::env::var)
     }
@@ -75,7 +75,7 @@ impl ClientBuilder {
     ) -> Result<Self, Error> {
         let variable = |name| -> Result<Option<String>, Error> {
             match variable(name) {
-                // An empty variable is none.
+                // An empty variable counts as unset.
                 Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
                 Err(VarError::NotPresent) => Ok(None),
                 Err(VarError::NotUnicode(_)) => {
@@ -114,47 +114,45 @@ impl ClientBuilder {
         Client { inner }
     }
 
-    /// The store's URL: see [`Client::connect`]. Blanks around it are none of it.
+    /// Sets the store's URL: see [`Client::connect`]. Surrounding whitespace is ignored.
     pub fn store(mut self, url: &str) -> Self {
         self.store = Some(url.trim().to_owned());
         self.is_unnamed = false;
         self
     }
 
-    /// Where events go: to `tracing` by default.
+    /// Sets the logger of events. The default is [`TracingLogger`].
     pub fn logger(mut self, logger: impl Logger) -> Self {
         self.logger = Box::new(logger);
         self
     }
 
-    /// For how long a store may be silent before an acquire without a time limit ends: 30 s by
-    /// default.
+    /// Sets how long a store may fail before an acquire without a wait limit fails: 30 s by default.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.store_timeout = limit;
         self
     }
 
-    /// The lease of the locks of this client, unless they say otherwise: 30 s by default.
+    /// Sets the default of [`Lock::lease_time`](crate::Lock::lease_time): 30 s if not set.
     pub fn default_lease_time(mut self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.defaults.lease = Duration::from_millis(whole);
         self
     }
 
-    /// How long the locks of this client wait, unless they say otherwise: for ever by default.
+    /// Sets the default of [`Lock::wait_timeout`](crate::Lock::wait_timeout): forever if not set.
     pub fn default_wait_timeout(mut self, limit: Duration) -> Self {
         self.defaults.wait_limit = WaitLimit::AtMost(limit);
         self
     }
 
-    /// Whether the locks of this client are renewed by themselves, unless they say otherwise:
-    /// they are by default.
+    /// Sets the default of [`Lock::watchdog`](crate::Lock::watchdog): on if not set.
     pub fn default_watchdog(mut self, on: bool) -> Self {
         self.defaults.watchdog = on;
         self
     }
 
-    /// Connects.
+    /// Connects to the store.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -170,7 +168,7 @@ impl ClientBuilder {
         Ok(client)
     }
 
-    /// Makes a client that connects when it is first used: see [`Client::connect_lazy`].
+    /// Makes a client that connects at first use: see [`Client::connect_lazy`].
     ///
     /// # Errors
     /// As [`Client::connect_lazy`].
@@ -186,12 +184,12 @@ impl ClientBuilder {
     }
 }
 
-/// The URL of the store that is used where none is named: a folder of this user's on this
-/// machine. It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
-/// `~/.local/state/arbiter`.
+/// Returns the URL of the store that is used if none is named: a folder of this user on this machine.
+///
+/// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else `~/.local/state/arbiter`.
 ///
 /// # Errors
-/// [`Error::Invalid`] where the environment does not say where that would be.
+/// [`Error::Invalid`] if the environment does not define that folder.
 #[cfg(feature = "embedded")]
 pub fn default_store() -> Result<String, Error> {
     Ok(embedded::default_url()?)
@@ -228,34 +226,36 @@ impl std::fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The prefix of keys on a Redis server: `arbiter:` by default, as with the Go library. Blanks
-    /// around it are none of it.
+    /// Sets the prefix of keys on a Redis server: `arbiter:` by default, as in the Go library.
+    ///
+    /// Surrounding whitespace is ignored.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         self.server.key_prefix = prefix.trim().to_owned();
         self
     }
 
-    /// How long one command may take before its outcome counts as unknown: 1 s by default.
+    /// Sets how long one command may take before its outcome counts as unknown: 1 s by default.
     pub fn command_timeout(mut self, limit: Duration) -> Self {
         self.server.command_timeout = limit;
         self
     }
 
-    /// How long one attempt to connect may take: 5 s by default.
+    /// Sets how long one attempt to connect may take: 5 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.server.connect_timeout = limit;
         self
     }
 
-    /// As whom to log in; what the URL says counts less.
+    /// Sets the user name and the password, which override those of the URL.
     pub fn credentials(mut self, username: &str, password: &str) -> Self {
         self.server.username = Some(username.to_owned()).filter(|name| !name.is_empty());
         self.server.password = Some(password.to_owned());
         self
     }
 
-    /// The only certificate authorities to trust, in PEM, with `rediss://` URLs; without, those
-    /// of the system, or of `SSL_CERT_FILE`.
+    /// Sets the only certificate authorities to trust with `rediss://` URLs, in PEM.
+    ///
+    /// By default, those of the system or of `SSL_CERT_FILE` are trusted.
     pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
         self.server.authorities = Some(pem.to_owned());
         self
@@ -330,7 +330,7 @@ mod tests {
         };
         let unnamed = of(&[]).unwrap();
         assert_eq!(unnamed.store, default_store().ok());
-        // It is this user's own: another stands in for it.
+        // Replaced, so that the test does not use the user's folder.
         let unnamed = ClientBuilder {
             store: Some("memory:".to_owned()),
             ..unnamed

@@ -122,10 +122,7 @@ pub(crate) fn too_short() -> Failure {
 }
 
 fn ended() -> Failure {
-    Failure::unknown(
-        FailureKind::Malformed,
-        "this request was ended by somebody else",
-    )
+    Failure::unknown(FailureKind::Malformed, "this request was ended externally")
 }
 
 /// An acquire that may have to wait.
