@@ -1,5 +1,4 @@
-//! The command `arbiter`: runs a command under a lock or once per period, shows who holds one,
-//! breaks one.
+//! The command `arbiter`: runs a command under a lock or once per period, shows a lock, breaks it.
 
 mod child;
 mod cli;
@@ -28,7 +27,7 @@ fn main() -> std::process::ExitCode {
 
 fn command() -> Exit {
     match Cli::try_parse() {
-        // What a panic has said is enough.
+        // The panic hook has printed the message.
         Ok(cli) => std::panic::catch_unwind(|| block_on(cli)).unwrap_or(Exit::Software),
         Err(error) => usage::usage(&error),
     }

@@ -1,4 +1,4 @@
-//! Which store the user means, and a client of it.
+//! The store that the user names, and a client of it.
 
 use std::env::VarError;
 use std::time::{Duration, Instant};
@@ -10,12 +10,13 @@ use crate::exit::Exit;
 use crate::output;
 use crate::secret::secret;
 
-/// Makes a client of the store that the flags or the environment name, else of this machine's own.
+/// Makes a client of the store that the flags or the environment name, or of the default store.
+///
 /// It connects at first use: connecting is part of each wait.
 pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
     let url = url(args)?;
     if url.trim_start().starts_with("memory:") {
-        output::say("a memory store excludes nobody: every arbiter would have one of its own");
+        output::say("a memory store excludes no other process: every arbiter would have its own");
         return Err(Exit::Usage);
     }
     let mut builder = Client::builder().store(&url).logger(logger);
@@ -29,7 +30,7 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
     builder.connect_lazy().map_err(|error| fail(&error))
 }
 
-/// Refuses a name that no lock can have, whether the store answers or not.
+/// Checks that a lock can have that name.
 pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
     if (1..=Lock::MAX_NAME_BYTES).contains(&name.len()) {
         return Ok(());
@@ -42,7 +43,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
     Err(Exit::Usage)
 }
 
-/// A store that does not answer in the middle of a command that waits.
+/// An outage of the store while a command waits.
 #[derive(Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
@@ -51,11 +52,11 @@ pub(crate) struct Outage {
 
 /// How long an outage may last, as in a wait without limit.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
-/// After how much of it that is reported.
+/// How long an outage lasts before it is reported.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
 
 impl Outage {
-    /// Whether to ask again after that error: it may pass, and has not lasted for 30 s.
+    /// Returns whether to retry after that error: it is transient and has not lasted for 30 s.
     pub(crate) fn may_pass(&mut self, error: &Error) -> bool {
         let length = self.since.get_or_insert_with(Instant::now).elapsed();
         let may_pass = error.is_unavailable() && length < LONGEST_OUTAGE;
@@ -66,19 +67,19 @@ impl Outage {
         may_pass
     }
 
-    /// The store has answered.
+    /// Notes that the store has answered.
     pub(crate) fn end(&mut self) {
         *self = Self::default();
     }
 }
 
-/// Says what went wrong, and what it is to the caller.
+/// Prints an error, and returns its exit.
 pub(crate) fn fail(error: &Error) -> Exit {
     output::say(&limits(error).unwrap_or_else(|| error.to_string()));
     Exit::of(error)
 }
 
-/// What stands in the way of permits, and which flag mends it.
+/// Returns the message for a refused limit, with the flag that helps.
 fn limits(error: &Error) -> Option<String> {
     let Error::Refused(refused) = error else {
         return None;
@@ -138,7 +139,7 @@ fn url(args: &StoreArgs) -> Result<String, Exit> {
     }
 }
 
-/// A variable; an empty one is none.
+/// Reads a variable. An empty one counts as unset.
 fn variable(name: &str) -> Result<Option<String>, Exit> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),

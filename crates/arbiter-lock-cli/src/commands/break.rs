@@ -1,4 +1,4 @@
-//! `arbiter break`: ends somebody else's hold.
+//! `arbiter break`: ends the hold of another client.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
         return match lock.break_now(args.fence).await {
             Ok(true) => {
                 output::say(
-                    "ended; its holder is told at its next renewal, and only the fence stops it until then",
+                    "ended; its holder is notified at its next renewal, and only the fence stops it until then",
                 );
                 Exit::Success
             }
@@ -37,25 +37,25 @@ pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
             remaining: Some(remaining),
         }) => {
             output::say(&format!(
-                "asked the holder to stop: it is told at its next renewal, and its hold ends in {} at the latest",
+                "asked the holder to stop: it is notified at its next renewal, and its hold ends in {} at the latest",
                 Seconds(remaining)
             ));
             wait_until_gone(&lock, &args).await
         }
         Ok(Asked::NotHeld) => not_held(&lock, &args).await,
         Ok(_) => {
-            output::say("somebody made this hold last without end: --now ends it");
+            output::say("this hold never expires: --now ends it");
             Exit::Contended
         }
         Err(error) => store::fail(&error),
     }
 }
 
-/// Waits until the hold has gone: by its holder, or at its deadline.
+/// Waits until the hold has ended: by its holder, or at its deadline.
 async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Exit {
     let mut outage = Outage::default();
     loop {
-        // Asked twice, the holder is asked once.
+        // Asking again changes nothing.
         match lock.ask_to_stop(args.fence).await {
             Ok(Asked::NotHeld) => return Exit::Success,
             Ok(_) => outage.end(),

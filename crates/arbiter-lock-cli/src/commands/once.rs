@@ -43,7 +43,7 @@ async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     Ok(outcome.leave(&client).await)
 }
 
-/// The job with the rules that the flags state.
+/// Returns the job with the rules of the flags.
 fn job(client: &Client, args: &OnceArgs) -> Once {
     let mut job = client.once(&args.name).repeat_failed(args.repeat_failed);
     if let Some(period) = args.every {

@@ -1,4 +1,4 @@
-//! `arbiter run`: a command under a lock, under several, among others, or as a leader.
+//! `arbiter run`: runs a command under a lock, several locks, permits, or as a leader.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::output::{self, Narrator};
 use crate::store;
 
-/// How long somebody waits before he is told for whom.
+/// How long a wait lasts before the holder is reported, and the time between two reports.
 const REPORT_DELAY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
@@ -53,7 +53,7 @@ fn check_names(names: &BTreeSet<&str>, args: &RunArgs) -> Result<(), Exit> {
     Err(Exit::Usage)
 }
 
-/// Acquires what is asked for.
+/// Acquires the primitive that the flags ask for.
 async fn held(
     client: &Client,
     names: &BTreeSet<&str>,
@@ -98,7 +98,7 @@ async fn held(
     }
 }
 
-/// Acquires what is asked for, and tells one who waits for whom.
+/// Acquires the primitive that the flags ask for, and reports the holder while it waits.
 async fn acquire(
     client: &Client,
     names: &BTreeSet<&str>,
@@ -111,7 +111,7 @@ async fn acquire(
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = report_waiting(&mut contention, store), if !args.work.quiet => unreachable!("it tells for ever"),
+        () = report_waiting(&mut contention, store), if !args.work.quiet => unreachable!("it never ends"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
@@ -124,7 +124,7 @@ async fn acquire(
     })
 }
 
-/// Tells for whom the waiter waits, and again when another holds.
+/// Reports the holder, and again if it has changed. Never ends.
 async fn report_waiting(contention: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
     let owner =
         |contended: &Contended| contended.holder.as_ref().map(|holder| holder.owner.clone());
@@ -144,7 +144,7 @@ async fn report_waiting(contention: &mut watch::Receiver<Option<Contended>>, sto
     }
 }
 
-/// Keeps the newest word of who stands in the way, and hands events on.
+/// Publishes the latest contention, and forwards events.
 struct News {
     narrator: Narrator,
     news: watch::Sender<Option<Contended>>,

@@ -1,4 +1,4 @@
-//! `arbiter status`: who holds a lock, and who waits.
+//! `arbiter status`: shows the holder of a lock and its waiters.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -53,7 +53,7 @@ async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>,
     client.once(&args.name).last_run().await
 }
 
-/// Prints whenever something has changed, until nobody reads or the store ends it.
+/// Prints the status whenever it has changed, until stdout is closed or the store fails.
 async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
     let mut known = None;
     let mut outage = Outage::default();
@@ -84,13 +84,13 @@ async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
     }
 }
 
-/// What is to be printed anew when it changes: all but the times.
+/// Returns the parts of a status whose change is printed: all but the times.
 fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
     let holds = |holder: &Holder| (holder.owner.clone(), holder.fence);
     let sharers = status.sharing.as_ref().map(|sharing| {
         let holders = sharing.holders.iter().map(|s| holds(&s.holder));
         let mut holders: Vec<_> = holders.collect();
-        holders.sort(); // they come by what is left of their leases
+        holders.sort(); // they are ordered by the rest of their leases
         (sharing.limit, sharing.count, holders)
     });
     (
@@ -102,7 +102,8 @@ fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
     )
 }
 
-/// Whether stdout is a pipe whose reader has gone: until something changes, no write tells.
+/// Returns whether stdout is a pipe whose reader has gone. Without a change there is no write that
+/// would detect it.
 fn is_reader_gone() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
@@ -118,7 +119,7 @@ fn write(text: &str) -> io::Result<()> {
 
 fn unwritten(error: &io::Error) -> Exit {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Exit::Success; // who reads has read enough
+        return Exit::Success; // the reader has read enough
     }
     output::say(&format!("cannot write to stdout: {error}"));
     Exit::Os

@@ -14,7 +14,7 @@ use crate::store::{Failure, FailureKind};
 /// The error of an operation.
 ///
 /// It distinguishes contention ([`Error::Contended`]), an outage of the store
-/// ([`Error::Unavailable`]) and the loss of a hold ([`Error::Lost`]). Its `Display` says what to do.
+/// ([`Error::Unavailable`]) and the loss of a hold ([`Error::Lost`]).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,4 +1,4 @@
-//! The signals by which arbiter is asked to end.
+//! The signals that ask arbiter to end.
 
 use std::io;
 
@@ -22,7 +22,7 @@ impl Interrupts {
         })
     }
 
-    /// The next of them.
+    /// Waits for the next signal.
     ///
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> i32 {

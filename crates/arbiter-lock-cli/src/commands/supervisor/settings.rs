@@ -1,4 +1,4 @@
-//! How a command and its hold are asked for, whatever it runs under.
+//! The settings that all primitives of a command share.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::cli::WorkArgs;
 use crate::exit::Exit;
 use crate::output::{self, Narrator, Verbosity, typed};
 
-/// A primitive of a resource with the settings that the flags ask for.
+/// Applies the settings of the flags to a primitive.
 macro_rules! with_settings {
     ($primitive:expr, $args:expr, $grace:expr) => {{
         let primitive = $primitive
@@ -23,7 +23,7 @@ macro_rules! with_settings {
 }
 pub(crate) use with_settings;
 
-/// From TERM to KILL: what is asked for, or five seconds, or a third of a short lease.
+/// Returns the time from TERM to KILL: the flag's, or 5 s, or a third of a short lease.
 pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
     let longest = (args.lease / 2).saturating_sub(Lock::default_lost_margin(args.lease));
     let grace = args
@@ -41,7 +41,7 @@ pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
     Ok(grace)
 }
 
-/// What the holder says of itself: its label, or the command's name.
+/// Returns the note of the holder: its label, or the command's name.
 pub(crate) fn note(args: &WorkArgs) -> String {
     if !args.label.is_empty() {
         return args.label.clone();
