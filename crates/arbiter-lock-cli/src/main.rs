@@ -44,11 +44,14 @@ fn block_on(cli: Cli) -> Exit {
 }
 
 async fn run(cli: Cli) -> Exit {
-    match cli.command {
-        Command::Run(args) => commands::run::run(args, &cli.store).await,
-        Command::Once(args) => commands::once::once(args, &cli.store).await,
-        Command::Resize(args) => commands::resize::resize(args, &cli.store).await,
-        Command::Status(args) => commands::status::status(args, &cli.store).await,
-        Command::Break(args) => commands::r#break::r#break(args, &cli.store).await,
+    let ended = match cli.command {
+        Command::Run(args) => commands::run::run(&args, &cli.store).await,
+        Command::Once(args) => commands::once::once(&args, &cli.store).await,
+        Command::Resize(args) => commands::resize::resize(&args, &cli.store).await,
+        Command::Status(args) => commands::status::status(&args, &cli.store).await,
+        Command::Break(args) => commands::r#break::r#break(&args, &cli.store).await,
+    };
+    match ended {
+        Ok(exit) | Err(exit) => exit,
     }
 }

@@ -94,8 +94,8 @@ fn limits(error: &Error) -> Option<String> {
             in_force: Some(limit),
         } => {
             format!(
-                "--of {of} is another limit than the one in force: '{name}' has {limit}, until \
-                 nobody holds or waits (--follow-limit takes it, arbiter resize changes it)"
+                "--of {of} is not the limit in force: '{name}' has {limit} as long as there are \
+                 holders or waiters (--follow-limit uses it, arbiter resize changes it)"
             )
         }
         RefusedKind::LimitDiffers {
@@ -114,7 +114,7 @@ fn url(args: &StoreArgs) -> Result<String, Exit> {
     if let Some(url) = &args.store {
         if secret(url).is_some() {
             output::say(
-                "hint: a password on the command line is seen by everybody who lists processes; \
+                "hint: a password on the command line is visible in the list of processes; \
                  ARBITER_STORE or --store-file hides it",
             );
         }

@@ -16,7 +16,7 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
         .collect();
     if let Some(line) = corrected(&args) {
         output::say(&format!(
-            "the command to run stands behind --, like this:\n  {line}"
+            "put the command to run after --, like this:\n  {line}"
         ));
         return Exit::Usage;
     }

@@ -23,7 +23,7 @@ use crate::system::process::UnlessForked;
 /// It is cheap to clone, and all clones are one client.
 ///
 /// # Connections and threads
-/// On a Redis server, a client has one connection per tokio runtime that uses it, and one of its own.
+/// On a Redis server, a client has one connection per tokio runtime that uses it, and one more.
 /// The latter belongs to the keeper, a thread that renews holds and finishes the releases of dropped
 /// guards. So a caller that blocks its executor or drops its runtime neither loses nor leaks a lock.
 ///

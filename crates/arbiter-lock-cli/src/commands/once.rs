@@ -9,13 +9,7 @@ use crate::exit::Exit;
 use crate::output;
 use crate::store;
 
-pub(crate) async fn once(args: OnceArgs, store: &StoreArgs) -> Exit {
-    match try_once(&args, store).await {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     store::check_name(&args.name)?;
     let work = &args.work;
     let grace = supervisor::grace(work)?;

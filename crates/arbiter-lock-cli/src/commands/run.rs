@@ -16,13 +16,7 @@ use crate::store;
 /// How long a wait lasts before the holder is reported, and the time between two reports.
 const REPORT_DELAY: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
-    match try_run(&args, store).await {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let names: BTreeSet<&str> = args.names.iter().map(String::as_str).collect();
     check_names(&names, args)?;
     let work = &args.work;

@@ -18,35 +18,22 @@ use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
-    if let Err(exit) = store::check_name(&args.name) {
-        return exit;
-    }
-    let client = match store::client(store, NoopLogger) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(crate) async fn status(args: &StatusArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    store::check_name(&args.name)?;
+    let client = store::client(store, NoopLogger)?;
     let lock = client.lock(&args.name);
     if args.watch {
-        return watch(&client, &lock, &args).await;
+        return watch(&client, &lock, args).await;
     }
-    match lock.inspect().await {
-        Err(error) => store::fail(&error),
-        Ok(status) if args.check => {
-            if status.is_held() {
-                Exit::Contended
-            } else {
-                Exit::Success
-            }
-        }
-        Ok(status) => match last_run(&client, &args).await {
-            Err(error) => store::fail(&error),
-            Ok(last) => match write(&shown(&args, &status, last.as_ref())) {
-                Ok(()) => Exit::Success,
-                Err(error) => unwritten(&error),
-            },
-        },
+    let status = lock.inspect().await.map_err(|error| store::fail(&error))?;
+    if args.check {
+        let exit = status.is_held().then_some(Exit::Contended);
+        return Ok(exit.unwrap_or(Exit::Success));
     }
+    let last = last_run(&client, args).await;
+    let last = last.map_err(|error| store::fail(&error))?;
+    print(args, &status, last.as_ref())?;
+    Ok(Exit::Success)
 }
 
 async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>, Error> {
@@ -54,7 +41,7 @@ async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>,
 }
 
 /// Prints the status whenever it has changed, until stdout is closed or the store fails.
-async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
+async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Result<Exit, Exit> {
     let mut known = None;
     let mut outage = Outage::default();
     loop {
@@ -68,18 +55,16 @@ async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
                 let seen = Some(of_note(&status, last.as_ref()));
                 if known != seen {
                     known = seen;
-                    if let Err(error) = write(&shown(args, &status, last.as_ref())) {
-                        return unwritten(&error);
-                    }
+                    print(args, &status, last.as_ref())?;
                 }
             }
             // A watch that has begun outlasts a restart of the server.
             Err(error) if known.is_some() && outage.may_pass(&error) => {}
-            Err(error) => return store::fail(&error),
+            Err(error) => return Err(store::fail(&error)),
         }
         tokio::time::sleep(INTERVAL).await;
         if is_reader_gone() {
-            return Exit::Success;
+            return Ok(Exit::Success);
         }
     }
 }
@@ -113,24 +98,20 @@ fn is_reader_gone() -> bool {
             .is_some_and(|e| e.contains(PollFlags::POLLERR))
 }
 
-fn write(text: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
-}
-
-fn unwritten(error: &io::Error) -> Exit {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Exit::Success; // the reader has read enough
-    }
-    output::say(&format!("cannot write to stdout: {error}"));
-    Exit::Os
-}
-
-fn shown(args: &StatusArgs, status: &Status, last: Option<&LastRun>) -> String {
-    if args.json {
+/// Prints the status to stdout. Returns how the command ends if that fails.
+fn print(args: &StatusArgs, status: &Status, last: Option<&LastRun>) -> Result<(), Exit> {
+    let text = if args.json {
         json_of(&args.name, status, last).to_string()
     } else {
         text_of(&args.name, status, last)
-    }
+    };
+    writeln!(io::stdout().lock(), "{text}").map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Exit::Success; // the reader has read enough
+        }
+        output::say(&format!("cannot write to stdout: {error}"));
+        Exit::Os
+    })
 }
 
 fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {

@@ -17,7 +17,7 @@ pub(crate) struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(all(feature = "redis", feature = "embedded")),
-    expect(dead_code, reason = "each store fails in ways of its own")
+    expect(dead_code, reason = "each store uses some of them")
 )]
 pub(crate) enum FailureKind {
     /// No connection, or it was lost.

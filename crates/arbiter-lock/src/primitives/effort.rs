@@ -60,16 +60,15 @@ impl Effort {
             Duration::ZERO => End::FirstSending,
             limit => End::At(inner.clock.now().saturating_add(limit)),
         };
-        Self {
-            inner,
-            end,
-            is_wait: false,
-        }
+        Self::new(inner, end)
     }
 
     /// Limits the time by the client's store timeout.
     pub(crate) fn until_silent(inner: Arc<Engine>) -> Self {
-        let end = End::Silence;
+        Self::new(inner, End::Silence)
+    }
+
+    fn new(inner: Arc<Engine>, end: End) -> Self {
         Self {
             inner,
             end,

@@ -140,7 +140,7 @@ impl Lock {
 
     /// Removes the wait limit. This is the default.
     ///
-    /// A store that does not answer for 30 s ends the wait all the same: see
+    /// A store that does not answer for 30 s ends the wait nevertheless: see
     /// [`ClientBuilder::store_timeout`](crate::ClientBuilder::store_timeout).
     pub fn wait_forever(self) -> Self {
         self.with_wait_limit(WaitLimit::Forever)

@@ -20,7 +20,7 @@ use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::store::Envelope;
 #[cfg(feature = "calendar")]
-use calendar::Calendar;
+use calendar::{Calendar, Unit};
 use period::Period;
 use record::Record;
 use rules::{Rules, Verdict};
@@ -128,13 +128,13 @@ impl Once {
     /// Replaces an earlier period.
     #[cfg(feature = "calendar")]
     pub fn hourly(self, zone: &str) -> Self {
-        self.with_period(Period::Calendar(Calendar::hours(zone)))
+        self.with_period(Period::Calendar(Calendar::new(Unit::Hour, zone)))
     }
 
     /// Allows one run per day of that time zone: see [`Once::hourly`].
     #[cfg(feature = "calendar")]
     pub fn daily(self, zone: &str) -> Self {
-        self.with_period(Period::Calendar(Calendar::days(zone)))
+        self.with_period(Period::Calendar(Calendar::new(Unit::Day, zone)))
     }
 
     fn with_period(mut self, period: Period) -> Self {

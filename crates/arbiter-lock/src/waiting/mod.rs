@@ -199,10 +199,8 @@ impl Waiting {
 
     /// Waits for a grant, or until the next poll is due, and polls.
     async fn listen(&mut self, pause: Duration) -> Result<Next, Error> {
-        let clock = &self.attempt.clock;
-        let left = self
-            .end
-            .map_or(Duration::MAX, |end| end.saturating_sub(clock.now()));
+        let left = self.left(self.attempt.clock.now());
+        let left = left.unwrap_or(Duration::MAX);
         if left.is_zero() {
             return Ok(Next::Over);
         }
@@ -254,7 +252,7 @@ impl Waiting {
             push = slot.granted() => {
                 return Ok(Next::Granted(self.age.of_push(&push, self.attempt.clock.now())));
             }
-            () = sleep_or_never(left) => return Ok(Next::Over),
+            () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
             Ok(envelope) => self.answered(sent, envelope),
@@ -267,7 +265,8 @@ impl Waiting {
         self.end.map(|end| end.saturating_sub(now))
     }
 
-    /// Handles the failure of a request that was sent at `sent`, with `left` of the wait.
+    /// Handles the failure of a request that was sent at `sent`, with `left` of the wait. Returns an
+    /// error if it is not transient, or has lasted too long.
     fn unserved(
         &mut self,
         sent: Duration,
@@ -278,7 +277,19 @@ impl Waiting {
         if failure.kind == FailureKind::Silent && left.is_some_and(|left| left < shortest) {
             return Ok(Next::Over); // the end of the wait cut it short
         }
-        self.failed(sent, failure)
+        if !failure.is_transient() {
+            return Err(self.attempt.store_error(failure));
+        }
+        let now = self.attempt.clock.now();
+        let is_news = self.outage.failed(sent, now, &failure);
+        let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
+        if let Some(failure) = failure {
+            self.attempt.report_failure(&failure, length, is_news);
+            if self.end.is_none() && self.attempt.inner.store_timeout <= length {
+                return Err(self.attempt.store_error(failure));
+            }
+        }
+        Ok(Next::Poll(self.backoff.next(rng::draw())))
     }
 
     fn answered(&mut self, sent: Duration, envelope: Envelope<Acquired>) -> Result<Next, Error> {
@@ -399,24 +410,6 @@ impl Waiting {
         }
     }
 
-    /// Handles the failure of a request that was sent at `sent`. Returns an error if it is not
-    /// transient, or has lasted too long.
-    fn failed(&mut self, sent: Duration, failure: Failure) -> Result<Next, Error> {
-        if !failure.is_transient() {
-            return Err(self.attempt.store_error(failure));
-        }
-        let now = self.attempt.clock.now();
-        let is_news = self.outage.failed(sent, now, &failure);
-        let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
-        if let Some(failure) = failure {
-            self.attempt.report_failure(&failure, length, is_news);
-            if self.end.is_none() && self.attempt.inner.store_timeout <= length {
-                return Err(self.attempt.store_error(failure));
-            }
-        }
-        Ok(Next::Poll(self.backoff.next(rng::draw())))
-    }
-
     /// Returns the error of a wait that is over.
     fn over(self) -> Error {
         match (self.outage.failure(), self.seen) {
@@ -466,12 +459,5 @@ impl Waiting {
                 Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
             }
         }
-    }
-}
-
-async fn sleep_or_never(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
     }
 }

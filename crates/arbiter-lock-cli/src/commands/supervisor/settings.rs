@@ -31,7 +31,7 @@ pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
         .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
     if longest < grace {
         output::say(&format!(
-            "a grace of {} leaves too little of a lease of {}: --grace {} at the most, or a longer --lease",
+            "a grace of {} leaves too little of a lease of {}: use --grace {} or less, or a longer --lease",
             typed(grace),
             typed(args.lease),
             typed(longest)

@@ -17,7 +17,7 @@ pub(super) struct Calendar {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Unit {
+pub(super) enum Unit {
     Hour,
     Day,
 }
@@ -26,15 +26,7 @@ enum Unit {
 struct UnknownZone(String);
 
 impl Calendar {
-    pub(super) fn hours(zone: &str) -> Self {
-        Self::new(Unit::Hour, zone)
-    }
-
-    pub(super) fn days(zone: &str) -> Self {
-        Self::new(Unit::Day, zone)
-    }
-
-    fn new(unit: Unit, zone: &str) -> Self {
+    pub(super) fn new(unit: Unit, zone: &str) -> Self {
         let found = TimeZone::get(zone).map_err(|_| UnknownZone(zone.to_owned()));
         Self { unit, zone: found }
     }
