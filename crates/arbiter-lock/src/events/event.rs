@@ -236,7 +236,7 @@ impl fmt::Display for Event {
             }
             Self::LeftBehind { name, cause } => write!(
                 f,
-                "left '{}' to expire on its own, since the store {cause}",
+                "left '{}' to expire by itself, since the store {cause}",
                 name.escape_debug()
             ),
             Self::EndNotRecorded { name, fence, cause } => write!(
