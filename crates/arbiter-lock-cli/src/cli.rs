@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use crate::secret::secret;
 use crate::shell::quoted;
 
-/// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine.
+/// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine
 #[derive(Debug, Parser)]
 #[command(
     name = "arbiter",
@@ -24,24 +24,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Which store.
+/// The flags that name the store.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// The store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
+    /// Use this store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
     /// redis+sentinel://host,host/SERVICE, redis+unix:///path/of/the/socket, file:///folder
-    /// [default: a folder of this machine only]
+    /// [default: a folder of this machine]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// A file that holds the store's URL (or ARBITER_STORE_FILE); keeps a password out of sight
+    /// Read the store's URL from a file (or ARBITER_STORE_FILE), which hides a password
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "store")]
     pub(crate) store_file: Option<std::path::PathBuf>,
-    /// What the keys begin with (or ARBITER_KEY_PREFIX) [default: arbiter:]
+    /// Set the prefix of the keys (or ARBITER_KEY_PREFIX) [default: arbiter:]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) key_prefix: Option<String>,
 }
 
 impl StoreArgs {
-    /// The same flags, to be typed again; without a password, which stands elsewhere then.
+    /// Returns the same flags, to be typed again, without a URL that has a password.
     pub(crate) fn again(&self) -> String {
         let file = self.store_file.as_ref().map(|path| path.to_string_lossy());
         let flags = [
@@ -61,15 +61,15 @@ impl StoreArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs a command while holding the lock NAME
+    /// Run a command while holding the lock NAME
     Run(RunArgs),
-    /// Runs a command at most once per period, whichever machines try to
+    /// Run a command at most once per period among all machines
     Once(OnceArgs),
-    /// Shows who holds the lock NAME, and who waits
+    /// Show the holder of the lock NAME, and its waiters
     Status(StatusArgs),
-    /// Ends somebody else's hold of the lock NAME
+    /// End another client's hold of the lock NAME
     Break(BreakArgs),
-    /// Changes how many permits NAME has, while some are held
+    /// Change how many permits NAME has, while some are held
     Resize(ResizeArgs),
 }
 
@@ -77,13 +77,13 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(override_usage = "arbiter run [OPTIONS] NAME... -- COMMAND [ARGUMENT]...")]
 pub(crate) struct RunArgs {
-    /// Do not wait: if somebody else has the lock, skip the command
+    /// Do not wait: if the lock is held, skip the command
     #[arg(short, long, conflicts_with = "wait")]
     pub(crate) no_wait: bool,
-    /// Wait for the lock that long at the most (1500ms, 30s, 5m; a bare number is seconds)
+    /// Wait for the lock for at most this long (1500ms, 30s, 5m; a bare number is seconds)
     #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,
-    /// The status if somebody else has the lock
+    /// Exit with this status if the lock is held
     #[arg(
         short = 'E',
         long,
@@ -92,22 +92,22 @@ pub(crate) struct RunArgs {
         allow_negative_numbers = true
     )]
     pub(crate) conflict_exit_code: u8,
-    /// Share the lock with others who share it: readers, beside whom no one else runs
+    /// Share the lock with other readers, as a reader-writer lock
     #[arg(long, conflicts_with_all = ["permits", "announce"])]
     pub(crate) shared: bool,
-    /// Take K of the N permits that --of states
+    /// Acquire K of the N permits of --of
     #[arg(long, value_name = "K", requires = "of", conflicts_with = "announce")]
     pub(crate) permits: Option<u32>,
-    /// How many permits there are in all; everybody has to state the same
+    /// Set how many permits there are in all, which must be the same everywhere
     #[arg(long, value_name = "N", requires = "permits")]
     pub(crate) of: Option<u32>,
-    /// Where another limit than N is in force, take that
+    /// If another limit than N is in force, use that
     #[arg(long, requires = "of")]
     pub(crate) follow_limit: bool,
-    /// Lead, and let everybody see this text for as long as the command runs
+    /// Lead an election, and show this text to all clients while the command runs
     #[arg(long, value_name = "TEXT")]
     pub(crate) announce: Option<String>,
-    /// The lock's name; of several, all are taken
+    /// The lock's name; if there are several, all are acquired
     #[arg(required = true, value_name = "NAME", num_args = 1..)]
     pub(crate) names: Vec<String>,
     #[command(flatten)]
@@ -121,25 +121,25 @@ pub(crate) struct RunArgs {
     group(ArgGroup::new("rule").args(["every", "hourly", "daily", "at_least"]).required(true).multiple(true))
 )]
 pub(crate) struct OnceArgs {
-    /// Not again until so long after the last start, less a tenth and at most a minute
+    /// Skip the command until this long after the last start (less a tenth, at most a minute)
     #[arg(long, value_name = "DURATION", value_parser = some_time, conflicts_with_all = ["hourly", "daily"])]
     pub(crate) every: Option<Duration>,
-    /// Not again within the same hour by the clocks of a time zone: UTC, Europe/Berlin
+    /// Skip the command within the same hour of a time zone: UTC, Europe/Berlin
     #[arg(long, value_name = "ZONE", conflicts_with = "daily")]
     pub(crate) hourly: Option<String>,
-    /// Not again within the same day by the calendar of a time zone
+    /// Skip the command on the same day of a time zone
     #[arg(long, value_name = "ZONE")]
     pub(crate) daily: Option<String>,
-    /// Not until so long after the last end
+    /// Skip the command until this long after the last end
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) at_least: Option<Duration>,
-    /// A run that failed or crashed does not count
+    /// Ignore a run that failed or crashed
     #[arg(long)]
     pub(crate) repeat_failed: bool,
-    /// While somebody else runs it, wait that long before it is skipped [default: 0]
+    /// While the command runs elsewhere, wait this long before it is skipped [default: 0]
     #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,
-    /// The status of a skip
+    /// Exit with this status if the command is skipped
     #[arg(
         short = 'E',
         long,
@@ -148,34 +148,34 @@ pub(crate) struct OnceArgs {
         allow_negative_numbers = true
     )]
     pub(crate) skip_exit_code: u8,
-    /// The job's name, which is that of the lock that it holds
+    /// The job's name, which is also the name of its lock
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
 }
 
-/// The command to run, and how it holds what it runs under.
+/// The command to run, and the options of its hold.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
-    /// How long the lock outlives a crash: 100ms to 365 days
+    /// Set how long the lock outlives a crash: 100ms to 365d
     #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s")]
     pub(crate) lease: Duration,
-    /// From TERM to KILL when the lock is lost [default: 5s, or a third of the lease]
+    /// Set the time from TERM to KILL if the lock is lost [default: 5s, or a third of the lease]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) grace: Option<Duration>,
-    /// End the command after that long
+    /// End the command after this long
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) max_hold: Option<Duration>,
-    /// A note for people who look at who holds the lock
+    /// Show this note with the holder or waiter
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) label: String,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Tell of everything that happens to the lock
+    /// Print all events of the lock
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// The command and its arguments, after `--`; never a shell, unless you name one
+    /// The command and its arguments, after `--`; it is not run by a shell
     #[arg(last = true, required = true, value_name = "COMMAND", num_args = 1..)]
     pub(crate) command: Vec<OsString>,
 }
@@ -183,13 +183,13 @@ pub(crate) struct WorkArgs {
 /// `arbiter status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long, conflicts_with = "check")]
     pub(crate) json: bool,
-    /// Print nothing: status 0 if the lock is free, 75 if it is held
+    /// Print nothing, and exit with 0 if the lock is free, 75 if it is held
     #[arg(long)]
     pub(crate) check: bool,
-    /// Go on, and print again whenever something has changed
+    /// Continue, and print again after each change
     #[arg(long, conflicts_with = "check")]
     pub(crate) watch: bool,
     /// The lock's name
@@ -202,8 +202,8 @@ pub(crate) struct BreakArgs {
     /// The fencing token of the hold to end, as `arbiter status` shows it
     #[arg(long, value_name = "F")]
     pub(crate) fence: u64,
-    /// Do not wait for the holder to stop: it is told only at its next renewal, perhaps after
-    /// somebody else was granted the lock
+    /// Do not wait for the holder to stop: it is notified only at its next renewal, perhaps after
+    /// the next holder was granted
     #[arg(long)]
     pub(crate) now: bool,
     /// The lock's name
@@ -213,14 +213,14 @@ pub(crate) struct BreakArgs {
 /// `arbiter resize`.
 #[derive(Debug, Args)]
 pub(crate) struct ResizeArgs {
-    /// How many permits there are from now on
+    /// Set how many permits there are
     #[arg(long, value_name = "N")]
     pub(crate) of: u32,
     /// The semaphore's name
     pub(crate) name: String,
 }
 
-/// Reads `1500ms`, `30s`, `5m`, `1h`, `7d`; a bare number is seconds.
+/// Parses `1500ms`, `30s`, `5m`, `1h`, `7d`. A bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let number = &text[..text.len() - unit.len()];
@@ -230,7 +230,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000.0,
         "h" => 3_600_000.0,
         "d" => 86_400_000.0,
-        // What was typed may be a secret at the wrong place.
+        // The text is not quoted, since it may be a misplaced secret.
         _ => return Err("the units of time are ms, s, m, h and d".to_owned()),
     };
     let number: f64 = number
@@ -240,7 +240,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "that is too long".to_owned())
 }
 
-/// A lease, checked before anything is sent.
+/// Parses a lease within the library's range.
 fn lease(text: &str) -> Result<Duration, String> {
     let range = Lock::SHORTEST_LEASE..=Lock::LONGEST_LEASE;
     let lease = duration(text)?;

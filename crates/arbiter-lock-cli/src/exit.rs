@@ -1,4 +1,4 @@
-//! What `arbiter` answers when it ends. The numbers are part of its face.
+//! The exit statuses of `arbiter`. The numbers are part of its interface.
 
 use std::process::ExitCode;
 
@@ -7,35 +7,35 @@ use arbiter_lock::{Error, RefusedKind};
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All is well.
+    /// Success.
     Success,
     /// The status of the command that was run, or one that the user chose.
     Status(u8),
     /// The command that was run died of this signal.
     ChildDied(i32),
-    /// Arbiter was sent this signal, and dies of it.
+    /// Arbiter received this signal, and dies of it.
     DieOf(i32),
     /// The command line is wrong.
     Usage,
-    /// The key holds something else, or another limit is in force.
+    /// The key holds other data, or another limit is in force.
     Data,
     /// The store cannot serve.
     Unavailable,
-    /// A fault of ours.
+    /// An internal error.
     Software,
-    /// The system refuses: no process can be started, nothing can be written.
+    /// A system error: a process cannot be started, or output cannot be written.
     Os,
-    /// Somebody else has it.
+    /// The lock is held.
     Contended,
-    /// Password or rights.
+    /// The password is wrong, or a right is missing.
     Denied,
     /// The lock was lost while the command ran.
     Lost,
-    /// The command ran for as long as it may.
+    /// The command reached its `--max-hold`.
     MaxHold,
     /// The command cannot be executed.
     CannotExecute,
-    /// There is no such command.
+    /// The command does not exist.
     NotFound,
 }
 
@@ -59,7 +59,7 @@ impl Exit {
         }
     }
 
-    /// The answer to an error of the library's.
+    /// Returns the exit for an error of the library.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::Contended(_) => Self::Contended,
@@ -81,13 +81,13 @@ impl Exit {
         }
     }
 
-    /// Ends the process: by the signal that it was sent, where it can die of one.
+    /// Ends the process, by the signal that it received if it can die of that.
     pub(crate) fn leave(self) -> ExitCode {
         // Process 1 cannot die of a signal, and ends with the status instead.
         if let Self::DieOf(signal) = self
             && std::process::id() != 1
         {
-            // Should it fail, the status says the same.
+            // If that fails, the exit status stands for the signal.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
         self.into()

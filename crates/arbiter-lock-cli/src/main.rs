@@ -1,5 +1,4 @@
-//! The command `arbiter`: runs a command under a lock or once per period, shows who holds one,
-//! breaks one.
+//! The command `arbiter`: runs a command under a lock or once per period, shows a lock, breaks it.
 
 mod child;
 mod cli;
@@ -28,7 +27,7 @@ fn main() -> std::process::ExitCode {
 
 fn command() -> Exit {
     match Cli::try_parse() {
-        // What a panic has said is enough.
+        // The panic hook has printed the message.
         Ok(cli) => std::panic::catch_unwind(|| block_on(cli)).unwrap_or(Exit::Software),
         Err(error) => usage::usage(&error),
     }
@@ -45,11 +44,14 @@ fn block_on(cli: Cli) -> Exit {
 }
 
 async fn run(cli: Cli) -> Exit {
-    match cli.command {
-        Command::Run(args) => commands::run::run(args, &cli.store).await,
-        Command::Once(args) => commands::once::once(args, &cli.store).await,
-        Command::Resize(args) => commands::resize::resize(args, &cli.store).await,
-        Command::Status(args) => commands::status::status(args, &cli.store).await,
-        Command::Break(args) => commands::r#break::r#break(args, &cli.store).await,
+    let ended = match cli.command {
+        Command::Run(args) => commands::run::run(&args, &cli.store).await,
+        Command::Once(args) => commands::once::once(&args, &cli.store).await,
+        Command::Resize(args) => commands::resize::resize(&args, &cli.store).await,
+        Command::Status(args) => commands::status::status(&args, &cli.store).await,
+        Command::Break(args) => commands::r#break::r#break(&args, &cli.store).await,
+    };
+    match ended {
+        Ok(exit) | Err(exit) => exit,
     }
 }

@@ -1,4 +1,4 @@
-//! What people read, on stderr. Data goes to stdout, and is written where it is made.
+//! Messages on stderr. Data goes to stdout, and is written by the commands.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
@@ -11,19 +11,19 @@ use crate::exit::Exit;
 use crate::shell::quoted;
 use crate::writer;
 
-/// Says something to people; every line says who speaks. It does not wait for a reader.
+/// Prints a message to stderr, with a prefix on each line. Does not wait for the reader.
 pub(crate) fn say(message: &str) {
     let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
     writer::write(lines.collect());
 }
 
-/// The system gave no descriptor, thread or memory.
+/// Prints that the system has refused a descriptor, a thread or memory.
 pub(crate) fn refused(error: &dyn Display) -> Exit {
     say(&format!("the system refuses what arbiter needs: {error}"));
     Exit::Os
 }
 
-/// What a waiter is told.
+/// Returns the message of a wait.
 pub(crate) fn waiting(contended: &Contended, store: &StoreArgs) -> String {
     let place = match contended.place {
         Some(place @ ..=100) => format!(", place {place}"),
@@ -33,7 +33,7 @@ pub(crate) fn waiting(contended: &Contended, store: &StoreArgs) -> String {
     format!("waiting{place}: {}", held(contended, store))
 }
 
-/// Who stands in the way, and what to type next.
+/// Returns the message of a lock that is held, with the command to type next.
 pub(crate) fn held(contended: &Contended, store: &StoreArgs) -> String {
     let holder = contended
         .holder
@@ -47,8 +47,7 @@ pub(crate) fn held(contended: &Contended, store: &StoreArgs) -> String {
     )
 }
 
-/// What is to be known of a holder that runs this very command: it ends after us, so a wait for it
-/// never does.
+/// Returns a hint if the holder runs this very command: it would wait for itself.
 fn around(contended: &Contended) -> &'static str {
     let outer = std::env::var("ARBITER_OWNER").ok();
     let holder = contended.holder.as_ref().map(|holder| &holder.owner);
@@ -58,7 +57,7 @@ fn around(contended: &Contended) -> &'static str {
     ""
 }
 
-/// A duration as it is typed, no longer than it is.
+/// Formats a duration as a flag takes it, rounded down.
 pub(crate) fn typed(time: Duration) -> String {
     match time.as_millis() {
         ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
@@ -71,7 +70,7 @@ pub(crate) fn typed(time: Duration) -> String {
 pub(crate) enum Verbosity {
     /// None.
     Quiet,
-    /// What keeps the lock from being acquired or renewed, and what was left behind.
+    /// Warnings and errors.
     Normal,
     /// All of them.
     Verbose,
@@ -102,7 +101,7 @@ impl Narrator {
             (_, Event::Lost { .. }) => false,
             (Verbosity::Verbose, _) | (_, Event::NotServed { .. }) => true,
             (Verbosity::Normal, Event::RenewalFailed { .. }) => self.is_due(),
-            // The next request dials again, and says so if that fails.
+            // If the next request cannot reconnect, that is reported.
             (Verbosity::Normal, Event::Disconnected { .. } | Event::MasterReplaced { .. }) => false,
             // A setting of the server, which every command would repeat.
             (Verbosity::Normal, Event::UnprotectedMaster { .. }) => false,

@@ -1,6 +1,6 @@
 //! Passwords within URLs.
 
-/// The password in a URL: between the user and the last `@`, or a parameter.
+/// Returns the password in a URL: between the user and the last `@`, or a parameter.
 pub(crate) fn secret(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let user_info = rest.rsplit_once('@').map_or("", |(info, _)| info);
@@ -14,7 +14,7 @@ pub(crate) fn secret(url: &str) -> Option<&str> {
         .filter(|secret| !secret.is_empty())
 }
 
-/// The text of the command line without its password.
+/// Returns the argument with its password replaced.
 pub(crate) fn without_secret(arg: &str) -> String {
     match secret(arg) {
         Some(secret) => arg.replace(secret, "***"),

@@ -1,19 +1,19 @@
-//! Words as a shell takes them.
+//! Quoting for a shell.
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
     if word.chars().any(char::is_control) {
-        // Neither a line nor the terminal is anybody else's to write on.
+        // Control characters must not reach the terminal.
         return format!("$'{}'", ansi_c(word));
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A word within `$'…'`.
+/// Escapes a word for `$'…'`.
 fn ansi_c(word: &str) -> String {
     let escaped = |c: char| match c {
         '\'' | '\\' => format!("\\{c}"),

@@ -1,10 +1,10 @@
-//! Signals to arbiter. What whoever started it wants ignored, as `nohup` does, stays ignored.
+//! Signals to arbiter. A signal that was ignored at its start, as by `nohup`, stays ignored.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Hears one signal, unless arbiter was started to ignore it; then the command ignores it as well.
+/// Receives one signal, unless it was ignored when arbiter started. Then the command ignores it, too.
 pub(crate) struct Listener(Option<Signal>);
 
 impl Listener {
@@ -15,15 +15,15 @@ impl Listener {
         signal(SignalKind::from_raw(number)).map(Some).map(Self)
     }
 
-    /// Hears nothing, and leaves the signal its default.
-    pub(crate) const fn deaf() -> Self {
+    /// Makes a listener that receives nothing, and keeps the signal's default.
+    pub(crate) const fn never() -> Self {
         Self(None)
     }
 
     /// Waits for the signal.
     ///
     /// Cancel safe.
-    pub(crate) async fn heard(&mut self) {
+    pub(crate) async fn received(&mut self) {
         match &mut self.0 {
             Some(signal) => {
                 signal.recv().await;
@@ -33,7 +33,7 @@ impl Listener {
     }
 }
 
-/// Where the kernel does not tell, a signal is not ignored.
+/// Returns whether a signal is ignored, or false if the kernel does not report it.
 fn is_ignored(number: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_in(&status, number)

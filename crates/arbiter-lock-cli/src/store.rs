@@ -1,4 +1,4 @@
-//! Which store the user means, and a client of it.
+//! The store that the user names, and a client of it.
 
 use std::env::VarError;
 use std::time::{Duration, Instant};
@@ -10,12 +10,13 @@ use crate::exit::Exit;
 use crate::output;
 use crate::secret::secret;
 
-/// Makes a client of the store that the flags or the environment name, else of this machine's own.
+/// Makes a client of the store that the flags or the environment name, or of the default store.
+///
 /// It connects at first use: connecting is part of each wait.
 pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
     let url = url(args)?;
     if url.trim_start().starts_with("memory:") {
-        output::say("a memory store excludes nobody: every arbiter would have one of its own");
+        output::say("a memory store excludes no other process: every arbiter would have its own");
         return Err(Exit::Usage);
     }
     let mut builder = Client::builder().store(&url).logger(logger);
@@ -32,7 +33,7 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
     builder.connect_lazy().map_err(|error| fail(&error))
 }
 
-/// Refuses a name that no lock can have, whether the store answers or not.
+/// Checks that a lock can have that name.
 pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
     if (1..=Lock::MAX_NAME_BYTES).contains(&name.len()) {
         return Ok(());
@@ -45,7 +46,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Exit> {
     Err(Exit::Usage)
 }
 
-/// A store that does not answer in the middle of a command that waits.
+/// An outage of the store while a command waits.
 #[derive(Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
@@ -54,11 +55,11 @@ pub(crate) struct Outage {
 
 /// How long an outage may last, as in a wait without limit.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(30);
-/// After how much of it that is reported.
+/// How long an outage lasts before it is reported.
 const REPORTED_AFTER: Duration = Duration::from_secs(1);
 
 impl Outage {
-    /// Whether to ask again after that error: it may pass, and has not lasted for 30 s.
+    /// Returns whether to retry after that error: it is transient and has not lasted for 30 s.
     pub(crate) fn may_pass(&mut self, error: &Error) -> bool {
         let length = self.since.get_or_insert_with(Instant::now).elapsed();
         let may_pass = error.is_unavailable() && length < LONGEST_OUTAGE;
@@ -69,25 +70,25 @@ impl Outage {
         may_pass
     }
 
-    /// The store has answered.
+    /// Notes that the store has answered.
     pub(crate) fn end(&mut self) {
         *self = Self::default();
     }
 }
 
-/// Says what went wrong, and what it is to the caller.
+/// Prints an error, and returns its exit.
 pub(crate) fn fail(error: &Error) -> Exit {
     output::say(&limits(error).unwrap_or_else(|| error.to_string()));
     Exit::of(error)
 }
 
-/// What stands in the way of permits, and which flag mends it.
+/// Returns the message for a refused limit, with the flag that helps.
 fn limits(error: &Error) -> Option<String> {
     let Error::Refused(refused) = error else {
         return None;
     };
     let name = refused.name.escape_debug();
-    let said = match refused.kind {
+    let message = match refused.kind {
         RefusedKind::AboveLimit { asked, limit } => {
             format!("--permits {asked} is more than there are: '{name}' has {limit}")
         }
@@ -96,8 +97,8 @@ fn limits(error: &Error) -> Option<String> {
             in_force: Some(limit),
         } => {
             format!(
-                "--of {of} is another limit than the one in force: '{name}' has {limit}, until \
-                 nobody holds or waits (--follow-limit takes it, arbiter resize changes it)"
+                "--of {of} is not the limit in force: '{name}' has {limit} as long as there are \
+                 holders or waiters (--follow-limit uses it, arbiter resize changes it)"
             )
         }
         RefusedKind::LimitDiffers {
@@ -109,14 +110,14 @@ fn limits(error: &Error) -> Option<String> {
         }
         _ => return None,
     };
-    Some(said)
+    Some(message)
 }
 
 fn url(args: &StoreArgs) -> Result<String, Exit> {
     if let Some(url) = &args.store {
         if secret(url).is_some() {
             output::say(
-                "hint: a password on the command line is seen by everybody who lists processes; \
+                "hint: a password on the command line is visible in the list of processes; \
                  ARBITER_STORE or --store-file hides it",
             );
         }
@@ -141,7 +142,7 @@ fn url(args: &StoreArgs) -> Result<String, Exit> {
     }
 }
 
-/// A variable; an empty one is none.
+/// Reads a variable. An empty one counts as unset.
 fn variable(name: &str) -> Result<Option<String>, Exit> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -155,13 +156,13 @@ fn variable(name: &str) -> Result<Option<String>, Exit> {
 
 fn read(path: &std::path::Path) -> Result<String, Exit> {
     let shown = path.display();
-    let said = match std::fs::read_to_string(path) {
+    let message = match std::fs::read_to_string(path) {
         Ok(url) if url.trim().is_empty() => {
             format!("{shown} is empty, and should hold the store's URL")
         }
         Ok(url) => return Ok(url.trim().to_owned()),
         Err(error) => format!("cannot read the store's URL from {shown}: {error}"),
     };
-    output::say(&said);
+    output::say(&message);
     Err(Exit::Usage)
 }

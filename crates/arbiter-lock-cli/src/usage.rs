@@ -1,4 +1,4 @@
-//! What is wrong with a command line, and how it should read.
+//! Errors of the command line, with a corrected line if possible.
 
 use clap::{ArgAction, CommandFactory as _};
 
@@ -8,7 +8,7 @@ use crate::output;
 use crate::secret::without_secret;
 use crate::shell::quoted;
 
-/// Says what is wrong; help and version, asked for, are no errors.
+/// Prints an error of the command line, or the help or version that was asked for.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
     let args: Vec<_> = std::env::args_os()
         .skip(1)
@@ -16,7 +16,7 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
         .collect();
     if let Some(line) = corrected(&args) {
         output::say(&format!(
-            "the command to run stands behind --, like this:\n  {line}"
+            "put the command to run after --, like this:\n  {line}"
         ));
         return Exit::Usage;
     }
@@ -28,20 +28,20 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
     }
 }
 
-/// Clap shows what was typed: where there is a password in it, it shows it without.
+/// Prints clap's message, which quotes arguments, without passwords.
 fn print(error: &clap::Error, args: &[String]) {
     if args.iter().all(|arg| without_secret(arg) == *arg) {
-        // A closed pipe is nobody's fault.
+        // The reader may have gone.
         let _ = error.print();
         return;
     }
-    let said = args.iter().fold(error.to_string(), |said, arg| {
-        said.replace(arg, &without_secret(arg))
+    let message = args.iter().fold(error.to_string(), |message, arg| {
+        message.replace(arg, &without_secret(arg))
     });
-    output::say(said.trim_end());
+    output::say(message.trim_end());
 }
 
-/// `run NAME COMMAND` without `--`, as it has to be written; `once` likewise.
+/// Returns the corrected line if the `--` before the command of `run` or `once` is missing.
 fn corrected(args: &[String]) -> Option<String> {
     ["run", "once"]
         .iter()
@@ -74,8 +74,9 @@ fn corrected_of(verb: &str, args: &[String]) -> Option<String> {
     Some(format!("arbiter {} -- {}", shown(head), shown(command)))
 }
 
-/// How many words a flag of that command takes, itself included. What is no such flag (`--`, a misspelt
-/// one) or asks for help leaves nothing to be corrected here.
+/// Returns how many words a flag of that command takes, including itself.
+///
+/// Returns `None` for `--`, an unknown flag, or one that asks for help: such a line is not corrected.
 fn words_of_flag(verb: &str, flag: &str) -> Option<usize> {
     let mut cli = Cli::command();
     cli.build();

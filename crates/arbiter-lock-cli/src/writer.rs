@@ -1,5 +1,5 @@
-//! Writes to stderr on a thread of its own: a pipe that is full and not read stops neither the
-//! command's supervision nor a wait.
+//! Writes to stderr on its own thread, so that a full pipe blocks neither the supervision of the
+//! command nor a wait.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -7,22 +7,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How many messages may wait.
+/// How many messages may be queued.
 const CAPACITY: usize = 1_024;
 
-/// How long the end of the program waits for lines that are not written yet.
+/// How long the program waits at its end for messages that are not written.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The way to the thread; none where the system starts no thread.
+/// The queue of the thread, or `None` if no thread can be started.
 static MESSAGES: OnceLock<Option<SyncSender<String>>> = OnceLock::new();
 
-/// Messages that have been sent and are not written.
+/// The number of queued messages that are not written.
 static UNWRITTEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Messages that found the queue full.
+/// The number of messages that were dropped since the queue was full.
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Writes a message, soon. Never blocks where the system starts a thread.
+/// Queues a message. Never blocks if a thread can be started.
 pub(crate) fn write(message: String) {
     let Some(messages) = MESSAGES.get_or_init(start) else {
         return put(&message);
@@ -37,7 +37,7 @@ pub(crate) fn write(message: String) {
     }
 }
 
-/// Waits until all messages are written, at most for a second.
+/// Waits until all messages are written, for at most [`LIMIT`].
 pub(crate) fn flush() {
     let begun = Instant::now();
     while 0 < UNWRITTEN.load(Ordering::SeqCst) && begun.elapsed() < LIMIT {
@@ -66,6 +66,6 @@ fn write_all(messages: &Receiver<String>) {
 }
 
 fn put(message: &str) {
-    // Its reader may be gone.
+    // The reader may have gone.
     let _ = std::io::stderr().write_all(message.as_bytes());
 }

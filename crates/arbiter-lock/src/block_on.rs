@@ -1,7 +1,7 @@
-//! Blocks a thread on a future: the one way from blocking code to the async operations.
+//! Runs a future on a blocked thread, for code that is not async.
 //!
-//! A thread that is blocked may be the one that a tokio runtime needs. So while a future is polled
-//! here, the operations of a client run on the client's own service thread.
+//! The blocked thread may be the one that a tokio runtime needs. So while a future is polled here,
+//! the operations of a client run on the client's own service thread.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -14,13 +14,13 @@ use crate::system::process::ForkGeneration;
 
 /// Runs a future to completion on the calling thread, and blocks that thread until then.
 ///
-/// This is how code that is not async uses this library. Every async operation works under it:
+/// Use it to call this library from code that is not async. Every async operation works under it:
 /// connecting, acquiring, releasing, waiting for a loss, `run`, observing an election, shutting
-/// down. No tokio runtime is needed. A thread of the client does the I/O and the waiting; the
+/// down. It needs no tokio runtime. A thread of the client does the I/O and the waiting, and the
 /// calling thread sleeps between polls.
 ///
-/// The future itself is polled on the calling thread, and so is the work given to `run`. It may be
-/// neither `Send` nor `'static`. Calls may be nested. A call cannot be canceled: limit it by
+/// The future is polled on the calling thread, and so is the work given to `run`. It need be neither
+/// `Send` nor `'static`. Calls may be nested. A call cannot be canceled; limit it by
 /// [`Lock::wait_timeout`](crate::Lock::wait_timeout).
 ///
 /// # Within a tokio runtime
@@ -39,13 +39,12 @@ use crate::system::process::ForkGeneration;
 /// [`tokio::task::block_in_place`]: https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html
 ///
 /// # Forked processes
-/// In a process that was forked, operations of a client of the parent end with
-/// [`Error::Forked`](crate::Error::Forked) here too, and none blocks.
+/// In a forked process, operations of a client of the parent return
+/// [`Error::Forked`](crate::Error::Forked), and do not block.
 ///
 /// # Panics
-/// A panic of the future is passed on to the caller. A future that needs a tokio runtime of the
-/// caller's own, such as `tokio::time::sleep`, panics on a thread without one. The operations of
-/// this library do not.
+/// If the future panics. A future that needs a tokio runtime, such as `tokio::time::sleep`, panics on
+/// a thread without one. The operations of this library do not.
 ///
 /// # Examples
 /// ```
@@ -66,8 +65,8 @@ use crate::system::process::ForkGeneration;
 pub fn block_on<F: Future>(future: F) -> F::Output {
     // Declared first, dropped last: the drop of the future counts as its work.
     let _blocking = Blocking::begin();
-    // Within a runtime's task, tokio would wake a future that has used up the task's budget only
-    // after the poll of that task, which waits here.
+    // If the task's budget is used up, tokio wakes a future only after the poll of the task, which
+    // is blocked here.
     let mut future = pin!(tokio::task::unconstrained(future));
     let sleeper = Arc::new(Sleeper::default());
     let waker = Waker::from(sleeper.clone());
@@ -80,13 +79,13 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         if process.is_current() {
             sleeper.sleep();
         } else {
-            // The poll has forked. The child has no thread that would wake this one.
+            // The poll has forked, and the child has no thread that could wake this one.
             process = ForkGeneration::current();
         }
     }
 }
 
-/// Whether this thread is within [`block_on`], so that it drives no runtime.
+/// Returns whether this thread is within [`block_on`], so that it drives no runtime.
 pub(crate) fn is_blocking() -> bool {
     IS_BLOCKING.get()
 }
@@ -117,7 +116,7 @@ impl Drop for Blocking {
 /// Wakes a thread that sleeps in [`block_on`].
 struct Sleeper {
     thread: Thread,
-    /// Kept apart from the thread's token, which a nested call, or the future, may consume.
+    /// Separate from the thread's token, which a nested call or the future may consume.
     is_woken: AtomicBool,
 }
 
@@ -131,7 +130,7 @@ impl Default for Sleeper {
 }
 
 impl Sleeper {
-    /// Parks the thread that made it until it is woken; at once if it was woken before.
+    /// Parks the thread until it is woken. Returns at once if it was woken before.
     fn sleep(&self) {
         while !self.is_woken.swap(false, Ordering::Acquire) {
             thread::park();

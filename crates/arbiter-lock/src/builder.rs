@@ -17,7 +17,7 @@ use crate::store::embedded;
 use crate::store::memory::MemoryStore;
 use crate::store::open;
 
-/// Settings of a [`Client`] of your own.
+/// Builds a [`Client`] with other settings.
 ///
 /// # Examples
 /// ```
@@ -37,7 +37,7 @@ use crate::store::open;
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     store: Option<String>,
-    /// Whether it is the store of those who have named none.
+    /// Whether it is the default store.
     is_unnamed: bool,
     logger: Box<dyn Logger>,
     store_timeout: Duration,
@@ -45,7 +45,7 @@ pub struct ClientBuilder {
     server: ServerSettings,
 }
 
-/// For how long a store may be silent before a wait without limit ends.
+/// The default of [`ClientBuilder::store_timeout`].
 const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Default for ClientBuilder {
@@ -62,11 +62,11 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The default settings, with the store that the environment names: see
+    /// Returns the default settings with the store that the environment names: see
     /// [`Client::from_env`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no store to be had, or a variable is not UTF-8.
+    /// [`Error::Invalid`] if no store is named and there is no default, or a variable is not UTF-8.
     pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(std::env::var)
     }
@@ -76,7 +76,7 @@ impl ClientBuilder {
     ) -> Result<Self, Error> {
         let variable = |name| -> Result<Option<String>, Error> {
             match variable(name) {
-                // An empty variable is none.
+                // An empty variable counts as unset.
                 Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
                 Err(VarError::NotPresent) => Ok(None),
                 Err(VarError::NotUnicode(_)) => {
@@ -103,7 +103,7 @@ impl ClientBuilder {
                 )
                 .into()),
             },
-            None => named_by_nobody(builder),
+            None => with_default_store(builder),
         }
     }
 
@@ -118,47 +118,45 @@ impl ClientBuilder {
         Client { inner }
     }
 
-    /// The store's URL: see [`Client::connect`]. Blanks around it are none of it.
+    /// Sets the store's URL: see [`Client::connect`]. Surrounding whitespace is ignored.
     pub fn store(mut self, url: &str) -> Self {
         self.store = Some(url.trim().to_owned());
         self.is_unnamed = false;
         self
     }
 
-    /// Where events go: to `tracing` by default.
+    /// Sets the logger of events. The default is [`TracingLogger`].
     pub fn logger(mut self, logger: impl Logger) -> Self {
         self.logger = Box::new(logger);
         self
     }
 
-    /// For how long a store may be silent before an acquire without a time limit ends: 30 s by
-    /// default.
+    /// Sets how long a store may fail before an acquire without a wait limit fails: 30 s by default.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.store_timeout = limit;
         self
     }
 
-    /// The lease of the locks of this client, unless they say otherwise: 30 s by default.
+    /// Sets the default of [`Lock::lease_time`](crate::Lock::lease_time): 30 s if not set.
     pub fn default_lease_time(mut self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.defaults.lease = Duration::from_millis(whole);
         self
     }
 
-    /// How long the locks of this client wait, unless they say otherwise: for ever by default.
+    /// Sets the default of [`Lock::wait_timeout`](crate::Lock::wait_timeout): forever if not set.
     pub fn default_wait_timeout(mut self, limit: Duration) -> Self {
-        self.defaults.patience = WaitLimit::AtMost(limit);
+        self.defaults.wait_limit = WaitLimit::AtMost(limit);
         self
     }
 
-    /// Whether the locks of this client are renewed by themselves, unless they say otherwise:
-    /// they are by default.
+    /// Sets the default of [`Lock::watchdog`](crate::Lock::watchdog): on if not set.
     pub fn default_watchdog(mut self, on: bool) -> Self {
         self.defaults.watchdog = on;
         self
     }
 
-    /// Connects.
+    /// Connects to the store.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -174,7 +172,7 @@ impl ClientBuilder {
         Ok(client)
     }
 
-    /// Makes a client that connects when it is first used: see [`Client::connect_lazy`].
+    /// Makes a client that connects at first use: see [`Client::connect_lazy`].
     ///
     /// # Errors
     /// As [`Client::connect_lazy`].
@@ -219,19 +217,19 @@ fn parse_address_map(text: &str) -> Result<Addresses, Error> {
     Ok(map)
 }
 
-/// The URL of the store that is used where none is named: a folder of this user's on this
-/// machine. It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
-/// `~/.local/state/arbiter`.
+/// Returns the URL of the store that is used if none is named: a folder of this user on this machine.
+///
+/// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else `~/.local/state/arbiter`.
 ///
 /// # Errors
-/// [`Error::Invalid`] where the environment does not say where that would be.
+/// [`Error::Invalid`] if the environment does not define that folder.
 #[cfg(feature = "embedded")]
 pub fn default_store() -> Result<String, Error> {
     Ok(embedded::default_url()?)
 }
 
 #[cfg(feature = "embedded")]
-fn named_by_nobody(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
+fn with_default_store(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
     Ok(ClientBuilder {
         is_unnamed: true,
         ..builder.store(&default_store()?)
@@ -239,7 +237,7 @@ fn named_by_nobody(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
 }
 
 #[cfg(not(feature = "embedded"))]
-fn named_by_nobody(_: ClientBuilder) -> Result<ClientBuilder, Error> {
+fn with_default_store(_: ClientBuilder) -> Result<ClientBuilder, Error> {
     Err(no_store())
 }
 
@@ -261,26 +259,27 @@ impl std::fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The prefix of keys on a Redis server: `arbiter:` by default, as with the Go library. Blanks
-    /// around it are none of it.
+    /// Sets the prefix of keys on a Redis server: `arbiter:` by default, as in the Go library.
+    ///
+    /// Surrounding whitespace is ignored.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         self.server.key_prefix = prefix.trim().to_owned();
         self
     }
 
-    /// How long one command may take before its outcome counts as unknown: 1 s by default.
+    /// Sets how long one command may take before its outcome counts as unknown: 1 s by default.
     pub fn command_timeout(mut self, limit: Duration) -> Self {
         self.server.command_timeout = limit;
         self
     }
 
-    /// How long one attempt to connect may take: 5 s by default.
+    /// Sets how long one attempt to connect may take: 5 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.server.connect_timeout = limit;
         self
     }
 
-    /// As whom to log in; what the URL says counts less.
+    /// Sets the user name and the password, which override those of the URL.
     pub fn credentials(mut self, username: &str, password: &str) -> Self {
         self.server.username = Some(username.to_owned()).filter(|name| !name.is_empty());
         self.server.password = Some(password.to_owned());
@@ -288,9 +287,9 @@ impl ClientBuilder {
     }
 
     /// Maps the addresses that sentinels announce, of masters and of other sentinels, to those at
-    /// which this client reaches them: for servers behind NAT or in containers.
+    /// which this client reaches them.
     ///
-    /// [`ClientBuilder::address_map`] takes them as a list.
+    /// Servers behind NAT or in containers need it. [`ClientBuilder::address_map`] takes a list.
     pub fn map_address(
         mut self,
         map: impl Fn(&str, u16) -> (String, u16) + Send + Sync + 'static,
@@ -300,9 +299,10 @@ impl ClientBuilder {
     }
 
     /// Maps addresses as [`ClientBuilder::map_address`] does, by a list:
-    /// `10.0.0.1:6379=localhost:16379,10.0.0.2:6379=localhost:16380`. What it does not list stays
-    /// as it is. The variable `ARBITER_ADDRESS_MAP` holds such a list for
-    /// [`ClientBuilder::from_env`].
+    /// `10.0.0.1:6379=localhost:16379,10.0.0.2:6379=localhost:16380`.
+    ///
+    /// An address that is not listed stays as it is. The variable `ARBITER_ADDRESS_MAP` contains such
+    /// a list for [`ClientBuilder::from_env`].
     ///
     /// # Errors
     /// [`Error::Invalid`] for a list of another form.
@@ -314,8 +314,9 @@ impl ClientBuilder {
         }))
     }
 
-    /// The only certificate authorities to trust, in PEM, with `rediss://` URLs; without, those
-    /// of the system, or of `SSL_CERT_FILE`.
+    /// Sets the only certificate authorities to trust with `rediss://` URLs, in PEM.
+    ///
+    /// By default, those of the system or of `SSL_CERT_FILE` are trusted.
     pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
         self.server.authorities = Some(pem.to_owned());
         self
@@ -403,34 +404,34 @@ mod tests {
     #[cfg(feature = "embedded")]
     #[tokio::test]
     async fn default_store_logs_its_scope() {
-        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let logged = Arc::new(std::sync::Mutex::new(Vec::new()));
         let listening = |builder: ClientBuilder| {
-            let told = told.clone();
+            let logged = logged.clone();
             builder.logger(move |event: &Event| {
                 let what = (event.level(), event.to_string());
-                told.lock().unwrap().push(what);
+                logged.lock().unwrap().push(what);
             })
         };
         let unnamed = of(&[]).unwrap();
         assert_eq!(unnamed.store, default_store().ok());
-        // It is this user's own: another stands in for it.
+        // Replaced, so that the test does not use the user's folder.
         let unnamed = ClientBuilder {
             store: Some("memory:".to_owned()),
             ..unnamed
         };
         let client = listening(unnamed).connect().await.unwrap();
         client.inner.events.flush(Duration::from_secs(10));
-        let said = std::mem::take(&mut *told.lock().unwrap());
-        let [(Level::Warn, said)] = &said[..] else {
-            panic!("{said:?}");
+        let message = std::mem::take(&mut *logged.lock().unwrap());
+        let [(Level::Warn, message)] = &message[..] else {
+            panic!("{message:?}");
         };
         assert!(
-            said.contains("so it is memory:") && said.contains("as this user"),
-            "{said}"
+            message.contains("so it is memory:") && message.contains("as this user"),
+            "{message}"
         );
         let named = of(&[]).unwrap().store("memory:");
         let client = listening(named).connect().await.unwrap();
         client.inner.events.flush(Duration::from_secs(10));
-        assert!(told.lock().unwrap().is_empty());
+        assert!(logged.lock().unwrap().is_empty());
     }
 }

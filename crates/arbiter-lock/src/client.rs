@@ -1,4 +1,4 @@
-//! The client: what a program acquires locks by.
+//! The client of a store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,21 +18,28 @@ use crate::primitives::semaphore::Semaphore;
 use crate::sessions::session::Session;
 use crate::system::process::UnlessForked;
 
-/// A client of one store. Cheap to clone; all clones are one client.
+/// A client of one store.
 ///
-/// On a Redis server it keeps one connection for each tokio runtime that uses it, and one more
-/// on a thread of its own, the keeper, which renews what is held and ends what was dropped: a
-/// caller that blocks its executor or drops its runtime neither loses nor leaks a lock. A
-/// caller without a tokio runtime, or under [`block_on`](crate::block_on()), is served by one more
-/// thread. A tokio runtime that uses a client has to have its time and I/O drivers enabled.
+/// It is cheap to clone, and all clones are one client.
 ///
-/// In a process that was forked from the one that created it, a client is inert, and so is all that
-/// it holds: every operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is
-/// false, and a drop changes nothing. Create a new client in the child process.
+/// # Connections and threads
+/// On a Redis server, a client has one connection per tokio runtime that uses it, and one more.
+/// The latter belongs to the keeper, a thread that renews holds and finishes the releases of dropped
+/// guards. So a caller that blocks its executor or drops its runtime neither loses nor leaks a lock.
 ///
-/// When the last handle (client, lock or guard) is dropped, it waits up to 250 ms for releases
-/// that were posted and for the logger; [`Guard::release`](crate::Guard::release) and
-/// [`Client::shutdown`] are the certain ways.
+/// One more thread serves callers without a tokio runtime, or under
+/// [`block_on`](crate::block_on()). A tokio runtime that uses a client needs its time and I/O drivers
+/// enabled.
+///
+/// # Shutdown
+/// The drop of the last handle (client, lock or guard) waits for at most 250 ms for releases in the
+/// background and for the logger. To wait until they are confirmed, use
+/// [`Guard::release`](crate::Guard::release) or [`Client::shutdown`].
+///
+/// # Forked processes
+/// In a process that was forked from the one that created it, a client and its holds are inert. Every
+/// operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is false, and drops
+/// have no effect. Create a new client in the child process.
 ///
 /// # Examples
 /// ```
@@ -50,16 +57,25 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the store of that URL: `redis://[user[:password]@]host[:port][/db]`,
-    /// `rediss://…` (feature `tls`), `redis+unix:///path/of/the/socket`;
-    /// `redis+sentinel://host[:port][,host…]/SERVICE`, the master of a Sentinel group; `file:///folder`, which
-    /// the processes of one machine share (feature `embedded`); `memory:`, which is private to
-    /// this client, or `memory:NAME`, which all clients of the process share. A forked process has
-    /// memory stores of its own.
+    /// Connects to the store of that URL.
+    ///
+    /// | URL | store |
+    /// |---|---|
+    /// | `redis://[user[:password]@]host[:port][/db]` | a Redis or Valkey server |
+    /// | `rediss://…` | the same over TLS (feature `tls`) |
+    /// | `redis+unix:///path/of/the/socket` | the same over a Unix socket |
+    /// | `redis+sentinel://host[:port][,host…]/SERVICE` | the master of a Sentinel group |
+    /// | `rediss+sentinel://…` | the same over TLS (feature `tls`) |
+    /// | `file:///folder` | shared by the processes of one machine (feature `embedded`) |
+    /// | `memory:` | private to this client |
+    /// | `memory:NAME` | shared by the clients of this process |
+    ///
+    /// A forked process has its own memory stores.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a URL that is not understood, [`Error::Unavailable`] if the server
-    /// does not answer within 5 s, [`Error::Refused`] if it denies access or is too old.
+    /// - [`Error::Invalid`] if the URL is invalid.
+    /// - [`Error::Unavailable`] if the server does not answer within 5 s.
+    /// - [`Error::Refused`] if the server denies access or is too old.
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -67,13 +83,15 @@ impl Client {
         Self::builder().store(url).connect().await
     }
 
-    /// Makes a client that connects when it is first used: connecting is part of each wait, so a
-    /// server that starts late, or is in the middle of a failover, costs time and no error.
+    /// Makes a client that connects at first use.
+    ///
+    /// Connecting is part of each wait. So a server that starts late, or is in a failover, delays an
+    /// acquire but does not fail it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a URL that is not understood. Everything else surfaces at first use:
-    /// a server that will never serve as [`Error::Refused`], one that does not serve within the
-    /// wait as [`Error::Unavailable`].
+    /// [`Error::Invalid`] if the URL is invalid. Other errors occur at first use:
+    /// [`Error::Refused`] if the server can never serve, [`Error::Unavailable`] if it does not serve
+    /// within the wait limit.
     ///
     /// # Examples
     /// ```
@@ -85,16 +103,18 @@ impl Client {
         Self::builder().store(url).connect_lazy()
     }
 
-    /// Connects to the store that the environment names: `ARBITER_STORE` holds its URL, or
-    /// `ARBITER_STORE_FILE` the path of a file that holds it; `ARBITER_KEY_PREFIX` the prefix of
-    /// keys on a server; `ARBITER_ADDRESS_MAP` where announced servers are reached
-    /// ([`ClientBuilder::address_map`]). Where neither names a store, it is that of `default_store` (feature
-    /// `embedded`), and an [event](crate::Event::StoreNotNamed) tells so. [`ClientBuilder::from_env`]
-    /// lets you change other settings.
+    /// Connects to the store that the environment names.
+    ///
+    /// `ARBITER_STORE` is the URL of the store, or `ARBITER_STORE_FILE` is the path of a file that
+    /// contains the URL. `ARBITER_KEY_PREFIX` is the prefix of keys on a server, and
+    /// `ARBITER_ADDRESS_MAP` maps announced addresses ([`ClientBuilder::address_map`]). If no store is named,
+    /// the client uses `default_store` (feature `embedded`) and logs an
+    /// [event](crate::Event::StoreNotNamed). To change other settings, use
+    /// [`ClientBuilder::from_env`].
     ///
     /// # Errors
-    /// As [`Client::connect`]; [`Error::Invalid`] too if there is no store to be had, or a
-    /// variable is not UTF-8.
+    /// As [`Client::connect`]. Also [`Error::Invalid`] if no store is named and there is no default,
+    /// or if a variable is not UTF-8.
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -102,109 +122,98 @@ impl Client {
         ClientBuilder::from_env()?.connect().await
     }
 
-    /// A client of a memory store of its own, for tests and programs of a single process. Its
-    /// time is that of the tokio runtime, which tests can pause.
+    /// Makes a client with its own memory store, for tests and single-process programs.
+    ///
+    /// Its clock is that of the tokio runtime, which tests can pause.
     #[must_use]
     pub fn in_memory() -> Self {
         ClientBuilder::in_memory()
     }
 
-    /// Builds a client with settings of your own.
+    /// Returns a builder for a client with other settings.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    /// A lock on the resource of that name. No I/O; bad input surfaces at first use.
+    /// Returns a lock of that name. Does no I/O.
     pub fn lock(&self, name: &str) -> Lock {
         Lock::new(self.inner.clone(), name)
     }
 
-    /// A lock of that name with readers and a writer. No I/O; bad input surfaces at first use.
+    /// Returns a reader-writer lock of that name. Does no I/O.
     pub fn rw_lock(&self, name: &str) -> RwLock {
         RwLock::new(self.lock(name))
     }
 
-    /// A semaphore of that name with so many permits, at least one. No I/O; bad input surfaces at
-    /// first use.
+    /// Returns a semaphore of that name, with that many permits (at least one). Does no I/O.
     pub fn semaphore(&self, name: &str, permits: u32) -> Semaphore {
         Semaphore::new(self.lock(name), permits)
     }
 
-    /// The locks of all those names, to be taken together. No I/O; bad input surfaces at first
-    /// use.
+    /// Returns the locks of those names, to be acquired together. Does no I/O.
     pub fn lock_all(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> LockAll {
         let names = names.into_iter().map(|name| name.as_ref().to_owned());
         LockAll::new(self.lock(""), names.collect())
     }
 
-    /// A session: its acquisitions are one logical owner, so that they may be nested.
+    /// Makes a session, whose locks are reentrant.
     #[must_use]
     pub fn session(&self) -> Session {
         Session::new(self.inner.clone())
     }
 
-    /// An election of that name: its leader holds the resource exclusively. No I/O.
+    /// Returns an election of that name. Does no I/O.
     pub fn election(&self, name: &str) -> Election {
         Election::new(self.lock(name))
     }
 
-    /// A job of that name, which runs at most once per period among all machines. No I/O.
+    /// Returns a job of that name, which runs at most once per period among all machines. Does no
+    /// I/O.
     pub fn once(&self, name: &str) -> Once {
         Once::new(self.lock(name))
     }
 
-    /// Ends when the client begins to shut down: the time to stop work and release.
+    /// Waits until the client begins to shut down. Then stop work and release.
     ///
     /// # Cancel safety
-    /// It can be dropped and made anew at any time.
+    /// The future can be dropped and recreated at any time.
     pub fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
         let closing = self.inner.unless_forked();
         let closing = closing.map(|parts| {
             let mut closing = parts.closing.subscribe();
             UnlessForked::of(self.inner.process(), async move {
-                // The client is gone: that is as closed as can be.
+                // An error means that the client was dropped.
                 let _ = closing.wait_for(|closing| *closing).await;
             })
         });
         async move {
             if let Some(closing) = closing {
-                // In a forked process it is closed as well.
+                // An error means that this process was forked.
                 let _ = closing.await;
             }
         }
     }
 
-    /// Shuts down: nothing is granted any more, [`Client::closing`] ends, waiters get
-    /// [`Error::Closed`]. It returns as soon as everything has been released, at the latest after
-    /// `limit`; what is held even then is lost with [`LostReason::Shutdown`] and is left to its
-    /// lease, as is what was released without the store's confirmation. The number of those is
-    /// returned. Of the rest of `limit` it spends at most 250 ms on waiting for the
+    /// Shuts the client down, and waits until all holds are released, for at most `limit`.
+    ///
+    /// No request is granted any more: [`Client::closing`] completes, and waiters get
+    /// [`Error::Closed`]. After `limit`, remaining holds are lost with [`LostReason::Shutdown`], and
+    /// end in the store with their lease. So do releases that the store has not confirmed. Returns the
+    /// number of both. If time is left, it waits for at most 250 ms for the
     /// [`Logger`](crate::Logger).
     ///
     /// # Cancel safety
-    /// Dropped, it leaves the client shut down, and the holds as they are.
+    /// If the future is dropped, the client is shut down, and the holds are unchanged.
     pub async fn shutdown(&self, limit: Duration) -> usize {
         if self.inner.check_process().is_err() {
             return 0;
         }
         self.inner.closing.send_replace(true);
         let inner = self.inner.clone();
-        let quiet = async move {
-            while inner.keeper.is_busy() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let events = self.inner.events.clone();
-        let logged = async move {
-            while events.is_busy() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let inner = self.inner.clone();
         let ending = move || async move {
             let begun = inner.clock.now();
-            // At the limit, whatever has not been released is declared lost.
-            let left = match tokio::time::timeout(limit, quiet).await {
+            let released = until_idle(|| inner.keeper.is_busy());
+            let left = match tokio::time::timeout(limit, released).await {
                 Ok(()) => 0,
                 Err(_) => {
                     let unconfirmed = inner.keeper.unconfirmed_releases();
@@ -212,34 +221,42 @@ impl Client {
                 }
             };
             let rest = limit.saturating_sub(inner.clock.now().saturating_sub(begun));
-            // The logger goes on with what it has not logged by then.
+            let logged = until_idle(|| inner.events.is_busy());
+            // Events that are left are logged later.
             let _ = tokio::time::timeout(rest.min(LINGER), logged).await;
             left
         };
         match self.inner.run(ending).await {
             Ok(left) => left,
             Err(Error::Forked) => 0,
-            // No thread can be had to wait on.
+            // There is no thread to wait on.
             Err(_) => self.inner.keeper.give_all_up(LostReason::Shutdown),
         }
     }
 
-    /// The file by which an embedded store sees that this process lives; none with other stores.
+    /// Returns the liveness file of an embedded store, or `None` with another store.
     ///
-    /// It is locked by this process, shared, as by `flock(2)`, and the locks of the client are
-    /// freed as soon as nobody has it locked any more. A program that starts others to work under
-    /// its locks lets them lock it too, shared: then its locks outlive it until they have ended,
-    /// or to the end of the lease.
+    /// This process holds a shared lock on it, as by `flock(2)`. The locks of the client are released
+    /// as soon as no process has the file locked. If child processes work under the client's locks,
+    /// have them lock the file too, shared. Then the locks last until the children have ended, or
+    /// until the end of the lease.
     #[must_use]
     pub fn liveness_file(&self) -> Option<std::path::PathBuf> {
         self.inner.store.liveness_file()
     }
 
     #[cfg(feature = "testing")]
-    /// Returns what tests of your own loss paths need: losses and faults of the store, on demand.
+    /// Returns the means to inject losses and faults of the store in tests.
     #[must_use]
     pub fn testing(&self) -> crate::testing::Testing {
         crate::testing::Testing::new(self.inner.clone())
+    }
+}
+
+/// Waits until `is_busy` returns false.
+async fn until_idle(is_busy: impl Fn() -> bool) {
+    while is_busy() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The engine of a client: its store, its store handles and its keeper.
+//! The engine of a client: its store, store handles, keeper and events.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use arbiter_lock_core::Name;
+use arbiter_lock_core::{Mode, Name, Refusal, Reply, Request};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 
 use crate::block_on::is_blocking;
 use crate::errors::error::Error;
+use crate::errors::refused::Refused;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::primitives::options::Options;
 use crate::service::Service;
 use crate::sessions::wait_graph::WaitGraph;
-use crate::store::{Failure, Store, StoreHandle};
+use crate::store::{Envelope, Failure, Store, StoreHandle};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, LeakInChild, UnlessForked};
 
-/// What all handles of a client share.
+/// The state that all handles of a client share.
 pub(crate) struct Engine(LeakInChild<Parts>);
 
 /// The parts of a client.
@@ -37,9 +38,9 @@ pub(crate) struct Parts {
     label: Label,
     label_line: Arc<str>,
     handles: Mutex<HashMap<Id, Arc<StoreHandle>>>,
-    /// Whether the store has been found able to serve, and the keeper has its connection.
+    /// Whether the store has been probed and the keeper is connected.
     is_ready: AtomicBool,
-    /// Becomes true when the client is shut down; ends with the client.
+    /// Becomes true when the client is shut down. Closed when the client is dropped.
     pub(crate) closing: watch::Sender<bool>,
     service: OnceLock<std::io::Result<Service>>,
 }
@@ -89,17 +90,17 @@ impl Engine {
         self.0.unless_forked()
     }
 
-    /// The process that made the client.
+    /// Returns the process that made the client.
     pub(crate) fn process(&self) -> &ForkGeneration {
         self.0.process()
     }
 
-    /// Returns [`Error::Forked`] in a forked process: before anything is locked or sent.
+    /// Returns [`Error::Forked`] in a forked process. Called before anything is locked or sent.
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         self.process().check()
     }
 
-    /// The label of a request with those options.
+    /// Returns the label of a request with those options.
     pub(crate) fn label_line(&self, options: &Options) -> Result<Arc<str>, Error> {
         if options.note.is_empty() {
             return Ok(self.label_line.clone());
@@ -116,8 +117,7 @@ impl Engine {
         self.is_ready.load(Ordering::Acquire)
     }
 
-    /// Makes sure that the store can serve and that the keeper has its connection: what
-    /// would be missing later is found out before anything is held.
+    /// Makes sure that the store can serve and that the keeper is connected, before anything is held.
     pub(crate) async fn ready(&self, handle: &StoreHandle, limit: Duration) -> Result<(), Failure> {
         let (probed, connected) = tokio::join!(handle.probe(limit), self.keeper.connect(limit));
         probed.and(connected)?;
@@ -125,15 +125,30 @@ impl Engine {
         Ok(())
     }
 
-    /// Connects within the limit, so that a wrong store is reported at once.
+    /// Connects within the limit.
     pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(), Error> {
         let ready = self.ready(&self.handle(), limit).await;
         ready.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
     }
 
-    /// The error that a failure of the store is, on that resource.
+    /// Sends one request on the handle of this runtime.
+    pub(crate) async fn send<T: TryFrom<Reply>>(
+        self: &Arc<Self>,
+        name: &Name,
+        request: &Request,
+    ) -> Result<Envelope<T>, Error> {
+        let sent = self.handle().send(name, request, Duration::MAX).await;
+        sent.map_err(|failure| self.store_error(name, failure))
+    }
+
+    /// Returns the error for a failure of the store.
     pub(crate) fn store_error(&self, name: &Name, failure: Failure) -> Error {
         Error::of_store(name.as_str(), &self.store.to_string(), failure)
+    }
+
+    /// Returns the error for a refusal of a request in that mode.
+    pub(crate) fn refused(&self, name: &Name, mode: Mode, refusal: Refusal) -> Error {
+        Refused::new(name.as_str(), &self.store.to_string(), mode, refusal).into()
     }
 
     /// Reports that requests for that resource are not served.
@@ -155,17 +170,17 @@ impl Engine {
         }
     }
 
-    /// Ends when the client is shut down.
+    /// Waits until the client is shut down.
     pub(crate) async fn closing(&self) {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    /// Does the work in the current tokio runtime. Without one, or if this thread blocks it, the
-    /// client's own thread does it. The future is made only there, since one that is handed on is
-    /// kept twice.
+    /// Runs the work in the current tokio runtime, or on the client's own thread if there is no
+    /// runtime or this thread blocks it.
     ///
-    /// The outer error is that there is no such thread, or that this process was forked: then
-    /// nothing is polled, locked or sent.
+    /// `work` makes the future in place, since a future that is moved is stored twice. The outer
+    /// error is that the thread cannot be started, or that this process was forked: then nothing is
+    /// polled, locked or sent.
     pub(crate) async fn run<W>(&self, work: impl FnOnce() -> W) -> Result<W::Output, Error>
     where
         W: Future<Output: Send> + Send + 'static,
@@ -179,8 +194,7 @@ impl Engine {
         }
     }
 
-    /// The client's own runtime, for callers without one or that block it; the thread is missing in
-    /// a forked process.
+    /// Returns the client's own runtime, for callers without one or that block it.
     fn service(&self) -> Result<&Service, Error> {
         self.check_process()?;
         let service = self.service.get_or_init(Service::start);
@@ -189,7 +203,7 @@ impl Engine {
             .map_err(|e| Service::error(e, &self.store.to_string()))
     }
 
-    /// The handle of the runtime that this is called in.
+    /// Returns the handle of the current runtime.
     pub(crate) fn handle(self: &Arc<Self>) -> Arc<StoreHandle> {
         let runtime = Handle::current();
         let id = runtime.id();
@@ -198,7 +212,7 @@ impl Engine {
         }
         let handle = Arc::new(StoreHandle::new(&self.store, self.process()));
         let handle = self.handles().entry(id).or_insert(handle).clone();
-        // When the runtime ends, it drops this task, and with it the handle.
+        // A runtime that ends drops this task, which removes the handle.
         let ended = EndOfRuntime {
             inner: Arc::downgrade(self),
             id,
@@ -217,7 +231,7 @@ impl Engine {
     }
 }
 
-/// Forgets the handle of a runtime when that ends.
+/// Removes the handle of a runtime when that ends.
 struct EndOfRuntime {
     inner: Weak<Engine>,
     id: Id,

@@ -1,10 +1,12 @@
-//! Who holds or waits, for people who look: host, process, program and a note.
+//! The description of a holder or waiter: host, process, program and a note.
 
 use std::fmt;
 
 use crate::errors::invalid::Invalid;
 
-/// Who holds or waits. What is not known is `None`: a foreign client tells nothing of itself.
+/// Describes the process of a holder or waiter.
+///
+/// Unknown parts are `None`. An external client has no label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Label {
@@ -14,15 +16,15 @@ pub struct Label {
     pub pid: Option<u32>,
     /// The name of the program.
     pub program: Option<String>,
-    /// What the holder says of itself, by [`Lock::label`](crate::Lock::label).
+    /// The note that was set by [`Lock::label`](crate::Lock::label).
     pub note: Option<String>,
 }
 
 impl Label {
-    /// The most bytes that a note may have.
+    /// The maximum length of a note, in bytes.
     pub const MAX_NOTE_BYTES: usize = 256;
 
-    /// The label of this process.
+    /// Returns the label of this process.
     pub(crate) fn of_this_process() -> Self {
         let program = std::env::args_os()
             .next()
@@ -56,7 +58,7 @@ impl Label {
         Ok(self)
     }
 
-    /// One line, `host pid program note`; a word that is not known is `-`.
+    /// Returns the line `host pid program note`. An unknown word is `-`.
     pub(crate) fn to_line(&self) -> String {
         let word = |text: Option<&str>| match text {
             Some(text) if !text.is_empty() => text
@@ -82,7 +84,7 @@ impl Label {
         )
     }
 
-    /// Reads what [`Label::to_line`] wrote; of anything else it keeps what it can.
+    /// Parses a line of [`Label::to_line`]. Parts that cannot be parsed are `None`.
     pub(crate) fn from_line(line: &str) -> Self {
         let mut words = line.splitn(4, ' ');
         let mut word = || {
@@ -106,7 +108,7 @@ impl Label {
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program.as_deref().unwrap_or("unknown program");
-        // Whoever may write to the store may have written it.
+        // Any client of the store may have written it.
         write!(f, "{}", program.escape_debug())?;
         if let Some(pid) = self.pid {
             write!(f, " (pid {pid})")?;

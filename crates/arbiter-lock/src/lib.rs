@@ -1,6 +1,8 @@
 //! A distributed lock on the Redis or Valkey that you already run, or on one machine without a
-//! server: fenced, first come first served, and its holder is told of a loss before anyone else
-//! is granted.
+//! server.
+//!
+//! Every grant has a fencing token, waiters are granted in order of arrival, and a holder learns of a
+//! loss before the next is granted.
 //!
 //! ```
 //! use std::time::Duration;
@@ -15,8 +17,8 @@
 //! # }
 //! let lock = client.lock("my-lock").wait_timeout(Duration::from_secs(5));
 //!
-//! let guard = lock.acquire().await?; // an error tells who holds it, for how long, your place
-//! write(guard.fence()).await;        // the resource refuses an older fence
+//! let guard = lock.acquire().await?; // on a timeout, the error has the holder and your place
+//! write(guard.fence()).await;        // the resource rejects an older fence
 //! guard.release().await?;            // or drop it
 //! # Ok(()) }
 //! ```
@@ -24,36 +26,38 @@
 //! # Primitives
 //!
 //! A name is one resource with one queue, whichever primitive uses it:
-//! - [`Client::lock`] for one holder;
-//! - [`Client::rw_lock`] for many readers, or one writer;
-//! - [`Client::semaphore`] for a number of permits;
-//! - [`Client::lock_all`] for several names at once;
-//! - [`Client::session`] for re-entry;
-//! - [`Client::election`] for one leader;
-//! - [`Client::once`] for a job that runs once per period.
+//! - [`Client::lock`]: one holder.
+//! - [`Client::rw_lock`]: many readers, or one writer.
+//! - [`Client::semaphore`]: a number of permits.
+//! - [`Client::lock_all`]: several names at once.
+//! - [`Client::session`]: nested locking.
+//! - [`Client::election`]: one leader.
+//! - [`Client::once`]: a job that runs once per period.
 //!
-//! Each of them can `run` work while it holds, and drops that work if the hold is lost.
+//! Each primitive can also run a future while it holds, and drops the future if the hold is lost.
 //!
-//! The operations are async. Code that is not calls them through [`block_on`](block_on()), with or
-//! without a tokio runtime.
+//! The operations are async. Use [`block_on`](block_on()) to call them from code that is not async,
+//! with or without a tokio runtime.
 //!
-//! # What it promises, and what it cannot
+//! # Guarantees
 //!
-//! Believed holds of one lock never overlap, as long as the server keeps its data and its clock
-//! runs forward at a normal rate. Every grant carries a [fencing token](Hold::fence) greater than
-//! every earlier one. A holder that can no longer be sure is told by [`Hold::lost`] before anyone
-//! else is granted. Waiters are granted in order of arrival. However a future, a guard or a
-//! process ends, no lock outlives one lease.
+//! These hold as long as the server keeps its data and its clock runs forward at a normal rate:
+//! - Valid holds of one lock never overlap.
+//! - Every grant has a [fencing token](Hold::fence) greater than every earlier one.
+//! - [`Hold::lost`] reports the loss of a hold before the next waiter is granted.
+//! - Waiters are granted in order of arrival.
+//! - However a future, a guard or a process ends, its lock is free within one lease.
 //!
-//! It cannot stop a process that is paused between its last check and its write from writing
-//! late. Only the resource can, by refusing an old fence.
+//! No lock can stop a process that is paused between its last check and its write from writing late.
+//! Only the protected resource can, by rejecting an old fence.
 //!
 //! # Features
 //! - `redis` (default): stores on a Redis or Valkey server.
-//! - `embedded`: `file:///folder`, a store between the processes of one machine, with no server.
+//! - `embedded`: `file:///folder` URLs, for stores that the processes of one machine share without a
+//!   server.
 //! - `tls`: `rediss://` URLs.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
-//! - `testing`: `Client::testing`, to test your own loss paths on paused time.
+//! - `testing`: `Client::testing`, to test how your code handles losses and faults.
 
 mod block_on;
 mod builder;
@@ -103,7 +107,7 @@ pub use store::memory::FaultInjection;
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 
-/// The examples of the pages compile and run.
+/// Compiles and runs the examples of the documentation pages.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../../../README.md")]

@@ -1,4 +1,4 @@
-//! A thread with a runtime of its own, for callers that have none or block it.
+//! A thread with its own runtime, for callers that have none or block it.
 
 use std::io;
 
@@ -9,13 +9,13 @@ use tokio::task::JoinHandle;
 use crate::errors::error::Error;
 use crate::errors::failure::{Failure, FailureKind};
 
-/// The thread ends when this is dropped.
+/// A thread with its own runtime. It ends when this is dropped.
 pub(crate) struct Service {
     runtime: Handle,
     _alive: oneshot::Sender<()>,
 }
 
-/// Aborts a task when its waiter goes away.
+/// Aborts a task when it is dropped.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
@@ -32,7 +32,7 @@ impl Service {
         std::thread::Builder::new()
             .name("arbiter-service".into())
             .spawn(move || {
-                // It only ever ends by the sender's drop.
+                // It completes when the sender is dropped.
                 let _ = runtime.block_on(ended);
             })?;
         Ok(Self {
@@ -53,7 +53,7 @@ impl Service {
         Error::of_store("", store, failure)
     }
 
-    /// Runs the work on the thread, for a caller of another executor.
+    /// Runs the work on the thread. The work is aborted if the returned future is dropped.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

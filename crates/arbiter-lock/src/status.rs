@@ -1,4 +1,4 @@
-//! What can be seen of a resource: who holds it, and who waits.
+//! The status of a resource: its holders and its waiters.
 
 use std::time::Duration;
 
@@ -6,73 +6,75 @@ use arbiter_lock_core::{HolderView, Moment, SHARED_OWNER, SharerView, SharingVie
 
 use crate::label::Label;
 
-/// What can be seen of a resource, at one moment of the store's clock.
+/// The holders and waiters of a resource, at one moment of the store's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Who holds; nobody where it is free.
+    /// The holder, or `None` if the resource is free.
     pub holder: Option<Holder>,
-    /// What the holder proclaims.
+    /// The value that the holder proclaims: see [`Election`](crate::Election).
     pub value: Option<String>,
-    /// Those who share, where they do.
+    /// The shared holders, if the resource is shared.
     pub sharing: Option<Sharing>,
-    /// How many wait. One who died is counted until somebody passes it over.
+    /// The number of waiters. A waiter that died counts until it is skipped.
     pub waiting: u64,
-    /// The first hundred of those who wait, in order.
+    /// The first 100 waiters, in order.
     pub waiters: Vec<Waiter>,
 }
 
-/// Those who share: readers, or the holders of permits.
+/// The shared holders of a resource: readers, or holders of permits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sharing {
-    /// What they may weigh together: the permits there are; none for readers.
+    /// The limit of permits, or `None` for readers.
     pub limit: Option<u32>,
-    /// What they weigh together: the permits that are held.
+    /// The number of permits that are held, or of readers.
     pub weight: u64,
-    /// How many they are.
+    /// The number of holders.
     pub count: u64,
-    /// The hundred whose holds last longest, the longest first.
+    /// The 100 holders whose holds last longest, the longest first.
     pub holders: Vec<Sharer>,
 }
 
-/// One of those who share.
+/// A shared holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sharer {
-    /// Who it is.
+    /// The holder.
     pub holder: Holder,
-    /// How many permits it holds; 1 for a reader.
+    /// The number of permits that it holds, or 1 for a reader.
     pub weight: u32,
 }
 
-/// Who holds. Where several share, it stands for all of them and tells of the one whose hold lasts
-/// longest: [`Holder::is_shared`].
+/// A holder of a resource.
+///
+/// If several holders share the resource, [`Status::holder`] stands for all of them
+/// ([`Holder::is_shared`]), with the data of the one whose hold lasts longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The owner that stands in the store.
+    /// The owner as recorded in the store.
     pub owner: String,
-    /// The fencing token; a holder of the Go library has none. Where several share, it is no
-    /// token, but a number of their time together.
+    /// The fencing token, or `None` for a holder of the Go library. For a shared holder it is not a
+    /// token, but identifies the period of sharing.
     pub fence: Option<u64>,
-    /// For how long it has held, where known.
+    /// How long it has held, if known.
     pub held: Option<Duration>,
-    /// How long the hold lasts without renewal; `None` where somebody made it immortal.
+    /// How long the hold lasts without renewal, or `None` if an operator removed its expiry.
     pub remaining: Option<Duration>,
-    /// Who it is.
+    /// The process that holds.
     pub label: Label,
 }
 
-/// Who waits.
+/// A waiter for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiter {
-    /// Its place, from 1.
+    /// Its place in the queue, from 1.
     pub place: u64,
-    /// For how long it has waited.
+    /// How long it has waited.
     pub waited: Duration,
-    /// Who it is.
+    /// The process that waits.
     pub label: Label,
 }
 
@@ -92,7 +94,7 @@ impl Status {
         }
     }
 
-    /// Whether anybody holds.
+    /// Returns whether the resource is held.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.holder.is_some()
@@ -115,7 +117,7 @@ impl Sharing {
 }
 
 impl Holder {
-    /// Whether it stands for all who share.
+    /// Returns whether it stands for all shared holders.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.fence.is_some() && self.owner == SHARED_OWNER

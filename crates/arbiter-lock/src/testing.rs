@@ -1,4 +1,4 @@
-//! For tests of your own loss paths: faults of the store and losses, on demand.
+//! Losses and faults of the store on demand, for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,9 +15,8 @@ use crate::system::rng;
 /// Injects losses and faults of the store, on demand: see
 /// [`Client::testing`](crate::Client::testing).
 ///
-/// What the store is to do needs a memory store: with any other one, these methods panic, so that
-/// a test does not pass because nothing happened. In a process that was forked from that of the
-/// client, they do nothing.
+/// Faults of the store need a memory store. With another store these methods panic, so that no test
+/// passes because nothing happened. In a forked process they do nothing.
 ///
 /// # Examples
 /// ```
@@ -28,7 +27,7 @@ use crate::system::rng;
 /// let client = Client::in_memory();
 /// let guard = client.lock("job").acquire().await?;
 /// client.testing().go_silent();
-/// // Time is paused, so this takes none: the lease runs out with nobody to renew it.
+/// // Time is paused, so this returns at once: the lease runs out without renewal.
 /// assert_eq!(guard.lost().await, LostReason::Unreachable);
 /// # Ok(()) }
 /// ```
@@ -42,11 +41,12 @@ impl Testing {
         Self { inner }
     }
 
-    /// Ends the hold of that name in the store, as at the end of its lease, and grants the next
-    /// waiter. The holder notices at its next renewal. Returns whether there was a hold to expire.
+    /// Expires the hold of that name in the store, and grants the next waiter.
+    ///
+    /// The holder detects the loss at its next renewal. Returns whether there was a hold.
     ///
     /// # Panics
-    /// If the client does not use a memory store, or no lock can have that name.
+    /// If the client does not use a memory store, or the name is invalid.
     #[track_caller]
     pub fn expire(&self, name: &str) -> bool {
         let Some(store) = self.store("expire") else {
@@ -58,8 +58,7 @@ impl Testing {
         }
     }
 
-    /// Loses all holds of that name that this client has, now and for that reason. It works with
-    /// every store.
+    /// Loses all holds of that name of this client, for that reason. Works with every store.
     pub fn lose(&self, name: &str, reason: LostReason) {
         if self.inner.check_process().is_err() {
             return;
@@ -98,7 +97,8 @@ impl Testing {
         }
     }
 
-    /// Makes the store's clock gain that many microseconds per second on its clients' from now on.
+    /// Makes the store's clock gain that many microseconds per second on the clients' clocks.
+    ///
     /// A negative number makes it slow.
     ///
     /// # Panics
@@ -110,7 +110,7 @@ impl Testing {
         }
     }
 
-    /// Holds back all messages between the store and this runtime of the client for that long, while
+    /// Delays all messages between the store and this runtime of the client for that long, while
     /// [`Testing::inject_faults`] is in force. Then all of them arrive.
     ///
     /// # Panics
@@ -130,8 +130,8 @@ impl Testing {
         }
     }
 
-    /// Returns what the store has met so far while [`Testing::inject_faults`] was in force, and how
-    /// often.
+    /// Returns how often each fault and situation occurred while [`Testing::inject_faults`] was in
+    /// force.
     ///
     /// # Panics
     /// If the client does not use a memory store.
@@ -142,20 +142,22 @@ impl Testing {
         store.map_or_else(BTreeMap::new, |store| store.counters().counts())
     }
 
-    /// Seeds everything random that is drawn on this thread from now on: request ids, the lengths
-    /// of pauses, injected faults. A test on paused time and one thread that begins with it, before
-    /// its clients are made, happens the same way each time.
+    /// Seeds all random choices on this thread: request ids, the lengths of pauses, injected faults.
+    ///
+    /// A test on paused time and one thread that calls it first, before it makes its clients, is
+    /// deterministic.
     pub fn seed(seed: u64) {
         rng::seeded::seed(seed);
     }
 
-    /// Waits until the logger has logged all events so far, for at most ten seconds. These are
-    /// real seconds, and they block the thread: the logger's thread knows no paused time.
+    /// Blocks the thread until all events so far are logged, for at most 10 s of real time.
+    ///
+    /// The logger's thread does not use the runtime's paused time.
     pub fn deliver_events(&self) {
         self.inner.events.flush(Duration::from_secs(10));
     }
 
-    /// Stops the store from answering any client, until [`Testing::answer`].
+    /// Stops the store from answering, until [`Testing::answer`].
     ///
     /// # Panics
     /// If the client does not use a memory store.

@@ -10,13 +10,13 @@ const EVENT_QUEUE: &str = "crates/arbiter-lock/src/events/event/queue.rs";
 const STATE: &str = "crates/arbiter-lock/src/holds/hold/state.rs";
 const GUARD: &str = "crates/arbiter-lock/src/holds/guard.rs";
 const LOCK: &str = "crates/arbiter-lock/src/primitives/lock.rs";
-const NEST: &str = "crates/arbiter-lock/src/sessions/state.rs";
+const SESSION: &str = "crates/arbiter-lock/src/sessions/state.rs";
 const OPTIONS: &str = "crates/arbiter-lock/src/primitives/options.rs";
 const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
 const KEEPER_TASK: &str = "crates/arbiter-lock/src/keeper/task.rs";
 const PROCESS: &str = "crates/arbiter-lock/src/system/process.rs";
 const LEAK_IN_CHILD: &str = "crates/arbiter-lock/src/system/process/leak_in_child.rs";
-const CHANCE: &str = "crates/arbiter-lock/src/system/rng.rs";
+const RNG: &str = "crates/arbiter-lock/src/system/rng.rs";
 const KEEPER_TABLE: &str = "crates/arbiter-lock/src/keeper/table.rs";
 const LEASE: &str = "crates/arbiter-lock-core/src/lease.rs";
 const FINISH: &str = "crates/arbiter-lock/src/keeper/finish.rs";
@@ -32,7 +32,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a grant is believed however long it was on its way",
         file: WAITING,
-        was: "if !self.attempt.believes(grant) {\n            return None;\n        }",
+        was: "if !self.attempt.is_valid(grant) {\n            return None;\n        }",
         put_back: "",
         caught_by: Lock(&["stopped_head_delays_next_at_most_three_seconds"]),
     },
@@ -46,7 +46,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a wait without limit hangs on a silent store",
         file: WAITING,
-        was: "if self.end.is_none() && self.attempt.store_timeout() <= length {",
+        was: "if self.end.is_none() && self.attempt.inner.store_timeout <= length {",
         put_back: "if self.end.is_none() && Duration::MAX <= length {",
         caught_by: Lock(&["silent_store_ends_unlimited_wait_after_30_seconds"]),
     },
@@ -67,8 +67,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a first life is believed as a full lease",
         file: ATTEMPT,
-        was: "            granted,\n            belief,",
-        put_back: "            granted,\n            Validity { life: self.options.lease, ..belief },",
+        was: "            granted,\n            validity,",
+        put_back: "            granted,\n            Validity { ttl: self.options.lease, ..validity },",
         caught_by: Lock(&[
             "grant_is_claimed_without_the_watchdog",
             "release_grants_the_next_and_it_is_claimed",
@@ -133,8 +133,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "nobody claims a grant, and it lapses",
         file: STATE,
-        was: "let claim_due = (belief.life < options.lease).then(|| belief.life / 10);",
-        put_back: "let claim_due = (belief.life < options.lease && belief.life.is_zero()).then(|| belief.life / 10);",
+        was: "let claim_due = (validity.ttl < options.lease).then(|| validity.ttl / 10);",
+        put_back: "let claim_due = (validity.ttl < options.lease && validity.ttl.is_zero()).then(|| validity.ttl / 10);",
         caught_by: Lock(&["release_grants_the_next_and_it_is_claimed"]),
     },
     Defect {
@@ -147,8 +147,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an answer revives a hold that was given up",
         file: STATE,
-        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let life = life.min(self.options.lease);\n        if let Some(mut state) = self.life() {",
-        put_back: "let renew_after = self.options.renew_after();\n        let life = life.min(self.options.lease);\n        if let Some(mut state) = self.life() {\n            state.over = None;",
+        was: "if self.over().is_some() {\n            return; // lost is final\n        }\n        let renew_after = self.options.renew_after();\n        let ttl = ttl.min(self.options.lease);\n        if let Some(mut state) = self.local() {",
+        put_back: "let renew_after = self.options.renew_after();\n        let ttl = ttl.min(self.options.lease);\n        if let Some(mut state) = self.local() {\n            state.over = None;",
         caught_by: Lock(&["late_reply_does_not_revive_a_lost_hold"]),
     },
     Defect {
@@ -195,7 +195,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a nested acquire inherits another lease than it asked for",
-        file: NEST,
+        file: SESSION,
         was: "    if same {\n",
         put_back: "    if same || !same {\n",
         caught_by: Lock(&["session_refuses_other_settings_and_restarts_after_loss"]),
@@ -239,7 +239,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a short lease leaves the renewals of others no time",
         file: KEEPER_TASK,
         was: "handle.renew(renewals.collect(), Duration::MAX).await;",
-        put_back: "handle.renew(renewals.collect(), batch.holds.iter().map(|hold| hold.end_of_belief().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
+        put_back: "handle.renew(renewals.collect(), batch.holds.iter().map(|hold| hold.validity_end().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
         caught_by: Lock(&["short_leases_do_not_delay_a_long_one"]),
     },
     Defect {
@@ -266,7 +266,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a hold is believed for as long as a server whose clock was set back says",
         file: STATE,
-        was: "let life = life.min(self.options.lease);",
+        was: "let ttl = ttl.min(self.options.lease);",
         put_back: "",
         caught_by: Lock(&["clock_set_back_extends_no_validity"]),
     },
@@ -281,7 +281,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "what a dropped runtime leaves to end is taken up by nobody who sleeps already",
         file: FINISH,
         was: "if is_left {",
-        put_back: "if is_left && self.order.is_some() {",
+        put_back: "if is_left && self.release.is_some() {",
         caught_by: Unit(&["sleeping_task_takes_over_pending_releases"]),
     },
     Defect {
@@ -301,8 +301,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a waker of a loss is called while the keeper's table is locked",
         file: STATE,
-        was: "            Some(_) => Next::Lost,\n            None => life.next(now),",
-        put_back: "            Some(_) => { drop(life); self.over(); Next::Lost }\n            None => life.next(now),",
+        was: "            Some(_) => Next::Lost,\n            None => local.next(now),",
+        put_back: "            Some(_) => { drop(local); self.over(); Next::Lost }\n            None => local.next(now),",
         caught_by: Lock(&["loss_waker_may_use_client_and_panic"]),
     },
     Defect {
@@ -335,7 +335,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a forked process draws the request ids of its parent",
-        file: CHANCE,
+        file: RNG,
         was: "if !SEEDED_IN.with_borrow(is_seeded) {",
         put_back: "if SEEDED_IN.with_borrow(Option::is_none) {",
         caught_by: Lock(&["child_draws_other_request_ids"]),

@@ -1,4 +1,4 @@
-//! Finds the command before anybody queues for it.
+//! Finds the command before the lock is acquired.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::output;
 use crate::shell::quoted;
 
-/// Whether the command can be executed; the answer of a shell where it cannot.
+/// Checks that the command can be executed. The exit statuses are those of a shell.
 pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
     let shown = command.to_string_lossy();
     let candidates = candidates(command);
@@ -29,7 +29,7 @@ fn candidates(command: &OsStr) -> Vec<PathBuf> {
     if command.as_encoded_bytes().contains(&b'/') || command.is_empty() {
         return vec![path.to_owned()];
     }
-    // The system's default is what the command would be looked for in.
+    // Without PATH, the system searches its default folders.
     let folders = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     std::env::split_paths(&folders)
         .map(|folder| folder.join(path))

@@ -1,11 +1,12 @@
-//! The shell's job that arbiter is part of: stopped together, continued together.
+//! The shell job that arbiter is part of, which is stopped and continued as a whole.
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid};
 
-/// Stops arbiter and whoever shares its group (a pipeline, a script around it), as Ctrl-Z would
-/// have; returns when somebody has continued it. Answers false, and stops nothing, where no shell
-/// would ever continue it: the kernel spares such a group as well.
+/// Stops arbiter's process group (a pipeline, a script around it), as Ctrl-Z does.
+///
+/// Returns when the group is continued. Returns false and stops nothing if no shell would ever
+/// continue the group; the kernel spares such a group as well.
 pub(super) fn stop() -> bool {
     if !is_of_a_shell() {
         return false;
@@ -13,7 +14,7 @@ pub(super) fn stop() -> bool {
     killpg(getpgrp(), Signal::SIGSTOP).is_ok()
 }
 
-/// Whether somebody outside of the group, in the same session, looks after it.
+/// Returns whether a process of the same session, outside the group, is its parent.
 fn is_of_a_shell() -> bool {
     let outside = |parent: Pid| {
         let elsewhere = getpgid(Some(parent)).is_ok_and(|group| group != getpgrp());
@@ -22,10 +23,10 @@ fn is_of_a_shell() -> bool {
     outside(getppid()) || parent_of(getpgrp()).is_some_and(outside)
 }
 
-/// The parent of another process, where the kernel tells.
+/// Returns the parent of another process, if the kernel reports it.
 fn parent_of(process: Pid) -> Option<Pid> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name stands in parentheses, and may contain anything; then the state, then the parent.
+    // The name, in parentheses, may contain anything. Then come the state and the parent.
     let (_, rest) = stat.rsplit_once(')')?;
     let parent = rest.split_whitespace().nth(1)?;
     parent.parse().ok().map(Pid::from_raw)

@@ -1,4 +1,4 @@
-//! The command that runs under the lock, as a process group that never outlives it unseen.
+//! The command that runs under the lock, as a process group.
 
 mod command;
 mod job;

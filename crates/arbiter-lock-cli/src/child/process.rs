@@ -17,8 +17,8 @@ use super::{job, shim};
 use crate::exit::Exit;
 use crate::signals::Listener;
 
-/// How often to look whether the rest of a group has ended: nobody is told of that.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often to check whether the rest of a group has ended, which no signal reports.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running command, the leader of a process group of its own.
 pub(crate) struct Child {
@@ -26,12 +26,12 @@ pub(crate) struct Child {
     watcher: Watcher,
     terminal: Option<Terminal>,
     changes: Stream,
-    /// Ctrl-Z while arbiter has the terminal, and not the command.
+    /// Ctrl-Z while arbiter has the terminal and the command does not.
     suspend: Listener,
     ended: Option<Ended>,
 }
 
-/// What became of the command.
+/// A change of the command's state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
     Ended(Ended),
@@ -60,9 +60,8 @@ impl Ended {
 }
 
 impl Child {
-    /// Starts the command. It is called from the main thread, which lives as long as arbiter
-    /// does: the death signal follows the thread. `liveness` is the file by which the store sees
-    /// this process live.
+    /// Starts the command. Must be called on the main thread, since the death signal is bound to the
+    /// thread. `liveness` is the store's liveness file, if it has one.
     pub(crate) fn start(
         command: &[OsString],
         env: &[(&str, String)],
@@ -72,7 +71,7 @@ impl Child {
         let terminal = Terminal::open();
         let suspend = match &terminal {
             Some(_) => Listener::new(Signal::SIGTSTP as i32)?,
-            None => Listener::deaf(),
+            None => Listener::never(),
         };
         let in_front = terminal.as_ref().is_some_and(Terminal::goes_to_the_command);
         let mut shim = shim::command(in_front, command);
@@ -82,7 +81,7 @@ impl Child {
         let child = shim.spawn()?;
         let group = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
         if let Err(error) = watcher.watch(group) {
-            // Unwatched, it must not run.
+            // The command must not run without a watcher.
             let _ = killpg(group, Signal::SIGKILL);
             return Err(error);
         }
@@ -96,7 +95,7 @@ impl Child {
         })
     }
 
-    /// Signals the whole group. A group that has gone needs no signal.
+    /// Signals the whole group. A group that has ended is ignored.
     pub(crate) fn signal(&self, signal: i32) {
         if let Ok(signal) = Signal::try_from(signal) {
             let _ = killpg(self.group, signal);
@@ -105,7 +104,7 @@ impl Child {
 
     pub(crate) fn terminate(&self) {
         self.signal(Signal::SIGTERM as i32);
-        // One that was stopped could not end.
+        // A stopped process cannot handle TERM.
         self.signal(Signal::SIGCONT as i32);
     }
 
@@ -113,10 +112,9 @@ impl Child {
         self.signal(Signal::SIGKILL as i32);
     }
 
-    /// Waits until the command has ended or was suspended. As process 1, it reaps orphans on the
-    /// way.
+    /// Waits until the command has ended or was suspended. As process 1, it also reaps orphans.
     ///
-    /// Cancel safe: an end that was not answered is answered by the next call.
+    /// Cancel safe: an end that was not returned is returned by the next call.
     pub(crate) async fn changed(&mut self) -> Change {
         loop {
             if let Some(change) = self.reap() {
@@ -124,7 +122,7 @@ impl Child {
             }
             tokio::select! {
                 _ = self.changes.recv() => {}
-                () = self.suspend.heard() => self.signal(Signal::SIGTSTP as i32),
+                () = self.suspend.received() => self.signal(Signal::SIGTSTP as i32),
             }
         }
     }
@@ -140,24 +138,25 @@ impl Child {
         }
     }
 
-    /// Waits until nobody is left of its group.
+    /// Waits until all processes of its group have ended.
     ///
     /// Cancel safe.
     pub(crate) async fn all_ended(&mut self) {
         self.ended().await;
         while killpg(self.group, None).is_ok() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
                 && status != WaitStatus::StillAlive
             {}
         }
     }
 
-    /// Stops arbiter as the command was, until somebody continues it. Meanwhile nothing is
-    /// renewed: see whether the lock is still held before [`Self::resume`].
+    /// Stops arbiter, as the command was stopped, until it is continued.
+    ///
+    /// Meanwhile nothing is renewed, so check that the lock is held before [`Self::resume`].
     pub(crate) fn stop_too(&self, signal: Signal) -> Resume {
         let Some(terminal) = &self.terminal else {
-            return Resume::Later; // whoever stopped it will continue it
+            return Resume::Later; // the process that stopped it continues it
         };
         let asks = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
         if asks && terminal.is_ours() {
@@ -183,7 +182,7 @@ impl Child {
         }
     }
 
-    /// The watcher need not watch any more: what the command has left behind may go on.
+    /// Ends the watcher. Processes that the command has left behind continue.
     pub(crate) fn let_go(mut self) {
         self.watcher.done();
     }
@@ -214,8 +213,8 @@ impl Child {
         }
     }
 
-    /// Takes the terminal back. A Ctrl-C that the command died of is handed on to arbiter's
-    /// group: a script around arbiter would otherwise go on with its next line.
+    /// Takes the terminal back. If the command died of Ctrl-C, arbiter's group gets the signal too,
+    /// so that a script around arbiter does not continue with its next line.
     fn settle(&self, ended: Ended) -> Ended {
         let had_it = self
             .terminal
@@ -231,7 +230,7 @@ impl Child {
     }
 }
 
-/// How a suspended command goes on.
+/// How a suspended command continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resume {
     /// With the terminal, if arbiter has it.

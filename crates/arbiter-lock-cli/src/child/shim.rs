@@ -1,5 +1,5 @@
-//! What the new process does before it becomes the command: it sees to it that it dies with
-//! arbiter, and takes the terminal if arbiter had it.
+//! The shim: the new process before it becomes the command. It makes sure that it dies with arbiter,
+//! and takes the terminal if arbiter had it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -11,10 +11,10 @@ use super::terminal::Terminal;
 use crate::exit::Exit;
 use crate::output;
 
-/// The word by which arbiter starts itself as the shim.
+/// The argument that makes arbiter the shim.
 const WORD: &str = "--become-the-command";
 
-/// Arbiter itself: the running file, also when an upgrade has replaced it.
+/// Returns a command that runs arbiter itself, even if an upgrade has replaced its file.
 pub(super) fn own_program() -> Command {
     let program = if cfg!(target_os = "linux") {
         "/proc/self/exe".into()
@@ -26,7 +26,7 @@ pub(super) fn own_program() -> Command {
     own
 }
 
-/// The command line of the shim.
+/// Returns the command line of the shim.
 pub(super) fn command(takes_terminal: bool, command: &[OsString]) -> Command {
     let mut shim = own_program();
     shim.arg(WORD).arg(Pid::this().to_string());
@@ -35,8 +35,7 @@ pub(super) fn command(takes_terminal: bool, command: &[OsString]) -> Command {
     shim
 }
 
-/// Becomes the command, if this process was started as the shim; answers only where it was
-/// and could not.
+/// Becomes the command if this process is the shim. Returns an exit only if that fails.
 pub(crate) fn become_the_command() -> Option<Exit> {
     let mut args = std::env::args_os().skip(1);
     if args.next()? != WORD {
@@ -52,7 +51,7 @@ pub(crate) fn become_the_command() -> Option<Exit> {
     let command = args.next()?;
     die_with_parent();
     if getppid() != parent {
-        return Some(Exit::Software); // it has died before it could be watched
+        return Some(Exit::Software); // the parent died before the death signal was set
     }
     if takes_terminal && let Some(terminal) = Terminal::open() {
         terminal.take();
@@ -70,7 +69,7 @@ pub(crate) fn become_the_command() -> Option<Exit> {
 
 #[cfg(target_os = "linux")]
 fn die_with_parent() {
-    // A kernel that knows no such signal leaves what the documentation states as a limit.
+    // Without support by the kernel, the documented limit applies.
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
 }
 

@@ -1,4 +1,4 @@
-//! Who has the terminal: the group in its foreground gets Ctrl-C and Ctrl-Z, and may read.
+//! The controlling terminal. Its foreground group gets Ctrl-C and Ctrl-Z, and may read.
 
 use std::fs::File;
 use std::io::IsTerminal as _;
@@ -19,13 +19,15 @@ impl Terminal {
             .map(Self)
     }
 
-    /// Whether this process's group is in the foreground.
+    /// Returns whether this process's group is in the foreground.
     pub(super) fn is_ours(&self) -> bool {
         self.is_of(getpgrp())
     }
 
-    /// Whether the command is to have the terminal: arbiter has it, and is not in the middle of
-    /// a pipeline, whose end (a pager, say) would lose it. There the command gets it when it asks.
+    /// Returns whether the command gets the terminal: arbiter has it, and its stdout is a terminal.
+    ///
+    /// Otherwise the end of the pipeline, such as a pager, would lose it. There the command gets the
+    /// terminal when it asks for it.
     pub(super) fn goes_to_the_command(&self) -> bool {
         self.is_ours() && std::io::stdout().is_terminal()
     }
@@ -35,8 +37,8 @@ impl Terminal {
         self.give(getpgrp());
     }
 
-    /// Takes the terminal back from a group. Where the shell has taken it meanwhile, as after
-    /// `bg`, it stays the shell's. Whether the group had it is answered.
+    /// Takes the terminal back from a group. Returns whether the group had it. If the shell has taken
+    /// it meanwhile, as after `bg`, the shell keeps it.
     pub(super) fn take_back(&self, group: Pid) -> bool {
         let had_it = self.is_of(group);
         if had_it {
@@ -45,8 +47,8 @@ impl Terminal {
         had_it
     }
 
-    /// Puts a group into the foreground. A process in the background that does so would be
-    /// stopped, unless it blocks the signal.
+    /// Puts a group into the foreground. SIGTTOU is blocked, since it would stop a process in the
+    /// background that does this.
     pub(super) fn give(&self, group: Pid) {
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGTTOU);

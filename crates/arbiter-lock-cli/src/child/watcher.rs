@@ -1,8 +1,8 @@
-//! A process that outlives arbiter by a moment: when arbiter dies without a word, it kills the
-//! command's whole group. The death signal of the kernel reaches the command alone.
+//! A process that kills the command's whole group if arbiter dies unexpectedly. The kernel's death
+//! signal reaches only the command itself.
 //!
-//! On a store that sees processes die, it lives on in the store's eyes until the group is gone:
-//! nobody is granted while something of the command still runs.
+//! On an embedded store it keeps the liveness file locked until the group has ended, so that no
+//! waiter is granted while a process of the command still runs.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,21 +19,21 @@ use nix::unistd::Pid;
 use super::shim::own_program;
 use crate::exit::Exit;
 
-/// The word by which arbiter starts itself as the watcher.
+/// The argument that makes arbiter the watcher.
 const WORD: &str = "--watch-the-group";
-/// What arbiter says when there is nothing to watch any more.
+/// Sent by arbiter when there is nothing to watch any more.
 const DONE: u8 = b'.';
-/// What the watcher says when it watches.
+/// Sent by the watcher when it watches.
 const READY: u8 = b'!';
-/// For how long a group that was killed is waited for.
+/// How long to wait for a group that was killed.
 const DYING: Duration = Duration::from_secs(2);
 
-/// Arbiter's end: the pipe whose end the watcher waits for.
+/// Arbiter's end of the pipe to the watcher, which waits until it is closed.
 pub(super) struct Watcher(ChildStdin);
 
 impl Watcher {
-    /// In a group of its own, so that what is meant for the command does not reach it. It locks
-    /// the liveness file, where there is one, before this returns.
+    /// Starts a watcher in its own group, so that signals to the command do not reach it. The
+    /// watcher has locked the liveness file, if there is one, when this returns.
     pub(super) fn start(liveness: Option<&Path>) -> std::io::Result<Self> {
         let mut watcher = own_program();
         watcher
@@ -55,27 +55,27 @@ impl Watcher {
         self.0.write_all(&group.as_raw().to_ne_bytes())
     }
 
-    /// The command has ended.
+    /// Reports that the command has ended.
     pub(super) fn done(&mut self) {
-        // A watcher that is gone needs no word.
+        // The watcher may have ended.
         let _ = self.0.write_all(&[DONE]);
     }
 }
 
-/// Watches, if this process was started as the watcher.
+/// Watches if this process is the watcher.
 pub(crate) fn watch() -> Option<Exit> {
     let mut args = std::env::args_os().skip(1);
     if args.next()? != WORD {
         return None;
     }
-    // What is sent to all that arbiter started, as systemd does, must not end it before arbiter.
+    // A signal to all processes of arbiter, as by systemd, must not end it before arbiter.
     let _ = SigSet::all().thread_block();
     let Ok(_alive) = stay_alive(&args.next().unwrap_or_default()) else {
         return Some(Exit::Os);
     };
     let mut stdin = std::io::stdin().lock();
     let mut group = [0; 4];
-    // An arbiter that has died meanwhile has started nothing.
+    // If arbiter has died meanwhile, it has started nothing.
     let _ = std::io::stdout()
         .write_all(&[READY])
         .and_then(|()| std::io::stdout().flush());
@@ -97,14 +97,13 @@ fn stay_alive(liveness: &OsStr) -> std::io::Result<Option<Flock<File>>> {
 /// Kills a group, and waits until it is gone.
 fn kill(group: Pid) {
     let begun = Instant::now();
-    // A group that has gone needs no signal.
     while killpg(group, Signal::SIGKILL).is_ok() && lives(group) && begun.elapsed() < DYING {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Whether somebody of a group still runs. The dead whom nobody has reaped can be signalled, and
-/// do nothing more. Where the kernel does not tell, somebody does.
+/// Returns whether a process of the group still runs, or if that cannot be read. A dead process that
+/// is not reaped can still be signaled, but does not count.
 fn lives(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;

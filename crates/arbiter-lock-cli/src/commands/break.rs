@@ -1,4 +1,4 @@
-//! `arbiter break`: ends somebody else's hold.
+//! `arbiter break`: ends the hold of another client.
 
 use std::time::Duration;
 
@@ -11,79 +11,70 @@ use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 
-pub(crate) async fn r#break(args: BreakArgs, store: &StoreArgs) -> Exit {
-    if let Err(exit) = store::check_name(&args.name) {
-        return exit;
-    }
-    let client = match store::client(store, NoopLogger) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(crate) async fn r#break(args: &BreakArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    store::check_name(&args.name)?;
+    let client = store::client(store, NoopLogger)?;
     let lock = client.lock(&args.name);
     if args.now {
-        return match lock.break_now(args.fence).await {
-            Ok(true) => {
-                output::say(
-                    "ended; its holder is told at its next renewal, and only the fence stops it until then",
-                );
-                Exit::Success
-            }
-            Ok(false) => not_held(&lock, &args).await,
-            Err(error) => store::fail(&error),
-        };
+        let ended = lock.break_now(args.fence).await;
+        if !ended.map_err(|error| store::fail(&error))? {
+            return not_held(&lock, args).await;
+        }
+        output::say(
+            "ended; its holder is notified at its next renewal, and only the fence stops it until then",
+        );
+        return Ok(Exit::Success);
     }
-    match lock.ask_to_stop(args.fence).await {
-        Ok(Asked::Told {
+    let asked = lock.ask_to_stop(args.fence).await;
+    match asked.map_err(|error| store::fail(&error))? {
+        Asked::Told {
             remaining: Some(remaining),
-        }) => {
+        } => {
             output::say(&format!(
-                "asked the holder to stop: it is told at its next renewal, and its hold ends in {} at the latest",
+                "asked the holder to stop: it is notified at its next renewal, and its hold ends in {} at the latest",
                 Seconds(remaining)
             ));
-            wait_until_gone(&lock, &args).await
+            wait_until_gone(&lock, args).await
         }
-        Ok(Asked::NotHeld) => not_held(&lock, &args).await,
-        Ok(_) => {
-            output::say("somebody made this hold last without end: --now ends it");
-            Exit::Contended
+        Asked::NotHeld => not_held(&lock, args).await,
+        _ => {
+            output::say("this hold never expires: --now ends it");
+            Ok(Exit::Contended)
         }
-        Err(error) => store::fail(&error),
     }
 }
 
-/// Waits until the hold has gone: by its holder, or at its deadline.
-async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Exit {
+/// Waits until the hold has ended: by its holder, or at its deadline.
+async fn wait_until_gone(lock: &Lock, args: &BreakArgs) -> Result<Exit, Exit> {
     let mut outage = Outage::default();
     loop {
-        // Asked twice, the holder is asked once.
+        // Asking again changes nothing.
         match lock.ask_to_stop(args.fence).await {
-            Ok(Asked::NotHeld) => return Exit::Success,
+            Ok(Asked::NotHeld) => return Ok(Exit::Success),
             Ok(_) => outage.end(),
             Err(error) if outage.may_pass(&error) => {}
-            Err(error) => return store::fail(&error),
+            Err(error) => return Err(store::fail(&error)),
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn not_held(lock: &Lock, args: &BreakArgs) -> Exit {
-    let instead = match lock.inspect().await {
-        Ok(status) if status.sharing.is_some() => {
+async fn not_held(lock: &Lock, args: &BreakArgs) -> Result<Exit, Exit> {
+    let status = lock.inspect().await.map_err(|error| store::fail(&error))?;
+    let instead = match &status.holder {
+        _ if status.sharing.is_some() => {
             "several share it, each with a fence that arbiter status shows".to_owned()
         }
-        Ok(status) => match &status.holder {
-            Some(holder) => match holder.fence {
-                Some(fence) => format!("the holder's is {fence}: {holder}"),
-                None => format!("the holder has none: {holder}"),
-            },
-            None => "it is free".to_owned(),
+        Some(holder) => match holder.fence {
+            Some(fence) => format!("the holder's is {fence}: {holder}"),
+            None => format!("the holder has none: {holder}"),
         },
-        Err(error) => return store::fail(&error),
+        None => "it is free".to_owned(),
     };
     output::say(&format!(
         "'{}' is not held with fence {}; {instead}",
         args.name.escape_debug(),
         args.fence
     ));
-    Exit::Contended
+    Ok(Exit::Contended)
 }

@@ -9,13 +9,7 @@ use crate::exit::Exit;
 use crate::output;
 use crate::store;
 
-pub(crate) async fn once(args: OnceArgs, store: &StoreArgs) -> Exit {
-    match try_once(&args, store).await {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     store::check_name(&args.name)?;
     let work = &args.work;
     let grace = supervisor::grace(work)?;
@@ -43,7 +37,7 @@ async fn try_once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     Ok(outcome.leave(&client).await)
 }
 
-/// The job with the rules that the flags state.
+/// Returns the job with the rules of the flags.
 fn job(client: &Client, args: &OnceArgs) -> Once {
     let mut job = client.once(&args.name).repeat_failed(args.repeat_failed);
     if let Some(period) = args.every {

@@ -7,31 +7,25 @@ use crate::exit::Exit;
 use crate::output;
 use crate::store;
 
-pub(crate) async fn resize(args: ResizeArgs, store: &StoreArgs) -> Exit {
-    if let Err(exit) = store::check_name(&args.name) {
-        return exit;
-    }
-    let client = match store::client(store, NoopLogger) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(crate) async fn resize(args: &ResizeArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    store::check_name(&args.name)?;
+    let client = store::client(store, NoopLogger)?;
     let semaphore = client.semaphore(&args.name, args.of);
-    match semaphore.resize(args.of).await {
-        Ok(Some(before)) => {
+    let before = semaphore.resize(args.of).await;
+    let name = args.name.escape_debug();
+    Ok(match before.map_err(|error| store::fail(&error))? {
+        Some(before) => {
             output::say(&format!(
-                "'{}' has {} permits, and had {before}",
-                args.name.escape_debug(),
+                "'{name}' has {} permits, and had {before}",
                 args.of
             ));
             Exit::Success
         }
-        Ok(None) => {
+        None => {
             output::say(&format!(
-                "no permits of '{}' are held: the next to come says how many there are",
-                args.name.escape_debug()
+                "no permits of '{name}' are held: the next holder sets how many there are"
             ));
             Exit::Contended
         }
-        Err(error) => store::fail(&error),
-    }
+    })
 }

@@ -1,4 +1,4 @@
-//! `arbiter run`: a command under a lock, under several, among others, or as a leader.
+//! `arbiter run`: runs a command under a lock, several locks, permits, or as a leader.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,28 +13,22 @@ use crate::exit::Exit;
 use crate::output::{self, Narrator};
 use crate::store;
 
-/// How long somebody waits before he is told for whom.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a wait lasts before the holder is reported, and the time between two reports.
+const REPORT_DELAY: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(args: RunArgs, store: &StoreArgs) -> Exit {
-    match try_run(&args, store).await {
-        Ok(exit) | Err(exit) => exit,
-    }
-}
-
-async fn try_run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let names: BTreeSet<&str> = args.names.iter().map(String::as_str).collect();
     check_names(&names, args)?;
     let work = &args.work;
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
-    let (news, told) = watch::channel(None);
+    let (news, contention) = watch::channel(None);
     let narrator = supervisor::narrator(work);
     let client = store::client(store, News { narrator, news })?;
     let liveness = client.liveness_file();
     let outcome = tokio::select! {
-        held = acquire(&client, &names, args, grace, store, told) => match held {
+        held = acquire(&client, &names, args, grace, store, contention) => match held {
             Ok(held) => supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit.into(),
         },
@@ -53,29 +47,29 @@ fn check_names(names: &BTreeSet<&str>, args: &RunArgs) -> Result<(), Exit> {
     Err(Exit::Usage)
 }
 
-/// Acquires what is asked for.
+/// Acquires the primitive that the flags ask for.
 async fn held(
     client: &Client,
     names: &BTreeSet<&str>,
     args: &RunArgs,
     grace: Duration,
 ) -> Result<Held, Error> {
-    macro_rules! asked {
-        ($face:expr) => {{
-            let face = with_settings!($face, &args.work, grace);
+    macro_rules! with_options {
+        ($primitive:expr) => {{
+            let primitive = with_settings!($primitive, &args.work, grace);
             match args.wait {
-                _ if args.no_wait => face.wait_timeout(Duration::ZERO),
-                Some(limit) => face.wait_timeout(limit),
-                None => face.wait_forever(),
+                _ if args.no_wait => primitive.wait_timeout(Duration::ZERO),
+                Some(limit) => primitive.wait_timeout(limit),
+                None => primitive.wait_forever(),
             }
         }};
     }
     let name = names.first().copied().unwrap_or_default();
     if 1 < names.len() {
-        let all = asked!(client.lock_all(names));
+        let all = with_options!(client.lock_all(names));
         all.acquire().await.map(Held::from)
     } else if let (Some(permits), Some(of)) = (args.permits, args.of) {
-        let semaphore = asked!(client.semaphore(name, of));
+        let semaphore = with_options!(client.semaphore(name, of));
         let semaphore = if args.follow_limit {
             semaphore.follow_limit()
         } else {
@@ -83,29 +77,35 @@ async fn held(
         };
         semaphore.acquire_many(permits).await.map(Held::from)
     } else if let Some(value) = &args.announce {
-        let election = asked!(client.election(name));
+        let election = with_options!(client.election(name));
         election.campaign(value).await.map(Held::from)
     } else if args.shared {
-        asked!(client.rw_lock(name)).read().await.map(Held::from)
+        with_options!(client.rw_lock(name))
+            .read()
+            .await
+            .map(Held::from)
     } else {
-        asked!(client.lock(name)).acquire().await.map(Held::from)
+        with_options!(client.lock(name))
+            .acquire()
+            .await
+            .map(Held::from)
     }
 }
 
-/// Acquires what is asked for, and tells one who waits for whom.
+/// Acquires the primitive that the flags ask for, and reports the holder while it waits.
 async fn acquire(
     client: &Client,
     names: &BTreeSet<&str>,
     args: &RunArgs,
     grace: Duration,
     store: &StoreArgs,
-    mut told: watch::Receiver<Option<Contended>>,
+    mut contention: watch::Receiver<Option<Contended>>,
 ) -> Result<Held, Exit> {
     let acquiring = held(client, names, args, grace);
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = tell_after_a_while(&mut told, store), if !args.work.quiet => unreachable!("it tells for ever"),
+        () = report_waiting(&mut contention, store), if !args.work.quiet => unreachable!("it never ends"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
@@ -118,27 +118,27 @@ async fn acquire(
     })
 }
 
-/// Tells for whom the waiter waits, and again when another holds.
-async fn tell_after_a_while(told: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
+/// Reports the holder, and again if it has changed. Never ends.
+async fn report_waiting(contention: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
     let owner =
         |contended: &Contended| contended.holder.as_ref().map(|holder| holder.owner.clone());
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(REPORT_DELAY).await;
     let mut known = None;
     loop {
-        let news = told.borrow_and_update().clone();
+        let news = contention.borrow_and_update().clone();
         if let Some(contended) = news.filter(|contended| known.as_ref() != Some(&owner(contended)))
         {
             known = Some(owner(&contended));
             output::say(&output::waiting(&contended, store));
         }
-        if told.changed().await.is_err() {
+        if contention.changed().await.is_err() {
             return std::future::pending().await;
         }
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(REPORT_DELAY).await;
     }
 }
 
-/// Keeps the newest word of who stands in the way, and hands events on.
+/// Publishes the latest contention, and forwards events.
 struct News {
     narrator: Narrator,
     news: watch::Sender<Option<Contended>>,

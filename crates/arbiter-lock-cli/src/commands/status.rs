@@ -1,4 +1,4 @@
-//! `arbiter status`: who holds a lock, and who waits.
+//! `arbiter status`: shows the holder of a lock and its waiters.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -18,43 +18,30 @@ use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn status(args: StatusArgs, store: &StoreArgs) -> Exit {
-    if let Err(exit) = store::check_name(&args.name) {
-        return exit;
-    }
-    let client = match store::client(store, NoopLogger) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(crate) async fn status(args: &StatusArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    store::check_name(&args.name)?;
+    let client = store::client(store, NoopLogger)?;
     let lock = client.lock(&args.name);
     if args.watch {
-        return watch(&client, &lock, &args).await;
+        return watch(&client, &lock, args).await;
     }
-    match lock.inspect().await {
-        Err(error) => store::fail(&error),
-        Ok(status) if args.check => {
-            if status.is_held() {
-                Exit::Contended
-            } else {
-                Exit::Success
-            }
-        }
-        Ok(status) => match last_run(&client, &args).await {
-            Err(error) => store::fail(&error),
-            Ok(last) => match write(&shown(&args, &status, last.as_ref())) {
-                Ok(()) => Exit::Success,
-                Err(error) => unwritten(&error),
-            },
-        },
+    let status = lock.inspect().await.map_err(|error| store::fail(&error))?;
+    if args.check {
+        let exit = status.is_held().then_some(Exit::Contended);
+        return Ok(exit.unwrap_or(Exit::Success));
     }
+    let last = last_run(&client, args).await;
+    let last = last.map_err(|error| store::fail(&error))?;
+    print(args, &status, last.as_ref())?;
+    Ok(Exit::Success)
 }
 
 async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>, Error> {
     client.once(&args.name).last_run().await
 }
 
-/// Prints whenever something has changed, until nobody reads or the store ends it.
-async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
+/// Prints the status whenever it has changed, until stdout is closed or the store fails.
+async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Result<Exit, Exit> {
     let mut known = None;
     let mut outage = Outage::default();
     loop {
@@ -68,29 +55,27 @@ async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Exit {
                 let seen = Some(of_note(&status, last.as_ref()));
                 if known != seen {
                     known = seen;
-                    if let Err(error) = write(&shown(args, &status, last.as_ref())) {
-                        return unwritten(&error);
-                    }
+                    print(args, &status, last.as_ref())?;
                 }
             }
             // A watch that has begun outlasts a restart of the server.
             Err(error) if known.is_some() && outage.may_pass(&error) => {}
-            Err(error) => return store::fail(&error),
+            Err(error) => return Err(store::fail(&error)),
         }
         tokio::time::sleep(INTERVAL).await;
-        if nobody_reads() {
-            return Exit::Success;
+        if is_reader_gone() {
+            return Ok(Exit::Success);
         }
     }
 }
 
-/// What is to be printed anew when it changes: all but the times.
+/// Returns the parts of a status whose change is printed: all but the times.
 fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
     let holds = |holder: &Holder| (holder.owner.clone(), holder.fence);
     let sharers = status.sharing.as_ref().map(|sharing| {
         let holders = sharing.holders.iter().map(|s| holds(&s.holder));
         let mut holders: Vec<_> = holders.collect();
-        holders.sort(); // they come by what is left of their leases
+        holders.sort(); // they are ordered by the rest of their leases
         (sharing.limit, sharing.count, holders)
     });
     (
@@ -102,8 +87,9 @@ fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
     )
 }
 
-/// Whether stdout is a pipe whose reader has gone: until something changes, no write tells.
-fn nobody_reads() -> bool {
+/// Returns whether stdout is a pipe whose reader has gone. Without a change there is no write that
+/// would detect it.
+fn is_reader_gone() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| 0 < n)
@@ -112,24 +98,20 @@ fn nobody_reads() -> bool {
             .is_some_and(|e| e.contains(PollFlags::POLLERR))
 }
 
-fn write(text: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
-}
-
-fn unwritten(error: &io::Error) -> Exit {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Exit::Success; // who reads has read enough
-    }
-    output::say(&format!("cannot write to stdout: {error}"));
-    Exit::Os
-}
-
-fn shown(args: &StatusArgs, status: &Status, last: Option<&LastRun>) -> String {
-    if args.json {
+/// Prints the status to stdout. Returns how the command ends if that fails.
+fn print(args: &StatusArgs, status: &Status, last: Option<&LastRun>) -> Result<(), Exit> {
+    let text = if args.json {
         json_of(&args.name, status, last).to_string()
     } else {
         text_of(&args.name, status, last)
-    }
+    };
+    writeln!(io::stdout().lock(), "{text}").map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Exit::Success; // the reader has read enough
+        }
+        output::say(&format!("cannot write to stdout: {error}"));
+        Exit::Os
+    })
 }
 
 fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {

@@ -1,4 +1,4 @@
-//! The command while the lock is held: it has ended before that can be anybody else's.
+//! Runs the command while the lock is held, and ends it before the next holder is granted.
 
 mod deadline;
 mod held;
@@ -21,7 +21,7 @@ pub(crate) use settings::{grace, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
 const RELEASE: Duration = Duration::from_millis(650);
-/// How long to linger to undo what was left, after a release that may have taken [`RELEASE`].
+/// How long the shutdown waits for pending releases.
 const LINGER: Duration = Duration::from_millis(300);
 
 /// How arbiter is to end.
@@ -51,7 +51,7 @@ impl Outcome {
     }
 }
 
-/// Runs the command, and answers for it.
+/// Runs the command until it ends or the lock is lost.
 pub(crate) async fn supervise(
     held: Held,
     args: &WorkArgs,
@@ -61,7 +61,7 @@ pub(crate) async fn supervise(
 ) -> Outcome {
     let mut deadline = Deadline::of(&held, args.lease);
     if !held.is_held() {
-        // Stopped on the way here: it must not even start.
+        // This process may have been stopped since the acquire.
         return lost(&held.lost().await, "before the command started").into();
     }
     let mut child = match Child::start(&args.command, &held.env(), liveness) {
@@ -107,12 +107,14 @@ pub(crate) async fn supervise(
 }
 
 async fn give_up(held: Held, why: &str) {
-    // Where the store does not answer, the record says that it crashed.
+    // If the store does not answer, the run counts as crashed.
     let _ = tokio::time::timeout(RELEASE, held.give_up(why)).await;
 }
 
-/// Stops the command and its group: with time to end, as far as the lease leaves any, but at once
-/// where somebody else may hold already: to end, a stopped one would have to go on.
+/// Stops the command and its group, with the grace period that the lease leaves.
+///
+/// If another holder may exist, the group is killed at once: a stopped process would have to continue
+/// to end.
 async fn stop(child: &mut Child, reason: LostReason, deadline: &Deadline, grace: Duration) {
     let others_may_hold = matches!(reason, LostReason::Taken | LostReason::Deleted);
     if let Some(dead_by) = deadline.of_grace(grace).filter(|_| !others_may_hold) {

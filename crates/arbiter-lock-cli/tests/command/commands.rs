@@ -11,7 +11,10 @@ fn memory_store_is_refused() {
     for url in ["memory:", " memory:", "memory:of all"] {
         let (status, stdout, stderr) = output(bare(&["--store", url, "run", "n", "--", "true"]));
         assert_eq!((status, stdout.as_str()), (64, ""), "{url:?}");
-        assert!(stderr.contains("excludes nobody"), "{url:?}: {stderr}");
+        assert!(
+            stderr.contains("excludes no other process"),
+            "{url:?}: {stderr}"
+        );
     }
 }
 

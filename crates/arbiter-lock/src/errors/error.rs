@@ -1,4 +1,4 @@
-//! What can go wrong, named by what the caller can do about it.
+//! The errors of operations, by what the caller can do about them.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,46 +11,45 @@ use crate::errors::refused::{Refused, RefusedKind};
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind};
 
-/// Why an operation did not do what was asked.
+/// The error of an operation.
 ///
-/// Contention ([`Error::Contended`]), an outage ([`Error::Unavailable`]) and the loss of a hold
-/// ([`Error::Lost`]) are three different answers.
+/// It distinguishes contention ([`Error::Contended`]), an outage of the store
+/// ([`Error::Unavailable`]) and the loss of a hold ([`Error::Lost`]).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another holder is in the way, and the wait limit has passed. Try again later.
+    /// The resource is held, and the wait limit has passed. Try again later.
     #[doc(alias = "ErrLockTimeout")]
     Contended(Box<Contended>),
-    /// Sessions of this client wait for each other, so that none of them would ever go on. Release
-    /// what the session holds, and begin again.
+    /// Sessions of this client wait for each other, so that none of them can continue. Release what
+    /// the session holds, and start again.
     Deadlock(Box<Deadlock>),
-    /// The hold was lost: the work was not protected to its end.
+    /// The hold was lost: the work was not protected until its end.
     #[doc(alias = "ErrLockNotHeld")]
     Lost(Box<Loss>),
     /// The store did not serve the request in time: it is down, silent, busy, full or read-only.
     /// The client undoes in the background what the request may have left.
     Unavailable(Box<Unavailable>),
-    /// The store refuses the request, and to try again does not help: the key holds other data,
-    /// the password or the rights do not suffice, the server is too old, or another limit is in
-    /// force.
+    /// The store refuses the request, and a retry does not help: the key holds other data, the
+    /// password or the rights do not suffice, the server is too old, or another limit is in force.
     Refused(Box<Refused>),
-    /// An argument is out of its range; nothing was sent.
+    /// An argument is invalid. Nothing was sent.
     Invalid(Box<Invalid>),
     /// The client was shut down.
     Closed,
-    /// The client, or the hold, belongs to the process from which this one was forked. This process
-    /// has sent nothing. Create a new client in it.
+    /// The client or the hold belongs to the process from which this one was forked. Nothing was
+    /// sent. Create a new client in this process.
     Forked,
 }
 
-/// The holder that is in the way of a request.
+/// A request that was not granted within its wait limit, and the holder.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Contended {
     /// The resource.
     pub name: String,
-    /// The holder when last polled. `None` if the resource was just being handed to another waiter,
-    /// or if other names of [`Client::lock_all`](crate::Client::lock_all) took all the time.
+    /// The holder when last polled. `None` if the resource was just being handed off, or if other
+    /// names of [`Client::lock_all`](crate::Client::lock_all) took all the time.
     pub holder: Option<Holder>,
     /// Whether that holder is this client, or this session.
     pub held_by: HeldBy,
@@ -61,19 +60,19 @@ pub struct Contended {
     pub waited: Duration,
 }
 
-/// Whose hold is in the way of a request.
+/// Whose hold a request waited for.
 ///
 /// It is decided by the holds of this client that are valid at that moment. If several holders
-/// share, one of them is enough.
+/// share the resource, one of them is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeldBy {
-    /// Another client's hold, or not known.
+    /// A hold of another client, or unknown.
     Other,
     /// A hold of this client. Another task may release it, but a nested acquire waits for itself:
     /// nested locking needs a [`Session`](crate::Session).
     ThisClient,
-    /// A hold of the same session, which it has lost and of which guards are left.
+    /// A hold of the same session that was lost, and of which guards still exist.
     ThisSession,
 }
 
@@ -95,7 +94,7 @@ pub struct Deadlock {
 pub struct Loss {
     /// The resource.
     pub name: String,
-    /// Why.
+    /// Why it was lost.
     pub reason: LostReason,
     pub(crate) failure: Option<Failure>,
 }
@@ -119,7 +118,7 @@ impl fmt::Display for Loss {
     }
 }
 
-/// A reason for a loss, and the store's last answer where there is one.
+/// A reason for a loss, with the store's last answer if there is one.
 pub(crate) struct Why<'a>(
     pub(crate) LostReason,
     pub(crate) Option<&'a (dyn std::error::Error + 'static)>,
@@ -148,31 +147,31 @@ pub struct Unavailable {
     failure: Failure,
 }
 
-/// What kept a store from serving a request.
+/// The kind of an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnavailableKind {
     /// No connection could be established, or it was lost.
     Unreachable,
-    /// It did not answer in time.
+    /// The store did not answer in time.
     Silent,
-    /// The wait limit passed before a first answer could arrive. This is no outage: it says
-    /// nothing about the store, and a longer wait gets an answer.
+    /// The wait limit passed before a first answer could arrive. This is not an outage: a longer wait
+    /// gets an answer.
     WaitTooShort,
-    /// It is loading its data, or busy in a script.
+    /// The store is loading its data, or busy in a script.
     Busy,
-    /// It is a replica, or cannot be written.
+    /// The store is a replica, or is read-only.
     ReadOnly,
-    /// It is at its memory limit, or cannot write its disk.
+    /// The store is at its memory limit, or cannot write to its disk.
     Full,
-    /// It has fewer replicas than its configuration demands for a write.
+    /// The store has fewer replicas than its configuration requires for a write.
     NoReplicas,
-    /// It answered with another error.
+    /// The store answered with another error.
     Other,
 }
 
 impl Error {
-    /// The resource in question, where there is one.
+    /// Returns the name of the resource, if the error has one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -185,25 +184,25 @@ impl Error {
         }
     }
 
-    /// Whether another holder was in the way.
+    /// Returns whether the resource was held and the wait limit has passed.
     #[must_use]
     pub fn is_contended(&self) -> bool {
         matches!(self, Self::Contended(_))
     }
 
-    /// Whether sessions of this client wait for each other.
+    /// Returns whether sessions of this client wait for each other.
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         matches!(self, Self::Deadlock(_))
     }
 
-    /// Whether the hold was lost.
+    /// Returns whether the hold was lost.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Lost(_))
     }
 
-    /// Whether the store did not serve the request in time.
+    /// Returns whether the store did not serve the request in time.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
@@ -213,7 +212,7 @@ impl Error {
         Self::Deadlock(Box::new(Deadlock { names }))
     }
 
-    /// The error that a failure of the store is to the caller.
+    /// Returns the error for a failure of the store.
     pub(crate) fn of_store(name: &str, store: &str, failure: Failure) -> Self {
         let (name, store) = (name.to_owned(), store.to_owned());
         let unavailable = |kind| {
@@ -295,7 +294,7 @@ impl fmt::Display for Contended {
         match (&self.holder, self.place) {
             (Some(holder), _) => write!(f, "is held by {holder}")?,
             (None, Some(_)) => f.write_str("is held")?,
-            (None, None) => f.write_str("was not to be had in time")?,
+            (None, None) => f.write_str("was not granted in time")?,
         }
         f.write_str(match self.held_by {
             HeldBy::Other => "",
@@ -330,7 +329,7 @@ impl fmt::Display for Holder {
         if self.fence.is_none() {
             write!(
                 f,
-                "a client that tells nothing of itself (owner {})",
+                "a client without a label (owner {})",
                 self.owner.escape_debug()
             )?;
         } else if self.is_shared() {
@@ -348,7 +347,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Shows a duration to people: tenths of a second below ten, then whole seconds, minutes or hours.
+/// Formats a duration for display: `1.2 s`, `12 s`, `5 min`, `3 h`.
 ///
 /// # Examples
 /// ```

@@ -1,23 +1,23 @@
-//! Why a store did not answer a step, and whether the step may have been executed all the same.
+//! Why a store did not answer a request, and whether the request may have been executed.
 
 use std::fmt;
 
-/// A step that got no answer of its own.
+/// The failure of a request to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
-    /// Whether the store may have executed the step, or may yet.
+    /// Whether the store may have executed the request, or may execute it later.
     pub(crate) may_have_run: bool,
-    /// What the server or the system said, without secrets.
+    /// The message of the server or the system, without secrets.
     pub(crate) detail: String,
 }
 
-/// What stood in the way. The first group passes by itself, so that a step is tried again;
-/// the second does not.
+/// The kind of a failure. The first group is transient, so the request is sent again; the second is
+/// permanent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(all(feature = "redis", feature = "embedded")),
-    expect(dead_code, reason = "each store fails in ways of its own")
+    expect(dead_code, reason = "each store uses some of them")
 )]
 pub(crate) enum FailureKind {
     /// No connection, or it was lost.
@@ -34,27 +34,27 @@ pub(crate) enum FailureKind {
     Full,
     /// The server has too few replicas.
     NoReplicas,
-    /// An error that we do not know.
+    /// An unknown error.
     Other,
 
-    /// The key holds somebody's data.
+    /// The key holds other data.
     WrongType,
-    /// The store's file is not what it should be.
+    /// The store's file is damaged.
     Damaged,
-    /// Password or rights.
+    /// The password is wrong, or a right is missing.
     Denied,
     /// The server cannot do what the protocol needs.
     Unsupported,
     /// The server is a Sentinel or a node of a cluster, behind the URL of a single server.
     WrongUrl,
-    /// The server's answer is not one of the protocol.
+    /// The server's answer violates the protocol.
     Malformed,
     /// This process was forked from the one that connected.
     Forked,
 }
 
 impl Failure {
-    /// A failure of a step that was never sent.
+    /// Returns the failure of a request that was not sent.
     pub(crate) fn before_sending(kind: FailureKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -63,7 +63,7 @@ impl Failure {
         }
     }
 
-    /// A failure of a step that was sent and has no known outcome.
+    /// Returns the failure of a request that was sent and has no known outcome.
     pub(crate) fn unknown(kind: FailureKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -72,14 +72,14 @@ impl Failure {
         }
     }
 
-    /// Whether it says less than `earlier` does: no connection was had, or no time was left, so the
-    /// store's own answer is the earlier one.
+    /// Returns whether `earlier` has the store's own answer while this failure only means that the
+    /// request could not be sent in time.
     pub(crate) fn says_less_than(&self, earlier: &Self) -> bool {
         let is_unsent = |of: &Self| of.kind == FailureKind::Silent && !of.may_have_run;
         is_unsent(self) && !is_unsent(earlier)
     }
 
-    /// Whether the store was not heard at all.
+    /// Returns whether the store did not answer at all.
     pub(crate) fn is_silence(&self) -> bool {
         matches!(
             self.kind,
@@ -87,7 +87,7 @@ impl Failure {
         )
     }
 
-    /// Writes what it is to a request for that resource, if it has a name, on that store.
+    /// Writes the message for a request for that resource, if it has a name, on that store.
     pub(crate) fn write_of(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -100,7 +100,7 @@ impl Failure {
         write!(f, "the store {store} {self}")
     }
 
-    /// Whether to try again may help.
+    /// Returns whether a retry may help.
     pub(crate) fn is_transient(&self) -> bool {
         !matches!(
             self.kind,

@@ -1,14 +1,14 @@
-//! An argument that is out of its range.
+//! An invalid argument.
 
 use std::fmt;
 
-/// An argument that is out of its range.
+/// An invalid argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invalid {
     /// The argument: `name`, `lease_time`, …
     pub what: &'static str,
-    /// A message for people, with the range.
+    /// A readable message, with the valid range.
     pub message: String,
 }
 

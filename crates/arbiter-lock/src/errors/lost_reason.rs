@@ -33,7 +33,7 @@ pub enum LostReason {
 }
 
 impl LostReason {
-    /// Why a hold is lost that was not renewed.
+    /// Returns why a hold that was not renewed is lost.
     pub(crate) fn of(answer: Renewed) -> Self {
         match answer {
             Renewed::Stopping { .. } => Self::Revoked,
@@ -47,8 +47,8 @@ impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "its lease ran out without renewal",
-            Self::Taken => "somebody else took it from outside",
-            Self::Deleted => "it was deleted from outside",
+            Self::Taken => "an external client took it",
+            Self::Deleted => "it was deleted externally",
             Self::Unreachable => "its lease ran out while the store did not answer",
             Self::NotRenewed => "its lease ran out while the store refused to renew it",
             Self::MaxHold => "it was held for as long as it may be",

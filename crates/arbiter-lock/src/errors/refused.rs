@@ -1,4 +1,4 @@
-//! What a store will not do, and why.
+//! Requests that a store refuses.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use arbiter_lock_core::{Mode, Refusal};
 
 use crate::errors::failure::Failure;
 
-/// A store that will not do it.
+/// A request that the store refuses. A retry does not help.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refused {
@@ -15,16 +15,16 @@ pub struct Refused {
     pub name: String,
     /// The store, without secrets.
     pub store: String,
-    /// Why.
+    /// Why it is refused.
     pub kind: RefusedKind,
     pub(crate) failure: Option<Failure>,
 }
 
-/// Why a store will not do it.
+/// Why a store refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusedKind {
-    /// The key, or the file, holds somebody's data, which is never touched.
+    /// The key or the file holds other data, which is never changed.
     WrongType,
     /// The file of an embedded store is damaged.
     Damaged,
@@ -34,17 +34,16 @@ pub enum RefusedKind {
     Unsupported,
     /// The server is a Sentinel or a node of a cluster: the URL names a single server.
     WrongUrl,
-    /// Those who share, or wait to, have stated another limit; a reader states that there is
-    /// none.
+    /// The shared holders or waiters have another limit. Readers have none.
     LimitDiffers {
         /// The limit that was asked for.
         asked: Option<u32>,
         /// The limit in force.
         in_force: Option<u32>,
     },
-    /// More permits were asked for than there are.
+    /// The request asks for more permits than the limit.
     AboveLimit {
-        /// How many were asked for.
+        /// How many permits were asked for.
         asked: u32,
         /// The limit.
         limit: u32,
@@ -52,7 +51,7 @@ pub enum RefusedKind {
 }
 
 impl Refused {
-    /// What the refusal of a request in that mode is to the caller.
+    /// Makes the error for a refusal of a request in that mode.
     pub(crate) fn new(name: &str, store: &str, mode: Mode, refusal: Refusal) -> Self {
         let (weight, stated) = match mode {
             Mode::Exclusive => (1, None),
@@ -90,7 +89,7 @@ impl fmt::Display for Refused {
             ),
             RefusedKind::LimitDiffers { asked, in_force } => write!(
                 f,
-                "lock '{name}': {} was asked for, and {} is in force: readers and permits do not mix under one name, so wait until nobody holds it, or take another",
+                "lock '{name}': {} was asked for, and {} is in force: readers and permits do not mix under one name, so wait until it is free, or take another",
                 LimitOf(asked),
                 LimitOf(in_force),
             ),
@@ -106,7 +105,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// A limit for people.
+/// Formats a limit.
 struct LimitOf(Option<u32>);
 
 impl fmt::Display for LimitOf {

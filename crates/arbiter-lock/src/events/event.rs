@@ -1,4 +1,4 @@
-//! What the library reports of its work: to `tracing` by default, or to a [`Logger`] of your own.
+//! Reports of the library's work, to `tracing` by default or to a [`Logger`] of your own.
 
 mod queue;
 
@@ -9,19 +9,21 @@ use std::time::Duration;
 use tracing_core::Kind;
 use tracing_core::callsite::DefaultCallsite;
 
-use crate::errors::error::{Contended, Seconds, Why};
+use arbiter_lock_core::Name;
+
+use crate::errors::error::{Contended, Loss, Seconds, Why};
 use crate::errors::lost_reason::LostReason;
 pub(crate) use queue::EventQueue;
 
-/// How much an [`Event`] matters.
+/// The severity of an [`Event`].
 ///
 /// The levels are those of `tracing` of the same names, and in their order: `Debug` is the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The ordinary course: grants, renewals, releases. Each costs an entry in the queue, so a
-    /// logger that does not want them says so by [`Logger::enabled`].
+    /// Normal operation: grants, renewals, releases. Each takes an entry of the queue, so a logger
+    /// that does not want them disables the level in [`Logger::enabled`].
     Debug,
-    /// Worth a line: a wait, a connection that is there again.
+    /// A wait, or a connection that was restored.
     Info,
     /// Something to look into: a failed renewal, a lost connection, dropped events.
     Warn,
@@ -31,7 +33,7 @@ pub enum Level {
 
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Something that happened. Its `Display` is a message for people.
+/// A report of something that happened. Its `Display` is a readable message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -44,7 +46,7 @@ pub enum Event {
         /// How long it waited.
         waited: Duration,
     },
-    /// A request waits. Reported at first, and when its holder or its place has changed.
+    /// A request waits. Reported at first, and if its holder or its place has changed.
     Waiting(Box<Contended>),
     /// A request has waited for 30 s behind one hold of its own client, and waits on. Another task
     /// may release it, but a nested acquire waits for itself. Reported once per request. A request
@@ -98,7 +100,7 @@ pub enum Event {
         cause: Option<Cause>,
     },
     /// A request's traces on the store could not be removed within its lease and 60 s. They expire
-    /// by themselves.
+    /// on their own.
     LeftBehind {
         /// The resource.
         name: Arc<str>,
@@ -186,7 +188,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// How much it matters.
+    /// Returns the level of the event.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
@@ -261,7 +263,7 @@ impl fmt::Display for Event {
             }
             Self::LeftBehind { name, cause } => write!(
                 f,
-                "left '{}' to lapse by itself, since the store {cause}",
+                "left '{}' to expire by itself, since the store {cause}",
                 name.escape_debug()
             ),
             Self::EndNotRecorded { name, fence, cause } => write!(
@@ -313,18 +315,38 @@ impl fmt::Display for Event {
     }
 }
 
-/// Logs events. Any `Fn(&Event)` is one, too.
+impl EventQueue {
+    /// Reports that a hold was released.
+    pub(crate) fn released(&self, name: &Name, fence: u64) {
+        self.emit(Level::Debug, || Event::Released {
+            name: name.into(),
+            fence,
+        });
+    }
+
+    /// Reports that a hold was lost.
+    pub(crate) fn lost(&self, fence: u64, loss: &Loss) {
+        self.emit(Level::Error, || Event::Lost {
+            name: loss.name.as_str().into(),
+            fence,
+            reason: loss.reason,
+            cause: loss.failure.clone().map(|failure| Arc::new(failure) as _),
+        });
+    }
+}
+
+/// Logs events. Any `Fn(&Event)` is a logger, too.
 ///
 /// Events wait in a queue of 1,024 for each client, and one thread of the client, started by the
 /// first event, logs them one by one in the order in which they happened. So a logger may block,
 /// panic, use the client, or drop it: no renewal, grant, release or loss waits for it, and
-/// [`Hold::lost`](crate::Hold::lost) may end before the loss is logged. While the queue is full, new
-/// events are dropped and counted; [`Event::EventsDropped`] reports how many. Where the system
-/// starts no thread, events wait in the queue until it does.
+/// [`Hold::lost`](crate::Hold::lost) may complete before the loss is logged. While the queue is
+/// full, new events are dropped and counted; [`Event::EventsDropped`] reports how many. If the
+/// system cannot start a thread, events wait in the queue until it can.
 ///
-/// [`Client::shutdown`](crate::Client::shutdown) and the drop of the last handle wait for the logger
-/// for at most 250 ms each. What is queued after that is logged while the process lives. A logger
-/// that owns a handle of its own client keeps that client.
+/// [`Client::shutdown`](crate::Client::shutdown) and the drop of the last handle each wait at most
+/// 250 ms for the logger. Events that are still queued are logged as long as the process lives. A
+/// logger that owns a handle of its own client keeps that client alive.
 ///
 /// # Examples
 /// ```
@@ -346,10 +368,10 @@ pub trait Logger: Send + Sync + 'static {
     /// Logs an event.
     fn log(&self, event: &Event);
 
-    /// Returns whether events of that level are wanted: all are by default.
+    /// Returns whether events of that level are logged. By default, all are.
     ///
-    /// It is asked before an event is made, on the thread that does the work, so it must answer
-    /// from memory: without I/O, without locks, without the client.
+    /// It is called before an event is made, on the thread that does the work. So it must use no
+    /// I/O, no locks and no client.
     fn enabled(&self, level: Level) -> bool {
         let _ = level;
         true
@@ -376,9 +398,9 @@ impl Logger for NoopLogger {
 
 /// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
 ///
-/// They are recorded on the client's own thread, by the global subscriber: the caller's span and a
-/// subscriber that is set for one thread only do not apply. Events of [`Level::Debug`] are not even
-/// made unless a subscriber may want them.
+/// Events are recorded on the client's own thread, by the global subscriber: the caller's span and
+/// a thread-local subscriber do not apply. Events of [`Level::Debug`] are made only if a subscriber
+/// may want them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingLogger;
 
@@ -393,13 +415,13 @@ impl Logger for TracingLogger {
     }
 
     fn enabled(&self, level: Level) -> bool {
-        // The other levels are rare, and may go to the crate `log`, which has no callsites. What
-        // the subscribers said of the callsite is remembered: here none of them is asked.
+        // The other levels are rare, and may go to the crate `log`, which has no callsites. The
+        // interest is cached, so no subscriber is called here.
         level != Level::Debug || !DEBUG.interest().is_never()
     }
 }
 
-/// Stands for all events of [`Level::Debug`].
+/// The callsite that stands for all events of [`Level::Debug`].
 static DEBUG: DefaultCallsite = DefaultCallsite::new(&METADATA);
 
 static METADATA: tracing::Metadata<'static> = tracing_core::metadata! {

@@ -1,15 +1,15 @@
-//! A store that does not serve: since when, what it last answered, and when to report it.
+//! Tracks an outage of a store: its start, its last failure, and when to report it.
 
 use std::time::Duration;
 
 use crate::store::Failure;
 
-/// How long a store may fail before that is reported.
+/// How long a store fails before that is reported.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
-/// How often it is reported after that.
+/// How often it is reported from then on.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Requests that fail one after the other, from the first to an answer.
+/// A series of failed requests, which ends with an answer.
 #[derive(Default)]
 pub(crate) struct Outage {
     current: Option<Current>,

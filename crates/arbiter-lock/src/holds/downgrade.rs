@@ -1,7 +1,7 @@
-//! From writer to reader without a gap.
+//! The downgrade of a writer to a reader.
 //!
-//! From before the step is sent until the store has denied it, the hold counts as shared: others
-//! may have come in, whatever became of the answer.
+//! The hold counts as shared from before the request is sent until the store has refused it, since
+//! readers may be granted even if the answer is lost.
 
 use std::time::Duration;
 
@@ -10,27 +10,26 @@ use arbiter_lock_core::{Downgraded, Renewed, Request};
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
-use crate::errors::refused::Refused;
 use crate::holds::guard::Grip;
-use crate::holds::hold::Company;
+use crate::holds::hold::Exclusivity;
 use crate::primitives::rw_lock::READ;
 use crate::store::{Envelope, Failure};
 
 impl Grip {
-    /// For a guard that is `asking` of those of its session that count on being alone.
+    /// Downgrades the hold, for a guard that is itself `asking` (0 or 1) of the session's writers.
     pub(crate) async fn downgrade(&self, asking: usize) -> Result<(), Error> {
         let state = &self.state;
         if let Some(reason) = state.over() {
             return Err(state.lost(reason));
         }
-        let before = state.expect_company(asking);
+        let before = state.begin_downgrade(asking);
         let before = before.ok_or_else(|| another_writes(state.name.as_str()))?;
-        if before == Company::Sharers {
+        if before == Exclusivity::Shared {
             return Ok(());
         }
         match self.send_downgrade().await {
             Ok(Downgraded::Downgraded { .. }) => {
-                state.set_company(Company::Sharers);
+                state.set_exclusivity(Exclusivity::Shared);
                 match state.over() {
                     Some(reason) => Err(state.lost(reason)),
                     None => Ok(()),
@@ -42,21 +41,19 @@ impl Grip {
                 Err(state.lost(reason))
             }
             Ok(Downgraded::Refused(refusal)) => {
-                state.set_company(before);
-                let store = self.inner.store.to_string();
-                let name = state.name.as_str();
-                Err(Refused::new(name, &store, READ, refusal).into())
+                state.set_exclusivity(before);
+                Err(self.inner.refused(&state.name, READ, refusal))
             }
             Err(failure) => {
                 if !failure.may_have_run {
-                    state.set_company(before);
+                    state.set_exclusivity(before);
                 }
-                Err(self.store_error(failure))
+                Err(self.inner.store_error(&state.name, failure))
             }
         }
     }
 
-    /// Sends the step until there is nothing more to hand over.
+    /// Sends the request until there is nothing left to hand off.
     async fn send_downgrade(&self) -> Result<Downgraded, Failure> {
         let (state, handle) = (&self.state, self.inner.handle());
         let request = Request::Downgrade(state.renewal());

@@ -1,4 +1,4 @@
-//! The guard of a hold: released, or dropped, the resource is free.
+//! The guard of one hold, which releases it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,16 +10,17 @@ use arbiter_lock_core::{Backoff, Ended, Mode, Renewed, Request};
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
-use crate::events::event::{Event, Level};
 use crate::holds::hold::{Hold, HoldState, Writer};
 use crate::store::Envelope;
 use crate::system::rng;
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
 ///
-/// It derefs to [`Hold`], the view that can be handed around. Dropping it only posts the
-/// release to the keeper: it never blocks and never panics, in any thread. With the server
-/// reachable the resource is free within a second; otherwise its lease ends it.
+/// It derefs to [`Hold`], a view that can be cloned and passed around.
+///
+/// Dropping a guard releases in the background. The drop never blocks and never panics, on any
+/// thread. If the store is reachable, the resource is free within a second. Otherwise its lease
+/// ends the hold. To learn whether the hold lasted until the end, use [`Guard::release`].
 #[must_use = "a guard that is dropped at once protects nothing"]
 pub struct Guard {
     hold: Hold,
@@ -27,15 +28,15 @@ pub struct Guard {
     writer: Option<Writer>,
 }
 
-/// What ends a hold when it goes: a plain guard has its own, the guards of a session share one.
+/// Releases a hold when it is dropped. The guards of a session share one.
 pub(crate) struct Grip {
     pub(crate) inner: Arc<Engine>,
     pub(crate) state: Arc<HoldState>,
-    /// Whether somebody else sees to its end.
+    /// Whether the store has confirmed the end, with nothing left to hand off.
     is_ended: bool,
 }
 
-/// For how long a release is sent again while the store does not answer it.
+/// How long a release is sent again while the store does not answer.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
 impl Guard {
@@ -49,7 +50,7 @@ impl Guard {
         }
     }
 
-    /// One of the guards of a session; none where it is to write and others may hold.
+    /// Makes a guard of a session. Returns `None` for a writer if the hold may be shared.
     pub(crate) fn of_session(grip: Arc<Grip>, mode: Mode) -> Option<Self> {
         let writer = match mode {
             Mode::Exclusive => Some(grip.state.join_as_writer()?),
@@ -61,21 +62,24 @@ impl Guard {
         })
     }
 
-    /// The view of the hold, to be cloned.
+    /// Returns the view of the hold, which can be cloned.
     #[must_use]
     pub fn hold(&self) -> &Hold {
         &self.hold
     }
 
-    /// Prolongs the hold by its lease, counted from now.
+    /// Renews the hold: it lasts for a whole lease from now.
+    ///
+    /// With the watchdog this is not needed.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the hold is over; [`Error::Unavailable`] or [`Error::Refused`] if the
-    /// store did not do it: the hold lasts at least as long as [`Hold::remaining`] says.
+    /// - [`Error::Lost`] if the hold is over.
+    /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not renew it. The hold still
+    ///   lasts for at least [`Hold::remaining`].
     ///
     /// # Cancel safety
-    /// Dropped, the store may have prolonged the hold, which is counted only when it is next
-    /// renewed. Nothing is left behind.
+    /// If the future is dropped, the store may have renewed the hold. The client counts that only
+    /// after the next renewal. Nothing is left behind.
     pub async fn refresh(&self) -> Result<(), Error> {
         let grip = self.grip.clone();
         self.grip
@@ -84,20 +88,23 @@ impl Guard {
             .await?
     }
 
-    /// Makes a reader of a writer, without a gap: other readers may come in, and no writer before
-    /// this hold ends. The hold and its fence go on; of a session, all who read this name by it go
-    /// on reading. It is `Ok` at once where the hold is a shared one already.
+    /// Downgrades a writer to a reader, atomically.
+    ///
+    /// Other readers are granted from then on, and no writer is granted before this hold ends. The
+    /// hold keeps its fence. Other guards of the same session that read this name keep reading. If
+    /// the hold is shared already, this returns `Ok` at once.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the hold is over. [`Error::Invalid`] if another guard of the session
-    /// writes: it counts on being alone, and nothing was sent. [`Error::Refused`] if those who wait to share have
-    /// stated a limit: a reader has none, and the hold stays what it was.
-    /// [`Error::Unavailable`] if the store did not answer: the guard holds on, as a writer or as
-    /// a reader, and [`Hold::is_shared`] is true, since others may have come in. To repeat it is
-    /// harmless.
+    /// - [`Error::Lost`] if the hold is over.
+    /// - [`Error::Invalid`] if another guard of the session writes. Nothing was sent.
+    /// - [`Error::Refused`] if requests for permits wait, since a reader has no limit. The hold is
+    ///   unchanged.
+    /// - [`Error::Unavailable`] if the store did not answer. The guard still holds, as a writer or
+    ///   as a reader, and [`Hold::is_shared`] is true, since readers may have been granted. It can
+    ///   be repeated.
     ///
     /// # Cancel safety
-    /// Dropped, it leaves what [`Error::Unavailable`] leaves.
+    /// If the future is dropped, the hold is as after [`Error::Unavailable`].
     ///
     /// # Examples
     /// ```
@@ -113,7 +120,6 @@ impl Guard {
     /// ```
     pub async fn downgrade(&self) -> Result<(), Error> {
         let grip = self.grip.clone();
-        // How many of the guards that count on being alone this one is.
         let asking = usize::from(self.writer.is_some());
         self.grip
             .inner
@@ -121,18 +127,19 @@ impl Guard {
             .await?
     }
 
-    /// Releases the resource, and hands it to the next in order. Of the guards of a session
-    /// the last one does; the others answer at once.
+    /// Releases the resource, and grants the next waiter.
+    ///
+    /// In a session, the last guard releases; the others return at once.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the hold was over before: the work was not protected to its end.
-    /// [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it, on whichever
-    /// connection, within half a second of repeats: the keeper goes on, and at the latest the lease ends the
-    /// hold.
+    /// - [`Error::Lost`] if the hold was over before: the work was not protected until its end.
+    /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm the release
+    ///   within 500 ms of retries. The release continues in the background, and the lease ends the
+    ///   hold at the latest.
     ///
     /// # Cancel safety
-    /// Dropped, the keeper finishes the release, as with a dropped guard; the caller does not
-    /// hear whether the work was protected to its end.
+    /// If the future is dropped, the release continues in the background, as with a dropped guard.
+    /// The caller does not learn whether the hold lasted until the end.
     pub async fn release(self) -> Result<(), Error> {
         let inner = self.grip.inner.clone();
         inner.run(|| self.released()).await?
@@ -140,7 +147,7 @@ impl Guard {
 
     async fn released(self) -> Result<(), Error> {
         let state = self.grip.state.clone();
-        // Asked before it lets go: from then on another guard may be the last, and release.
+        // Checked first: once this guard has let go, the last guard may release.
         let over = state.over();
         match (Arc::into_inner(self.grip), over) {
             (Some(grip), _) => grip.release().await,
@@ -182,7 +189,8 @@ impl Grip {
         let sent = self.inner.clock.now();
         let (handle, request) = (self.inner.handle(), Request::Renew(state.renewal()));
         let renewed = handle.send(&state.name, &request, Duration::MAX).await;
-        match renewed.map_err(|failure| self.store_error(failure))?.reply {
+        let renewed = renewed.map_err(|failure| self.inner.store_error(&state.name, failure))?;
+        match renewed.reply {
             Renewed::Renewed { ttl_ms } => {
                 state.confirm(sent, Duration::from_millis(ttl_ms));
                 state.over().map_or(Ok(()), lost)
@@ -191,23 +199,15 @@ impl Grip {
         }
     }
 
-    pub(crate) fn store_error(&self, failure: crate::store::Failure) -> Error {
-        Error::of_store(
-            self.state.name.as_str(),
-            &self.inner.store.to_string(),
-            failure,
-        )
-    }
-
-    /// Ends the belief; answers why it was over before, if it was.
+    /// Ends the hold locally. Returns why it was over before, if it was.
     fn let_go(&self) -> Option<LostReason> {
         let reason = self.state.give_up(LostReason::Released);
         self.inner.keeper.forget(&self.state);
         Some(reason).filter(|reason| *reason != LostReason::Released)
     }
 
-    /// Sends the end until it is answered, for [`RELEASE_LIMIT`]. Whatever happens on the way, the
-    /// drop of `self` has the keeper go on.
+    /// Sends the end until it is answered, for [`RELEASE_LIMIT`]. If that fails, the drop of `self`
+    /// posts a pending release.
     async fn release(mut self) -> Result<(), Error> {
         if let Some(reason) = self.let_go() {
             return Err(self.state.lost(reason));
@@ -220,13 +220,13 @@ impl Grip {
         let mut limit = Duration::MAX;
         let Envelope::<Ended> { reply, again, .. } = loop {
             match handle.send(name, &request, limit).await {
-                Ok(said) => break said,
+                Ok(envelope) => break envelope,
                 Err(failure) => {
                     may_have_ended |= failure.may_have_run;
                     let pause = backoff.next(rng::draw());
                     let now = self.inner.clock.now();
                     if !failure.is_transient() || last_sending <= now.saturating_add(pause) {
-                        return Err(self.store_error(failure));
+                        return Err(self.inner.store_error(name, failure));
                     }
                     tokio::time::sleep(pause).await;
                     limit = last_sending.saturating_sub(self.inner.clock.now());
@@ -236,20 +236,12 @@ impl Grip {
         self.is_ended = !again;
         let fence = self.state.fence;
         if reply == Ended::Released || may_have_ended {
-            // An end that was sent before has done it, and its answer was lost.
-            self.inner.events.emit(Level::Debug, || Event::Released {
-                name: name.into(),
-                fence,
-            });
+            // If it had ended already, the answer to an earlier sending was lost.
+            self.inner.events.released(name, fence);
             return Ok(());
         }
         let loss = self.state.loss(LostReason::Deleted);
-        self.inner.events.emit(Level::Error, || Event::Lost {
-            name: name.into(),
-            fence,
-            reason: loss.reason,
-            cause: None,
-        });
+        self.inner.events.lost(fence, &loss);
         Err(Error::Lost(Box::new(loss)))
     }
 }
@@ -277,11 +269,11 @@ mod tests {
         let lock = session.lock("l");
         let [one, other] = [(); 2].map(|()| block_on(lock.acquire()).unwrap());
         let state = other.grip.state.clone();
-        let nobody_looks = state.hold_up();
+        let local_state = state.hold_up();
         let releasing = std::thread::spawn(|| block_on(one.release()));
         let has_let_go = || Arc::strong_count(&other.grip) == 1;
         assert!(!eventually(Duration::from_millis(300), has_let_go));
-        drop(nobody_looks);
+        drop(local_state);
         releasing.join().unwrap().unwrap();
         assert!(has_let_go());
         block_on(other.release()).unwrap();

@@ -1,4 +1,4 @@
-//! The guard of several holds: released, or dropped, all of them are free.
+//! The guard of several holds, which releases all of them.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use futures_util::future::{join_all, select_all};
 use crate::errors::error::{Error, Loss};
 use crate::holds::guard::Guard;
 
-/// Holds several resources until it is released or dropped; each of them may be lost on its own.
+/// Holds several resources until it is released or dropped.
 ///
-/// Dropping it posts the releases to the keeper, as that of a [`Guard`] does.
+/// Each hold may be lost on its own. Dropping it releases in the background, as with a [`Guard`].
 #[derive(Debug)]
 #[must_use = "a guard that is dropped at once protects nothing"]
 pub struct GuardAll {
@@ -23,37 +23,38 @@ impl GuardAll {
         Self { guards }
     }
 
-    /// The guards, in the order of their names' bytes.
+    /// Returns the guards, in the order of their names' bytes.
     pub fn guards(&self) -> &[Guard] {
         &self.guards
     }
 
-    /// The fencing token of that name; `None` where it is not among them.
+    /// Returns the fencing token of that name, or `None` if it is not among the guards.
     #[must_use]
     pub fn fence(&self, name: &str) -> Option<u64> {
         let guard = self.guards.iter().find(|guard| guard.name() == name);
         guard.map(|guard| guard.fence())
     }
 
-    /// Whether all holds may be believed at this moment, by the local clock.
+    /// Returns whether all holds are valid now, by the local clock.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.guards.iter().all(|guard| guard.is_held())
     }
 
-    /// For how long all holds may be believed if nothing more is heard from the store: the least
-    /// of them; zero when one is over.
+    /// Returns how long all holds stay valid without another renewal: the shortest of
+    /// [`Hold::remaining`](crate::Hold::remaining). Zero if one is over.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         let each = self.guards.iter().map(|guard| guard.remaining());
         each.min().unwrap_or_default()
     }
 
-    /// Ends when the first hold is over, with its name and the reason;
-    /// [`LostReason::Released`](crate::LostReason::Released) is among them.
+    /// Waits until the first hold is over, and returns its name and the reason.
+    ///
+    /// The reason may be [`LostReason::Released`](crate::LostReason::Released).
     ///
     /// # Cancel safety
-    /// It can be dropped and made anew at any time; no loss is missed.
+    /// The future can be dropped and recreated at any time. No loss is missed.
     pub fn lost(&self) -> impl Future<Output = Loss> + Send + 'static + use<> {
         let each = self.guards.iter().map(|guard| {
             let state = guard.hold().state.clone();
@@ -62,19 +63,19 @@ impl GuardAll {
         select_all(each.collect::<Vec<_>>()).map(|(loss, _, _)| loss)
     }
 
-    /// Releases all of them at the same time. Each is tried, whatever becomes of the others.
+    /// Releases all holds concurrently. Each release is tried, even if another fails.
     ///
     /// # Errors
-    /// As [`Guard::release`]; that of the first name for which there was one.
+    /// As [`Guard::release`]: the error of the first name that failed.
     ///
     /// # Cancel safety
-    /// Dropped, the keeper finishes what is left, as with a dropped guard.
+    /// As [`Guard::release`].
     pub async fn release(self) -> Result<(), Error> {
         let releasing = self.guards.into_iter().map(Guard::release);
         join_all(releasing).await.into_iter().collect()
     }
 
-    /// The first loss that there was, if there was one.
+    /// Returns an error if a hold is over.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for guard in &self.guards {
             if let Some(reason) = guard.state.over() {

@@ -1,7 +1,7 @@
-//! A hold as its holder sees it: believed until its deadline less the margin, and told when not.
+//! A hold as its holder sees it: valid until its deadline less the margin.
 //!
-//! Lost is final. Every look at a hold reads the clock, so that a process that was stopped past
-//! its deadline finds out at its first look, and nothing has to be awake for it.
+//! A loss is final. Every access to a hold reads the clock, so a process that was stopped past the
+//! deadline detects the loss at its first access, and no thread has to be awake for it.
 
 mod state;
 
@@ -13,93 +13,96 @@ use std::time::Duration;
 
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
-pub(crate) use state::{Company, Granted, HoldState, Validity, Writer};
+pub(crate) use state::{Exclusivity, Granted, HoldState, Validity, Writer};
 
-/// A view of a hold: it can be cloned and handed around, and keeps nothing alive.
+/// A view of a hold.
 ///
-/// The hold ends when its [`Guard`](crate::Guard) is released or dropped, whoever still has
-/// a view of it.
+/// It is cheap to clone, and does not keep the hold: that ends when its [`Guard`](crate::Guard) is
+/// released or dropped, or when it is lost.
 #[derive(Clone)]
 pub struct Hold {
     pub(crate) state: Arc<HoldState>,
 }
 
 impl Hold {
-    /// The name of the resource.
+    /// Returns the name of the resource.
     #[must_use]
     pub fn name(&self) -> &str {
         self.state.name.as_str()
     }
 
-    /// The owner that stands in the store: the id of this very request.
+    /// Returns the owner as recorded in the store: the id of the request that was granted.
     #[must_use]
     pub fn owner(&self) -> &str {
         &self.state.contender.id
     }
 
-    /// The fencing token: below 2^53, and greater than that of every earlier hold of this name
-    /// that excluded others. Hand it to the resource with each write, and let the resource refuse
-    /// an older one.
+    /// Returns the fencing token: a number below 2^53.
     ///
-    /// A shared hold ([`Hold::is_shared`]) has a token too, greater than that of every exclusive
-    /// hold before it and smaller than that of every one after it. Among each other those who
-    /// share are in no order: a resource that refuses older tokens would refuse one of two
-    /// readers. So use it for the writes of exclusive holds only.
+    /// It is greater than the token of every earlier exclusive hold of this name. Pass it to the
+    /// protected resource with each write, and have the resource reject an older token.
+    ///
+    /// The token of a shared hold ([`Hold::is_shared`]) is greater than that of every exclusive hold
+    /// before it, and smaller than that of every exclusive hold after it. Tokens of concurrent
+    /// shared holds are in no order: a resource that rejects older tokens would reject one of two
+    /// readers. So use the token for the writes of exclusive holds only.
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.state.fence
     }
 
-    /// Whether others may hold beside this one: it is that of a reader, of permits, or of a
-    /// writer that was downgraded, or perhaps was.
+    /// Returns whether other holders may exist: this is the hold of a reader, of permits, or of a
+    /// writer that was, or may have been, downgraded.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.state.is_shared()
     }
 
-    /// Whether the hold may be believed at this moment, by the local clock.
+    /// Returns whether the hold is valid now, by the local clock.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.state.over().is_none()
     }
 
-    /// For how long the hold may be believed if nothing more is heard from the store; zero
-    /// when it is over. The watchdog prolongs it again and again.
+    /// Returns how long the hold stays valid without another renewal, or zero if it is over.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.state.remaining()
     }
 
-    /// Returns why the hold is over, with the store's last answer if its lease ran out unrenewed;
-    /// `None` while it may be believed.
+    /// Returns why the hold is over, or `None` while it is valid.
+    ///
+    /// If the lease ran out without a renewal, [`Loss::cause`] is the store's last answer.
     #[must_use]
     pub fn loss(&self) -> Option<Loss> {
         self.state.over().map(|reason| self.state.loss(reason))
     }
 
-    /// Ends when the hold is over, with the reason; [`LostReason::Released`] is among them.
+    /// Waits until the hold is over, and returns the reason.
+    ///
+    /// The reason may be [`LostReason::Released`].
     ///
     /// # Cancel safety
-    /// It can be dropped and made anew at any time; no loss is missed.
+    /// The future can be dropped and recreated at any time. No loss is missed.
     pub fn lost(&self) -> Lost {
         Lost {
             state: self.state.clone(),
-            seat: None,
+            waker_slot: None,
         }
     }
 
-    /// Runs the work while the hold lasts, and drops it as soon as the hold is lost.
+    /// Runs `work` while the hold is valid, and drops it as soon as the hold is over.
     ///
-    /// It neither acquires nor releases: [`Lock::run`](crate::Lock::run) does all three. The work
-    /// is dropped at an `.await`. Work that does not await goes on to its end, and its result is
-    /// discarded if the hold was over by then.
+    /// This neither acquires nor releases; [`Lock::run`](crate::Lock::run) does both. The work is
+    /// dropped at an `.await`. Work that does not await runs to its end, and its result is discarded
+    /// if the hold was over by then.
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold was over before the work finished, also if it was released. If
     /// it was over from the beginning, the work is not polled.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the hold is as it was.
+    /// If the future is dropped, the work is dropped too. The hold is unchanged.
     ///
     /// # Examples
     /// ```
@@ -114,7 +117,7 @@ impl Hold {
     /// assert_eq!(guard.protect(async { "written" }).await?, "written");
     /// assert!(guard.is_held());
     ///
-    /// // Work that takes too long: it is dropped after a minute.
+    /// // Work that takes too long is dropped after a minute.
     /// let error = guard.protect(pending::<()>()).await.unwrap_err();
     /// assert!(error.is_lost());
     /// # Ok(()) }
@@ -144,12 +147,12 @@ impl fmt::Debug for Hold {
     }
 }
 
-/// A future that ends when a hold is over: see [`Hold::lost`].
+/// A future that completes when a hold is over: see [`Hold::lost`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Lost {
     state: Arc<HoldState>,
-    /// Where its waker stands.
-    seat: Option<u64>,
+    /// The slot of its waker in the hold's list.
+    waker_slot: Option<u64>,
 }
 
 impl Future for Lost {
@@ -157,7 +160,7 @@ impl Future for Lost {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LostReason> {
         let state = self.state.clone();
-        match state.poll_over(&mut self.seat, cx.waker()) {
+        match state.poll_over(&mut self.waker_slot, cx.waker()) {
             Some(reason) => Poll::Ready(reason),
             None => Poll::Pending,
         }
@@ -168,15 +171,15 @@ impl Clone for Lost {
     fn clone(&self) -> Self {
         Self {
             state: self.state.clone(),
-            seat: None,
+            waker_slot: None,
         }
     }
 }
 
 impl Drop for Lost {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat {
-            self.state.leave(seat);
+        if let Some(slot) = self.waker_slot {
+            self.state.remove_waker(slot);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Ends a request until the end is answered.
+//! Sends the end of a request until the store answers it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,70 +10,75 @@ use crate::events::event::{Event, Level};
 use crate::store::{Envelope, Failure, FailureKind, PendingRelease, StoreHandle};
 use crate::system::rng;
 
-/// What the store remembers of a request beyond its lease.
+/// How long the store remembers a request after its lease.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// Counts the order as unfinished for as long as it lives; leaves it to the next task if it is
-/// dropped with its runtime.
+/// Counts a pending release as unfinished until it is dropped.
+///
+/// If it is dropped with its runtime, the next task of the keeper takes the release over.
 struct Unfinished {
     shared: Arc<KeeperShared>,
     is_release: bool,
-    order: Option<PendingRelease>,
+    release: Option<PendingRelease>,
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let left = self.order.take();
+        let left = self.release.take();
         let is_left = left.is_some();
         self.shared.table().finished(self.is_release, left);
         self.shared.finished.notify_all();
         if is_left {
-            // The next task may run already, and have found nothing to do.
+            // The next task may already sleep.
             self.shared.nudge.notify_one();
         }
     }
 }
 
-/// Sends the end until it is answered, or until the store has nothing of the request any more.
+/// Sends the end until it is answered, or until the store has forgotten the request.
 pub(super) async fn finish(
     shared: Arc<KeeperShared>,
     handle: Arc<StoreHandle>,
-    order: PendingRelease,
+    release: PendingRelease,
 ) {
     let mut unfinished = Unfinished {
         shared,
-        is_release: order.is_release(),
-        order: Some(order.clone()),
+        is_release: release.is_release(),
+        release: Some(release.clone()),
     };
-    send_until_answered(&unfinished.shared, &handle, &order).await;
-    unfinished.order = None;
+    send_until_answered(&unfinished.shared, &handle, &release).await;
+    unfinished.release = None;
 }
 
-async fn send_until_answered(shared: &KeeperShared, handle: &StoreHandle, order: &PendingRelease) {
-    let lease = Duration::from_millis(order.contender.lease_ms);
+async fn send_until_answered(
+    shared: &KeeperShared,
+    handle: &StoreHandle,
+    release: &PendingRelease,
+) {
+    let lease = Duration::from_millis(release.contender.lease_ms);
     let last_moment = shared
         .clock
         .now()
         .saturating_add(lease)
         .saturating_add(MEMORY);
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-    let request = order.request();
+    let request = release.request();
     loop {
-        match handle.send(&order.name, &request, Duration::MAX).await {
+        match handle.send(&release.name, &request, Duration::MAX).await {
             Ok(Envelope { reply, again, .. }) => {
-                shared.tell_released(order, reply);
+                shared.report_released(release, reply);
                 if !again {
                     return;
                 }
             }
-            // What stands there is not ours any more, or never could be.
+            // The key no longer holds a lock, or never can.
             Err(Failure {
                 kind: FailureKind::WrongType | FailureKind::Unsupported,
                 ..
             }) => return,
             Err(failure) if last_moment <= shared.clock.now() => {
                 shared.events.emit(Level::Error, || Event::LeftBehind {
-                    name: (&order.name).into(),
+                    name: (&release.name).into(),
                     cause: Arc::new(failure),
                 });
                 return;
@@ -100,7 +105,7 @@ mod tests {
             tombstone: false,
             held: None,
         });
-        let order = shared.table().plan(Duration::ZERO, 0).orders.pop();
+        let release = shared.table().plan(Duration::ZERO, 0).releases.pop();
         let begun = shared.clock.now();
         // The keeper finds nothing to do, and sleeps.
         for _ in 0..9 {
@@ -109,12 +114,12 @@ mod tests {
         drop(Unfinished {
             shared: shared.clone(),
             is_release: false,
-            order,
+            release,
         });
         for _ in 0..9 {
             tokio::task::yield_now().await;
         }
-        assert!(!shared.table().has_orders());
+        assert!(!shared.table().has_releases());
         assert_eq!(shared.clock.now(), begun, "it was not its own time to wake");
     }
 }

@@ -1,7 +1,7 @@
-//! Renews what is held and finishes what was dropped, apart from the caller's runtime: a caller
-//! that blocks its executor or drops its runtime neither loses nor leaks a lock.
+//! Renews holds and finishes pending releases, independently of the caller's runtime.
 //!
-//! The keeper never claims a place and never looks.
+//! A caller that blocks its executor or drops its runtime neither loses nor leaks a lock. The
+//! keeper never acquires and never polls.
 
 mod finish;
 mod table;
@@ -24,13 +24,14 @@ use crate::store::{Failure, FailureKind, PendingRelease, Store};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, UnlessForked};
 
-/// The caller's end of the keeper. Dropping it lets the keeper finish what is posted, and waits
-/// for that and for the logger for at most a quarter of a second.
+/// A client's keeper.
+///
+/// Its drop waits for at most [`LINGER`] for pending releases and for the logger.
 pub(crate) struct Keeper {
     shared: Arc<KeeperShared>,
 }
 
-/// What the callers and the keeper's task share.
+/// The state that callers and the keeper's task share.
 pub(crate) struct KeeperShared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
@@ -39,14 +40,14 @@ pub(crate) struct KeeperShared {
     process: ForkGeneration,
     table: Mutex<Table>,
     nudge: Notify,
-    /// Signalled when nothing posted is unfinished.
+    /// Notified when a pending release is finished.
     finished: Condvar,
 }
 
-/// How much later than its limit the keeper's connection may answer.
+/// How much longer than its limit a caller waits for the keeper's connection.
 const LATE: Duration = Duration::from_millis(100);
 
-/// How long the drop of the last handle waits, and a shutdown for the logger.
+/// How long the drop of the last handle waits, and how long a shutdown waits for the logger.
 pub(crate) const LINGER: Duration = Duration::from_millis(250);
 
 impl Keeper {
@@ -69,8 +70,8 @@ impl Keeper {
         }
     }
 
-    /// Starts to keep: before anything is sent, since without a keeper nobody would end what was
-    /// granted.
+    /// Makes sure that the keeper runs. Called before a request is sent, since only the keeper
+    /// ends a grant whose caller has gone.
     pub(crate) fn ready(&self, name: &Name) -> Result<(), Error> {
         self.ensure_running().map_err(|e| {
             let store = self.shared.store.to_string();
@@ -78,8 +79,9 @@ impl Keeper {
         })
     }
 
-    /// Establishes the keeper's own connection within the limit, if the store has one per handle:
-    /// what is granted could neither be renewed nor released without it.
+    /// Establishes the keeper's own connection within the limit, if the store has connections.
+    ///
+    /// Without it, a hold could be neither renewed nor released.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
         if !self.shared.process.is_current() {
             return Err(Failure::before_sending(FailureKind::Forked, ""));
@@ -104,7 +106,7 @@ impl Keeper {
         }
     }
 
-    /// Renews the hold from now on, and finds out when it is lost.
+    /// Renews the hold from now on, and detects its loss.
     pub(crate) fn watch(&self, hold: Arc<HoldState>) -> Result<(), Error> {
         self.ready(&hold.name)?;
         if self.shared.table().add(hold, self.shared.clock.now()) {
@@ -113,37 +115,37 @@ impl Keeper {
         Ok(())
     }
 
-    /// Renews the hold no more; whoever takes out one that is lost tells of it.
+    /// Stops renewing the hold. Reports its loss if it is lost and was still in the table.
     pub(crate) fn forget(&self, hold: &HoldState) {
         if self.shared.table().remove(&hold.contender.id) {
-            self.shared.tell_lost(hold);
+            self.shared.report_lost(hold);
         }
     }
 
-    /// The hold is lost, unless it is over already; answers why it is over.
+    /// Loses the hold, unless it is over already. Returns why it is over.
     pub(crate) fn lose(&self, hold: &HoldState, reason: LostReason) -> LostReason {
         let reason = hold.give_up(reason);
         self.forget(hold);
         reason
     }
 
-    /// The hold of that owner, if this client has it.
+    /// Returns this client's hold with that owner, if there is one.
     pub(crate) fn find(&self, owner: &str) -> Option<Arc<HoldState>> {
         self.shared.table().find(owner)
     }
 
-    /// The shared holds of that name that this client has.
+    /// Returns this client's shared holds of that name.
     pub(crate) fn sharers(&self, name: &Name) -> Vec<Arc<HoldState>> {
         self.shared.table().sharers(name)
     }
 
-    /// Whether anything is held, or an end that was posted is unfinished.
+    /// Returns whether there are holds or unfinished pending releases.
     pub(crate) fn is_busy(&self) -> bool {
         let table = self.shared.table();
-        table.has_orders() || table.has_holds()
+        table.has_releases() || table.has_holds()
     }
 
-    /// Declares all holds lost and renews them no more; answers how many there were.
+    /// Loses all holds. Returns how many there were.
     pub(crate) fn give_all_up(&self, reason: LostReason) -> usize {
         let all = self.all();
         for hold in &all {
@@ -157,26 +159,28 @@ impl Keeper {
         self.shared.table().unconfirmed_releases()
     }
 
-    /// All holds of this client.
+    /// Returns all holds of this client.
     pub(crate) fn all(&self) -> Vec<Arc<HoldState>> {
         self.shared.table().all()
     }
 
-    /// Ends a request, sooner or later. Never blocks, never panics.
-    pub(crate) fn post(&self, order: PendingRelease) {
-        if let Some(reply) = self.shared.store.end_at_once(&order) {
-            self.shared.tell_released(&order, reply);
+    /// Posts a pending release, which is sent in the background. Never blocks, never panics.
+    pub(crate) fn post(&self, release: PendingRelease) {
+        if let Some(reply) = self.shared.store.end_at_once(&release) {
+            self.shared.report_released(&release, reply);
             return;
         }
-        self.shared.table().post(order);
+        self.shared.table().post(release);
         // Without a keeper the lease ends it.
         if self.ensure_running().is_ok() {
             self.shared.nudge.notify_one();
         }
     }
 
-    /// Where the runtime's clock counts, the keeper runs on the caller's runtime, unless the caller
-    /// blocks that, else on a thread of its own.
+    /// Starts the keeper's task unless it runs.
+    ///
+    /// With the runtime's clock it runs on the caller's runtime, unless the caller blocks that.
+    /// Otherwise it runs on a thread of its own.
     fn ensure_running(&self) -> std::io::Result<()> {
         if !self.shared.table().start() {
             return Ok(());
@@ -200,8 +204,10 @@ fn no_thread(e: &std::io::Error) -> Failure {
     Failure::before_sending(FailureKind::Unreachable, detail)
 }
 
-/// The thread comes first: where the system starts none, a runtime could not be dropped in the
-/// middle of the caller's.
+/// Runs the keeper's task on a thread of its own.
+///
+/// The thread is started before the runtime is made: if it cannot be started, there would be a
+/// runtime to drop within the caller's, which panics.
 fn on_a_thread(shared: Arc<KeeperShared>) -> std::io::Result<()> {
     let running = task::Running {
         shared,
@@ -215,7 +221,7 @@ fn on_a_thread(shared: Arc<KeeperShared>) -> std::io::Result<()> {
                 let shared = running.shared.clone();
                 let kept = runtime.block_on(shared.unless_forked(task::keep(running)));
                 if kept.is_err() {
-                    // A logger has forked on this thread: the runtime is the parent's.
+                    // This thread has forked, so the runtime is the parent's.
                     std::mem::forget(runtime);
                 }
             }
@@ -231,7 +237,6 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let begun = Instant::now();
         self.close();
-        // The last lines of a program that ends.
         self.shared
             .events
             .flush(LINGER.saturating_sub(begun.elapsed()));
@@ -249,9 +254,9 @@ impl Keeper {
         let wait = self
             .shared
             .finished
-            .wait_timeout_while(table, LINGER, |table| table.has_orders());
+            .wait_timeout_while(table, LINGER, |table| table.has_releases());
         let (table, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        if !table.has_orders() {
+        if !table.has_releases() {
             drop(table);
             self.shared.store.leave();
         }
@@ -259,7 +264,7 @@ impl Keeper {
 }
 
 impl KeeperShared {
-    /// A task of the keeper's, on whichever runtime.
+    /// Wraps a task of the keeper, so that a forked process neither polls nor drops it.
     fn unless_forked<F: Future>(&self, task: F) -> UnlessForked<F> {
         UnlessForked::of(&self.process, task)
     }

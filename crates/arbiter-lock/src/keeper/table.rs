@@ -1,4 +1,4 @@
-//! What the keeper has to do, and when: pure bookkeeping under one mutex.
+//! The holds and pending releases of the keeper, and when each is due. No I/O.
 
 #[cfg(test)]
 mod tests;
@@ -13,35 +13,36 @@ use tokio::sync::oneshot;
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, PendingRelease};
 
-/// How many holds one call renews at the most.
+/// The most holds that one call renews.
 pub(super) const BATCH: usize = 64;
-/// How many calls that renew may be unanswered at a time.
+/// The most renewal calls that may be unanswered at a time.
 pub(super) const MOST_CALLS: usize = 32;
-/// With so many unanswered nothing is repeated: the link has no room to spare.
+/// With this many calls unanswered, no renewal is repeated: the link is saturated.
 const MOST_CALLS_TO_REPEAT: usize = MOST_CALLS / 2;
-/// How many renewals of one hold may be unanswered at a time.
+/// The most renewals of one hold that may be unanswered at a time.
 const MOST_UNANSWERED: usize = 4;
-/// The part of what is left of a life for which a renewal waits while others are under way, so
-/// that it shares a call with those that come due meanwhile.
+/// While calls are unanswered, a due renewal waits for this fraction (1/10) of the time left, so
+/// that it shares a call with renewals that become due meanwhile.
 const GATHERING: u32 = 10;
-/// The part of what is left of a life after which a renewal is sent late.
+/// A renewal is late after this fraction (1/3) of the time that was left when it became due.
 const LATE: u32 = 3;
 
 #[derive(Default)]
 pub(super) struct Table {
     holds: HashMap<u64, HoldEntry>,
     by_owner: HashMap<Arc<str>, u64>,
-    /// When to look at which hold.
+    /// When each hold has to be checked.
     due: BTreeSet<(Duration, u64)>,
-    /// Whose renewal is due, by when it has to be sent.
+    /// The holds to renew, by when the renewal has to be sent.
     ready: BTreeSet<(Duration, u64)>,
-    orders: Vec<PendingRelease>,
+    releases: Vec<PendingRelease>,
     /// Callers that wait for the keeper's connection, each with its limit.
     pub(super) connects: Vec<Connect>,
-    /// Orders that have been taken and are not finished, and how many of them release a hold.
+    /// Pending releases that a task has taken and not finished.
     unfinished: usize,
-    unfinished_releases: usize,
-    /// When the task wakes up next by itself.
+    /// How many of the unfinished ones release a hold.
+    unfinished_holds: usize,
+    /// When the task wakes up next.
     planned: Duration,
     next_number: u64,
     is_running: bool,
@@ -55,14 +56,14 @@ struct HoldEntry {
     hold: Arc<HoldState>,
     due: Duration,
     ready: Option<Ready>,
-    /// How many renewals of it have no answer yet.
+    /// How many renewals of it are unanswered.
     unanswered: usize,
 }
 
-/// A renewal that is due and not sent.
+/// A renewal that is due and not yet sent.
 #[derive(Clone, Copy)]
 struct Ready {
-    /// Its key among those that are.
+    /// Its key in [`Table::ready`].
     send_by: Duration,
     since: Duration,
     late_at: Duration,
@@ -85,23 +86,23 @@ pub(super) struct Batch {
     pub(super) sent: Duration,
 }
 
-/// What the task has to do now.
+/// The work that is due now.
 pub(super) struct Plan {
     pub(super) batches: Vec<Batch>,
-    /// How late the latest of the batches' renewals is sent, where one is late.
+    /// How late the most delayed renewal of the batches is, if one is late.
     pub(super) behind: Option<Duration>,
-    /// Holds that were found lost.
+    /// Holds that were lost.
     pub(super) lost: Vec<Arc<HoldState>>,
-    pub(super) orders: Vec<PendingRelease>,
+    pub(super) releases: Vec<PendingRelease>,
     pub(super) connects: Vec<Connect>,
-    /// When there is something to do again.
+    /// When something is due next.
     pub(super) wake: Option<Duration>,
-    /// Nothing is left to do, nor will be.
+    /// Whether the task can end.
     pub(super) is_over: bool,
 }
 
 impl Table {
-    /// Adds a hold; answers whether the task has to wake up earlier for it.
+    /// Adds a hold. Returns whether the task has to wake up earlier for it.
     pub(super) fn add(&mut self, hold: Arc<HoldState>, now: Duration) -> bool {
         let number = self.next_number;
         self.next_number += 1;
@@ -120,7 +121,7 @@ impl Table {
         due < self.planned
     }
 
-    /// Takes a hold out; answers whether it was there.
+    /// Removes a hold. Returns whether it was there.
     pub(super) fn remove(&mut self, owner: &str) -> bool {
         let number = self.by_owner.remove(owner);
         let Some((number, entry)) = number.and_then(|n| self.holds.remove_entry(&n)) else {
@@ -133,7 +134,6 @@ impl Table {
         true
     }
 
-    /// How many holds there are.
     pub(super) fn len(&self) -> usize {
         self.holds.len()
     }
@@ -156,85 +156,83 @@ impl Table {
             .collect()
     }
 
-    pub(super) fn post(&mut self, order: PendingRelease) {
-        self.orders.push(order);
+    pub(super) fn post(&mut self, release: PendingRelease) {
+        self.releases.push(release);
     }
 
     pub(super) fn has_holds(&self) -> bool {
         !self.holds.is_empty()
     }
 
-    pub(super) fn has_orders(&self) -> bool {
-        !self.orders.is_empty() || 0 < self.unfinished
+    pub(super) fn has_releases(&self) -> bool {
+        !self.releases.is_empty() || 0 < self.unfinished
     }
 
     /// Returns how many releases the store has not confirmed.
     pub(super) fn unconfirmed_releases(&self) -> usize {
-        let posted = self.orders.iter().filter(|order| order.is_release());
-        posted.count() + self.unfinished_releases
+        count_holds(&self.releases) + self.unfinished_holds
     }
 
-    /// An order that was taken, a release or not, is finished, or is left to the next task.
+    /// Notes that a pending release is finished, or that `left` is left to the next task.
     pub(super) fn finished(&mut self, is_release: bool, left: Option<PendingRelease>) {
         self.unfinished -= 1;
-        self.unfinished_releases -= usize::from(is_release);
-        self.orders.extend(left);
+        self.unfinished_holds -= usize::from(is_release);
+        self.releases.extend(left);
     }
 
-    /// Notes that a task runs; answers whether none did, so that the caller starts it.
+    /// Notes that a task runs. Returns whether none did, so that the caller has to start it.
     pub(super) fn start(&mut self) -> bool {
         !std::mem::replace(&mut self.is_running, true)
     }
 
-    /// The task is gone, and with it the renewals that it sent; answers whether it leaves something
-    /// to do.
+    /// Notes that the task has ended, with the renewals that it sent. Returns whether work is left.
     pub(super) fn stopped(&mut self) -> bool {
         for entry in self.holds.values_mut() {
             entry.unanswered = 0;
         }
         self.is_running = false;
         self.planned = Duration::ZERO;
-        self.has_holds() || self.has_orders()
+        self.has_holds() || self.has_releases()
     }
 
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
 
-    /// What is to be done now, with so many calls unanswered that renew.
+    /// Returns the work that is due now, while `unanswered` renewal calls are unanswered.
     pub(super) fn plan(&mut self, now: Duration, unanswered: usize) -> Plan {
-        let most_unanswered = match unanswered < MOST_CALLS_TO_REPEAT {
-            true => MOST_UNANSWERED,
-            false => 1,
+        let most_unanswered = if unanswered < MOST_CALLS_TO_REPEAT {
+            MOST_UNANSWERED
+        } else {
+            1
         };
         let lost = self.sort_due(now, most_unanswered);
         let (mut batches, mut behind) = (Vec::new(), None);
         while self.is_time_to_send(now, unanswered + batches.len()) {
             batches.push(self.take_batch(now, &mut behind));
         }
-        let orders = std::mem::take(&mut self.orders);
-        self.unfinished += orders.len();
-        let releases = orders.iter().filter(|order| order.is_release());
-        self.unfinished_releases += releases.count();
+        let releases = std::mem::take(&mut self.releases);
+        self.unfinished += releases.len();
+        self.unfinished_holds += count_holds(&releases);
         let has_room = unanswered + batches.len() < MOST_CALLS;
         let gathered = self.ready.first().filter(|_| has_room);
         let wake = self.due.first().into_iter().chain(gathered);
         let wake = wake.map(|(time, _)| *time).min();
         self.planned = wake.unwrap_or(Duration::MAX);
-        let is_over = self.is_closed && self.holds.is_empty() && !self.has_orders();
+        let is_over = self.is_closed && self.holds.is_empty() && !self.has_releases();
         Plan {
             batches,
             behind,
             lost,
-            orders,
+            releases,
             connects: std::mem::take(&mut self.connects),
             wake,
             is_over,
         }
     }
 
-    /// Whether to send a batch now. While one is under way the next gathers: until it is full, or
-    /// its first hold should wait no longer.
+    /// Returns whether to send a batch now. While calls are unanswered, a batch is sent only once it
+    /// is full or its first renewal has to be sent.
     fn is_time_to_send(&self, now: Duration, unanswered: usize) -> bool {
         let Some((send_by, _)) = self.ready.first() else {
             return false;
@@ -243,8 +241,9 @@ impl Table {
         is_gathered && unanswered < MOST_CALLS
     }
 
-    /// Makes ready what is due for renewal and has fewer unanswered renewals, and takes out what is
-    /// lost. What has more is looked at when one of them ends.
+    /// Removes and returns lost holds, and moves holds that are due for renewal to `ready`.
+    ///
+    /// A hold with `most_unanswered` renewals is considered again when one of them ends.
     fn sort_due(&mut self, now: Duration, most_unanswered: usize) -> Vec<Arc<HoldState>> {
         let mut lost = Vec::new();
         while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
@@ -260,7 +259,7 @@ impl Table {
                     continue;
                 }
                 Next::Renew => {
-                    let end = entry.hold.end_of_belief();
+                    let end = entry.hold.validity_end();
                     if entry.ready.is_none() && entry.unanswered < most_unanswered {
                         let ready = Ready::new(due, end);
                         entry.ready = Some(ready);
@@ -275,8 +274,8 @@ impl Table {
         lost
     }
 
-    /// The holds to renew next: those that have to be sent first. Raises `behind` to the time by
-    /// which one is late, unless it is only repeated.
+    /// Takes the holds to renew next, the most urgent first. Raises `behind` to the longest delay of
+    /// a late renewal; repeated renewals do not count.
     fn take_batch(&mut self, now: Duration, behind: &mut Option<Duration>) -> Batch {
         let mut holds = Vec::new();
         while holds.len() < BATCH {
@@ -300,7 +299,7 @@ impl Table {
         Batch { holds, sent: now }
     }
 
-    /// Every hold is to be renewed now.
+    /// Makes the renewal of every hold due now.
     pub(super) fn renew_all(&mut self, now: Duration) {
         for (number, entry) in &mut self.holds {
             entry.hold.renew_at(now);
@@ -310,7 +309,7 @@ impl Table {
         }
     }
 
-    /// Plans the hold again, after an answer to a renewal of it or the failure of one.
+    /// Schedules the hold again after a renewal of it was answered or failed.
     pub(super) fn answered(&mut self, hold: &HoldState, now: Duration) {
         let Some(&number) = self.by_owner.get(&hold.contender.id) else {
             return;
@@ -326,6 +325,12 @@ impl Table {
         entry.due = due_of(hold, now);
         self.due.insert((entry.due, number));
     }
+}
+
+/// Returns how many of the pending releases release a hold.
+fn count_holds(releases: &[PendingRelease]) -> usize {
+    let holds = releases.iter().filter(|release| release.is_release());
+    holds.count()
 }
 
 fn due_of(hold: &HoldState, now: Duration) -> Duration {

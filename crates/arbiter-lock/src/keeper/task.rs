@@ -1,8 +1,8 @@
-//! The keeper's loop: a bounded number of renewals in flight, any number of ends.
+//! The keeper's loop: a bounded number of renewals in flight, any number of pending releases.
 //!
-//! Each renewal is given the time of a command, whatever is left of the holds in it. One that is
-//! not answered soon enough for a hold is repeated in another call: renewals never shorten a life,
-//! and each answer counts from its own sending.
+//! Each renewal may take the command timeout, regardless of the time left of its holds. A renewal
+//! that is not answered in time for a hold is repeated in another call: renewals never shorten a
+//! TTL, and each answer counts from when its request was sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::events::event::{Event, Level};
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, PendingRelease, StoreHandle};
 
-/// Says, when it is dropped, that the task does not run any more.
+/// Marks the keeper's task as running until it is dropped.
 pub(super) struct Running {
     pub(super) shared: Arc<KeeperShared>,
-    /// It is the guest of a caller's runtime, which may end before the client.
+    /// Whether it runs on a caller's runtime, which may end before the client.
     pub(super) is_guest: bool,
 }
 
@@ -33,22 +33,22 @@ impl Drop for Running {
         let leaves_work = self.shared.table().stopped();
         self.shared.finished.notify_all();
         if self.is_guest && leaves_work && self.shared.table().start() {
-            // Without a thread the leases end.
+            // If no thread can be started, the leases end by themselves.
             let _ = on_a_thread(self.shared.clone());
         }
     }
 }
 
-/// How often to say that renewals are late.
-const LATE_NEWS: Duration = Duration::from_secs(30);
+/// How often late renewals are reported.
+const LATE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A renewal that was sent, and what came of it.
+/// A batch of renewals that was sent, and its answers.
 struct Answered {
     batch: Batch,
     answers: Result<Vec<Result<Renewed, Failure>>, Failure>,
 }
 
-/// Runs until the client is gone and everything posted is finished.
+/// Runs until the client is dropped and all pending releases are finished.
 pub(super) async fn keep(running: Running) {
     let shared = &running.shared;
     let handle = Arc::new(StoreHandle::without_notifications(
@@ -58,13 +58,13 @@ pub(super) async fn keep(running: Running) {
     let mut switches = handle.switches();
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
-    let mut late_news = None;
+    let mut late_reported = None;
     loop {
         let Plan {
             batches,
             behind,
             lost,
-            orders,
+            releases,
             connects,
             wake,
             is_over,
@@ -72,14 +72,14 @@ pub(super) async fn keep(running: Running) {
         if is_over {
             return;
         }
-        lost.iter().for_each(|hold| shared.tell_lost(hold));
-        for order in orders {
-            ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), order)));
+        lost.iter().for_each(|hold| shared.report_lost(hold));
+        for release in releases {
+            ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), release)));
         }
         for (limit, connected) in connects {
             let handle = handle.clone();
             ends.spawn(shared.unless_forked(async move {
-                // A caller that has gone needs no answer.
+                // The caller may have gone.
                 let _ = connected.send(handle.connect(limit).await);
             }));
         }
@@ -87,7 +87,7 @@ pub(super) async fn keep(running: Running) {
             renewals.push(renew(handle.clone(), batch));
         }
         if let Some(behind) = behind {
-            shared.tell_late(behind, &mut late_news);
+            shared.report_late(behind, &mut late_reported);
         }
         tokio::select! {
             biased;
@@ -151,35 +151,35 @@ impl KeeperShared {
         match answer {
             Ok(Renewed::Renewed { ttl_ms }) => {
                 hold.confirm(sent, Duration::from_millis(ttl_ms));
-                self.tell_of_renewal(hold, None);
+                self.report_renewal(hold, None);
             }
             Ok(not_renewed) => {
                 hold.give_up(LostReason::of(not_renewed));
             }
             Err(failure) => {
-                let left = hold.end_of_belief().saturating_sub(now);
+                let left = hold.validity_end().saturating_sub(now);
                 let pause = (left / 10).clamp(Duration::from_millis(10), Duration::from_secs(1));
                 if hold.fail(sent, now + pause, &failure) {
-                    self.tell_of_renewal(hold, Some(&failure));
+                    self.report_renewal(hold, Some(&failure));
                 }
             }
         }
         self.table().answered(hold, now);
     }
 
-    /// Says that renewals are sent late, unless that was said a moment ago.
-    fn tell_late(&self, behind: Duration, told: &mut Option<Duration>) {
+    /// Reports that renewals are sent late, at most once every [`LATE_INTERVAL`].
+    fn report_late(&self, behind: Duration, reported: &mut Option<Duration>) {
         let now = self.clock.now();
-        if told.is_none_or(|told| LATE_NEWS <= now.saturating_sub(told)) {
-            *told = Some(now);
+        if reported.is_none_or(|reported| LATE_INTERVAL <= now.saturating_sub(reported)) {
+            *reported = Some(now);
             let holds = self.table().len();
             self.events
                 .emit(Level::Warn, || Event::RenewalsLate { holds, behind });
         }
     }
 
-    /// Of one that was released or lost meanwhile it is no news.
-    fn tell_of_renewal(&self, hold: &HoldState, failure: Option<&Failure>) {
+    /// Reports a renewal, unless the hold was released or lost meanwhile.
+    fn report_renewal(&self, hold: &HoldState, failure: Option<&Failure>) {
         if hold.over().is_some() {
             return;
         }
@@ -197,24 +197,15 @@ impl KeeperShared {
         }
     }
 
-    pub(super) fn tell_released(&self, order: &PendingRelease, reply: Ended) {
-        if let (Some(fence), Ended::Released) = (order.held, reply) {
-            self.events.emit(Level::Debug, || Event::Released {
-                name: (&order.name).into(),
-                fence,
-            });
+    pub(super) fn report_released(&self, release: &PendingRelease, reply: Ended) {
+        if let (Some(fence), Ended::Released) = (release.held, reply) {
+            self.events.released(&release.name, fence);
         }
     }
 
-    pub(super) fn tell_lost(&self, hold: &HoldState) {
+    pub(super) fn report_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
-            let failure = hold.loss(reason).failure;
-            self.events.emit(Level::Error, || Event::Lost {
-                name: (&hold.name).into(),
-                fence: hold.fence,
-                reason,
-                cause: failure.map(|failure| Arc::new(failure) as _),
-            });
+            self.events.lost(hold.fence, &hold.loss(reason));
         }
     }
 }

@@ -1,5 +1,4 @@
-//! How long a face goes on with a step beside the waiting: until the store answers it, or the
-//! patience of the lock is over.
+//! Sends a request of a primitive until the store answers it, or the wait limit has passed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,38 +15,38 @@ use crate::primitives::options::WaitLimit;
 use crate::store::{Envelope, Failure};
 use crate::system::rng;
 
-/// A limit for steps that are sent again while the store does not answer. Each is sent at least
-/// once, and none for longer than the store may be silent.
+/// A limit for requests that are sent again while the store does not answer.
+///
+/// Each request is sent at least once, and for no longer than the client's store timeout.
 pub(crate) struct Effort {
     inner: Arc<Engine>,
     end: End,
-    /// Whether it is part of a wait, which a shutdown ends.
+    /// Whether it is part of an acquire, which a shutdown ends.
     is_wait: bool,
 }
 
-/// When it is over.
+/// When requests are not sent again.
 #[derive(Clone, Copy)]
 enum End {
-    /// After one sending of each step, which may take as long as a command may.
+    /// After the first sending of each request, which may take the command timeout.
     FirstSending,
-    /// Then, on the local clock.
+    /// At that local time.
     At(Duration),
-    /// When the store has been silent for too long.
+    /// After the client's store timeout.
     Silence,
 }
 
-/// By how much it may be late: a step whose turn comes as the time runs out is sent all the same,
-/// since only an answer tells contention from an outage.
+/// How late a request may still be sent: only an answer distinguishes contention from an outage.
 const LAST_TURN: Duration = Duration::from_millis(20);
 
 impl Effort {
-    /// As long as the lock may be waited for, from now.
+    /// Starts the wait limit of the lock.
     pub(crate) fn of(lock: &Lock) -> Self {
         let inner = lock.inner.clone();
-        let effort = match lock.options.patience {
+        let effort = match lock.options.wait_limit {
             WaitLimit::Try => Self::within(inner, Duration::ZERO),
             WaitLimit::AtMost(limit) => Self::within(inner, limit),
-            WaitLimit::Forever => Self::patient(inner),
+            WaitLimit::Forever => Self::until_silent(inner),
         };
         Self {
             is_wait: true,
@@ -55,12 +54,21 @@ impl Effort {
         }
     }
 
-    /// That long, from now; with zero, one sending of each step.
+    /// Limits the time from now. With zero, each request is sent once.
     pub(crate) fn within(inner: Arc<Engine>, limit: Duration) -> Self {
         let end = match limit {
             Duration::ZERO => End::FirstSending,
             limit => End::At(inner.clock.now().saturating_add(limit)),
         };
+        Self::new(inner, end)
+    }
+
+    /// Limits the time by the client's store timeout.
+    pub(crate) fn until_silent(inner: Arc<Engine>) -> Self {
+        Self::new(inner, End::Silence)
+    }
+
+    fn new(inner: Arc<Engine>, end: End) -> Self {
         Self {
             inner,
             end,
@@ -68,17 +76,7 @@ impl Effort {
         }
     }
 
-    /// As long as the store may be silent.
-    pub(crate) fn patient(inner: Arc<Engine>) -> Self {
-        let end = End::Silence;
-        Self {
-            inner,
-            end,
-            is_wait: false,
-        }
-    }
-
-    /// The lock, with what is left of its patience.
+    /// Returns the lock with the rest of the wait limit.
     pub(crate) fn rest(&self, lock: &Lock) -> Lock {
         match self.end {
             End::FirstSending | End::Silence => lock.clone(),
@@ -86,7 +84,7 @@ impl Effort {
         }
     }
 
-    /// How long the next sending may take.
+    /// Returns how long the next sending may take.
     fn turn(&self) -> Duration {
         match self.end {
             End::FirstSending | End::Silence => Duration::MAX,
@@ -94,8 +92,7 @@ impl Effort {
         }
     }
 
-    /// Sends the step, which is given the time that it may take, until the store answers, or will
-    /// not.
+    /// Calls `step`, with the time that it may take, until the store answers or the time is over.
     pub(crate) async fn repeat<T, F>(
         &self,
         name: &Name,
@@ -151,7 +148,7 @@ impl Effort {
         }
     }
 
-    /// Has the store write something for the hold, while that lasts.
+    /// Sends a write under the hold, while the hold is valid.
     pub(crate) async fn write<F>(
         &self,
         hold: &Hold,
@@ -171,7 +168,7 @@ impl Effort {
     }
 }
 
-/// What is left at that moment of the time to that end.
+/// Returns the time left until `end`, with a grace period of [`LAST_TURN`].
 pub(crate) fn last_turn(end: Duration, now: Duration) -> Duration {
     let late = end.saturating_add(LAST_TURN).saturating_sub(now);
     end.saturating_sub(now).max(late.min(LAST_TURN))

@@ -1,4 +1,4 @@
-//! The election: one leader, which says what it is, and those who watch.
+//! The election: one leader with a public value, and observers.
 
 mod leader;
 mod leadership;
@@ -11,7 +11,7 @@ use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
-use crate::primitives::lock::Lock;
+use crate::primitives::lock::{Lock, none_if_contended};
 use crate::primitives::options::setters_of_the_lock;
 use crate::store::Envelope;
 use arbiter_lock_core::Request;
@@ -20,12 +20,14 @@ pub use leader::Leader;
 pub use leadership::Leadership;
 pub use observer::Observer;
 
-/// An election: one leader at a time, in order of candidacy, which proclaims a value that
-/// everybody can see. Cheap to clone.
+/// A leader election: one leader at a time, which proclaims a value.
 ///
-/// A leader holds the resource exclusively, as the holder of a [`Lock`](crate::Lock) of that name
-/// does, with the same promises. A leader that was lost may still be acting: what it writes is
-/// stopped by its [fence](Hold::fence), and [`Election::lead`] drops its work.
+/// Candidates lead in order of arrival. A leader holds the resource exclusively, as the holder of a
+/// [`Lock`](crate::Lock) of that name does, with the same guarantees. A leader that has lost its
+/// leadership may still act: have the resource check its [fence](Hold::fence), or use
+/// [`Election::lead`], which drops its work.
+///
+/// An `Election` is a handle with options, and cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -43,13 +45,13 @@ pub use observer::Observer;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-#[must_use = "an election does nothing until somebody campaigns or looks"]
+#[must_use = "an election does nothing until it is used"]
 pub struct Election {
     lock: Lock,
 }
 
 impl Election {
-    /// The most bytes that a value may have.
+    /// The maximum length of a value, in bytes.
     pub const MAX_VALUE_BYTES: usize = 4_096;
 
     pub(crate) fn new(lock: Lock) -> Self {
@@ -58,16 +60,17 @@ impl Election {
 
     setters_of_the_lock!();
 
-    /// Waits in order until it leads, and proclaims the value: when this returns, everybody can
-    /// see it.
+    /// Waits until it leads, and proclaims the value.
+    ///
+    /// When this returns, the value is visible to all clients.
     ///
     /// # Errors
-    /// As [`Lock::acquire`](crate::Lock::acquire), and [`Error::Invalid`] for a value of more than
-    /// [`Election::MAX_VALUE_BYTES`]. If the value cannot be proclaimed, the leadership is
-    /// resigned in the background and the error is the answer.
+    /// As [`Lock::acquire`](crate::Lock::acquire). Also [`Error::Invalid`] for a value of more than
+    /// [`Election::MAX_VALUE_BYTES`]. If the value cannot be proclaimed, the leadership is resigned
+    /// in the background.
     ///
     /// # Cancel safety
-    /// As [`Lock::acquire`](crate::Lock::acquire). The value may have been seen for a moment.
+    /// As [`Lock::acquire`](crate::Lock::acquire). The value may have been visible for a moment.
     pub async fn campaign(&self, value: &str) -> Result<Leadership, Error> {
         let value = checked_value(value)?.to_owned();
         let lock = self.lock.clone();
@@ -79,10 +82,10 @@ impl Election {
         self.lock.inner.run(|| campaigning).await?
     }
 
-    /// Leads if that is possible at once, and nobody waits for it.
+    /// Leads if there is no leader and no other candidate. Returns `None` otherwise.
     ///
     /// # Errors
-    /// As [`Election::campaign`], but for [`Error::Contended`]: that is `None`.
+    /// As [`Election::campaign`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`Election::campaign`].
@@ -91,16 +94,18 @@ impl Election {
         none_if_contended(trying.campaign(value).await)
     }
 
-    /// Runs the work while it leads. The work is dropped as soon as the leadership is lost, and
-    /// the leadership ends only after the work has. Work that has finished while it led is `Ok`,
-    /// even if the resignation then fails: the keeper goes on with it.
+    /// Waits until it leads, runs `work`, and resigns.
+    ///
+    /// The work is dropped as soon as the leadership is lost. If it finishes while it leads, its
+    /// result is returned even if the resignation fails: that continues in the background.
     ///
     /// # Errors
     /// As [`Election::campaign`], and [`Error::Lost`] if the leadership was lost before the work
     /// finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper resigns.
+    /// If the future is dropped, the work is dropped and the leadership is resigned in the
+    /// background.
     ///
     /// # Examples
     /// ```
@@ -119,15 +124,15 @@ impl Election {
         let leadership = self.campaign(value).await?;
         let hold = leadership.hold();
         let done = hold.protect(work(hold.clone())).await?;
-        // The keeper goes on where this fails.
+        // If this fails, the keeper continues the resignation.
         let _ = leadership.resign().await;
         Ok(done)
     }
 
-    /// Watches who leads.
+    /// Returns an observer of the leader.
     ///
-    /// It looks every 500 ms, and at the moment when the leader's lease ends. No I/O until it is
-    /// asked.
+    /// It polls every 500 ms, and when the leader's lease ends. It does no I/O until
+    /// [`Observer::next`] is called.
     ///
     /// # Examples
     /// ```
@@ -147,24 +152,21 @@ impl Election {
         Observer::new(self.lock.clone())
     }
 
-    /// Returns who leads, without changing anything; `None` for a vacancy.
+    /// Returns the leader, or `None` if there is none.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
     ///
     /// # Cancel safety
-    /// It changes nothing.
+    /// The call changes nothing.
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
-        let looking = async move {
-            let handle = inner.handle();
-            let said = handle.send(&name, &Request::Inspect, Duration::MAX).await;
-            let Envelope { reply, at, .. } =
-                said.map_err(|failure| inner.store_error(&name, failure))?;
+        let inspecting = async move {
+            let Envelope { reply, at, .. } = inner.send(&name, &Request::Inspect).await?;
             Ok(Leader::of(&reply, at))
         };
-        self.lock.inner.run(|| looking).await?
+        self.lock.inner.run(|| inspecting).await?
     }
 }
 
@@ -181,14 +183,6 @@ fn checked_value(value: &str) -> Result<&str, Error> {
         .into());
     }
     Ok(value)
-}
-
-fn none_if_contended(result: Result<Leadership, Error>) -> Result<Option<Leadership>, Error> {
-    match result {
-        Ok(leadership) => Ok(Some(leadership)),
-        Err(Error::Contended(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 impl fmt::Debug for Election {

@@ -1,15 +1,14 @@
-//! The lock: a handle and its options in one.
+//! The lock: a resource, and the options of its acquisition.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Broken, Lease, Mode, Name, NameError, Refusal, Request};
+use arbiter_lock_core::{Broken, Lease, Mode, Name, NameError, Request};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
-use crate::errors::refused::Refused;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::Hold;
 use crate::primitives::hand_off::finish_hand_off;
@@ -19,8 +18,14 @@ use crate::status::Status;
 use crate::store::Envelope;
 use crate::waiting::{self, Origin};
 
-/// A lock on one resource. Cheap to clone; each acquisition excludes every other, those of
-/// the same handle too. Re-entry is asked for, by a [`Session`](crate::Session).
+/// A distributed lock on one resource.
+///
+/// At most one [`Guard`] of a name exists at a time, across all clients of the store. Waiters are
+/// granted in order of arrival. A lock is not reentrant, even through the same handle; for nested
+/// locking, use a [`Session`](crate::Session).
+///
+/// A `Lock` is a handle with options. It is cheap to clone, and it does no I/O until it is
+/// acquired. Invalid names and options are reported at first use.
 ///
 /// # Examples
 /// ```
@@ -43,17 +48,16 @@ pub struct Lock {
     name: Result<Name, NameError>,
     mode: Mode,
     pub(crate) options: Arc<Options>,
-    nest: Option<Arc<SessionState>>,
+    session: Option<Arc<SessionState>>,
 }
 
-/// What came of [`Lock::ask_to_stop`].
+/// The result of [`Lock::ask_to_stop`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Asked {
-    /// The holder will be told at its next renewal, and its hold is prolonged no more: it ends
-    /// when the holder releases, or after this time; `None` where somebody made it immortal.
+    /// The holder is notified at its next renewal, and its hold is not renewed any more.
     Told {
-        /// How long the hold lasts yet, at the most.
+        /// How long the hold lasts at most, or `None` if an operator removed its expiry.
         remaining: Option<Duration>,
     },
     /// No hold has that fence.
@@ -61,15 +65,14 @@ pub enum Asked {
 }
 
 impl Lock {
-    /// The most bytes that a name may have.
+    /// The maximum length of a name, in bytes.
     pub const MAX_NAME_BYTES: usize = Name::MAX_BYTES;
     /// The shortest lease.
     pub const SHORTEST_LEASE: Duration = Options::SHORTEST_LEASE;
     /// The longest lease.
     pub const LONGEST_LEASE: Duration = Options::LONGEST_LEASE;
 
-    /// Returns how long before its deadline a hold of that lease is given up by default: see
-    /// [`Lock::lost_margin`].
+    /// Returns the default of [`Lock::lost_margin`] for that lease.
     ///
     /// # Examples
     /// ```
@@ -90,18 +93,18 @@ impl Lock {
             name: Name::new(name),
             mode: Mode::Exclusive,
             options,
-            nest: None,
+            session: None,
         }
     }
 
-    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, nest: Arc<SessionState>) -> Self {
+    pub(crate) fn of_session(inner: Arc<Engine>, name: &str, session: Arc<SessionState>) -> Self {
         Self {
-            nest: Some(nest),
+            session: Some(session),
             ..Self::new(inner, name)
         }
     }
 
-    /// The same lock, held in another mode: what the other faces are made of.
+    /// Returns the same lock in another mode.
     pub(crate) fn in_mode(&self, mode: Mode) -> Self {
         Self {
             mode,
@@ -109,7 +112,7 @@ impl Lock {
         }
     }
 
-    /// The same lock on another resource.
+    /// Returns the same lock on another resource.
     pub(crate) fn renamed(&self, name: &str) -> Self {
         Self {
             name: Name::new(name),
@@ -117,12 +120,12 @@ impl Lock {
         }
     }
 
-    pub(crate) fn patience(&self) -> WaitLimit {
-        self.options.patience
+    pub(crate) fn wait_limit(&self) -> WaitLimit {
+        self.options.wait_limit
     }
 
-    pub(crate) fn with_patience(self, patience: WaitLimit) -> Self {
-        self.with(|options| options.patience = patience)
+    pub(crate) fn with_wait_limit(self, wait_limit: WaitLimit) -> Self {
+        self.with(|options| options.wait_limit = wait_limit)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -130,113 +133,127 @@ impl Lock {
         self
     }
 
-    /// Waits behind others for that long at the most, at a resolution of a millisecond; with
-    /// zero it tries once.
+    /// Sets how long an acquire may wait, at a resolution of 1 ms. With zero it tries once.
     pub fn wait_timeout(self, limit: Duration) -> Self {
-        self.with_patience(WaitLimit::AtMost(limit))
+        self.with_wait_limit(WaitLimit::AtMost(limit))
     }
 
-    /// Waits behind others for as long as it takes, the default. A store that is silent for
-    /// 30 s ends the wait all the same.
+    /// Removes the wait limit. This is the default.
+    ///
+    /// A store that does not answer for 30 s ends the wait nevertheless: see
+    /// [`ClientBuilder::store_timeout`](crate::ClientBuilder::store_timeout).
     pub fn wait_forever(self) -> Self {
-        self.with_patience(WaitLimit::Forever)
+        self.with_wait_limit(WaitLimit::Forever)
     }
 
-    /// How long the hold lasts without renewal: from 100 ms to 365 days, in whole milliseconds,
-    /// 30 s by default.
+    /// Sets the lease: how long a hold lasts without renewal.
+    ///
+    /// From 100 ms to 365 days, in whole milliseconds; 30 s by default. After a crash of the holder,
+    /// the resource is free after one lease at the latest.
     pub fn lease_time(self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.with(|options| options.lease = Duration::from_millis(whole))
     }
 
-    /// Whether the hold is renewed by itself for as long as it is held, as it is by default.
+    /// Sets whether the client renews the hold in the background. By default it does.
     pub fn watchdog(self, on: bool) -> Self {
         self.with(|options| options.watchdog = on)
     }
 
-    /// How often the hold is renewed: from 1 ms to half the lease, a third of it by default.
+    /// Sets how often the hold is renewed: from 1 ms to half the lease, by default a third of it.
     pub fn watchdog_interval(self, interval: Duration) -> Self {
         self.with(|options| options.interval = Some(interval))
     }
 
-    /// How long before its deadline a hold is given up for lost: from 2 ms to half the lease.
-    /// By default a fiftieth of the lease and a millisecond. It is the time to stop work, and what
-    /// the server's clock may gain on the local one within a lease: with less than the default a
-    /// server whose clock runs 2 % fast may grant another before the hold is given up.
+    /// Sets how long before its deadline a hold counts as lost.
+    ///
+    /// From 2 ms to half the lease; by default a fiftieth of the lease and 1 ms. The margin is the
+    /// time to stop work. It also covers what the server's clock may gain on the local clock within
+    /// a lease: with less than the default, a server whose clock runs 2 % fast may grant another
+    /// holder before the loss is reported.
     pub fn lost_margin(self, margin: Duration) -> Self {
         self.with(|options| options.margin = Some(margin))
     }
 
-    /// How long the hold may last with all renewals; then it is lost with
-    /// [`LostReason::MaxHold`](crate::LostReason::MaxHold). More than zero; no limit by default.
+    /// Limits how long the hold may last, including renewals. No limit by default.
+    ///
+    /// After that time it is lost with [`LostReason::MaxHold`](crate::LostReason::MaxHold). The
+    /// limit must be greater than zero.
     pub fn max_hold(self, limit: Duration) -> Self {
         self.with(|options| options.max_hold = Some(limit))
     }
 
-    /// A note for people who look at who holds or waits: at most 256 bytes.
+    /// Sets a note that is shown with the holder or waiter: at most 256 bytes.
     pub fn label(self, note: &str) -> Self {
         self.with(|options| options.note = note.to_owned())
     }
 
-    /// The name of the resource, as it was given and where it is one.
+    /// Returns the name of the resource, or `None` if it is invalid.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_ref().ok().map(Name::as_str)
     }
 
-    /// Acquires the lock, in order of arrival.
+    /// Acquires the lock, waiting if it is held. Waiters are granted in order of arrival.
     ///
     /// # Errors
-    /// - [`Error::Contended`] after [`Lock::wait_timeout`]: somebody else holds it; it says who,
-    ///   since when, and the place in the queue.
-    /// - [`Error::Unavailable`] if the store did not answer: within the time to wait, or, without
-    ///   such a limit, for 30 s on end.
+    /// - [`Error::Contended`] if the lock was not granted within [`Lock::wait_timeout`]. It carries
+    ///   the holder, how long it has held, and the place in the queue.
+    /// - [`Error::Unavailable`] if the store did not answer within the wait limit, or, without a
+    ///   limit, for 30 s.
     /// - [`Error::Deadlock`], for a lock of a [`Session`](crate::Session) only.
-    /// - [`Error::Refused`], [`Error::Invalid`], [`Error::Closed`].
+    /// - [`Error::Refused`] if the store refuses the request.
+    /// - [`Error::Invalid`] if the name or an option is invalid.
+    /// - [`Error::Closed`] if the client was shut down.
     ///
     /// # Cancel safety
-    /// Dropped, it leaves the queue: the keeper undoes whatever the store may have done, within a
-    /// second where the store is reachable, else at the latest within a lease. The caller loses
-    /// its place. A future that is not polled does not wait: it is passed over.
+    /// If the future is dropped, the request leaves the queue and loses its place. The client undoes
+    /// in the background what the store may have done: within a second if the store is reachable,
+    /// otherwise within one lease. A future that is not polled does not wait: it is skipped.
     #[doc(alias = "Lock")]
     pub async fn acquire(&self) -> Result<Guard, Error> {
-        let asked = self.asked()?;
-        self.inner.run(|| asked.acquire()).await?
+        let (lock, name) = (self.clone(), self.checked_name()?);
+        self.inner.run(|| lock.acquire_owned(name)).await?
     }
 
-    /// Acquires the lock if that is possible at once, and nobody waits for it.
+    async fn acquire_owned(self, name: Name) -> Result<Guard, Error> {
+        let Self {
+            inner,
+            mode,
+            options,
+            session,
+            ..
+        } = self;
+        if let Some(session) = session {
+            return Box::pin(session.acquire(inner, name, mode, options)).await;
+        }
+        let hold = waiting::acquire(inner.clone(), name, mode, options, Origin::default()).await?;
+        Ok(Guard::new(Grip::new(inner, hold)))
+    }
+
+    /// Acquires the lock if it is free and has no waiters. Returns `None` otherwise.
     ///
     /// # Errors
-    /// As [`Lock::acquire`], but for [`Error::Contended`]: that is `None`.
+    /// As [`Lock::acquire`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
     #[doc(alias = "TryLock")]
     pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
-        let trying = self.clone().with_patience(WaitLimit::Try);
+        let trying = self.clone().with_wait_limit(WaitLimit::Try);
         none_if_contended(trying.acquire().await)
     }
 
-    /// What an acquire takes along.
-    fn asked(&self) -> Result<Asking, Error> {
-        Ok(Asking {
-            name: self.checked_name()?,
-            inner: self.inner.clone(),
-            mode: self.mode,
-            options: self.options.clone(),
-            nest: self.nest.clone(),
-        })
-    }
-
-    /// Runs the work while holding the lock. The work is dropped as soon as the hold is lost.
-    /// Work that has finished while it held is `Ok`, even if the release then fails: the
-    /// keeper goes on with it.
+    /// Acquires the lock, runs `work`, and releases the lock.
+    ///
+    /// The work is dropped as soon as the hold is lost. If it finishes while the hold is valid, its
+    /// result is returned even if the release fails: the release continues in the background.
     ///
     /// # Errors
     /// As [`Lock::acquire`], and [`Error::Lost`] if the hold was lost before the work finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper releases the lock.
+    /// If the future is dropped, the work is dropped and the lock is released in the background.
     ///
     /// # Examples
     /// ```
@@ -254,40 +271,39 @@ impl Lock {
     {
         let guard = self.acquire().await?;
         let done = guard.protect(work(guard.hold().clone())).await?;
-        // The keeper goes on where this fails.
+        // If this fails, the keeper continues the release.
         let _ = guard.release().await;
         Ok(done)
     }
 
-    /// Returns who holds the resource and who waits, without changing anything.
+    /// Returns the holder and the waiters of the resource.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
     ///
     /// # Cancel safety
-    /// It changes nothing.
+    /// The call changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let inspecting = async move {
-            let handle = inner.handle();
-            let said = handle.send(&name, &Request::Inspect, Duration::MAX).await;
-            let Envelope { reply, at, .. } =
-                said.map_err(|f| Error::of_store(name.as_str(), &inner.store.to_string(), f))?;
+            let Envelope { reply, at, .. } = inner.send(&name, &Request::Inspect).await?;
             Ok(Status::new(&reply, at))
         };
         self.inner.run(|| inspecting).await?
     }
 
-    /// For operators: asks the holder with that fence to stop. It is told at its next renewal
-    /// ([`LostReason::Revoked`](crate::LostReason::Revoked)), and its hold is prolonged no more.
-    /// Nobody else is granted before it has released, or its lease has run out.
+    /// Asks the holder with that fence to stop. For operators.
+    ///
+    /// The holder is notified at its next renewal, with
+    /// [`LostReason::Revoked`](crate::LostReason::Revoked), and its hold is not renewed any more. No
+    /// waiter is granted before the holder has released, or its lease has run out.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
     ///
     /// # Cancel safety
-    /// Dropped, the holder may have been asked all the same.
+    /// If the future is dropped, the holder may or may not have been asked.
     pub async fn ask_to_stop(&self, fence: u64) -> Result<Asked, Error> {
         Ok(match self.break_hold(fence, false).await? {
             Broken::Asked { remaining_ms } => Asked::Told {
@@ -297,35 +313,28 @@ impl Lock {
         })
     }
 
-    /// For operators: ends the hold with that fence at once, and hands over. The holder is told
-    /// at its next renewal, perhaps after somebody else was granted: whatever it writes until then
-    /// only the fence can stop. Whether there was such a hold is answered.
+    /// Ends the hold with that fence at once, and grants the next waiter. For operators.
+    ///
+    /// The holder is notified at its next renewal, perhaps after the next waiter was granted. Until
+    /// then, only a check of the fence stops its writes. Returns whether there was such a hold.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
     ///
     /// # Cancel safety
-    /// Dropped, the hold may have been ended all the same.
+    /// If the future is dropped, the hold may or may not have been ended.
     pub async fn break_now(&self, fence: u64) -> Result<bool, Error> {
         Ok(self.break_hold(fence, true).await? == Broken::Freed)
-    }
-
-    /// The error that a refusal of its mode is.
-    pub(crate) fn refused(&self, refusal: Refusal) -> Error {
-        let (name, store) = (self.name().unwrap_or_default(), &self.inner.store);
-        Refused::new(name, &store.to_string(), self.mode, refusal).into()
     }
 
     async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Broken, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let breaking = async move {
-            let handle = inner.handle();
             let request = Request::Break { fence, at_once };
-            let said = handle.send(&name, &request, Duration::MAX).await;
-            let Envelope { reply, again, .. } = said.map_err(|f| inner.store_error(&name, f))?;
+            let Envelope { reply, again, .. } = inner.send(&name, &request).await?;
             if again {
-                finish_hand_off(&handle, &name).await;
+                finish_hand_off(&inner.handle(), &name).await;
             }
             Ok(reply)
         };
@@ -336,32 +345,6 @@ impl Lock {
         self.name
             .clone()
             .map_err(|e| Invalid::new("name", e.to_string()).into())
-    }
-}
-
-/// A lock that is about to be acquired.
-struct Asking {
-    inner: Arc<Engine>,
-    name: Name,
-    mode: Mode,
-    options: Arc<Options>,
-    nest: Option<Arc<SessionState>>,
-}
-
-impl Asking {
-    async fn acquire(self) -> Result<Guard, Error> {
-        let Self {
-            inner,
-            name,
-            mode,
-            options,
-            nest,
-        } = self;
-        if let Some(nest) = nest {
-            return Box::pin(nest.acquire(inner, name, mode, options)).await;
-        }
-        let hold = waiting::acquire(inner.clone(), name, mode, options, Origin::default()).await?;
-        Ok(Guard::new(Grip::new(inner, hold)))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Several names under one guard.
+//! Several locks under one guard.
 //!
-//! They are taken one by one in the order of their bytes, so that two who want some of the same
-//! never wait for each other in a circle.
+//! They are acquired one by one in the order of their names' bytes, so that no two of these requests
+//! wait for each other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::primitives::effort::last_turn;
 use crate::primitives::lock::{Lock, none_if_contended};
 use crate::primitives::options::{WaitLimit, setters_of_the_lock};
 
-/// Several locks that are taken together. Cheap to clone.
+/// Several locks that are acquired together.
 ///
-/// They are taken one by one, in the order of their names' bytes and waiting for one at a time:
-/// all who use it on names that overlap get their turn, in whatever order they list them. A name
-/// that is listed twice counts once. Nothing is atomic about it: others see the first of the
-/// locks held while the last is waited for. On a failure, or when the time is over, whatever was
-/// taken is given back.
+/// They are acquired one by one, in the order of their names' bytes. So requests for overlapping
+/// names never deadlock, in whatever order the names are listed. A name that is listed twice counts
+/// once. The acquisition is not atomic: the first locks are held while the last is waited for. If
+/// it fails, the locks acquired so far are released.
 ///
-/// The options are those of each lock; [`LockAll::wait_timeout`] is for all of them together.
+/// The options apply to each lock, except that [`LockAll::wait_timeout`] limits the whole wait. A
+/// `LockAll` is cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -43,9 +43,8 @@ use crate::primitives::options::{WaitLimit, setters_of_the_lock};
 #[derive(Clone, Debug)]
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct LockAll {
-    /// What each lock is made of.
+    /// The options of each lock; its name is not used.
     lock: Lock,
-    /// In order, each once.
     names: Arc<BTreeSet<String>>,
 }
 
@@ -59,19 +58,19 @@ impl LockAll {
 
     setters_of_the_lock!();
 
-    /// The names, in the order in which they are taken.
+    /// Returns the names, in the order in which they are acquired.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
-    /// Acquires all of them.
+    /// Acquires all locks, waiting for each that is held.
     ///
     /// # Errors
-    /// As [`Lock::acquire`], for the name that stood in the way. [`Error::Lost`] if one of them was
-    /// lost while others were waited for. [`Error::Invalid`] too for no names at all.
+    /// As [`Lock::acquire`], for the name that failed. Also [`Error::Lost`] if a lock was lost while
+    /// another was waited for, and [`Error::Invalid`] if there are no names.
     ///
     /// # Cancel safety
-    /// Dropped, it gives back what it has taken, and leaves the queue, as [`Lock::acquire`] does.
+    /// As [`Lock::acquire`]. The locks acquired so far are released in the background.
     pub async fn acquire(&self) -> Result<GuardAll, Error> {
         if self.names.is_empty() {
             return Err(Invalid::new("names", "there is no name to lock").into());
@@ -84,31 +83,33 @@ impl LockAll {
         inner.run(|| acquire_each(inner.clone(), locks)).await?
     }
 
-    /// Acquires all of them if that is possible at once, and nobody waits for any. Otherwise what
-    /// was taken is given back in the background.
+    /// Acquires all locks if they are free and have no waiters. Returns `None` otherwise.
+    ///
+    /// Locks that were acquired are then released in the background.
     ///
     /// # Errors
-    /// As [`LockAll::acquire`], but for [`Error::Contended`]: that is `None`.
+    /// As [`LockAll::acquire`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`LockAll::acquire`].
     pub async fn try_acquire(&self) -> Result<Option<GuardAll>, Error> {
         let trying = Self {
-            lock: self.lock.clone().with_patience(WaitLimit::Try),
+            lock: self.lock.clone().with_wait_limit(WaitLimit::Try),
             names: self.names.clone(),
         };
         none_if_contended(trying.acquire().await)
     }
 
-    /// Runs the work while holding all of them; the holds come in the order of their names. The
-    /// work is dropped as soon as one of them is lost. Work that has finished while all were held
-    /// is `Ok`, even if a release then fails: the keeper goes on with it.
+    /// Acquires all locks, runs `work`, and releases the locks: as [`Lock::run`].
+    ///
+    /// The holds are passed in the order of their names' bytes. The work is dropped as soon as one
+    /// of them is lost.
     ///
     /// # Errors
     /// As [`LockAll::acquire`], and [`Error::Lost`] if a hold was lost before the work finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper releases the locks.
+    /// As [`Lock::run`].
     ///
     /// # Examples
     /// ```
@@ -133,29 +134,29 @@ impl LockAll {
             done = work(holds.collect()) => done,
         };
         all.check()?;
-        // The keeper goes on where this fails.
+        // If this fails, the keeper continues the releases.
         let _ = all.release().await;
         Ok(done)
     }
 }
 
-/// Takes them in turn. Dropped, or failed, it drops what it has: that gives it back.
+/// Acquires the locks in turn. If it fails or is dropped, the drop of the guards releases them.
 async fn acquire_each(inner: Arc<Engine>, locks: Vec<Lock>) -> Result<GuardAll, Error> {
     let begun = inner.clock.now();
     let mut guards = Vec::with_capacity(locks.len());
     let mut losses = FuturesUnordered::new();
     for lock in locks {
         let waited = inner.clock.now().saturating_sub(begun);
-        let patience = match lock.patience() {
+        let wait_limit = match lock.wait_limit() {
             WaitLimit::AtMost(limit) if !guards.is_empty() && !limit.is_zero() => {
                 match last_turn(limit, waited) {
                     Duration::ZERO => return Err(out_of_time(&lock, waited)),
                     left => WaitLimit::AtMost(left),
                 }
             }
-            patience => patience,
+            wait_limit => wait_limit,
         };
-        let lock = lock.with_patience(patience);
+        let lock = lock.with_wait_limit(wait_limit);
         let guard = tokio::select! {
             biased;
             Some(error) = losses.next() => return Err(error),
@@ -169,7 +170,7 @@ async fn acquire_each(inner: Arc<Engine>, locks: Vec<Lock>) -> Result<GuardAll, 
     Ok(all)
 }
 
-/// The error, with the time that the names before have taken.
+/// Returns the error, with the time that the earlier locks took added.
 fn after(mut error: Error, waited: Duration) -> Error {
     if let Error::Contended(contended) = &mut error {
         contended.waited += waited;
@@ -177,7 +178,7 @@ fn after(mut error: Error, waited: Duration) -> Error {
     error
 }
 
-/// The names before have taken all the time.
+/// Returns the error of a wait limit that the earlier locks used up.
 fn out_of_time(lock: &Lock, waited: Duration) -> Error {
     Error::Contended(Box::new(Contended {
         name: lock.name().unwrap_or_default().to_owned(),

@@ -1,4 +1,4 @@
-//! The ways to hold a resource, and how each is asked for.
+//! The primitives, and the options that they share.
 
 pub(crate) mod effort;
 pub(crate) mod election;

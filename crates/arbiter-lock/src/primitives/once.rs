@@ -1,4 +1,4 @@
-//! Once: a job that runs at most once per period among all machines.
+//! A job that runs at most once per period among all machines.
 
 #[cfg(feature = "calendar")]
 mod calendar;
@@ -20,7 +20,7 @@ use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::store::Envelope;
 #[cfg(feature = "calendar")]
-use calendar::Calendar;
+use calendar::{Calendar, Unit};
 use period::Period;
 use record::Record;
 use rules::{Rules, Verdict};
@@ -29,16 +29,18 @@ pub use last_run::{LastRun, RunState};
 pub use run_guard::RunGuard;
 pub use skip::Skip;
 
-/// A job that runs at most once per period among all machines. Cheap to clone.
+/// A job that runs at most once per period among all machines.
 ///
-/// What is remembered of a run outlives the process. It runs while it holds the resource
-/// exclusively, as the holder of a [`Lock`](crate::Lock) of that name does. By default it waits
-/// for nobody: while somebody else runs the job, it is skipped.
+/// The store records the last run. A run holds the resource exclusively, as the holder of a
+/// [`Lock`](crate::Lock) of that name does. By default it does not wait: while another process runs
+/// the job, it is skipped.
 ///
-/// All go by the store's clock, and each by its own rules: give the same ones everywhere. Where
-/// that clock steps back, the job is due that much later, or at once if that is more than two
-/// periods away. A job that fails, or whose machine dies, has had its turn, unless
-/// [`Once::repeat_failed`] says otherwise.
+/// Whether the job is due is decided by the store's clock and by the rules of this handle, so use
+/// the same rules everywhere. If the store's clock steps back, the job is due that much later, or at
+/// once if that is more than two periods away. A run that fails, or whose machine dies, counts as a
+/// run, unless [`Once::repeat_failed`] is set.
+///
+/// A `Once` is a handle with options, and cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -67,23 +69,23 @@ pub struct Once {
     rules: Rules,
 }
 
-/// What came of [`Once::run`].
+/// The result of [`Once::run`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the job may have been skipped"]
 pub enum Outcome<T> {
-    /// It ran, and this is what the work answered.
+    /// The job ran, with this result.
     Ran(T),
-    /// It was not to run now.
+    /// The job was skipped.
     Skipped(Skip),
 }
 
-/// What came of [`Once::begin`].
+/// The result of [`Once::begin`].
 #[derive(Debug)]
 #[must_use = "a run that is dropped at once has crashed"]
 pub enum Begun {
-    /// It is to run now.
+    /// The run has begun.
     Run(RunGuard),
-    /// It is not to run now.
+    /// The job was skipped.
     Skipped(Skip),
 }
 
@@ -97,38 +99,42 @@ impl Once {
 
     setters_of_the_lock!();
 
-    /// Not again until so long after the start of the last run, by the store's clock, less a
-    /// tenth and at most a minute: whoever calls it at fixed times is not exact. From 1 ms to
-    /// 365 days. Replaces an earlier period.
+    /// Sets the time between the starts of two runs: from 1 ms to 365 days.
+    ///
+    /// The job is due a tenth of the period, and at most a minute, earlier, since calls at fixed times
+    /// are not exact. Replaces an earlier period.
     pub fn every(self, period: Duration) -> Self {
         self.with_period(Period::Every(period))
     }
 
-    /// Not until so long after the end of the last run, by the store's clock; one whose end nobody
-    /// has recorded counts from its start. From 1 ms to 365 days. It goes with a period, and is
-    /// enough alone.
+    /// Sets the minimum time from the end of a run to the start of the next: from 1 ms to 365 days.
+    ///
+    /// A run whose end is not recorded counts from its start. It can be used with or without a
+    /// period.
     pub fn at_least(mut self, pause: Duration) -> Self {
         self.rules.pause = Some(pause);
         self
     }
 
-    /// Whether a run that failed or crashed does not count; by default it does.
+    /// Sets whether a failed or crashed run is ignored. By default it counts as a run.
     pub fn repeat_failed(mut self, repeat: bool) -> Self {
         self.rules.repeat_failed = repeat;
         self
     }
 
-    /// Not again within the same hour of that time zone, by the store's clock: `Europe/Berlin`,
-    /// `UTC`, or another name of the IANA database, which is built in. Replaces an earlier period.
+    /// Allows one run per hour of that time zone.
+    ///
+    /// The zone is `UTC`, `Europe/Berlin`, or another name of the IANA database, which is built in.
+    /// Replaces an earlier period.
     #[cfg(feature = "calendar")]
     pub fn hourly(self, zone: &str) -> Self {
-        self.with_period(Period::Calendar(Calendar::hours(zone)))
+        self.with_period(Period::Calendar(Calendar::new(Unit::Hour, zone)))
     }
 
-    /// Not again on the same day of that time zone, by the store's clock; as [`Once::hourly`].
+    /// Allows one run per day of that time zone: see [`Once::hourly`].
     #[cfg(feature = "calendar")]
     pub fn daily(self, zone: &str) -> Self {
-        self.with_period(Period::Calendar(Calendar::days(zone)))
+        self.with_period(Period::Calendar(Calendar::new(Unit::Day, zone)))
     }
 
     fn with_period(mut self, period: Period) -> Self {
@@ -136,16 +142,18 @@ impl Once {
         self
     }
 
-    /// Runs the work if the job is due and nobody runs it. The work is dropped as soon as the
-    /// hold is lost. Whether it ended well is recorded, and of an error its words.
+    /// Runs `work` if the job is due and not running elsewhere.
+    ///
+    /// The work is dropped as soon as the hold is lost. The store records whether the work succeeded,
+    /// and the message of its error.
     ///
     /// # Errors
-    /// As [`Once::begin`], and [`Error::Lost`] if the hold was lost before the work finished:
-    /// that is recorded as a failure. What the work answers is no error here.
+    /// As [`Once::begin`], and [`Error::Lost`] if the hold was lost before the work finished, which
+    /// is recorded as a failure. An error of the work is part of [`Outcome::Ran`].
     ///
     /// # Cancel safety
-    /// As [`Once::begin`]; dropped later, it drops the work, the keeper releases, and the run
-    /// counts as one that crashed.
+    /// As [`Once::begin`]. If the future is dropped while the work runs, the work is dropped, the
+    /// lock is released in the background, and the run counts as crashed.
     pub async fn run<F, W, T, E>(&self, work: F) -> Result<Outcome<Result<T, E>>, Error>
     where
         F: FnOnce(Hold) -> W,
@@ -159,7 +167,7 @@ impl Once {
         let hold = run.hold();
         match hold.protect(work(hold.clone())).await {
             Ok(Ok(done)) => {
-                // It ended while it held: what comes after is no error of the work.
+                // The work finished under the lock, so a failure to record that is not returned.
                 let _ = run.finish(Ok("")).await;
                 Ok(Outcome::Ran(Ok(done)))
             }
@@ -174,20 +182,20 @@ impl Once {
         }
     }
 
-    /// Begins a run if the job is due and nobody runs it; whoever does so says by
-    /// [`RunGuard::finish`] how it ended. A skip costs one read. Once it holds, a store that does
-    /// not say that it has recorded the begin is asked again for as long as the hold lasts and for
-    /// 30 s at the most, whatever the time to wait: to give up might cost the job its turn.
+    /// Begins a run if the job is due and not running elsewhere.
+    ///
+    /// Record the end of the run by [`RunGuard::finish`]. A skip costs one read. If the store does not
+    /// confirm the record of the begin, it is sent again, for as long as the hold is valid and for at
+    /// most 30 s, regardless of the wait limit.
     ///
     /// # Errors
-    /// As [`Lock::acquire`](crate::Lock::acquire), but for [`Error::Contended`]: that is a skip.
-    /// [`Error::Lost`] if the hold was lost before the run had begun. [`Error::Invalid`] without
-    /// a rule that says when the job may run again, too.
+    /// As [`Lock::acquire`](crate::Lock::acquire), except for [`Error::Contended`], which is a skip.
+    /// Also [`Error::Lost`] if the hold was lost before the run had begun, and [`Error::Invalid`] if
+    /// no rule says when the job is due again.
     ///
     /// # Cancel safety
-    /// As [`Lock::acquire`](crate::Lock::acquire). Dropped late, the run may have been recorded:
-    /// then it counts as one that crashed. So it does where the store did not say that it has
-    /// recorded it.
+    /// As [`Lock::acquire`](crate::Lock::acquire). If the future is dropped late, the run may have
+    /// been recorded, and counts as crashed. The same holds if the store did not confirm the record.
     ///
     /// # Examples
     /// ```
@@ -210,26 +218,27 @@ impl Once {
         self.lock.inner.run(|| begin(record, lock, rules)).await?
     }
 
-    /// Says who ran the job last, when, and what became of it; `None` where nothing is remembered
-    /// of it. It is remembered for two periods from its end, and a minute at the least; one that has
-    /// not ended, for 30 days more.
+    /// Returns the last run of the job, or `None` if none is recorded.
+    ///
+    /// A run is kept for two periods after its end, and for at least a minute. A run that has not
+    /// ended is kept for 30 days longer.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
     ///
     /// # Cancel safety
-    /// It changes nothing.
+    /// The call changes nothing.
     pub async fn last_run(&self) -> Result<Option<LastRun>, Error> {
         let record = self.record()?;
         let effort = Effort::of(&self.lock);
-        let looking = async move {
+        let reading = async move {
             let Envelope { reply, at, .. } = record.last(&effort).await?;
             match reply {
                 Some(run) => record.view(&run, at, &effort).await.map(Some),
                 None => Ok(None),
             }
         };
-        self.lock.inner.run(|| looking).await?
+        self.lock.inner.run(|| reading).await?
     }
 
     fn record(&self) -> Result<Record, Error> {
@@ -256,18 +265,18 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
         }
         Err(error) => return Err(error),
     };
-    // Somebody else may have run it meanwhile.
+    // Another process may have run it meanwhile.
     let hold = guard.hold();
     let Envelope { reply, at, .. } = hold.protect(record.last(&effort)).await??;
     if let Verdict::NotDue { last, next } = rules.decide(at, reply.as_ref()) {
-        // Whoever has not ended holds no more: the hold is ours.
+        // This client holds the resource, so the last run does not.
         let last = LastRun::new(last, at, false);
-        // The keeper goes on where this fails.
+        // If this fails, the keeper continues the release.
         let _ = guard.release().await;
         return Ok(Begun::Skipped(Skip::NotDue { name, last, next }));
     }
-    // Given up, it might be recorded as begun and never run.
-    let effort = Effort::patient(record.inner.clone());
+    // A request that is given up may still be recorded, and the job would count as run.
+    let effort = Effort::until_silent(record.inner.clone());
     record.begin(hold, &rules, &effort).await?;
     Ok(Begun::Run(RunGuard {
         guard,

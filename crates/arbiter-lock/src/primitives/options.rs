@@ -1,4 +1,4 @@
-//! How a lock is asked for: checked when it is used, before anything is sent.
+//! The options of a primitive. They are checked at first use, before anything is sent.
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use arbiter_lock_core::{Lease, provisional_ttl_ms};
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 
-/// How long to wait behind others.
+/// How long an acquire may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitLimit {
-    /// One try.
     Try,
     AtMost(Duration),
     Forever,
@@ -19,7 +18,7 @@ pub(crate) enum WaitLimit {
 /// The options of a lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) patience: WaitLimit,
+    pub(crate) wait_limit: WaitLimit,
     pub(crate) lease: Duration,
     pub(crate) watchdog: bool,
     pub(crate) interval: Option<Duration>,
@@ -28,13 +27,13 @@ pub(crate) struct Options {
     pub(crate) note: String,
 }
 
-/// A server may end a life within its last millisecond.
+/// A server may end a TTL within its last millisecond.
 const SHORTEST_MARGIN: Duration = Duration::from_millis(2);
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            patience: WaitLimit::Forever,
+            wait_limit: WaitLimit::Forever,
             lease: Duration::from_secs(30),
             watchdog: true,
             interval: None,
@@ -49,28 +48,29 @@ impl Options {
     pub(crate) const SHORTEST_LEASE: Duration = Duration::from_millis(100);
     pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
 
-    /// The lease in whole milliseconds, as the store counts it.
+    /// Returns the lease in whole milliseconds, as the store counts it.
     pub(crate) fn lease_ms(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How long before its deadline a hold with a life of `life` is given up.
-    pub(crate) fn margin(&self, life: Duration) -> Duration {
-        self.margin.unwrap_or_else(|| Lease::default_margin(life))
+    /// Returns how long before its deadline a hold with that TTL counts as lost.
+    pub(crate) fn margin(&self, ttl: Duration) -> Duration {
+        self.margin.unwrap_or_else(|| Lease::default_margin(ttl))
     }
 
-    /// How long after a renewal was sent the next one is due; never, without the watchdog.
+    /// Returns how long after a renewal was sent the next one is due. `None` without the watchdog.
     pub(crate) fn renew_after(&self) -> Option<Duration> {
         self.watchdog
             .then(|| self.interval.unwrap_or(self.lease / 3))
     }
 
-    /// The first life of a grant to one who has queued.
+    /// Returns the provisional TTL of a grant to a queued waiter.
     pub(crate) fn first_life(&self) -> Duration {
         Duration::from_millis(provisional_ttl_ms(self.lease_ms()))
     }
 
-    /// Whether the margin leaves so little of a first life that the claim has to come first.
+    /// Returns whether the margin takes more than half of the provisional TTL. Then a grant is
+    /// claimed before it is returned.
     pub(crate) fn claims_first(&self) -> bool {
         self.first_life() < self.margin(self.first_life()) * 2
     }
@@ -121,54 +121,54 @@ impl Options {
     }
 }
 
-/// The setters of a face that has a [`Lock`](crate::Lock) in its field `lock`: the same as the
-/// lock's.
+/// The setters of a primitive that has a [`Lock`](crate::Lock) in its field `lock`.
 macro_rules! setters_of_the_lock {
     () => {
-        /// How long to wait behind others: as [`Lock::wait_timeout`](crate::Lock::wait_timeout).
+        /// Sets how long an acquire may wait: as [`Lock::wait_timeout`](crate::Lock::wait_timeout).
         pub fn wait_timeout(mut self, limit: Duration) -> Self {
             self.lock = self.lock.wait_timeout(limit);
             self
         }
 
-        /// Waits for as long as it takes: as [`Lock::wait_forever`](crate::Lock::wait_forever).
+        /// Removes the wait limit: as [`Lock::wait_forever`](crate::Lock::wait_forever).
         pub fn wait_forever(mut self) -> Self {
             self.lock = self.lock.wait_forever();
             self
         }
 
-        /// How long a hold lasts without renewal: as [`Lock::lease_time`](crate::Lock::lease_time).
+        /// Sets the lease: as [`Lock::lease_time`](crate::Lock::lease_time).
         pub fn lease_time(mut self, lease: Duration) -> Self {
             self.lock = self.lock.lease_time(lease);
             self
         }
 
-        /// Whether a hold is renewed by itself: as [`Lock::watchdog`](crate::Lock::watchdog).
+        /// Sets whether the client renews a hold: as [`Lock::watchdog`](crate::Lock::watchdog).
         pub fn watchdog(mut self, on: bool) -> Self {
             self.lock = self.lock.watchdog(on);
             self
         }
 
-        /// How often: as [`Lock::watchdog_interval`](crate::Lock::watchdog_interval).
+        /// Sets how often a hold is renewed: as
+        /// [`Lock::watchdog_interval`](crate::Lock::watchdog_interval).
         pub fn watchdog_interval(mut self, interval: Duration) -> Self {
             self.lock = self.lock.watchdog_interval(interval);
             self
         }
 
-        /// How long before its deadline a hold is given up: as
+        /// Sets how long before its deadline a hold counts as lost: as
         /// [`Lock::lost_margin`](crate::Lock::lost_margin).
         pub fn lost_margin(mut self, margin: Duration) -> Self {
             self.lock = self.lock.lost_margin(margin);
             self
         }
 
-        /// How long a hold may last with all renewals: as [`Lock::max_hold`](crate::Lock::max_hold).
+        /// Limits how long a hold may last: as [`Lock::max_hold`](crate::Lock::max_hold).
         pub fn max_hold(mut self, limit: Duration) -> Self {
             self.lock = self.lock.max_hold(limit);
             self
         }
 
-        /// A note for people who look: as [`Lock::label`](crate::Lock::label).
+        /// Sets a note for the holder or waiter: as [`Lock::label`](crate::Lock::label).
         pub fn label(mut self, note: &str) -> Self {
             self.lock = self.lock.label(note);
             self

@@ -1,4 +1,4 @@
-//! The rw lock: many readers, or one writer.
+//! The rw lock: any number of readers, or one writer.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -12,24 +12,26 @@ use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
 use crate::status::Status;
 
-/// How a reader holds.
+/// The mode of a reader.
 pub(crate) const READ: Mode = Mode::Shared {
     weight: NonZeroU32::MIN,
     limit: Limit::Unlimited,
 };
 
-/// A lock that any number of readers hold together, or one writer alone. Cheap to clone.
+/// A distributed reader-writer lock: any number of readers, or one writer.
 ///
-/// Readers and writers stand in one queue, in order of arrival: a reader behind a waiting writer
-/// waits, so that no writer starves. A [`Lock`] of the same name is another writer. A
-/// [`Semaphore`](crate::Semaphore) of that name and readers do not mix: whoever comes second is
-/// refused.
+/// Readers and writers wait in one queue, in order of arrival. A reader that arrives after a waiting
+/// writer waits behind it, so writers do not starve. A [`Lock`] of the same name acts as a writer.
+/// Readers and the permits of a [`Semaphore`](crate::Semaphore) cannot share a name: the later
+/// request is refused.
 ///
-/// Each reader has a lease of its own. Re-entry is asked for, by a
-/// [`Session`](crate::Session): a task that holds a read and acquires again without one may wait
-/// for itself, as a reader too, once a writer waits between. No reader becomes a writer while it
-/// holds: it releases first. A writer becomes a reader by
+/// The lock is not reentrant: a task that holds it and acquires it again may wait for itself, even
+/// as a reader, if a writer waits in between. For nested locking, use a
+/// [`Session`](crate::Session). A
+/// reader cannot become a writer; it has to release first. A writer becomes a reader by
 /// [`Guard::downgrade`](crate::Guard::downgrade).
+///
+/// Each reader has its own lease. An `RwLock` is a handle with options, and cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -62,16 +64,16 @@ impl RwLock {
 
     setters_of_the_lock!();
 
-    /// The name of the resource, as it was given and where it is one.
+    /// Returns the name of the resource, or `None` if it is invalid.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.lock.name()
     }
 
-    /// Acquires it as a reader, in order of arrival.
+    /// Acquires the lock as a reader, waiting if a writer holds it or waits.
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; [`Error::Refused`] too where the resource is shared under a limit.
+    /// As [`Lock::acquire`]. Also [`Error::Refused`] if permits of the resource are held.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -79,10 +81,11 @@ impl RwLock {
         self.reader().acquire().await
     }
 
-    /// Acquires it as a reader if that is possible at once, and nobody waits for it.
+    /// Acquires the lock as a reader if no writer holds it and there are no waiters. Returns `None`
+    /// otherwise.
     ///
     /// # Errors
-    /// As [`RwLock::read`], but for [`Error::Contended`]: that is `None`.
+    /// As [`RwLock::read`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -90,13 +93,13 @@ impl RwLock {
         self.reader().try_acquire().await
     }
 
-    /// Runs the work while holding the lock as a reader: as [`Lock::run`].
+    /// Acquires the lock as a reader, runs `work`, and releases the lock: as [`Lock::run`].
     ///
     /// # Errors
     /// As [`RwLock::read`], and [`Error::Lost`] if the hold was lost before the work finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper releases the lock.
+    /// As [`Lock::run`].
     ///
     /// # Examples
     /// ```
@@ -115,10 +118,10 @@ impl RwLock {
         self.reader().run(work).await
     }
 
-    /// Acquires it as the writer, in order of arrival.
+    /// Acquires the lock as the writer, waiting if it is held.
     ///
     /// # Errors
-    /// As [`Lock::acquire`]; [`Error::Invalid`] too in a session that holds it as a reader.
+    /// As [`Lock::acquire`]. Also [`Error::Invalid`] in a session that holds it as a reader.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -126,10 +129,10 @@ impl RwLock {
         self.lock.acquire().await
     }
 
-    /// Acquires it as the writer if that is possible at once, and nobody waits for it.
+    /// Acquires the lock as the writer if it is free and has no waiters. Returns `None` otherwise.
     ///
     /// # Errors
-    /// As [`RwLock::write`], but for [`Error::Contended`]: that is `None`.
+    /// As [`RwLock::write`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -137,13 +140,13 @@ impl RwLock {
         self.lock.try_acquire().await
     }
 
-    /// Runs the work while holding the lock as the writer: as [`Lock::run`].
+    /// Acquires the lock as the writer, runs `work`, and releases the lock: as [`Lock::run`].
     ///
     /// # Errors
     /// As [`RwLock::write`], and [`Error::Lost`] if the hold was lost before the work finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper releases the lock.
+    /// As [`Lock::run`].
     ///
     /// # Examples
     /// ```
@@ -162,13 +165,13 @@ impl RwLock {
         self.lock.run(work).await
     }
 
-    /// Returns who holds the resource and who waits: as [`Lock::inspect`].
+    /// Returns the holders and the waiters of the resource: as [`Lock::inspect`].
     ///
     /// # Errors
     /// As [`Lock::inspect`].
     ///
     /// # Cancel safety
-    /// It changes nothing.
+    /// The call changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
     }

@@ -1,4 +1,4 @@
-//! The semaphore: a number of permits, held one or several at a time.
+//! The semaphore: a limited number of permits.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,15 +17,17 @@ use crate::primitives::options::setters_of_the_lock;
 use crate::status::Status;
 use crate::store::Envelope;
 
-/// A number of permits that all who use the name share. Cheap to clone.
+/// A distributed semaphore: a limited number of permits.
 ///
-/// The first to hold sets the limit, and until nobody holds or waits, whoever states another is
-/// refused with both numbers. [`Semaphore::resize`] changes it meanwhile, and
-/// [`Semaphore::follow_limit`] makes a handle that takes the one in force.
+/// The first holder sets the limit. As long as there are holders or waiters, a request with another
+/// limit is refused with both numbers. [`Semaphore::resize`] changes the limit, and a handle made by
+/// [`Semaphore::follow_limit`] uses the limit in force.
 ///
-/// A request that waits at the head is not overtaken by smaller ones. Each guard has a lease of
-/// its own, and gives back all its permits at once: by its release, its drop, or at the latest the
-/// end of its lease. A [`Lock`] of the same name excludes all of them.
+/// Permits are granted in order of arrival: a smaller request does not overtake a larger one before
+/// it. Each guard has its own lease, and returns all its permits at once when it is released or
+/// dropped, or when its lease ends. A [`Lock`] of the same name excludes all permits.
+///
+/// A `Semaphore` is a handle with options, and cheap to clone.
 ///
 /// # Examples
 /// ```
@@ -61,31 +63,30 @@ impl Semaphore {
 
     setters_of_the_lock!();
 
-    /// Takes the limit in force, whatever it is, and the handle's own number only where there is
-    /// none.
+    /// Uses the limit in force. The handle's own number of permits counts only if there is none.
     pub fn follow_limit(mut self) -> Self {
         self.follows = true;
         self
     }
 
-    /// The name of the resource, as it was given and where it is one.
+    /// Returns the name of the resource, or `None` if it is invalid.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.lock.name()
     }
 
-    /// The handle's own number of permits.
+    /// Returns the handle's own number of permits.
     #[must_use]
     pub fn permits(&self) -> u32 {
         self.permits
     }
 
-    /// Acquires one permit, in order of arrival.
+    /// Acquires one permit, waiting if none is free.
     ///
     /// # Errors
-    /// As [`Lock::acquire`]. [`Error::Refused`] too where another limit is in force, also while
-    /// waiting, after a [`Semaphore::resize`] ([`RefusedKind::LimitDiffers`]), and where the
-    /// resource is shared by readers, who have none.
+    /// As [`Lock::acquire`]. Also [`Error::Refused`] ([`RefusedKind::LimitDiffers`]) if another
+    /// limit is in force, even while waiting, after a [`Semaphore::resize`]; or if readers hold the
+    /// resource, which have no limit.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -95,12 +96,12 @@ impl Semaphore {
         self.acquire_many(1).await
     }
 
-    /// Acquires that many permits at once, in order of arrival, under one guard.
+    /// Acquires that many permits at once, under one guard, waiting if too few are free.
     ///
     /// # Errors
-    /// As [`Semaphore::acquire`]; [`Error::Invalid`] for none. For more than the limit
-    /// [`Error::Refused`] ([`RefusedKind::AboveLimit`]), before anything is sent where the handle
-    /// states its own.
+    /// As [`Semaphore::acquire`]. Also [`Error::Invalid`] for zero permits, and [`Error::Refused`]
+    /// ([`RefusedKind::AboveLimit`]) for more permits than the limit. Unless the handle follows the
+    /// limit, this is checked before anything is sent.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -110,10 +111,10 @@ impl Semaphore {
         self.weighing(permits)?.acquire().await
     }
 
-    /// Acquires one permit if that is possible at once, and nobody waits for any.
+    /// Acquires one permit if one is free and there are no waiters. Returns `None` otherwise.
     ///
     /// # Errors
-    /// As [`Semaphore::acquire`], but for [`Error::Contended`]: that is `None`.
+    /// As [`Semaphore::acquire`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -121,10 +122,11 @@ impl Semaphore {
         self.try_acquire_many(1).await
     }
 
-    /// Acquires that many permits if that is possible at once, and nobody waits for any.
+    /// Acquires that many permits if they are free and there are no waiters. Returns `None`
+    /// otherwise.
     ///
     /// # Errors
-    /// As [`Semaphore::acquire_many`], but for [`Error::Contended`]: that is `None`.
+    /// As [`Semaphore::acquire_many`], except for [`Error::Contended`].
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
@@ -132,14 +134,14 @@ impl Semaphore {
         self.weighing(permits)?.try_acquire().await
     }
 
-    /// Runs the work while holding one permit: as [`Lock::run`].
+    /// Acquires one permit, runs `work`, and releases the permit: as [`Lock::run`].
     ///
     /// # Errors
     /// As [`Semaphore::acquire`], and [`Error::Lost`] if the permit was lost before the work
     /// finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper releases the permit.
+    /// As [`Lock::run`].
     ///
     /// # Examples
     /// ```
@@ -158,14 +160,14 @@ impl Semaphore {
         self.run_many(1, work).await
     }
 
-    /// Runs the work while holding that many permits: as [`Lock::run`].
+    /// Acquires that many permits, runs `work`, and releases the permits: as [`Lock::run`].
     ///
     /// # Errors
     /// As [`Semaphore::acquire_many`], and [`Error::Lost`] if the permits were lost before the work
     /// finished.
     ///
     /// # Cancel safety
-    /// Dropped, it drops the work, and the keeper releases the permits.
+    /// As [`Lock::run`].
     ///
     /// # Examples
     /// ```
@@ -184,19 +186,21 @@ impl Semaphore {
         self.weighing(permits)?.run(work).await
     }
 
-    /// Sets another limit while permits are held, and answers what it was; `None` where nobody
-    /// holds any under a limit: then nothing has changed, and the next to come sets its own.
+    /// Changes the limit while permits are held. Returns the limit before.
     ///
-    /// Who waits is granted what the new limit allows. Where more is held than it allows, nobody
-    /// is granted before enough has been given back. Handles that state the old limit are refused
-    /// from now on, those who wait with it at their next look; those that
-    /// [follow](Semaphore::follow_limit) are not, unless they ask for more than there is.
+    /// Returns `None` and changes nothing if no permits are held: then the next holder sets the
+    /// limit.
+    ///
+    /// Waiters are granted as far as the new limit allows. If more permits are held than that, no
+    /// waiter is granted until enough are returned. Requests with the old limit are refused from
+    /// then on; waiters with the old limit are refused at their next poll. Requests that
+    /// [follow the limit](Semaphore::follow_limit) are refused only if they exceed it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for zero; [`Error::Unavailable`], [`Error::Refused`].
+    /// [`Error::Invalid`] for zero permits, [`Error::Unavailable`], [`Error::Refused`].
     ///
     /// # Cancel safety
-    /// Dropped, the limit may have been set all the same.
+    /// If the future is dropped, the limit may or may not have been changed.
     ///
     /// # Examples
     /// ```
@@ -204,7 +208,7 @@ impl Semaphore {
     /// # async fn main() -> Result<(), arbiter_lock::Error> {
     /// let client = arbiter_lock::Client::in_memory();
     /// let workers = client.semaphore("workers", 1).follow_limit();
-    /// assert_eq!(workers.resize(2).await?, None); // nobody holds
+    /// assert_eq!(workers.resize(2).await?, None); // no permits are held
     ///
     /// let one = workers.acquire().await?;
     /// assert_eq!(workers.resize(2).await?, Some(1));
@@ -217,20 +221,20 @@ impl Semaphore {
         inner.run(|| resizing).await?
     }
 
-    /// Returns who holds permits and who waits for some: as [`Lock::inspect`].
+    /// Returns the holders and waiters of permits: as [`Lock::inspect`].
     ///
     /// # Errors
     /// As [`Lock::inspect`].
     ///
     /// # Cancel safety
-    /// It changes nothing.
+    /// The call changes nothing.
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
     }
 
-    /// The lock that asks for that many permits.
+    /// Returns a lock that acquires that many permits.
     fn weighing(&self, weight: u32) -> Result<Lock, Error> {
-        self.lock.checked_name()?;
+        let name = self.lock.checked_name()?;
         let permits = at_least_one(self.permits)?;
         let weight = at_least_one(weight)?;
         let limit = if self.follows {
@@ -238,24 +242,22 @@ impl Semaphore {
         } else {
             Limit::Stated(permits)
         };
-        let lock = self.lock.in_mode(Mode::Shared { weight, limit });
+        let mode = Mode::Shared { weight, limit };
         if permits < weight && !self.follows {
             let limit = permits.get();
-            return Err(lock.refused(Refusal::AboveLimit { limit }));
+            let refusal = Refusal::AboveLimit { limit };
+            return Err(self.lock.inner.refused(&name, mode, refusal));
         }
-        Ok(lock)
+        Ok(self.lock.in_mode(mode))
     }
 }
 
 async fn resize(inner: Arc<Engine>, name: Name, permits: NonZeroU32) -> Result<Option<u32>, Error> {
-    let handle = inner.handle();
-    let failed = |failure| Error::of_store(name.as_str(), &inner.store.to_string(), failure);
     let request = Request::Resize(permits);
-    let said = handle.send(&name, &request, Duration::MAX).await;
-    let Envelope { reply, again, .. } = said.map_err(failed)?;
+    let Envelope { reply, again, .. } = inner.send(&name, &request).await?;
     if again {
-        // To say the limit again could undo what somebody else has set since.
-        finish_hand_off(&handle, &name).await;
+        // Repeating the resize could undo a later one.
+        finish_hand_off(&inner.handle(), &name).await;
     }
     match reply {
         Resized::Resized { before } => Ok(Some(before.get())),

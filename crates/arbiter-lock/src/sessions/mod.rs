@@ -1,4 +1,4 @@
-//! Sessions: several acquisitions as one logical owner, and circles of such owners.
+//! Sessions: nested locking, and the detection of deadlocks between sessions.
 
 pub(crate) mod session;
 pub(crate) mod session_id;

@@ -1,4 +1,4 @@
-//! Sessions: several acquisitions as one logical owner.
+//! The session: one logical owner of nested locks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,25 +8,32 @@ use crate::primitives::lock::Lock;
 use crate::primitives::rw_lock::RwLock;
 use crate::sessions::state::SessionState;
 
-/// One logical owner: its locks may be acquired again while it holds them.
+/// A logical owner whose locks are reentrant.
 ///
-/// A nested acquire makes no round trip and has the fence of the outermost hold; the last of
-/// the guards frees. Tasks that share a session share its holds: they do not exclude each
-/// other. Acquisitions that wait at the same time share one place in the queue, which is given
-/// up when the last of them gives up; once it is granted, it is held until each of them has been
-/// polled or dropped, and the last guard is gone.
+/// A lock that the session holds can be acquired again, without a round trip. The nested guard has
+/// the fence of the outermost one, and the last guard releases. Tasks that share a session share its
+/// holds, so they do not exclude each other.
 ///
-/// Who reads or writes while the session writes, and who reads while it reads, shares its hold.
-/// Who would write while it reads, or once it has been downgraded, is refused
-/// ([`Error::Invalid`](crate::Error::Invalid)), and so is a downgrade while another of its guards
-/// writes. After a loss, old guards stay lost, and the next acquire is a new request.
+/// Concurrent acquires of one name share one place in the queue. The request leaves the queue when
+/// the last of their futures is dropped or times out. Once granted, it is held until each future has
+/// been polled or dropped, and all guards are gone.
 ///
-/// Sessions of one client that wait for each other would wait forever: one holds `x` and waits for
-/// `y`, which the other holds that waits for `x`. Of the sessions in such a circle the one that began
-/// to wait last gets [`Error::Deadlock`](crate::Error::Deadlock), about a second after the circle has
-/// closed; the others go on once it releases. A session that waits counts as one that does not
-/// release meanwhile, so tasks that work on their own need sessions of their own. A circle through
-/// another client, or through a lock without a session, is not seen.
+/// # Readers and writers
+/// While the session writes, it can acquire the name again as a reader or a writer; while it reads,
+/// as a reader only. To write while it reads, or after a downgrade, fails with
+/// [`Error::Invalid`](crate::Error::Invalid), as does a downgrade while another guard writes.
+///
+/// # Loss
+/// After a loss, existing guards stay lost, and the next acquire is a new request.
+///
+/// # Deadlocks
+/// Sessions of one client can wait for each other: one holds `x` and waits for `y`, while another
+/// holds `y` and waits for `x`. About 1 s after such a circle has closed, the session that began to
+/// wait last gets [`Error::Deadlock`](crate::Error::Deadlock). The others continue once it releases.
+///
+/// The detection assumes that a session that waits does not release meanwhile, so independent tasks
+/// need separate sessions. A circle through another client, or through a lock without a session, is
+/// not detected.
 ///
 /// # Examples
 /// ```
@@ -44,23 +51,23 @@ use crate::sessions::state::SessionState;
 /// ```
 pub struct Session {
     inner: Arc<Engine>,
-    nest: Arc<SessionState>,
+    state: Arc<SessionState>,
 }
 
 impl Session {
     pub(crate) fn new(inner: Arc<Engine>) -> Self {
         Self {
             inner,
-            nest: Arc::new(SessionState::new()),
+            state: Arc::new(SessionState::new()),
         }
     }
 
-    /// A lock whose acquisitions belong to this session.
+    /// Returns a lock whose guards belong to this session.
     pub fn lock(&self, name: &str) -> Lock {
-        Lock::of_session(self.inner.clone(), name, self.nest.clone())
+        Lock::of_session(self.inner.clone(), name, self.state.clone())
     }
 
-    /// A lock with readers and a writer whose acquisitions belong to this session.
+    /// Returns an rw lock whose guards belong to this session.
     ///
     /// # Examples
     /// ```

@@ -1,8 +1,8 @@
-//! Which session a hold or a wait belongs to.
+//! The identifier of a session.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One session of this process.
+/// Identifies a session of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(u64);
 

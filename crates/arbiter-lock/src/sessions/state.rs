@@ -1,6 +1,6 @@
-//! What a session holds and waits for.
+//! The holds and requests of a session.
 //!
-//! Re-entry is counted here and never reaches the store.
+//! Nested acquires are counted here and never reach the store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,11 +22,11 @@ use crate::sessions::session_id::SessionId;
 use crate::system::process::LeakInChild;
 use crate::waiting::{self, News, Origin};
 
-/// What a session holds and waits for.
+/// The holds and requests of a session.
 pub(crate) struct SessionState {
     id: SessionId,
     names: LeakInChild<Mutex<HashMap<Name, NameEntry>>>,
-    /// Told when something is held anew: who waits for it apart need not wait any more.
+    /// Notified when the session has acquired a hold, for tasks that wait for the same name.
     entered: Notify,
 }
 
@@ -37,8 +37,9 @@ struct NameEntry {
     pending: Vec<Pending>,
 }
 
-/// A request that may be shared by those who ask for the same in the same runtime: a runtime that
-/// is blocked or dropped takes only its own along.
+/// A request that equal acquires of the same runtime share.
+///
+/// A runtime that is blocked or dropped affects only its own requests.
 struct Pending {
     shared: WeakShared<Acquiring>,
     news: News,
@@ -50,10 +51,13 @@ struct Pending {
 type Acquired = Result<Arc<Grip>, Error>;
 type Acquiring = BoxFuture<'static, Acquired>;
 
-/// How an acquisition of a session comes to its hold.
+/// Where an acquire of a session gets its hold from.
 enum HoldSource {
+    /// A hold of the session.
     Held(Arc<Grip>),
+    /// A shared request.
     Wait(Shared<Acquiring>, News),
+    /// A request of its own.
     Alone(Origin),
 }
 
@@ -76,14 +80,13 @@ impl SessionState {
         options.check()?;
         let begun = inner.clock.now();
         loop {
-            let grip = match self.way(&inner, &name, mode, &options) {
+            let grip = match self.source(&inner, &name, mode, &options) {
                 HoldSource::Held(grip) => grip,
                 HoldSource::Alone(origin) => {
-                    match self
-                        .acquire_alone(inner.clone(), name.clone(), mode, options.clone(), origin)
-                        .await
-                    {
-                        // Another task of the session was quicker.
+                    let request =
+                        self.request(inner.clone(), name.clone(), mode, options.clone(), origin);
+                    match request.await {
+                        // Another task of the session was faster.
                         Err(Error::Contended(_)) if self.holds(&name) => continue,
                         acquired => acquired?,
                     }
@@ -92,10 +95,10 @@ impl SessionState {
                     let waited = inner.clock.now().saturating_sub(begun);
                     tokio::select! {
                         biased;
-                        acquired = wait(&inner, &name, options.patience, waited, shared, news) => {
+                        acquired = wait(&inner, &name, options.wait_limit, waited, shared, news) => {
                             match acquired {
-                                // The request has no limit of its own, but for a silent store.
-                                Err(Error::Unavailable(_)) if has_time(&inner, options.patience, begun) => {
+                                // The shared request ended by the store timeout.
+                                Err(Error::Unavailable(_)) if has_time(&inner, options.wait_limit, begun) => {
                                     tokio::time::sleep(PAUSE).await;
                                     continue;
                                 }
@@ -107,21 +110,21 @@ impl SessionState {
                 }
             };
             same_settings(&grip.state.options, &options)?;
-            // One that was lost before its sharer came to see it is no hold.
+            // The hold may have been lost before this task was polled.
             if grip.state.over().is_none() {
                 return Guard::of_session(grip, mode).ok_or_else(|| no_upgrade(&name));
             }
         }
     }
 
-    fn way(
+    fn source(
         self: &Arc<Self>,
         inner: &Arc<Engine>,
         name: &Name,
         mode: Mode,
         options: &Arc<Options>,
     ) -> HoldSource {
-        // The drop of the last handle of a request ends the request: after the lock is released.
+        // Dropping the last handle of a request ends it, which must happen without the lock.
         let mut seen = Vec::new();
         let mut names = self.names();
         names.retain(|other, entry| other == name || entry.is_in_use(&mut seen));
@@ -134,7 +137,7 @@ impl SessionState {
             lost: entry.lost(),
             news: News::default(),
         };
-        if let WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) = options.patience {
+        if let WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) = options.wait_limit {
             return HoldSource::Alone(origin);
         }
         let runtime = Handle::current().id();
@@ -151,10 +154,15 @@ impl SessionState {
             return HoldSource::Wait(shared, pending.news.clone());
         }
         let news = origin.news.clone();
-        let shared = self
-            .clone()
-            .acquire_shared(inner.clone(), name.clone(), mode, options, origin)
-            .shared();
+        // Each future that shares the request has its own limit.
+        let unlimited = Arc::new(Options {
+            wait_limit: WaitLimit::Forever,
+            ..Options::clone(options)
+        });
+        let (state, inner, name) = (self.clone(), inner.clone(), name.clone());
+        let requesting =
+            async move { state.request(inner, name, mode, unlimited, origin).await }.boxed();
+        let shared = requesting.shared();
         entry
             .pending
             .extend(shared.downgrade().map(|shared| Pending {
@@ -167,27 +175,7 @@ impl SessionState {
         HoldSource::Wait(shared, news)
     }
 
-    /// The one request of all who wait: each of them has its own limit, the request has none.
-    fn acquire_shared(
-        self: Arc<Self>,
-        inner: Arc<Engine>,
-        name: Name,
-        mode: Mode,
-        options: &Options,
-        origin: Origin,
-    ) -> Acquiring {
-        let options = Arc::new(Options {
-            patience: WaitLimit::Forever,
-            ..options.clone()
-        });
-        async move {
-            let hold = waiting::acquire(inner.clone(), name.clone(), mode, options, origin).await?;
-            Ok(self.enter(name, Grip::new(inner, hold)))
-        }
-        .boxed()
-    }
-
-    async fn acquire_alone(
+    async fn request(
         &self,
         inner: Arc<Engine>,
         name: Name,
@@ -199,7 +187,7 @@ impl SessionState {
         Ok(self.enter(name, Grip::new(inner, hold)))
     }
 
-    /// The session holds. Of two that came to share at the same time, one is enough.
+    /// Adds a hold. If the session already shares the name, the earlier hold is kept.
     fn enter(&self, name: Name, grip: Arc<Grip>) -> Arc<Grip> {
         let mut names = self.names();
         let entry = names.entry(name).or_default();
@@ -216,8 +204,7 @@ impl SessionState {
         grip
     }
 
-    /// Waits until another task has come to hold that name. Of what the session comes to hold
-    /// otherwise, nothing is to be noticed: who waits keeps its place.
+    /// Waits until another task of the session has acquired that name.
     async fn held_after_all(&self, name: &Name) {
         loop {
             let entered = self.entered.notified();
@@ -238,24 +225,25 @@ impl SessionState {
 }
 
 impl NameEntry {
-    /// Its caller lets go of the grip only where no lock is held: the last one releases.
+    /// Returns the hold, if there is one. The caller must drop it without holding the lock, since
+    /// dropping the last grip releases.
     fn held(&self) -> Option<Arc<Grip>> {
         let is_held = self.is_held();
         is_held.then(|| self.held.upgrade()).flatten()
     }
 
-    /// Without a hand on the grip: whoever lets go of the last one releases.
+    /// Returns whether the session holds the name, without cloning the grip.
     fn is_held(&self) -> bool {
         self.left().is_some_and(|state| !state.is_over())
     }
 
-    /// The owner of the hold that was lost, while guards of it are left.
+    /// Returns the owner of a hold that was lost, as long as guards of it exist.
     fn lost(&self) -> Option<Arc<str>> {
         let lost = self.left().filter(|state| state.is_over());
         lost.map(|state| state.contender.id.clone())
     }
 
-    /// The hold of which guards are left.
+    /// Returns the hold, as long as guards of it exist.
     fn left(&self) -> Option<Arc<HoldState>> {
         let state = self.state.upgrade();
         state.filter(|_| 0 < self.held.strong_count())
@@ -276,11 +264,11 @@ impl Pending {
     }
 }
 
-/// How long to stand aside when the store was silent for too long for a wait without limit.
+/// How long to pause after the store timeout ended a shared request.
 const PAUSE: Duration = Duration::from_millis(50);
 
-fn has_time(inner: &Engine, patience: WaitLimit, begun: Duration) -> bool {
-    let WaitLimit::AtMost(limit) = patience else {
+fn has_time(inner: &Engine, wait_limit: WaitLimit, begun: Duration) -> bool {
+    let WaitLimit::AtMost(limit) = wait_limit else {
         return false;
     };
     inner
@@ -291,16 +279,16 @@ fn has_time(inner: &Engine, patience: WaitLimit, begun: Duration) -> bool {
         < limit
 }
 
-/// Waits for the shared request with a limit of one's own.
+/// Waits for the shared request within the wait limit.
 async fn wait(
     inner: &Engine,
     name: &Name,
-    patience: WaitLimit,
+    wait_limit: WaitLimit,
     waited: Duration,
     shared: Shared<Acquiring>,
     news: News,
 ) -> Acquired {
-    let WaitLimit::AtMost(limit) = patience else {
+    let WaitLimit::AtMost(limit) = wait_limit else {
         return shared.await;
     };
     let left = limit.saturating_sub(waited);
@@ -312,15 +300,11 @@ async fn wait(
                 Error::Contended(contended)
             }
             Some(error) => error,
-            None => {
-                let store = inner.store.to_string();
-                Error::of_store(name.as_str(), &store, waiting::too_short())
-            }
+            None => inner.store_error(name, waiting::too_short()),
         }),
     }
 }
 
-/// No reader becomes the writer while it holds.
 fn no_upgrade(name: &Name) -> Error {
     Invalid::new(
         "lock",
@@ -331,10 +315,10 @@ fn no_upgrade(name: &Name) -> Error {
     ).into()
 }
 
-/// Re-entry keeps the settings of the outermost hold; others are refused.
+/// Returns an error if a nested acquire has other settings than the outermost hold.
 fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
     let Options {
-        patience: _,
+        wait_limit: _,
         lease,
         watchdog,
         interval,

@@ -1,9 +1,9 @@
-//! Which sessions of a client wait for each other.
+//! The detection of deadlocks between the sessions of a client.
 //!
-//! A session that waits is blocked by the session that holds what it waits for, and that one by
-//! what it waits for itself. Where this leads back to the first, none of them can go on. Only what
-//! is certain counts: holds in force of this very client, and waits that the store has confirmed a
-//! moment ago. So a name that another client holds, or a wait without a session, ends the search.
+//! A session that waits is blocked by the session that holds the name, which may wait itself. If
+//! that leads back to the first session, none of them can continue. Only certain facts count: valid
+//! holds of this client, and waits that the store has just confirmed. So the search ends at a name
+//! that another client holds, and at a wait without a session.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,32 +15,32 @@ use crate::keeper::Keeper;
 use crate::sessions::session_id::SessionId;
 use crate::system::process::ForkGeneration;
 
-/// For how long a wait counts once the store has confirmed it: from one poll to the answer of the
-/// next. A future that is not polled does not wait.
+/// How long a wait counts after the store has confirmed it: from one poll to the reply of the next.
+/// A future that is not polled does not wait.
 const FRESH: Duration = Duration::from_millis(2_500);
 
 /// The waits of a client's sessions.
 #[derive(Clone, Default)]
 pub(crate) struct WaitGraph(Arc<Mutex<Waits>>);
 
-/// The waits of each session, by their numbers: a later one has a greater number.
+/// The waits of each session by number. A later wait has a greater number.
 #[derive(Default)]
 struct Waits {
     by_session: HashMap<SessionId, BTreeMap<u64, Wait>>,
     next_number: u64,
 }
 
-/// What a request waits for, as the store has answered.
+/// A wait of a request, as the store has replied.
 pub(crate) struct Wait {
     pub(crate) name: Name,
     pub(crate) mode: Mode,
     pub(crate) ticket: u64,
-    /// The owner of the hold in its way.
+    /// The owner of the hold that it waits for.
     pub(crate) owner: Arc<str>,
     pub(crate) confirmed: Duration,
 }
 
-/// A request of a session that waits. It leaves the graph when this is dropped.
+/// A waiting request of a session. Its drop removes it from the graph.
 pub(crate) struct WaitingSession {
     process: ForkGeneration,
     graph: WaitGraph,
@@ -48,7 +48,7 @@ pub(crate) struct WaitingSession {
     number: u64,
 }
 
-/// A session in a circle: which wait it is stopped by, and which hold is in the way of that.
+/// A step of a circle: a wait of a session, and the hold that blocks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CircleStep {
     wait: u64,
@@ -56,11 +56,11 @@ pub(crate) struct CircleStep {
     owner: Arc<str>,
 }
 
-/// A wait that the search has come to.
+/// A wait that the search has reached.
 struct Reached {
     session: SessionId,
     wait: u64,
-    /// Where it came from, and by which hold of its session.
+    /// The index of the wait before, and the owner of the hold that blocks that.
     from: Option<(usize, Arc<str>)>,
 }
 
@@ -84,14 +84,14 @@ impl WaitGraph {
 }
 
 impl WaitingSession {
-    /// Notes what the request waits for.
+    /// Records the wait of the request.
     pub(crate) fn confirm(&self, wait: Wait) {
         let mut waits = self.graph.waits();
         let of_session = waits.by_session.entry(self.session).or_default();
         of_session.insert(self.number, wait);
     }
 
-    /// The request waits for no known hold at the moment.
+    /// Records that the request waits for no known hold.
     pub(crate) fn clear(&self) {
         let mut waits = self.graph.waits();
         if let Some(of_session) = waits.by_session.get_mut(&self.session) {
@@ -102,8 +102,9 @@ impl WaitingSession {
         }
     }
 
-    /// The circle in which the session waits for itself, from this request on. Of the sessions in a
-    /// circle only the one that began to wait last finds it, so that only that one gives way.
+    /// Returns the circle in which the session waits for itself, starting with this request.
+    ///
+    /// Only the session that began to wait last finds the circle, so only that one fails.
     pub(crate) fn circle(&self, keeper: &Keeper, now: Duration) -> Option<Vec<CircleStep>> {
         let waits = self.graph.waits();
         let began = waits.began(self.session)?;
@@ -148,13 +149,13 @@ impl Waits {
         self.by_session.get(&session)?.get(&wait)
     }
 
-    /// The number of the first wait of the session.
+    /// Returns the number of the session's first wait.
     fn began(&self, session: SessionId) -> Option<u64> {
         let of_session = self.by_session.get(&session)?;
         of_session.keys().next().copied()
     }
 
-    /// The sessions whose holds are in the way of that wait, and the owners of the holds.
+    /// Returns the sessions whose holds block that wait, and the owners of the holds.
     fn blockers(
         &self,
         session: SessionId,
@@ -181,8 +182,8 @@ impl Waits {
         blockers
     }
 
-    /// Whether a session of this client waits to hold alone before it: then the shared holds keep
-    /// out a request to share, too.
+    /// Returns whether an exclusive request of this client waits before it. Then shared holds block
+    /// a shared request, too.
     fn is_behind_a_writer(&self, wait: &Wait, now: Duration) -> bool {
         let mut all = self.by_session.values().flat_map(BTreeMap::values);
         all.any(|other| {
@@ -193,7 +194,7 @@ impl Waits {
         })
     }
 
-    /// The circle that ends with the wait at `last`, stopped by a hold of that owner.
+    /// Returns the circle that ends with the wait at `last`, which a hold of that owner blocks.
     fn steps(&self, reached: &[Reached], last: usize, owner: Arc<str>) -> Option<Vec<CircleStep>> {
         let mut steps = Vec::new();
         let mut next = Some((last, owner));
@@ -226,7 +227,7 @@ mod tests {
     use super::*;
     use crate::{Client, Guard};
 
-    /// A request of the session that has `own`, in whose way `other` is.
+    /// Enters a request of the session that has `own`, which `other` blocks.
     fn waiter(client: &Client, own: &Guard, other: &Guard) -> WaitingSession {
         let (own, other) = (&own.hold().state, &other.hold().state);
         let waiter = client.inner.waits.enter(own.session.unwrap());

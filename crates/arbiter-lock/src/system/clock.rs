@@ -1,18 +1,18 @@
-//! The local clock: the only place that reads time.
+//! The local clock, by which leases are measured.
 //!
-//! It counts suspend, so that a computer that slept knows what its leases lost. The memory
-//! store's clients use the runtime's clock, which tests can pause.
+//! It counts suspend, so a computer that slept detects that its leases ran out. Clients of a memory
+//! store use the runtime's clock, which tests can pause.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A clock whose moments are the time since some fixed moment of its own.
+/// A monotonic clock. Its times count from a fixed moment.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// The time since boot, suspend included.
+    /// The time since boot, including suspend.
     Boot,
-    /// The tokio runtime's clock, since that moment.
+    /// The tokio runtime's time since that moment.
     Runtime(Instant),
 }
 
@@ -28,12 +28,13 @@ impl Clock {
         }
     }
 
-    /// Whether it is the runtime's, which tests can pause.
+    /// Returns whether it is the runtime's clock, which tests can pause.
     pub(crate) fn is_runtime(&self) -> bool {
         matches!(self, Self::Runtime(_))
     }
 
-    /// The longest sleep after which to look at the clock again: timers do not count suspend.
+    /// Returns the longest sleep before the clock has to be read again, since timers do not count
+    /// suspend.
     pub(crate) fn longest_sleep(&self) -> Duration {
         match self {
             Self::Boot => Duration::from_secs(1),

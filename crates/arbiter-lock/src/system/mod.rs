@@ -1,4 +1,4 @@
-//! What the library takes from the system: clocks, randomness, processes.
+//! Access to the system: clocks, randomness, processes.
 
 pub(crate) mod clock;
 pub(crate) mod process;

@@ -1,7 +1,7 @@
-//! What belongs to one process, and is inert in a copy of it.
+//! Values that belong to one process, and are inert in a forked one.
 //!
-//! A forked process has a copy of all that its parent had. Sockets and files are shared with the
-//! parent, threads are missing, and a mutex that another thread had locked stays locked. So the
+//! A forked process has a copy of its parent's memory. Sockets and files are shared with the parent,
+//! threads are missing, and a mutex that another thread had locked stays locked. So the fork
 //! generation is compared before a copy is locked, polled, sent on or dropped.
 
 mod leak_in_child;
@@ -13,11 +13,11 @@ pub(crate) use leak_in_child::LeakInChild;
 pub(crate) use per_process::PerProcess;
 pub(crate) use unless_forked::UnlessForked;
 
-/// How often the process and its ancestors had been forked when something was made.
+/// The number of forks of the process and its ancestors when a value was made.
 ///
-/// A handler of `pthread_atfork` counts the forks, so that a look costs a load from memory, where
-/// a look at the process id is a system call. A child of `clone` or `_Fork` that runs no handlers
-/// is not told apart.
+/// A `pthread_atfork` handler counts the forks, so a check is a load from memory, while reading the
+/// process id is a system call. A child of `clone` or `_Fork`, which run no handlers, is not
+/// detected.
 #[derive(Clone, Debug)]
 pub(crate) struct ForkGeneration(forkguard::Guard);
 

@@ -1,4 +1,4 @@
-//! Where request ids and the lengths of pauses are drawn.
+//! The random generator of request ids and the lengths of pauses.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use rand::rngs::ThreadRng;
 
 use crate::system::process::ForkGeneration;
 
-/// Draws a value: at random, or on a thread that a test has given a seed, from that.
+/// Draws a random value. On a thread that a test has seeded, it is deterministic.
 pub(crate) fn draw<T>() -> T
 where
     StandardUniform: Distribution<T>,
@@ -20,8 +20,8 @@ where
     rng().random()
 }
 
-/// The generator of this thread, seeded in this process: a forked process has a copy of its
-/// parent's, and would draw the same request ids.
+/// Returns the generator of this thread, seeded in this process. A copy of the parent's would draw
+/// the same request ids.
 fn rng() -> ThreadRng {
     thread_local! {
         static SEEDED_IN: RefCell<Option<ForkGeneration>> = const { RefCell::new(None) };
@@ -31,7 +31,7 @@ fn rng() -> ThreadRng {
         seeded_in.as_ref().is_some_and(ForkGeneration::is_current)
     };
     if !SEEDED_IN.with_borrow(is_seeded) {
-        // Even at first: others may have drawn from it before the fork.
+        // Even at first, since other code may have drawn from it before the fork.
         rng.reseed().expect("`rand::rng` needs the same");
         SEEDED_IN.set(Some(ForkGeneration::current()));
     }
@@ -50,7 +50,7 @@ pub(crate) mod seeded {
         static SEEDED: RefCell<Option<StdRng>> = const { RefCell::new(None) };
     }
 
-    /// From now on this thread draws from that seed.
+    /// Seeds this thread.
     pub(crate) fn seed(seed: u64) {
         SEEDED.set(Some(StdRng::seed_from_u64(seed)));
     }
@@ -62,7 +62,7 @@ pub(crate) mod seeded {
         SEEDED.with_borrow_mut(|rng| rng.as_mut().map(|rng| rng.random()))
     }
 
-    /// Whether this thread has a seed.
+    /// Returns whether this thread has a seed.
     pub(crate) fn is_seeded() -> bool {
         SEEDED.with_borrow(Option::is_some)
     }

@@ -1,10 +1,10 @@
-//! How old is a grant that was pushed?
+//! The age of a grant that was pushed.
 //!
-//! An answer to a look carries the server's time, and the look was sent at a known local time, so
-//! the server showed that time no earlier than the look was sent. A push carries the server's time
-//! of the grant. What the server counted between the two took no less than 50/51 of that locally,
-//! since its clock runs at most 2 % fast. So the grant is dated, and one that slept in a socket is
-//! refused, without another round trip.
+//! The reply to a poll carries the server's time, and the poll was sent at a known local time. So
+//! the server's clock showed that time no earlier than the poll was sent. A push carries the
+//! server's time of the grant. The time between the two, by the server's clock, took at least 50/51
+//! of that locally, since the server's clock runs at most 2 % fast. This dates the grant without
+//! another round trip, so that one that was delayed in a socket is rejected.
 
 use std::time::Duration;
 
@@ -13,29 +13,30 @@ use arbiter_lock_core::Moment;
 use crate::holds::hold::Validity;
 use crate::store::Push;
 
-/// What the local clock counts at least while the store's clock counts 51.
+/// The least that the local clock advances while the store's clock advances by 51.
 const LOCAL_OF_51: i128 = 50;
 
-/// The answer that dates grants latest, of those to the looks of one request.
+/// Dates the grants of one request.
 pub(super) struct GrantAge {
-    /// When the first acquire was sent: no grant of the request is older.
+    /// When the first acquire was sent. No grant of the request is older.
     first_sent: Duration,
+    /// The reply that dates grants latest.
     best: Option<Pair>,
 }
 
 #[derive(Clone, Copy)]
 struct Pair {
-    /// Local time at which the look was sent.
+    /// The local time at which the poll was sent.
     sent: Duration,
-    /// The store's time of its answer.
+    /// The store's time of the reply.
     at: Moment,
 }
 
 impl Pair {
-    /// The local time, at the earliest, at which the store's clock showed that.
+    /// Returns the earliest local time at which the store's clock showed `shown`.
     ///
-    /// Time before the pair is counted in the same way: a grant from before an answer that queued
-    /// the request again has expired, and the margin covers the difference over its life.
+    /// Times before the pair are computed in the same way: a grant from before a reply that queued
+    /// the request again has expired, and the margin covers the difference over its TTL.
     fn date(self, shown: Moment) -> Duration {
         let passed = i128::from(shown.as_micros()) - i128::from(self.at.as_micros());
         let local = micros(self.sent) + (passed * LOCAL_OF_51).div_euclid(51);
@@ -51,25 +52,25 @@ impl GrantAge {
         }
     }
 
-    /// Takes an answer with the store's time `at` to a look that was sent at `sent`.
+    /// Records a reply with the store's time `at` to a poll that was sent at `sent`.
     ///
-    /// It is the best from now on if it dates later than the best so far, or if it refutes that: a
-    /// store that shows more than the best allows has had its clock set forward.
-    pub(super) fn saw(&mut self, sent: Duration, at: Moment, now: Duration) {
+    /// It replaces the best reply if it dates grants later, or if it refutes the best reply: a store
+    /// that shows more than that allows has had its clock set forward.
+    pub(super) fn record(&mut self, sent: Duration, at: Moment, now: Duration) {
         let dated = self.best.map(|best| best.date(at));
         if dated.is_none_or(|dated| dated <= sent || now < dated) {
             self.best = Some(Pair { sent, at });
         }
     }
 
-    /// The belief in a grant that was received now: its life counts from when it was made, at the
-    /// earliest.
+    /// Returns the validity of a grant that was received now. Its TTL counts from the earliest time
+    /// at which it can have been made.
     pub(super) fn of_push(&self, push: &Push, now: Duration) -> Validity {
         let made = self.best.map_or(Duration::ZERO, |best| best.date(push.at));
         Validity {
             fence: push.fence,
             base: made.max(self.first_sent).min(now),
-            life: Duration::from_millis(push.ttl_ms),
+            ttl: Duration::from_millis(push.ttl_ms),
         }
     }
 }
@@ -95,7 +96,7 @@ mod tests {
         }
     }
 
-    /// The store's clock at a local time, where it runs at that rate and began at 10 s.
+    /// Returns the store's time at a local time, for a clock with that rate that began at 10 s.
     fn shown(local: Duration, rate: f64) -> Moment {
         let passed = (local.as_micros() as f64 * rate) as u64;
         Moment::from_micros(10_000_000 + passed)
@@ -112,31 +113,31 @@ mod tests {
     #[test]
     fn no_grant_is_older_than_the_first_acquire() {
         let mut age = GrantAge::new(ms(50));
-        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
         assert_eq!(age.of_push(&push(9_000), ms(4_000)).base, ms(50));
     }
 
     #[test]
     fn delayed_push_is_dated_to_its_creation() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
         assert_eq!(age.of_push(&push(10_304), ms(4_000)).base, ms(300));
     }
 
     #[test]
     fn latest_date_counts_up_to_the_receipt() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
-        age.saw(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
+        age.record(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
+        age.record(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
         assert_eq!(age.of_push(&push(10_303), ms(310)).base, ms(300));
         assert_eq!(age.of_push(&push(10_303), ms(290)).base, ms(290));
         // The newest is not the best.
-        age.saw(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
+        age.record(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
         assert_eq!(age.of_push(&push(10_354), ms(360)).base, ms(350));
     }
 
-    /// The time by which the worst of many grants is dated too late, with a store's clock that
-    /// runs at that rate, looks each second that take up to 120 ms there, and pushes that are late.
+    /// Returns by how much the worst of many grants is dated too late, for a store's clock with that
+    /// rate, a poll per second that takes up to 120 ms to arrive, and late pushes.
     fn dated_too_late(rate: f64) -> Duration {
         let mut worst = Duration::ZERO;
         for late in [0, 1, 40, 120] {
@@ -146,7 +147,7 @@ mod tests {
                     let out = if n == 0 { 0 } else { late };
                     let (sent, seen) = (ms(sent_ms), ms(sent_ms + out));
                     if sent_ms + out < grant_ms {
-                        age.saw(sent, shown(seen, rate), seen + ms(out / 2));
+                        age.record(sent, shown(seen, rate), seen + ms(out / 2));
                     }
                 }
                 let granted = Push {
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn old_reply_dates_as_well() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), shown(ms(100), 1.02), ms(101));
+        age.record(ms(100), shown(ms(100), 1.02), ms(101));
         let granted = Push {
             at: shown(ms(60_100), 1.02),
             ..push(0)
@@ -186,9 +187,9 @@ mod tests {
     #[test]
     fn clock_set_forward_refutes_older_replies() {
         let mut age = GrantAge::new(ms(0));
-        age.saw(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
         // Three seconds ahead since.
-        age.saw(ms(1_100), Moment::from_micros(14_100_000), ms(1_140));
+        age.record(ms(1_100), Moment::from_micros(14_100_000), ms(1_140));
         assert_eq!(age.of_push(&push(14_202), ms(3_000)).base, ms(1_200));
     }
 
@@ -196,10 +197,10 @@ mod tests {
     fn absurd_store_times_are_soon_refuted() {
         for absurd in [0, u64::MAX] {
             let mut age = GrantAge::new(ms(50));
-            age.saw(ms(100), Moment::from_micros(absurd), ms(101));
+            age.record(ms(100), Moment::from_micros(absurd), ms(101));
             let base = age.of_push(&push(10_300), ms(400)).base;
             assert!(ms(50) <= base && base <= ms(400), "{base:?}");
-            age.saw(ms(200), Moment::from_micros(10_200_000), ms(201));
+            age.record(ms(200), Moment::from_micros(10_200_000), ms(201));
             assert_eq!(age.of_push(&push(10_302), ms(4_000)).base, ms(300));
         }
     }

@@ -1,4 +1,4 @@
-//! One request on its way: whatever becomes of the future that carries it, it is ended.
+//! One request to acquire. It is ended even if its future is dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,24 +8,17 @@ use arbiter_lock_core::{Contender, Mode, Name, Refusal};
 use crate::engine::Engine;
 use crate::errors::error::{Contended, Error, HeldBy};
 use crate::errors::lost_reason::LostReason;
-use crate::errors::refused::Refused;
 use crate::events::event::{Event, Level};
 use crate::holds::hold::{Granted, HoldState, Validity};
 use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
-use crate::sessions::wait_graph::{CircleStep, WaitingSession};
 use crate::status::Holder;
 use crate::store::PendingRelease;
 use crate::store::{Envelope, Failure, Slot, StoreHandle};
 use crate::system::clock::Clock;
 use crate::system::rng;
 
-/// How long connecting may hold up one poll; the dialing goes on beside it.
-const READY_LIMIT: Duration = Duration::from_secs(1);
-/// How long connecting may take of the two seconds that a try has.
-const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
-
-/// What stands in the way of a request, for those who share it.
+/// The latest reason why a request waits, for the futures that share it.
 #[derive(Clone, Default)]
 pub(crate) struct News(Arc<Mutex<Option<Error>>>);
 
@@ -42,19 +35,20 @@ impl News {
     }
 }
 
-/// Which session a request belongs to, and where its wait is reported.
+/// The session of a request, and where its wait is reported.
 #[derive(Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) session: Option<SessionId>,
-    /// The owner of a hold that the session has lost, while guards of it are left.
+    /// The owner of a hold that the session has lost, as long as guards of it exist.
     pub(crate) lost: Option<Arc<str>>,
     pub(crate) news: News,
 }
 
-/// A request, from before its first sending until it holds or is ended. Dropped on the way,
-/// it is posted to the keeper to be ended.
+/// A request, from before its first sending until it holds or is ended.
+///
+/// If it is dropped before it holds, its end is posted to the keeper.
 pub(super) struct Attempt {
-    inner: Arc<Engine>,
+    pub(super) inner: Arc<Engine>,
     pub(super) handle: Arc<StoreHandle>,
     pub(super) name: Name,
     pub(super) contender: Arc<Contender>,
@@ -63,9 +57,9 @@ pub(super) struct Attempt {
     pub(super) clock: Clock,
     pub(super) begun: Duration,
     pub(super) origin: Origin,
-    /// Sendings that may have been executed, or may yet, and were not answered.
+    /// Unanswered sendings that the store may have executed, or may execute later.
     unanswered: usize,
-    /// Whether the store knows the request, by its answers.
+    /// Whether an answer shows that the store knows the request.
     is_known: bool,
 }
 
@@ -105,31 +99,22 @@ impl Attempt {
         })
     }
 
-    /// Makes sure, within `left` and the limit of a command, that the store can serve.
-    pub(super) async fn ready(&self, left: Duration) -> Result<(), Failure> {
-        self.ready_within(left.min(READY_LIMIT)).await
-    }
-
-    /// Makes sure that the store can serve, as long as one try allows.
-    pub(super) async fn ready_to_try(&self) -> Result<(), Failure> {
-        self.ready_within(READY_TO_TRY_LIMIT).await
-    }
-
-    async fn ready_within(&self, limit: Duration) -> Result<(), Failure> {
+    /// Makes sure, within the limit, that the store can serve.
+    pub(super) async fn ready(&self, limit: Duration) -> Result<(), Failure> {
         if self.inner.is_ready() {
             return Ok(());
         }
-        // Apart: it is large, and needed once.
+        // Boxed, since it is large and needed once.
         Box::pin(self.inner.ready(&self.handle, limit)).await
     }
 
-    /// Notes that an acquire is about to be sent, and when.
+    /// Notes that an acquire is sent. Returns the time.
     pub(super) fn send(&mut self) -> Duration {
         self.unanswered += 1;
         self.clock.now()
     }
 
-    /// Notes what became of the sending.
+    /// Notes the outcome of a sending.
     pub(super) fn answered<T>(
         &mut self,
         step: Result<Envelope<T>, Failure>,
@@ -145,31 +130,31 @@ impl Attempt {
         step
     }
 
-    /// All sendings were answered *busy*: the store knows nothing of this request.
+    /// Notes that the store does not know the request: it was only tried, and the answer was *busy*.
     pub(super) fn nothing_to_end(&mut self) {
         self.is_known = false;
     }
 
-    /// Whether the grant is young enough. The age of one that has to be claimed first is
-    /// checked without the margin.
-    pub(super) fn believes(&self, grant: Validity) -> bool {
-        let life = grant.life.min(self.options.lease);
+    /// Returns whether the grant is young enough. For a grant that has to be claimed first, the
+    /// margin is not counted.
+    pub(super) fn is_valid(&self, grant: Validity) -> bool {
+        let ttl = grant.ttl.min(self.options.lease);
         let margin = if self.has_to_claim(grant) {
             Duration::ZERO
         } else {
-            self.options.margin(life)
+            self.options.margin(ttl)
         };
-        let end = grant.base.saturating_add(life).saturating_sub(margin);
+        let end = grant.base.saturating_add(ttl).saturating_sub(margin);
         self.clock.now() < end
     }
 
-    /// Whether the grant stands for a first life too short to work in.
+    /// Returns whether the provisional TTL of the grant is too short to work in.
     pub(super) fn has_to_claim(&self, grant: Validity) -> bool {
-        grant.life < self.options.lease && self.options.claims_first()
+        grant.ttl < self.options.lease && self.options.claims_first()
     }
 
-    /// The hold that the request has become.
-    pub(super) fn into_hold(mut self, belief: Validity) -> Result<Arc<HoldState>, Error> {
+    /// Makes the hold of a granted request.
+    pub(super) fn into_hold(mut self, validity: Validity) -> Result<Arc<HoldState>, Error> {
         let granted = Granted {
             name: self.name.clone(),
             contender: self.contender.clone(),
@@ -178,23 +163,23 @@ impl Attempt {
         };
         let hold = Arc::new(HoldState::new(
             granted,
-            belief,
+            validity,
             self.options.clone(),
             self.clock.clone(),
             self.inner.process(),
         ));
         self.inner.keeper.watch(hold.clone())?;
-        // Asked once the keeper has it: a shutdown sees the hold, or is seen here.
+        // Checked once the keeper has the hold: a shutdown loses the hold, or is detected here.
         if let Err(closed) = self.inner.check_open() {
-            // Nobody has seen it: no loss.
+            // The caller never had the hold, so no loss is reported.
             self.inner.keeper.forget(&hold);
             hold.give_up(LostReason::Shutdown);
             return Err(closed);
         }
         (self.is_known, self.unanswered) = (false, 0);
-        self.emit(Level::Debug, || Event::Acquired {
+        self.inner.events.emit(Level::Debug, || Event::Acquired {
             name: (&self.name).into(),
-            fence: belief.fence,
+            fence: validity.fence,
             waited: self.waited(),
         });
         Ok(hold)
@@ -204,11 +189,7 @@ impl Attempt {
         self.clock.now().saturating_sub(self.begun)
     }
 
-    pub(super) fn emit(&self, level: Level, event: impl FnOnce() -> Event) {
-        self.inner.events.emit(level, event);
-    }
-
-    /// Whose hold that is. Of several that share, one of this client or session is enough.
+    /// Returns whose hold that is. If several share, one of this client or session is enough.
     fn held_by(&self, holder: &Holder) -> HeldBy {
         let (keeper, owner) = (&self.inner.keeper, &*holder.owner);
         let own = if holder.is_shared() {
@@ -227,41 +208,22 @@ impl Attempt {
         }
     }
 
-    /// Whether this client has to release what the request waits for. That its readers, or the
-    /// holders of its permits, wait for each other is ordinary.
+    /// Returns whether the request waits for a hold of its own client. A shared request that waits
+    /// for shared holds does not count.
     pub(super) fn is_behind_own(&self, holder: &Holder) -> bool {
         let both_share = self.contender.mode != Mode::Exclusive && holder.is_shared();
         !both_share && self.held_by(holder) != HeldBy::Other
     }
 
-    /// The place of the request among the waits of its client's sessions, if it is of one.
-    pub(super) fn waiter(&self) -> Option<WaitingSession> {
-        let session = self.origin.session?;
-        Some(self.inner.waits.enter(session))
-    }
-
-    /// The circle of sessions that the request waits in.
-    pub(super) fn circle(&self, waiter: &WaitingSession) -> Option<Vec<CircleStep>> {
-        waiter.circle(&self.inner.keeper, self.clock.now())
-    }
-
-    pub(super) fn store_timeout(&self) -> Duration {
-        self.inner.store_timeout
-    }
-
-    /// Ends when the client is shut down.
-    pub(super) async fn closing(&self) {
-        self.inner.closing().await;
-    }
-
-    pub(super) fn tell_waiting(&self, holder: Option<Holder>, place: u64) {
+    pub(super) fn report_waiting(&self, holder: Option<Holder>, place: u64) {
         let contended = Box::new(self.contention(holder, Some(place)));
-        self.emit(Level::Info, || Event::Waiting(contended.clone()));
+        let event = || Event::Waiting(contended.clone());
+        self.inner.events.emit(Level::Info, event);
         self.origin.news.put(Error::Contended(contended));
     }
 
     /// Keeps the failure for the waiters that share the request, and reports it if `is_news`.
-    pub(super) fn tell_silent(&self, failure: &Failure, since: Duration, is_news: bool) {
+    pub(super) fn report_failure(&self, failure: &Failure, since: Duration, is_news: bool) {
         self.origin.news.put(self.store_error(failure.clone()));
         if is_news {
             self.inner.report_outage(&self.name, since, failure);
@@ -285,12 +247,11 @@ impl Attempt {
     }
 
     pub(super) fn refused(&self, refusal: Refusal) -> Error {
-        let (name, store) = (self.name.as_str(), self.inner.store.to_string());
-        Refused::new(name, &store, self.contender.mode, refusal).into()
+        self.inner.refused(&self.name, self.contender.mode, refusal)
     }
 
     pub(super) fn store_error(&self, failure: Failure) -> Error {
-        Error::of_store(self.name.as_str(), &self.inner.store.to_string(), failure)
+        self.inner.store_error(&self.name, failure)
     }
 }
 
@@ -342,14 +303,14 @@ mod tests {
             let lock = lock.clone();
             async move { lock.acquire().await.unwrap() }
         });
-        tokio::time::sleep(Duration::from_secs(3)).await; // it looks again and again
+        tokio::time::sleep(Duration::from_secs(3)).await; // for a few polls
         drop(first);
         let second = waiter.await.unwrap();
-        assert!(!leaves_one(&second), "granted after some looks");
+        assert!(!leaves_one(&second), "granted after some polls");
         drop(second);
         client.testing().go_silent();
         let waiter = tokio::spawn(async move { lock.acquire().await.unwrap() });
-        tokio::time::sleep(Duration::from_secs(8)).await; // until the first look is given up
+        tokio::time::sleep(Duration::from_secs(8)).await; // until the first poll fails
         client.testing().answer();
         assert!(
             leaves_one(&waiter.await.unwrap()),
@@ -362,7 +323,7 @@ mod tests {
         let server = Server::start();
         let client = Client::connect(&server.url()).await.unwrap();
         let name = unique_name();
-        server.call(&["SET", &format!("arbiter:{name}"), "somebody's data"]);
+        server.call(&["SET", &format!("arbiter:{name}"), "other data"]);
         client.lock(&name).try_acquire().await.unwrap_err();
         assert!(!client.inner.keeper.is_busy());
         client.lock(&name).acquire().await.unwrap_err();

@@ -1,7 +1,7 @@
-//! From a request to a hold: acquire, look again, hear of a grant, and leave nothing behind.
+//! From a request to a hold: acquire, poll, receive a grant.
 //!
-//! Looks are made by the acquiring future's own poll and by nothing else: who is not being
-//! polled is not waiting. Whatever is given up is ended by the keeper.
+//! The store is polled only by the acquiring future, so a future that is not polled does not wait.
+//! A request that is given up is ended by the keeper.
 
 mod age;
 mod attempt;
@@ -18,7 +18,7 @@ use arbiter_lock_core::{
 use age::GrantAge;
 use attempt::Attempt;
 pub(crate) use attempt::{News, Origin};
-use pause::until_next_look;
+use pause::until_next_poll;
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -31,23 +31,28 @@ use crate::status::Holder;
 use crate::store::{Envelope, Failure, FailureKind, Woken};
 use crate::system::rng;
 
-/// A store that was given less time than this for its answer is not silent.
+/// How long connecting may delay one poll. Dialing continues in the background.
+const READY_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long connecting may take in a single try.
+const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// A store that had less time than this to answer does not count as silent.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
 
-/// For how long a try repeats itself while there is more to hand over.
+/// How long a try is repeated while there is more to hand off.
 const LONGEST_TRY: Duration = Duration::from_millis(500);
 
-/// How many grants in a row may come too late to be believed: the way to the store is longer than
-/// the lease.
+/// How many grants in a row may be too old. More mean that the round trip exceeds the lease.
 const MOST_TOO_OLD: u32 = 16;
 
-/// How long a hold of one's own client may be in the way before that is reported.
+/// How long a request waits for a hold of its own client before that is reported.
 const OWN_CLIENT: Duration = Duration::from_secs(30);
 
 /// How long a circle of waits has to last before it is an error: from one poll to the next.
 const CONFIRMED_AFTER: Duration = Duration::from_millis(900);
 
-/// Acquires with the patience of the options.
+/// Acquires within the wait limit of the options.
 pub(crate) async fn acquire(
     inner: Arc<Engine>,
     name: Name,
@@ -55,37 +60,37 @@ pub(crate) async fn acquire(
     options: Arc<Options>,
     origin: Origin,
 ) -> Result<Arc<HoldState>, Error> {
-    let patience = options.patience;
+    let wait_limit = options.wait_limit;
     let attempt = Attempt::new(inner, name, mode, options, origin)?;
-    match patience {
+    match wait_limit {
         WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) => try_once(attempt).await,
         WaitLimit::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
         WaitLimit::Forever => Waiting::new(attempt, None).wait().await,
     }
 }
 
-/// One try: it waits for nobody, and for the store no longer than one command may take.
+/// Tries once. It does not wait for a holder, and waits for the store for one command timeout.
 async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
-    let ready = attempt.ready_to_try().await;
+    let ready = attempt.ready(READY_TO_TRY_LIMIT).await;
     ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
         let sent = attempt.send();
         let request = Request::TryAcquire(attempt.contender.clone());
         let (handle, name) = (&attempt.handle, &attempt.name);
         let step = handle.send(name, &request, Duration::MAX).await;
-        let said = attempt
+        let envelope = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
-        let Envelope { reply, at, again } = said;
+        let Envelope { reply, at, again } = envelope;
         match reply {
             Tried::Granted { fence, ttl_ms } => {
-                let belief = Validity {
+                let validity = Validity {
                     fence,
                     base: sent,
-                    life: Duration::from_millis(ttl_ms),
+                    ttl: Duration::from_millis(ttl_ms),
                 };
-                if attempt.believes(belief) {
-                    return attempt.into_hold(belief);
+                if attempt.is_valid(validity) {
+                    return attempt.into_hold(validity);
                 }
                 return Err(attempt.store_error(too_late()));
             }
@@ -117,10 +122,7 @@ pub(crate) fn too_short() -> Failure {
 }
 
 fn ended() -> Failure {
-    Failure::unknown(
-        FailureKind::Malformed,
-        "this request was ended by somebody else",
-    )
+    Failure::unknown(FailureKind::Malformed, "this request was ended externally")
 }
 
 /// An acquire that may have to wait.
@@ -130,25 +132,26 @@ struct Waiting {
     end: Option<Duration>,
     ticket: Option<u64>,
     age: GrantAge,
-    /// Who stood in the way when last seen, and the place in the queue.
+    /// The holder and the place in the queue, as last polled.
     seen: Option<(Option<Holder>, u64)>,
     outage: Outage,
     backoff: Backoff,
-    /// The own hold in the way, and since when it is: until that has been reported.
+    /// The owner of the client's own hold that it waits for, and since when.
     behind_own: Option<(Arc<str>, Duration)>,
+    /// Whether that has been reported.
     is_reported: bool,
-    /// Its place among the waits of its client's sessions, once it waits.
+    /// Its entry in the graph of waiting sessions.
     waiter: Option<WaitingSession>,
-    /// A circle of sessions that it waits in, and since when it is known.
+    /// The circle of sessions that it waits in, and since when it is known.
     circle: Option<(Vec<CircleStep>, Duration)>,
 }
 
-/// What comes next.
+/// The next step of a wait.
 enum Next {
-    /// The request was granted, if that is to be believed.
+    /// The request was granted, if the grant is young enough.
     Granted(Validity),
-    /// Look, after that time and unless something happens first.
-    Look(Duration),
+    /// Poll after that time, unless a message arrives first.
+    Poll(Duration),
     /// The wait is over.
     Over,
 }
@@ -173,13 +176,13 @@ impl Waiting {
     }
 
     async fn wait(mut self) -> Result<Arc<HoldState>, Error> {
-        let mut next = self.look().await?;
+        let mut next = self.poll().await?;
         let mut too_old = 0;
         loop {
             next = match next {
-                Next::Granted(belief) => match self.claim(belief).await {
-                    Some(belief) => return self.attempt.into_hold(belief),
-                    // Too old to be believed: a look finds it again, or queues anew.
+                Next::Granted(validity) => match self.claim(validity).await {
+                    Some(validity) => return self.attempt.into_hold(validity),
+                    // Too old: a poll finds the grant again, or queues again.
                     None => {
                         too_old += 1;
                         if MOST_TOO_OLD < too_old {
@@ -188,18 +191,16 @@ impl Waiting {
                         self.listen(Duration::ZERO).await?
                     }
                 },
-                Next::Look(pause) => self.listen(pause).await?,
+                Next::Poll(pause) => self.listen(pause).await?,
                 Next::Over => return Err(self.over()),
             };
         }
     }
 
-    /// Waits for a grant, or for the time of the next look, and looks.
+    /// Waits for a grant, or until the next poll is due, and polls.
     async fn listen(&mut self, pause: Duration) -> Result<Next, Error> {
-        let clock = &self.attempt.clock;
-        let left = self
-            .end
-            .map_or(Duration::MAX, |end| end.saturating_sub(clock.now()));
+        let left = self.left(self.attempt.clock.now());
+        let left = left.unwrap_or(Duration::MAX);
         if left.is_zero() {
             return Ok(Next::Over);
         }
@@ -207,7 +208,7 @@ impl Waiting {
             let woken = tokio::select! {
                 biased;
                 woken = self.attempt.slot.woken() => Some(woken),
-                () = self.attempt.closing() => return Err(Error::Closed),
+                () = self.attempt.inner.closing() => return Err(Error::Closed),
                 () = tokio::time::sleep(pause.min(left)) => None,
             };
             if let Some(Woken::Granted(push)) = woken {
@@ -219,14 +220,15 @@ impl Waiting {
                 return Ok(Next::Over);
             }
         }
-        self.look().await
+        self.poll().await
     }
 
-    /// Sends one acquire and waits for its answer; a grant that is pushed meanwhile counts too.
-    async fn look(&mut self) -> Result<Next, Error> {
+    /// Sends one acquire and waits for the reply, or for a pushed grant.
+    async fn poll(&mut self) -> Result<Next, Error> {
         let begun = self.attempt.clock.now();
         let left = self.left(begun);
-        if let Err(failure) = self.attempt.ready(left.unwrap_or(Duration::MAX)).await {
+        let limit = left.map_or(READY_LIMIT, |left| left.min(READY_LIMIT));
+        if let Err(failure) = self.attempt.ready(limit).await {
             return self.unserved(begun, left, failure);
         }
         let sent = self.attempt.send();
@@ -250,10 +252,10 @@ impl Waiting {
             push = slot.granted() => {
                 return Ok(Next::Granted(self.age.of_push(&push, self.attempt.clock.now())));
             }
-            () = sleep_or_never(left) => return Ok(Next::Over),
+            () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
-            Ok(said) => self.answered(sent, said),
+            Ok(envelope) => self.answered(sent, envelope),
             Err(failure) => self.unserved(sent, left, failure),
         }
     }
@@ -263,7 +265,8 @@ impl Waiting {
         self.end.map(|end| end.saturating_sub(now))
     }
 
-    /// A request that was sent at `sent`, with `left` of the wait, was not served.
+    /// Handles the failure of a request that was sent at `sent`, with `left` of the wait. Returns an
+    /// error if it is not transient, or has lasted too long.
     fn unserved(
         &mut self,
         sent: Duration,
@@ -272,21 +275,33 @@ impl Waiting {
     ) -> Result<Next, Error> {
         let shortest = SHORTEST_SILENCE.max(2 * self.attempt.handle.round_trip());
         if failure.kind == FailureKind::Silent && left.is_some_and(|left| left < shortest) {
-            return Ok(Next::Over); // it was the end of the wait that cut it short
+            return Ok(Next::Over); // the end of the wait cut it short
         }
-        self.failed(sent, failure)
+        if !failure.is_transient() {
+            return Err(self.attempt.store_error(failure));
+        }
+        let now = self.attempt.clock.now();
+        let is_news = self.outage.failed(sent, now, &failure);
+        let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
+        if let Some(failure) = failure {
+            self.attempt.report_failure(&failure, length, is_news);
+            if self.end.is_none() && self.attempt.inner.store_timeout <= length {
+                return Err(self.attempt.store_error(failure));
+            }
+        }
+        Ok(Next::Poll(self.backoff.next(rng::draw())))
     }
 
-    fn answered(&mut self, sent: Duration, said: Envelope<Acquired>) -> Result<Next, Error> {
+    fn answered(&mut self, sent: Duration, envelope: Envelope<Acquired>) -> Result<Next, Error> {
         let was_silent = self.outage.answered();
         self.backoff.reset();
-        match said.reply {
+        match envelope.reply {
             Acquired::Granted { fence, ttl_ms } => {
-                let life = Duration::from_millis(ttl_ms);
+                let ttl = Duration::from_millis(ttl_ms);
                 Ok(Next::Granted(Validity {
                     fence,
                     base: sent,
-                    life,
+                    ttl,
                 }))
             }
             Acquired::Queued {
@@ -296,22 +311,26 @@ impl Waiting {
                 awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
-                self.age.saw(sent, said.at, self.attempt.clock.now());
+                self.age.record(sent, envelope.at, self.attempt.clock.now());
                 let first_life = self.attempt.options.first_life();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
-                let pause = until_next_look(first_life, place, behind, expiry, rng::draw());
+                let pause = until_next_poll(first_life, place, behind, expiry, rng::draw());
                 let owner = holder.as_ref().map(|view| view.owner.clone());
-                self.stands_behind(holder, place, said.at, was_silent);
+                self.stands_behind(holder, place, envelope.at, was_silent);
                 self.report_own(owner.as_ref());
                 self.find_circle(owner, ticket)?;
-                Ok(Next::Look(if said.again { Duration::ZERO } else { pause }))
+                Ok(Next::Poll(if envelope.again {
+                    Duration::ZERO
+                } else {
+                    pause
+                }))
             }
             Acquired::Refused(refusal) => Err(self.attempt.refused(refusal)),
             Acquired::Ended => Err(self.attempt.store_error(ended())),
         }
     }
 
-    /// Remembers who stands in the way, and tells when that has changed, or is known again.
+    /// Records the holder and the place. Reports them if they have changed, or after an outage.
     fn stands_behind(
         &mut self,
         holder: Option<HolderView>,
@@ -328,11 +347,11 @@ impl Waiting {
         self.seen = Some((holder.map(|view| Holder::new(&view, at)), place));
         if is_news {
             let holder = self.seen.as_ref().and_then(|(holder, _)| holder.clone());
-            self.attempt.tell_waiting(holder, place);
+            self.attempt.report_waiting(holder, place);
         }
     }
 
-    /// Reports once that a hold of this very client has been in the way for long.
+    /// Reports once that the request has waited for a hold of its own client for long.
     fn report_own(&mut self, owner: Option<&Arc<str>>) {
         if self.is_reported {
             return;
@@ -348,18 +367,19 @@ impl Waiting {
         let since = self.behind_own.as_ref().map_or(now, |(_, since)| *since);
         if OWN_CLIENT <= now.saturating_sub(since) {
             self.is_reported = true;
-            self.attempt.emit(Level::Warn, || Event::WaitsForOwnClient {
+            let event = || Event::WaitsForOwnClient {
                 name: (&self.attempt.name).into(),
-            });
+            };
+            self.attempt.inner.events.emit(Level::Warn, event);
         }
     }
 
-    /// Fails if sessions of this client wait for each other in a circle, this one began to wait
-    /// last, and the circle has lasted from one poll to another: a task of a session that was about
-    /// to release has done so by then.
+    /// Fails if the request is the last in a circle of waiting sessions, and the circle has lasted
+    /// from one poll to the next: a task that was about to release has done so by then.
     fn find_circle(&mut self, owner: Option<Arc<str>>, ticket: u64) -> Result<(), Error> {
         if self.waiter.is_none() {
-            self.waiter = self.attempt.waiter();
+            let session = self.attempt.origin.session;
+            self.waiter = session.map(|session| self.attempt.inner.waits.enter(session));
         }
         let Some(waiter) = &self.waiter else {
             return Ok(());
@@ -376,7 +396,8 @@ impl Waiting {
             owner,
             confirmed: now,
         });
-        self.circle = match (self.attempt.circle(waiter), self.circle.take()) {
+        let circle = waiter.circle(&self.attempt.inner.keeper, now);
+        self.circle = match (circle, self.circle.take()) {
             (Some(circle), Some((known, since))) if circle == known => Some((known, since)),
             (circle, _) => circle.map(|circle| (circle, now)),
         };
@@ -389,24 +410,7 @@ impl Waiting {
         }
     }
 
-    /// The store did not serve a request that was sent at `sent`: that passes, or it is the answer.
-    fn failed(&mut self, sent: Duration, failure: Failure) -> Result<Next, Error> {
-        if !failure.is_transient() {
-            return Err(self.attempt.store_error(failure));
-        }
-        let now = self.attempt.clock.now();
-        let is_news = self.outage.failed(sent, now, &failure);
-        let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
-        if let Some(failure) = failure {
-            self.attempt.tell_silent(&failure, length, is_news);
-            if self.end.is_none() && self.attempt.store_timeout() <= length {
-                return Err(self.attempt.store_error(failure));
-            }
-        }
-        Ok(Next::Look(self.backoff.next(rng::draw())))
-    }
-
-    /// What the caller is told when its wait is over.
+    /// Returns the error of a wait that is over.
     fn over(self) -> Error {
         match (self.outage.failure(), self.seen) {
             (Some(failure), _) => self.attempt.store_error(failure.clone()),
@@ -415,16 +419,16 @@ impl Waiting {
         }
     }
 
-    /// What of the grant is to be believed. Where the margin leaves too little of a first life,
-    /// the grant is claimed first, and only the claim is believed.
+    /// Returns the validity of a grant, or `None` if it is too old. If the provisional TTL is too
+    /// short to work in, the grant is claimed first, and only the claim counts.
     async fn claim(&mut self, grant: Validity) -> Option<Validity> {
-        if !self.attempt.believes(grant) {
+        if !self.attempt.is_valid(grant) {
             return None;
         }
         if !self.attempt.has_to_claim(grant) {
             return Some(grant);
         }
-        let deadline = grant.base + grant.life;
+        let deadline = grant.base + grant.ttl;
         let deadline = self.end.map_or(deadline, |end| end.min(deadline));
         loop {
             let sent = self.attempt.clock.now();
@@ -443,24 +447,17 @@ impl Waiting {
             let claimed = handle.send(name, &request, left).await;
             match claimed.map(|envelope| envelope.reply) {
                 Ok(Renewed::Renewed { ttl_ms }) => {
-                    let life = Duration::from_millis(ttl_ms);
+                    let ttl = Duration::from_millis(ttl_ms);
                     let claimed = Validity {
                         base: sent,
-                        life,
+                        ttl,
                         ..grant
                     };
-                    return self.attempt.believes(claimed).then_some(claimed);
+                    return self.attempt.is_valid(claimed).then_some(claimed);
                 }
                 Ok(_) => return None,
                 Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
             }
         }
-    }
-}
-
-async fn sleep_or_never(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,7 +1,7 @@
-//! When a command that lost its lock must be dead, by a clock that counts suspend.
+//! The time at which a command that lost its lock must be dead, by a clock that counts suspend.
 //!
-//! The library tells of the loss `grace` before that. One who was stopped, or slept, is told late,
-//! and has as much less time left for its command; past the deadline, none.
+//! The library reports the loss `grace` before that. If this process was stopped or suspended, the
+//! report is late, and the command has less time left.
 
 use std::time::Duration;
 
@@ -9,35 +9,36 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::held::Held;
 
-/// Timers do not count suspend: after so long, look at the clock again.
+/// The longest sleep before the clock is read again, since timers do not count suspend.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 
-/// The end of the belief in a hold, as last seen.
+/// The end of a hold's validity, as last seen.
 pub(super) struct Deadline {
     end: Duration,
     every: Duration,
 }
 
 impl Deadline {
-    /// Looks often enough to have seen the last renewal before a loss.
+    /// Starts with the current validity. Updates are frequent enough to see the last renewal before
+    /// a loss.
     pub(super) fn of(held: &Held, lease: Duration) -> Self {
         let mut deadline = Self {
             end: now(),
             every: (lease / 8).min(Duration::from_secs(1)),
         };
-        deadline.look(held);
+        deadline.update(held);
         deadline
     }
 
-    /// Takes note of how long the hold may be believed. It waits before it does.
+    /// Waits for the interval, and updates the end of the validity.
     ///
     /// Cancel safe.
     pub(super) async fn follow(&mut self, held: &Held) {
         tokio::time::sleep(self.every).await;
-        self.look(held);
+        self.update(held);
     }
 
-    fn look(&mut self, held: &Held) {
+    fn update(&mut self, held: &Held) {
         let now = now(); // first: a stop in between makes the end early, never late
         let remaining = held.remaining();
         if !remaining.is_zero() {
@@ -45,7 +46,7 @@ impl Deadline {
         }
     }
 
-    /// When a command that is told to stop now must be dead; none, when it should be already.
+    /// Returns when a command that is asked to stop now must be dead, or `None` if that has passed.
     pub(super) fn of_grace(&self, grace: Duration) -> Option<Duration> {
         let now = now();
         let dead_by = now.min(self.end).saturating_add(grace);
@@ -53,7 +54,7 @@ impl Deadline {
     }
 }
 
-/// Waits until a moment of the clock; of one that has passed, it says so at once.
+/// Waits until that time of the clock. Returns at once if it has passed.
 pub(super) async fn until(moment: Duration) {
     loop {
         let left = moment.saturating_sub(now());

@@ -1,4 +1,4 @@
-//! What a command runs under: one hold or several, and how they end.
+//! The holds that a command runs under.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use arbiter_lock::{Error, Guard, GuardAll, Hold, Leadership, Loss, RunGuard};
 
 use crate::child::Ended;
 
-/// What a command runs under.
+/// The holds that a command runs under, and the guard that ends them.
 pub(crate) struct Held {
     holds: Vec<Hold>,
     end: End,
@@ -64,7 +64,7 @@ impl Held {
         self.holds.iter().all(Hold::is_held)
     }
 
-    /// For how long all of it may be believed.
+    /// Returns how long all holds stay valid.
     pub(super) fn remaining(&self) -> Duration {
         self.holds
             .iter()
@@ -73,7 +73,7 @@ impl Held {
             .unwrap_or_default()
     }
 
-    /// Ends with the first loss.
+    /// Waits for the first loss.
     ///
     /// Cancel safe.
     pub(super) async fn lost(&self) -> Loss {
@@ -91,7 +91,7 @@ impl Held {
         .await
     }
 
-    /// The names, for people.
+    /// Returns the names, quoted.
     pub(super) fn names(&self) -> String {
         let names = self
             .holds
@@ -100,8 +100,9 @@ impl Held {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// What the command sees of it: of several names a line each, in the same order. Those who
-    /// share are in no order, and have no fence to show.
+    /// Returns the environment of the command. Several names have a line each, in the same order.
+    ///
+    /// The fence of a shared hold is empty, since shared holds are in no order.
     pub(super) fn env(&self) -> [(&'static str, String); 3] {
         let lines = |of_one: fn(&Hold) -> String| {
             let lines: Vec<_> = self.holds.iter().map(of_one).collect();
@@ -120,7 +121,7 @@ impl Held {
         ]
     }
 
-    /// Ends it after the command; a run is recorded with what came of that.
+    /// Releases the holds after the command has ended. A run is recorded with its outcome.
     pub(super) async fn release(self, ended: Ended) -> Result<(), Error> {
         match self.end {
             End::One(guard) => guard.release().await,
@@ -133,16 +134,15 @@ impl Held {
         }
     }
 
-    /// Ends it without the command's having ended by itself, and says why where that is recorded.
+    /// Gives the holds up if the command did not end by itself. A run is recorded as failed.
     pub(super) async fn give_up(self, why: &str) {
         if let End::Run(run) = self.end {
-            // It is lost, or the keeper goes on.
             let _ = run.finish(Err(why)).await;
         }
     }
 }
 
-/// Why the command failed, if it did.
+/// Returns why the command failed, if it did.
 fn outcome(ended: Ended) -> Option<String> {
     match ended {
         Ended::Exited(0) => None,

@@ -1,4 +1,4 @@
-//! The signals by which arbiter is asked to end.
+//! The signals that ask arbiter to end.
 
 use std::io;
 
@@ -22,14 +22,14 @@ impl Interrupts {
         })
     }
 
-    /// The next of them.
+    /// Waits for the next signal.
     ///
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
-            () = self.terminate.heard() => Signal::SIGTERM as i32,
-            () = self.interrupt.heard() => Signal::SIGINT as i32,
-            () = self.hangup.heard() => Signal::SIGHUP as i32,
+            () = self.terminate.received() => Signal::SIGTERM as i32,
+            () = self.interrupt.received() => Signal::SIGINT as i32,
+            () = self.hangup.received() => Signal::SIGHUP as i32,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a command and its hold are asked for, whatever it runs under.
+//! The settings that all primitives of a command share.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use crate::cli::WorkArgs;
 use crate::exit::Exit;
 use crate::output::{self, Narrator, Verbosity, typed};
 
-/// A face of a resource with the settings that the flags ask for.
+/// Applies the settings of the flags to a primitive.
 macro_rules! with_settings {
-    ($face:expr, $args:expr, $grace:expr) => {{
-        let face = $face
+    ($primitive:expr, $args:expr, $grace:expr) => {{
+        let primitive = $primitive
             .lease_time($args.lease)
             .lost_margin($grace + arbiter_lock::Lock::default_lost_margin($args.lease))
             .label(&crate::commands::supervisor::note($args));
         match $args.max_hold {
-            Some(limit) => face.max_hold(limit),
-            None => face,
+            Some(limit) => primitive.max_hold(limit),
+            None => primitive,
         }
     }};
 }
 pub(crate) use with_settings;
 
-/// From TERM to KILL: what is asked for, or five seconds, or a third of a short lease.
+/// Returns the time from TERM to KILL: the flag's, or 5 s, or a third of a short lease.
 pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
     let longest = (args.lease / 2).saturating_sub(Lock::default_lost_margin(args.lease));
     let grace = args
@@ -31,7 +31,7 @@ pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
         .unwrap_or(Duration::from_secs(5).min(args.lease / 3));
     if longest < grace {
         output::say(&format!(
-            "a grace of {} leaves too little of a lease of {}: --grace {} at the most, or a longer --lease",
+            "a grace of {} leaves too little of a lease of {}: use --grace {} or less, or a longer --lease",
             typed(grace),
             typed(args.lease),
             typed(longest)
@@ -41,7 +41,7 @@ pub(crate) fn grace(args: &WorkArgs) -> Result<Duration, Exit> {
     Ok(grace)
 }
 
-/// What the holder says of itself: its label, or the command's name.
+/// Returns the note of the holder: its label, or the command's name.
 pub(crate) fn note(args: &WorkArgs) -> String {
     if !args.label.is_empty() {
         return args.label.clone();

@@ -1,6 +1,6 @@
-//! The way of events to the logger: a bounded queue, and a thread that logs.
+//! A bounded queue of events, and the thread that logs them.
 //!
-//! Whatever a logger does, the library's own work goes on: no thread but the queue's own runs it.
+//! Only this thread calls the logger, so a slow or blocked logger delays no other work.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +14,7 @@ use super::{Event, Level, Logger};
 /// How many events may wait for the logger.
 const CAPACITY: usize = 1_024;
 
-/// Where the parts of a client put their events. The thread ends after the last of these handles.
+/// A handle of a client's event queue. The thread ends after the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct EventQueue(Arc<Sender>);
 
@@ -23,7 +23,7 @@ struct Sender {
     shared: Arc<QueueShared>,
 }
 
-/// What the senders and the thread share.
+/// The state that the handles and the thread share.
 struct QueueShared {
     logger: Box<dyn Logger>,
     state: Mutex<QueueState>,
@@ -34,7 +34,7 @@ struct QueueShared {
 #[derive(Default)]
 struct QueueState {
     events: VecDeque<Event>,
-    /// How many found the queue full, after the last of `events`.
+    /// How many events were dropped after the last of `events`.
     dropped: u64,
     thread: Option<ThreadId>,
     /// Whether the thread waits for an event.
@@ -44,7 +44,7 @@ struct QueueState {
 }
 
 impl EventQueue {
-    /// Starts no thread: that comes with the first event.
+    /// Makes an empty queue. Its thread starts with the first event.
     pub(crate) fn new(logger: Box<dyn Logger>) -> Self {
         let shared = QueueShared {
             logger,
@@ -52,14 +52,14 @@ impl EventQueue {
             added: Condvar::new(),
             delivered: Condvar::new(),
         };
-        // What a logger does at its first question, it does here, and not in the keeper.
+        // A logger that initializes itself at its first call does so here, and not in the keeper.
         shared.wants(Level::Debug);
         Self(Arc::new(Sender {
             shared: Arc::new(shared),
         }))
     }
 
-    /// Queues an event of that level, if the logger wants it. Never waits for the logger.
+    /// Queues an event of that level if the logger wants it. Never waits for the logger.
     pub(crate) fn emit(&self, level: Level, event: impl FnOnce() -> Event) {
         let shared = &self.0.shared;
         if !shared.wants(level) {
@@ -70,24 +70,23 @@ impl EventQueue {
         let mut state = shared.state();
         state.push(event);
         if state.thread.is_none() {
-            // Where the system starts no thread, the next event tries again.
+            // If no thread can be started, the next event tries again.
             state.thread = start(shared.clone()).ok();
         } else if state.is_idle {
             shared.added.notify_one();
         }
     }
 
-    /// Waits until all events have been logged, at most for that time.
+    /// Waits until all events have been logged, or until the limit has passed.
     pub(crate) fn flush(&self, limit: Duration) {
         let shared = &self.0.shared;
         let state = shared.state();
-        // It ends by its limit or by its condition, and either is an end.
         let _ = shared
             .delivered
             .wait_timeout_while(state, limit, |state| state.is_worth_waiting());
     }
 
-    /// Whether events wait for the logger, or one is being logged.
+    /// Returns whether events are queued or being logged.
     pub(crate) fn is_busy(&self) -> bool {
         self.0.shared.state().is_worth_waiting()
     }
@@ -112,12 +111,12 @@ impl QueueShared {
     /// Logs the queued events until the queue is closed and empty.
     fn deliver(&self) {
         while let Some(event) = self.next() {
-            // The panic hook has reported it.
+            // The panic hook has reported a panic.
             let _ = catch_unwind(AssertUnwindSafe(|| self.logger.log(&event)));
         }
     }
 
-    /// The next event, or none when there will be no more.
+    /// Waits for the next event. Returns `None` once the queue is closed and empty.
     fn next(&self) -> Option<Event> {
         let mut state = self.state();
         state.is_logging = false;
@@ -139,7 +138,8 @@ impl QueueShared {
 }
 
 impl QueueState {
-    /// Queues the event, or counts it if the queue is full. What was counted takes a place beyond.
+    /// Queues the event, or counts it as dropped if the queue is full. The report of dropped events
+    /// is queued beyond the capacity.
     fn push(&mut self, event: Event) {
         if CAPACITY <= self.events.len() {
             self.dropped += 1;
@@ -159,7 +159,7 @@ impl QueueState {
         (0 < count).then_some(Event::EventsDropped { count })
     }
 
-    /// Whether a thread logs what there is; the thread itself cannot wait for that.
+    /// Returns whether another thread still logs events.
     fn is_worth_waiting(&self) -> bool {
         let is_done = self.events.is_empty() && self.dropped == 0 && !self.is_logging;
         let logs = self.thread.filter(|_| !is_done);

@@ -1,4 +1,4 @@
-//! What the guard, the keeper and all views of one hold share: its life by the local clock.
+//! The state of one hold, by the local clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,77 +15,75 @@ use crate::store::{Failure, FailureKind, PendingRelease};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, LeakInChild};
 
-/// What the guard, the keeper and all views of one hold share.
+/// The state that the guard, the keeper and all views of one hold share.
 pub(crate) struct HoldState {
     pub(crate) name: arbiter_lock_core::Name,
     pub(crate) contender: Arc<Contender>,
     pub(crate) fence: u64,
-    /// The session that holds, if one does.
     pub(crate) session: Option<SessionId>,
-    /// Whether its end has to leave a tombstone: an acquire of it was never answered.
+    /// Whether its end has to leave a tombstone, since an acquire of it was never answered.
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     pub(crate) clock: Clock,
-    life: LeakInChild<Mutex<LocalState>>,
+    local: LeakInChild<Mutex<LocalState>>,
 }
 
 struct LocalState {
     lease: Lease,
-    /// When `max_hold` ends it.
+    /// When `max_hold` ends the hold.
     latest_end: Duration,
     over: Option<LostReason>,
-    company: Company,
-    /// How many guards of a session count on being alone.
+    exclusivity: Exclusivity,
+    /// How many guards of a session write.
     writers: usize,
     /// Why the last renewal has no known outcome, if it has none.
     failed: Option<Failure>,
     wakers: Vec<(u64, Waker)>,
-    next_seat: u64,
+    next_waker_slot: u64,
 }
 
-/// Whether others may hold beside it.
+/// Whether other holders may exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
-    Nobody,
-    /// A downgrade of it has no known outcome.
-    Perhaps,
-    Sharers,
+pub(crate) enum Exclusivity {
+    Exclusive,
+    /// A downgrade has no known outcome.
+    Unknown,
+    Shared,
 }
 
-/// A guard of a session that counts on being alone, until it goes.
+/// Counts a guard of a session as a writer until it is dropped.
 pub(crate) struct Writer(Arc<HoldState>);
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Some(mut life) = self.0.life() {
-            life.writers -= 1;
+        if let Some(mut local) = self.0.local() {
+            local.writers -= 1;
         }
     }
 }
 
-/// What a grant is believed by: when its life began at the earliest, and how long it is.
+/// A grant with its local deadline: the earliest start of its TTL, and the TTL.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validity {
     pub(crate) fence: u64,
     pub(crate) base: Duration,
-    pub(crate) life: Duration,
+    pub(crate) ttl: Duration,
 }
 
 /// The request that was granted.
 pub(crate) struct Granted {
     pub(crate) name: arbiter_lock_core::Name,
     pub(crate) contender: Arc<Contender>,
-    /// The session that asked, if one did.
     pub(crate) session: Option<SessionId>,
     /// Whether an acquire of it was never answered.
     pub(crate) tombstone: bool,
 }
 
 impl HoldState {
-    /// A hold of that process, by a grant that is believed.
+    /// Makes a hold of that process from a grant.
     pub(crate) fn new(
         granted: Granted,
-        belief: Validity,
+        validity: Validity,
         options: Arc<Options>,
         clock: Clock,
         process: &ForkGeneration,
@@ -96,104 +94,106 @@ impl HoldState {
             session,
             tombstone,
         } = granted;
-        let claim_due = (belief.life < options.lease).then(|| belief.life / 10);
+        let claim_due = (validity.ttl < options.lease).then(|| validity.ttl / 10);
         let renew_after = claim_due.or(options.renew_after());
-        let life = belief.life.min(options.lease);
-        let lease = Lease::new(belief.base, life, options.margin(life), renew_after);
+        let ttl = validity.ttl.min(options.lease);
+        let lease = Lease::new(validity.base, ttl, options.margin(ttl), renew_after);
         let latest_end = options
             .max_hold
             .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
-        let company = match contender.mode {
-            Mode::Exclusive => Company::Nobody,
-            Mode::Shared { .. } => Company::Sharers,
+        let exclusivity = match contender.mode {
+            Mode::Exclusive => Exclusivity::Exclusive,
+            Mode::Shared { .. } => Exclusivity::Shared,
         };
-        let life = LocalState {
+        let local = LocalState {
             lease,
             latest_end,
             over: None,
-            company,
+            exclusivity,
             writers: 0,
             failed: None,
             wakers: Vec::new(),
-            next_seat: 0,
+            next_waker_slot: 0,
         };
         Self {
             name,
             contender,
-            fence: belief.fence,
+            fence: validity.fence,
             session,
             tombstone,
             options,
             clock,
-            life: LeakInChild::of(process, Mutex::new(life)),
+            local: LeakInChild::of(process, Mutex::new(local)),
         }
     }
 
     pub(crate) fn is_shared(&self) -> bool {
-        self.company() != Company::Nobody
+        self.exclusivity() != Exclusivity::Exclusive
     }
 
-    /// In a forked process others hold: the parent, perhaps.
-    pub(crate) fn company(&self) -> Company {
-        self.life().map_or(Company::Perhaps, |life| life.company)
+    /// Returns whether other holders may exist. In a forked process they may: the parent, for one.
+    pub(crate) fn exclusivity(&self) -> Exclusivity {
+        self.local()
+            .map_or(Exclusivity::Unknown, |local| local.exclusivity)
     }
 
-    /// Counts a guard that was asked for to write, unless others may hold beside it.
+    /// Counts a guard as a writer. Returns `None` if the hold may be shared.
     pub(crate) fn join_as_writer(self: &Arc<Self>) -> Option<Writer> {
-        let mut life = self.life()?;
-        (life.company == Company::Nobody).then(|| {
-            life.writers += 1;
+        let mut local = self.local()?;
+        (local.exclusivity == Exclusivity::Exclusive).then(|| {
+            local.writers += 1;
             Writer(self.clone())
         })
     }
 
-    /// From now on others may hold beside it, unless more guards than those `asking` count on
-    /// being alone; answers what it was.
-    pub(crate) fn expect_company(&self, asking: usize) -> Option<Company> {
-        let mut life = self.life()?;
-        let before = life.company;
-        if before == Company::Sharers {
+    /// Marks the hold as perhaps shared, unless more than `asking` guards write. Returns the state
+    /// before.
+    pub(crate) fn begin_downgrade(&self, asking: usize) -> Option<Exclusivity> {
+        let mut local = self.local()?;
+        let before = local.exclusivity;
+        if before == Exclusivity::Shared {
             return Some(before);
         }
-        (life.writers <= asking).then(|| {
-            life.company = Company::Perhaps;
+        (local.writers <= asking).then(|| {
+            local.exclusivity = Exclusivity::Unknown;
             before
         })
     }
 
-    pub(crate) fn set_company(&self, company: Company) {
-        if let Some(mut life) = self.life() {
-            life.company = company;
+    pub(crate) fn set_exclusivity(&self, exclusivity: Exclusivity) {
+        if let Some(mut local) = self.local() {
+            local.exclusivity = exclusivity;
         }
     }
 
-    /// `None` in a forked process: its copy of the mutex may be locked for good.
-    fn life(&self) -> Option<MutexGuard<'_, LocalState>> {
-        let life = self.life.unless_forked()?;
-        Some(life.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Locks the local state. Returns `None` in a forked process, whose copy of the mutex may stay
+    /// locked forever.
+    fn local(&self) -> Option<MutexGuard<'_, LocalState>> {
+        let local = self.local.unless_forked()?;
+        Some(local.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Until that is dropped, checks whether the hold is over wait.
+    /// Blocks all checks of whether the hold is over, until the returned guard is dropped.
     #[cfg(test)]
     pub(crate) fn hold_up(&self) -> impl Sized + '_ {
-        self.life()
+        self.local()
     }
 
-    /// Returns why the hold is over, if it is; the first call that finds it wakes all that wait for
-    /// it. A waker runs code of its owner, so no lock may be held here.
+    /// Returns why the hold is over, if it is. The first call that detects it wakes all waiting
+    /// futures. A waker runs code of its owner, so no lock may be held here.
     pub(crate) fn over(&self) -> Option<LostReason> {
-        self.end_if(|life, now| life.ended_by(now))
+        self.end_if(|local, now| local.ended_by(now))
     }
 
-    /// Returns whether the hold is over. It wakes nothing, so it may be called under a lock.
+    /// Returns whether the hold is over. Wakes nothing, so it may be called under a lock.
     pub(crate) fn is_over(&self) -> bool {
-        let life = self.life();
-        life.is_none_or(|mut life| life.end_if_due(self.clock.now()).is_some())
+        let local = self.local();
+        local.is_none_or(|mut local| local.end_if_due(self.clock.now()).is_some())
     }
 
-    /// Ends the belief, unless it is over already; answers why it is over.
+    /// Ends the hold locally, unless it is over already. Returns why it is over.
     pub(crate) fn give_up(&self, reason: LostReason) -> LostReason {
-        self.end_if(|life, now| life.ended_by(now).or(Some(reason)))
+        self.end_if(|local, now| local.ended_by(now).or(Some(reason)))
             .unwrap_or(reason)
     }
 
@@ -201,15 +201,15 @@ impl HoldState {
         &self,
         decide: impl Fn(&LocalState, Duration) -> Option<LostReason>,
     ) -> Option<LostReason> {
-        let Some(mut life) = self.life() else {
+        let Some(mut local) = self.local() else {
             return Some(LostReason::Forked);
         };
-        if life.over.is_none() {
-            life.over = decide(&life, self.clock.now());
+        if local.over.is_none() {
+            local.over = decide(&local, self.clock.now());
         }
-        let over = life.over?;
-        let wakers = std::mem::take(&mut life.wakers);
-        drop(life);
+        let over = local.over?;
+        let wakers = std::mem::take(&mut local.wakers);
+        drop(local);
         for (_, waker) in wakers {
             // A panic must stop neither the other wakers nor the keeper.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -217,56 +217,58 @@ impl HoldState {
         Some(over)
     }
 
-    /// Frees the seat of a waiter that has ended.
-    pub(super) fn leave(&self, seat: u64) {
-        let Some(mut life) = self.life() else { return };
-        let left = life.wakers.extract_if(.., |(other, _)| *other == seat);
+    /// Removes the waker of a future that was dropped.
+    pub(super) fn remove_waker(&self, slot: u64) {
+        let Some(mut local) = self.local() else {
+            return;
+        };
+        let left = local.wakers.extract_if(.., |(other, _)| *other == slot);
         let left: Vec<_> = left.collect();
-        drop(life);
-        // The drop of a waker runs code of its owner, too.
+        drop(local);
+        // Dropped after the lock is released, since that runs code of the waker's owner.
         drop(left);
     }
 
-    pub(super) fn poll_over(&self, seat: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
+    pub(super) fn poll_over(&self, slot: &mut Option<u64>, waker: &Waker) -> Option<LostReason> {
         if let Some(reason) = self.over() {
             return Some(reason);
         }
-        // Cloned before the lock is taken, and what it replaces is dropped after.
+        // Cloned before the lock is taken, and dropped after.
         let mut waker = waker.clone();
-        let Some(mut life) = self.life() else {
+        let Some(mut local) = self.local() else {
             return Some(LostReason::Forked);
         };
-        let number = seat.unwrap_or(life.next_seat);
-        if seat.is_none() {
-            life.next_seat += 1;
-            *seat = Some(number);
+        let number = slot.unwrap_or(local.next_waker_slot);
+        if slot.is_none() {
+            local.next_waker_slot += 1;
+            *slot = Some(number);
         }
-        match life.wakers.iter_mut().find(|(other, _)| *other == number) {
+        match local.wakers.iter_mut().find(|(other, _)| *other == number) {
             Some((_, known)) => std::mem::swap(known, &mut waker),
-            None => life.wakers.push((number, waker)),
+            None => local.wakers.push((number, waker)),
         }
-        life.over
+        local.over
     }
 
     pub(super) fn remaining(&self) -> Duration {
         match self.over() {
             Some(_) => Duration::ZERO,
-            None => self.end_of_belief().saturating_sub(self.clock.now()),
+            None => self.validity_end().saturating_sub(self.clock.now()),
         }
     }
 
-    /// Returns what the keeper has to do for it. It wakes nothing, so it may be called under a lock.
+    /// Returns what the keeper has to do next. Wakes nothing, so it may be called under a lock.
     pub(crate) fn next(&self, now: Duration) -> Next {
-        let Some(mut life) = self.life() else {
+        let Some(mut local) = self.local() else {
             return Next::Lost;
         };
-        match life.end_if_due(self.clock.now()) {
+        match local.end_if_due(self.clock.now()) {
             Some(_) => Next::Lost,
-            None => life.next(now),
+            None => local.next(now),
         }
     }
 
-    /// What to renew it by.
+    /// Returns the renewal to send.
     pub(crate) fn renewal(&self) -> Renewal {
         Renewal {
             owner: self.contender.id.clone(),
@@ -275,7 +277,7 @@ impl HoldState {
         }
     }
 
-    /// What its end leaves to do, and whether that releases a hold.
+    /// Returns the pending release to send when the hold ends.
     pub(crate) fn pending_release(&self, is_held: bool) -> PendingRelease {
         PendingRelease {
             name: self.name.clone(),
@@ -285,72 +287,74 @@ impl HoldState {
         }
     }
 
-    /// When the belief ends if nothing more is heard.
-    pub(crate) fn end_of_belief(&self) -> Duration {
-        self.life()
-            .map_or(Duration::ZERO, |life| life.end_of_belief())
+    /// Returns when the hold ends without another renewal.
+    pub(crate) fn validity_end(&self) -> Duration {
+        self.local()
+            .map_or(Duration::ZERO, |local| local.validity_end())
     }
 
-    /// Makes the next renewal due at `now`, unless none is.
+    /// Makes the next renewal due at `now`, unless none is due ever.
     pub(crate) fn renew_at(&self, now: Duration) {
-        if let Some(mut life) = self.life() {
-            life.lease.postpone(now);
+        if let Some(mut local) = self.local() {
+            local.lease.postpone(now);
         }
     }
 
-    /// A renewal is sent at `sent`.
+    /// Notes that a renewal is sent at `sent`.
     pub(crate) fn ask(&self, sent: Duration) {
-        let Some(mut life) = self.life() else { return };
-        if life.lease.is_unanswered() {
-            life.failed.get_or_insert_with(|| {
+        let Some(mut local) = self.local() else {
+            return;
+        };
+        if local.lease.is_unanswered() {
+            local.failed.get_or_insert_with(|| {
                 Failure::unknown(FailureKind::Silent, "no answer to a renewal")
             });
         }
-        life.lease.ask(sent);
+        local.lease.ask(sent);
     }
 
-    /// A renewal that was sent at `sent` set a life of `life`. No more than the lease is believed,
-    /// even where the store's clock was set back: it may be set forward again.
-    pub(crate) fn confirm(&self, sent: Duration, life: Duration) {
+    /// Notes that a renewal sent at `sent` set the TTL to `ttl`. At most the lease counts, even if
+    /// the store's clock was set back: it may be set forward again.
+    pub(crate) fn confirm(&self, sent: Duration, ttl: Duration) {
         if self.over().is_some() {
             return; // lost is final
         }
         let renew_after = self.options.renew_after();
-        let life = life.min(self.options.lease);
-        if let Some(mut state) = self.life() {
+        let ttl = ttl.min(self.options.lease);
+        if let Some(mut state) = self.local() {
             state.failed = None;
-            state.lease.set_margin(self.options.margin(life));
-            state.lease.confirm(sent, life, renew_after);
+            state.lease.set_margin(self.options.margin(ttl));
+            state.lease.confirm(sent, ttl, renew_after);
         }
     }
 
-    /// A renewal sent at `sent` has no known outcome; if it was the newest, it is due again at
-    /// `again`. Returns whether nothing sent since is confirmed.
+    /// Notes that a renewal sent at `sent` has no known outcome. If it is the newest, it is due again
+    /// at `again`. Returns whether no later renewal is confirmed.
     pub(crate) fn fail(&self, sent: Duration, again: Duration, failure: &Failure) -> bool {
-        let Some(mut life) = self.life() else {
+        let Some(mut local) = self.local() else {
             return false;
         };
-        let counts = life.lease.fail(sent, again);
+        let counts = local.lease.fail(sent, again);
         if counts {
-            let earlier = life.failed.take();
+            let earlier = local.failed.take();
             let earlier = earlier.filter(|earlier| failure.says_less_than(earlier));
-            life.failed = Some(earlier.unwrap_or_else(|| failure.clone()));
+            local.failed = Some(earlier.unwrap_or_else(|| failure.clone()));
         }
         counts
     }
 
-    /// Returns what the loss for that reason is to the holder, with the store's last answer.
+    /// Returns the loss for that reason, with the store's last answer.
     pub(crate) fn loss(&self, reason: LostReason) -> Loss {
         let is_unrenewed = matches!(reason, LostReason::Unreachable | LostReason::NotRenewed);
-        let life = self.life().filter(|_| is_unrenewed);
+        let local = self.local().filter(|_| is_unrenewed);
         Loss {
             name: self.name.as_str().to_owned(),
             reason,
-            failure: life.and_then(|life| life.failed.clone()),
+            failure: local.and_then(|local| local.failed.clone()),
         }
     }
 
-    /// Returns the error that the loss for that reason is.
+    /// Returns the error for the loss for that reason.
     pub(crate) fn lost(&self, reason: LostReason) -> Error {
         Error::Lost(Box::new(self.loss(reason)))
     }
@@ -364,7 +368,7 @@ impl LocalState {
         self.over
     }
 
-    fn end_of_belief(&self) -> Duration {
+    fn validity_end(&self) -> Duration {
         self.lease.end().min(self.latest_end)
     }
 
@@ -402,19 +406,19 @@ mod tests {
         let client = Client::in_memory();
         let guard = client.lock("l").acquire().await.unwrap();
         let hold = guard.hold();
-        let seats = || hold.state.life().unwrap().wakers.len();
+        let wakers = || hold.state.local().unwrap().wakers.len();
         let mut waits = [Box::pin(hold.lost()), Box::pin(hold.lost())];
         for _ in 0..3 {
             for wait in &mut waits {
                 let waited = tokio::time::timeout(Duration::from_millis(1), wait).await;
                 assert!(waited.is_err());
             }
-            assert_eq!(seats(), 2, "however often they are polled");
+            assert_eq!(wakers(), 2, "however often they are polled");
         }
         let [first, second] = waits;
         drop(first);
-        assert_eq!(seats(), 1);
+        assert_eq!(wakers(), 1);
         drop(second);
-        assert_eq!(seats(), 0);
+        assert_eq!(wakers(), 0);
     }
 }

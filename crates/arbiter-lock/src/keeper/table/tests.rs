@@ -164,7 +164,7 @@ async fn next_task_repeats_unanswered_renewals() {
     }
 }
 
-fn order(guard: &Guard) -> PendingRelease {
+fn release(guard: &Guard) -> PendingRelease {
     let hold = &guard.hold().state;
     PendingRelease {
         name: hold.name.clone(),
@@ -182,7 +182,7 @@ async fn task_ends_once_nothing_is_held_or_pending() {
     let is_over = |table: &mut Table| table.plan(Duration::ZERO, 0).is_over;
     assert!(!is_over(&mut table), "the client is there");
     add(&mut table, &guard);
-    table.post(order(&guard));
+    table.post(release(&guard));
     table.close();
     assert!(!is_over(&mut table), "held and open");
     table.remove(guard.owner());
@@ -198,14 +198,14 @@ async fn pending_release_counts_until_it_is_finished() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     let mut table = Table::default();
-    assert!(!table.has_orders());
-    table.post(order(&guard));
-    assert!(table.has_orders(), "posted");
-    let order = table.plan(Duration::ZERO, 0).orders.pop();
-    assert!(table.has_orders(), "taken");
-    table.finished(false, order);
-    assert!(table.has_orders(), "left to the next");
-    assert_eq!(table.plan(Duration::ZERO, 0).orders.len(), 1);
+    assert!(!table.has_releases());
+    table.post(release(&guard));
+    assert!(table.has_releases(), "posted");
+    let release = table.plan(Duration::ZERO, 0).releases.pop();
+    assert!(table.has_releases(), "taken");
+    table.finished(false, release);
+    assert!(table.has_releases(), "left to the next");
+    assert_eq!(table.plan(Duration::ZERO, 0).releases.len(), 1);
     table.finished(false, None);
-    assert!(!table.has_orders(), "finished");
+    assert!(!table.has_releases(), "finished");
 }

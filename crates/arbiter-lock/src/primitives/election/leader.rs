@@ -1,4 +1,4 @@
-//! Who leads, as others see it.
+//! The leader of an election, as recorded in the store.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use arbiter_lock_core::{Moment, Status};
 use crate::label::Label;
 use crate::status::Holder;
 
-/// Who leads, as others see it.
+/// The leader of an election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leader {
-    /// What it proclaims; `None` from one who has not proclaimed yet, and from one who holds the
-    /// resource without an election.
+    /// The value that it proclaims. `None` if it has not proclaimed one yet, or holds the resource
+    /// without an election.
     pub value: Option<String>,
-    /// The fencing token; a holder of the Go library has none.
+    /// The fencing token. `None` for a holder of the Go library.
     pub fence: Option<u64>,
-    /// For how long it has led, where known.
+    /// How long it has led, if known.
     pub held: Option<Duration>,
-    /// Who it is.
+    /// The process that leads.
     pub label: Label,
 }
 
 impl Leader {
-    /// The leader that can be seen there. Those who share a resource do not lead.
+    /// Returns the leader in that status. A shared holder is no leader.
     pub(super) fn of(status: &Status, at: Moment) -> Option<Self> {
         let view = status
             .holder

@@ -1,4 +1,4 @@
-//! Leadership: held until it is resigned, dropped or lost.
+//! The guard of a leadership, which resigns it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,11 +12,10 @@ use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 use arbiter_lock_core::Request;
 
-/// Leads until it is resigned or dropped, or the hold is lost: see
-/// [`Election`](crate::Election).
+/// Leads an [`Election`](crate::Election) until it is resigned or dropped, or the hold is lost.
 ///
-/// It derefs to [`Hold`]: the fence, and how to be told of a loss. Dropped, it is resigned in the
-/// background, as a [`Guard`] is released.
+/// It derefs to [`Hold`], which has the fence and reports a loss. Dropping it resigns in the
+/// background, as with a [`Guard`].
 #[must_use = "leadership that is dropped at once is resigned"]
 pub struct Leadership {
     guard: Guard,
@@ -24,7 +23,7 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Proclaims the value; without it, the guard goes.
+    /// Proclaims the value. If that fails, the drop of the guard resigns.
     pub(super) async fn begin(
         guard: Guard,
         inner: Arc<Engine>,
@@ -35,41 +34,44 @@ impl Leadership {
         Ok(Self { guard, inner })
     }
 
-    /// The view of the hold, to be cloned.
+    /// Returns the view of the hold, which can be cloned.
     #[must_use]
     pub fn hold(&self) -> &Hold {
         self.guard.hold()
     }
 
     /// Proclaims another value, of at most
-    /// [`MAX_VALUE_BYTES`](crate::Election::MAX_VALUE_BYTES). A store that does not answer is
-    /// asked again, for as long as the hold lasts and for 30 s at the most. What was sent and never
-    /// answered may arrive late, and then stands in place of a later value until the next one.
+    /// [`MAX_VALUE_BYTES`](crate::Election::MAX_VALUE_BYTES).
+    ///
+    /// If the store does not answer, the request is sent again, for as long as the hold is valid and
+    /// for at most 30 s. A request that was sent but never answered may arrive late. Its value then
+    /// replaces a later one, until the next is proclaimed.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the hold is over; [`Error::Unavailable`] or [`Error::Refused`] if the
-    /// store did not do it, or did not say that it has; [`Error::Invalid`] for a value that is
-    /// too long.
+    /// - [`Error::Lost`] if the hold is over.
+    /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it.
+    /// - [`Error::Invalid`] for a value that is too long.
     ///
     /// # Cancel safety
-    /// Dropped, the value may be proclaimed or not, and the leadership is as it was.
+    /// If the future is dropped, the value may or may not have been proclaimed. The leadership is
+    /// unchanged.
     pub async fn proclaim(&self, value: &str) -> Result<(), Error> {
         let value = checked_value(value)?.to_owned();
         let (inner, hold) = (self.inner.clone(), self.hold().clone());
         let proclaiming = async move {
-            let effort = Effort::patient(inner.clone());
+            let effort = Effort::until_silent(inner.clone());
             proclaim(&inner, &hold, &value, &effort).await
         };
         self.inner.run(|| proclaiming).await?
     }
 
-    /// Resigns, and hands over to the next in order.
+    /// Resigns, so that the next candidate leads.
     ///
     /// # Errors
     /// As [`Guard::release`]: [`Error::Lost`] if the leadership was over before.
     ///
     /// # Cancel safety
-    /// As [`Guard::release`]: dropped, the keeper goes on with it.
+    /// As [`Guard::release`].
     pub async fn resign(self) -> Result<(), Error> {
         self.guard.release().await
     }

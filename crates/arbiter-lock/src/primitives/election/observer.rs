@@ -1,4 +1,4 @@
-//! The observer: told who leads, at first and whenever that changes.
+//! The observer of an election: reports the leader at first and after each change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use crate::primitives::lock::Lock;
 use crate::store::{Envelope, Failure};
 use crate::system::rng;
 
-/// How often it looks at the least.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// The longest time between two polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Watches an election: see [`Election::observe`](crate::Election::observe).
+/// Observes the leader of an election: see [`Election::observe`](crate::Election::observe).
 pub struct Observer {
     lock: Lock,
-    /// What was shown last.
-    shown: Option<Option<Sight>>,
-    /// When the next look is due, on the local clock.
+    /// The leader that was returned last.
+    shown: Option<Option<Snapshot>>,
+    /// When the next poll is due, on the local clock.
     due: Duration,
     /// Since when the store has not answered.
     silent_since: Option<Duration>,
     backoff: Backoff,
 }
 
-/// What tells one state from another.
+/// The parts of a leader whose change is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Sight {
+struct Snapshot {
     owner: Arc<str>,
     fence: Option<u64>,
     value: Option<Arc<str>>,
@@ -42,26 +42,28 @@ impl Observer {
             shown: None,
             due: Duration::ZERO,
             silent_since: None,
-            backoff: Backoff::new(Duration::from_millis(10), LOOK_INTERVAL),
+            backoff: Backoff::new(Duration::from_millis(10), POLL_INTERVAL),
         }
     }
 
-    /// Answers who leads, `None` for a vacancy: at first at once, then when the leader or its
-    /// value has changed. What came and went between two looks is not shown.
+    /// Returns the leader, or `None` if there is none, once it has changed.
+    ///
+    /// The first call returns at once. A later one waits until the leader or its value has changed.
+    /// A leader that came and went between two polls is not reported.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the store has not answered for 30 s on end, [`Error::Refused`],
-    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after any of them, and looks
-    /// no more often for it.
+    /// [`Error::Unavailable`] if the store has not answered for 30 s, [`Error::Refused`],
+    /// [`Error::Invalid`], [`Error::Closed`]. It may be called again after an error, and keeps the
+    /// pace of its polls.
     ///
     /// # Cancel safety
-    /// Dropped, it misses nothing: the next call answers what was not answered yet.
+    /// If the future is dropped, no change is missed: the next call returns it.
     pub async fn next(&mut self) -> Result<Option<Leader>, Error> {
         loop {
             self.pause().await?;
-            match self.look().await? {
-                Ok(said) => {
-                    if let Some(leader) = self.saw(&said) {
+            match self.poll().await? {
+                Ok(envelope) => {
+                    if let Some(leader) = self.update(&envelope) {
                         return Ok(leader);
                     }
                 }
@@ -70,7 +72,7 @@ impl Observer {
         }
     }
 
-    /// Waits until the next look is due.
+    /// Waits until the next poll is due.
     async fn pause(&self) -> Result<(), Error> {
         let inner = self.lock.inner.clone();
         inner.check_open()?;
@@ -86,42 +88,43 @@ impl Observer {
         self.lock.inner.run(|| pausing).await?
     }
 
-    async fn look(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
+    async fn poll(&self) -> Result<Result<Envelope<Status>, Failure>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;
-        let looking = async move {
+        let polling = async move {
             let handle = inner.handle();
             handle.send(&name, &Request::Inspect, Duration::MAX).await
         };
-        self.lock.inner.run(|| looking).await
+        self.lock.inner.run(|| polling).await
     }
 
-    /// Notes what was seen; answers it if it is news.
-    fn saw(&mut self, said: &Envelope<Status>) -> Option<Option<Leader>> {
-        let Envelope { reply, at, .. } = said;
+    /// Schedules the next poll. Returns the leader if it has changed.
+    fn update(&mut self, envelope: &Envelope<Status>) -> Option<Option<Leader>> {
+        let Envelope { reply, at, .. } = envelope;
         let jitter = 0.75 + 0.25 * rng::draw::<f64>();
-        let lapse = reply.holder.as_ref().and_then(|view| view.remaining_ms);
-        // A life lasts to the end of its last millisecond.
-        let lapse = lapse.map_or(LOOK_INTERVAL, |ms| {
+        let expiry = reply.holder.as_ref().and_then(|view| view.remaining_ms);
+        // A TTL lasts to the end of its last millisecond.
+        let expiry = expiry.map_or(POLL_INTERVAL, |ms| {
             Duration::from_millis(ms.saturating_add(1))
         });
-        self.due = self.lock.inner.clock.now() + LOOK_INTERVAL.mul_f64(jitter).min(lapse);
+        self.due = self.lock.inner.clock.now() + POLL_INTERVAL.mul_f64(jitter).min(expiry);
         self.silent_since = None;
         self.backoff.reset();
 
         let leader = Leader::of(reply, *at);
-        let sight = reply.holder.as_ref().filter(|_| leader.is_some());
-        let sight = sight.map(|view| Sight {
+        let snapshot = reply.holder.as_ref().filter(|_| leader.is_some());
+        let snapshot = snapshot.map(|view| Snapshot {
             owner: view.owner.clone(),
             fence: view.fence,
             value: reply.value.clone(),
         });
-        let is_news = self.shown.as_ref() != Some(&sight);
-        self.shown = Some(sight);
+        let is_news = self.shown.as_ref() != Some(&snapshot);
+        self.shown = Some(snapshot);
         is_news.then_some(leader)
     }
 
-    /// The store did not answer: that passes, or it is the answer.
+    /// Schedules the next poll after a failure. Returns an error if the failure is not transient, or
+    /// has lasted too long.
     fn failed(&mut self, failure: Failure) -> Result<(), Error> {
         let inner = &self.lock.inner;
         let now = inner.clock.now();

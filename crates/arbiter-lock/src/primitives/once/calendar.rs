@@ -17,7 +17,7 @@ pub(super) struct Calendar {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Unit {
+pub(super) enum Unit {
     Hour,
     Day,
 }
@@ -26,17 +26,7 @@ enum Unit {
 struct UnknownZone(String);
 
 impl Calendar {
-    /// The hours of a time zone.
-    pub(super) fn hours(zone: &str) -> Self {
-        Self::new(Unit::Hour, zone)
-    }
-
-    /// The days of a time zone.
-    pub(super) fn days(zone: &str) -> Self {
-        Self::new(Unit::Day, zone)
-    }
-
-    fn new(unit: Unit, zone: &str) -> Self {
+    pub(super) fn new(unit: Unit, zone: &str) -> Self {
         let found = TimeZone::get(zone).map_err(|_| UnknownZone(zone.to_owned()));
         Self { unit, zone: found }
     }
@@ -55,13 +45,13 @@ impl Calendar {
         }
     }
 
-    /// When the hour or the day begins that follows that moment's.
+    /// Returns the start of the next hour or day after that moment.
     pub(super) fn next_after(&self, moment: Moment) -> Moment {
         self.next(moment)
             .unwrap_or_else(|| super::period::later(moment, self.longest()))
     }
 
-    /// Nothing for a moment that no calendar has.
+    /// Returns `None` for a moment outside the calendar's range.
     fn next(&self, moment: Moment) -> Option<Moment> {
         let micros = i64::try_from(moment.as_micros()).ok()?;
         let zone = self.zone.as_ref().ok()?.clone();
@@ -80,7 +70,7 @@ impl Calendar {
             .map(Moment::from_micros)
     }
 
-    /// How long it is at the most: a day in which the clocks go back.
+    /// Returns the longest hour or day: a day on which the clocks go back has 25 h.
     pub(super) fn longest(&self) -> Duration {
         Duration::from_secs(match self.unit {
             Unit::Hour => 3_600,

@@ -1,8 +1,8 @@
-//! How a run ended, as the store remembers it: `ok` or `failed`, and a word about it.
+//! The end of a run as a line in the store: `ok` or `failed`, and a text.
 
 use std::sync::Arc;
 
-/// The most bytes that are recorded of what a run says of its end.
+/// The maximum length of the recorded text, in bytes.
 const MAX_BYTES: usize = 1_024;
 
 /// How a run ended.
@@ -13,7 +13,7 @@ pub(super) enum Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
-    /// Reads what [`Ending::to_line`] wrote; anything else is no success.
+    /// Parses a line of [`Ending::to_line`]. Any other line is a failure.
     pub(super) fn of(line: &'a str) -> Self {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("ok", note) => Self::Well(note),

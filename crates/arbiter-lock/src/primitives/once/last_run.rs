@@ -1,4 +1,4 @@
-//! The last run of a job, for people.
+//! The last run of a job.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,37 +13,37 @@ use crate::label::Label;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastRun {
-    /// Who ran it.
+    /// The process that ran it.
     pub label: Label,
     /// The fencing token of its hold.
     pub fence: u64,
     /// How long ago it started.
     pub started: Duration,
-    /// What became of it.
+    /// Whether and how it ended.
     pub state: RunState,
 }
 
-/// What became of a run.
+/// Whether and how a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunState {
     /// It has not ended, and holds the resource.
     Running,
-    /// It ended well.
+    /// It succeeded.
     EndedWell {
         /// How long ago.
         ago: Duration,
-        /// What it says of it; often nothing.
+        /// The text that was recorded with it, often empty.
         note: String,
     },
     /// It failed, or its hold was lost before it ended.
     Failed {
         /// How long ago.
         ago: Duration,
-        /// Why.
+        /// Why it failed.
         why: String,
     },
-    /// It has not said that it ended, and holds the resource no more.
+    /// Its end is not recorded, and it does not hold the resource any more.
     Crashed,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for LastRun {
 
 impl fmt::Display for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whoever may write to the store may have written the texts.
+        // Any client of the store may have written the texts.
         match self {
             Self::Running => f.write_str("is running"),
             Self::EndedWell { ago, note } => {

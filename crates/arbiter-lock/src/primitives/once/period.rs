@@ -19,7 +19,7 @@ pub(super) enum Period {
     Calendar(Calendar),
 }
 
-/// The most by which a job may come early: whoever calls it at fixed times is not exact.
+/// The most by which a job may start early, since calls at fixed times are not exact.
 const MOST_SLACK: Duration = Duration::from_secs(60);
 
 impl Period {
@@ -31,7 +31,7 @@ impl Period {
         }
     }
 
-    /// When the job is due again that was started then.
+    /// Returns when a job that started then is due again.
     pub(super) fn next_after(&self, started: Moment) -> Moment {
         match self {
             Self::Every(period) => {
@@ -43,7 +43,7 @@ impl Period {
         }
     }
 
-    /// How long it is at the most.
+    /// Returns the longest period.
     pub(super) fn longest(&self) -> Duration {
         match self {
             Self::Every(period) => *period,

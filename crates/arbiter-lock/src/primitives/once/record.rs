@@ -1,4 +1,4 @@
-//! What the store remembers of a job.
+//! The record of a job's last run in the store.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 use crate::store::Envelope;
 
-/// What the store remembers of a job.
+/// The record of a job's last run in the store.
 #[derive(Clone)]
 pub(super) struct Record {
     pub(super) inner: Arc<Engine>,
@@ -23,15 +23,17 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The last run, while it is remembered, with the store's time.
+    /// Reads the last run, with the store's time.
     pub(super) async fn last(&self, effort: &Effort) -> Result<Envelope<Option<Run>>, Error> {
         let handle = self.inner.handle();
         let step = |limit| handle.send(&self.name, &Request::LastRun, limit);
         effort.repeat(&self.name, step).await
     }
 
-    /// The run as others see it. Of one that has not ended it asks whether it holds, and then
-    /// again whether it has ended meanwhile.
+    /// Returns the public view of the run.
+    ///
+    /// For a run that has not ended, it reads whether the run holds the resource, and then again
+    /// whether it has ended meanwhile.
     pub(super) async fn view(
         &self,
         run: &Run,
@@ -53,7 +55,7 @@ impl Record {
         Ok(LastRun::new(again.as_ref().unwrap_or(run), at, false))
     }
 
-    /// Notes that a run begins under that hold.
+    /// Records that a run begins under that hold.
     pub(super) async fn begin(
         &self,
         hold: &Hold,
@@ -70,7 +72,7 @@ impl Record {
         effort.write(hold, step).await
     }
 
-    /// Notes that the run of that hold has ended; if that fails, it is told as an event.
+    /// Records the end of the run of that hold. If that fails, an event is logged.
     pub(super) async fn finish(
         &self,
         hold: &Hold,

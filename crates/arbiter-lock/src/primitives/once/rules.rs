@@ -1,4 +1,4 @@
-//! Whether a job is due: a function of the store's time, the last run and the rules.
+//! Decides whether a job is due, from the store's time, the last run and the rules.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use super::period::{Period, check_duration, later};
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 
-/// When a job may run again.
+/// The rules for when a job is due again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     pub(super) period: Option<Period>,
-    /// How long after the end of one run the next may start.
+    /// The minimum time from the end of a run to the start of the next.
     pub(super) pause: Option<Duration>,
-    /// Whether a run that failed or crashed does not count.
+    /// Whether a failed or crashed run is ignored.
     pub(super) repeat_failed: bool,
 }
 
-/// What the rules say.
+/// Whether a job is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict<'a> {
     Due,
     NotDue {
         last: &'a Run,
-        /// How long until it is.
+        /// How long until it is due.
         next: Duration,
     },
 }
 
-/// How long a run is remembered at the least.
+/// The minimum time for which a run is kept.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(60);
-/// How much longer one is that has not ended: it may go on for so long.
+/// How much longer a run that has not ended is kept.
 const LONGEST_RUN: Duration = Duration::from_secs(30 * 86_400);
 
 impl Rules {
@@ -50,8 +50,8 @@ impl Rules {
         self.period.as_ref().map_or(Ok(()), Period::check)
     }
 
-    /// Whether the job is due that ran last then. A run whose end nobody recorded ended when it
-    /// started; whether it still goes on, only the lock can tell.
+    /// Returns whether the job is due. A run whose end is not recorded counts as ended when it
+    /// started; only the lock shows whether it still runs.
     pub(super) fn decide<'a>(&self, now: Moment, last: Option<&'a Run>) -> Verdict<'a> {
         let Some(last) = last.filter(|run| self.counts(run)) else {
             return Verdict::Due;
@@ -60,7 +60,7 @@ impl Rules {
         let by_period = self.period.as_ref().map(|p| p.next_after(last.started));
         let by_pause = self.pause.map(|pause| later(ended, pause));
         let next = by_period.max(by_pause).unwrap_or(now);
-        // Of a wait longer than any rule asks for, the clock is to blame, as it was or as it is.
+        // A wait longer than any rule demands means that the clock was stepped.
         if next <= now || later(now, self.memory()) < next {
             return Verdict::Due;
         }
@@ -73,17 +73,17 @@ impl Rules {
         !self.repeat_failed || ended.is_some_and(|(_, outcome)| Ending::of(outcome).is_well())
     }
 
-    /// For how long the store has to remember a run that goes on.
+    /// Returns how long the store keeps a run that has not ended.
     pub(super) fn keep_running_ms(&self) -> u64 {
         whole_ms(self.memory() + LONGEST_RUN)
     }
 
-    /// For how long the store has to remember a run from its end.
+    /// Returns how long the store keeps a run after its end.
     pub(super) fn keep_ended_ms(&self) -> u64 {
         whole_ms(self.memory())
     }
 
-    /// How long a run matters: two periods.
+    /// Returns how long a run matters: two periods.
     fn memory(&self) -> Duration {
         let period = self.period.as_ref().map(Period::longest);
         let longest = period.max(self.pause).unwrap_or_default();
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// How many seconds until it is due.
+    /// Returns how many seconds are left until the job is due.
     fn next(rules: &Rules, now: u64, last: &Run) -> u64 {
         match rules.decide(at(now), Some(last)) {
             Verdict::Due => 0,

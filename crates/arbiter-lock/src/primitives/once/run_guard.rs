@@ -1,4 +1,4 @@
-//! The guard of a run: finished, or dropped, the next may come.
+//! The guard of a run, which records its end and releases the resource.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,14 +13,13 @@ use crate::holds::guard::Guard;
 use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 
-/// For how long the end of a run is tried to be recorded.
+/// How long recording the end of a run is retried.
 const RECORDING: Duration = Duration::from_secs(5);
 
 /// A run that has begun: see [`Once::begin`](crate::Once::begin).
 ///
-/// It derefs to [`Hold`]: the fence, and how to be told of a loss. Dropped without
-/// [`RunGuard::finish`], it frees the resource and leaves the run without an end: it counts as
-/// one that crashed.
+/// It derefs to [`Hold`], which has the fence and reports a loss. If it is dropped without
+/// [`RunGuard::finish`], the resource is released and the run counts as crashed.
 #[must_use = "a run that is dropped at once has crashed"]
 pub struct RunGuard {
     pub(super) guard: Guard,
@@ -29,23 +28,25 @@ pub struct RunGuard {
 }
 
 impl RunGuard {
-    /// The view of the hold, to be cloned.
+    /// Returns the view of the hold, which can be cloned.
     #[must_use]
     pub fn hold(&self) -> &Hold {
         self.guard.hold()
     }
 
-    /// Records how the run ended, with a word about it for people, and releases the resource. The
-    /// end is recorded even if the hold was lost, unless somebody has begun anew. A record that
-    /// fails for 5 s is an [event](crate::Event::EndNotRecorded) and no error, and a release that
-    /// fails is left to the keeper.
+    /// Records how the run ended, with a short text, and releases the resource.
+    ///
+    /// The end is recorded even if the hold was lost, unless a later run has begun. If it cannot be
+    /// recorded within 5 s, an [event](crate::Event::EndNotRecorded) is logged; that is not an error.
+    /// A release that fails continues in the background.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the hold was over before, or was ended from outside: the work was not
-    /// protected to its end.
+    /// [`Error::Lost`] if the hold was over before, or was ended externally: the work was not
+    /// protected until its end.
     ///
     /// # Cancel safety
-    /// Dropped, the end may be recorded or not, and the keeper releases.
+    /// If the future is dropped, the end may or may not be recorded. The resource is released in the
+    /// background.
     pub async fn finish(self, outcome: Result<&str, &str>) -> Result<(), Error> {
         let inner = self.record.inner.clone();
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
@@ -56,7 +57,7 @@ impl RunGuard {
                 record,
                 rules,
             } = self;
-            // Asked for now: the work has ended now, however long it takes to say so.
+            // Checked first: the work has ended now, however long recording that takes.
             let over = guard.hold().state.over();
             let limit = over.map_or(RECORDING, |_| Duration::ZERO);
             let effort = Effort::within(record.inner.clone(), limit);
@@ -66,8 +67,8 @@ impl RunGuard {
                 return Err(guard.hold().state.lost(reason));
             }
             match guard.release().await {
-                Err(Error::Lost(loss)) if is_from_outside(loss.reason) => Err(Error::Lost(loss)),
-                // The keeper goes on where the store did not do it.
+                Err(Error::Lost(loss)) if is_external(loss.reason) => Err(Error::Lost(loss)),
+                // If this fails, the keeper continues the release.
                 _ => Ok(()),
             }
         };
@@ -75,9 +76,9 @@ impl RunGuard {
     }
 }
 
-/// Whether somebody else may have come in while the work went on; a hold that ran out did so only
-/// while its end was being recorded.
-fn is_from_outside(reason: LostReason) -> bool {
+/// Returns whether another holder may have been granted while the work ran. A hold that ran out did
+/// so only while its end was being recorded.
+fn is_external(reason: LostReason) -> bool {
     matches!(reason, LostReason::Taken | LostReason::Deleted)
 }
 

@@ -1,4 +1,4 @@
-//! Why a job was not run.
+//! Why a job was skipped.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::{LastRun, RunState};
 use crate::errors::error::Seconds;
 use crate::status::Holder;
 
-/// Why a job was not run. Its `Display` is a line for people.
+/// Why a job was skipped. Its `Display` is a readable message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Skip {
-    /// It has run in this period.
+    /// The job is not due.
     NotDue {
         /// The job.
         name: String,
@@ -20,11 +20,11 @@ pub enum Skip {
         /// How long until it may run again.
         next: Duration,
     },
-    /// Somebody is about it now.
+    /// The job is running.
     Running {
         /// The job.
         name: String,
-        /// Who; nobody where it was just being handed to another.
+        /// The holder. `None` if the resource was just being handed off.
         holder: Option<Holder>,
     },
 }

@@ -6,8 +6,8 @@ use super::ForkGeneration;
 
 /// A value that only the process that made it drops: a forked process leaks its copy.
 ///
-/// To drop the copy of a socket removes it from the epoll instance that is shared with the parent,
-/// and to drop a handle of a runtime locks a mutex that may stay locked.
+/// Dropping the copy of a socket removes it from the epoll instance that is shared with the parent.
+/// Dropping a handle of a runtime locks a mutex that may stay locked forever.
 pub(crate) struct LeakInChild<T> {
     process: ForkGeneration,
     /// Present until it is dropped.
@@ -15,12 +15,12 @@ pub(crate) struct LeakInChild<T> {
 }
 
 impl<T> LeakInChild<T> {
-    /// A value of this process.
+    /// Makes a value of this process.
     pub(crate) fn new(value: T) -> Self {
         Self::of(&ForkGeneration::current(), value)
     }
 
-    /// A value of that process.
+    /// Makes a value of that process.
     pub(crate) fn of(process: &ForkGeneration, value: T) -> Self {
         Self {
             process: process.clone(),
@@ -28,7 +28,7 @@ impl<T> LeakInChild<T> {
         }
     }
 
-    /// The process that made it.
+    /// Returns the process that made it.
     pub(crate) fn process(&self) -> &ForkGeneration {
         &self.process
     }

@@ -1,12 +1,12 @@
-//! A static that each process has for itself.
+//! A static that each process has on its own.
 
 use std::sync::OnceLock;
 
 use super::ForkGeneration;
 
-/// A value of its own for each process, for statics.
+/// A static value that each process has on its own.
 ///
-/// The copy of a static that a forked process has may be locked for good.
+/// A forked process does not use its copy of the parent's value, which may stay locked forever.
 pub(crate) struct PerProcess<T> {
     own: OnceLock<(ForkGeneration, T)>,
     of_child: OnceLock<Box<Self>>,

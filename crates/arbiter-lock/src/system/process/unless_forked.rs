@@ -8,18 +8,18 @@ use crate::errors::error::Error;
 
 /// A future that only one process polls and drops.
 ///
-/// In a forked process it ends with [`Error::Forked`], and is leaked: to drop what it waits for
-/// locks mutexes of the parent's runtime.
+/// In a forked process it completes with [`Error::Forked`] and is leaked, since dropping it would
+/// lock mutexes of the parent's runtime.
 pub(crate) struct UnlessForked<F>(LeakInChild<Pin<Box<F>>>);
 
 impl<F: Future> UnlessForked<F> {
-    /// A future of this process.
+    /// Wraps a future of this process.
     #[cfg(feature = "redis")]
     pub(crate) fn new(future: F) -> Self {
         Self::of(&ForkGeneration::current(), future)
     }
 
-    /// A future of that process.
+    /// Wraps a future of that process.
     pub(crate) fn of(process: &ForkGeneration, future: F) -> Self {
         Self(LeakInChild::of(process, Box::pin(future)))
     }
