@@ -127,7 +127,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a store may fail before an acquire without a wait limit fails: 30 s by default.
+    /// Sets how long a store may fail before an acquire without a wait limit fails: 30 s by
+    /// default.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.store_timeout = limit;
         self
@@ -184,9 +185,11 @@ impl ClientBuilder {
     }
 }
 
-/// Returns the URL of the store that is used if none is named: a folder of this user on this machine.
+/// Returns the URL of the store that is used if none is named: a folder of this user on this
+/// machine.
 ///
-/// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else `~/.local/state/arbiter`.
+/// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
+/// `~/.local/state/arbiter`.
 ///
 /// # Errors
 /// [`Error::Invalid`] if the environment does not define that folder.
