@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Receives one signal, unless it was ignored when arbiter started. Then the command ignores it, too.
+/// Receives one signal, unless it was ignored when arbiter started. Then the command ignores it,
+/// too.
 pub(crate) struct Listener(Option<Signal>);
 
 impl Listener {

@@ -76,7 +76,8 @@ fn corrected_of(verb: &str, args: &[String]) -> Option<String> {
 
 /// Returns how many words a flag of that command takes, including itself.
 ///
-/// Returns `None` for `--`, an unknown flag, or one that asks for help: such a line is not corrected.
+/// Returns `None` for `--`, an unknown flag, or one that asks for help: such a line is not
+/// corrected.
 fn words_of_flag(verb: &str, flag: &str) -> Option<usize> {
     let mut cli = Cli::command();
     cli.build();

@@ -19,8 +19,8 @@ use crate::system::process::ForkGeneration;
 /// down. It needs no tokio runtime. A thread of the client does the I/O and the waiting, and the
 /// calling thread sleeps between polls.
 ///
-/// The future is polled on the calling thread, and so is the work given to `run`. It need be neither
-/// `Send` nor `'static`. Calls may be nested. A call cannot be canceled; limit it by
+/// The future is polled on the calling thread, and so is the work given to `run`. It need be
+/// neither `Send` nor `'static`. Calls may be nested. A call cannot be canceled; limit it by
 /// [`Lock::wait_timeout`](crate::Lock::wait_timeout).
 ///
 /// # Within a tokio runtime
@@ -43,8 +43,8 @@ use crate::system::process::ForkGeneration;
 /// [`Error::Forked`](crate::Error::Forked), and do not block.
 ///
 /// # Panics
-/// If the future panics. A future that needs a tokio runtime, such as `tokio::time::sleep`, panics on
-/// a thread without one. The operations of this library do not.
+/// If the future panics. A future that needs a tokio runtime, such as `tokio::time::sleep`, panics
+/// on a thread without one. The operations of this library do not.
 ///
 /// # Examples
 /// ```

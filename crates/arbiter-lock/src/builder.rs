@@ -131,7 +131,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a store may fail before an acquire without a wait limit fails: 30 s by default.
+    /// Sets how long a store may fail before an acquire without a wait limit fails: 30 s by
+    /// default.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.store_timeout = limit;
         self
@@ -205,7 +206,8 @@ fn parse_address_map(text: &str) -> Result<Addresses, Error> {
         let (host, port) = text.trim().rsplit_once(':')?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = port.parse().ok().filter(|port| 0 < *port)?;
-        (!host.is_empty()).then(|| (host.to_owned(), port))
+        let is_host = !host.is_empty() && !host.contains(['=', ';', '/', ' ']);
+        is_host.then(|| (host.to_owned(), port))
     };
     let mut map = Addresses::new();
     for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
@@ -217,9 +219,11 @@ fn parse_address_map(text: &str) -> Result<Addresses, Error> {
     Ok(map)
 }
 
-/// Returns the URL of the store that is used if none is named: a folder of this user on this machine.
+/// Returns the URL of the store that is used if none is named: a folder of this user on this
+/// machine.
 ///
-/// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else `~/.local/state/arbiter`.
+/// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
+/// `~/.local/state/arbiter`.
 ///
 /// # Errors
 /// [`Error::Invalid`] if the environment does not define that folder.

@@ -24,12 +24,13 @@ use crate::system::process::UnlessForked;
 ///
 /// # Connections and threads
 /// On a Redis server, a client has one connection per tokio runtime that uses it, and one more.
-/// The latter belongs to the keeper, a thread that renews holds and finishes the releases of dropped
-/// guards. So a caller that blocks its executor or drops its runtime neither loses nor leaks a lock.
+/// The latter belongs to the keeper, a thread that renews holds and finishes the releases of
+/// dropped guards. So a caller that blocks its executor or drops its runtime neither loses nor
+/// leaks a lock.
 ///
 /// One more thread serves callers without a tokio runtime, or under
-/// [`block_on`](crate::block_on()). A tokio runtime that uses a client needs its time and I/O drivers
-/// enabled.
+/// [`block_on`](crate::block_on()). A tokio runtime that uses a client needs its time and I/O
+/// drivers enabled.
 ///
 /// # Shutdown
 /// The drop of the last handle (client, lock or guard) waits for at most 250 ms for releases in the
@@ -37,9 +38,9 @@ use crate::system::process::UnlessForked;
 /// [`Guard::release`](crate::Guard::release) or [`Client::shutdown`].
 ///
 /// # Forked processes
-/// In a process that was forked from the one that created it, a client and its holds are inert. Every
-/// operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is false, and drops
-/// have no effect. Create a new client in the child process.
+/// In a process that was forked from the one that created it, a client and its holds are inert.
+/// Every operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is false, and
+/// drops have no effect. Create a new client in the child process.
 ///
 /// # Examples
 /// ```
@@ -85,13 +86,13 @@ impl Client {
 
     /// Makes a client that connects at first use.
     ///
-    /// Connecting is part of each wait. So a server that starts late, or is in a failover, delays an
-    /// acquire but does not fail it.
+    /// Connecting is part of each wait. So a server that starts late, or is in a failover, delays
+    /// an acquire but does not fail it.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the URL is invalid. Other errors occur at first use:
-    /// [`Error::Refused`] if the server can never serve, [`Error::Unavailable`] if it does not serve
-    /// within the wait limit.
+    /// [`Error::Refused`] if the server can never serve, [`Error::Unavailable`] if it does not
+    /// serve within the wait limit.
     ///
     /// # Examples
     /// ```
@@ -107,14 +108,14 @@ impl Client {
     ///
     /// `ARBITER_STORE` is the URL of the store, or `ARBITER_STORE_FILE` is the path of a file that
     /// contains the URL. `ARBITER_KEY_PREFIX` is the prefix of keys on a server, and
-    /// `ARBITER_ADDRESS_MAP` maps announced addresses ([`ClientBuilder::address_map`]). If no store is named,
-    /// the client uses `default_store` (feature `embedded`) and logs an
+    /// `ARBITER_ADDRESS_MAP` maps announced addresses ([`ClientBuilder::address_map`]).
+    /// If no store is named, the client uses `default_store` (feature `embedded`) and logs an
     /// [event](crate::Event::StoreNotNamed). To change other settings, use
     /// [`ClientBuilder::from_env`].
     ///
     /// # Errors
-    /// As [`Client::connect`]. Also [`Error::Invalid`] if no store is named and there is no default,
-    /// or if a variable is not UTF-8.
+    /// As [`Client::connect`]. Also [`Error::Invalid`] if no store is named and there is no
+    /// default, or if a variable is not UTF-8.
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -197,9 +198,9 @@ impl Client {
     /// Shuts the client down, and waits until all holds are released, for at most `limit`.
     ///
     /// No request is granted any more: [`Client::closing`] completes, and waiters get
-    /// [`Error::Closed`]. After `limit`, remaining holds are lost with [`LostReason::Shutdown`], and
-    /// end in the store with their lease. So do releases that the store has not confirmed. Returns the
-    /// number of both. If time is left, it waits for at most 250 ms for the
+    /// [`Error::Closed`]. After `limit`, remaining holds are lost with [`LostReason::Shutdown`],
+    /// and end in the store with their lease. So do releases that the store has not confirmed.
+    /// Returns the number of both. If time is left, it waits for at most 250 ms for the
     /// [`Logger`](crate::Logger).
     ///
     /// # Cancel safety
@@ -236,10 +237,10 @@ impl Client {
 
     /// Returns the liveness file of an embedded store, or `None` with another store.
     ///
-    /// This process holds a shared lock on it, as by `flock(2)`. The locks of the client are released
-    /// as soon as no process has the file locked. If child processes work under the client's locks,
-    /// have them lock the file too, shared. Then the locks last until the children have ended, or
-    /// until the end of the lease.
+    /// This process holds a shared lock on it, as by `flock(2)`. The locks of the client are
+    /// released as soon as no process has the file locked. If child processes work under the
+    /// client's locks, have them lock the file too, shared. Then the locks last until the children
+    /// have ended, or until the end of the lease.
     #[must_use]
     pub fn liveness_file(&self) -> Option<std::path::PathBuf> {
         self.inner.store.liveness_file()

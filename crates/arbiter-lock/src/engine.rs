@@ -117,7 +117,8 @@ impl Engine {
         self.is_ready.load(Ordering::Acquire)
     }
 
-    /// Makes sure that the store can serve and that the keeper is connected, before anything is held.
+    /// Makes sure that the store can serve and that the keeper is connected, before anything is
+    /// held.
     pub(crate) async fn ready(&self, handle: &StoreHandle, limit: Duration) -> Result<(), Failure> {
         let (probed, connected) = tokio::join!(handle.probe(limit), self.keeper.connect(limit));
         probed.and(connected)?;

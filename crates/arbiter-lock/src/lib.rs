@@ -1,8 +1,8 @@
 //! A distributed lock on the Redis or Valkey that you already run, or on one machine without a
 //! server.
 //!
-//! Every grant has a fencing token, waiters are granted in order of arrival, and a holder learns of a
-//! loss before the next is granted.
+//! Every grant has a fencing token, waiters are granted in order of arrival, and a holder learns of
+//! a loss before the next is granted.
 //!
 //! ```
 //! use std::time::Duration;
@@ -48,13 +48,13 @@
 //! - Waiters are granted in order of arrival.
 //! - However a future, a guard or a process ends, its lock is free within one lease.
 //!
-//! No lock can stop a process that is paused between its last check and its write from writing late.
-//! Only the protected resource can, by rejecting an old fence.
+//! No lock can stop a process that is paused between its last check and its write from writing
+//! late. Only the protected resource can, by rejecting an old fence.
 //!
 //! # Features
 //! - `redis` (default): stores on a Redis or Valkey server.
-//! - `embedded`: `file:///folder` URLs, for stores that the processes of one machine share without a
-//!   server.
+//! - `embedded`: `file:///folder` URLs, for stores that the processes of one machine share without
+//!   a server.
 //! - `tls`: `rediss://` URLs.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
 //! - `testing`: `Client::testing`, to test how your code handles losses and faults.

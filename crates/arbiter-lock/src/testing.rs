@@ -142,7 +142,8 @@ impl Testing {
         store.map_or_else(BTreeMap::new, |store| store.counters().counts())
     }
 
-    /// Seeds all random choices on this thread: request ids, the lengths of pauses, injected faults.
+    /// Seeds all random choices on this thread: request ids, the lengths of pauses, injected
+    /// faults.
     ///
     /// A test on paused time and one thread that calls it first, before it makes its clients, is
     /// deterministic.

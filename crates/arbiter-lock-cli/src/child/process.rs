@@ -60,8 +60,8 @@ impl Ended {
 }
 
 impl Child {
-    /// Starts the command. Must be called on the main thread, since the death signal is bound to the
-    /// thread. `liveness` is the store's liveness file, if it has one.
+    /// Starts the command. Must be called on the main thread, since the death signal is bound to
+    /// the thread. `liveness` is the store's liveness file, if it has one.
     pub(crate) fn start(
         command: &[OsString],
         env: &[(&str, String)],

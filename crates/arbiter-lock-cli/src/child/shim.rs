@@ -1,5 +1,5 @@
-//! The shim: the new process before it becomes the command. It makes sure that it dies with arbiter,
-//! and takes the terminal if arbiter had it.
+//! The shim: the new process before it becomes the command. It makes sure that it dies with
+//! arbiter, and takes the terminal if arbiter had it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;

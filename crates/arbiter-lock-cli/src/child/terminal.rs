@@ -26,8 +26,8 @@ impl Terminal {
 
     /// Returns whether the command gets the terminal: arbiter has it, and its stdout is a terminal.
     ///
-    /// Otherwise the end of the pipeline, such as a pager, would lose it. There the command gets the
-    /// terminal when it asks for it.
+    /// Otherwise the end of the pipeline, such as a pager, would lose it. There the command gets
+    /// the terminal when it asks for it.
     pub(super) fn goes_to_the_command(&self) -> bool {
         self.is_ours() && std::io::stdout().is_terminal()
     }
@@ -37,8 +37,8 @@ impl Terminal {
         self.give(getpgrp());
     }
 
-    /// Takes the terminal back from a group. Returns whether the group had it. If the shell has taken
-    /// it meanwhile, as after `bg`, the shell keeps it.
+    /// Takes the terminal back from a group. Returns whether the group had it. If the shell has
+    /// taken it meanwhile, as after `bg`, the shell keeps it.
     pub(super) fn take_back(&self, group: Pid) -> bool {
         let had_it = self.is_of(group);
         if had_it {

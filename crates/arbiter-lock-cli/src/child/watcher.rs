@@ -102,8 +102,8 @@ fn kill(group: Pid) {
     }
 }
 
-/// Returns whether a process of the group still runs, or if that cannot be read. A dead process that
-/// is not reaped can still be signaled, but does not count.
+/// Returns true if a process of the group still runs, or if that cannot be read. A dead process
+/// that is not reaped can still be signaled, but does not count.
 fn lives(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;

@@ -113,8 +113,8 @@ async fn give_up(held: Held, why: &str) {
 
 /// Stops the command and its group, with the grace period that the lease leaves.
 ///
-/// If another holder may exist, the group is killed at once: a stopped process would have to continue
-/// to end.
+/// If another holder may exist, the group is killed at once: a stopped process would have to
+/// continue to end.
 async fn stop(child: &mut Child, reason: LostReason, deadline: &Deadline, grace: Duration) {
     let others_may_hold = matches!(reason, LostReason::Taken | LostReason::Deleted);
     if let Some(dead_by) = deadline.of_grace(grace).filter(|_| !others_may_hold) {

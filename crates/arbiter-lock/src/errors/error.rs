@@ -53,8 +53,8 @@ pub struct Contended {
     pub holder: Option<Holder>,
     /// Whether that holder is this client, or this session.
     pub held_by: HeldBy,
-    /// The place in the queue when last polled, from 1 to 100; 101 is any place behind. `None` for a
-    /// request that does not wait.
+    /// The place in the queue when last polled, from 1 to 100; 101 is any place behind. `None` for
+    /// a request that does not wait.
     pub place: Option<u64>,
     /// How long the caller waited.
     pub waited: Duration,
@@ -155,8 +155,8 @@ pub enum UnavailableKind {
     Unreachable,
     /// The store did not answer in time.
     Silent,
-    /// The wait limit passed before a first answer could arrive. This is not an outage: a longer wait
-    /// gets an answer.
+    /// The wait limit passed before a first answer could arrive. This is not an outage: a longer
+    /// wait gets an answer.
     WaitTooShort,
     /// The store is loading its data, or busy in a script.
     Busy,

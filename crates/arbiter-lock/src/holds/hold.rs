@@ -42,8 +42,8 @@ impl Hold {
     /// It is greater than the token of every earlier exclusive hold of this name. Pass it to the
     /// protected resource with each write, and have the resource reject an older token.
     ///
-    /// The token of a shared hold ([`Hold::is_shared`]) is greater than that of every exclusive hold
-    /// before it, and smaller than that of every exclusive hold after it. Tokens of concurrent
+    /// The token of a shared hold ([`Hold::is_shared`]) is greater than that of every exclusive
+    /// hold before it, and smaller than that of every exclusive hold after it. Tokens of concurrent
     /// shared holds are in no order: a resource that rejects older tokens would reject one of two
     /// readers. So use the token for the writes of exclusive holds only.
     #[must_use]
@@ -94,8 +94,8 @@ impl Hold {
     /// Runs `work` while the hold is valid, and drops it as soon as the hold is over.
     ///
     /// This neither acquires nor releases; [`Lock::run`](crate::Lock::run) does both. The work is
-    /// dropped at an `.await`. Work that does not await runs to its end, and its result is discarded
-    /// if the hold was over by then.
+    /// dropped at an `.await`. Work that does not await runs to its end, and its result is
+    /// discarded if the hold was over by then.
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold was over before the work finished, also if it was released. If

@@ -231,8 +231,8 @@ impl Table {
         }
     }
 
-    /// Returns whether to send a batch now. While calls are unanswered, a batch is sent only once it
-    /// is full or its first renewal has to be sent.
+    /// Returns whether to send a batch now. While calls are unanswered, a batch is sent only once
+    /// it is full or its first renewal has to be sent.
     fn is_time_to_send(&self, now: Duration, unanswered: usize) -> bool {
         let Some((send_by, _)) = self.ready.first() else {
             return false;
@@ -274,8 +274,8 @@ impl Table {
         lost
     }
 
-    /// Takes the holds to renew next, the most urgent first. Raises `behind` to the longest delay of
-    /// a late renewal; repeated renewals do not count.
+    /// Takes the holds to renew next, the most urgent first. Raises `behind` to the longest delay
+    /// of a late renewal; repeated renewals do not count.
     fn take_batch(&mut self, now: Duration, behind: &mut Option<Duration>) -> Batch {
         let mut holds = Vec::new();
         while holds.len() < BATCH {

@@ -148,8 +148,8 @@ impl Lock {
 
     /// Sets the lease: how long a hold lasts without renewal.
     ///
-    /// From 100 ms to 365 days, in whole milliseconds; 30 s by default. After a crash of the holder,
-    /// the resource is free after one lease at the latest.
+    /// From 100 ms to 365 days, in whole milliseconds; 30 s by default. After a crash of the
+    /// holder, the resource is free after one lease at the latest.
     pub fn lease_time(self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.with(|options| options.lease = Duration::from_millis(whole))
@@ -207,9 +207,10 @@ impl Lock {
     /// - [`Error::Closed`] if the client was shut down.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the request leaves the queue and loses its place. The client undoes
-    /// in the background what the store may have done: within a second if the store is reachable,
-    /// otherwise within one lease. A future that is not polled does not wait: it is skipped.
+    /// If the future is dropped, the request leaves the queue and loses its place. The client
+    /// undoes in the background what the store may have done: within a second if the store is
+    /// reachable, otherwise within one lease. A future that is not polled does not wait: it is
+    /// skipped.
     #[doc(alias = "Lock")]
     pub async fn acquire(&self) -> Result<Guard, Error> {
         let (lock, name) = (self.clone(), self.checked_name()?);
@@ -296,8 +297,8 @@ impl Lock {
     /// Asks the holder with that fence to stop. For operators.
     ///
     /// The holder is notified at its next renewal, with
-    /// [`LostReason::Revoked`](crate::LostReason::Revoked), and its hold is not renewed any more. No
-    /// waiter is granted before the holder has released, or its lease has run out.
+    /// [`LostReason::Revoked`](crate::LostReason::Revoked), and its hold is not renewed any more.
+    /// No waiter is granted before the holder has released, or its lease has run out.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].

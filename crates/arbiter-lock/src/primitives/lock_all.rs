@@ -1,7 +1,7 @@
 //! Several locks under one guard.
 //!
-//! They are acquired one by one in the order of their names' bytes, so that no two of these requests
-//! wait for each other.
+//! They are acquired one by one in the order of their names' bytes, so that no two of these
+//! requests wait for each other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl LockAll {
     /// Acquires all locks, waiting for each that is held.
     ///
     /// # Errors
-    /// As [`Lock::acquire`], for the name that failed. Also [`Error::Lost`] if a lock was lost while
-    /// another was waited for, and [`Error::Invalid`] if there are no names.
+    /// As [`Lock::acquire`], for the name that failed. Also [`Error::Lost`] if a lock was lost
+    /// while another was waited for, and [`Error::Invalid`] if there are no names.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`]. The locks acquired so far are released in the background.

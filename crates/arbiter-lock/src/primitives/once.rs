@@ -36,9 +36,9 @@ pub use skip::Skip;
 /// the job, it is skipped.
 ///
 /// Whether the job is due is decided by the store's clock and by the rules of this handle, so use
-/// the same rules everywhere. If the store's clock steps back, the job is due that much later, or at
-/// once if that is more than two periods away. A run that fails, or whose machine dies, counts as a
-/// run, unless [`Once::repeat_failed`] is set.
+/// the same rules everywhere. If the store's clock steps back, the job is due that much later, or
+/// at once if that is more than two periods away. A run that fails, or whose machine dies, counts
+/// as a run, unless [`Once::repeat_failed`] is set.
 ///
 /// A `Once` is a handle with options, and cheap to clone.
 ///
@@ -101,8 +101,8 @@ impl Once {
 
     /// Sets the time between the starts of two runs: from 1 ms to 365 days.
     ///
-    /// The job is due a tenth of the period, and at most a minute, earlier, since calls at fixed times
-    /// are not exact. Replaces an earlier period.
+    /// The job is due a tenth of the period, and at most a minute, earlier, since calls at fixed
+    /// times are not exact. Replaces an earlier period.
     pub fn every(self, period: Duration) -> Self {
         self.with_period(Period::Every(period))
     }
@@ -144,8 +144,8 @@ impl Once {
 
     /// Runs `work` if the job is due and not running elsewhere.
     ///
-    /// The work is dropped as soon as the hold is lost. The store records whether the work succeeded,
-    /// and the message of its error.
+    /// The work is dropped as soon as the hold is lost. The store records whether the work
+    /// succeeded, and the message of its error.
     ///
     /// # Errors
     /// As [`Once::begin`], and [`Error::Lost`] if the hold was lost before the work finished, which
@@ -184,18 +184,19 @@ impl Once {
 
     /// Begins a run if the job is due and not running elsewhere.
     ///
-    /// Record the end of the run by [`RunGuard::finish`]. A skip costs one read. If the store does not
-    /// confirm the record of the begin, it is sent again, for as long as the hold is valid and for at
-    /// most 30 s, regardless of the wait limit.
+    /// Record the end of the run by [`RunGuard::finish`]. A skip costs one read. If the store does
+    /// not confirm the record of the begin, it is sent again, for as long as the hold is valid and
+    /// for at most 30 s, regardless of the wait limit.
     ///
     /// # Errors
-    /// As [`Lock::acquire`](crate::Lock::acquire), except for [`Error::Contended`], which is a skip.
-    /// Also [`Error::Lost`] if the hold was lost before the run had begun, and [`Error::Invalid`] if
-    /// no rule says when the job is due again.
+    /// As [`Lock::acquire`](crate::Lock::acquire), except for [`Error::Contended`], which is a
+    /// skip. Also [`Error::Lost`] if the hold was lost before the run had begun, and
+    /// [`Error::Invalid`] if no rule says when the job is due again.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`](crate::Lock::acquire). If the future is dropped late, the run may have
-    /// been recorded, and counts as crashed. The same holds if the store did not confirm the record.
+    /// been recorded, and counts as crashed. The same holds if the store did not confirm the
+    /// record.
     ///
     /// # Examples
     /// ```

@@ -20,10 +20,10 @@ pub(crate) const READ: Mode = Mode::Shared {
 
 /// A distributed reader-writer lock: any number of readers, or one writer.
 ///
-/// Readers and writers wait in one queue, in order of arrival. A reader that arrives after a waiting
-/// writer waits behind it, so writers do not starve. A [`Lock`] of the same name acts as a writer.
-/// Readers and the permits of a [`Semaphore`](crate::Semaphore) cannot share a name: the later
-/// request is refused.
+/// Readers and writers wait in one queue, in order of arrival. A reader that arrives after a
+/// waiting writer waits behind it, so writers do not starve. A [`Lock`] of the same name acts as a
+/// writer. Readers and the permits of a [`Semaphore`](crate::Semaphore) cannot share a name: the
+/// later request is refused.
 ///
 /// The lock is not reentrant: a task that holds it and acquires it again may wait for itself, even
 /// as a reader, if a writer waits in between. For nested locking, use a

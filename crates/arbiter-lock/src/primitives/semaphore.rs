@@ -20,8 +20,8 @@ use crate::store::Envelope;
 /// A distributed semaphore: a limited number of permits.
 ///
 /// The first holder sets the limit. As long as there are holders or waiters, a request with another
-/// limit is refused with both numbers. [`Semaphore::resize`] changes the limit, and a handle made by
-/// [`Semaphore::follow_limit`] uses the limit in force.
+/// limit is refused with both numbers. [`Semaphore::resize`] changes the limit, and a handle made
+/// by [`Semaphore::follow_limit`] uses the limit in force.
 ///
 /// Permits are granted in order of arrival: a smaller request does not overtake a larger one before
 /// it. Each guard has its own lease, and returns all its permits at once when it is released or

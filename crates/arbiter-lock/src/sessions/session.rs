@@ -11,12 +11,12 @@ use crate::sessions::state::SessionState;
 /// A logical owner whose locks are reentrant.
 ///
 /// A lock that the session holds can be acquired again, without a round trip. The nested guard has
-/// the fence of the outermost one, and the last guard releases. Tasks that share a session share its
-/// holds, so they do not exclude each other.
+/// the fence of the outermost one, and the last guard releases. Tasks that share a session share
+/// its holds, so they do not exclude each other.
 ///
 /// Concurrent acquires of one name share one place in the queue. The request leaves the queue when
-/// the last of their futures is dropped or times out. Once granted, it is held until each future has
-/// been polled or dropped, and all guards are gone.
+/// the last of their futures is dropped or times out. Once granted, it is held until each future
+/// has been polled or dropped, and all guards are gone.
 ///
 /// # Readers and writers
 /// While the session writes, it can acquire the name again as a reader or a writer; while it reads,
@@ -29,7 +29,8 @@ use crate::sessions::state::SessionState;
 /// # Deadlocks
 /// Sessions of one client can wait for each other: one holds `x` and waits for `y`, while another
 /// holds `y` and waits for `x`. About 1 s after such a circle has closed, the session that began to
-/// wait last gets [`Error::Deadlock`](crate::Error::Deadlock). The others continue once it releases.
+/// wait last gets [`Error::Deadlock`](crate::Error::Deadlock). The others continue once it
+/// releases.
 ///
 /// The detection assumes that a session that waits does not release meanwhile, so independent tasks
 /// need separate sessions. A circle through another client, or through a lock without a session, is

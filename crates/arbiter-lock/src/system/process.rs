@@ -1,8 +1,8 @@
 //! Values that belong to one process, and are inert in a forked one.
 //!
-//! A forked process has a copy of its parent's memory. Sockets and files are shared with the parent,
-//! threads are missing, and a mutex that another thread had locked stays locked. So the fork
-//! generation is compared before a copy is locked, polled, sent on or dropped.
+//! A forked process has a copy of its parent's memory. Sockets and files are shared with the
+//! parent, threads are missing, and a mutex that another thread had locked stays locked. So the
+//! fork generation is compared before a copy is locked, polled, sent on or dropped.
 
 mod leak_in_child;
 mod per_process;

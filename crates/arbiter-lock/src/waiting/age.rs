@@ -54,8 +54,8 @@ impl GrantAge {
 
     /// Records a reply with the store's time `at` to a poll that was sent at `sent`.
     ///
-    /// It replaces the best reply if it dates grants later, or if it refutes the best reply: a store
-    /// that shows more than that allows has had its clock set forward.
+    /// It replaces the best reply if it dates grants later, or if it refutes the best reply: a
+    /// store that shows more than that allows has had its clock set forward.
     pub(super) fn record(&mut self, sent: Duration, at: Moment, now: Duration) {
         let dated = self.best.map(|best| best.date(at));
         if dated.is_none_or(|dated| dated <= sent || now < dated) {
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(age.of_push(&push(10_354), ms(360)).base, ms(350));
     }
 
-    /// Returns by how much the worst of many grants is dated too late, for a store's clock with that
-    /// rate, a poll per second that takes up to 120 ms to arrive, and late pushes.
+    /// Returns by how much the worst of many grants is dated too late, for a store's clock with
+    /// that rate, a poll per second that takes up to 120 ms to arrive, and late pushes.
     fn dated_too_late(rate: f64) -> Duration {
         let mut worst = Duration::ZERO;
         for late in [0, 1, 40, 120] {

@@ -130,7 +130,8 @@ impl Attempt {
         step
     }
 
-    /// Notes that the store does not know the request: it was only tried, and the answer was *busy*.
+    /// Notes that the store does not know the request: it was only tried, and the answer was
+    /// *busy*.
     pub(super) fn nothing_to_end(&mut self) {
         self.is_known = false;
     }

@@ -265,8 +265,8 @@ impl Waiting {
         self.end.map(|end| end.saturating_sub(now))
     }
 
-    /// Handles the failure of a request that was sent at `sent`, with `left` of the wait. Returns an
-    /// error if it is not transient, or has lasted too long.
+    /// Handles the failure of a request that was sent at `sent`, with `left` of the wait. Returns
+    /// an error if it is not transient, or has lasted too long.
     fn unserved(
         &mut self,
         sent: Duration,

@@ -328,8 +328,8 @@ impl HoldState {
         }
     }
 
-    /// Notes that a renewal sent at `sent` has no known outcome. If it is the newest, it is due again
-    /// at `again`. Returns whether no later renewal is confirmed.
+    /// Notes that a renewal sent at `sent` has no known outcome. If it is the newest, it is due
+    /// again at `again`. Returns whether no later renewal is confirmed.
     pub(crate) fn fail(&self, sent: Duration, again: Duration, failure: &Failure) -> bool {
         let Some(mut local) = self.local() else {
             return false;

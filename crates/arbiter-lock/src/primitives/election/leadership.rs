@@ -43,9 +43,9 @@ impl Leadership {
     /// Proclaims another value, of at most
     /// [`MAX_VALUE_BYTES`](crate::Election::MAX_VALUE_BYTES).
     ///
-    /// If the store does not answer, the request is sent again, for as long as the hold is valid and
-    /// for at most 30 s. A request that was sent but never answered may arrive late. Its value then
-    /// replaces a later one, until the next is proclaimed.
+    /// If the store does not answer, the request is sent again, for as long as the hold is valid
+    /// and for at most 30 s. A request that was sent but never answered may arrive late. Its value
+    /// then replaces a later one, until the next is proclaimed.
     ///
     /// # Errors
     /// - [`Error::Lost`] if the hold is over.

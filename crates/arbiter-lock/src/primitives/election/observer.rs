@@ -123,8 +123,8 @@ impl Observer {
         is_news.then_some(leader)
     }
 
-    /// Schedules the next poll after a failure. Returns an error if the failure is not transient, or
-    /// has lasted too long.
+    /// Schedules the next poll after a failure. Returns an error if the failure is not transient,
+    /// or has lasted too long.
     fn failed(&mut self, failure: Failure) -> Result<(), Error> {
         let inner = &self.lock.inner;
         let now = inner.clock.now();

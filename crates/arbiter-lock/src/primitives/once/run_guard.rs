@@ -37,16 +37,16 @@ impl RunGuard {
     /// Records how the run ended, with a short text, and releases the resource.
     ///
     /// The end is recorded even if the hold was lost, unless a later run has begun. If it cannot be
-    /// recorded within 5 s, an [event](crate::Event::EndNotRecorded) is logged; that is not an error.
-    /// A release that fails continues in the background.
+    /// recorded within 5 s, an [event](crate::Event::EndNotRecorded) is logged; that is not an
+    /// error. A release that fails continues in the background.
     ///
     /// # Errors
     /// [`Error::Lost`] if the hold was over before, or was ended externally: the work was not
     /// protected until its end.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the end may or may not be recorded. The resource is released in the
-    /// background.
+    /// If the future is dropped, the end may or may not be recorded. The resource is released in
+    /// the background.
     pub async fn finish(self, outcome: Result<&str, &str>) -> Result<(), Error> {
         let inner = self.record.inner.clone();
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
