@@ -99,6 +99,8 @@ impl Narrator {
             (Verbosity::Quiet, _) => false,
             // The command reports its own loss.
             (_, Event::Lost { .. }) => false,
+            // So is a missing name of the store.
+            (_, Event::StoreNotNamed { .. }) => false,
             (Verbosity::Verbose, _) | (_, Event::NotServed { .. }) => true,
             (Verbosity::Normal, Event::RenewalFailed { .. }) => self.is_due(),
             // If the next request cannot reconnect, that is reported.

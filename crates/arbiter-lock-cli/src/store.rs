@@ -1,9 +1,8 @@
 //! The store that the user names, and a client of it.
 
-use std::env::VarError;
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Lock, Logger, RefusedKind};
+use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, RefusedKind};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
@@ -14,21 +13,21 @@ use crate::secret::secret;
 ///
 /// It connects at first use: connecting is part of each wait.
 pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
-    let url = url(args)?;
-    if url.trim_start().starts_with("memory:") {
+    let builder = builder(args).map_err(|error| fail(&error))?;
+    let url = builder.store_url().unwrap_or_default();
+    if url.starts_with("memory:") {
         output::say("a memory store excludes no other process: every arbiter would have its own");
         return Err(Exit::Usage);
     }
-    let mut builder = Client::builder().store(&url).logger(logger);
-    let prefix = match &args.key_prefix {
-        Some(prefix) => Some(prefix.clone()),
-        None => variable("ARBITER_KEY_PREFIX")?,
-    };
-    if let Some(prefix) = prefix {
-        builder = builder.key_prefix(&prefix);
+    if builder.has_default_store() {
+        output::say(&format!(
+            "this machine only, and this user: no store is named, so it is {url} (--store, \
+             ARBITER_STORE)"
+        ));
     }
-    if let Some(map) = variable("ARBITER_ADDRESS_MAP")? {
-        builder = builder.address_map(&map).map_err(|error| fail(&error))?;
+    let mut builder = builder.logger(logger);
+    if let Some(prefix) = &args.key_prefix {
+        builder = builder.key_prefix(prefix);
     }
     builder.connect_lazy().map_err(|error| fail(&error))
 }
@@ -113,56 +112,19 @@ fn limits(error: &Error) -> Option<String> {
     Some(message)
 }
 
-fn url(args: &StoreArgs) -> Result<String, Exit> {
-    if let Some(url) = &args.store {
-        if secret(url).is_some() {
-            output::say(
-                "hint: a password on the command line is visible in the list of processes; \
-                 ARBITER_STORE or --store-file hides it",
-            );
+/// Returns the settings of the flags, else of the environment.
+fn builder(args: &StoreArgs) -> Result<ClientBuilder, Error> {
+    match (&args.store, &args.store_file) {
+        (Some(url), _) => {
+            if secret(url).is_some() {
+                output::say(
+                    "hint: a password on the command line is visible in the list of processes; \
+                     ARBITER_STORE or --store-file hides it",
+                );
+            }
+            ClientBuilder::settings_from_env().map(|builder| builder.store(url))
         }
-        return Ok(url.clone());
+        (None, Some(path)) => ClientBuilder::settings_from_env()?.store_file(path),
+        (None, None) => ClientBuilder::from_env(),
     }
-    if let Some(path) = &args.store_file {
-        return read(path);
-    }
-    if let Some(url) = variable("ARBITER_STORE")? {
-        return Ok(url);
-    }
-    match std::env::var_os("ARBITER_STORE_FILE").filter(|path| !path.is_empty()) {
-        Some(path) => read(path.as_ref()),
-        None => {
-            let url = arbiter_lock::default_store().map_err(|error| fail(&error))?;
-            output::say(&format!(
-                "this machine only, and this user: no store is named, so it is {url} (--store, \
-                 ARBITER_STORE)"
-            ));
-            Ok(url)
-        }
-    }
-}
-
-/// Reads a variable. An empty one counts as unset.
-fn variable(name: &str) -> Result<Option<String>, Exit> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => {
-            output::say(&format!("{name} in the environment is not UTF-8"));
-            Err(Exit::Usage)
-        }
-    }
-}
-
-fn read(path: &std::path::Path) -> Result<String, Exit> {
-    let shown = path.display();
-    let message = match std::fs::read_to_string(path) {
-        Ok(url) if url.trim().is_empty() => {
-            format!("{shown} is empty, and should hold the store's URL")
-        }
-        Ok(url) => return Ok(url.trim().to_owned()),
-        Err(error) => format!("cannot read the store's URL from {shown}: {error}"),
-    };
-    output::say(&message);
-    Err(Exit::Usage)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::env::VarError;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,41 +69,36 @@ impl ClientBuilder {
     /// # Errors
     /// [`Error::Invalid`] if no store is named and there is no default, or a variable is not UTF-8.
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_variables(std::env::var)
+        Self::from_variables(&std::env::var)
     }
 
-    fn from_variables(
-        variable: impl Fn(&'static str) -> Result<String, VarError>,
-    ) -> Result<Self, Error> {
-        let variable = |name| -> Result<Option<String>, Error> {
-            match variable(name) {
-                // An empty variable counts as unset.
-                Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-                Err(VarError::NotPresent) => Ok(None),
-                Err(VarError::NotUnicode(_)) => {
-                    Err(Invalid::new("store", format!("{name} is not UTF-8")).into())
-                }
-            }
-        };
+    /// Returns the default settings with those of the environment except the store: the prefix of
+    /// keys (`ARBITER_KEY_PREFIX`) and the address map (`ARBITER_ADDRESS_MAP`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a variable is not UTF-8 or has an invalid value.
+    pub fn settings_from_env() -> Result<Self, Error> {
+        Self::settings_from(&std::env::var)
+    }
+
+    fn settings_from(variable: Variables<'_>) -> Result<Self, Error> {
         let mut builder = Self::default();
-        if let Some(prefix) = variable("ARBITER_KEY_PREFIX")? {
+        if let Some(prefix) = optional(variable, "ARBITER_KEY_PREFIX")? {
             builder = builder.key_prefix(&prefix);
         }
-        if let Some(map) = variable("ARBITER_ADDRESS_MAP")? {
+        if let Some(map) = optional(variable, "ARBITER_ADDRESS_MAP")? {
             builder = builder.address_map(&map)?;
         }
-        if let Some(url) = variable("ARBITER_STORE")? {
+        Ok(builder)
+    }
+
+    fn from_variables(variable: Variables<'_>) -> Result<Self, Error> {
+        let builder = Self::settings_from(variable)?;
+        if let Some(url) = optional(variable, "ARBITER_STORE")? {
             return Ok(builder.store(&url));
         }
-        match variable("ARBITER_STORE_FILE")? {
-            Some(path) => match std::fs::read_to_string(&path) {
-                Ok(url) => Ok(builder.store(&url)),
-                Err(e) => Err(Invalid::new(
-                    "store",
-                    format!("cannot read the store's URL from {path}: {e}"),
-                )
-                .into()),
-            },
+        match optional(variable, "ARBITER_STORE_FILE")? {
+            Some(path) => builder.store_file(path.as_ref()),
             None => with_default_store(builder),
         }
     }
@@ -123,6 +119,34 @@ impl ClientBuilder {
         self.store = Some(url.trim().to_owned());
         self.is_unnamed = false;
         self
+    }
+
+    /// Sets the store's URL to the content of a file: see [`Client::connect`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the file cannot be read, or is empty.
+    pub fn store_file(self, path: &Path) -> Result<Self, Error> {
+        let shown = path.display();
+        let message = match std::fs::read_to_string(path) {
+            Ok(url) if url.trim().is_empty() => {
+                format!("{shown} is empty, and should hold the store's URL")
+            }
+            Ok(url) => return Ok(self.store(&url)),
+            Err(e) => format!("cannot read the store's URL from {shown}: {e}"),
+        };
+        Err(Invalid::new("store", message).into())
+    }
+
+    /// Returns the store's URL, if one is set.
+    #[must_use]
+    pub fn store_url(&self) -> Option<&str> {
+        self.store.as_deref()
+    }
+
+    /// Returns whether the environment named no store, so that it is `default_store`.
+    #[must_use]
+    pub fn has_default_store(&self) -> bool {
+        self.is_unnamed
     }
 
     /// Sets the logger of events. The default is [`TracingLogger`].
@@ -186,6 +210,19 @@ impl ClientBuilder {
         }
         let inner = Engine::new(store, events, self.store_timeout, self.defaults);
         Ok(Client { inner })
+    }
+}
+
+type Variables<'a> = &'a dyn Fn(&'static str) -> Result<String, VarError>;
+
+/// Reads a variable. An empty one counts as unset.
+fn optional(variable: Variables<'_>, name: &'static str) -> Result<Option<String>, Error> {
+    match variable(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(Invalid::new("store", format!("{name} in the environment is not UTF-8")).into())
+        }
     }
 }
 
@@ -332,7 +369,7 @@ mod tests {
     use super::*;
 
     fn of(variables: &[(&str, &str)]) -> Result<ClientBuilder, Error> {
-        ClientBuilder::from_variables(|name| {
+        ClientBuilder::from_variables(&|name| {
             let found = variables.iter().find(|(known, _)| *known == name);
             let value = found.map(|(_, value)| (*value).to_owned());
             value.ok_or(VarError::NotPresent)
@@ -397,12 +434,15 @@ mod tests {
 
     #[test]
     fn non_utf8_variable_is_an_error() {
-        let builder = ClientBuilder::from_variables(|name| match name {
+        let builder = ClientBuilder::from_variables(&|name| match name {
             "ARBITER_STORE" => Err(VarError::NotUnicode("\u{fffd}".into())),
             _ => Err(VarError::NotPresent),
         });
         let error = builder.err().unwrap().to_string();
-        assert!(error.contains("ARBITER_STORE is not UTF-8"), "{error}");
+        assert!(
+            error.contains("ARBITER_STORE in the environment is not UTF-8"),
+            "{error}"
+        );
     }
 
     #[cfg(feature = "embedded")]

@@ -41,8 +41,8 @@
 //!
 //! # Guarantees
 //!
-//! These hold as long as the server keeps its data and its clock runs forward at a normal rate:
-//! - Valid holds of one lock never overlap.
+//! - Valid holds of one lock never overlap, as long as the server keeps its data and its clock runs
+//!   forward at a normal rate.
 //! - Every grant has a [fencing token](Hold::fence) greater than every earlier one.
 //! - [`Hold::lost`] reports the loss of a hold before the next waiter is granted.
 //! - Waiters are granted in order of arrival.

@@ -27,7 +27,7 @@ pub(crate) async fn r#break(args: &BreakArgs, store: &StoreArgs) -> Result<Exit,
     }
     let asked = lock.ask_to_stop(args.fence).await;
     match asked.map_err(|error| store::fail(&error))? {
-        Asked::Told {
+        Asked::Notified {
             remaining: Some(remaining),
         } => {
             output::say(&format!(

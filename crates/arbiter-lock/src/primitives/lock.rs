@@ -56,7 +56,7 @@ pub struct Lock {
 #[non_exhaustive]
 pub enum Asked {
     /// The holder is notified at its next renewal, and its hold is not renewed any more.
-    Told {
+    Notified {
         /// How long the hold lasts at most, or `None` if an operator removed its expiry.
         remaining: Option<Duration>,
     },
@@ -307,7 +307,7 @@ impl Lock {
     /// If the future is dropped, the holder may or may not have been asked.
     pub async fn ask_to_stop(&self, fence: u64) -> Result<Asked, Error> {
         Ok(match self.break_hold(fence, false).await? {
-            Broken::Asked { remaining_ms } => Asked::Told {
+            Broken::Asked { remaining_ms } => Asked::Notified {
                 remaining: remaining_ms.map(Duration::from_millis),
             },
             Broken::Freed | Broken::NotHeld => Asked::NotHeld,

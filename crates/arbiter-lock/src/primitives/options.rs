@@ -65,14 +65,14 @@ impl Options {
     }
 
     /// Returns the provisional TTL of a grant to a queued waiter.
-    pub(crate) fn first_life(&self) -> Duration {
+    pub(crate) fn provisional_ttl(&self) -> Duration {
         Duration::from_millis(provisional_ttl_ms(self.lease_ms()))
     }
 
     /// Returns whether the margin takes more than half of the provisional TTL. Then a grant is
     /// claimed before it is returned.
     pub(crate) fn claims_first(&self) -> bool {
-        self.first_life() < self.margin(self.first_life()) * 2
+        self.provisional_ttl() < self.margin(self.provisional_ttl()) * 2
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

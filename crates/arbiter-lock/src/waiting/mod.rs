@@ -312,9 +312,9 @@ impl Waiting {
             } => {
                 self.ticket = Some(ticket);
                 self.age.record(sent, envelope.at, self.attempt.clock.now());
-                let first_life = self.attempt.options.first_life();
+                let provisional_ttl = self.attempt.options.provisional_ttl();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
-                let pause = until_next_poll(first_life, place, behind, expiry, rng::draw());
+                let pause = until_next_poll(provisional_ttl, place, behind, expiry, rng::draw());
                 let owner = holder.as_ref().map(|view| view.owner.clone());
                 self.stands_behind(holder, place, envelope.at, was_silent);
                 self.report_own(owner.as_ref());

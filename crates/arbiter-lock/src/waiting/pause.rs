@@ -14,16 +14,16 @@ const BETWEEN_EXPIRIES: Duration = Duration::from_millis(20);
 
 /// Returns the time until the next poll of a waiter.
 ///
-/// `first_life` is its provisional TTL, `place` is its place in the queue, `expiry_ms` is the time
+/// `provisional_ttl` is its provisional TTL, `place` is its place in the queue, `expiry_ms` is the time
 /// to the expiry that it awaits, and `random` is drawn from 0 to 1.
 pub(super) fn until_next_poll(
-    first_life: Duration,
+    provisional_ttl: Duration,
     place: u64,
     holder: Option<&HolderView>,
     expiry_ms: Option<u64>,
     random: f64,
 ) -> Duration {
-    let mean = Duration::from_millis(POLL_INTERVAL_MS).min(first_life / 2);
+    let mean = Duration::from_millis(POLL_INTERVAL_MS).min(provisional_ttl / 2);
     let jittered = mean.mul_f64(0.9 + 0.2 * random);
     let behind_head = place.clamp(1, EXPIRY_WATCHERS) - 1;
     // A TTL lasts to the end of its last millisecond.
@@ -51,8 +51,14 @@ mod tests {
     const LONG: Duration = ms(2_000);
 
     /// Returns the time until the next poll of the head behind a holder of this library.
-    fn pause(first_life: Duration, expiry_ms: Option<u64>, random: f64) -> Duration {
-        until_next_poll(first_life, 1, Some(&holder(Some(7))), expiry_ms, random)
+    fn pause(provisional_ttl: Duration, expiry_ms: Option<u64>, random: f64) -> Duration {
+        until_next_poll(
+            provisional_ttl,
+            1,
+            Some(&holder(Some(7))),
+            expiry_ms,
+            random,
+        )
     }
 
     fn holder(fence: Option<u64>) -> HolderView {

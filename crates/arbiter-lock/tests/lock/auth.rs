@@ -165,7 +165,7 @@ async fn use_every_other_primitive(client: &Client) -> Result<(), Error> {
     let readers = [catalogue.read().await, catalogue.read().await];
     client.lock("catalogue").inspect().await?;
     let asked = client.lock("catalogue").ask_to_stop(writer.fence()).await;
-    assert!(matches!(asked?, Asked::Told { .. }));
+    assert!(matches!(asked?, Asked::Notified { .. }));
     for guard in [Ok(writer)].into_iter().chain(readers) {
         guard?.release().await?;
     }

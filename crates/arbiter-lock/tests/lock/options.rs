@@ -199,7 +199,7 @@ async fn asked_holder_stops_before_the_next_grant() {
     );
     assert!(matches!(
         lock.ask_to_stop(guard.fence()).await.unwrap(),
-        Asked::Told { .. }
+        Asked::Notified { .. }
     ));
     assert_eq!(guard.lost().await, LostReason::Revoked);
     tokio::time::sleep(ms(500)).await;

@@ -243,7 +243,7 @@ pub async fn operator_asks_or_breaks_by_fence(store: &Store) {
     let asked = operator.ask_to_stop(guard.fence() + 1).await;
     assert_eq!(asked.expect("an answer"), Asked::NotHeld);
     let asked = operator.ask_to_stop(guard.fence()).await;
-    assert!(matches!(asked.expect("an answer"), Asked::Told { .. }));
+    assert!(matches!(asked.expect("an answer"), Asked::Notified { .. }));
     assert_eq!(guard.lost().await, LostReason::Revoked);
     assert!(!next.is_finished(), "granted before the holder has stopped");
     drop(guard);

@@ -25,7 +25,7 @@ impl AdaptiveSpin {
         (!sleeps).then(|| Instant::now() + SOON)
     }
 
-    pub(super) fn has_looked_in_vain(&mut self) {
+    pub(super) fn has_spun_in_vain(&mut self) {
         self.asleep = self.next;
         self.next = (2 * self.next).clamp(1, MOST_ASLEEP);
     }
@@ -41,12 +41,12 @@ mod tests {
 
     #[test]
     fn slow_replies_limit_spinning_to_one_in_64() {
-        let mut haste = AdaptiveSpin::default();
+        let mut spin = AdaptiveSpin::default();
         let mut looks = |calls: usize| {
             let mut looked = 0;
             for _ in 0..calls {
-                if haste.begin().is_some() {
-                    haste.has_looked_in_vain();
+                if spin.begin().is_some() {
+                    spin.has_spun_in_vain();
                     looked += 1;
                 }
             }
@@ -59,16 +59,16 @@ mod tests {
 
     #[test]
     fn fast_replies_restore_spinning() {
-        let mut haste = AdaptiveSpin::default();
+        let mut spin = AdaptiveSpin::default();
         for _ in 0..1_000 {
-            if haste.begin().is_some() {
-                haste.has_looked_in_vain();
+            if spin.begin().is_some() {
+                spin.has_spun_in_vain();
             }
         }
-        while haste.begin().is_none() {}
-        haste.has_paid();
-        assert!((0..100).all(|_| haste.begin().is_some()));
-        haste.has_looked_in_vain();
-        assert!(haste.begin().is_some());
+        while spin.begin().is_none() {}
+        spin.has_paid();
+        assert!((0..100).all(|_| spin.begin().is_some()));
+        spin.has_spun_in_vain();
+        assert!(spin.begin().is_some());
     }
 }

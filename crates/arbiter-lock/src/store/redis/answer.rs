@@ -98,15 +98,15 @@ impl Answer {
         Ok(0 < self.number()?)
     }
 
-    /// A life in ms: none where there is nobody, none within where it has no end.
-    pub(super) fn life(&mut self) -> Result<Option<Option<u64>>, Failure> {
-        self.field(|life| match life {
+    /// Parses a TTL in ms: `None` if there is no holder, `Some(None)` if it never expires.
+    pub(super) fn ttl(&mut self) -> Result<Option<Option<u64>>, Failure> {
+        self.field(|ttl| match ttl {
             "-2" => Ok(None),
             "-1" => Ok(Some(None)),
-            life => life
+            ttl => ttl
                 .parse()
-                .map(|life| Some(Some(life)))
-                .map_err(|_| malformed(life)),
+                .map(|ttl| Some(Some(ttl)))
+                .map_err(|_| malformed(ttl)),
         })?
     }
 

@@ -46,10 +46,10 @@ struct Charge {
     caller: Option<Waker>,
     next_number: u64,
     /// The caller in charge is about to look at `is_due`.
-    is_looking: bool,
+    is_spinning: bool,
     /// The connection could go on since it was last polled.
     is_due: bool,
-    haste: AdaptiveSpin,
+    spin: AdaptiveSpin,
 }
 
 impl Driver {
@@ -143,7 +143,7 @@ impl DriverState {
         if charge.call.take().is_none() {
             return;
         }
-        charge.is_looking = false;
+        charge.is_spinning = false;
         let caller = charge.caller.take();
         let task = charge.task.clone().filter(|_| charge.is_due);
         drop(charge);
@@ -160,7 +160,7 @@ impl Wake for DriverState {
         let mut charge = self.charge();
         charge.is_due = true;
         let woken = match charge.call {
-            Some(_) if charge.is_looking => None,
+            Some(_) if charge.is_spinning => None,
             Some(_) => charge.caller.clone(),
             None => charge.task.clone(),
         };
@@ -177,7 +177,7 @@ struct DriverCall<'a> {
     /// Its number, if it may drive.
     number: Option<u64>,
     /// Until when it looks again instead of sleeping.
-    hasty_until: Option<Instant>,
+    spin_until: Option<Instant>,
 }
 
 impl<'a> DriverCall<'a> {
@@ -190,14 +190,14 @@ impl<'a> DriverCall<'a> {
             return Self {
                 engine,
                 number: charge.call,
-                hasty_until: charge.haste.begin(),
+                spin_until: charge.spin.begin(),
             };
         }
         engine.dismiss(charge);
         Self {
             engine,
             number: None,
-            hasty_until: None,
+            spin_until: None,
         }
     }
 
@@ -210,7 +210,7 @@ impl<'a> DriverCall<'a> {
         if charge.call != Some(number) {
             return false;
         }
-        charge.is_looking = true;
+        charge.is_spinning = true;
         match &mut charge.caller {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -234,25 +234,25 @@ impl<'a> DriverCall<'a> {
         }
         let is_over = self.engine.drive().is_ready();
         if let Poll::Ready(answered) = answer.poll(&mut deaf) {
-            if self.hasty_until.is_some() {
-                self.engine.charge().haste.has_paid();
+            if self.spin_until.is_some() {
+                self.engine.charge().spin.has_paid();
             }
             return Poll::Ready(answered);
         }
         let mut charge = self.engine.charge();
         if charge.call == self.number {
-            charge.is_looking = false;
+            charge.is_spinning = false;
             if charge.is_due || is_over {
                 drop(charge);
                 cx.waker().wake_by_ref();
-            } else if let Some(until) = self.hasty_until {
+            } else if let Some(until) = self.spin_until {
                 if Instant::now() < until {
                     drop(charge);
                     // Polled once, it wakes when all others have had their turn.
                     let _ = pin!(tokio::task::yield_now()).poll(cx);
                 } else {
-                    charge.haste.has_looked_in_vain();
-                    self.hasty_until = None;
+                    charge.spin.has_spun_in_vain();
+                    self.spin_until = None;
                 }
             }
         }

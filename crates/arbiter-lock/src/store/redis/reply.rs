@@ -124,7 +124,7 @@ fn broken(word: &str, _: Moment, answer: &mut Answer) -> Read<Broken> {
     match word {
         "freed" => Ok((Broken::Freed, answer.flag()?)),
         "asked" => {
-            let remaining_ms = answer.life()?.flatten();
+            let remaining_ms = answer.ttl()?.flatten();
             Ok((Broken::Asked { remaining_ms }, false))
         }
         "not-held" => Ok((Broken::NotHeld, false)),
@@ -268,7 +268,7 @@ fn sharing(answer: &mut Answer) -> Result<Option<SharingView>, Failure> {
         let (owner, fence) = (answer.text()?.into(), answer.optional_number()?);
         let weight = u32::try_from(answer.number()?).map_err(|_| malformed("a weight"))?;
         let since = answer.optional_number()?.map(Moment::from_micros);
-        let remaining_ms = answer.life()?.flatten();
+        let remaining_ms = answer.ttl()?.flatten();
         let label = answer.text()?.into();
         let holder = HolderView {
             owner,
@@ -292,9 +292,9 @@ fn holder(answer: &mut Answer) -> Result<Option<HolderView>, Failure> {
     let owner = answer.text()?.into();
     let fence = answer.optional_number()?;
     let since = answer.optional_number()?.map(Moment::from_micros);
-    let life = answer.life()?;
+    let ttl = answer.ttl()?;
     let label = answer.text()?.into();
-    Ok(life.map(|remaining_ms| HolderView {
+    Ok(ttl.map(|remaining_ms| HolderView {
         owner,
         fence,
         since,
