@@ -60,6 +60,8 @@ struct ConnectionShared {
     state: Mutex<ConnectionState>,
     /// Held by whoever dials.
     dialling: Arc<tokio::sync::Mutex<()>>,
+    /// Counts how often the master was replaced: a dialing that began before starts again.
+    replaced: watch::Sender<u64>,
 }
 
 /// Where messages go.
@@ -136,6 +138,7 @@ impl Connection {
                 dialing: None,
             }),
             dialling: Arc::default(),
+            replaced: watch::Sender::new(0),
         });
         if let Some(sentinels) = shared.route.sentinels() {
             let connection: Weak<ConnectionShared> = Arc::downgrade(&shared);
@@ -222,15 +225,15 @@ impl Connection {
         let dialled = tokio::time::timeout(limit, dialling).await;
         dialled.unwrap_or_else(|_| {
             let down = self.0.state().down.clone();
-            Err(down.map_or_else(
-                || {
-                    Failure::before_sending(
-                        FailureKind::Silent,
-                        format!("no connection within {:?}", in_millis(limit)),
-                    )
-                },
-                |(failure, _)| failure,
-            ))
+            let sentinels = self.0.route.sentinels();
+            let unheard = || sentinels.and_then(|group| group.unheard_within(limit));
+            let failure = down.map(|(failure, _)| failure).or_else(unheard);
+            Err(failure.unwrap_or_else(|| {
+                Failure::before_sending(
+                    FailureKind::Silent,
+                    format!("no connection within {:?}", in_millis(limit)),
+                )
+            }))
         })
     }
 }
@@ -326,6 +329,10 @@ impl ConnectionShared {
         state.is_lost = true;
         drop(state);
         drop(lost);
+        self.tell_disconnected(cause);
+    }
+
+    fn tell_disconnected(&self, cause: &Failure) {
         self.events.emit(Level::Warn, || Event::Disconnected {
             store: self.route.to_string().into(),
             cause: Arc::new(cause.clone()),
@@ -356,8 +363,22 @@ impl ConnectionShared {
     }
 
     async fn dial(self: &Arc<Self>) -> Result<Arc<Up>, Failure> {
-        let dialled = self.dial_and_subscribe().await;
-        let mut state = self.state();
+        let (limit, begun) = (self.state().patience, Instant::now());
+        let (dialled, mut state) = loop {
+            let mut replaced = self.replaced.subscribe();
+            let left = limit.saturating_sub(begun.elapsed());
+            let dialled = tokio::select! {
+                biased;
+                // The server that is being dialed is no longer the master.
+                _ = replaced.changed() => continue,
+                dialled = self.dial_and_subscribe(left) => dialled,
+            };
+            // What retires the connection counts first, and then waits for the lock.
+            let state = self.state();
+            if !replaced.has_changed().unwrap_or(false) {
+                break (dialled, state);
+            }
+        };
         match dialled {
             Ok((line, round_trip, protects_itself)) => {
                 let up = Arc::new(Up {
@@ -396,8 +417,8 @@ impl ConnectionShared {
 
     /// Dials the server that the route leads to. One that is no longer the master is left for the
     /// next answer of the sentinels.
-    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<Dialed, Failure> {
-        let (limit, begun) = (self.state().patience, Instant::now());
+    async fn dial_and_subscribe(self: &Arc<Self>, limit: Duration) -> Result<Dialed, Failure> {
+        let begun = Instant::now();
         let mut pause = SHORTEST_PAUSE;
         loop {
             let left = limit.saturating_sub(begun.elapsed());
@@ -509,17 +530,20 @@ impl ConnectionShared {
 impl Retire for ConnectionShared {
     /// The next request dials the new master at once, and waiters poll there.
     fn retire(&self) {
-        let replaced = "the sentinels announced another master";
-        let replaced = Failure::unknown(FailureKind::Unreachable, replaced);
-        // No request waits for the old master.
-        if let Some(up) = self.state().up.clone() {
-            up.line.driver.close();
-        }
-        self.lose(|_| true, &replaced);
+        self.replaced.send_modify(|count| *count += 1);
         let mut state = self.state();
+        let retired = state.up.take();
+        state.is_lost |= retired.is_some();
         state.down = None;
         state.backoff.reset();
         drop(state);
+        if let Some(retired) = retired {
+            // No request waits for the old master.
+            retired.line.driver.close();
+            let cause = "the sentinels announced another master";
+            let cause = Failure::unknown(FailureKind::Unreachable, cause);
+            self.tell_disconnected(&cause);
+        }
         let registry = self.subscription.as_ref();
         if let Some(registry) = registry.and_then(|to| to.registry.upgrade()) {
             registry.look_again();
