@@ -32,7 +32,11 @@ const REPLACED: [&str; 14] = [
 ];
 
 /// Crates in which no function, type, field or module is named by one of [`WORDS`].
-const REVIEWED: [&str; 2] = ["crates/arbiter-lock-core", "crates/arbiter-lock-cli"];
+const REVIEWED: [&str; 3] = [
+    "crates/arbiter-lock-core",
+    "crates/arbiter-lock",
+    "crates/arbiter-lock-cli",
+];
 
 /// Words that stand for something that has a name in the field.
 const WORDS: [&str; 31] = [

@@ -97,14 +97,14 @@ fn stay_alive(liveness: &OsStr) -> std::io::Result<Option<Flock<File>>> {
 /// Kills a group, and waits until it is gone.
 fn kill(group: Pid) {
     let begun = Instant::now();
-    while killpg(group, Signal::SIGKILL).is_ok() && lives(group) && begun.elapsed() < DYING {
+    while killpg(group, Signal::SIGKILL).is_ok() && is_alive(group) && begun.elapsed() < DYING {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// Returns true if a process of the group still runs, or if that cannot be read. A dead process
 /// that is not reaped can still be signaled, but does not count.
-fn lives(group: Pid) -> bool {
+fn is_alive(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;
     };
@@ -136,7 +136,7 @@ mod tests {
         let mut sleeper = sleeper.arg("60").process_group(0).spawn().unwrap();
         let group = Pid::from_raw(sleeper.id() as i32);
         killpg(group, Signal::SIGSTOP).unwrap();
-        assert!(lives(group));
+        assert!(is_alive(group));
         let begun = Instant::now();
         kill(group);
         assert!(begun.elapsed() < DYING / 2, "{:?}", begun.elapsed());

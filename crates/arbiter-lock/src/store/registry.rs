@@ -44,7 +44,7 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) enum Woken {
     Granted(Push),
-    LookAgain,
+    PollAgain,
 }
 
 impl Registry {
@@ -67,7 +67,7 @@ impl Registry {
 
     /// Messages may have been missed: everybody looks again.
     #[cfg(any(feature = "redis", feature = "embedded"))]
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn poll_again(&self) {
         let slots: Vec<_> = self.slots().values().cloned().collect();
         slots.iter().for_each(|slot| slot.bell.notify_one());
     }
@@ -108,7 +108,7 @@ impl Slot {
             return Woken::Granted(push);
         }
         self.bell.notified().await;
-        self.take().map_or(Woken::LookAgain, Woken::Granted)
+        self.take().map_or(Woken::PollAgain, Woken::Granted)
     }
 
     /// Waits for a grant.

@@ -14,7 +14,7 @@ use redis::{Cmd, PushInfo, PushKind, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::dial::{Line, dial};
+use super::dial::{Limits, Line, dial};
 use super::failure::failure_of;
 use super::introduction::{Role, introduce, protects_itself};
 use super::reply;
@@ -42,13 +42,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A connection, its round-trip time, and whether a master protects itself.
 type Dialed = (Line, Duration, Option<bool>);
 
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) command: Duration,
-    pub(super) connect: Duration,
-}
-
 /// A connection of the runtime that uses it.
 pub(super) struct Connection(Arc<ConnectionShared>);
 
@@ -60,6 +53,8 @@ struct ConnectionShared {
     state: Mutex<ConnectionState>,
     /// Held by whoever dials.
     dialling: Arc<tokio::sync::Mutex<()>>,
+    /// Counts how often the master was replaced: a dialing that began before starts again.
+    replaced: watch::Sender<u64>,
 }
 
 /// Where messages go.
@@ -75,7 +70,7 @@ struct ConnectionState {
     backoff: Backoff,
     /// How long the next dialling may take. After a silence one that hangs must not stand in the
     /// way of the next for long; each failure doubles it, up to the limit of connecting.
-    patience: Duration,
+    dial_limit: Duration,
     /// Whether a connection was lost, and none stands again.
     is_lost: bool,
     /// Ends the dialing that was begun last.
@@ -131,11 +126,12 @@ impl Connection {
                 up: None,
                 down: None,
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
-                patience: limits.connect,
+                dial_limit: limits.connect,
                 is_lost: false,
                 dialing: None,
             }),
             dialling: Arc::default(),
+            replaced: watch::Sender::new(0),
         });
         if let Some(sentinels) = shared.route.sentinels() {
             let connection: Weak<ConnectionShared> = Arc::downgrade(&shared);
@@ -222,15 +218,15 @@ impl Connection {
         let dialled = tokio::time::timeout(limit, dialling).await;
         dialled.unwrap_or_else(|_| {
             let down = self.0.state().down.clone();
-            Err(down.map_or_else(
-                || {
-                    Failure::before_sending(
-                        FailureKind::Silent,
-                        format!("no connection within {:?}", in_millis(limit)),
-                    )
-                },
-                |(failure, _)| failure,
-            ))
+            let sentinels = self.0.route.sentinels();
+            let unheard = || sentinels.and_then(|group| group.unheard_within(limit));
+            let failure = down.map(|(failure, _)| failure).or_else(unheard);
+            Err(failure.unwrap_or_else(|| {
+                Failure::before_sending(
+                    FailureKind::Silent,
+                    format!("no connection within {:?}", in_millis(limit)),
+                )
+            }))
         })
     }
 }
@@ -326,6 +322,10 @@ impl ConnectionShared {
         state.is_lost = true;
         drop(state);
         drop(lost);
+        self.tell_disconnected(cause);
+    }
+
+    fn tell_disconnected(&self, cause: &Failure) {
         self.events.emit(Level::Warn, || Event::Disconnected {
             store: self.route.to_string().into(),
             cause: Arc::new(cause.clone()),
@@ -356,8 +356,22 @@ impl ConnectionShared {
     }
 
     async fn dial(self: &Arc<Self>) -> Result<Arc<Up>, Failure> {
-        let dialled = self.dial_and_subscribe().await;
-        let mut state = self.state();
+        let (limit, begun) = (self.state().dial_limit, Instant::now());
+        let (dialled, mut state) = loop {
+            let mut replaced = self.replaced.subscribe();
+            let left = limit.saturating_sub(begun.elapsed());
+            let dialled = tokio::select! {
+                biased;
+                // The server that is being dialed is no longer the master.
+                _ = replaced.changed() => continue,
+                dialled = self.dial_and_subscribe(left) => dialled,
+            };
+            // What retires the connection counts first, and then waits for the lock.
+            let state = self.state();
+            if !replaced.has_changed().unwrap_or(false) {
+                break (dialled, state);
+            }
+        };
         match dialled {
             Ok((line, round_trip, protects_itself)) => {
                 let up = Arc::new(Up {
@@ -370,7 +384,7 @@ impl ConnectionShared {
                 });
                 state.down = None;
                 state.backoff.reset();
-                state.patience = self
+                state.dial_limit = self
                     .limits
                     .command
                     .saturating_mul(2)
@@ -387,7 +401,7 @@ impl ConnectionShared {
             }
             Err(failure) => {
                 let pause = state.backoff.next(rng::draw());
-                state.patience = state.patience.saturating_mul(2).min(self.limits.connect);
+                state.dial_limit = state.dial_limit.saturating_mul(2).min(self.limits.connect);
                 state.down = Some((failure.clone(), Instant::now() + pause));
                 Err(failure)
             }
@@ -396,8 +410,8 @@ impl ConnectionShared {
 
     /// Dials the server that the route leads to. One that is no longer the master is left for the
     /// next answer of the sentinels.
-    async fn dial_and_subscribe(self: &Arc<Self>) -> Result<Dialed, Failure> {
-        let (limit, begun) = (self.state().patience, Instant::now());
+    async fn dial_and_subscribe(self: &Arc<Self>, limit: Duration) -> Result<Dialed, Failure> {
+        let begun = Instant::now();
         let mut pause = SHORTEST_PAUSE;
         loop {
             let left = limit.saturating_sub(begun.elapsed());
@@ -417,7 +431,7 @@ impl ConnectionShared {
     async fn dial_target(
         self: &Arc<Self>,
         target: &Target,
-        patience: Duration,
+        dial_limit: Duration,
     ) -> Result<Dialed, Failure> {
         let shared = Arc::downgrade(self);
         let on_push = move |push| {
@@ -425,7 +439,7 @@ impl ConnectionShared {
                 shared.hear(push);
             }
         };
-        let mut line = dial(target, patience, on_push).await?;
+        let mut line = dial(target, dial_limit, on_push).await?;
         // Both in one round trip.
         let begun = Instant::now();
         let mut subscriber = line.connection.clone();
@@ -436,7 +450,7 @@ impl ConnectionShared {
             }
         };
         let both = async { tokio::join!(introduce(&mut line, target), subscribed) };
-        let Ok((introduced, subscribed)) = tokio::time::timeout(patience, both).await else {
+        let Ok((introduced, subscribed)) = tokio::time::timeout(dial_limit, both).await else {
             let detail = "no answer to HELLO and SUBSCRIBE";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         };
@@ -460,7 +474,7 @@ impl ConnectionShared {
             let detail = "it is no longer the master";
             return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
         }
-        let protects_itself = tokio::time::timeout(patience, protects_itself(&mut line)).await;
+        let protects_itself = tokio::time::timeout(dial_limit, protects_itself(&mut line)).await;
         let protects_itself = protects_itself.unwrap_or(Ok(false))?;
         if !protects_itself {
             sentinels.report_unprotected();
@@ -490,7 +504,7 @@ impl ConnectionShared {
             }
             (PushKind::Subscribe, _) => {
                 if let Some(registry) = registry {
-                    registry.look_again();
+                    registry.poll_again();
                 }
             }
             // Dialled anew by the looks that this rings for.
@@ -498,7 +512,7 @@ impl ConnectionShared {
                 let closed = Failure::unknown(FailureKind::Unreachable, "it was closed from there");
                 self.lose(|_| true, &closed);
                 if let Some(registry) = registry {
-                    registry.look_again();
+                    registry.poll_again();
                 }
             }
             _ => {}
@@ -509,20 +523,23 @@ impl ConnectionShared {
 impl Retire for ConnectionShared {
     /// The next request dials the new master at once, and waiters poll there.
     fn retire(&self) {
-        let replaced = "the sentinels announced another master";
-        let replaced = Failure::unknown(FailureKind::Unreachable, replaced);
-        // No request waits for the old master.
-        if let Some(up) = self.state().up.clone() {
-            up.line.driver.close();
-        }
-        self.lose(|_| true, &replaced);
+        self.replaced.send_modify(|count| *count += 1);
         let mut state = self.state();
+        let retired = state.up.take();
+        state.is_lost |= retired.is_some();
         state.down = None;
         state.backoff.reset();
         drop(state);
+        if let Some(retired) = retired {
+            // No request waits for the old master.
+            retired.line.driver.close();
+            let cause = "the sentinels announced another master";
+            let cause = Failure::unknown(FailureKind::Unreachable, cause);
+            self.tell_disconnected(&cause);
+        }
         let registry = self.subscription.as_ref();
         if let Some(registry) = registry.and_then(|to| to.registry.upgrade()) {
-            registry.look_again();
+            registry.poll_again();
         }
     }
 }

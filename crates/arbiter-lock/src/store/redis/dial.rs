@@ -19,6 +19,13 @@ use super::target::{Place, Target};
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{Failure, FailureKind};
 
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) command: Duration,
+    pub(super) connect: Duration,
+}
+
 /// A connection and what drives it.
 pub(super) struct Line {
     pub(super) connection: MultiplexedConnection,

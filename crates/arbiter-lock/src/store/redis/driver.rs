@@ -88,6 +88,8 @@ impl Driver {
     /// Closes the connection: calls under way fail.
     pub(super) fn close(&self) {
         self.engine.close();
+        // The call in charge hears of nothing else.
+        self.engine.wake_by_ref();
     }
 }
 

@@ -27,7 +27,8 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
 use crate::store::{Handle, Registry, ServerSettings, Store};
-use connection::{Connection, Limits, Subscription};
+use connection::{Connection, Subscription};
+use dial::Limits;
 use handle::RedisHandle;
 use route::ServerRoute;
 use sentinel::{SentinelUrl, Sentinels};
@@ -44,6 +45,10 @@ struct Server {
 impl Server {
     fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
         let (username, password) = (settings.username, settings.password);
+        let limits = Limits {
+            command: settings.command_timeout,
+            connect: settings.connect_timeout,
+        };
         let route = match SentinelUrl::parse(url) {
             Some(group) => {
                 let mut group = group?;
@@ -51,7 +56,7 @@ impl Server {
                     (group.username, group.password) = (username, password);
                 }
                 group.authorities = settings.authorities;
-                let sentinels = Sentinels::new(group, settings.address_map, events.clone());
+                let sentinels = Sentinels::new(group, settings.address_map, limits, events.clone());
                 ServerRoute::Master(sentinels)
             }
             None => {
@@ -66,10 +71,7 @@ impl Server {
         Ok(Self {
             route,
             key_prefix: settings.key_prefix.into(),
-            limits: Limits {
-                command: settings.command_timeout,
-                connect: settings.connect_timeout,
-            },
+            limits,
             events,
         })
     }

@@ -11,24 +11,27 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
 
+use super::dial::Limits;
 use super::target::Target;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
 pub(super) use url::SentinelUrl;
-use view::{Address, FRESH, SentinelReply, View};
+use view::{Address, FRESH, SentinelReply, Switch, View};
 
 /// The sentinels of a group, as one client knows them.
 pub(super) struct Sentinels {
     url: SentinelUrl,
     address_map: Option<AddressMap>,
+    limits: Limits,
     events: EventQueue,
     state: Mutex<State>,
     /// Until when a majority counts as heard, in microseconds of the local clock.
@@ -45,12 +48,15 @@ pub(super) struct Sentinels {
 
 struct State {
     view: View,
-    /// Why sentinels did not answer, by address, and when that was.
-    failures: BTreeMap<Address, (Duration, Failure)>,
+    /// What came of the last question at each address: when it was answered, by the time of the
+    /// question, or why it was not.
+    outcomes: BTreeMap<Address, (Duration, Option<Failure>)>,
     /// The addresses of the URL's hosts, once resolved.
     resolved: BTreeMap<Address, String>,
     /// The addresses that are being watched.
     watched: BTreeSet<Address>,
+    /// The addresses that sentinels named when it was decided which to watch.
+    considered: BTreeSet<Address>,
     /// Retired when the master is replaced.
     connections: Vec<Weak<dyn Retire>>,
     /// Whether the loss of the majority was reported.
@@ -72,13 +78,15 @@ impl Sentinels {
     pub(super) fn new(
         url: SentinelUrl,
         address_map: Option<AddressMap>,
+        limits: Limits,
         events: EventQueue,
     ) -> Arc<Self> {
         let state = State {
             view: View::new(url.hosts.len()),
-            failures: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             resolved: BTreeMap::new(),
             watched: BTreeSet::new(),
+            considered: BTreeSet::new(),
             connections: Vec::new(),
             is_loss_reported: false,
             is_unprotected_reported: false,
@@ -86,6 +94,7 @@ impl Sentinels {
         Arc::new(Self {
             url,
             address_map,
+            limits,
             events,
             state: Mutex::new(state),
             heard_until: AtomicU64::new(0),
@@ -134,25 +143,19 @@ impl Sentinels {
     fn known_since(&self, asked: Duration) -> Option<Result<Address, Failure>> {
         let state = self.state();
         if let Some(master) = state.view.master_since(asked) {
-            return Some(Ok(self.mapped(&master.address)));
+            let announced = master.address.clone();
+            drop(state);
+            return Some(self.mapped(&announced));
         }
-        let has_failed = |address: &Address| {
-            let failure = state.failures.get(address);
-            failure.is_some_and(|(at, _)| asked <= *at)
+        let has_ended = |address: &Address| {
+            let outcome = state.outcomes.get(address);
+            outcome.is_some_and(|(at, _)| asked <= *at)
         };
-        let failed = state.watched.iter().filter(|a| has_failed(a)).count();
         let is_over = !state.watched.is_empty()
-            && self.watches_all(&state)
-            && state.watched.len() <= failed + state.view.heard_since(asked);
+            && state.considers_all()
+            && state.watched.iter().all(has_ended);
         drop(state);
         is_over.then(|| Err(self.failure(asked)))
-    }
-
-    /// Whether every sentinel that the answers name is watched.
-    fn watches_all(&self, state: &State) -> bool {
-        let named = state.view.named();
-        let mut named = named.iter().map(|address| self.mapped(address));
-        named.all(|address| state.watched.contains(&address))
     }
 
     /// Fails unless a majority of the sentinels was heard lately: the server may have been replaced
@@ -162,7 +165,16 @@ impl Sentinels {
         if now.as_micros() <= self.heard_until.load(Ordering::Relaxed).into() {
             return Ok(());
         }
+        // Nobody has asked while the machine was suspended.
+        self.questions.send_modify(|n| *n += 1);
         Err(self.failure(now.saturating_sub(FRESH)))
+    }
+
+    /// Why dialing took longer than `spent`, if that is for want of a majority.
+    pub(super) fn unheard_within(&self, spent: Duration) -> Option<Failure> {
+        let since = now().saturating_sub(spent);
+        let is_heard = self.state().view.is_heard_since(since);
+        (!is_heard).then(|| self.failure(since))
     }
 
     /// Says once that the master does not protect itself.
@@ -174,25 +186,30 @@ impl Sentinels {
         }
     }
 
-    /// Why there is no majority. What does not pass by itself comes first.
+    /// Why there is no majority. What does not pass by itself comes first; it is final once the
+    /// others are no majority.
     fn failure(&self, since: Duration) -> Failure {
         let state = self.state();
         let (heard, known) = (state.view.heard_since(since), state.view.known());
-        let failures = state.failures.iter();
-        let recent = failures.filter(|(_, (at, _))| since <= *at);
-        let worst = recent.min_by_key(|(_, (_, failure))| failure.is_transient());
-        let Some(((host, port), (_, failure))) = worst else {
+        let recent = state.outcomes.iter().filter(|(_, (at, _))| since <= *at);
+        let failures: Vec<(&Address, &Failure)> = recent
+            .filter_map(|(address, (_, failure))| Some((address, failure.as_ref()?)))
+            .collect();
+        let worst = failures.iter().min_by_key(|(_, f)| f.is_transient());
+        let Some(((host, port), failure)) = worst else {
             let detail = format!("{heard} of {known} sentinels answered");
             return Failure::before_sending(FailureKind::Silent, detail);
         };
-        if failure.kind == FailureKind::WrongUrl {
-            return failure.clone();
+        let lasting = failures.iter().filter(|(_, f)| !f.is_transient()).count();
+        let is_final = 2 * known.saturating_sub(lasting) <= known;
+        if is_final && failure.kind == FailureKind::WrongUrl {
+            return (*failure).clone();
         }
         let detail =
             format!("{heard} of {known} sentinels answered; the one at {host}:{port} {failure}");
-        let kind = match failure.is_transient() {
-            true => FailureKind::Unreachable,
-            false => failure.kind,
+        let kind = match is_final {
+            true => failure.kind,
+            false => FailureKind::Unreachable,
         };
         Failure::before_sending(kind, detail)
     }
@@ -215,34 +232,30 @@ impl Sentinels {
     /// A sentinel answered a question that was sent at `sent`.
     fn answered(&self, from: &Address, sent: Duration, answer: SentinelReply) {
         let mut state = self.state();
-        state.failures.remove(from);
-        let before = state.view.master_since(Duration::ZERO).cloned();
-        let is_switch = state.view.note(sent, answer);
+        state.outcomes.insert(from.clone(), (sent, None));
+        let switch = state.view.note(from, sent, answer);
         let heard_until = state.view.heard_until().as_micros();
         let heard_until = u64::try_from(heard_until).unwrap_or_default();
         self.heard_until.store(heard_until, Ordering::Relaxed);
-        let after = state.view.master_since(Duration::ZERO).cloned();
-        let retired = match is_switch {
-            true => state.connections.clone(),
-            false => Vec::new(),
+        let retired = match switch {
+            Some(_) => state.connections.clone(),
+            None => Vec::new(),
         };
         if state.view.is_heard_since(sent.saturating_sub(FRESH)) {
             state.is_loss_reported = false;
         }
         drop(state);
-        if is_switch {
+        if let Some(Switch { from, to }) = switch {
             let shown = |(host, port): &Address| format!("{host}:{port}").into();
-            if let (Some(from), Some(to)) = (before, after) {
-                self.events.emit(Level::Warn, || Event::MasterReplaced {
-                    store: self.to_string().into(),
-                    from: shown(&from.address),
-                    to: shown(&to.address),
-                });
+            self.events.emit(Level::Warn, || Event::MasterReplaced {
+                store: self.to_string().into(),
+                from: shown(&from),
+                to: shown(&to),
+            });
+            for connection in retired.iter().filter_map(Weak::upgrade) {
+                // A waker of the program's may panic: the other connections are retired all the same.
+                let _ = catch_unwind(AssertUnwindSafe(|| connection.retire()));
             }
-            retired
-                .iter()
-                .filter_map(Weak::upgrade)
-                .for_each(|connection| connection.retire());
             self.switches.send_modify(|n| *n += 1);
         }
         self.answers.send_modify(|n| *n += 1);
@@ -251,7 +264,8 @@ impl Sentinels {
     /// A sentinel did not answer.
     fn failed(&self, address: &Address, failure: Failure) {
         let mut state = self.state();
-        state.failures.insert(address.clone(), (now(), failure));
+        let outcome = (now(), Some(failure));
+        state.outcomes.insert(address.clone(), outcome);
         let since = now().saturating_sub(FRESH);
         let is_lost = state.view.has_master() && !state.view.is_heard_since(since);
         let is_news = is_lost && !state.is_loss_reported;
@@ -267,16 +281,28 @@ impl Sentinels {
         self.answers.send_modify(|n| *n += 1);
     }
 
-    /// The address at which this client reaches what is announced at another.
-    fn mapped(&self, (host, port): &Address) -> Address {
-        match &self.address_map {
-            Some(map) => map(host, *port),
-            None => (host.clone(), *port),
-        }
+    /// The address at which this client reaches what is announced at another. The map is the
+    /// program's: it may block and panic, so nothing is locked meanwhile.
+    fn mapped(&self, announced: &Address) -> Result<Address, Failure> {
+        let Some(map) = &self.address_map else {
+            return Ok(announced.clone());
+        };
+        let (host, port) = announced;
+        catch_unwind(AssertUnwindSafe(|| map(host, *port))).map_err(|_| {
+            let detail = format!("the address map panics for {host}:{port}");
+            Failure::before_sending(FailureKind::Unreachable, detail)
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether every sentinel that the answers name is watched, if it can be.
+    fn considers_all(&self) -> bool {
+        self.view.named().is_subset(&self.considered)
     }
 }
 

@@ -11,6 +11,9 @@ use crate::store::{Failure, FailureKind};
 /// How many names of other masters an error lists.
 const MOST_NAMES: usize = 8;
 
+/// How many other sentinels an answer may name.
+const MOST_OTHERS: usize = 64;
+
 /// Asks a sentinel for the master of that name.
 pub(super) async fn ask(
     connection: &mut MultiplexedConnection,
@@ -51,7 +54,7 @@ pub(super) async fn ask(
     Ok(SentinelReply {
         id: text(&id.map_err(|e| failure_of(&e))?).ok_or_else(malformed)?,
         master: Master { epoch, address },
-        others: others.iter().filter_map(other).collect(),
+        others: others.iter().filter_map(other).take(MOST_OTHERS).collect(),
     })
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A host and a port, as they are announced.
+/// A host and a port.
 pub(super) type Address = (String, u16);
 
 /// What one sentinel answered.
@@ -32,30 +32,56 @@ pub(super) struct Master {
 /// For how long an answer counts.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 
+/// Another master has taken the place of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Switch {
+    pub(super) from: Address,
+    pub(super) to: Address,
+}
+
 /// The latest answers. Times are of the local clock, when the question was sent.
 pub(super) struct View {
-    /// How many sentinels the URL names.
-    hosts: usize,
-    answers: BTreeMap<String, (Duration, SentinelReply)>,
+    /// How many sentinels the URL lists.
+    listed: usize,
+    /// How many there were when a majority was last heard. A sentinel that was created anew names
+    /// no others, and is no majority of its own.
+    settled: usize,
+    /// The latest answer from each address that is asked.
+    answers: BTreeMap<Address, (Duration, SentinelReply)>,
     master: Option<Master>,
 }
 
 impl View {
-    pub(super) fn new(hosts: usize) -> Self {
+    pub(super) fn new(listed: usize) -> Self {
         Self {
-            hosts,
+            listed,
+            settled: 0,
             answers: BTreeMap::new(),
             master: None,
         }
     }
 
-    /// Notes an answer to a question that was sent at `sent`. Returns whether there is another
-    /// master now.
-    pub(super) fn note(&mut self, sent: Duration, answer: SentinelReply) -> bool {
-        self.answers.insert(answer.id.clone(), (sent, answer));
+    /// Sets how many sentinels the URL lists.
+    pub(super) fn set_listed(&mut self, listed: usize) {
+        self.listed = listed;
+    }
+
+    /// Notes an answer from an address, to a question that was sent at `sent`. Returns whether
+    /// there is another master now.
+    pub(super) fn note(
+        &mut self,
+        from: &Address,
+        sent: Duration,
+        answer: SentinelReply,
+    ) -> Option<Switch> {
+        self.answers.insert(from.clone(), (sent, answer));
         let since = sent.saturating_sub(FRESH);
         self.answers.retain(|_, (at, _)| since <= *at);
-        self.decide(since)
+        if !self.is_heard_since(since) {
+            return None;
+        }
+        self.settled = self.ids().len();
+        self.decide()
     }
 
     /// The master, if a majority has answered questions sent since then.
@@ -75,7 +101,7 @@ impl View {
 
     /// Until when a majority counts as heard.
     pub(super) fn heard_until(&self) -> Duration {
-        let mut times: Vec<Duration> = self.answers.values().map(|(at, _)| *at).collect();
+        let mut times: Vec<Duration> = self.latest().into_values().map(|(at, _)| at).collect();
         times.sort_unstable_by(|a, b| b.cmp(a));
         let majority = times.get(self.known() / 2);
         majority.map_or(Duration::ZERO, |at| *at + FRESH)
@@ -83,20 +109,36 @@ impl View {
 
     /// How many sentinels have answered questions sent since then.
     pub(super) fn heard_since(&self, since: Duration) -> usize {
-        self.answers.values().filter(|(at, _)| since <= *at).count()
+        let times = self.latest().into_values();
+        times.filter(|(at, _)| since <= *at).count()
     }
 
     /// How many sentinels there are: those that answered, those that they name, and at least as
-    /// many as the URL names.
+    /// many as the URL lists and as there were when a majority answered.
     pub(super) fn known(&self) -> usize {
+        self.ids().len().max(self.listed).max(self.settled)
+    }
+
+    /// The ids of those that answered and of those that they name.
+    fn ids(&self) -> BTreeSet<&str> {
         let answers = self.answers.values().map(|(_, answer)| answer);
-        let ids: BTreeSet<&str> = answers
-            .flat_map(|answer| {
-                let others = answer.others.iter().map(|(id, _)| id.as_str());
-                others.chain([answer.id.as_str()])
-            })
-            .collect();
-        ids.len().max(self.hosts)
+        let ids = answers.flat_map(|answer| {
+            let others = answer.others.iter().map(|(id, _)| id.as_str());
+            others.chain([answer.id.as_str()])
+        });
+        ids.collect()
+    }
+
+    /// The latest answer of each sentinel, by its id: one may answer at several addresses.
+    fn latest(&self) -> BTreeMap<&str, (Duration, &SentinelReply)> {
+        let mut latest = BTreeMap::new();
+        for (at, answer) in self.answers.values() {
+            let known = latest.entry(answer.id.as_str()).or_insert((*at, answer));
+            if known.0 < *at {
+                *known = (*at, answer);
+            }
+        }
+        latest
     }
 
     /// The addresses of the sentinels that the answers name.
@@ -106,18 +148,15 @@ impl View {
         others.map(|(_, address)| address.clone()).collect()
     }
 
-    fn decide(&mut self, since: Duration) -> bool {
-        let heard: Vec<&Master> = self.answers.values().map(|(_, a)| &a.master).collect();
-        if !self.is_heard_since(since) {
-            return false;
-        }
+    /// Decides which master follows from the answers, of a majority at least.
+    fn decide(&mut self) -> Option<Switch> {
+        let latest = self.latest();
+        let heard: Vec<&Master> = latest.values().map(|(_, answer)| &answer.master).collect();
         let votes = |master: &Master| heard.iter().filter(|other| **other == master).count();
         let best = heard
             .iter()
             .max_by_key(|master| (master.epoch, votes(master)));
-        let Some(best) = best.map(|best| (*best).clone()) else {
-            return false;
-        };
+        let best = (*best?).clone();
         let is_believed = match &self.master {
             None => true,
             Some(master) if master.epoch < best.epoch => true,
@@ -126,10 +165,11 @@ impl View {
             Some(_) => self.known() <= heard.len(),
         };
         if !is_believed {
-            return false;
+            return None;
         }
-        let before = self.master.replace(best.clone());
-        before.is_some_and(|before| before.address != best.address)
+        let to = best.address.clone();
+        let from = self.master.replace(best)?.address;
+        (from != to).then_some(Switch { from, to })
     }
 }
 
@@ -155,14 +195,27 @@ mod tests {
         }
     }
 
+    /// The answer of a sentinel that knows no other.
+    fn alone(id: &str, epoch: u64, host: &str) -> SentinelReply {
+        SentinelReply {
+            others: Vec::new(),
+            ..answer(id, epoch, host)
+        }
+    }
+
+    fn note(view: &mut View, at: u64, (id, epoch, host): (&str, u64, &str)) -> bool {
+        let switch = view.note(&address(id), seconds(at), answer(id, epoch, host));
+        switch.is_some()
+    }
+
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
     fn view(answers: &[(&str, u64, &str)]) -> View {
         let mut view = View::new(1);
-        for (id, epoch, host) in answers {
-            view.note(seconds(100), answer(id, *epoch, host));
+        for answer in answers {
+            note(&mut view, 100, *answer);
         }
         view
     }
@@ -180,14 +233,8 @@ mod tests {
         assert_eq!(host(&two, 101), None, "answers from before the question");
         assert_eq!(two.heard_until(), seconds(100) + FRESH);
         let mut lone = View::new(3);
-        lone.note(
-            seconds(1),
-            SentinelReply {
-                others: Vec::new(),
-                ..answer("a", 1, "old")
-            },
-        );
-        assert_eq!(lone.known(), 3, "the URL names three");
+        lone.note(&address("a"), seconds(1), alone("a", 1, "old"));
+        assert_eq!(lone.known(), 3, "the URL lists three");
         assert!(!lone.is_heard_since(seconds(1)));
     }
 
@@ -204,7 +251,7 @@ mod tests {
     fn lower_epoch_counts_only_if_all_report_one() {
         let mut view = view(&[("a", 7, "new"), ("b", 7, "new")]);
         for (id, is_switch) in [("a", false), ("b", false), ("c", true)] {
-            assert_eq!(view.note(seconds(104), answer(id, 0, "other")), is_switch);
+            assert_eq!(note(&mut view, 104, (id, 0, "other")), is_switch);
         }
         assert_eq!(host(&view, 104), Some("other"));
     }
@@ -213,25 +260,77 @@ mod tests {
     fn old_address_in_the_new_epoch_is_outvoted() {
         let mut view = view(&[("a", 1, "old"), ("b", 2, "old")]);
         assert_eq!(host(&view, 100), Some("old"));
-        assert!(!view.note(seconds(101), answer("a", 2, "new")));
-        assert!(view.note(seconds(101), answer("c", 2, "new")));
+        assert!(!note(&mut view, 101, ("a", 2, "new")));
+        assert!(note(&mut view, 101, ("c", 2, "new")));
         assert_eq!(host(&view, 100), Some("new"));
     }
 
     #[test]
     fn same_master_in_new_epoch_is_no_switch() {
         let mut view = view(&[("a", 1, "old"), ("b", 1, "old")]);
-        assert!(!view.note(seconds(101), answer("a", 2, "old")));
-        assert!(view.note(seconds(102), answer("b", 3, "new")));
+        assert!(!note(&mut view, 101, ("a", 2, "old")));
+        assert!(note(&mut view, 102, ("b", 3, "new")));
     }
 
     #[test]
     fn silent_sentinels_stay_known_while_named() {
         let mut view = view(&[("a", 1, "old"), ("b", 1, "old"), ("c", 1, "old")]);
-        view.note(seconds(110), answer("a", 1, "old"));
+        note(&mut view, 110, ("a", 1, "old"));
         assert_eq!((view.known(), view.heard_since(seconds(105))), (3, 1));
         assert!(!view.is_heard_since(seconds(105)));
         assert_eq!(view.heard_until(), Duration::ZERO);
         assert_eq!(view.named(), ["b", "c"].map(address).into());
+    }
+
+    #[test]
+    fn recreated_sentinel_is_no_majority_of_its_own() {
+        let mut view = view(&[("a", 4, "new"), ("b", 4, "new"), ("c", 4, "new")]);
+        let recreated = alone("d", 0, "old");
+        // The others cannot be reached for longer than answers count.
+        assert_eq!(view.note(&address("a"), seconds(110), recreated), None);
+        assert!(!view.is_heard_since(seconds(105)));
+        assert_eq!((view.known(), host(&view, 105)), (3, None));
+        for id in ["b", "c"] {
+            assert!(!note(&mut view, 111, (id, 4, "new")));
+        }
+        assert_eq!(host(&view, 110), Some("new"));
+    }
+
+    #[test]
+    fn group_may_shrink_while_a_majority_answers() {
+        let mut view = view(&[("a", 1, "old"), ("b", 1, "old")]);
+        for id in ["a", "b"] {
+            view.note(&address(id), seconds(101), alone(id, 1, "old"));
+        }
+        assert_eq!(view.known(), 2);
+    }
+
+    #[test]
+    fn sentinel_with_several_addresses_counts_once() {
+        let mut view = View::new(1);
+        for (from, at) in [("v4", 100), ("v6", 101), ("v4", 102)] {
+            let answer = answer("a", 1, "old");
+            assert_eq!(view.note(&address(from), seconds(at), answer), None);
+        }
+        assert_eq!((view.heard_since(seconds(100)), view.known()), (1, 3));
+        assert_eq!(host(&view, 100), None);
+    }
+
+    #[test]
+    fn switch_after_a_silence_names_both_masters() {
+        let mut view = view(&[("a", 1, "old"), ("b", 1, "old")]);
+        assert!(!note(&mut view, 200, ("a", 2, "new")));
+        let switch = view.note(&address("b"), seconds(201), answer("b", 2, "new"));
+        let (from, to) = (address("old"), address("new"));
+        assert_eq!(switch, Some(Switch { from, to }));
+    }
+
+    #[test]
+    fn answers_are_kept_by_address() {
+        let mut view = View::new(1);
+        for n in 0..1_000 {
+            view.note(&address("a"), seconds(1), alone(&n.to_string(), n, "old"));
+        }
+        assert_eq!(view.answers.len(), 1);
     }
 }

@@ -1,9 +1,11 @@
 //! The tasks that ask the sentinels.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::{PushInfo, PushKind};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
@@ -16,8 +18,13 @@ use crate::store::{Failure, FailureKind};
 
 /// How often a sentinel is asked, if nothing happens.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long a sentinel may take to accept a connection, and to answer.
-const LIMIT: Duration = Duration::from_secs(1);
+/// How long a sentinel may take to answer, at the least: it may take as long as a command, and
+/// twice as long to accept a connection.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(1);
+/// How long it may take to resolve a host.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(1);
+/// How many sentinels are asked that the URL does not list.
+const MOST_NAMED: usize = 64;
 /// How often the URL's hosts are resolved, and the addresses that sentinels name are compared with
 /// those that are watched.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -36,7 +43,7 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
         };
         let wanted = group.wanted().await;
         watched.retain(|address, task| {
-            let is_wanted = wanted.contains_key(address);
+            let is_wanted = wanted.contains_key(address) && !task.is_finished();
             if !is_wanted {
                 task.abort();
             }
@@ -47,14 +54,14 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
                 .entry(address.clone())
                 .or_insert_with(|| tasks.spawn(watch(sentinels.clone(), address, name)));
         }
-        group.state().watched = watched.keys().cloned().collect();
+        group.watches(watched.keys());
         let mut answers = group.answers.subscribe();
         drop(group);
         // A sentinel that is named for the first time is asked at once.
         let is_new = async {
             loop {
                 match sentinels.upgrade() {
-                    Some(group) if group.watches_all(&group.state()) => {}
+                    Some(group) if group.state().considers_all() => {}
                     _ => return,
                 }
                 if answers.changed().await.is_err() {
@@ -68,12 +75,27 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
 }
 
 impl Sentinels {
+    /// Notes which addresses are watched, and forgets all others.
+    fn watches<'a>(&self, addresses: impl Iterator<Item = &'a Address>) {
+        let mut state = self.state();
+        let watched: BTreeSet<Address> = addresses.cloned().collect();
+        state
+            .outcomes
+            .retain(|address, _| watched.contains(address));
+        state.watched = watched;
+    }
+
     /// The addresses of all sentinels, each with the name that TLS verifies. A host that cannot be
     /// resolved counts as one that cannot be reached.
     async fn wanted(&self) -> HashMap<Address, String> {
-        let mut resolved = std::collections::BTreeMap::new();
-        for (host, port) in &self.url.hosts {
-            let addresses = tokio::time::timeout(LIMIT, addresses_of(host, *port)).await;
+        let mut resolved = BTreeMap::new();
+        let resolving = self
+            .url
+            .hosts
+            .iter()
+            .map(|(host, port)| tokio::time::timeout(RESOLVE_LIMIT, addresses_of(host, *port)));
+        let found = join_all(resolving).await;
+        for ((host, port), addresses) in self.url.hosts.iter().zip(found) {
             let found = match addresses {
                 Ok(Ok(addresses)) => Ok(addresses.map(|a| (a.ip().to_string(), a.port()))),
                 Ok(Err(e)) => Err(Failure::before_sending(
@@ -103,16 +125,35 @@ impl Sentinels {
         }
         let named = self.state().view.named();
         let mut wanted: HashMap<Address, String> = resolved.clone().into_iter().collect();
-        for address in named.iter().map(|address| self.mapped(address)) {
+        let mapped = named
+            .iter()
+            .take(MOST_NAMED)
+            .map(|named| self.mapped(named));
+        for address in mapped.filter_map(Result::ok) {
             // What is announced by its address is verified as the URL's host.
-            let is_address = address.0.parse::<std::net::IpAddr>().is_ok();
+            let is_address = address.0.parse::<IpAddr>().is_ok();
             let host = self.url.hosts.first().filter(|_| is_address);
             let name = host.map_or_else(|| address.0.clone(), |(host, _)| host.clone());
             wanted.entry(address).or_insert(name);
         }
-        self.state().resolved = resolved;
+        let listed = listed(self.url.hosts.len(), resolved.keys());
+        let mut state = self.state();
+        state.view.set_listed(listed);
+        state.resolved = resolved;
+        state.considered = named;
+        drop(state);
         wanted
     }
+}
+
+/// How many sentinels the URL lists: one host may stand for all of them, and may resolve to an
+/// address of each family for the same one.
+fn listed<'a>(hosts: usize, addresses: impl Iterator<Item = &'a Address>) -> usize {
+    let ips: BTreeSet<IpAddr> = addresses
+        .filter_map(|(host, _)| host.parse().ok())
+        .collect();
+    let v4 = ips.iter().filter(|ip| ip.is_ipv4()).count();
+    hosts.max(v4).max(ips.len() - v4)
 }
 
 /// Asks one sentinel, time and again.
@@ -142,6 +183,7 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
     };
     let target = group.url.sentinel(&address.0, address.1, name);
     let service = group.url.service.clone();
+    let limit = group.limits.command.max(SHORTEST_LIMIT);
     let mut questions = group.questions.subscribe();
     drop(group);
     let news = Arc::new(Notify::new());
@@ -153,22 +195,22 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
             }
         }
     };
-    let mut line = match dial(&target, LIMIT, on_push).await {
+    let mut line = match dial(&target, 2 * limit, on_push).await {
         Ok(line) => line,
         Err(failure) => return failure,
     };
     let subscribed = line.connection.subscribe(ANNOUNCEMENTS);
     // Without the right to subscribe, another master is noticed by the next question.
-    if tokio::time::timeout(LIMIT, subscribed).await.is_err() {
-        return silence();
+    if tokio::time::timeout(limit, subscribed).await.is_err() {
+        return silence(limit);
     }
     loop {
         let sent = now();
         let answer = ask(&mut line.connection, &service);
-        let answer = match tokio::time::timeout(LIMIT, answer).await {
+        let answer = match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failure)) => return failure,
-            Err(_) => return silence(),
+            Err(_) => return silence(limit),
         };
         line.arrived.understood();
         let Some(group) = sentinels.upgrade() else {
@@ -184,6 +226,6 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
     }
 }
 
-fn silence() -> Failure {
-    Failure::before_sending(FailureKind::Silent, format!("no answer within {LIMIT:?}"))
+fn silence(limit: Duration) -> Failure {
+    Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
 }

@@ -114,3 +114,21 @@ async fn connection_closed_while_driven_is_dropped() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(Arc::strong_count(&gone), 1);
 }
+
+#[tokio::test]
+async fn closing_wakes_the_call_in_charge() {
+    let (answer, answered) = oneshot::channel::<()>();
+    // The connection owns what would answer.
+    let driver = Driver::start(async move {
+        let _answer = answer;
+        std::future::pending::<()>().await;
+    });
+    tokio::task::yield_now().await;
+    let driver = Arc::new(driver);
+    let called = driver.clone();
+    let waiting = tokio::spawn(async move { called.call(true, || answered).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    driver.close();
+    let ended = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+    assert!(ended.expect("nobody wakes the call").unwrap().is_err());
+}

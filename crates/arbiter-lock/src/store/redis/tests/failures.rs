@@ -8,7 +8,8 @@ use testkit::Server;
 
 use super::ask::{self, contender};
 use crate::events::event::{EventQueue, NoopLogger};
-use crate::store::redis::connection::{Connection, Limits};
+use crate::store::redis::connection::Connection;
+use crate::store::redis::dial::Limits;
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::keys::Keys;
 use crate::store::redis::route::ServerRoute;
