@@ -16,6 +16,10 @@ use rustix::fs::{FlockOperation, flock};
 use testkit::{History, HoldInterval, Share};
 
 const WAIT: Duration = Duration::from_secs(5);
+/// How much later than others a client may notice another master, and how long the loss of a hold
+/// that it does not know may take then, in nanoseconds.
+const NOTICED_WITHIN: u64 = 1_000_000_000;
+const TOLD_WITHIN: u64 = 200_000_000;
 const TICK: Duration = Duration::from_millis(5);
 const PERMITS: u32 = 3;
 
@@ -34,7 +38,7 @@ async fn main() {
     let worker = Worker {
         folder: folder.into(),
         history: History::open(Path::new(history)).expect("a history"),
-        client: connect(url, &queued_ns).await,
+        client: connect(url, history, &queued_ns).await,
         leases: leases.map(Duration::from_millis).collect(),
         queued_ns,
     };
@@ -46,13 +50,22 @@ async fn main() {
     }
 }
 
-async fn connect(url: &str, queued_ns: &Arc<AtomicU64>) -> Client {
+async fn connect(url: &str, history: &str, queued_ns: &Arc<AtomicU64>) -> Client {
     loop {
         let queued_ns = queued_ns.clone();
+        let history = History::open(Path::new(history)).expect("a history");
         let logger = move |event: &Event| {
-            if matches!(event, Event::Waiting(_)) {
-                let now = History::now_ns();
-                let _ = queued_ns.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let now = History::now_ns();
+            match event {
+                Event::Waiting(_) => {
+                    let (first, later) = (Ordering::Relaxed, Ordering::Relaxed);
+                    let _ = queued_ns.compare_exchange(0, now, first, later);
+                }
+                Event::MasterReplaced { .. } => {
+                    let (from, to) = (now.saturating_sub(NOTICED_WITHIN), now + TOLD_WITHIN);
+                    history.forgot(from, to).expect("a line");
+                }
+                _ => {}
             }
         };
         match Client::builder().store(url).logger(logger).connect().await {

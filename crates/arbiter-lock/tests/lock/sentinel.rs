@@ -299,3 +299,25 @@ async fn acquire_amid_a_failover_waits_for_its_end() {
     assert_ne!(group.master(), old);
     guard.release().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreplicated_hold_is_lost_at_once() {
+    let (group, name) = (SentinelGroup::start(), unique_name());
+    let lock = client(&group.url()).await.lock(&name).lease_time(LEASE);
+    let guard = lock.acquire().await.unwrap();
+    let old = group.master();
+    replicate(&group);
+    group.servers[old].stop();
+    // As if the replicas had never received the grant.
+    for (n, replica) in group.servers.iter().enumerate().filter(|(n, _)| *n != old) {
+        replica.call(&["CONFIG", "SET", "replica-read-only", "no"]);
+        let deleted = replica.call(&["DEL", &format!("arbiter:{name}")]);
+        assert_eq!(deleted.int(), Some(1), "{n}");
+    }
+    group.wait_for_another(old);
+    let switched = Instant::now();
+    let reason = tokio::time::timeout(ms(5_000), guard.lost()).await.unwrap();
+    println!("{:?}", switched.elapsed());
+    assert_eq!(reason, arbiter_lock::LostReason::Deleted);
+    assert!(switched.elapsed() < ms(1_000), "{:?}", switched.elapsed());
+}

@@ -1,5 +1,8 @@
 //! Processes on a Sentinel group whose master is replaced every few seconds: gracefully, killed, or
 //! paused and resumed. Meanwhile processes are killed and stopped.
+//!
+//! A new master may not know the latest holds of the old one. The worker records when its client
+//! notices another master: from the second before, another holder may have been granted there.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,10 +19,6 @@ const WORKERS: usize = 6;
 const LEASES_MS: [&str; 3] = ["2000", "5000", "9000"];
 /// How often the master is replaced, at most.
 const EVERY: Duration = ms(8_000);
-/// How long after the announcement of another master a hold that it does not know may last: it is
-/// renewed at once.
-const BOUND: Duration = ms(1_000);
-
 #[derive(Clone, Copy, Debug)]
 enum Failover {
     Graceful,
@@ -81,10 +80,8 @@ impl Run {
             if let Some(stopped) = stopped {
                 self.workers[stopped].cont();
             }
-            let to = History::now_ns() + BOUND.as_nanos() as u64;
-            self.history.forgot(from, to).unwrap();
             // A waiter that could not poll for so long loses its turn.
-            let polled = to + ms(4_000).as_nanos() as u64;
+            let polled = History::now_ns() + ms(4_000).as_nanos() as u64;
             self.history.away(None, from, polled).unwrap();
             self.group.wait_until_settled();
             std::thread::sleep(EVERY.saturating_sub(begun.elapsed()));

@@ -30,8 +30,9 @@ const MOST_NAMED: usize = 64;
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest pause between two connections to a sentinel.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// On which a sentinel announces another master.
-const ANNOUNCEMENTS: &str = "+switch-master";
+/// On which a sentinel announces another master: when it has promoted one, when it has learned of
+/// one, and when the failover is over.
+const ANNOUNCEMENTS: [&str; 3] = ["+promoted-slave", "+config-update-from", "+switch-master"];
 
 /// Watches every sentinel there is, until the client is gone.
 pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
@@ -199,10 +200,12 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
         Ok(line) => line,
         Err(failure) => return failure,
     };
-    let subscribed = line.connection.subscribe(ANNOUNCEMENTS);
-    // Without the right to subscribe, another master is noticed by the next question.
-    if tokio::time::timeout(limit, subscribed).await.is_err() {
-        return silence(limit);
+    for channel in ANNOUNCEMENTS {
+        let subscribed = line.connection.subscribe(channel);
+        // Without the right to subscribe, another master is noticed by the next question.
+        if tokio::time::timeout(limit, subscribed).await.is_err() {
+            return silence(limit);
+        }
     }
     loop {
         let sent = now();
