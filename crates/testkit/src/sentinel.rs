@@ -1,22 +1,50 @@
 //! A Sentinel group: a master, two replicas and three sentinels, on loopback.
 
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::server::{Server, ServerBuilder};
 
 /// The name of the master in the group.
 const SERVICE: &str = "main";
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// A running Sentinel group.
 ///
-/// The sentinels take a master for dead after half a second.
+/// The sentinels take a master for dead after a second.
 #[derive(Debug)]
 pub struct SentinelGroup {
     /// The servers: at the start the first is the master.
     pub servers: Vec<Server>,
     /// The sentinels.
     pub sentinels: Vec<Server>,
+    _turn: Turn,
+}
+
+/// How many groups of a process run at a time: busy sentinels replace a master that is well.
+const MOST_GROUPS: usize = 3;
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// A group that counts as running.
+#[derive(Debug)]
+struct Turn;
+
+impl Turn {
+    fn wait() -> Self {
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = ENDED.wait_while(running, |running| MOST_GROUPS <= *running);
+        *running.unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
+    }
 }
 
 /// The settings of a [`SentinelGroup`].
@@ -52,8 +80,9 @@ impl SentinelGroupBuilder {
     /// Starts the group and waits until its members know each other.
     ///
     /// # Panics
-    /// If that takes longer than 20 s.
+    /// If that takes longer than 40 s.
     pub fn start(self) -> SentinelGroup {
+        let turn = Turn::wait();
         let mut server = self
             .server
             .clone()
@@ -73,7 +102,7 @@ impl SentinelGroupBuilder {
         let replicas = [(); 2].map(|()| replica.clone().start());
         let mut config = format!(
             "sentinel monitor {SERVICE} {host} {port} 2\n\
-             sentinel down-after-milliseconds {SERVICE} 500\n\
+             sentinel down-after-milliseconds {SERVICE} 1000\n\
              sentinel failover-timeout {SERVICE} 3000\n"
         );
         if let Some(password) = &self.password {
@@ -84,6 +113,7 @@ impl SentinelGroupBuilder {
         }
         let sentinel = self.server.config(&config).arg("--sentinel");
         let group = SentinelGroup {
+            _turn: turn,
             servers: std::iter::once(master).chain(replicas).collect(),
             sentinels: [(); 3].map(|()| sentinel.clone().start()).into(),
         };
@@ -141,7 +171,7 @@ impl SentinelGroup {
     /// Returns the index of the server that all reachable sentinels name as the master.
     ///
     /// # Panics
-    /// If they do not agree within 20 s.
+    /// If they do not agree within 40 s.
     #[must_use]
     pub fn master(&self) -> usize {
         self.wait_for(|group| {
@@ -154,7 +184,7 @@ impl SentinelGroup {
     /// Has the sentinels replace the master gracefully, and waits until they name another one.
     ///
     /// # Panics
-    /// If that takes longer than 20 s.
+    /// If that takes longer than 40 s.
     pub fn fail_over(&self) -> usize {
         let before = self.master();
         let begin = |group: &Self| {
@@ -172,7 +202,7 @@ impl SentinelGroup {
     /// Waits until all sentinels name another master than that.
     ///
     /// # Panics
-    /// If that takes longer than 20 s.
+    /// If that takes longer than 40 s.
     pub fn wait_for_another(&self, before: usize) -> usize {
         self.wait_for(|group| {
             let named = group.sentinels.iter().map(|s| group.master_of(s));
@@ -185,7 +215,7 @@ impl SentinelGroup {
     /// Waits until every member knows every other.
     ///
     /// # Panics
-    /// If that takes longer than 20 s.
+    /// If that takes longer than 40 s.
     pub fn wait_until_settled(&self) {
         let (replicas, others) = (self.servers.len() - 1, self.sentinels.len() - 1);
         self.wait_for(|group| {

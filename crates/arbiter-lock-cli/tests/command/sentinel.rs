@@ -39,6 +39,27 @@ fn commands_never_overlap_across_a_graceful_failover() {
 }
 
 #[test]
+fn command_runs_on_across_a_killed_master() {
+    let (mut group, folder) = (SentinelGroup::start(), Folder::new());
+    let (started, url) = (folder.path().join("started"), group.url());
+    let script = format!("touch {}; sleep 9", started.display());
+    let mut running = bare(&["run", "j", "--lease", "9s", "--", "sh", "-c", &script]);
+    running.env("ARBITER_STORE", &url).stderr(Stdio::null());
+    let mut running = running.spawn().unwrap();
+    assert!(testkit::eventually(Duration::from_secs(5), || started.exists()));
+    let old = group.master();
+    let other = (old + 1) % group.servers.len();
+    let is_copied = || !group.servers[other].keys().is_empty();
+    assert!(testkit::eventually(Duration::from_secs(5), is_copied));
+    group.servers[old].kill();
+    group.wait_for_another(old);
+    let (status, _, stderr) = on(&url, &["run", "-n", "j", "--", "true"]);
+    assert_eq!(status, 75, "{stderr}");
+    let status = running.wait().unwrap();
+    assert!(status.success(), "it lost its lease: {status}");
+}
+
+#[test]
 fn wrong_service_and_address_map_are_usage_errors() {
     let group = SentinelGroup::start();
     let url = group.url();

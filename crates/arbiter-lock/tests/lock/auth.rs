@@ -13,7 +13,10 @@ const fn ms(n: u64) -> Duration {
 fn documented() -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
     let page = std::fs::read_to_string(path).unwrap();
-    let rule = page.split("ACL SETUSER arbiter on >secret").nth(1).unwrap();
+    let rule = page
+        .split("ACL SETUSER arbiter on >secret resetkeys")
+        .nth(1)
+        .unwrap();
     let rule = rule.split("```").next().unwrap().replace('\\', " ");
     rule.split_whitespace().map(str::to_owned).collect()
 }

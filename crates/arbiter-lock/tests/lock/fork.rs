@@ -2,7 +2,7 @@
 //!
 //! `examples/forker/` is that process, and makes the checks.
 
-use testkit::{ChildProcess, Server, unique_name};
+use testkit::{ChildProcess, SentinelGroup, Server, unique_name};
 
 /// Runs a scenario of the example on a store.
 fn forks(url: &str, scenario: &str) {
@@ -80,10 +80,17 @@ fn on_a_server(url: impl FnOnce(&Server) -> String) -> (Server, String) {
     (server, url)
 }
 
+fn on_a_group() -> (SentinelGroup, String) {
+    let group = SentinelGroup::start();
+    let url = group.url();
+    (group, url)
+}
+
 claims! {
     memory crate::fork::in_memory();
     redis_over_tcp crate::fork::on_a_server(testkit::Server::url);
     redis_over_a_socket crate::fork::on_a_server(testkit::Server::unix_url);
+    sentinel crate::fork::on_a_group();
 }
 
 #[cfg(feature = "embedded")]

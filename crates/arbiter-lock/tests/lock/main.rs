@@ -33,6 +33,7 @@ mod processes;
 mod redis;
 mod secrets;
 mod sentinel;
+mod sentinel_faults;
 mod server_states;
 mod session;
 #[cfg(feature = "embedded")]

@@ -10,7 +10,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A lease that survives a killed master: half a second until it is noticed, and the failover.
+/// A lease that survives a killed master: a second until it is noticed, and the failover.
 const LEASE: Duration = ms(9_000);
 
 type Events = Arc<Mutex<Vec<String>>>;

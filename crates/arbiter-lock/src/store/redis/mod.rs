@@ -45,10 +45,6 @@ struct Server {
 impl Server {
     fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
         let (username, password) = (settings.username, settings.password);
-        let limits = Limits {
-            command: settings.command_timeout,
-            connect: settings.connect_timeout,
-        };
         let route = match SentinelUrl::parse(url) {
             Some(group) => {
                 let mut group = group?;
@@ -56,7 +52,12 @@ impl Server {
                     (group.username, group.password) = (username, password);
                 }
                 group.authorities = settings.authorities;
-                let sentinels = Sentinels::new(group, settings.address_map, limits, events.clone());
+                let sentinels = Sentinels::new(
+                    group,
+                    settings.address_map,
+                    settings.command_timeout,
+                    events.clone(),
+                );
                 ServerRoute::Master(sentinels)
             }
             None => {
@@ -71,7 +72,10 @@ impl Server {
         Ok(Self {
             route,
             key_prefix: settings.key_prefix.into(),
-            limits,
+            limits: Limits {
+                command: settings.command_timeout,
+                connect: settings.connect_timeout,
+            },
             events,
         })
     }

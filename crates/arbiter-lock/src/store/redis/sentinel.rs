@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
 
-use super::dial::Limits;
 use super::target::Target;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
@@ -31,7 +30,8 @@ use view::{Address, FRESH, SentinelReply, Switch, View};
 pub(super) struct Sentinels {
     url: SentinelUrl,
     address_map: Option<AddressMap>,
-    limits: Limits,
+    /// How long a command may take.
+    command_timeout: Duration,
     events: EventQueue,
     state: Mutex<State>,
     /// Until when a majority counts as heard, in microseconds of the local clock.
@@ -78,7 +78,7 @@ impl Sentinels {
     pub(super) fn new(
         url: SentinelUrl,
         address_map: Option<AddressMap>,
-        limits: Limits,
+        command_timeout: Duration,
         events: EventQueue,
     ) -> Arc<Self> {
         let state = State {
@@ -94,7 +94,7 @@ impl Sentinels {
         Arc::new(Self {
             url,
             address_map,
-            limits,
+            command_timeout,
             events,
             state: Mutex::new(state),
             heard_until: AtomicU64::new(0),
@@ -309,5 +309,134 @@ impl State {
 impl fmt::Display for Sentinels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::view::Master;
+    use super::*;
+    use crate::NoopLogger;
+
+    fn address(port: u16) -> Address {
+        ("127.0.0.1".to_owned(), port)
+    }
+
+    fn group(map: Option<AddressMap>) -> Arc<Sentinels> {
+        let url = SentinelUrl::parse("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/m");
+        let url = url.unwrap().unwrap();
+        let events = EventQueue::new(Box::new(NoopLogger));
+        Sentinels::new(url, map, Duration::from_secs(1), events)
+    }
+
+    /// The sentinels of a group answer, each at the port of its number.
+    fn answer(group: &Sentinels, sentinels: &[u16], epoch: u64, master: u16) {
+        for n in sentinels {
+            let master = Master {
+                epoch,
+                address: address(master),
+            };
+            let reply = SentinelReply {
+                id: n.to_string(),
+                master,
+                others: Vec::new(),
+            };
+            group.answered(&address(*n), now(), reply);
+        }
+    }
+
+    fn fails(group: &Sentinels, sentinel: u16, kind: FailureKind) {
+        group.failed(&address(sentinel), Failure::before_sending(kind, "x"));
+    }
+
+    #[test]
+    fn refusal_is_final_once_no_majority_is_left() {
+        for lasting in [
+            FailureKind::Denied,
+            FailureKind::WrongUrl,
+            FailureKind::Malformed,
+        ] {
+            let group = group(None);
+            let asked = now();
+            fails(&group, 1, lasting);
+            fails(&group, 2, FailureKind::Unreachable);
+            assert!(group.failure(asked).is_transient(), "{lasting:?}");
+            fails(&group, 3, lasting);
+            assert_eq!(group.failure(asked).kind, lasting);
+        }
+    }
+
+    #[test]
+    fn address_map_is_called_without_a_lock() {
+        let (calls, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+        let (counted, of_group) = (calls.clone(), slot.clone());
+        let map = move |host: &str, port: u16| {
+            let group: &Weak<Sentinels> = of_group.get().unwrap();
+            assert!(group.upgrade().unwrap().state.try_lock().is_ok());
+            counted.fetch_add(1, Ordering::Relaxed);
+            (host.to_owned(), port + 1)
+        };
+        let group = group(Some(Arc::new(map)));
+        slot.set(Arc::downgrade(&group)).unwrap();
+        let asked = now();
+        answer(&group, &[1, 2], 1, 7);
+        assert_eq!(group.known_since(asked).unwrap().unwrap(), address(8));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn outcomes_of_unwatched_addresses_are_forgotten() {
+        let group = group(None);
+        for n in 1..1_000 {
+            fails(&group, n, FailureKind::Unreachable);
+        }
+        group.watches([address(1), address(2)].into(), BTreeSet::new());
+        assert_eq!(group.state().outcomes.len(), 2);
+    }
+
+    #[test]
+    fn majority_counts_as_heard_for_five_seconds() {
+        let group = group(None);
+        assert!(group.check_heard().is_err());
+        answer(&group, &[1], 1, 7);
+        assert!(group.check_heard().is_err());
+        let before = now();
+        answer(&group, &[2], 1, 7);
+        assert!(group.check_heard().is_ok());
+        let until = Duration::from_micros(group.heard_until.load(Ordering::Relaxed));
+        assert!(until <= now() + FRESH && before < until);
+        // As after a suspend of the machine: everybody is asked at once.
+        group.heard_until.store(0, Ordering::Relaxed);
+        let asked = group.questions.subscribe();
+        assert!(group.check_heard().is_err());
+        assert!(asked.has_changed().unwrap());
+    }
+
+    struct Retired(AtomicUsize, bool);
+
+    impl Retire for Retired {
+        fn retire(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.1, "as it should");
+        }
+    }
+
+    #[test]
+    fn panic_while_retiring_spares_the_other_connections() {
+        let group = group(None);
+        let connections = [true, false].map(|panics| Arc::new(Retired(0.into(), panics)));
+        for connection in &connections {
+            let connection: Weak<Retired> = Arc::downgrade(connection);
+            group.add(connection);
+        }
+        let switches = group.switches();
+        answer(&group, &[1, 2], 1, 7);
+        assert!(!switches.has_changed().unwrap());
+        answer(&group, &[1, 2], 2, 8);
+        assert!(switches.has_changed().unwrap());
+        let retired = connections.map(|connection| connection.0.load(Ordering::Relaxed));
+        assert_eq!(retired, [1, 1]);
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
         let Some(group) = sentinels.upgrade() else {
             return;
         };
-        let wanted = group.wanted().await;
+        let (wanted, named) = group.wanted().await;
         watched.retain(|address, task| {
             let is_wanted = wanted.contains_key(address) && !task.is_finished();
             if !is_wanted {
@@ -55,7 +55,7 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
                 .entry(address.clone())
                 .or_insert_with(|| tasks.spawn(watch(sentinels.clone(), address, name)));
         }
-        group.watches(watched.keys());
+        group.watches(watched.keys().cloned().collect(), named);
         let mut answers = group.answers.subscribe();
         drop(group);
         // A sentinel that is named for the first time is asked at once.
@@ -76,19 +76,20 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
 }
 
 impl Sentinels {
-    /// Notes which addresses are watched, and forgets all others.
-    fn watches<'a>(&self, addresses: impl Iterator<Item = &'a Address>) {
+    /// Notes which addresses are watched, now that sentinels have named those, and forgets all
+    /// others.
+    pub(super) fn watches(&self, watched: BTreeSet<Address>, named: BTreeSet<Address>) {
         let mut state = self.state();
-        let watched: BTreeSet<Address> = addresses.cloned().collect();
         state
             .outcomes
             .retain(|address, _| watched.contains(address));
-        state.watched = watched;
+        (state.watched, state.considered) = (watched, named);
     }
 
-    /// The addresses of all sentinels, each with the name that TLS verifies. A host that cannot be
+    /// The addresses of all sentinels, each with the name that TLS verifies, and which of them the
+    /// answers name. A host that cannot be
     /// resolved counts as one that cannot be reached.
-    async fn wanted(&self) -> HashMap<Address, String> {
+    async fn wanted(&self) -> (HashMap<Address, String>, BTreeSet<Address>) {
         let mut resolved = BTreeMap::new();
         let resolving = self
             .url
@@ -141,9 +142,8 @@ impl Sentinels {
         let mut state = self.state();
         state.view.set_listed(listed);
         state.resolved = resolved;
-        state.considered = named;
         drop(state);
-        wanted
+        (wanted, named)
     }
 }
 
@@ -184,7 +184,7 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
     };
     let target = group.url.sentinel(&address.0, address.1, name);
     let service = group.url.service.clone();
-    let limit = group.limits.command.max(SHORTEST_LIMIT);
+    let limit = group.command_timeout.max(SHORTEST_LIMIT);
     let mut questions = group.questions.subscribe();
     drop(group);
     let news = Arc::new(Notify::new());
@@ -231,4 +231,22 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
 
 fn silence(limit: Duration) -> Failure {
     Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_both_families_may_be_one_sentinel() {
+        for (hosts, addresses, counted) in [
+            (1, &["127.0.0.1", "::1"][..], 1),
+            (1, &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 3),
+            (1, &["10.0.0.1", "10.0.0.2", "fd::1", "fd::2"], 2),
+            (3, &["10.0.0.1", "10.0.0.2", "unresolved"], 3),
+        ] {
+            let addresses: Vec<Address> = addresses.iter().map(|a| ((*a).to_owned(), 1)).collect();
+            assert_eq!(listed(hosts, addresses.iter()), counted, "{addresses:?}");
+        }
+    }
 }
