@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use arbiter_lock::Lock;
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::secret::secret;
 use crate::shell::quoted;
@@ -67,6 +67,9 @@ pub(crate) enum Command {
     Once(OnceArgs),
     /// Show the holder of the lock NAME, and its waiters
     Status(StatusArgs),
+    /// List the locks that are held or waited for
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
     /// End another client's hold of the lock NAME
     Break(BreakArgs),
     /// Change how many permits NAME has, while some are held
@@ -194,6 +197,39 @@ pub(crate) struct StatusArgs {
     pub(crate) watch: bool,
     /// The lock's name
     pub(crate) name: String,
+}
+
+/// `arbiter list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Sort the list
+    #[arg(long, value_name = "KEY", value_enum)]
+    pub(crate) sort: Option<SortKey>,
+    /// List only locks that this host holds
+    #[arg(long, value_name = "HOST")]
+    pub(crate) held_by: Option<String>,
+    /// List only locks that are waited for
+    #[arg(long)]
+    pub(crate) waited: bool,
+    /// The names to list: `*` stands for any text, `?` for one character
+    #[arg(default_value = "*")]
+    pub(crate) pattern: String,
+}
+
+/// What a list is sorted by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SortKey {
+    /// By name
+    Name,
+    /// By the time held, the longest first
+    Held,
+    /// By the time remaining, the shortest first
+    Remaining,
+    /// By the number of waiters, the most first
+    Waiting,
 }
 
 /// `arbiter break`.

@@ -49,6 +49,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Once(args) => commands::once::once(&args, &cli.store).await,
         Command::Resize(args) => commands::resize::resize(&args, &cli.store).await,
         Command::Status(args) => commands::status::status(&args, &cli.store).await,
+        Command::List(args) => commands::list::list(&args, &cli.store).await,
         Command::Break(args) => commands::r#break::r#break(&args, &cli.store).await,
     };
     match ended {

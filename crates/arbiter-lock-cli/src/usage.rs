@@ -1,5 +1,6 @@
 //! Errors of the command line, with a corrected line if possible.
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _};
 
 use crate::cli::Cli;
@@ -21,10 +22,32 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
         return Exit::Usage;
     }
     print(error, &args);
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(hint) = args.iter().find_map(|arg| hint(arg))
+    {
+        output::say(hint);
+    }
     if error.use_stderr() {
         Exit::Usage
     } else {
         Exit::Success
+    }
+}
+
+/// Returns what to type in place of a command that other tools have.
+fn hint(command: &str) -> Option<&'static str> {
+    match command {
+        "lock" | "acquire" | "exec" => {
+            Some("to run a command under a lock: arbiter run NAME -- COMMAND")
+        }
+        "unlock" | "release" => Some(
+            "a lock is released when its command ends; to end another client's hold: \
+             arbiter break --fence F NAME",
+        ),
+        "locks" | "show" | "ps" | "top" => {
+            Some("to list the locks: arbiter list; to show one: arbiter status NAME")
+        }
+        _ => None,
     }
 }
 

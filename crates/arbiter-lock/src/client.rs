@@ -10,6 +10,7 @@ use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::keeper::LINGER;
 use crate::primitives::election::Election;
+use crate::primitives::list::List;
 use crate::primitives::lock::Lock;
 use crate::primitives::lock_all::LockAll;
 use crate::primitives::once::Once;
@@ -172,6 +173,29 @@ impl Client {
     /// I/O.
     pub fn once(&self, name: &str) -> Once {
         Once::new(self.lock(name))
+    }
+
+    /// Lists the locks of the store that are held or waited for, of all its clients.
+    ///
+    /// In the pattern, `*` stands for any text and `?` for one character. The list is read page by
+    /// page, with bounded memory, and needs no right to write. It is no snapshot: a lock that
+    /// changes meanwhile may be missing, and on a server a name may come twice.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let _guard = client.lock("build-7").acquire().await?;
+    /// let mut locks = client.list("build-*");
+    /// while let Some(lock) = locks.next().await? {
+    ///     println!("{}: {:?}", lock.name, lock.status.holder);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn list(&self, pattern: &str) -> List {
+        List::new(self.inner.clone(), pattern)
     }
 
     /// Waits until the client begins to shut down. Then stop work and release.

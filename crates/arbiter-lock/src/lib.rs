@@ -95,6 +95,7 @@ pub use holds::guard_all::GuardAll;
 pub use holds::hold::{Hold, Lost};
 pub use label::Label;
 pub use primitives::election::{Election, Leader, Leadership, Observer};
+pub use primitives::list::{List, Listed};
 pub use primitives::lock::{Asked, Lock};
 pub use primitives::lock_all::LockAll;
 pub use primitives::once::{Begun, LastRun, Once, Outcome, RunGuard, RunState, Skip};

@@ -5,8 +5,8 @@ use structure::sources;
 /// The most lines of code that the sources of a crate may have: without tests, comments and blanks.
 /// What needs more says so by raising its number.
 const MOST_LINES: [(&str, usize); 3] = [
-    ("crates/arbiter-lock", 13_200),
-    ("crates/arbiter-lock-cli", 2_200),
+    ("crates/arbiter-lock", 13_600),
+    ("crates/arbiter-lock-cli", 2_400),
     ("crates/arbiter-lock-core", 1_850),
 ];
 

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod r#break;
+pub(crate) mod list;
 pub(crate) mod once;
 pub(crate) mod resize;
 pub(crate) mod run;

@@ -167,7 +167,7 @@ fn shared(name: &str, sharing: &Sharing) -> Vec<String> {
     lines
 }
 
-fn json_of(name: &str, status: &Status, last: Option<&LastRun>) -> Value {
+pub(super) fn json_of(name: &str, status: &Status, last: Option<&LastRun>) -> Value {
     let waiters: Vec<_> = status
         .waiters
         .iter()

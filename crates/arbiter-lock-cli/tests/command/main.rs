@@ -4,6 +4,7 @@
 mod commands;
 mod embedded;
 mod helpers;
+mod list;
 mod primitives;
 mod run;
 mod sentinel;

@@ -3,6 +3,7 @@
 pub(crate) mod effort;
 pub(crate) mod election;
 pub(crate) mod hand_off;
+pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod lock_all;
 pub(crate) mod once;

@@ -7,7 +7,7 @@ use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Envelope, Failure, FailureKind, Registry, Store};
+use super::{Envelope, Failure, FailureKind, Page, Pattern, Registry, Store};
 use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
@@ -48,6 +48,15 @@ pub(crate) trait Handle: Send + Sync {
         request: &'a Request,
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>>;
+
+    /// Returns some of the names that may be held or waited for: from the cursor on, which is empty
+    /// at the beginning. It reads, and may return names that do not match.
+    fn names<'a>(
+        &'a self,
+        cursor: &'a str,
+        pattern: &'a Pattern,
+        limit: Duration,
+    ) -> Sending<'a, Page>;
 
     /// Sends several renewals in one call; each succeeds or fails for itself.
     fn renew(
@@ -132,6 +141,17 @@ impl StoreHandle {
         let other = |_| Failure::unknown(FailureKind::Malformed, "a reply to another request");
         let reply = T::try_from(reply).map_err(other)?;
         Ok(Envelope { reply, at, again })
+    }
+
+    /// Returns some of the names that may be held or waited for.
+    pub(crate) async fn names(
+        &self,
+        cursor: &str,
+        pattern: &Pattern,
+        limit: Duration,
+    ) -> Result<Page, Failure> {
+        self.check_process()?;
+        self.inner.names(cursor, pattern, limit).await
     }
 
     /// Sends several renewals in one call; each succeeds or fails for itself.

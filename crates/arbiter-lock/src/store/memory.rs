@@ -22,7 +22,7 @@ pub use faults::FaultInjection;
 #[cfg(feature = "testing")]
 use faults::Stalls;
 
-use super::{Envelope, Failure, FailureKind, Push, Registry};
+use super::{Envelope, Failure, FailureKind, Page, Push, Registry};
 use crate::system::clock::Clock;
 use crate::system::process::PerProcess;
 
@@ -152,6 +152,16 @@ impl MemoryStore {
         #[cfg(feature = "testing")]
         self.counters().answered(name, request, &reply);
         Envelope { reply, at, again }
+    }
+
+    /// Returns a page of names in order.
+    fn names_after(&self, cursor: &str) -> Page {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = names.resources.keys().filter(|name| cursor < name.as_str());
+        let mut after: Vec<Name> = after.cloned().collect();
+        drop(names);
+        after.sort_unstable();
+        Page::in_order(after)
     }
 
     fn renew(&self, name: &Name, renewal: &Renewal) -> Renewed {

@@ -12,6 +12,7 @@ pub(crate) mod embedded;
 mod handle;
 pub(crate) mod memory;
 pub(crate) mod open;
+mod pattern;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
@@ -26,6 +27,7 @@ use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
+pub(crate) use pattern::Pattern;
 pub(crate) use registry::{Push, Registry, Slot, Woken};
 #[cfg(feature = "redis")]
 pub(crate) use settings::AddressMap;
@@ -66,6 +68,32 @@ pub(crate) struct Envelope<T> {
     pub(crate) at: Moment,
     /// There is more to hand off: repeat the request at once.
     pub(crate) again: bool,
+}
+
+/// Some of the names of a store.
+pub(crate) struct Page {
+    pub(crate) names: Vec<Name>,
+    /// Where the next page begins, unless this is the last.
+    pub(crate) next: Option<String>,
+    /// Whether only those count that are free: the others are on another page.
+    pub(crate) free_only: bool,
+}
+
+/// How many names a page has at most.
+pub(crate) const PAGE: usize = 1_000;
+
+impl Page {
+    /// Makes a page of names in order, of which there may be more.
+    pub(crate) fn in_order(mut names: Vec<Name>) -> Self {
+        let is_last = names.len() < PAGE;
+        names.truncate(PAGE);
+        let last = names.last().filter(|_| !is_last);
+        Self {
+            next: last.map(|name| name.as_str().to_owned()),
+            names,
+            free_only: false,
+        }
+    }
 }
 
 /// A store, before a runtime uses it.

@@ -188,3 +188,64 @@ async fn use_every_other_primitive(client: &Client) -> Result<(), Error> {
     assert!(job.last_run().await?.is_some());
     Ok(())
 }
+
+#[tokio::test]
+async fn read_rights_suffice_to_inspect_and_list() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let rule = page.split("ACL SETUSER watcher on >secret").nth(1).unwrap();
+    let rule = rule.split("```").next().unwrap().replace('\\', " ");
+    let rights: Vec<String> = rule.split_whitespace().map(str::to_owned).collect();
+    let (server, url) = server_with(&rights);
+    let holder = Client::connect(&format!("{}/1", server.url()))
+        .await
+        .unwrap();
+    let guard = holder.lock("held").acquire().await.unwrap();
+    let permits = holder.semaphore("permits", 2).acquire().await.unwrap();
+    // At its memory limit a server still answers.
+    server.call(&["CONFIG", "SET", "maxmemory", "1"]);
+    let look = async |url: &str| {
+        let client = Client::connect_lazy(url)?;
+        let status = client.lock("held").inspect().await?;
+        assert_eq!(
+            status.holder.map(|holder| holder.fence),
+            Some(Some(guard.fence()))
+        );
+        client.semaphore("permits", 2).inspect().await?;
+        client.once("held").last_run().await?;
+        let mut locks = client.list("*");
+        let mut names = Vec::new();
+        while let Some(lock) = locks.next().await? {
+            names.push(lock.name);
+        }
+        names.sort();
+        assert_eq!(names, ["held", "permits"]);
+        Ok::<(), arbiter_lock::Error>(())
+    };
+    look(&url).await.unwrap();
+    // Its connection also asks for notifications, which it does not need.
+    assert_eq!(refusals(&server), ["subscribe"]);
+    let acquired = Client::connect_lazy(&url).unwrap().lock("other");
+    let denied = acquired.try_acquire().await.unwrap_err();
+    assert!(is_denied(&denied), "{denied}");
+    for spared in rights.iter().filter(|word| word.starts_with(['+', '~'])) {
+        server.call(&["ACL", "SETUSER", "arbiter", "reset", "on", ">secret"]);
+        let mut command = vec!["ACL", "SETUSER", "arbiter"];
+        let others = rights.iter().filter(|word| *word != spared);
+        command.extend(others.map(String::as_str));
+        assert_eq!(server.call(&command).text().as_deref(), Some("OK"));
+        server.call(&["SCRIPT", "FLUSH"]);
+        let looked = tokio::spawn({
+            let url = url.clone();
+            async move {
+                let client = Client::connect_lazy(&url)?;
+                client.lock("held").inspect().await?;
+                client.semaphore("permits", 2).inspect().await?;
+                client.once("held").last_run().await?;
+                client.list("*").next().await.map(drop)
+            }
+        });
+        assert!(looked.await.unwrap().is_err(), "without {spared}");
+    }
+    drop((guard, permits));
+}

@@ -49,3 +49,27 @@ async fn release_grants_the_next_and_it_is_claimed() {
     assert!(guard.is_held(), "the first life was claimed");
     guard.release().await.unwrap();
 }
+
+#[tokio::test]
+async fn list_shows_names_that_are_only_waited_for() {
+    let server = Server::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    for name in ["plain", "a{b}c", "a}b"] {
+        let lock = client.lock(name);
+        let guard = lock.acquire().await.unwrap();
+        let waiters = crate::in_line(&lock, 1, || lock.acquire()).await;
+        server.call(&["DEL", &format!("arbiter:{name}")]);
+        let mut locks = client.list(name);
+        let listed = locks.next().await.unwrap().unwrap();
+        assert_eq!((listed.name.as_str(), listed.status.waiting), (name, 1));
+        assert!(listed.status.holder.is_none());
+        assert_eq!(locks.next().await.unwrap(), None);
+        drop((waiters, guard));
+    }
+    // Other programs' keys are none of ours.
+    server.call(&["SET", "arbiter:text", "x"]);
+    server.call(&["HSET", "arbiter:hash", "field", "x"]);
+    server.call(&["HSET", "other:hash", "owner", "x"]);
+    let locks = client.list("*hash*").next().await.unwrap();
+    assert_eq!(locks, None);
+}

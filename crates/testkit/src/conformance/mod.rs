@@ -127,6 +127,8 @@ macro_rules! conformance {
             bad_input_is_refused_in_the_same_words,
             max_hold_and_shutdown_end_holds,
             fences_rise_across_clients,
+            list_shows_what_is_held_or_waited_for,
+            list_of_many_pages_misses_none,
         );
     };
     (@each $primitive:ident $store:expr; $($claim:ident,)*) => {

@@ -16,7 +16,7 @@ use super::log::{self, Log};
 use super::records::Records;
 use super::rights::{self, Rights};
 use super::{failure, folder};
-use crate::store::{Envelope, Failure, FailureKind};
+use crate::store::{Envelope, Failure, FailureKind, PAGE};
 use crate::system::clock::Clock;
 
 /// `arb1`, which identifies the file.
@@ -270,6 +270,22 @@ impl Database {
         // Nothing was written.
         self.undo();
         seen.map_err(|error| failure::of_sqlite(&error, &self.path))
+    }
+
+    /// Returns a page of names in order.
+    pub(super) fn names_after(&mut self, cursor: &str) -> Result<Vec<Name>, Failure> {
+        self.check_identity()?;
+        let find = || {
+            let sql = "SELECT name FROM names WHERE name > ?1 ORDER BY name LIMIT ?2";
+            let mut select = self.connection.prepare_cached(sql)?;
+            let rows = select.query_map(params![cursor, PAGE as i64], |row| row.get(0))?;
+            let names: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+            Ok(names
+                .iter()
+                .filter_map(|name| Name::new(name).ok())
+                .collect())
+        };
+        find().map_err(|error| failure::of_sqlite(&error, &self.path))
     }
 
     /// Returns some of the holding or waiting requests of a process.

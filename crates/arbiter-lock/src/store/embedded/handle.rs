@@ -17,7 +17,7 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{
-    Envelope, Failure, FailureKind, Handle, Registry, Sending, ServerSettings, Store,
+    Envelope, Failure, FailureKind, Handle, Page, Pattern, Registry, Sending, ServerSettings, Store,
 };
 use crate::system::rng;
 
@@ -128,6 +128,16 @@ impl Handle for EmbeddedHandle {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>> {
         Box::pin(self.answered(name, request, limit))
+    }
+
+    fn names<'a>(&'a self, cursor: &'a str, _: &'a Pattern, limit: Duration) -> Sending<'a, Page> {
+        Box::pin(async move {
+            let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+            let names = opened
+                .file_lock
+                .read(|database| database.names_after(cursor))?;
+            Ok(Page::in_order(names))
+        })
     }
 
     /// Renews all in one turn; each is a step of its own.

@@ -10,7 +10,8 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
 use crate::store::{
-    Envelope, Failure, Handle, PendingRelease, Registry, Sending, ServerSettings, Store,
+    Envelope, Failure, Handle, Page, Pattern, PendingRelease, Registry, Sending, ServerSettings,
+    Store,
 };
 use crate::system::clock::Clock;
 
@@ -44,6 +45,11 @@ impl Handle for MemoryHandle {
     ) -> Sending<'a, Envelope<Reply>> {
         let (name, request) = (name.clone(), request.clone());
         Box::pin(self.carry(limit, move |store| store.answer(&name, &request)))
+    }
+
+    fn names<'a>(&'a self, cursor: &'a str, _: &'a Pattern, limit: Duration) -> Sending<'a, Page> {
+        let cursor = cursor.to_owned();
+        Box::pin(self.carry(limit, move |store| store.names_after(&cursor)))
     }
 
     fn renew(

@@ -177,6 +177,16 @@ impl Connection {
         }
     }
 
+    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
+    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
+        let dialing = Instant::now();
+        let up = self.up(limit.min(self.0.limits.command)).await?;
+        let left = limit.saturating_sub(dialing.elapsed());
+        let is_alone = self.0.waiters() == 0;
+        self.send(&up, cmd, left.min(self.0.limits.command), is_alone)
+            .await
+    }
+
     /// Sends one command, once.
     async fn send(
         &self,

@@ -9,8 +9,12 @@ use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::keys::Keys;
-use super::{reply, script};
-use crate::store::{Envelope, Failure, FailureKind, Handle, Sending};
+use super::{keys, reply, script};
+use crate::store::{Envelope, Failure, FailureKind, Handle, PAGE, Page, Pattern, Sending};
+
+/// What a cursor of a listing begins with, by the keys that it walks through.
+const LOCKS: &str = "locks";
+const QUEUES: &str = "queues";
 
 /// A runtime's handle of a server.
 pub(super) struct RedisHandle {
@@ -76,6 +80,45 @@ impl Handle for RedisHandle {
         Box::pin(async move {
             let call = script::request(&self.keys(name)?, request);
             reply::read(request, self.connection.call(&call, limit).await?)
+        })
+    }
+
+    /// First the keys of locks, then those of queues, for names that are only waited for.
+    fn names<'a>(
+        &'a self,
+        cursor: &'a str,
+        pattern: &'a Pattern,
+        limit: Duration,
+    ) -> Sending<'a, Page> {
+        Box::pin(async move {
+            let (kind, at) = cursor.split_once(' ').unwrap_or((LOCKS, "0"));
+            let is_of_locks = kind == LOCKS;
+            let (matching, key_type) = match is_of_locks {
+                true => (pattern.of_keys(&self.key_prefix), "hash"),
+                false => (keys::QUEUES.to_owned(), "zset"),
+            };
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(at).arg("MATCH").arg(matching);
+            scan.arg("COUNT").arg(PAGE).arg("TYPE").arg(key_type);
+            let reply = self.connection.query(&scan, limit).await?;
+            let (at, found) = reply::scanned(reply)?;
+            let name = |key: &String| {
+                let lock = match is_of_locks {
+                    true => key,
+                    false => keys::lock_of_queue(key)?,
+                };
+                Name::new(keys::name_of(&self.key_prefix, lock)?).ok()
+            };
+            let next = match (at.as_str(), is_of_locks) {
+                ("0", true) => Some(format!("{QUEUES} 0")),
+                ("0", false) => None,
+                (at, _) => Some(format!("{kind} {at}")),
+            };
+            Ok(Page {
+                names: found.iter().filter_map(name).collect(),
+                next,
+                free_only: !is_of_locks,
+            })
         })
     }
 

@@ -1,4 +1,4 @@
-//! The keys of a name. Nobody else builds one, and none is ever parsed.
+//! The keys of a name. No other file builds one, or turns one back into a name.
 
 use std::sync::LazyLock;
 
@@ -14,6 +14,7 @@ pub(super) struct Keys {
 
 /// What every companion's name begins with, and no lock's.
 const COMPANION: &str = "arbiter.";
+const QUEUE: &str = "queue";
 const SLOTS: u16 = 16_384;
 
 /// For each slot the smallest number that lies in it, as text; none has more than six digits.
@@ -42,7 +43,7 @@ impl Keys {
         let companion = |kind: &str| companion(kind, &lock);
         Some(Self {
             last_fence: companion("last"),
-            queue: companion("queue"),
+            queue: companion(QUEUE),
             share: companion("share"),
             lock,
         })
@@ -53,6 +54,27 @@ impl Keys {
         companion("run", &self.lock)
     }
 }
+
+/// Returns the name of a lock's key; `None` for a key of another prefix, or of a companion.
+pub(super) fn name_of<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
+    let name = key.strip_prefix(prefix)?;
+    (!key.starts_with(COMPANION)).then_some(name)
+}
+
+/// Returns the lock's key of a queue's key; `None` for any other key.
+pub(super) fn lock_of_queue(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix(COMPANION)?.strip_prefix(QUEUE)?;
+    let lock = match rest.split_once(':')? {
+        ("1", lock) => lock,
+        ("2", tagged) => tagged.strip_prefix('{')?.strip_suffix('}')?,
+        ("3", tagged) => tagged.strip_prefix('{')?.split_once('}')?.1,
+        _ => return None,
+    };
+    (companion(QUEUE, lock) == key).then_some(lock)
+}
+
+/// A pattern of the keys of all queues.
+pub(super) const QUEUES: &str = "arbiter.queue[123]:*";
 
 /// A companion of a lock's key, in its slot: class 1 where the key has a hash tag of its own,
 /// class 2 where the key can be one, class 3 where a tag has to be found.
@@ -106,6 +128,28 @@ mod tests {
         "plain", "a{b}c", "a}b", "{}", "}{", "{}x", "{{b}}", "a{b", "}", "{a}", "a{}{b}c", "ünï",
         "\n", "2:{x}",
     ];
+
+    #[test]
+    fn names_are_read_back_from_keys() {
+        for name in NASTY {
+            for prefix in ["arbiter:", "", "{t}:", "}"] {
+                let keys = Keys::new(prefix, name).unwrap();
+                assert_eq!(name_of(prefix, &keys.lock), Some(name));
+                assert_eq!(lock_of_queue(&keys.queue), Some(keys.lock.as_str()));
+                for other in [&keys.lock, &keys.last_fence, &keys.share, &keys.run()] {
+                    assert_eq!(lock_of_queue(other), None, "{other}");
+                }
+                assert_eq!(name_of("", &keys.queue), None);
+            }
+        }
+        for odd in [
+            "arbiter.queue2:{a{b}c}",
+            "arbiter.queue3:{7}a",
+            "arbiter.queue4:x",
+        ] {
+            assert_eq!(lock_of_queue(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn slot_follows_the_cluster_specification() {

@@ -163,6 +163,22 @@ fn renewed_one(value: Value) -> Result<Renewed, Failure> {
     }
 }
 
+/// Reads the reply to SCAN: the next cursor, and keys. Keys that are no text are not ours.
+pub(super) fn scanned(value: Value) -> Result<(String, Vec<String>), Failure> {
+    let mut parts = Answer::list(value)?.into_iter();
+    let (Some(cursor), Some(keys)) = (parts.next(), parts.next()) else {
+        return Err(malformed("no cursor"));
+    };
+    let text = |value| match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    };
+    let cursor = text(cursor).ok_or_else(|| malformed("no cursor"))?;
+    let keys = Answer::list(keys)?.into_iter().filter_map(text).collect();
+    Ok((cursor, keys))
+}
+
 fn refusal(answer: &mut Answer) -> Result<Refusal, Failure> {
     let why = answer.text()?;
     let limit = answer.optional_number()?.map(u32::try_from).transpose();

@@ -1,0 +1,151 @@
+//! `arbiter list`: lists the locks that are held or waited for.
+
+use std::cmp::Reverse;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
+
+use super::status::json_of;
+use crate::cli::{ListArgs, SortKey, StoreArgs};
+use crate::exit::Exit;
+use crate::output;
+use crate::store;
+
+/// Lists the locks, page by page unless they are sorted.
+pub(crate) async fn list(args: &ListArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    let client = store::client(store, NoopLogger)?;
+    let mut locks = client.list(&args.pattern);
+    let mut sorted = Vec::new();
+    let mut printer = Printer::new(args.json);
+    while let Some(lock) = locks.next().await.map_err(|error| store::fail(&error))? {
+        if !is_wanted(args, &lock.status) {
+            continue;
+        }
+        match args.sort {
+            Some(_) => sorted.push(lock),
+            None => printer.print(&lock)?,
+        }
+    }
+    if let Some(key) = args.sort {
+        sort(&mut sorted, key);
+    }
+    sorted.iter().try_for_each(|lock| printer.print(lock))?;
+    printer.end()?;
+    Ok(Exit::Success)
+}
+
+fn is_wanted(args: &ListArgs, status: &Status) -> bool {
+    let is_host = |holder: &Holder| holder.label.host == args.held_by;
+    let sharers = status.sharing.iter().flat_map(|sharing| &sharing.holders);
+    let mut holders = status.holder.iter().chain(sharers.map(|s| &s.holder));
+    let is_held_by = args.held_by.is_none() || holders.any(is_host);
+    is_held_by && (!args.waited || 0 < status.waiting)
+}
+
+fn sort(locks: &mut [Listed], key: SortKey) {
+    let holder = |lock: &Listed| lock.status.holder.clone();
+    match key {
+        SortKey::Name => locks.sort_by(|a, b| a.name.cmp(&b.name)),
+        SortKey::Held => {
+            locks.sort_by_key(|lock| Reverse(holder(lock).and_then(|holder| holder.held)));
+        }
+        SortKey::Remaining => {
+            let remaining = |lock: &Listed| holder(lock).and_then(|holder| holder.remaining);
+            locks.sort_by_key(|lock| remaining(lock).unwrap_or(Duration::MAX));
+        }
+        SortKey::Waiting => locks.sort_by_key(|lock| Reverse(lock.status.waiting)),
+    }
+}
+
+/// Prints a table with a heading, or one JSON object per line.
+struct Printer {
+    json: bool,
+    has_heading: bool,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        Self {
+            json,
+            has_heading: false,
+        }
+    }
+
+    fn print(&mut self, lock: &Listed) -> Result<(), Exit> {
+        if self.json {
+            let mut object = json_of(&lock.name, &lock.status, None);
+            if let Some(fields) = object.as_object_mut() {
+                fields.remove("last_run");
+                fields.insert("kind".into(), kind(&lock.status).into());
+            }
+            return line(&object.to_string());
+        }
+        self.heading()?;
+        let status = &lock.status;
+        let time = |time: Option<Duration>| {
+            time.map_or_else(|| "-".to_owned(), |time| Seconds(time).to_string())
+        };
+        let holder = status.holder.as_ref();
+        let held_by = match (&status.sharing, holder) {
+            (Some(sharing), _) if 1 < sharing.count => format!("{} holders", sharing.count),
+            (_, Some(holder)) => holder.label.to_string(),
+            (_, None) => "-".to_owned(),
+        };
+        line(&row(
+            &lock.name.escape_debug().to_string(),
+            &kind(status),
+            &time(holder.and_then(|holder| holder.held)),
+            &time(holder.and_then(|holder| holder.remaining)),
+            &status.waiting.to_string(),
+            &held_by.escape_debug().to_string(),
+        ))
+    }
+
+    fn heading(&mut self) -> Result<(), Exit> {
+        if self.json || std::mem::replace(&mut self.has_heading, true) {
+            return Ok(());
+        }
+        line(&row(
+            "NAME",
+            "KIND",
+            "HELD",
+            "REMAINING",
+            "WAITING",
+            "HOLDER",
+        ))
+    }
+
+    /// Prints at least the heading.
+    fn end(&mut self) -> Result<(), Exit> {
+        self.heading()
+    }
+}
+
+fn row(name: &str, kind: &str, held: &str, remaining: &str, waiting: &str, holder: &str) -> String {
+    format!("{name:<32} {kind:<14} {held:>8} {remaining:>9} {waiting:>7}  {holder}")
+}
+
+/// Returns how the lock is held.
+fn kind(status: &Status) -> String {
+    match (&status.sharing, &status.holder, &status.value) {
+        (Some(sharing), ..) => match sharing.limit {
+            Some(limit) => format!("{}/{limit} permits", sharing.weight),
+            None => "readers".to_owned(),
+        },
+        (None, Some(_), Some(_)) => "leader".to_owned(),
+        (None, Some(holder), None) if holder.fence.is_none() => "external".to_owned(),
+        (None, Some(_), None) => "lock".to_owned(),
+        (None, None, _) => "free".to_owned(),
+    }
+}
+
+fn line(text: &str) -> Result<(), Exit> {
+    writeln!(io::stdout().lock(), "{text}").map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Exit::Success; // the reader has read enough
+        }
+        output::say(&format!("cannot write to stdout: {error}"));
+        Exit::Os
+    })
+}

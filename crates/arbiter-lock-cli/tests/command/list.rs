@@ -1,0 +1,79 @@
+//! `arbiter list`.
+
+use std::process::Stdio;
+
+use testkit::{Server, eventually};
+
+use crate::helpers::{arbiter, bare, output};
+
+#[test]
+fn list_shows_held_locks_as_table_and_json() {
+    let server = Server::start();
+    let (status, stdout, _) = output(arbiter(&server, &["list"]));
+    assert_eq!((status, stdout.lines().count()), (0, 1), "{stdout}");
+    let mut holders = Vec::new();
+    for args in [
+        &["run", "build-1", "--", "sleep", "60"][..],
+        &[
+            "run",
+            "build-2",
+            "--permits",
+            "2",
+            "--of",
+            "5",
+            "--",
+            "sleep",
+            "60",
+        ],
+        &["run", "deploy", "--announce", "here", "--", "sleep", "60"],
+    ] {
+        let mut holder = arbiter(&server, args);
+        holders.push(holder.stderr(Stdio::null()).spawn().unwrap());
+    }
+    let listed = |args: &[&str]| {
+        let (status, stdout, stderr) = output(arbiter(&server, args));
+        assert_eq!((status, stderr.as_str()), (0, ""), "{args:?}");
+        stdout
+    };
+    let all = || listed(&["list"]).lines().count() == 4;
+    assert!(eventually(std::time::Duration::from_secs(5), all));
+    let table = listed(&["ls", "--sort", "name"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[1].starts_with("build-1 ") && lines[1].contains(" lock "),
+        "{table}"
+    );
+    assert!(lines[2].contains(" 2/5 permits "), "{table}");
+    assert!(
+        lines[3].starts_with("deploy ") && lines[3].contains(" leader "),
+        "{table}"
+    );
+    let json = listed(&["list", "--json", "build-*"]);
+    for line in json.lines() {
+        let lock: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(lock["name"].as_str().unwrap().starts_with("build-"));
+        assert!(
+            lock["holder"]["pid"].is_u64() && lock["waiting"] == 0,
+            "{lock}"
+        );
+    }
+    assert_eq!(json.lines().count(), 2);
+    assert_eq!(listed(&["list", "--waited"]).lines().count(), 1);
+    assert_eq!(listed(&["list", "--held-by", "nowhere"]).lines().count(), 1);
+    for mut holder in holders {
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    }
+}
+
+#[test]
+fn wrong_commands_are_answered_with_a_hint() {
+    for (typed, says) in [
+        ("lock", "arbiter run NAME -- COMMAND"),
+        ("unlock", "arbiter break"),
+        ("locks", "arbiter list"),
+    ] {
+        let (status, _, stderr) = output(bare(&[typed, "x"]));
+        assert!(status == 64 && stderr.contains(says), "{typed}: {stderr}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The list of the locks of a store.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Name, Request};
+use futures_util::future::join_all;
+
+use crate::engine::Engine;
+use crate::errors::error::Error;
+use crate::status::Status;
+use crate::store::{Envelope, Failure, FailureKind, Page, Pattern, StoreHandle};
+
+/// How many names are inspected at once.
+const AT_ONCE: usize = 64;
+
+/// The locks of a store that are held or waited for: see [`Client::list`](crate::Client::list).
+pub struct List {
+    inner: Arc<Engine>,
+    pattern: Pattern,
+    /// Where the next page begins; `None` after the last one.
+    next: Option<String>,
+    ready: VecDeque<Listed>,
+}
+
+/// A lock that is held or waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its holders and waiters.
+    pub status: Status,
+}
+
+impl List {
+    pub(crate) fn new(inner: Arc<Engine>, pattern: &str) -> Self {
+        Self {
+            inner,
+            pattern: Pattern::new(pattern),
+            next: Some(String::new()),
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Returns the next lock, or `None` after the last.
+    ///
+    /// The order is that of the store: of the names on a single machine, of none on a server.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`]: a server has to allow `SCAN`. After an error it
+    /// may be called again.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, no lock is missed.
+    pub async fn next(&mut self) -> Result<Option<Listed>, Error> {
+        loop {
+            if let Some(listed) = self.ready.pop_front() {
+                return Ok(Some(listed));
+            }
+            let Some(cursor) = self.next.clone() else {
+                return Ok(None);
+            };
+            let (inner, pattern) = (self.inner.clone(), self.pattern.clone());
+            let reading = move || async move {
+                let page = read(&inner.handle(), &cursor, &pattern).await;
+                page.map_err(|failure| Error::of_store("", &inner.store.to_string(), failure))
+            };
+            let (listed, next) = self.inner.run(reading).await??;
+            (self.ready, self.next) = (listed.into(), next);
+        }
+    }
+}
+
+/// Reads a page of names and inspects them. Returns where the next page begins, too.
+async fn read(
+    handle: &StoreHandle,
+    cursor: &str,
+    pattern: &Pattern,
+) -> Result<(Vec<Listed>, Option<String>), Failure> {
+    let page = handle.names(cursor, pattern, Duration::MAX).await?;
+    let Page {
+        mut names,
+        next,
+        free_only,
+    } = page;
+    names.retain(|name| pattern.matches(name.as_str()));
+    let mut listed = Vec::new();
+    for names in names.chunks(AT_ONCE) {
+        let inspected = names.iter().map(|name| inspect(handle, name));
+        for (name, status) in names.iter().zip(join_all(inspected).await) {
+            let Some(status) = status? else { continue };
+            let is_new = !(free_only && status.is_held());
+            if is_new && (status.is_held() || 0 < status.waiting) {
+                listed.push(Listed {
+                    name: name.as_str().to_owned(),
+                    status,
+                });
+            }
+        }
+    }
+    Ok((listed, next))
+}
+
+/// Returns the status of a name; `None` if its key belongs to another program.
+async fn inspect(handle: &StoreHandle, name: &Name) -> Result<Option<Status>, Failure> {
+    match handle.send(name, &Request::Inspect, Duration::MAX).await {
+        Ok(Envelope { reply, at, .. }) => Ok(Some(Status::new(&reply, at))),
+        Err(failure) if failure.kind == FailureKind::WrongType => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").finish_non_exhaustive()
+    }
+}
