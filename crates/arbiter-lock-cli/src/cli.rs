@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run a command at most once per period among all machines
     Once(OnceArgs),
-    /// Show the holder of the lock NAME, and its waiters
+    /// Show the holders of locks, and their waiters
     Status(StatusArgs),
     /// List the locks that are held or waited for
     #[command(visible_alias = "ls")]
@@ -186,17 +186,18 @@ pub(crate) struct WorkArgs {
 /// `arbiter status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Print one JSON object
+    /// Print one JSON object per line
     #[arg(long, conflicts_with = "check")]
     pub(crate) json: bool,
-    /// Print nothing, and exit with 0 if the lock is free, 75 if it is held
+    /// Print nothing, and exit with 0 if all are free, 75 if one is held
     #[arg(long)]
     pub(crate) check: bool,
     /// Continue, and print again after each change
     #[arg(long, conflicts_with = "check")]
     pub(crate) watch: bool,
-    /// The lock's name
-    pub(crate) name: String,
+    /// The names of the locks
+    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    pub(crate) names: Vec<String>,
 }
 
 /// `arbiter list`.

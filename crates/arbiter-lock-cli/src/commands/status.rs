@@ -5,8 +5,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use arbiter_lock::{
-    Client, Error, Holder, Label, LastRun, Lock, NoopLogger, RunState, Seconds, Sharer, Sharing,
-    Status,
+    Client, Error, Holder, Label, LastRun, NoopLogger, RunState, Seconds, Sharer, Sharing, Status,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value, json};
@@ -19,48 +18,63 @@ use crate::store::{self, Outage};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn status(args: &StatusArgs, store: &StoreArgs) -> Result<Exit, Exit> {
-    store::check_name(&args.name)?;
+    for name in &args.names {
+        store::check_name(name)?;
+    }
     let client = store::client(store, NoopLogger)?;
-    let lock = client.lock(&args.name);
     if args.watch {
-        return watch(&client, &lock, args).await;
+        return watch(&client, args).await;
     }
-    let status = lock.inspect().await.map_err(|error| store::fail(&error))?;
-    if args.check {
-        let exit = status.is_held().then_some(Exit::Contended);
-        return Ok(exit.unwrap_or(Exit::Success));
+    let mut exit = Exit::Success;
+    for name in &args.names {
+        let seen = if args.check {
+            client
+                .lock(name)
+                .inspect()
+                .await
+                .map(|status| (status, None))
+        } else {
+            look(&client, name).await
+        };
+        let (status, last) = seen.map_err(|error| store::fail(&error))?;
+        if args.check {
+            exit = if status.is_held() {
+                Exit::Contended
+            } else {
+                exit
+            };
+        } else {
+            print(args, name, &status, last.as_ref())?;
+        }
     }
-    let last = last_run(&client, args).await;
-    let last = last.map_err(|error| store::fail(&error))?;
-    print(args, &status, last.as_ref())?;
-    Ok(Exit::Success)
+    Ok(exit)
 }
 
-async fn last_run(client: &Client, args: &StatusArgs) -> Result<Option<LastRun>, Error> {
-    client.once(&args.name).last_run().await
+/// Returns the status of a lock, and the last run of the job of that name.
+async fn look(client: &Client, name: &str) -> Result<(Status, Option<LastRun>), Error> {
+    let status = client.lock(name).inspect().await?;
+    Ok((status, client.once(name).last_run().await?))
 }
 
-/// Prints the status whenever it has changed, until stdout is closed or the store fails.
-async fn watch(client: &Client, lock: &Lock, args: &StatusArgs) -> Result<Exit, Exit> {
-    let mut known = None;
+/// Prints each status whenever it has changed, until stdout is closed or the store fails.
+async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Exit> {
+    let mut known: Vec<_> = args.names.iter().map(|_| None).collect();
     let mut outage = Outage::default();
     loop {
-        let seen = match lock.inspect().await {
-            Ok(status) => last_run(client, args).await.map(|last| (status, last)),
-            Err(error) => Err(error),
-        };
-        match seen {
-            Ok((status, last)) => {
-                outage.end();
-                let seen = Some(of_note(&status, last.as_ref()));
-                if known != seen {
-                    known = seen;
-                    print(args, &status, last.as_ref())?;
+        for (name, known) in args.names.iter().zip(&mut known) {
+            match look(client, name).await {
+                Ok((status, last)) => {
+                    outage.end();
+                    let seen = Some(of_note(&status, last.as_ref()));
+                    if *known != seen {
+                        *known = seen;
+                        print(args, name, &status, last.as_ref())?;
+                    }
                 }
+                // A watch that has begun outlasts a restart of the server.
+                Err(error) if known.is_some() && outage.may_pass(&error) => {}
+                Err(error) => return Err(store::fail(&error)),
             }
-            // A watch that has begun outlasts a restart of the server.
-            Err(error) if known.is_some() && outage.may_pass(&error) => {}
-            Err(error) => return Err(store::fail(&error)),
         }
         tokio::time::sleep(INTERVAL).await;
         if is_reader_gone() {
@@ -99,11 +113,16 @@ fn is_reader_gone() -> bool {
 }
 
 /// Prints the status to stdout. Returns how the command ends if that fails.
-fn print(args: &StatusArgs, status: &Status, last: Option<&LastRun>) -> Result<(), Exit> {
+fn print(
+    args: &StatusArgs,
+    name: &str,
+    status: &Status,
+    last: Option<&LastRun>,
+) -> Result<(), Exit> {
     let text = if args.json {
-        json_of(&args.name, status, last).to_string()
+        json_of(name, status, last).to_string()
     } else {
-        text_of(&args.name, status, last)
+        text_of(name, status, last)
     };
     writeln!(io::stdout().lock(), "{text}").map_err(|error| {
         if error.kind() == io::ErrorKind::BrokenPipe {

@@ -77,3 +77,29 @@ fn wrong_commands_are_answered_with_a_hint() {
         assert!(status == 64 && stderr.contains(says), "{typed}: {stderr}");
     }
 }
+
+#[test]
+fn status_takes_several_names() {
+    let server = Server::start();
+    let mut holder = arbiter(&server, &["run", "held", "--", "sleep", "60"]);
+    let mut holder = holder.stderr(Stdio::null()).spawn().unwrap();
+    let is_held = || output(arbiter(&server, &["status", "--check", "held"])).0 == 75;
+    assert!(eventually(std::time::Duration::from_secs(5), is_held));
+    let (status, stdout, _) = output(arbiter(&server, &["status", "free", "held"]));
+    let first = stdout.lines().next();
+    assert!(status == 0 && first == Some("free: free"), "{stdout}");
+    assert!(stdout.contains("held: held by"), "{stdout}");
+    let (_, stdout, _) = output(arbiter(&server, &["status", "--json", "free", "held"]));
+    let held: Vec<bool> = stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|lock| lock["held"].as_bool().unwrap())
+        .collect();
+    assert_eq!(held, [false, true]);
+    for (names, status) in [(["free", "held"], 75), (["free", "other"], 0)] {
+        let args = ["status", "--check", names[0], names[1]];
+        assert_eq!(output(arbiter(&server, &args)).0, status, "{names:?}");
+    }
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
