@@ -4,6 +4,7 @@
 mod client;
 mod core_rules;
 mod scripts;
+mod sentinel;
 mod store;
 mod tree;
 
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Defect> {
         scripts::DEFECTS,
         client::DEFECTS,
         store::DEFECTS,
+        sentinel::DEFECTS,
     ]
     .concat()
 }
