@@ -34,7 +34,7 @@ pub(crate) async fn status(args: &StatusArgs, store: &StoreArgs) -> Result<Exit,
                 .await
                 .map(|status| (status, None))
         } else {
-            look(&client, name).await
+            inspect(&client, name).await
         };
         let (status, last) = seen.map_err(|error| store::fail(&error))?;
         if args.check {
@@ -51,7 +51,7 @@ pub(crate) async fn status(args: &StatusArgs, store: &StoreArgs) -> Result<Exit,
 }
 
 /// Returns the status of a lock, and the last run of the job of that name.
-async fn look(client: &Client, name: &str) -> Result<(Status, Option<LastRun>), Error> {
+async fn inspect(client: &Client, name: &str) -> Result<(Status, Option<LastRun>), Error> {
     let status = client.lock(name).inspect().await?;
     Ok((status, client.once(name).last_run().await?))
 }
@@ -62,7 +62,7 @@ async fn watch(client: &Client, args: &StatusArgs) -> Result<Exit, Exit> {
     let mut outage = Outage::default();
     loop {
         for (name, known) in args.names.iter().zip(&mut known) {
-            match look(client, name).await {
+            match inspect(client, name).await {
                 Ok((status, last)) => {
                     outage.end();
                     let seen = Some(of_note(&status, last.as_ref()));
