@@ -89,6 +89,9 @@ impl Printer {
         let holder = status.holder.as_ref();
         let held_by = match (&status.sharing, holder) {
             (Some(sharing), _) if 1 < sharing.count => format!("{} holders", sharing.count),
+            (_, Some(holder)) if holder.label.program.is_none() => {
+                format!("owner {}", holder.owner)
+            }
             (_, Some(holder)) => holder.label.to_string(),
             (_, None) => "-".to_owned(),
         };

@@ -60,6 +60,10 @@ fn list_shows_held_locks_as_table_and_json() {
     assert_eq!(json.lines().count(), 2);
     assert_eq!(listed(&["list", "--waited"]).lines().count(), 1);
     assert_eq!(listed(&["list", "--held-by", "nowhere"]).lines().count(), 1);
+    server.call(&["HSET", "arbiter:theirs", "owner", "a Go client"]);
+    let table = listed(&["list", "theirs"]);
+    let is_external = table.contains(" external ") && table.contains("owner a Go client");
+    assert!(is_external, "{table}");
     for mut holder in holders {
         holder.kill().unwrap();
         holder.wait().unwrap();
