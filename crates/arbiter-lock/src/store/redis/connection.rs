@@ -562,3 +562,31 @@ fn in_millis(limit: Duration) -> Duration {
 fn silence() -> Failure {
     Failure::unknown(FailureKind::Silent, "no answer to PING")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoopLogger;
+
+    #[tokio::test]
+    async fn retiring_makes_every_waiter_poll() {
+        let registry = Arc::new(Registry::default());
+        let subscription = Subscription {
+            channel: "c".into(),
+            registry: Arc::downgrade(&registry),
+        };
+        let limits = Limits {
+            command: Duration::from_secs(1),
+            connect: Duration::from_secs(1),
+        };
+        let route = ServerRoute::One(Arc::new(Target::parse("redis://127.0.0.1:1").unwrap()));
+        let events = EventQueue::new(Box::new(NoopLogger));
+        let connection = Connection::new(route, limits, Some(subscription), events);
+        let waiters = ["a", "b"].map(|id| registry.register(id.into()));
+        connection.0.retire();
+        for waiter in waiters {
+            let woken = tokio::time::timeout(Duration::from_secs(1), waiter.woken()).await;
+            assert!(woken.is_ok());
+        }
+    }
+}
