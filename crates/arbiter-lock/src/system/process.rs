@@ -4,11 +4,15 @@
 //! parent, threads are missing, and a mutex that another thread had locked stays locked. So the
 //! fork generation is compared before a copy is locked, polled, sent on or dropped.
 
+#[cfg(feature = "redis")]
+mod lazy;
 mod leak_in_child;
 mod per_process;
 mod unless_forked;
 
 use crate::errors::error::Error;
+#[cfg(feature = "redis")]
+pub(crate) use lazy::Lazy;
 pub(crate) use leak_in_child::LeakInChild;
 pub(crate) use per_process::PerProcess;
 pub(crate) use unless_forked::UnlessForked;

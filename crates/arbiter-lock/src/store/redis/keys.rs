@@ -1,6 +1,6 @@
 //! The keys of a name. No other file builds one, or turns one back into a name.
 
-use std::sync::LazyLock;
+use crate::system::process::Lazy;
 
 /// The keys of one name: the hash that the Go library shares, and its companions, which lie in
 /// the same hash slot and cannot collide with any name's keys.
@@ -18,7 +18,7 @@ const QUEUE: &str = "queue";
 const SLOTS: u16 = 16_384;
 
 /// For each slot the smallest number that lies in it, as text; none has more than six digits.
-static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+static NUMBERS: Lazy<Vec<u32>> = Lazy::new(|| {
     let mut numbers = vec![None; usize::from(SLOTS)];
     let mut missing = SLOTS;
     let mut number = 0_u32;

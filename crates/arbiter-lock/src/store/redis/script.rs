@@ -1,12 +1,12 @@
 //! The scripts, and the calls that carry requests. `reply` reads what they answer.
 
 use std::fmt;
-use std::sync::LazyLock;
 
 use arbiter_lock_core::{Contender, Limit, Mode, Renewal, Request, Status};
 use redis::{Cmd, RedisWrite};
 
 use super::keys::Keys;
+use crate::system::process::Lazy;
 
 /// A script's source and its hash, by which the server knows it.
 pub(super) struct Script {
@@ -32,11 +32,11 @@ struct AttemptArgs<'a>(&'a Contender);
 
 macro_rules! scripts {
     ($($name:ident = $($file:literal)+;)+) => {
-        $(static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));)+
+        $(static $name: Lazy<Script> =
+            Lazy::new(|| Script::new(concat!($(include_str!($file)),+)));)+
 
         #[cfg(test)]
-        static ALL: &[&LazyLock<Script>] = &[$(&$name),+];
+        static ALL: &[&Lazy<Script>] = &[$(&$name),+];
     };
 }
 

@@ -1,6 +1,6 @@
 //! A static that each process has on its own.
 
-use std::sync::OnceLock;
+use once_cell::race::OnceBox;
 
 use super::ForkGeneration;
 
@@ -8,15 +8,15 @@ use super::ForkGeneration;
 ///
 /// A forked process does not use its copy of the parent's value, which may stay locked forever.
 pub(crate) struct PerProcess<T> {
-    own: OnceLock<(ForkGeneration, T)>,
-    of_child: OnceLock<Box<Self>>,
+    own: OnceBox<(ForkGeneration, T)>,
+    of_child: OnceBox<Self>,
 }
 
 impl<T: Default> PerProcess<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            own: OnceLock::new(),
-            of_child: OnceLock::new(),
+            own: OnceBox::new(),
+            of_child: OnceBox::new(),
         }
     }
 
@@ -24,7 +24,7 @@ impl<T: Default> PerProcess<T> {
     pub(crate) fn get(&self) -> &T {
         let (process, value) = self
             .own
-            .get_or_init(|| (ForkGeneration::current(), T::default()));
+            .get_or_init(|| Box::new((ForkGeneration::current(), T::default())));
         if process.is_current() {
             return value;
         }
