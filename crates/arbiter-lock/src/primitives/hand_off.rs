@@ -10,7 +10,7 @@ use crate::system::rng;
 /// Finishes a hand-off. If that fails, the waiters are granted at their next poll.
 pub(crate) async fn finish_hand_off(handle: &StoreHandle, name: &Name) {
     // Ending a contender that does not exist hands off, and changes nothing else.
-    let id = format!("{:032x}", rng::draw::<u128>()).into();
+    let id = rng::draw_id();
     let end = Request::End {
         contender: Contender::with_id(id).into(),
         tombstone: false,

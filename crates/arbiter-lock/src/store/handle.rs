@@ -68,7 +68,7 @@ pub(crate) trait Handle: Send + Sync {
 
 /// Draws a channel for a handle of a store that has no other rule.
 pub(super) fn random_channel() -> Arc<str> {
-    format!("arbiter.wake:{:032x}", rng::draw::<u128>()).into()
+    format!("arbiter.wake:{}", rng::draw_id()).into()
 }
 
 /// A runtime's handle of the store. In a forked process nothing is sent.

@@ -1,6 +1,8 @@
 //! The random generator of request ids and the lengths of pauses.
 
 use std::cell::RefCell;
+use std::io::Write as _;
+use std::sync::Arc;
 
 use rand::RngExt as _;
 use rand::distr::{Distribution, StandardUniform};
@@ -18,6 +20,15 @@ where
         return drawn;
     }
     rng().random()
+}
+
+/// Draws an id: 128 random bits in hexadecimal digits.
+pub(crate) fn draw_id() -> Arc<str> {
+    // On the stack, since an id is drawn for every acquire.
+    let mut digits = [0; 32];
+    let written = write!(&mut digits[..], "{:032x}", draw::<u128>());
+    written.expect("room for 128 bits");
+    std::str::from_utf8(&digits).expect("digits").into()
 }
 
 /// Returns the generator of this thread, seeded in this process. A copy of the parent's would draw

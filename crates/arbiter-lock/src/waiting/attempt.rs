@@ -76,7 +76,7 @@ impl Attempt {
         inner.check_open()?;
         inner.keeper.ready(&name)?;
         let handle = inner.handle();
-        let id: Arc<str> = format!("{:032x}", rng::draw::<u128>()).into();
+        let id = rng::draw_id();
         let contender = Arc::new(Contender {
             id: id.clone(),
             mode,
