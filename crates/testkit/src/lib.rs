@@ -1,7 +1,8 @@
 //! Servers, faults and conformance tests for Arbiter.
 //!
-//! All servers listen on loopback, on free ports, and end on drop.
+//! All servers listen on loopback, on free ports, and end on drop, or with the process.
 
+mod bound_process;
 mod child_process;
 mod clock;
 pub mod conformance;

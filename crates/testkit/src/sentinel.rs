@@ -93,8 +93,7 @@ impl SentinelGroupBuilder {
             server = server.arg("--min-replicas-max-lag").arg("1");
         }
         if let Some(password) = &self.password {
-            server = server.arg("--requirepass").arg(password);
-            server = server.arg("--masterauth").arg(password);
+            server = server.password(password).arg("--masterauth").arg(password);
         }
         let master = server.clone().start();
         let (host, port) = ("127.0.0.1", master.port());
@@ -108,20 +107,16 @@ impl SentinelGroupBuilder {
         if let Some(password) = &self.password {
             config += &format!("sentinel auth-pass {SERVICE} {password}\n");
         }
+        let mut sentinel = self.server.config(&config).arg("--sentinel");
         if let Some(password) = &self.sentinel_password {
-            config += &format!("requirepass {password}\n");
+            sentinel = sentinel.password(password);
         }
-        let sentinel = self.server.config(&config).arg("--sentinel");
         let group = SentinelGroup {
             _turn: turn,
             servers: std::iter::once(master).chain(replicas).collect(),
             sentinels: [(); 3].map(|()| sentinel.clone().start()).into(),
         };
-        if self.sentinel_password.is_none() {
-            group.wait_until_settled();
-        } else {
-            std::thread::sleep(Duration::from_secs(3));
-        }
+        group.wait_until_settled();
         group
     }
 }

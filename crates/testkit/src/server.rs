@@ -1,12 +1,13 @@
-//! A real server process, on loopback, that ends on drop.
+//! A real server process, on loopback, that ends on drop, and with the process that started it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::bound_process;
 use crate::find::server_binary;
 use crate::names::unique_name;
 use crate::port::Port;
@@ -33,6 +34,7 @@ pub struct ServerBuilder {
     config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    password: Option<String>,
     tls: bool,
 }
 
@@ -64,6 +66,12 @@ impl ServerBuilder {
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
+    }
+
+    /// Requires a password of clients, which [`Server::call`] sends.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self.arg("--requirepass").arg(password)
     }
 
     /// Sets a variable of the server's environment.
@@ -118,7 +126,8 @@ impl ServerBuilder {
         if let Some(config) = &self.config {
             std::fs::write(folder.join(CONFIG), config).expect("the server's configuration");
         }
-        Command::new(&binary)
+        let mut command = bound_process::command(&binary);
+        command
             .args(self.config.iter().map(|_| CONFIG))
             .args([
                 "--port",
@@ -143,8 +152,8 @@ impl ServerBuilder {
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the server's log"))
-            .stderr(log)
-            .spawn()
+            .stderr(log);
+        bound_process::spawn(command)
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary.display()))
     }
 }
@@ -230,10 +239,14 @@ impl Server {
     /// # Panics
     /// If there is no answer within 5 s.
     pub fn call_bytes(&self, args: &[&[u8]]) -> Reply {
-        let client = Client::connect(self.port(), Duration::from_secs(5));
-        client
-            .and_then(|mut client| client.call(args))
-            .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
+        let call = || {
+            let mut client = Client::connect(self.port(), Duration::from_secs(5))?;
+            if let Some(password) = &self.builder.password {
+                client.call(&[b"AUTH", password.as_bytes()])?;
+            }
+            client.call(args)
+        };
+        call().unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
     }
 
     /// Returns what its clock shows, in microseconds since the epoch.

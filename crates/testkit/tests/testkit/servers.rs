@@ -33,6 +33,33 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[test]
+fn killed_process_leaves_no_server() {
+    const CHILD: &str = "ARBITER_TEST_STARTS_A_SERVER";
+    if std::env::var_os(CHILD).is_some() {
+        let server = Server::start();
+        println!("pid {}", server.pid());
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "--nocapture"]);
+    child.arg("servers::killed_process_leaves_no_server");
+    let output = child.env(CHILD, "1").output().unwrap();
+    assert_eq!(output.status.code(), None, "it is killed");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let pid = text.lines().find_map(|line| line.split_once("pid "));
+    let pid: u32 = pid.unwrap().1.parse().unwrap();
+    let ended = || !is_alive(pid) || is_zombie(pid);
+    assert!(eventually(ms(5_000), ended));
+}
+
+/// Returns whether a process has ended and its new parent has not yet asked for it.
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[test]
 fn concurrent_servers_are_separate() {
     let servers: Vec<Server> = std::thread::scope(|threads| {
         let starts: Vec<_> = (0..6).map(|_| threads.spawn(Server::start)).collect();
