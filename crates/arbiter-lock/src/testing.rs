@@ -74,8 +74,9 @@ impl Testing {
         }
     }
 
-    /// Delays, loses and doubles messages between this store and all its clients from now on, at
-    /// the rates of `faults`. [`Testing::seed`] makes the random choices repeatable.
+    /// Injects faults from now on: delays, loses and duplicates messages between this store and all
+    /// its clients, at the rates of `faults`. [`Testing::seed`] makes the random choices
+    /// repeatable.
     ///
     /// # Panics
     /// If the client does not use a memory store.

@@ -35,7 +35,7 @@ impl News {
     }
 }
 
-/// The session of a request, and where its wait is reported.
+/// The session of a request, and the wait graph that its wait is reported to.
 #[derive(Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) session: Option<SessionId>,

@@ -374,8 +374,10 @@ impl Waiting {
         }
     }
 
-    /// Fails if the request is the last in a circle of waiting sessions, and the circle has lasted
-    /// from one poll to the next: a task that was about to release has done so by then.
+    /// Returns an error if the request is the last in a cycle of waiting sessions.
+    ///
+    /// The cycle must have lasted from one poll to the next: a task that was about to release has
+    /// done so by then.
     fn find_circle(&mut self, owner: Option<Arc<str>>, ticket: u64) -> Result<(), Error> {
         if self.waiter.is_none() {
             let session = self.attempt.origin.session;

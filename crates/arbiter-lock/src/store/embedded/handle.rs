@@ -222,7 +222,8 @@ impl Opened {
         };
         let opened = self.clone();
         let notify = move |(answer, predecessors, at): (Answer<Reply>, _, _)| {
-            // Even if the caller is gone; after the unlock, since the granted waiters lock next.
+            // Also if the caller was dropped. After the unlock, since the granted waiters lock
+            // next.
             opened.notify(answer.granted);
             let envelope = Envelope {
                 reply: answer.reply,

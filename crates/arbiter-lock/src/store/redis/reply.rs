@@ -104,7 +104,7 @@ fn tried(word: &str, _: Moment, answer: &mut Answer) -> Read<Tried> {
     }
 }
 
-/// Reads the reply to an end; the short one has no time and no more to do.
+/// Parses the reply to an end. The short one has no time, and no work left.
 fn ended(value: Value) -> Result<Envelope<Reply>, Failure> {
     let mut answer = Answer::new(value)?;
     let reply = match answer.word()?.as_str() {
