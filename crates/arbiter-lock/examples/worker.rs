@@ -16,9 +16,9 @@ use rustix::fs::{FlockOperation, flock};
 use testkit::{History, HoldInterval, Share};
 
 const WAIT: Duration = Duration::from_secs(5);
-/// How much later than others a client may notice another master, in nanoseconds. The second
-/// constant is the time until the loss of a hold that this master lacks.
+/// How much later than others a client may notice another master, in nanoseconds.
 const NOTICED_WITHIN: u64 = 1_000_000_000;
+/// How long the loss of a hold that the new master lacks may take after that, in nanoseconds.
 const TOLD_WITHIN: u64 = 200_000_000;
 const TICK: Duration = Duration::from_millis(5);
 const PERMITS: u32 = 3;
@@ -95,7 +95,7 @@ impl Worker {
         let begin_ns = History::now_ns();
         let deadline_ns = deadline_ns(&guard);
         if !guard.is_held() {
-            return true; // stopped since: it was never believed
+            return true; // stopped since: it was never valid
         }
         let hold = HoldInterval {
             name: guard.name().to_owned(),

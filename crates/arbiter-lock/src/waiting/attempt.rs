@@ -35,7 +35,7 @@ impl News {
     }
 }
 
-/// The session of a request, and the wait graph that its wait is reported to.
+/// The session of a request, and the receiver of the news of its wait.
 #[derive(Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) session: Option<SessionId>,

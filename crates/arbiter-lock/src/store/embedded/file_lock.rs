@@ -103,10 +103,10 @@ impl FileLock {
         })
     }
 
-    /// Runs `step` under the lock, at once or in its turn, and the rest with its result after the
+    /// Runs `work` under the lock, at once or in its turn, and `rest` with its result after the
     /// unlock.
     ///
-    /// If it is dropped while it waits, nothing is done; if it is dropped later, everything is.
+    /// If the future is dropped while it waits, neither runs; if it is dropped later, both do.
     pub(super) async fn run<T: Send + 'static, U: Send + 'static>(
         &self,
         limit: Duration,
