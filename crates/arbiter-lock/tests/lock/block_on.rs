@@ -76,7 +76,7 @@ fn connects_works_and_shuts_down(url: &str) {
     assert!(block_on(lock.acquire()).is_err());
 }
 
-/// Checks that every kind of loss is reported to the holder.
+/// The losses that a holder may have to be told of.
 fn reports_losses(url: &str) {
     let client = block_on(Client::connect(url)).unwrap();
     let lock = client.lock("m").max_hold(ms(300));
@@ -192,7 +192,7 @@ fn task_of_a_multi_thread_runtime_may_block() {
         let task = runtime.spawn(async move {
             let guard = block_on(client.lock("l").acquire()).unwrap();
             block_on(guard.release()).unwrap();
-            // The worker continues as before.
+            // The worker goes on as before.
             client.lock("l").acquire().await.unwrap()
         });
         assert!(runtime.block_on(task).unwrap().is_held());
