@@ -61,7 +61,7 @@ pub struct Contended {
     pub waited: Duration,
 }
 
-/// Whose hold a request waited for.
+/// The owner of the hold that a request waited for.
 ///
 /// It is decided by the holds of this client that are valid at that moment. If several holders
 /// share the resource, one of them is enough.
@@ -143,7 +143,7 @@ pub struct Unavailable {
     pub name: String,
     /// The store, without secrets.
     pub store: String,
-    /// What kept the store from serving it, by the last answer.
+    /// Why the store did not serve it, by the last answer.
     pub kind: UnavailableKind,
     failure: Failure,
 }

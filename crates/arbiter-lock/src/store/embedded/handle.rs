@@ -112,7 +112,7 @@ impl EmbeddedHandle {
 }
 
 impl Handle for EmbeddedHandle {
-    /// Opens the folder, which takes the place of a connection.
+    /// Opens the folder, which replaces a connection.
     fn connect(&self, limit: Duration) -> Sending<'_, ()> {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }

@@ -32,7 +32,7 @@ pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, F
     }
 }
 
-/// What was read: the reply, and whether there is more to hand off.
+/// A parsed reply, and whether there is more to hand off.
 type Read<T> = Result<(T, bool), Failure>;
 
 /// Reads a word and the server's time, and by the word the rest.
