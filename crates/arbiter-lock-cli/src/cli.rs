@@ -220,7 +220,7 @@ pub(crate) struct ListArgs {
     pub(crate) pattern: String,
 }
 
-/// What a list is sorted by.
+/// The sort key of a list.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum SortKey {
     /// By name

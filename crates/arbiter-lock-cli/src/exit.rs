@@ -87,7 +87,7 @@ impl Exit {
         if let Self::DieOf(signal) = self
             && std::process::id() != 1
         {
-            // If that fails, the exit status stands for the signal.
+            // If that fails, the exit status represents the signal.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
         self.into()

@@ -54,7 +54,7 @@ fn hint(command: &str) -> Option<&'static str> {
 /// Prints clap's message, which quotes arguments, without passwords.
 fn print(error: &clap::Error, args: &[String]) {
     if args.iter().all(|arg| without_secret(arg) == *arg) {
-        // The reader may have gone.
+        // The reader may have closed the pipe.
         let _ = error.print();
         return;
     }

@@ -1,4 +1,4 @@
-//! Writes to stderr on its own thread, so that a full pipe blocks neither the supervision of the
+//! Writes to stderr on a separate thread. So a full pipe blocks neither the supervision of the
 //! command nor a wait.
 
 use std::io::Write as _;
@@ -66,6 +66,6 @@ fn write_all(messages: &Receiver<String>) {
 }
 
 fn put(message: &str) {
-    // The reader may have gone.
+    // The reader may have closed the pipe.
     let _ = std::io::stderr().write_all(message.as_bytes());
 }

@@ -1,9 +1,9 @@
-//! A process that takes and leaves locks for ever, and writes down what it believes, while a test
-//! kills it, stops it, and cuts it off. Usage: `worker URL FOLDER HISTORY LEASE_MS…`.
+//! A process that acquires and releases locks forever, and records its valid holds. A test kills
+//! it, stops it, and cuts it off. Usage: `worker URL FOLDER HISTORY LEASE_MS…`.
 //!
-//! It holds names alone, as one of several readers, and with permits. Under each name it adds one
-//! to a number in two registers when it holds alone: one that refuses an older fence, and one that
-//! takes whatever it is given. Work may last longer than a lease.
+//! It holds names exclusively, as a reader, and with permits. Under an exclusive hold it increments
+//! two registers of the name: one refuses an older fence, and the other accepts every write. Work
+//! may last longer than a lease.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use rustix::fs::{FlockOperation, flock};
 use testkit::{History, HoldInterval, Share};
 
 const WAIT: Duration = Duration::from_secs(5);
-/// How much later than others a client may notice another master, and how long the loss of a hold
-/// that it does not know may take then, in nanoseconds.
+/// How much later than others a client may notice another master, in nanoseconds.
 const NOTICED_WITHIN: u64 = 1_000_000_000;
+/// How long the loss of a hold that the new master lacks may take after that, in nanoseconds.
 const TOLD_WITHIN: u64 = 200_000_000;
 const TICK: Duration = Duration::from_millis(5);
 const PERMITS: u32 = 3;
@@ -80,12 +80,12 @@ struct Worker {
     leases: Vec<Duration>,
     folder: PathBuf,
     history: History,
-    /// When the present request was first known to stand in the queue; 0 if it has not been yet.
+    /// When the current request was first known to be queued; 0 if it is not yet.
     queued_ns: Arc<AtomicU64>,
 }
 
 impl Worker {
-    /// Asks for something once, and works if it gets it.
+    /// Sends one request of a random kind, and works if it is granted.
     async fn turn(&self) -> bool {
         self.queued_ns.store(0, Ordering::Relaxed);
         let asked_ns = History::now_ns();
@@ -95,7 +95,7 @@ impl Worker {
         let begin_ns = History::now_ns();
         let deadline_ns = deadline_ns(&guard);
         if !guard.is_held() {
-            return true; // stopped since: it was never believed
+            return true; // stopped since: it was never valid
         }
         let hold = HoldInterval {
             name: guard.name().to_owned(),
@@ -150,27 +150,26 @@ impl Worker {
         Ok(guard?.map(|guard| (guard, share)))
     }
 
-    /// Works, and counts both registers up from what they were before. Answers the deadline.
+    /// Works, and increments both registers from their previous values. Returns the deadline.
     async fn count_up(&self, guard: &Guard, deadline_ns: u64) -> io::Result<u64> {
         let fence = guard.fence();
         let [fenced, unfenced] = ["fenced", "unfenced"]
             .map(|kind| Register(self.folder.join(format!("{kind}-{}", guard.name()))));
         let seen = [fenced.read(fence)?, unfenced.read(fence)?];
         let deadline_ns = work(guard, deadline_ns).await;
-        // Not asked once more whether it is held: that is what a fence is for.
+        // The hold is not checked again: the fence protects the register.
         fenced.write(seen[0], fence, true)?;
         unfenced.write(seen[1], fence, false)?;
         Ok(deadline_ns)
     }
 }
 
-/// Until when the hold is believed, if it is held now.
+/// Returns until when the hold is valid, if it is valid now.
 fn deadline_ns(guard: &Guard) -> u64 {
     History::now_ns() + guard.remaining().as_nanos() as u64
 }
 
-/// Works for a while, or until the hold is lost, and answers the last deadline at which it was
-/// held.
+/// Works for a while, or until the hold is lost. Returns the last deadline of the valid hold.
 async fn work(guard: &Guard, mut known_ns: u64) -> u64 {
     let lasts = match dice(4) {
         0 => guard.remaining().mul_f64(1.2 * rand::random::<f64>()),
@@ -190,7 +189,7 @@ async fn work(guard: &Guard, mut known_ns: u64) -> u64 {
     }
 }
 
-/// A number in a file, with the fence of its last user, and how often it was counted up.
+/// A number in a file, with the fence of its last writer, and the number of increments.
 struct Register(PathBuf);
 
 impl Register {
@@ -198,7 +197,8 @@ impl Register {
         self.change(|[number, last, writes]| ([number, last.max(fence), writes], number))
     }
 
-    /// Counts up from what was read; one that is fenced refuses whoever is older than its last user.
+    /// Increments the number that was read. A fenced register refuses a fence older than its last
+    /// one.
     fn write(&self, seen: u64, fence: u64, is_fenced: bool) -> io::Result<()> {
         self.change(|[number, last, writes]| {
             if is_fenced && fence < last {
@@ -218,7 +218,7 @@ impl Register {
             *number = word.parse().unwrap_or_default();
         }
         let (numbers, answer) = change(numbers);
-        // A killed process leaves the file as it was, or as it will be.
+        // A killed process leaves either the old file or the new one.
         let next = self.0.with_extension("next");
         std::fs::write(&next, numbers.map(|n| n.to_string()).join(" "))?;
         std::fs::rename(&next, &self.0)?;

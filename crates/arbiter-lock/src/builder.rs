@@ -72,8 +72,10 @@ impl ClientBuilder {
         Self::from_variables(&std::env::var)
     }
 
-    /// Returns the default settings with those of the environment except the store: the prefix of
-    /// keys (`ARBITER_KEY_PREFIX`) and the address map (`ARBITER_ADDRESS_MAP`).
+    /// Returns the settings of the environment, except the store.
+    ///
+    /// They are the prefix of keys (`ARBITER_KEY_PREFIX`) and the address map
+    /// (`ARBITER_ADDRESS_MAP`).
     ///
     /// # Errors
     /// [`Error::Invalid`] if a variable is not UTF-8 or has an invalid value.
@@ -256,8 +258,7 @@ fn parse_address_map(text: &str) -> Result<Addresses, Error> {
     Ok(map)
 }
 
-/// Returns the URL of the store that is used if none is named: a folder of this user on this
-/// machine.
+/// Returns the URL of the default store: a folder of this user on this machine.
 ///
 /// It is `/var/lib/arbiter` for root, else `$XDG_STATE_HOME/arbiter`, else
 /// `~/.local/state/arbiter`.

@@ -177,9 +177,9 @@ impl Client {
 
     /// Lists the locks of the store that are held or waited for, of all its clients.
     ///
-    /// In the pattern, `*` stands for any text and `?` for one character. The list is read page by
-    /// page, with bounded memory, and needs no right to write. It is no snapshot: a lock that
-    /// changes meanwhile may be missing, and on a server a name may come twice.
+    /// In the pattern, `*` matches any text and `?` one character. The list is read page by page,
+    /// with bounded memory, and needs no right to write. It is not a snapshot: a lock that changes
+    /// meanwhile may be missing, and on a server a name may occur twice.
     ///
     /// # Examples
     /// ```

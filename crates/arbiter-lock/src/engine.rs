@@ -176,8 +176,8 @@ impl Engine {
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
-    /// Runs the work in the current tokio runtime, or on the client's own thread if there is no
-    /// runtime or this thread blocks it.
+    /// Runs the work in the current tokio runtime. Without one, or if this thread blocks it, the
+    /// work runs on the client's own thread.
     ///
     /// `work` makes the future in place, since a future that is moved is stored twice. The outer
     /// error is that the thread cannot be started, or that this process was forked: then nothing is

@@ -48,8 +48,8 @@ pub struct Sharer {
 
 /// A holder of a resource.
 ///
-/// If several holders share the resource, [`Status::holder`] stands for all of them
-/// ([`Holder::is_shared`]), with the data of the one whose hold lasts longest.
+/// If several holders share the resource, [`Status::holder`] represents all of them
+/// ([`Holder::is_shared`]), with the data of the hold that lasts longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
@@ -117,7 +117,7 @@ impl Sharing {
 }
 
 impl Holder {
-    /// Returns whether it stands for all shared holders.
+    /// Returns whether it represents all shared holders.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.fence.is_some() && self.owner == SHARED_OWNER

@@ -74,8 +74,10 @@ impl Testing {
         }
     }
 
-    /// Delays, loses and doubles messages between this store and all its clients from now on, at
-    /// the rates of `faults`. [`Testing::seed`] makes the random choices repeatable.
+    /// Injects faults from now on, at the rates of `faults`.
+    ///
+    /// It delays, loses and duplicates messages between this store and all its clients.
+    /// [`Testing::seed`] makes the random choices repeatable.
     ///
     /// # Panics
     /// If the client does not use a memory store.
@@ -86,7 +88,7 @@ impl Testing {
         }
     }
 
-    /// Ends the injection of faults. Messages that are on their way still arrive.
+    /// Ends the injection of faults. Messages in transit still arrive.
     ///
     /// # Panics
     /// If the client does not use a memory store.

@@ -15,8 +15,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Copies what the project at `from` is made of. What is there already and the same is left
-    /// alone, so that it is not built again; what the project has no longer is removed.
+    /// Copies the files of the project at `from`. A file that is the same already is not touched,
+    /// so that it is not built again. A file that the project no longer has is removed.
     ///
     /// # Errors
     /// If the project's files cannot be listed, read or written.

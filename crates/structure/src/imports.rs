@@ -50,7 +50,7 @@ pub fn imports(sources: &[Source]) -> Imports {
     imports
 }
 
-/// Finds the circles of more than two modules, each in order.
+/// Finds the cycles of more than two modules, each in order.
 #[must_use]
 pub fn circles(imports: &Imports) -> Vec<Vec<String>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> = imports

@@ -1,4 +1,4 @@
-//! Names are standard terms, and each stands for one thing.
+//! Names are standard terms, and each names one thing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ const CRATES: [&str; 4] = [
     "crates/defects",
 ];
 
-/// Type names that stand for something that has a name in the field.
+/// Type names for which the field has a standard term.
 const REPLACED: [&str; 14] = [
     "Apart",
     "Belief",
@@ -38,7 +38,7 @@ const REVIEWED: [&str; 3] = [
     "crates/arbiter-lock-cli",
 ];
 
-/// Words that stand for something that has a name in the field.
+/// Words for which the field has a standard term.
 const WORDS: [&str; 31] = [
     "apart",
     "belief",

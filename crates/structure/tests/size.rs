@@ -2,8 +2,8 @@
 
 use structure::sources;
 
-/// The most lines of code that the sources of a crate may have: without tests, comments and blanks.
-/// What needs more says so by raising its number.
+/// The maximum number of lines of code in the sources of a crate, without tests, comments and
+/// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
     ("crates/arbiter-lock", 13_600),
     ("crates/arbiter-lock-cli", 2_400),

@@ -49,7 +49,7 @@ impl ChildProcess {
         Self::example_in(&[], name, args)
     }
 
-    /// Like [`ChildProcess::example`], with those environment variables.
+    /// Starts an example like [`ChildProcess::example`], with those environment variables.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -61,8 +61,8 @@ impl ChildProcess {
         Self::start(command)
     }
 
-    /// Like [`ChildProcess::example`], as that user. The program is copied into the folder, where
-    /// every user can execute it.
+    /// Starts an example like [`ChildProcess::example`], as that user. The program is copied into
+    /// the folder, so that every user can execute it.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -184,7 +184,7 @@ impl Drop for ChildProcess {
     }
 }
 
-/// Returns the folder of the examples, which is beside that of the test's program.
+/// Returns the folder of the examples, next to the folder of the test's program.
 fn examples() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own program");
     let profile = test

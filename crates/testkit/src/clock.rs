@@ -159,8 +159,8 @@ impl Drop for WallClock {
     }
 }
 
-/// Builds the preload library with the compiler that links Rust programs. It is placed beside the
-/// test's program, and rebuilt if its source is newer.
+/// Builds the preload library with the compiler that links Rust programs. It is in the folder of
+/// the test's program, and is rebuilt if its source is newer.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! A stand-in for the Go library: its operations as plain scripts on the field `owner`, and its
-//! polling at a fixed interval.
+//! A stand-in for the Go library. It has its operations as plain scripts on the field `owner`, and
+//! its polling at a fixed interval.
 
 use std::time::{Duration, Instant};
 

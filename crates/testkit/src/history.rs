@@ -213,7 +213,7 @@ impl History {
         Ok(record)
     }
 
-    /// Each line is a single write, which the system appends atomically.
+    /// Appends a line by a single write, which is atomic.
     fn append(&self, words: &[&str]) -> io::Result<()> {
         if words.iter().any(|word| word.contains(['\t', '\n'])) {
             return Err(io::ErrorKind::InvalidInput.into());

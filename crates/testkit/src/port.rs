@@ -13,7 +13,7 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn hold() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        // With this option on both sockets, Linux lets a server bind beside one that does not
+        // With this option on both sockets, Linux lets a server bind next to a socket that does not
         // listen.
         socket.set_reuseaddr(true).expect("a port that is shared");
         let any = ([127, 0, 0, 1], 0).into();

@@ -20,7 +20,7 @@ pub use rule::{Fault, Rule};
 use traffic::Switch;
 pub use traffic::{Pushes, Traffic};
 
-/// A proxy in front of a [`Server`], on loopback and on its own threads, so that a test with a
+/// A proxy in front of a [`Server`], on loopback. It runs on its own threads, so that a test with a
 /// blocked runtime does not freeze it. It parses RESP over plain TCP, and RESP3 with subscriptions.
 ///
 /// ```no_run
@@ -109,7 +109,7 @@ impl Proxy {
     }
 
     /// Delays every message by that long in either direction, as on a slow network. Messages keep
-    /// their order, and any number may be under way.
+    /// their order, and any number may be in transit.
     pub fn set_delay(&self, one_way: Duration) {
         self.switch.set_delay(one_way);
     }

@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(40);
 
 /// A running Sentinel group.
 ///
-/// The sentinels take a master for dead after a second.
+/// The sentinels consider a master dead after a second.
 #[derive(Debug)]
 pub struct SentinelGroup {
     /// The servers: at the start the first is the master.
@@ -21,7 +21,7 @@ pub struct SentinelGroup {
     _turn: Turn,
 }
 
-/// How many groups of a process run at a time: busy sentinels replace a master that is well.
+/// How many groups of a process run at a time. Busy sentinels replace a healthy master.
 const MOST_GROUPS: usize = 3;
 
 static RUNNING: Mutex<usize> = Mutex::new(0);
@@ -58,19 +58,19 @@ pub struct SentinelGroupBuilder {
 }
 
 impl SentinelGroupBuilder {
-    /// Starts servers and sentinels like that.
+    /// Starts servers and sentinels with these settings.
     pub fn server(mut self, server: ServerBuilder) -> Self {
         self.server = server;
         self
     }
 
-    /// Masters refuse writes if no replica has been heard for a second.
+    /// Makes masters refuse writes if no replica has answered for a second.
     pub fn min_replicas(mut self) -> Self {
         self.min_replicas = true;
         self
     }
 
-    /// Requires these passwords of clients, of the servers and of the sentinels.
+    /// Sets the passwords of the servers and of the sentinels.
     pub fn passwords(mut self, servers: &str, sentinels: &str) -> Self {
         self.password = Some(servers.to_owned());
         self.sentinel_password = Some(sentinels.to_owned());

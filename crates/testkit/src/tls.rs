@@ -34,7 +34,7 @@ pub(crate) fn arguments(port: u16) -> Vec<String> {
     options.concat().into_iter().map(str::to_owned).collect()
 }
 
-/// Returns whether a server's log says that it was built without TLS.
+/// Returns whether a server's log reports that it was built without TLS.
 pub(crate) fn is_lacking(log: &str) -> bool {
     log.contains("connection type tls") || log.contains("Bad directive")
 }

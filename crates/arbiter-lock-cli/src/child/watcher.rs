@@ -21,7 +21,7 @@ use crate::exit::Exit;
 
 /// The argument that makes arbiter the watcher.
 const WORD: &str = "--watch-the-group";
-/// Sent by arbiter when there is nothing to watch any more.
+/// Sent by arbiter when the command has ended.
 const DONE: u8 = b'.';
 /// Sent by the watcher when it watches.
 const READY: u8 = b'!';

@@ -101,8 +101,8 @@ fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
     )
 }
 
-/// Returns whether stdout is a pipe whose reader has gone. Without a change there is no write that
-/// would detect it.
+/// Returns whether stdout is a pipe without a reader. Without a change there is no write that would
+/// detect it.
 fn is_reader_gone() -> bool {
     let stdout = io::stdout();
     let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];

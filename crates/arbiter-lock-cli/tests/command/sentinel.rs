@@ -7,7 +7,7 @@ use testkit::{Folder, SentinelGroup};
 
 use crate::helpers::{bare, output};
 
-/// Runs a command on that store.
+/// Runs a command on the store at that URL.
 fn on(url: &str, args: &[&str]) -> (i32, String, String) {
     let mut command = bare(args);
     command.env("ARBITER_STORE", url);
@@ -27,7 +27,7 @@ fn commands_never_overlap_across_a_graceful_failover() {
     let mut first = first.spawn().unwrap();
     assert!(testkit::eventually(Duration::from_secs(5), || alive.exists()));
     group.fail_over();
-    // The first goes on at the new master, and the second finds it held there.
+    // The first command continues on the new master, and the second finds the lock held there.
     let (status, _, stderr) = on(&url, &["run", "-n", "j", "--", "true"]);
     assert_eq!(status, 75, "{stderr}");
     first.kill().unwrap();

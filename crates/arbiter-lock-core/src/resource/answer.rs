@@ -67,9 +67,11 @@ pub enum Acquired {
         place: u64,
         /// The holder; none if only the bound of one call was reached.
         holder: Option<HolderView>,
-        /// In how many milliseconds the hold expires after which this waiter polls: the first to
-        /// expire for the first [`EXPIRY_WATCHERS`](super::EXPIRY_WATCHERS) waiters, the second for
-        /// the next waiter, and so on. None if there are fewer holds, or if that hold has no end.
+        /// The time until the expiry after which this waiter polls, in milliseconds.
+        ///
+        /// The first [`EXPIRY_WATCHERS`](super::EXPIRY_WATCHERS) waiters await the first hold to
+        /// expire, the next waiter the second, and so on. None if there are fewer holds, or if that
+        /// hold has no end.
         awaited_expiry_ms: Option<u64>,
     },
     /// The request has been ended; this acquire arrived late.

@@ -6,7 +6,7 @@ use super::answer::HolderView;
 use super::rows::{Hold, Rows, Sharing};
 use super::{Contender, EXPIRY_WATCHERS, Mode, Moment, PLACES, Resource};
 
-/// The owner that stands for all shared holds. No request has this id.
+/// The owner that represents all shared holds. No request has this id.
 pub const SHARED_OWNER: &str = "shared";
 
 impl Hold {
@@ -178,9 +178,11 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Returns in how many milliseconds the hold expires after which the waiter at that place
-    /// polls: an expiry is not announced. Each waiter ahead takes the place of one expired hold, so
-    /// each expiry makes a few waiters poll, however many wait.
+    /// Returns the time until the expiry after which the waiter at that place polls, in
+    /// milliseconds.
+    ///
+    /// An expiry is not announced. Each waiter ahead takes the place of one expired hold, so each
+    /// expiry makes a few waiters poll, however many wait.
     pub(super) fn awaited_expiry_ms(&self, now: Moment, place: u64) -> Option<u64> {
         let nth = place.saturating_sub(EXPIRY_WATCHERS - 1).max(1);
         let end = match (&self.root().exclusive, &self.root().sharing) {

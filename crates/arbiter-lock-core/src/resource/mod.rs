@@ -1,8 +1,8 @@
 //! One resource: its holds, its queue, and the steps that change them.
 //!
 //! A waiter is **live** if it has polled within the last 2.5 s, and since the last grant that
-//! expired. After every step but `renew`, `inspect` and those that only tests make, no live waiter
-//! that could be granted is left waiting, unless the step answers `again`.
+//! expired. After every step except `renew`, `inspect` and the steps for tests, no live waiter is
+//! left that could be granted. The exception is a step that answers `again`.
 
 mod answer;
 mod contender;
@@ -38,8 +38,8 @@ use crate::Moment;
 /// The longest interval between two polls of a waiter, in milliseconds.
 pub const POLL_INTERVAL_MS: u64 = 1_000;
 
-/// How many waiters poll after the expiry of one hold: the next in turn, and a few more,
-/// since those ahead may have left or been granted since their last poll.
+/// How many waiters poll after the expiry of one hold. More than one poll, since the waiters ahead
+/// may have left or been granted since their last poll.
 pub const EXPIRY_WATCHERS: u64 = 4;
 
 /// A leased, weighted, first-come-first-served resource with exclusive and shared holds.

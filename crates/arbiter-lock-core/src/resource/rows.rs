@@ -9,9 +9,8 @@ use super::{Contender, Mode, Moment};
 
 /// Stores the records of one resource. The rules are in [`Resource`](super::Resource).
 ///
-/// An implementation that can fail returns an empty result, keeps the error, and rolls back what
-/// was written since the step began. The step goes on with that result, and nothing of it
-/// remains.
+/// An implementation that can fail returns an empty result, keeps the error, and rolls back all
+/// writes of the step. The step continues with that result, and has no effect.
 pub trait Rows {
     /// Returns the record that exists once.
     fn root(&self) -> &Root;
@@ -198,8 +197,8 @@ impl Root {
 }
 
 impl Hold {
-    /// Returns the last millisecond of the TTL, by which holds expire in order; the maximum if the
-    /// hold has no end.
+    /// Returns the last millisecond of the TTL; the maximum if the hold has no end. Holds expire in
+    /// this order.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.last_milli.unwrap_or(u64::MAX)

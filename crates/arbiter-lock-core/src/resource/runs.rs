@@ -1,5 +1,4 @@
-//! Values that a holder writes: the one that it proclaims, and its runs, which are remembered
-//! beyond the hold.
+//! The values that a holder writes: its proclaimed value, and its runs, which outlast the hold.
 
 use std::sync::Arc;
 

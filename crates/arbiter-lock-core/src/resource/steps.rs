@@ -91,7 +91,7 @@ impl<R: Rows> Resource<R> {
         Answer {
             reply,
             granted: hand_off.granted,
-            // A granted caller does not repeat: the waiters behind it go on at their own polls.
+            // A granted caller does not repeat: the next waiters continue at their own polls.
             again: hand_off.again && hand_off.mine.is_none(),
         }
     }
@@ -222,8 +222,8 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Breaks the hold with that fence, for an operator: ends it at once, or asks its holder to
-    /// stop and no longer extends it.
+    /// Breaks the hold with that fence, for an operator. Either ends it at once, or asks its holder
+    /// to stop and no longer extends it.
     pub fn break_hold(
         &mut self,
         now: Moment,

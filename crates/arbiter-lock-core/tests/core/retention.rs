@@ -1,4 +1,4 @@
-//! What the resource remembers and for how long, and what it reports.
+//! The records that the resource keeps, for how long, and its reports.
 
 use arbiter_lock_core::{Acquired, Broken, Contender, Ended, Written};
 

@@ -1,4 +1,4 @@
-//! What the children try, and how they are run.
+//! The scenarios of the children, and how they are run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -68,7 +68,7 @@ pub(crate) fn is_forked<T>(result: Result<T, Error>) {
     match result {
         Err(Error::Forked) => {}
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("it did it"),
+        Ok(_) => panic!("it succeeded"),
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn is_inert(hold: &Hold) {
     assert!(format!("{hold:?}").contains("Forked"));
 }
 
-/// Every async form, on a runtime of the child's own.
+/// Checks every async form, on a runtime of the child.
 pub(crate) fn operations(parent: &mut Option<Parent>) {
     let parent = parent.as_mut().unwrap();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -98,7 +98,7 @@ pub(crate) fn operations(parent: &mut Option<Parent>) {
         parent.client.closing().await;
         assert_eq!(parent.client.shutdown(LIMIT).await, 0);
     });
-    // Without a runtime too.
+    // Also without a runtime.
     is_forked(poll_once(parent.client.lock("x").acquire()));
     is_forked(poll_once(parent.guard.refresh()));
 }
@@ -138,7 +138,7 @@ pub(crate) async fn every_operation(parent: &Parent) {
     is_forked(client.once("o").last_run().await);
 }
 
-/// Every operation under `block_on`: the thread that would serve it is missing.
+/// Checks every operation under `block_on`: its service thread is missing in the child.
 pub(crate) fn blocking(parent: &mut Option<Parent>) {
     let parent = parent.as_mut().unwrap();
     block_on(every_operation(parent));
@@ -151,7 +151,7 @@ pub(crate) fn blocking(parent: &mut Option<Parent>) {
     assert_eq!(block_on(parent.client.shutdown(LIMIT)), 0);
 }
 
-/// Everything is released or dropped.
+/// Releases or drops all objects of the parent.
 pub(crate) fn drops(parent: &mut Option<Parent>) {
     let parent = parent.take().unwrap();
     let mut seated = parent.seated;
@@ -165,11 +165,12 @@ pub(crate) fn drops(parent: &mut Option<Parent>) {
     drop((parent.pending, parent.running, parent.closing));
     drop(parent.session);
     drop((parent.client, parent.counters));
-    // Its threads are missing: tokio would wait for them.
+    // The runtime's threads are missing, and tokio would wait for them.
     std::mem::forget((parent.runtime, parent.busy));
 }
 
-/// What waits ends with an error when it is polled, and nothing happens when it is dropped.
+/// Checks that pending futures end with an error when they are polled, and that their drop has no
+/// effect.
 pub(crate) fn waiting(parent: &mut Option<Parent>) {
     let parent = parent.as_mut().unwrap();
     let [on_the_runtime, without, to_be_dropped] = &mut parent.pending;

@@ -29,10 +29,10 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Longer than a busy machine needs; without a limit a child that hangs would not be noticed.
+/// The time limit of a child. It is longer than a busy machine needs.
 const LIMIT: Duration = ms(30_000);
 
-/// How many children are forked while other threads are busy: each finds other mutexes locked.
+/// How many children are forked while other threads are busy. Each finds other mutexes locked.
 const CHILDREN: usize = 20;
 
 fn main() {
@@ -52,7 +52,7 @@ fn main() {
     }
 }
 
-/// A child that is forked by work under `block_on` ends with the loss of the hold.
+/// Checks that a child forked by work under `block_on` ends with the loss of the hold.
 fn while_blocked(url: &str) {
     let client = block_on(connect(url, Arc::default()));
     let work = std::future::poll_fn(|_| match fork::fork().unwrap() {
@@ -69,7 +69,7 @@ fn while_blocked(url: &str) {
 
 type Acquiring = Pin<Box<dyn Future<Output = Result<Guard, Error>> + Send>>;
 
-/// A new client in a child contends with the parent.
+/// Checks that a new client in a child contends with the parent.
 fn new_client(url: &str) {
     // SQLite cannot be opened in a child while a thread of the parent is inside it.
     let parent = Parent::start(url).rests();
@@ -91,7 +91,7 @@ fn new_client(url: &str) {
                 locks_its_file(folder);
             }
         });
-        // What is the parent's stays inert beside it.
+        // The parent's objects stay inert in the child.
         is_forked(block_on(parent.guard.refresh()));
     });
     if let Some(folder) = url.strip_prefix("file://") {
@@ -100,7 +100,7 @@ fn new_client(url: &str) {
     parent.goes_on();
 }
 
-/// A child that is forked while threads of the parent use SQLite can open the file, or is refused.
+/// Checks that a child forked while threads of the parent use SQLite opens the file or is refused.
 fn busy_new_client(url: &str) {
     const REFUSED: i32 = 3;
     let parent = Parent::start(url);
@@ -131,7 +131,7 @@ fn busy_new_client(url: &str) {
     panic!("threads that are always busy were busy at {refused} forks");
 }
 
-/// Checks that this process has locked its file: SQLite may only believe so.
+/// Checks in the kernel's list that this process has locked its file.
 fn locks_its_file(folder: &str) {
     let file = std::fs::metadata(format!("{folder}/arbiter.db")).unwrap();
     let (pid, inode) = (std::process::id().to_string(), file.ino().to_string());
@@ -182,7 +182,7 @@ fn draws_differ(url: &str) {
     );
 }
 
-/// Children that were forked inside the runtime of their parent, which has one thread.
+/// Checks children forked inside the parent's runtime, which has one thread.
 fn same_runtime(url: &str) {
     let mut runtime = Some(Builder::new_current_thread().enable_all().build().unwrap());
     let counters = Arc::<Counters>::default();
@@ -203,7 +203,7 @@ fn same_runtime(url: &str) {
             };
             is_forked(done);
         });
-        // The last handles of the client go here, and its connection with them.
+        // The last handles of the client are dropped here, and its connection with them.
         let mut parent = Some((pending, guard, client));
         in_a_child(|| drop(parent.take()));
         parent

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::child::{eventually, in_a_child, poll};
 use crate::{Acquiring, CHILDREN, LIMIT, ms};
 
-/// What the client of the parent reported.
+/// The events of the parent's client.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) renewed: AtomicUsize,
@@ -34,14 +34,14 @@ pub(crate) struct Parent {
     pub(crate) all: GuardAll,
     pub(crate) leadership: Leadership,
     pub(crate) run: RunGuard,
-    /// Acquires that wait: on the runtime, without one, and on the runtime again.
+    /// Pending acquires: on the runtime, without one, and on the runtime again.
     pub(crate) pending: [Acquiring; 3],
-    /// It works under a hold of its own.
+    /// A `run` under a hold of its own.
     pub(crate) running: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
-    /// They wait for the end of the hold.
+    /// Futures that wait for the end of the hold.
     pub(crate) seated: Pin<Box<Lost>>,
     pub(crate) other_seated: Pin<Box<Lost>>,
-    /// It waits for the end of the client.
+    /// A future that waits for the end of the client.
     pub(crate) closing: Pin<Box<dyn Future<Output = ()> + Send>>,
     pub(crate) blockers: Vec<Guard>,
     pub(crate) is_over: Arc<AtomicBool>,

@@ -30,8 +30,9 @@ pub enum Error {
     /// The store did not serve the request in time: it is down, silent, busy, full or read-only.
     /// The client undoes in the background what the request may have left.
     Unavailable(Box<Unavailable>),
-    /// The store refuses the request, and a retry does not help: the key holds other data, the
-    /// password or the rights do not suffice, the server is too old, or another limit is in force.
+    /// The store refuses the request, and a retry does not help. For example, the key holds other
+    /// data, the password or the rights do not suffice, the server is too old, or another limit is
+    /// in force.
     Refused(Box<Refused>),
     /// An argument is invalid. Nothing was sent.
     Invalid(Box<Invalid>),
@@ -60,7 +61,7 @@ pub struct Contended {
     pub waited: Duration,
 }
 
-/// Whose hold a request waited for.
+/// The owner of the hold that a request waited for.
 ///
 /// It is decided by the holds of this client that are valid at that moment. If several holders
 /// share the resource, one of them is enough.
@@ -78,12 +79,12 @@ pub enum HeldBy {
 
 /// Sessions of one client that wait for each other.
 ///
-/// The session that began to wait last gets the error, and the others continue once it releases
-/// what they wait for. The error is returned about 1 s after the circle has closed.
+/// The session that began to wait last gets the error, and the others continue once it releases its
+/// holds. The error is returned about 1 s after the cycle has formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlock {
-    /// The names in the circle: the session waits for the first, whose holder waits for the second,
+    /// The names in the cycle: the session waits for the first, whose holder waits for the second,
     /// and so on; the session itself holds the last.
     pub names: Vec<String>,
 }
@@ -142,7 +143,7 @@ pub struct Unavailable {
     pub name: String,
     /// The store, without secrets.
     pub store: String,
-    /// What kept the store from serving it, by the last answer.
+    /// Why the store did not serve it, by the last answer.
     pub kind: UnavailableKind,
     failure: Failure,
 }

@@ -72,8 +72,8 @@ impl Failure {
         }
     }
 
-    /// Returns whether `earlier` has the store's own answer while this failure only means that the
-    /// request could not be sent in time.
+    /// Returns whether `earlier` has the store's own answer, and this failure only a missed time
+    /// limit.
     pub(crate) fn says_less_than(&self, earlier: &Self) -> bool {
         let is_unsent = |of: &Self| of.kind == FailureKind::Silent && !of.may_have_run;
         is_unsent(self) && !is_unsent(earlier)

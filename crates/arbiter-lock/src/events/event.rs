@@ -116,7 +116,7 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// A connection to the store was lost, or was closed because it did not answer or because its
+    /// A connection to the store was lost or closed. It is closed if it does not answer, or if its
     /// server has become a replica. The next request dials again.
     Disconnected {
         /// The store, without secrets.
@@ -139,16 +139,16 @@ pub enum Event {
         /// The address of the new master.
         to: Arc<str>,
     },
-    /// No majority of the sentinels answers. Unless the master protects itself, nothing is granted
-    /// or renewed until one does. Reported once for each time.
+    /// No majority of the sentinels answers. Unless the master protects itself, no request is
+    /// granted or renewed until a majority answers. Reported once per outage.
     SentinelsOutOfReach {
         /// The store, without secrets.
         store: Arc<str>,
         /// Why.
         cause: Cause,
     },
-    /// The master of a Sentinel group accepts writes without replicas, so one that was replaced
-    /// may accept renewals until it is told. Reported once.
+    /// The master of a Sentinel group accepts writes without replicas. A replaced master may then
+    /// accept renewals until a sentinel demotes it. Reported once.
     UnprotectedMaster {
         /// The store, without secrets.
         store: Arc<str>,
@@ -337,12 +337,12 @@ impl EventQueue {
 
 /// Logs events. Any `Fn(&Event)` is a logger, too.
 ///
-/// Events wait in a queue of 1,024 for each client, and one thread of the client, started by the
-/// first event, logs them one by one in the order in which they happened. So a logger may block,
-/// panic, use the client, or drop it: no renewal, grant, release or loss waits for it, and
-/// [`Hold::lost`](crate::Hold::lost) may complete before the loss is logged. While the queue is
-/// full, new events are dropped and counted; [`Event::EventsDropped`] reports how many. If the
-/// system cannot start a thread, events wait in the queue until it can.
+/// Each client has a queue of 1,024 events. One thread of the client logs them one by one, in
+/// order; the first event starts it. So a logger may block, panic, use the client, or drop it: no
+/// renewal, grant, release or loss waits for it. [`Hold::lost`](crate::Hold::lost) may complete
+/// before the loss is logged. While the queue is full, new events are dropped and counted;
+/// [`Event::EventsDropped`] reports how many. If the system cannot start a thread, events wait in
+/// the queue until it can.
 ///
 /// [`Client::shutdown`](crate::Client::shutdown) and the drop of the last handle each wait at most
 /// 250 ms for the logger. Events that are still queued are logged as long as the process lives. A
@@ -421,7 +421,7 @@ impl Logger for TracingLogger {
     }
 }
 
-/// The callsite that stands for all events of [`Level::Debug`].
+/// The callsite of all events of [`Level::Debug`].
 static DEBUG: DefaultCallsite = DefaultCallsite::new(&METADATA);
 
 static METADATA: tracing::Metadata<'static> = tracing_core::metadata! {

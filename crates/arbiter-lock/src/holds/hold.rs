@@ -51,8 +51,10 @@ impl Hold {
         self.state.fence
     }
 
-    /// Returns whether other holders may exist: this is the hold of a reader, of permits, or of a
-    /// writer that was, or may have been, downgraded.
+    /// Returns whether other holders may exist.
+    ///
+    /// It is true for a reader, for permits, and for a writer that was, or may have been,
+    /// downgraded.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.state.is_shared()

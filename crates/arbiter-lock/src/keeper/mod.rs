@@ -70,8 +70,8 @@ impl Keeper {
         }
     }
 
-    /// Makes sure that the keeper runs. Called before a request is sent, since only the keeper
-    /// ends a grant whose caller has gone.
+    /// Makes sure that the keeper runs. Called before a request is sent, since only the keeper ends
+    /// a grant whose caller was dropped.
     pub(crate) fn ready(&self, name: &Name) -> Result<(), Error> {
         self.ensure_running().map_err(|e| {
             let store = self.shared.store.to_string();

@@ -21,8 +21,8 @@ pub(super) const MOST_CALLS: usize = 32;
 const MOST_CALLS_TO_REPEAT: usize = MOST_CALLS / 2;
 /// The most renewals of one hold that may be unanswered at a time.
 const MOST_UNANSWERED: usize = 4;
-/// While calls are unanswered, a due renewal waits for this fraction (1/10) of the time left, so
-/// that it shares a call with renewals that become due meanwhile.
+/// A due renewal waits for this fraction (1/10) of the time left while calls are unanswered. It
+/// then shares a call with renewals that become due meanwhile.
 const GATHERING: u32 = 10;
 /// A renewal is late after this fraction (1/3) of the time that was left when it became due.
 const LATE: u32 = 3;

@@ -79,7 +79,7 @@ pub(super) async fn keep(running: Running) {
         for (limit, connected) in connects {
             let handle = handle.clone();
             ends.spawn(shared.unless_forked(async move {
-                // The caller may have gone.
+                // The caller may have dropped its future.
                 let _ = connected.send(handle.connect(limit).await);
             }));
         }
@@ -100,7 +100,7 @@ pub(super) async fn keep(running: Running) {
     }
 }
 
-/// Ends when another server has taken the place of the one that was used.
+/// Completes when another server has replaced the current one.
 async fn changed(switches: &mut Option<watch::Receiver<u64>>) {
     if let Some(switches) = switches
         && switches.changed().await.is_ok()

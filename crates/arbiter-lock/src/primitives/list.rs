@@ -20,7 +20,7 @@ const AT_ONCE: usize = 64;
 pub struct List {
     inner: Arc<Engine>,
     pattern: Pattern,
-    /// Where the next page begins; `None` after the last one.
+    /// The cursor of the next page; `None` after the last one.
     next: Option<String>,
     ready: VecDeque<Listed>,
 }
@@ -74,7 +74,7 @@ impl List {
     }
 }
 
-/// Reads a page of names and inspects them. Returns where the next page begins, too.
+/// Reads a page of names and inspects them. Also returns the cursor of the next page.
 async fn read(
     handle: &StoreHandle,
     cursor: &str,

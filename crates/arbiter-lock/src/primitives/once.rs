@@ -107,7 +107,8 @@ impl Once {
         self.with_period(Period::Every(period))
     }
 
-    /// Sets the minimum time from the end of a run to the start of the next: from 1 ms to 365 days.
+    /// Sets the minimum time from the end of a run to the start of the next. Between 1 ms and 365
+    /// days.
     ///
     /// A run whose end is not recorded counts from its start. It can be used with or without a
     /// period.

@@ -28,12 +28,12 @@ use crate::sessions::state::SessionState;
 ///
 /// # Deadlocks
 /// Sessions of one client can wait for each other: one holds `x` and waits for `y`, while another
-/// holds `y` and waits for `x`. About 1 s after such a circle has closed, the session that began to
+/// holds `y` and waits for `x`. About 1 s after such a cycle has closed, the session that began to
 /// wait last gets [`Error::Deadlock`](crate::Error::Deadlock). The others continue once it
 /// releases.
 ///
 /// The detection assumes that a session that waits does not release meanwhile, so independent tasks
-/// need separate sessions. A circle through another client, or through a lock without a session, is
+/// need separate sessions. A cycle through another client, or through a lock without a session, is
 /// not detected.
 ///
 /// # Examples

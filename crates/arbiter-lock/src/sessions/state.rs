@@ -51,7 +51,7 @@ struct Pending {
 type Acquired = Result<Arc<Grip>, Error>;
 type Acquiring = BoxFuture<'static, Acquired>;
 
-/// Where an acquire of a session gets its hold from.
+/// The source of the hold that an acquire of a session returns.
 enum HoldSource {
     /// A hold of the session.
     Held(Arc<Grip>),

@@ -48,7 +48,7 @@ pub(crate) struct WaitingSession {
     number: u64,
 }
 
-/// A step of a circle: a wait of a session, and the hold that blocks it.
+/// A step of a cycle: a wait of a session, and the hold that blocks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CircleStep {
     wait: u64,
@@ -102,9 +102,9 @@ impl WaitingSession {
         }
     }
 
-    /// Returns the circle in which the session waits for itself, starting with this request.
+    /// Returns the cycle in which the session waits for itself, starting with this request.
     ///
-    /// Only the session that began to wait last finds the circle, so only that one fails.
+    /// Only the session that began to wait last finds the cycle, so only that one fails.
     pub(crate) fn circle(&self, keeper: &Keeper, now: Duration) -> Option<Vec<CircleStep>> {
         let waits = self.graph.waits();
         let began = waits.began(self.session)?;
@@ -194,7 +194,7 @@ impl Waits {
         })
     }
 
-    /// Returns the circle that ends with the wait at `last`, which a hold of that owner blocks.
+    /// Returns the cycle that ends with the wait at `last`, which a hold of that owner blocks.
     fn steps(&self, reached: &[Reached], last: usize, owner: Arc<str>) -> Option<Vec<CircleStep>> {
         let mut steps = Vec::new();
         let mut next = Some((last, owner));

@@ -1,4 +1,4 @@
-//! Patterns of names: `*` stands for any text, `?` for one character.
+//! Patterns of names: `*` matches any text, `?` one character.
 
 /// A pattern of names.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ impl Pattern {
         let (pattern, name): (Vec<char>, Vec<char>) =
             (self.0.chars().collect(), name.chars().collect());
         let (mut p, mut n) = (0, 0);
-        // Where the last `*` stands, and how much of the name it takes.
+        // The position of the last `*`, and how much of the name it matches.
         let mut star: Option<(usize, usize)> = None;
         while n < name.len() {
             match pattern.get(p) {

@@ -1,9 +1,9 @@
-//! What concerns stores that are servers.
+//! The settings of stores that are servers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What concerns stores that are servers.
+/// The settings of stores that are servers.
 #[derive(Clone)]
 pub(crate) struct ServerSettings {
     pub(crate) key_prefix: String,
@@ -13,11 +13,11 @@ pub(crate) struct ServerSettings {
     pub(crate) password: Option<String>,
     /// The only certificate authorities to trust, in PEM; else the system's.
     pub(crate) authorities: Option<Vec<u8>>,
-    /// Where this client reaches what is announced at another address.
+    /// The addresses at which this client reaches announced addresses.
     pub(crate) address_map: Option<AddressMap>,
 }
 
-/// Returns where a client reaches a server that is announced at that host and port.
+/// Returns the address at which a client reaches a server announced at that host and port.
 pub(crate) type AddressMap = Arc<dyn Fn(&str, u16) -> (String, u16) + Send + Sync>;
 
 impl Default for ServerSettings {

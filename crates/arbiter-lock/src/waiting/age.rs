@@ -136,8 +136,10 @@ mod tests {
         assert_eq!(age.of_push(&push(10_354), ms(360)).base, ms(350));
     }
 
-    /// Returns by how much the worst of many grants is dated too late, for a store's clock with
-    /// that rate, a poll per second that takes up to 120 ms to arrive, and late pushes.
+    /// Returns by how much the worst of many grants is dated too late.
+    ///
+    /// The store's clock has that rate, a poll per second takes up to 120 ms to arrive, and pushes
+    /// are late.
     fn dated_too_late(rate: f64) -> Duration {
         let mut worst = Duration::ZERO;
         for late in [0, 1, 40, 120] {

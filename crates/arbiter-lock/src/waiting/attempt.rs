@@ -35,7 +35,7 @@ impl News {
     }
 }
 
-/// The session of a request, and where its wait is reported.
+/// The session of a request, and the receiver of the news of its wait.
 #[derive(Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) session: Option<SessionId>,

@@ -49,7 +49,7 @@ const MOST_TOO_OLD: u32 = 16;
 /// How long a request waits for a hold of its own client before that is reported.
 const OWN_CLIENT: Duration = Duration::from_secs(30);
 
-/// How long a circle of waits has to last before it is an error: from one poll to the next.
+/// How long a cycle of waits has to last before it is an error: from one poll to the next.
 const CONFIRMED_AFTER: Duration = Duration::from_millis(900);
 
 /// Acquires within the wait limit of the options.
@@ -142,7 +142,7 @@ struct Waiting {
     is_reported: bool,
     /// Its entry in the graph of waiting sessions.
     waiter: Option<WaitingSession>,
-    /// The circle of sessions that it waits in, and since when it is known.
+    /// The cycle of sessions that it waits in, and since when it is known.
     circle: Option<(Vec<CircleStep>, Duration)>,
 }
 
@@ -374,8 +374,10 @@ impl Waiting {
         }
     }
 
-    /// Fails if the request is the last in a circle of waiting sessions, and the circle has lasted
-    /// from one poll to the next: a task that was about to release has done so by then.
+    /// Returns an error if the request is the last in a cycle of waiting sessions.
+    ///
+    /// The cycle must have lasted from one poll to the next: a task that was about to release has
+    /// done so by then.
     fn find_circle(&mut self, owner: Option<Arc<str>>, ticket: u64) -> Result<(), Error> {
         if self.waiter.is_none() {
             let session = self.attempt.origin.session;

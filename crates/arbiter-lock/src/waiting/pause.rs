@@ -14,8 +14,8 @@ const BETWEEN_EXPIRIES: Duration = Duration::from_millis(20);
 
 /// Returns the time until the next poll of a waiter.
 ///
-/// `provisional_ttl` is its provisional TTL, `place` is its place in the queue, `expiry_ms` is the time
-/// to the expiry that it awaits, and `random` is drawn from 0 to 1.
+/// `provisional_ttl` is its provisional TTL, and `place` is its place in the queue. `expiry_ms` is
+/// the time to the expiry that it awaits. `random` is drawn from 0 to 1.
 pub(super) fn until_next_poll(
     provisional_ttl: Duration,
     place: u64,

@@ -50,8 +50,8 @@ async fn connecting_needs_no_server_memory() {
     }
 }
 
-/// Rights that connecting does not check: only some primitives need them, and no key stays without
-/// a TTL if they are missing.
+/// Rights that connecting does not check. Only some primitives need them, and without them every
+/// key still gets its TTL.
 const NOT_ASKED_FOR: [&str; 6] = [
     "+hset",
     "+subscribe",

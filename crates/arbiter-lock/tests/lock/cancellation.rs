@@ -32,7 +32,7 @@ async fn is_clean(client: &Client, name: &str) -> bool {
     holder.is_none() && waiting == 0
 }
 
-/// More polls than any future here takes.
+/// More polls than any future of these tests needs.
 const MOST_POLLS: usize = 40;
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -1,6 +1,6 @@
-//! Chaos tests: eight processes on a few names, and a nemesis that injects two faults at once into
-//! them, their connections and their servers. Each process records its holds, and the histories are
-//! checked.
+//! Chaos tests: eight processes on a few names, and a nemesis. It injects two faults at once into
+//! the processes, their connections and their servers. Each process records its holds, and the
+//! histories are checked.
 //!
 //! Each history is kept in the target folder, where the testkit's example `check` checks it again.
 
@@ -79,7 +79,7 @@ impl ChaosRun {
         let before = self.history.holds().unwrap().len();
         let limit = Instant::now() + ms(20_000);
         while self.history.holds().unwrap().len() < before + WORKERS {
-            assert!(Instant::now() < limit, "no worker is granted any more");
+            assert!(Instant::now() < limit, "no worker is granted");
             std::thread::sleep(ms(50));
         }
     }

@@ -10,7 +10,8 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A lease that survives a killed master: a second until it is noticed, and the failover.
+/// A lease that survives a killed master: it covers a second until the death is noticed, and the
+/// failover.
 const LEASE: Duration = ms(9_000);
 
 type Events = Arc<Mutex<Vec<String>>>;
@@ -25,7 +26,7 @@ async fn client(url: &str) -> Client {
     builder(url, &Events::default()).connect().await.unwrap()
 }
 
-/// Queues that many waiters in order, one task for each.
+/// Queues `count` waiters in order, one task for each.
 async fn queue(lock: &Lock, count: u64) -> Vec<tokio::task::JoinHandle<Result<Guard, Error>>> {
     let mut waiters = Vec::new();
     for place in 1..=count {
@@ -38,7 +39,7 @@ async fn queue(lock: &Lock, count: u64) -> Vec<tokio::task::JoinHandle<Result<Gu
     waiters
 }
 
-/// Waits until the replicas have what the master has written.
+/// Waits until the replicas have all writes of the master.
 fn replicate(group: &SentinelGroup) {
     let (master, mark) = (&group.servers[group.master()], unique_name());
     master.call(&["SET", "mark", &mark]);
@@ -48,7 +49,7 @@ fn replicate(group: &SentinelGroup) {
     }));
 }
 
-/// The owner of the lock's key on a server.
+/// Returns the owner of the lock's key on a server.
 fn owner(server: &Server, name: &str) -> Option<String> {
     let key = format!("arbiter:{name}");
     server.call(&["HGET", &key, "owner"]).text()
@@ -125,7 +126,7 @@ async fn resumed_master_grants_and_renews_nothing() {
         owner(&group.servers[new], &name).as_deref(),
         Some(next.owner())
     );
-    // The old master knows the hold of before, and hears nothing of the new one from the client.
+    // The old master has the earlier hold, and gets no request for the new one from the client.
     assert_ne!(
         owner(&group.servers[old], &name).as_deref(),
         Some(next.owner())
@@ -137,7 +138,7 @@ async fn resumed_master_grants_and_renews_nothing() {
 async fn one_reachable_sentinel_leads_to_the_others() {
     let mut group = SentinelGroup::start();
     group.sentinels[0].kill();
-    // The first of the list is down; the second names the third.
+    // The first sentinel of the list is down; the second names the third.
     let client = client(&group.url_of(&[0, 1])).await;
     let guard = client.lock(&unique_name()).acquire().await.unwrap();
     guard.release().await.unwrap();
@@ -217,7 +218,7 @@ async fn address_map_applies_to_masters_and_sentinels() {
     guard.release().await.unwrap();
 }
 
-/// A client that reaches the old master directly, and two of the sentinels through proxies.
+/// Connects a client to the old master directly, and to two of the sentinels through proxies.
 async fn behind_proxies(group: &SentinelGroup, events: &Events) -> (Client, Vec<Proxy>) {
     let proxies: Vec<Proxy> = group.sentinels[1..].iter().map(Proxy::before).collect();
     let ports: Vec<(u16, u16)> = group.sentinels[1..]
@@ -247,9 +248,9 @@ async fn client_cut_off_with_old_master_loses_holds() {
         .iter()
         .for_each(|proxy| proxy.set_traffic(Traffic::Silent));
     let cut = Instant::now();
-    // The master goes on to answer, and could have been replaced beyond the partition.
+    // The master still answers, and could have been replaced beyond the partition.
     let lost = tokio::time::timeout(ms(20_000), guard.lost()).await;
-    lost.expect("it believes the old master");
+    lost.expect("it still trusts the old master");
     let after = cut.elapsed();
     assert!(
         ms(5_000) < after && after < ms(8_500),

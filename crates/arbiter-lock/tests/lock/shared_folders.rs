@@ -177,8 +177,8 @@ fn root_leaves_a_users_own_folder_usable() {
     assert!(said.starts_with("held "), "{said:?}");
 }
 
-/// Returns how many of five turns the first user gets beside many requests of the second, and all
-/// output of both.
+/// Returns how many of five turns the first user gets during many requests of the second. Also
+/// returns the output of both.
 fn turns(folder: &Folder, users: [User; 2], narrow_first: bool) -> (usize, Vec<String>) {
     let [mut first, mut second] = users.map(|user| ready(folder, user));
     if narrow_first {

@@ -234,7 +234,7 @@ fn random_faults(rng: &mut StdRng) -> FaultInjection {
     FaultInjection { least, ..faults }
 }
 
-/// Returns what the store's clock gains per second, in microseconds: nothing, the bound of the
+/// Returns the drift of the store's clock per second, in microseconds. It is zero, the bound of the
 /// guarantee, or a random value within the bounds.
 fn drift(rng: &mut StdRng) -> i32 {
     [0, FASTEST, rng.random_range(-FASTEST..=FASTEST)][rng.random_range(0..3)]

@@ -1,4 +1,4 @@
-//! The testing tools: what they do, and that none of them does nothing in silence.
+//! The testing tools: their effects, and their panics if they have none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Waiters whose futures are not polled for a while, on virtual time: they lose their turn, and
+//! Waiters whose futures are not polled for a while, on virtual time. They lose their turn, and
 //! other waiters do not. A grant just before the store goes silent.
 
 use std::pin::Pin;
@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
 
 type Waiting = Pin<Box<dyn Future<Output = Result<Guard, Error>>>>;
 
-/// Queues waiters whose futures are not polled any more.
+/// Queues waiters whose futures are no longer polled.
 async fn unpolled(lock: &Lock, count: usize) -> Vec<Waiting> {
     let mut waiters: Vec<Waiting> = Vec::new();
     for _ in 0..count {

@@ -15,7 +15,7 @@ pub struct Store {
     /// Keeps apart the tests that share a store.
     key_prefix: String,
     primitive: Primitive,
-    /// What serves it.
+    /// The server, folder or process behind the store.
     _served_by: Box<dyn std::any::Any + Send>,
 }
 

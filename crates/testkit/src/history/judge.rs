@@ -13,8 +13,8 @@ pub struct Summary {
     pub unended: usize,
     /// The number of overlaps that a loss of the store's memory excuses.
     pub excused: usize,
-    /// The number of holds with a lower fence than an earlier one, because they were requested
-    /// before the store lost its memory and were notified later.
+    /// The number of holds with a lower fence than an earlier one. They were requested before the
+    /// store lost its memory, and notified later.
     pub late: usize,
     /// How often a waiter could have been overtaken by a later request, and was not.
     pub in_order: usize,
@@ -147,8 +147,8 @@ fn raise<'a>(highest: &mut Option<&'a HoldInterval>, hold: &'a HoldInterval) {
     }
 }
 
-/// Returns whether a hold that begins now excludes any of the others, or exceeds the limit beside
-/// them.
+/// Returns whether a hold that begins now excludes any of the others, or exceeds the limit together
+/// with them.
 fn contradict(others: &[&HoldInterval], hold: &HoldInterval) -> bool {
     let (mut sum, mut most) = (0_u64, u64::MAX);
     for one in others.iter().copied().chain([hold]) {

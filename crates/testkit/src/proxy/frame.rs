@@ -70,7 +70,7 @@ fn read_value(source: &mut impl BufRead, bytes: &mut Vec<u8>, depth: usize) -> i
     Ok(())
 }
 
-/// Appends a line and returns where it begins. The end of the stream is an error.
+/// Appends a line and returns the position of its first byte. The end of the stream is an error.
 fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let begin = bytes.len();
     source.read_until(b'\n', bytes)?;

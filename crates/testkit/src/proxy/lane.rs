@@ -13,7 +13,7 @@ type Pass<T> = dyn Fn(T) -> bool + Send + Sync;
 pub(super) struct Lane<T> {
     pass: Arc<Pass<T>>,
     queue: Sender<(Instant, T)>,
-    /// The number of items under way.
+    /// The number of items in transit.
     under_way: Arc<AtomicUsize>,
 }
 

@@ -1,8 +1,8 @@
 //! One connection through the proxy: a thread for each direction, and one for late pushes.
 //!
-//! Replies come in the order of the requests, so a queue of fates tells which reply belongs to
-//! which request. Pushes are not part of that order, except those that confirm a subscription,
-//! which take the place of its reply.
+//! Replies come in the order of the requests, so a queue of fates assigns each reply to its
+//! request. Pushes are not part of that order, except confirmations of a subscription, which take
+//! the place of its reply.
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Write};

@@ -34,7 +34,7 @@ type Predicate = Box<dyn Fn(&[Vec<u8>]) -> bool + Send + Sync>;
 
 struct Inner {
     matches: Predicate,
-    /// The match that it applies to; none for every match.
+    /// The match that the rule applies to; none for every match.
     nth: Option<u64>,
     fault: Fault,
     state: Monitor<State>,

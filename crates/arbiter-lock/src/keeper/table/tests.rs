@@ -3,7 +3,7 @@
 use super::*;
 use crate::{Client, Guard};
 
-/// Holds of a lease of that many seconds, made now, which their own keeper forgets.
+/// Acquires holds with a lease of that many seconds, and removes them from their keeper.
 async fn holds(client: &Client, seconds: u64, count: usize) -> Vec<Guard> {
     let mut guards = Vec::new();
     for n in 0..count {
@@ -61,7 +61,7 @@ fn sizes(batches: &[Batch]) -> Vec<usize> {
     batches.iter().map(|batch| batch.holds.len()).collect()
 }
 
-/// A table that has the holds, which are due now.
+/// Returns a table with the holds, which are due now.
 async fn due(client: &Client, guards: &[Guard], seconds: u64) -> Table {
     let mut table = Table::default();
     for guard in guards {

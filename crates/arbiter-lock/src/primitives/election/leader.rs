@@ -23,7 +23,7 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Returns the leader in that status. A shared holder is no leader.
+    /// Returns the leader in that status. A shared holder is not a leader.
     pub(super) fn of(status: &Status, at: Moment) -> Option<Self> {
         let view = status
             .holder

@@ -395,8 +395,7 @@ impl Database {
         let _ = self.connection.query_row(how, [], |_| Ok(()));
     }
 
-    /// Frees some pages, if more than half of the file is unused; returns whether there are more.
-    /// is more to give.
+    /// Frees some pages if more than half of the file is unused. Returns whether there are more.
     pub(super) fn shrink(&mut self) -> bool {
         let count = |pragma: &str| -> rusqlite::Result<i64> {
             self.connection

@@ -1,4 +1,4 @@
-//! Files of other users that this process may not use: it goes on without them, and reports it
+//! Files of other users that this process may not use: it continues without them, and reports it
 //! once.
 
 use std::io;

@@ -35,8 +35,8 @@ const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 /// wake up.
 const TURN_OF_OTHERS: Duration = Duration::from_micros(200);
 
-/// How many attempts to find the process that keeps the file locked: the kernel shows all locks of
-/// the machine in pieces, and one that is removed meanwhile may hide another.
+/// How many attempts to find the process that keeps the file locked. The kernel shows all locks of
+/// the machine in pieces, and a lock removed meanwhile may hide another.
 const ATTEMPTS: u32 = 5;
 
 /// The part of a step that runs after the unlock.
@@ -103,10 +103,10 @@ impl FileLock {
         })
     }
 
-    /// Does some work under the lock, at once or in its turn, and the rest with its result after
-    /// the unlock.
+    /// Runs `work` under the lock, at once or in its turn, and `rest` with its result after the
+    /// unlock.
     ///
-    /// If it is dropped while it waits, nothing is done; if it is dropped later, everything is.
+    /// If the future is dropped while it waits, neither runs; if it is dropped later, both do.
     pub(super) async fn run<T: Send + 'static, U: Send + 'static>(
         &self,
         limit: Duration,
@@ -231,7 +231,7 @@ impl Worker {
         }
     }
 
-    /// Waits for the lock, and runs the step together with those that have arrived meanwhile.
+    /// Waits for the lock, and runs the step together with the steps that have arrived meanwhile.
     fn run_steps(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
         self.lock();
         let rests = self.with_database(|database| {

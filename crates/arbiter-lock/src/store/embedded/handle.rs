@@ -112,7 +112,7 @@ impl EmbeddedHandle {
 }
 
 impl Handle for EmbeddedHandle {
-    /// Opens the folder, which takes the place of a connection.
+    /// Opens the folder, which replaces a connection.
     fn connect(&self, limit: Duration) -> Sending<'_, ()> {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }
@@ -222,7 +222,8 @@ impl Opened {
         };
         let opened = self.clone();
         let notify = move |(answer, predecessors, at): (Answer<Reply>, _, _)| {
-            // Even if the caller is gone; after the unlock, since the granted waiters lock next.
+            // Also if the caller was dropped. After the unlock, since the granted waiters lock
+            // next.
             opened.notify(answer.granted);
             let envelope = Envelope {
                 reply: answer.reply,

@@ -1,4 +1,4 @@
-//! Whether a process is alive: it keeps a file locked, and the system unlocks the file when the
+//! The liveness of a process. It keeps a file locked, and the system unlocks the file when the
 //! process ends, however it ends.
 //!
 //! The lock is a shared one, so that other processes whose end counts as well can hold it too. A
@@ -21,7 +21,7 @@ use crate::system::rng;
 pub(super) struct Process(Arc<str>);
 
 const ID_LENGTH: usize = 16;
-/// How many processes are checked, to clean up after those that no waiter watches.
+/// How many processes are checked at a time, to clean up after processes that no waiter watches.
 const MOST_SWEPT: usize = 8;
 
 /// The known state of a process.
@@ -108,7 +108,8 @@ impl Liveness {
     }
 
     /// Returns some of the processes that have ended without cleaning up. Call it under the file
-    /// lock, since processes start under it: a file that is not locked yet would look dead.
+    /// lock, since processes start under it: a process whose file is not locked yet would seem
+    /// dead.
     pub(super) fn some_dead(&self) -> Vec<Process> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("live")) else {
             return Vec::new();

@@ -2,8 +2,9 @@
 //!
 //! A folder contains a SQLite file (`arbiter.db`) and a **file lock** (`gate`), which is locked
 //! around each step, so that processes take turns evenly. Each process that uses the folder has a
-//! **liveness file**, which the system unlocks when the process ends, and two sockets: one receives
-//! grants, and waiters of other processes connect to the other one to notice the process's end.
+//! **liveness file**, which the system unlocks when the process ends. It also has two sockets: one
+//! receives grants, and waiters of other processes connect to the other one to notice the process's
+//! end.
 //!
 //! The rules are the core's. This store adds one: the requests of a process that has ended are
 //! ended at once.
@@ -114,7 +115,7 @@ impl Opened {
             .collect()
     }
 
-    /// Returns what is known of a process; notes what keeps this process from knowing.
+    /// Returns the state of a process. Records missing rights to its files.
     fn state_of(&self, process: &Process) -> ProcessState {
         let state = self.liveness.of(process);
         if let ProcessState::Unknown(why) = state {

@@ -100,7 +100,7 @@ impl Post {
     }
 
     /// Returns whether a process listens. It counts as listening unless the system reports that it
-    /// does not: a process that cannot be checked finds its grant by a poll, and must not be
+    /// does not. A process that cannot be checked finds its grant by a poll, and must not be
     /// skipped.
     pub(super) fn is_bound(&self, process: &Process, denied: &Denied) -> bool {
         let wake = self.wake_socket(process);
@@ -178,7 +178,7 @@ async fn receive(wake: &UnixDatagram, opened: &Weak<Opened>) {
                     opened.deliver(channel, push);
                 }
             }
-            // Polls go on without messages.
+            // Polls continue without messages.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }

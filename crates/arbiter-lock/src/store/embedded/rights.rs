@@ -63,8 +63,8 @@ impl Rights {
         }
     }
 
-    /// Does the same for a file that must not be opened: a socket that was just bound, or a file
-    /// that closing would unlock.
+    /// Does the same for a file that must not be opened. That is a socket that was just bound, or a
+    /// file that closing would unlock.
     pub(super) fn give_unopened(self, path: &Path, is_it: impl Fn(&Metadata) -> bool) {
         let Ok(unopened) = Unopened::find(path) else {
             return;

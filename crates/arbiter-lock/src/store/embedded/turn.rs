@@ -12,17 +12,17 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::system::clock::Clock;
 
-/// How long to try before the step is left to the thread of the file lock, and the pause between
-/// two attempts: sleeping takes longer.
+/// How long to try before the step is left to the thread of the file lock.
 const SOON: Duration = Duration::from_micros(40);
+/// The pause between two attempts: sleeping takes longer.
 const PAUSE: Duration = Duration::from_nanos(500);
-/// How long to leave the file lock to other processes before that, and the pause between two
-/// attempts.
+/// How long to leave the file lock to other processes before that.
 const RUN_OF_OTHERS: Duration = Duration::from_micros(100);
+/// The pause between two attempts during that time.
 const LONG_PAUSE: Duration = Duration::from_micros(25);
-/// How soon a step closely follows the last one, and how many in a row make a process busy: a
-/// release and the next acquire are two.
+/// How soon a step closely follows the last one.
 const FOLLOWS: Duration = Duration::from_micros(10);
+/// How many steps in a row make a process busy: a release and the next acquire are two.
 const BUSY: u32 = 4;
 
 /// The recent steps of a process.

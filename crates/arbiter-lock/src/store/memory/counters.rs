@@ -1,4 +1,4 @@
-//! Counts the rare events of a memory store on a bad network, so that a test can check that it has
+//! Counts the rare events of a memory store on a bad network. A test uses it to check that it has
 //! reached them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! A network between the memory store and its clients, for tests: messages are late, lost,
+//! A network between the memory store and its clients, for tests. Messages are late, lost,
 //! duplicated and reordered, as a seed decides.
 
 use std::collections::HashMap;
@@ -87,7 +87,7 @@ impl FaultInjection {
         Some(self.least + most.mul_f64(rng::draw()))
     }
 
-    /// Carries a request to the store, and the reply back. The request goes on if its caller is
+    /// Carries a request to the store, and the reply back. The request continues if its caller is
     /// dropped.
     pub(super) async fn carry<T: Send + 'static>(
         self,

@@ -85,10 +85,10 @@ impl Driver {
 }
 
 impl Driver {
-    /// Closes the connection: calls under way fail.
+    /// Closes the connection: unanswered calls fail.
     pub(super) fn close(&self) {
         self.engine.close();
-        // The call in charge hears of nothing else.
+        // Only this notifies the call that drives the connection.
         self.engine.wake_by_ref();
     }
 }

@@ -12,7 +12,7 @@ use super::keys::Keys;
 use super::{keys, reply, script};
 use crate::store::{Envelope, Failure, FailureKind, Handle, PAGE, Page, Pattern, Sending};
 
-/// What a cursor of a listing begins with, by the keys that it walks through.
+/// The prefixes of a listing's cursor, by the keys that it walks through.
 const LOCKS: &str = "locks";
 const QUEUES: &str = "queues";
 
@@ -48,7 +48,7 @@ impl Handle for RedisHandle {
         Box::pin(self.connection.connect(limit))
     }
 
-    /// Connects, and finds out whether the server can do what the scripts need.
+    /// Connects, and checks whether the server supports the scripts.
     fn probe(&self, limit: Duration) -> Sending<'_, ()> {
         Box::pin(async move {
             let begun = Instant::now();
@@ -83,7 +83,7 @@ impl Handle for RedisHandle {
         })
     }
 
-    /// First the keys of locks, then those of queues, for names that are only waited for.
+    /// Lists the keys of locks first, then those of queues, for names that are only waited for.
     fn names<'a>(
         &'a self,
         cursor: &'a str,

@@ -1,4 +1,4 @@
-//! What a server says of itself when it is dialed: a single server, a Sentinel, or a cluster's node.
+//! The kind of a dialed server: a single server, a Sentinel, or a node of a cluster.
 
 use redis::{RedisError, Value};
 
@@ -7,8 +7,9 @@ use super::failure::failure_of;
 use super::target::Target;
 use crate::store::{Failure, FailureKind};
 
-/// Asks the server what it is, and refuses one that the URL does not mean: on a cluster some names
-/// would work by chance, and a Sentinel keeps no locks.
+/// Queries the kind of the server, and refuses one that does not match the URL.
+///
+/// On a cluster some names would work by chance, and a Sentinel keeps no locks.
 pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, Failure> {
     let hello = line
         .connection
@@ -16,7 +17,7 @@ pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, 
         .await;
     let hello = match hello.and_then(Value::extract_error) {
         Ok(hello) => hello,
-        // Something that does not know the command is asked nothing more.
+        // A server that does not know the command is not queried further.
         Err(e) if e.code().is_some() => return Ok(Role::Unknown),
         Err(e) => return Err(before_use(&e)),
     };
@@ -35,17 +36,19 @@ pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, 
     }
 }
 
-/// What a server is to the others of its group.
+/// The role of a server in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Master,
     Replica,
-    /// It does not say.
+    /// The server does not report its role.
     Unknown,
 }
 
-/// Asks a master whether it refuses writes without replicas, so that one that was replaced beyond a
-/// partition soon does. Without the right to ask, it is said not to.
+/// Queries whether a master refuses writes without replicas.
+///
+/// If it does, a master that was replaced beyond a partition soon refuses writes. Without the right
+/// to query, it counts as unprotected.
 pub(super) async fn protects_itself(line: &mut Line) -> Result<bool, Failure> {
     let mut info = redis::cmd("INFO");
     info.arg("replication");
@@ -57,7 +60,7 @@ pub(super) async fn protects_itself(line: &mut Line) -> Result<bool, Failure> {
     }
 }
 
-/// Says by which URLs a Sentinel is meant.
+/// Returns the error for a Sentinel, which names the URLs to use.
 async fn watched(line: &mut Line, target: &Target) -> Result<String, Failure> {
     let mut masters = redis::cmd("SENTINEL");
     masters.arg("MASTERS");
@@ -84,7 +87,7 @@ async fn watched(line: &mut Line, target: &Target) -> Result<String, Failure> {
 /// How many of the masters that a Sentinel watches an error names.
 const MOST_WATCHED: usize = 8;
 
-/// The text of a field in a map, or in a list of names and values.
+/// Returns the text of a field in a map, or in a list of names and values.
 pub(super) fn field(of: &Value, name: &str) -> Option<String> {
     let value = match of {
         Value::Map(pairs) => pairs
@@ -100,7 +103,7 @@ pub(super) fn field(of: &Value, name: &str) -> Option<String> {
     text(value?)
 }
 
-/// The text of a value, if it is one.
+/// Returns the text of a value, if it is text.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
@@ -122,7 +125,7 @@ fn refused(detail: String) -> Failure {
     Failure::before_sending(FailureKind::WrongUrl, detail)
 }
 
-/// What went wrong before anything was asked for on the connection.
+/// Returns the failure of a query before any request was sent on the connection.
 fn before_use(e: &RedisError) -> Failure {
     Failure {
         may_have_run: false,

@@ -32,7 +32,7 @@ pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, F
     }
 }
 
-/// What was read: the reply, and whether there is more to hand off.
+/// A parsed reply, and whether there is more to hand off.
 type Read<T> = Result<(T, bool), Failure>;
 
 /// Reads a word and the server's time, and by the word the rest.
@@ -104,7 +104,7 @@ fn tried(word: &str, _: Moment, answer: &mut Answer) -> Read<Tried> {
     }
 }
 
-/// Reads the reply to an end; the short one has no time and no more to do.
+/// Parses the reply to an end. The short one has no time, and no work left.
 fn ended(value: Value) -> Result<Envelope<Reply>, Failure> {
     let mut answer = Answer::new(value)?;
     let reply = match answer.word()?.as_str() {

@@ -1,4 +1,4 @@
-//! Which server a connection goes to.
+//! The route of a connection: the server that it is dialed to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::sentinel::Sentinels;
 use super::target::Target;
 use crate::store::Failure;
 
-/// Which server a connection goes to.
+/// The server that a connection is dialed to.
 #[derive(Clone)]
 pub(super) enum ServerRoute {
-    /// Always the same one.
+    /// Always the same server.
     One(Arc<Target>),
     /// The master of a Sentinel group.
     Master(Arc<Sentinels>),
@@ -26,7 +26,7 @@ impl ServerRoute {
         }
     }
 
-    /// The group whose master it goes to, if it does.
+    /// Returns the group of the master, if the route leads to one.
     pub(super) fn sentinels(&self) -> Option<&Arc<Sentinels>> {
         match self {
             Self::One(_) => None,

@@ -1,4 +1,4 @@
-//! The scripts, and the calls that carry requests. `reply` reads what they answer.
+//! The scripts, and the calls that carry requests. `reply` parses their replies.
 
 use std::fmt;
 
@@ -20,14 +20,14 @@ pub(super) struct Call {
     by_hash: Cmd,
 }
 
-/// What a call takes, so that it is written without growing.
+/// The capacity of a call, so that it is written without growing.
 const TYPICAL_WORDS: usize = 12;
 const TYPICAL_BYTES: usize = 512;
 
-/// How a request wants to hold, as the scripts read it.
+/// The mode of a request, as the scripts read it.
 struct Kind(Mode);
 
-/// What a contender says of itself after its id.
+/// The description of a contender after its id.
 struct AttemptArgs<'a>(&'a Contender);
 
 macro_rules! scripts {
@@ -112,12 +112,12 @@ impl Call {
             .with(renewal.lease_ms)
     }
 
-    /// The call by the script's hash.
+    /// Returns the call by the script's hash.
     pub(super) fn by_hash(&self) -> &Cmd {
         &self.by_hash
     }
 
-    /// The call with the script's source, for a server that does not know it.
+    /// Returns the call with the script's source, for a server that does not know it.
     pub(super) fn by_source(&self) -> Cmd {
         let mut cmd = redis::cmd("EVAL");
         cmd.arg(&self.script.source);
@@ -129,13 +129,13 @@ impl Call {
         cmd
     }
 
-    /// How many waiters have been registered for the call itself.
+    /// Returns how many waiters have been registered for the call itself.
     pub(super) fn own_waiters(&self) -> usize {
         usize::from(std::ptr::eq(self.script, &*ACQUIRE))
     }
 }
 
-/// The call that carries a request.
+/// Returns the call that carries a request.
 pub(super) fn request(keys: &Keys, request: &Request) -> Call {
     match request {
         Request::Acquire { contender, ticket } => {
@@ -195,7 +195,7 @@ pub(super) fn request(keys: &Keys, request: &Request) -> Call {
     }
 }
 
-/// The call that renews holds.
+/// Returns the call that renews holds.
 pub(super) fn renew<'a>(
     renewals: impl IntoIterator<Item = (&'a Keys, &'a Renewal)> + Clone,
 ) -> Call {
@@ -207,7 +207,7 @@ pub(super) fn renew<'a>(
     renewals.fold(Call::new(&RENEW, &keys), Call::with_renewal)
 }
 
-/// A call that changes nothing, and fails where the others would.
+/// Returns a call that changes nothing, and fails if the others would.
 pub(super) fn probe() -> Call {
     Call::new(&PROBE, &["arbiter.probe"])
 }

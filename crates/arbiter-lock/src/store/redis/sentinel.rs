@@ -1,8 +1,8 @@
-//! A Sentinel group: which of its servers is the master.
+//! A Sentinel group, and the current master of it.
 //!
-//! One thread per client asks every sentinel once a second, and at once when one of them announces
-//! another master or when a connection is dialed. [`View`] decides from the answers. Another master
-//! retires all connections at once, so that nothing waits for the old one.
+//! One thread per client queries every sentinel once a second. It queries at once if a sentinel
+//! announces another master, or if a connection is dialed. [`View`] decides from the answers. Another
+//! master retires all connections at once, so that no request waits for the old one.
 
 mod ask;
 mod url;
@@ -34,9 +34,9 @@ pub(super) struct Sentinels {
     command_timeout: Duration,
     events: EventQueue,
     state: Mutex<State>,
-    /// Until when a majority counts as heard, in microseconds of the local clock.
+    /// Until when the answers of a majority count, in microseconds of the local clock.
     heard_until: AtomicU64,
-    /// Changes to ask every sentinel at once.
+    /// Changes to query every sentinel at once.
     questions: Sender<u64>,
     /// Changes with each answer and each failure.
     answers: Sender<u64>,
@@ -48,14 +48,14 @@ pub(super) struct Sentinels {
 
 struct State {
     view: View,
-    /// What came of the last question at each address: when it was answered, by the time of the
-    /// question, or why it was not.
+    /// The outcome of the last query to each address: the time of an answered query, or the
+    /// failure.
     outcomes: BTreeMap<Address, (Duration, Option<Failure>)>,
     /// The addresses of the URL's hosts, once resolved.
     resolved: BTreeMap<Address, String>,
     /// The addresses that are being watched.
     watched: BTreeSet<Address>,
-    /// The addresses that sentinels named when it was decided which to watch.
+    /// The addresses that the sentinels had named when the watched addresses were chosen.
     considered: BTreeSet<Address>,
     /// Retired when the master is replaced.
     connections: Vec<Weak<dyn Retire>>,
@@ -66,7 +66,7 @@ struct State {
 
 /// A connection to the master.
 pub(super) trait Retire: Send + Sync {
-    /// The master was replaced: the connection is closed at once.
+    /// Closes the connection at once, after the master was replaced.
     fn retire(&self);
 }
 
@@ -117,7 +117,7 @@ impl Sentinels {
         self.switches.subscribe()
     }
 
-    /// Asks the sentinels for the master, within the limit.
+    /// Queries the sentinels for the master, within the limit.
     pub(super) async fn master(self: &Arc<Self>, limit: Duration) -> Result<Target, Failure> {
         self.start()?;
         let asked = now();
@@ -128,7 +128,7 @@ impl Sentinels {
                 if let Some(known) = self.known_since(asked) {
                     return known;
                 }
-                // The sender lives as long as this.
+                // The sender exists as long as `self`.
                 let _ = answers.changed().await;
             }
         };
@@ -139,7 +139,7 @@ impl Sentinels {
         Ok(self.url.master(&host, port))
     }
 
-    /// The master, or why no majority can be had: `None` while sentinels have yet to answer.
+    /// Returns the master, or why there is no majority. `None` while answers are outstanding.
     fn known_since(&self, asked: Duration) -> Option<Result<Address, Failure>> {
         let state = self.state();
         if let Some(master) = state.view.master_since(asked) {
@@ -158,26 +158,27 @@ impl Sentinels {
         is_over.then(|| Err(self.failure(asked)))
     }
 
-    /// Fails unless a majority of the sentinels was heard lately: the server may have been replaced
-    /// beyond a partition, and accept requests all the same.
+    /// Returns an error unless a majority of the sentinels has answered recently.
+    ///
+    /// Without one, the server may have been replaced beyond a partition, and still accept requests.
     pub(super) fn check_heard(&self) -> Result<(), Failure> {
         let now = now();
         if now.as_micros() <= self.heard_until.load(Ordering::Relaxed).into() {
             return Ok(());
         }
-        // Nobody has asked while the machine was suspended.
+        // No sentinel was queried while the machine was suspended.
         self.questions.send_modify(|n| *n += 1);
         Err(self.failure(now.saturating_sub(FRESH)))
     }
 
-    /// Why dialing took longer than `spent`, if that is for want of a majority.
+    /// Returns why dialing took longer than `spent`, if the reason is a missing majority.
     pub(super) fn unheard_within(&self, spent: Duration) -> Option<Failure> {
         let since = now().saturating_sub(spent);
         let is_heard = self.state().view.is_heard_since(since);
         (!is_heard).then(|| self.failure(since))
     }
 
-    /// Says once that the master does not protect itself.
+    /// Reports once that the master does not protect itself.
     pub(super) fn report_unprotected(&self) {
         if !std::mem::replace(&mut self.state().is_unprotected_reported, true) {
             self.events.emit(Level::Warn, || Event::UnprotectedMaster {
@@ -186,8 +187,8 @@ impl Sentinels {
         }
     }
 
-    /// Why there is no majority. What does not pass by itself comes first; it is final once the
-    /// others are no majority.
+    /// Returns why there is no majority. A permanent failure comes first. It is final if the other
+    /// sentinels are no majority.
     fn failure(&self, since: Duration) -> Failure {
         let state = self.state();
         let (heard, known) = (state.view.heard_since(since), state.view.known());
@@ -229,7 +230,7 @@ impl Sentinels {
         }
     }
 
-    /// A sentinel answered a question that was sent at `sent`.
+    /// Records the answer of a sentinel to a query sent at `sent`.
     fn answered(&self, from: &Address, sent: Duration, answer: SentinelReply) {
         let mut state = self.state();
         state.outcomes.insert(from.clone(), (sent, None));
@@ -253,7 +254,7 @@ impl Sentinels {
                 to: shown(&to),
             });
             for connection in retired.iter().filter_map(Weak::upgrade) {
-                // A waker of the program's may panic: the other connections are retired all the same.
+                // A waker of the program may panic: the other connections are still retired.
                 let _ = catch_unwind(AssertUnwindSafe(|| connection.retire()));
             }
             self.switches.send_modify(|n| *n += 1);
@@ -261,7 +262,7 @@ impl Sentinels {
         self.answers.send_modify(|n| *n += 1);
     }
 
-    /// A sentinel did not answer.
+    /// Records that a sentinel did not answer.
     fn failed(&self, address: &Address, failure: Failure) {
         let mut state = self.state();
         let outcome = (now(), Some(failure));
@@ -281,8 +282,8 @@ impl Sentinels {
         self.answers.send_modify(|n| *n += 1);
     }
 
-    /// The address at which this client reaches what is announced at another. The map is the
-    /// program's: it may block and panic, so nothing is locked meanwhile.
+    /// Returns the address at which this client reaches an announced address. The map is code of
+    /// the program: it may block and panic, so no mutex is locked meanwhile.
     fn mapped(&self, announced: &Address) -> Result<Address, Failure> {
         let Some(map) = &self.address_map else {
             return Ok(announced.clone());
@@ -300,7 +301,7 @@ impl Sentinels {
 }
 
 impl State {
-    /// Whether every sentinel that the answers name is watched, if it can be.
+    /// Returns whether every sentinel in the answers is watched, if it can be.
     fn considers_all(&self) -> bool {
         self.view.named().is_subset(&self.considered)
     }
@@ -331,7 +332,7 @@ mod tests {
         Sentinels::new(url, map, Duration::from_secs(1), events)
     }
 
-    /// The sentinels of a group answer, each at the port of its number.
+    /// Records answers of the sentinels of a group, each at the port of its number.
     fn answer(group: &Sentinels, sentinels: &[u16], epoch: u64, master: u16) {
         for n in sentinels {
             let master = Master {
@@ -407,7 +408,7 @@ mod tests {
         assert!(group.check_heard().is_ok());
         let until = Duration::from_micros(group.heard_until.load(Ordering::Relaxed));
         assert!(until <= now() + FRESH && before < until);
-        // As after a suspend of the machine: everybody is asked at once.
+        // As after a suspend of the machine: all sentinels are queried at once.
         group.heard_until.store(0, Ordering::Relaxed);
         let asked = group.questions.subscribe();
         assert!(group.check_heard().is_err());

@@ -15,8 +15,8 @@ pub(super) const WORKERS: usize = 8;
 
 /// The longest duration of a fault. Some outlast every lease.
 const LONGEST_MS: u64 = 2_800;
-/// How long after a failure of connections or of the server's memory a waiter may be skipped,
-/// because it could not poll in the meantime.
+/// How long a waiter may be skipped after a failure of connections or of the server's memory. It
+/// could not poll in the meantime.
 const OUT_OF_REACH: Duration = ms(4_000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,7 +190,7 @@ impl Nemesis {
         }
     }
 
-    /// Returns the next fault of the deck that differs from `beside`.
+    /// Returns the next fault of the deck other than `beside`.
     fn draw(&mut self, faults: &[Fault], beside: Option<Fault>) -> Fault {
         if self.deck.is_empty() {
             self.deck = faults.to_vec();

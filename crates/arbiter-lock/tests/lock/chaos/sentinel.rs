@@ -1,8 +1,9 @@
 //! Processes on a Sentinel group whose master is replaced every few seconds: gracefully, killed, or
 //! paused and resumed. Meanwhile processes are killed and stopped.
 //!
-//! A new master may not know the latest holds of the old one. The worker records when its client
-//! notices another master: from the second before, another holder may have been granted there.
+//! A new master may lack the latest holds of the old one. The worker records when its client
+//! notices another master. In the second before that, the new master may have granted another
+//! holder.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ impl Run {
         ChildProcess::example("worker", &args)
     }
 
-    /// Replaces the master time and again.
+    /// Replaces the master repeatedly.
     fn rage(&mut self, time: Duration) {
         let end = Instant::now() + time;
         let mut deck = Vec::new();
@@ -80,7 +81,7 @@ impl Run {
             if let Some(stopped) = stopped {
                 self.workers[stopped].cont();
             }
-            // A waiter that could not poll for so long loses its turn.
+            // A waiter that could not poll for that long loses its turn.
             let polled = History::now_ns() + ms(4_000).as_nanos() as u64;
             self.history.away(None, from, polled).unwrap();
             self.group.wait_until_settled();
@@ -88,7 +89,7 @@ impl Run {
         }
     }
 
-    /// Kills a worker, stops one, or leaves them alone. Returns the stopped one.
+    /// Kills a worker, stops a worker, or does neither. Returns the stopped worker.
     fn disturb(&mut self, from: u64) -> Option<usize> {
         let victim = self.rng.random_range(0..WORKERS);
         match self.rng.random_range(0..3) {
@@ -134,7 +135,7 @@ impl Run {
         let before = self.history.holds().unwrap().len();
         let limit = Instant::now() + ms(20_000);
         while self.history.holds().unwrap().len() < before + WORKERS {
-            assert!(Instant::now() < limit, "no worker is granted any more");
+            assert!(Instant::now() < limit, "no worker is granted");
             std::thread::sleep(ms(50));
         }
         let all_run = self.workers.iter_mut().all(ChildProcess::is_running);

@@ -42,8 +42,8 @@ pub(super) fn is_try(args: &[Vec<u8>]) -> bool {
     begins_with(args, b"try")
 }
 
-/// Returns whether a request is a script call with that many keys, a last key of that kind, and
-/// that many arguments.
+/// Returns whether a request is a script call with those numbers of keys and arguments, and that
+/// kind of last key.
 pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usize) -> bool {
     words(args).is_some_and(|words| words.len() == count && args.len() == 3 + keys + count)
         && args[2 + keys].starts_with(last_key)

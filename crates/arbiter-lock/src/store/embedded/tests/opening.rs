@@ -1,4 +1,4 @@
-//! The files that may exist where the store's file should be.
+//! Files of other kinds at the path of the store's file.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Asks one sentinel for the master of a group.
+//! Queries one sentinel for the master of a group.
 
 use redis::Value;
 use redis::aio::MultiplexedConnection;
@@ -14,7 +14,7 @@ const MOST_NAMES: usize = 8;
 /// How many other sentinels an answer may name.
 const MOST_OTHERS: usize = 64;
 
-/// Asks a sentinel for the master of that name.
+/// Queries a sentinel for the master of that name.
 pub(super) async fn ask(
     connection: &mut MultiplexedConnection,
     service: &str,
@@ -22,7 +22,7 @@ pub(super) async fn ask(
     let mut questions = redis::pipe();
     questions.cmd("SENTINEL").arg("MYID");
     // The epoch before the address: an address that is newer than its epoch is harmless, while an
-    // old address with a new epoch would be believed.
+    // old address with a new epoch would be accepted.
     questions.cmd("SENTINEL").arg("MASTER").arg(service);
     questions.cmd("SENTINEL").arg("SENTINELS").arg(service);
     let address = questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME");
@@ -73,7 +73,7 @@ fn malformed() -> Failure {
     Failure::before_sending(FailureKind::Malformed, "unexpected answer of a sentinel")
 }
 
-/// The failure of a name that a sentinel does not know: it says which it knows.
+/// Returns the failure for a name that no sentinel knows. It lists the known names.
 async fn unknown_service(connection: &mut MultiplexedConnection, service: &str) -> Failure {
     let mut masters = redis::cmd("SENTINEL");
     masters.arg("MASTERS");

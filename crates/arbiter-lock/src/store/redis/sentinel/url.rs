@@ -5,12 +5,12 @@ use std::fmt;
 use super::super::target::{Host, Place, Target, decoded, invalid};
 use crate::errors::invalid::Invalid;
 
-/// A Sentinel group: its sentinels, the name of the master, and how to log in.
+/// A Sentinel group: its sentinels, the name of the master, and the logins.
 ///
 /// Its `Display` has no secrets.
 #[derive(Clone)]
 pub(in super::super) struct SentinelUrl {
-    /// Hosts and ports, as the URL names them.
+    /// Hosts and ports, as in the URL.
     pub(super) hosts: Vec<(String, u16)>,
     pub(super) service: String,
     pub(super) is_tls: bool,
@@ -107,7 +107,7 @@ impl SentinelUrl {
         Ok(url)
     }
 
-    /// The target of a sentinel at that address; TLS verifies it under that name.
+    /// Returns the target of a sentinel at that address; TLS verifies it under that name.
     pub(super) fn sentinel(&self, host: &str, port: u16, name: &str) -> Target {
         Target {
             place: self.place(host, port, name),
@@ -118,7 +118,7 @@ impl SentinelUrl {
         }
     }
 
-    /// The target of a master at that address.
+    /// Returns the target of a master at that address.
     pub(super) fn master(&self, host: &str, port: u16) -> Target {
         Target {
             place: self.place(host, port, host),

@@ -1,9 +1,8 @@
-//! What the sentinels of a group have answered, and which master follows from it.
+//! The answers of the sentinels of a group, and the master that follows from them.
 //!
-//! A majority of the known sentinels has to answer, and the highest configuration epoch of any
-//! answer wins: a single sentinel may be cut off together with a master that was replaced. A lower
-//! epoch is only believed if every sentinel reports one, since sentinels that were created anew
-//! begin at zero.
+//! A majority of the known sentinels must answer: a single sentinel may be cut off together with a
+//! replaced master. The highest configuration epoch of any answer wins. A lower epoch is accepted
+//! only if every sentinel reports one, since recreated sentinels begin at zero.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use std::time::Duration;
 /// A host and a port.
 pub(super) type Address = (String, u16);
 
-/// What one sentinel answered.
+/// The answer of one sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SentinelReply {
     /// The id of the sentinel.
@@ -22,31 +21,31 @@ pub(super) struct SentinelReply {
     pub(super) others: Vec<(String, Address)>,
 }
 
-/// A master, and the configuration epoch in which it became that.
+/// A master, and the configuration epoch in which it was promoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Master {
     pub(super) epoch: u64,
     pub(super) address: Address,
 }
 
-/// For how long an answer counts.
+/// How long an answer counts.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 
-/// Another master has taken the place of one.
+/// The replacement of a master by another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
     pub(super) from: Address,
     pub(super) to: Address,
 }
 
-/// The latest answers. Times are of the local clock, when the question was sent.
+/// The latest answers. A time is that of the query, on the local clock.
 pub(super) struct View {
     /// How many sentinels the URL lists.
     listed: usize,
-    /// How many there were when a majority was last heard. A sentinel that was created anew names
-    /// no others, and is no majority of its own.
+    /// How many sentinels there were at the last majority. A recreated sentinel names no others,
+    /// and is not a majority by itself.
     settled: usize,
-    /// The latest answer from each address that is asked.
+    /// The latest answer from each queried address.
     answers: BTreeMap<Address, (Duration, SentinelReply)>,
     master: Option<Master>,
 }
@@ -66,8 +65,8 @@ impl View {
         self.listed = listed;
     }
 
-    /// Notes an answer from an address, to a question that was sent at `sent`. Returns whether
-    /// there is another master now.
+    /// Records an answer from an address, to a query sent at `sent`. Returns the switch if there is
+    /// another master now.
     pub(super) fn note(
         &mut self,
         from: &Address,
@@ -84,22 +83,22 @@ impl View {
         self.decide()
     }
 
-    /// The master, if a majority has answered questions sent since then.
+    /// Returns the master, if a majority has answered queries sent since then.
     pub(super) fn master_since(&self, since: Duration) -> Option<&Master> {
         self.master.as_ref().filter(|_| self.is_heard_since(since))
     }
 
-    /// Whether a master was ever known.
+    /// Returns whether a master was ever known.
     pub(super) fn has_master(&self) -> bool {
         self.master.is_some()
     }
 
-    /// Whether a majority has answered questions sent since then.
+    /// Returns whether a majority has answered queries sent since then.
     pub(super) fn is_heard_since(&self, since: Duration) -> bool {
         self.known() < 2 * self.heard_since(since)
     }
 
-    /// Until when a majority counts as heard.
+    /// Returns until when the answers of a majority count.
     pub(super) fn heard_until(&self) -> Duration {
         let mut times: Vec<Duration> = self.latest().into_values().map(|(at, _)| at).collect();
         times.sort_unstable_by(|a, b| b.cmp(a));
@@ -107,19 +106,20 @@ impl View {
         majority.map_or(Duration::ZERO, |at| *at + FRESH)
     }
 
-    /// How many sentinels have answered questions sent since then.
+    /// Returns how many sentinels have answered queries sent since then.
     pub(super) fn heard_since(&self, since: Duration) -> usize {
         let times = self.latest().into_values();
         times.filter(|(at, _)| since <= *at).count()
     }
 
-    /// How many sentinels there are: those that answered, those that they name, and at least as
-    /// many as the URL lists and as there were when a majority answered.
+    /// Returns the number of sentinels: all that answered or are named in answers.
+    ///
+    /// It is at least the number in the URL, and at least the number at the last majority.
     pub(super) fn known(&self) -> usize {
         self.ids().len().max(self.listed).max(self.settled)
     }
 
-    /// The ids of those that answered and of those that they name.
+    /// Returns the ids of all sentinels that answered or are named in answers.
     fn ids(&self) -> BTreeSet<&str> {
         let answers = self.answers.values().map(|(_, answer)| answer);
         let ids = answers.flat_map(|answer| {
@@ -129,7 +129,7 @@ impl View {
         ids.collect()
     }
 
-    /// The latest answer of each sentinel, by its id: one may answer at several addresses.
+    /// Returns the latest answer of each sentinel, by its id: it may answer at several addresses.
     fn latest(&self) -> BTreeMap<&str, (Duration, &SentinelReply)> {
         let mut latest = BTreeMap::new();
         for (at, answer) in self.answers.values() {
@@ -141,14 +141,14 @@ impl View {
         latest
     }
 
-    /// The addresses of the sentinels that the answers name.
+    /// Returns the addresses of the sentinels in the answers.
     pub(super) fn named(&self) -> BTreeSet<Address> {
         let answers = self.answers.values();
         let others = answers.flat_map(|(_, answer)| &answer.others);
         others.map(|(_, address)| address.clone()).collect()
     }
 
-    /// Decides which master follows from the answers, of a majority at least.
+    /// Decides which master follows from the answers of a majority.
     fn decide(&mut self) -> Option<Switch> {
         let latest = self.latest();
         let heard: Vec<&Master> = latest.values().map(|(_, answer)| &answer.master).collect();
@@ -160,7 +160,7 @@ impl View {
         let is_believed = match &self.master {
             None => true,
             Some(master) if master.epoch < best.epoch => true,
-            // Two addresses in one epoch: while a sentinel takes the new one over.
+            // Two addresses in one epoch: a sentinel is about to adopt the new one.
             Some(master) if master.epoch == best.epoch => self.known() < 2 * votes(&best),
             Some(_) => self.known() <= heard.len(),
         };
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// The answer of a sentinel that knows no other.
+    /// Returns the answer of a sentinel that knows no other.
     fn alone(id: &str, epoch: u64, host: &str) -> SentinelReply {
         SentinelReply {
             others: Vec::new(),
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(host(&view(&[("a", 1, "old")]), 100), None);
         let two = view(&[("a", 1, "old"), ("b", 1, "old")]);
         assert_eq!(host(&two, 100), Some("old"));
-        assert_eq!(host(&two, 101), None, "answers from before the question");
+        assert_eq!(host(&two, 101), None, "answers from before the query");
         assert_eq!(two.heard_until(), seconds(100) + FRESH);
         let mut lone = View::new(3);
         lone.note(&address("a"), seconds(1), alone("a", 1, "old"));

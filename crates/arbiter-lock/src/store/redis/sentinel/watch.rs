@@ -1,4 +1,4 @@
-//! The tasks that ask the sentinels.
+//! The tasks that query the sentinels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -16,25 +16,25 @@ use super::view::Address;
 use super::{Sentinels, now};
 use crate::store::{Failure, FailureKind};
 
-/// How often a sentinel is asked, if nothing happens.
+/// The interval between two queries to a sentinel.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long a sentinel may take to answer, at the least: it may take as long as a command, and
-/// twice as long to accept a connection.
+/// The minimum time that a sentinel may take to answer. It may take the command timeout, and twice
+/// that to accept a connection.
 const SHORTEST_LIMIT: Duration = Duration::from_secs(1);
 /// How long it may take to resolve a host.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(1);
-/// How many sentinels are asked that the URL does not list.
+/// How many sentinels are queried that the URL does not list.
 const MOST_NAMED: usize = 64;
-/// How often the URL's hosts are resolved, and the addresses that sentinels name are compared with
-/// those that are watched.
+/// How often the URL's hosts are resolved, and the named addresses are compared with the watched
+/// ones.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest pause between two connections to a sentinel.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// On which a sentinel announces another master: when it has promoted one, when it has learned of
-/// one, and when the failover is over.
+/// The channels on which a sentinel announces another master: at its promotion, at a change of the
+/// configuration, and at the end of the failover.
 const ANNOUNCEMENTS: [&str; 3] = ["+promoted-slave", "+config-update-from", "+switch-master"];
 
-/// Watches every sentinel there is, until the client is gone.
+/// Watches every known sentinel until the client is dropped.
 pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
     let mut tasks = JoinSet::new();
     let mut watched: HashMap<Address, AbortHandle> = HashMap::new();
@@ -58,7 +58,7 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
         group.watches(watched.keys().cloned().collect(), named);
         let mut answers = group.answers.subscribe();
         drop(group);
-        // A sentinel that is named for the first time is asked at once.
+        // A sentinel that is named for the first time is queried at once.
         let is_new = async {
             loop {
                 match sentinels.upgrade() {
@@ -76,8 +76,7 @@ pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
 }
 
 impl Sentinels {
-    /// Notes which addresses are watched, now that sentinels have named those, and forgets all
-    /// others.
+    /// Records the watched addresses and the named ones, and forgets all others.
     pub(super) fn watches(&self, watched: BTreeSet<Address>, named: BTreeSet<Address>) {
         let mut state = self.state();
         state
@@ -86,9 +85,9 @@ impl Sentinels {
         (state.watched, state.considered) = (watched, named);
     }
 
-    /// The addresses of all sentinels, each with the name that TLS verifies, and which of them the
-    /// answers name. A host that cannot be
-    /// resolved counts as one that cannot be reached.
+    /// Returns the addresses of all sentinels with the name that TLS verifies, and the named ones.
+    ///
+    /// A host that cannot be resolved counts as unreachable.
     async fn wanted(&self) -> (HashMap<Address, String>, BTreeSet<Address>) {
         let mut resolved = BTreeMap::new();
         let resolving = self
@@ -111,7 +110,7 @@ impl Sentinels {
             };
             match found {
                 Ok(found) => resolved.extend(found.map(|address| (address, host.clone()))),
-                // The address that it had before, or itself.
+                // Its previous address, or the host itself.
                 Err(failure) => {
                     let state = self.state();
                     let before = state.resolved.iter().filter(|(_, name)| *name == host);
@@ -132,7 +131,7 @@ impl Sentinels {
             .take(MOST_NAMED)
             .map(|named| self.mapped(named));
         for address in mapped.filter_map(Result::ok) {
-            // What is announced by its address is verified as the URL's host.
+            // A sentinel announced by its address is verified as the URL's host.
             let is_address = address.0.parse::<IpAddr>().is_ok();
             let host = self.url.hosts.first().filter(|_| is_address);
             let name = host.map_or_else(|| address.0.clone(), |(host, _)| host.clone());
@@ -147,8 +146,9 @@ impl Sentinels {
     }
 }
 
-/// How many sentinels the URL lists: one host may stand for all of them, and may resolve to an
-/// address of each family for the same one.
+/// Returns the number of sentinels in the URL.
+///
+/// One host may resolve to all of them, and to an address of each family for the same sentinel.
 fn listed<'a>(hosts: usize, addresses: impl Iterator<Item = &'a Address>) -> usize {
     let ips: BTreeSet<IpAddr> = addresses
         .filter_map(|(host, _)| host.parse().ok())
@@ -157,7 +157,7 @@ fn listed<'a>(hosts: usize, addresses: impl Iterator<Item = &'a Address>) -> usi
     hosts.max(v4).max(ips.len() - v4)
 }
 
-/// Asks one sentinel, time and again.
+/// Queries one sentinel repeatedly.
 async fn watch(sentinels: Weak<Sentinels>, address: Address, name: String) {
     loop {
         let Some(group) = sentinels.upgrade() else {
@@ -176,9 +176,9 @@ async fn watch(sentinels: Weak<Sentinels>, address: Address, name: String) {
     }
 }
 
-/// Asks one sentinel on one connection, until that fails.
+/// Queries one sentinel on one connection until that fails.
 async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> Failure {
-    let gone = || Failure::before_sending(FailureKind::Unreachable, "the client is gone");
+    let gone = || Failure::before_sending(FailureKind::Unreachable, "the client was dropped");
     let Some(group) = sentinels.upgrade() else {
         return gone();
     };
@@ -202,7 +202,7 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
     };
     for channel in ANNOUNCEMENTS {
         let subscribed = line.connection.subscribe(channel);
-        // Without the right to subscribe, another master is noticed by the next question.
+        // Without the right to subscribe, the next query finds another master.
         if tokio::time::timeout(limit, subscribed).await.is_err() {
             return silence(limit);
         }

@@ -130,5 +130,5 @@ async fn closing_wakes_the_call_in_charge() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     driver.close();
     let ended = tokio::time::timeout(Duration::from_secs(1), waiting).await;
-    assert!(ended.expect("nobody wakes the call").unwrap().is_err());
+    assert!(ended.expect("the call is not woken").unwrap().is_err());
 }

@@ -17,7 +17,7 @@ use super::comparison::seed;
 use super::rig::Rig;
 use crate::store::Envelope;
 
-/// What a client believes, in microseconds of the server.
+/// A valid hold of a client, in microseconds of the server.
 #[derive(Debug)]
 struct Believed {
     id: Arc<str>,
@@ -26,7 +26,7 @@ struct Believed {
     until: u64,
 }
 
-/// Clients of a slow server, and what they believe.
+/// Clients of a slow server, and their valid holds.
 struct Slow {
     rig: Rig,
     random: StdRng,
@@ -71,7 +71,7 @@ impl Slow {
         let Some(request) = self.requests.iter().find(|request| request.id == *id) else {
             return; // it was ended meanwhile
         };
-        // One that has stepped down finds that it shares.
+        // A downgraded writer finds that it shares.
         let known = self.beliefs.iter().find(|belief| belief.fence == fence);
         let excludes = known.map_or(request.mode == Mode::Exclusive, |known| known.excludes);
         let others = self.beliefs.iter().filter(|belief| belief.id != *id);
@@ -94,7 +94,7 @@ impl Slow {
         }
     }
 
-    /// Its client believes no more, and asks anew as somebody else.
+    /// Ends the hold of a client, which sends a request with another id.
     fn retire(&mut self, id: &Arc<str>) {
         self.beliefs.retain(|belief| belief.id != *id);
         self.requests.retain(|request| request.id != *id);
