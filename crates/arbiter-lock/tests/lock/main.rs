@@ -14,6 +14,8 @@ mod deadlock;
 mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "embedded")]
+mod embedded_files;
 mod events;
 mod expired_permits;
 mod failover;
