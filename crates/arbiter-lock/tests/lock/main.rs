@@ -69,6 +69,11 @@ async fn in_line<F: Future>(
     }
 }
 
+/// Acquires the lock, which is free, and releases it.
+async fn acquire_and_release(lock: &arbiter_lock::Lock) {
+    lock.acquire().await.unwrap().release().await.unwrap();
+}
+
 /// Builds a runtime with one worker thread.
 fn one_worker() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error};
 use testkit::{SentinelGroup, unique_name};
 
+use crate::acquire_and_release;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -119,12 +121,5 @@ async fn sentinel_that_names_a_replica_grants_nothing() {
     let fake = fake_sentinel('f', 7, group.servers[0].port());
     let url = format!("redis+sentinel://127.0.0.1:{fake}/main");
     let client = Client::connect(&url).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("l")).await;
 }

@@ -9,6 +9,7 @@ use arbiter_lock::{Client, Error, RefusedKind};
 use testkit::unique_name;
 use testkit::{SentinelGroup, Server};
 
+use crate::acquire_and_release;
 use crate::auth::refusals;
 #[cfg(feature = "tls")]
 use crate::sentinel::{Ports, mapped};
@@ -97,14 +98,7 @@ async fn every_documented_right_on_a_group_is_needed() {
         };
         let client = Client::builder().store(&url).logger(logger).connect().await;
         if let Ok(client) = client {
-            client
-                .lock("l")
-                .acquire()
-                .await
-                .unwrap()
-                .release()
-                .await
-                .unwrap();
+            acquire_and_release(&client.lock("l")).await;
         }
         let events = told.lock().unwrap().concat();
         (wrong.kind, wrong.to_string(), events)
