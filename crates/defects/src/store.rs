@@ -7,6 +7,8 @@ const FAILURE: &str = "crates/arbiter-lock/src/store/redis/failure.rs";
 const PROBE: &str = "crates/arbiter-lock/src/store/redis/lua/probe.lua";
 const DIAL: &str = "crates/arbiter-lock/src/store/redis/dial.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
+const DIALING: &str = "crates/arbiter-lock/src/store/redis/connection/dialing.rs";
+const SILENCE: &str = "crates/arbiter-lock/src/store/redis/connection/silence.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
@@ -60,21 +62,21 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a connection that says nothing is kept for ever",
-        file: CONNECTION,
+        file: SILENCE,
         was: "if first < limit || MOST_UNANSWERED <= unanswered {",
         put_back: "if MOST_UNANSWERED.saturating_mul(1_000) <= unanswered {",
         caught_by: Lock(&["silent_open_connection_is_replaced"]),
     },
     Defect {
         name: "a connection whose answers are slow is replaced without being asked",
-        file: CONNECTION,
+        file: SILENCE,
         was: "            tokio::spawn(UnlessForked::new(finding_out));",
-        put_back: "            self.retire(up, &silence());\n            tokio::spawn(UnlessForked::new(finding_out));",
+        put_back: "            self.drop_line(up, &silence());\n            tokio::spawn(UnlessForked::new(finding_out));",
         caught_by: Lock(&["slow_replies_replace_no_connection"]),
     },
     Defect {
         name: "nobody subscribes, and every hand-off waits for a look",
-        file: CONNECTION,
+        file: DIALING,
         was: "match &self.subscription {\n                Some(subscription) => subscriber",
         put_back: "match self.subscription.as_ref().filter(|to| to.channel.is_empty()) {\n                Some(subscription) => subscriber",
         caught_by: Lock(&["release_grants_the_next_and_it_is_claimed"]),

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Contender, Downgraded, Ended, Grant, Mode, Moment, Resized, Resource, Tried,
+    Acquired, Answer, Contender, Downgraded, Ended, Grant, Limit, Mode, Moment, Resized, Resource,
+    Tried,
 };
 
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -22,6 +23,31 @@ pub(crate) fn request(id: &str, lease_ms: u64) -> Contender {
         lease_ms,
         channel: format!("channel of {id}").into(),
         label: "".into(),
+    }
+}
+
+pub(crate) fn reader(id: &str) -> Contender {
+    sharer(id, 1, Limit::Unlimited)
+}
+
+pub(crate) fn permits(id: &str, weight: u32, limit: u32) -> Contender {
+    sharer(id, weight, Limit::Stated(number(limit)))
+}
+
+pub(crate) fn follower(id: &str, weight: u32, limit: u32) -> Contender {
+    sharer(id, weight, Limit::Followed(number(limit)))
+}
+
+pub(crate) fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+fn sharer(id: &str, weight: u32, limit: Limit) -> Contender {
+    let weight = number(weight);
+    let mode = Mode::Shared { weight, limit };
+    Contender {
+        mode,
+        ..request(id, 30_000)
     }
 }
 

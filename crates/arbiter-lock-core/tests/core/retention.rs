@@ -2,8 +2,7 @@
 
 use arbiter_lock_core::{Acquired, Broken, Contender, Ended, Written};
 
-use crate::fixture::{Fixture, SECOND, ids, request};
-use crate::shared::{permits, reader};
+use crate::fixture::{Fixture, SECOND, ids, permits, reader, request};
 
 const MINUTE: u64 = 60 * SECOND;
 

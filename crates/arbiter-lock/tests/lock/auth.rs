@@ -120,7 +120,7 @@ fn needs(refused: &str, right: &str) -> bool {
 }
 
 /// Returns what the server refused for lack of a right.
-fn refusals(server: &Server) -> Vec<String> {
+pub(crate) fn refusals(server: &Server) -> Vec<String> {
     let Reply::Array(entries) = server.call(&["ACL", "LOG"]) else {
         panic!("no list");
     };

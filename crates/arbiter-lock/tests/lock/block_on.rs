@@ -4,7 +4,6 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Begun, Client, LostReason, block_on};
-use testkit::{Server, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -122,53 +121,35 @@ fn blocks_a_current_thread_runtime(url: &str) {
 
 /// The same claims on each store.
 macro_rules! claims {
-    ($($store:ident $url:expr;)*) => {
-        $(mod $store {
+    ($($name:ident $store:expr;)*) => {
+        $(mod $name {
+            use testkit::conformance::Store;
+
             #[test]
             fn whole_program_needs_no_runtime() {
-                let (_store, url) = $url;
-                super::connects_works_and_shuts_down(&url);
+                super::connects_works_and_shuts_down($store.url());
             }
 
             #[test]
             fn blocked_thread_is_told_of_losses() {
-                let (_store, url) = $url;
-                super::reports_losses(&url);
+                super::reports_losses($store.url());
             }
 
             #[test]
             fn only_thread_of_a_runtime_may_block() {
-                let (_store, url) = $url;
-                super::blocks_a_current_thread_runtime(&url);
+                super::blocks_a_current_thread_runtime($store.url());
             }
         })*
     };
 }
 
-fn in_memory() -> ((), String) {
-    ((), format!("memory:{}", unique_name()))
-}
-
-#[cfg(feature = "embedded")]
-fn in_a_folder() -> (testkit::Folder, String) {
-    let folder = testkit::Folder::new();
-    let url = folder.url();
-    (folder, url)
-}
-
-fn on_a_server() -> (Server, String) {
-    let server = Server::start();
-    let url = server.url();
-    (server, url)
-}
-
 claims! {
-    memory super::in_memory();
-    redis super::on_a_server();
+    memory Store::memory();
+    redis Store::redis();
 }
 
 #[cfg(feature = "embedded")]
-claims! { embedded super::in_a_folder(); }
+claims! { embedded Store::embedded(); }
 
 #[test]
 fn nested_calls_and_work_within_run_block() {

@@ -10,6 +10,8 @@ use arbiter_lock::{Client, Error, Event, RefusedKind, UnavailableKind, block_on}
 use futures_util::future::join_all;
 use testkit::{Fault, Proxy, Server, eventually_async, unique_name};
 
+use crate::acquire_and_release;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -329,14 +331,7 @@ async fn nothing_is_held_without_the_keepers_connection() {
     assert!(eventually_async(ms(5_000), is_allowed).await);
     assert!(server.keys().is_empty(), "{:?}", server.keys());
     let client = Client::connect(&server.url()).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("l")).await;
 }
 
 /// Returns the URL of a server that is down.

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, Guard, LostReason, block_on};
 use testkit::{Server, eventually, unique_name};
 
+use crate::acquire_and_release;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -98,14 +100,7 @@ async fn silent_server_ends_waits_and_is_found_again() {
         .await
         .unwrap();
     let name = unique_name();
-    client
-        .lock(&name)
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock(&name)).await;
     server.stop();
     let begun = Instant::now();
     let error = client.lock(&name).try_acquire().await.unwrap_err();

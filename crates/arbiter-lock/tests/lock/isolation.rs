@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, Event};
 use testkit::{Fault, Proxy, Server, unique_name};
 
-use crate::one_worker;
+use crate::{acquire_and_release, one_worker};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -115,14 +115,7 @@ async fn nothing_is_granted_after_shutdown() {
     let proxy = Proxy::before(&server);
     let client = Client::connect(&proxy.url()).await.unwrap();
     let name = unique_name();
-    client
-        .lock(&name)
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock(&name)).await;
     proxy.nth(1, Fault::DelayReply(ms(300)), |args| args[0] == b"EVALSHA");
     let lock = client.lock(&name);
     let task = tokio::spawn(async move { lock.acquire().await });

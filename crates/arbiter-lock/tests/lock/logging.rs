@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Event, LostReason, block_on};
 use testkit::{Server, eventually, eventually_async, unique_name};
 
+use crate::acquire_and_release;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -146,14 +148,7 @@ async fn last_events_are_logged_when_the_client_ends() {
         };
         let builder = Client::builder().store("memory:").logger(logger);
         let client = builder.connect().await.unwrap();
-        client
-            .lock("l")
-            .acquire()
-            .await
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+        acquire_and_release(&client.lock("l")).await;
         if by_shutdown {
             client.shutdown(LONG).await;
         } else {

@@ -14,6 +14,8 @@ mod deadlock;
 mod election;
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "embedded")]
+mod embedded_files;
 mod events;
 mod expired_permits;
 mod failover;
@@ -24,6 +26,7 @@ mod go;
 mod isolation;
 mod latency_and_drift;
 mod logging;
+mod malicious_sentinel;
 mod malicious_server;
 mod matrix;
 mod once;
@@ -33,6 +36,7 @@ mod processes;
 mod redis;
 mod secrets;
 mod sentinel;
+mod sentinel_access;
 mod sentinel_faults;
 mod server_states;
 mod session;
@@ -63,6 +67,11 @@ async fn in_line<F: Future>(
         _ = futures_util::future::join_all(&mut waiting) => panic!("the lock is held"),
         () = all_wait => waiting,
     }
+}
+
+/// Acquires the lock, which is free, and releases it.
+async fn acquire_and_release(lock: &arbiter_lock::Lock) {
+    lock.acquire().await.unwrap().release().await.unwrap();
 }
 
 /// Builds a runtime with one worker thread.

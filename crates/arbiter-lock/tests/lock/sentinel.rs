@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, ClientBuilder, Error, Event, Guard, Lock, RefusedKind};
+use arbiter_lock::{Client, ClientBuilder, Error, Event, Guard, Lock, NoopLogger, RefusedKind};
 use testkit::{Proxy, SentinelGroup, Server, Traffic, eventually_async, unique_name};
 
 const fn ms(n: u64) -> Duration {
@@ -49,8 +49,26 @@ fn replicate(group: &SentinelGroup) {
     }));
 }
 
+pub(crate) type Ports = Vec<(u16, u16)>;
+
+/// Returns a map of the announced ports, all on loopback.
+pub(crate) fn mapped(ports: Ports) -> impl Fn(&str, u16) -> (String, u16) + Send + Sync {
+    move |host, port| {
+        let found = ports.iter().find(|(announced, _)| *announced == port);
+        (host.to_owned(), found.map_or(port, |(_, mapped)| *mapped))
+    }
+}
+
+/// Starts proxies in front of the servers, and returns the map that leads to them.
+pub(crate) fn proxies(servers: &[Server]) -> (Vec<Proxy>, Ports) {
+    let proxies: Vec<Proxy> = servers.iter().map(Proxy::before).collect();
+    let ports = servers.iter().map(Server::port);
+    let ports = ports.zip(proxies.iter().map(Proxy::port)).collect();
+    (proxies, ports)
+}
+
 /// Returns the owner of the lock's key on a server.
-fn owner(server: &Server, name: &str) -> Option<String> {
+pub(crate) fn owner(server: &Server, name: &str) -> Option<String> {
     let key = format!("arbiter:{name}");
     server.call(&["HGET", &key, "owner"]).text()
 }
@@ -220,17 +238,8 @@ async fn address_map_applies_to_masters_and_sentinels() {
 
 /// Connects a client to the old master directly, and to two of the sentinels through proxies.
 async fn behind_proxies(group: &SentinelGroup, events: &Events) -> (Client, Vec<Proxy>) {
-    let proxies: Vec<Proxy> = group.sentinels[1..].iter().map(Proxy::before).collect();
-    let ports: Vec<(u16, u16)> = group.sentinels[1..]
-        .iter()
-        .map(Server::port)
-        .zip(proxies.iter().map(Proxy::port))
-        .collect();
-    let map = move |host: &str, port: u16| {
-        let mapped = ports.iter().find(|(announced, _)| *announced == port);
-        (host.to_owned(), mapped.map_or(port, |(_, mapped)| *mapped))
-    };
-    let builder = builder(&group.url_of(&[0]), events).map_address(map);
+    let (proxies, ports) = proxies(&group.sentinels[1..]);
+    let builder = builder(&group.url_of(&[0]), events).map_address(mapped(ports));
     (builder.connect().await.unwrap(), proxies)
 }
 
@@ -322,4 +331,55 @@ async fn unreplicated_hold_is_lost_at_once() {
     println!("{:?}", switched.elapsed());
     assert_eq!(reason, arbiter_lock::LostReason::Deleted);
     assert!(switched.elapsed() < ms(1_000), "{:?}", switched.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_primitive_survives_a_graceful_failover() {
+    let (group, name) = (SentinelGroup::start(), unique_name());
+    let builder = Client::builder().store(&group.url()).logger(NoopLogger);
+    let client = builder
+        .default_lease_time(ms(9_000))
+        .connect()
+        .await
+        .unwrap();
+    let (rw, semaphore) = (
+        client.rw_lock(&format!("{name}/rw")),
+        client.semaphore(&format!("{name}/s"), 2),
+    );
+    let election = client.election(&format!("{name}/e"));
+    let readers = [rw.read().await.unwrap(), rw.read().await.unwrap()];
+    let permits = semaphore.acquire_many(2).await.unwrap();
+    let leader = election.campaign("first").await.unwrap();
+    let writing = tokio::spawn({
+        let rw = rw.clone();
+        async move { rw.write().await.unwrap() }
+    });
+    let waiting = tokio::spawn({
+        let semaphore = semaphore.clone();
+        async move { semaphore.acquire().await.unwrap() }
+    });
+    let campaigning = tokio::spawn({
+        let election = election.clone();
+        async move { election.campaign("second").await.unwrap() }
+    });
+    tokio::time::sleep(ms(300)).await;
+    group.fail_over();
+    assert!(readers.iter().all(|guard| guard.is_held()) && permits.is_held());
+    // The first question may fail with the connection to the old master.
+    let _ = election.leader().await;
+    let value = election.leader().await.unwrap().unwrap().value;
+    assert_eq!(value.as_deref(), Some("first"));
+    assert!(!writing.is_finished() && !waiting.is_finished() && !campaigning.is_finished());
+    for reader in readers {
+        reader.release().await.unwrap();
+    }
+    permits.release().await.unwrap();
+    leader.resign().await.unwrap();
+    let limit = ms(1_500);
+    let in_time = async {
+        writing.await.unwrap().release().await.unwrap();
+        waiting.await.unwrap().release().await.unwrap();
+        campaigning.await.unwrap().resign().await.unwrap();
+    };
+    tokio::time::timeout(limit, in_time).await.unwrap();
 }

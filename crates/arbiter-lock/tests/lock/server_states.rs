@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, RefusedKind, block_on};
 use testkit::{Proxy, Server, unique_name};
 
+use crate::acquire_and_release;
 use crate::faults::{held, key};
 
 const fn ms(n: u64) -> Duration {
@@ -78,14 +79,7 @@ async fn refusal_says_why_and_changes_nothing() {
     assert_eq!(kind(error), RefusedKind::Denied);
     let url = server.url().replace("redis://", "redis://u:secret@") + "/3";
     let client = Client::connect(&url).await.unwrap();
-    client
-        .lock("mine")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("mine")).await;
     server.call(&["ACL", "SETUSER", "u", "-evalsha", "-eval"]);
     assert_eq!(
         kind(client.lock("mine").acquire().await.unwrap_err()),
@@ -166,14 +160,7 @@ async fn read_only_server_is_redialed_once_a_second() {
 async fn unix_socket_is_supported() {
     let server = Server::start();
     let client = Client::connect(&server.unix_url()).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("l")).await;
 }
 
 #[cfg(feature = "tls")]
@@ -190,14 +177,7 @@ async fn tls_accepts_credentials_and_authorities_besides_the_url() {
     };
     let trusted = std::fs::read(server.certificate()).unwrap();
     let client = connect("secret", trusted.clone()).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("l")).await;
     assert!(matches!(
         connect("wrong", trusted).await,
         Err(Error::Refused(_))

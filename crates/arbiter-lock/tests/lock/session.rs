@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, Error, Session};
 use testkit::{Server, unique_name};
 
-use crate::one_worker;
+use crate::{acquire_and_release, one_worker};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -20,14 +20,7 @@ async fn session_try_and_acquire_share_one_hold() {
     let session = client.session();
     let name = unique_name();
     // The server knows the script.
-    session
-        .lock(&name)
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&session.lock(&name)).await;
     let (trying, acquiring) = (session.lock(&name), session.lock(&name));
     let both = async { tokio::join!(trying.try_acquire(), acquiring.acquire()) };
     let (tried, acquired) = tokio::time::timeout(ms(3_000), both)

@@ -42,6 +42,13 @@ fn store(folder: &Folder) -> PathBuf {
     folder.path().join("store")
 }
 
+/// Returns the file by which the only process in the folder is known to live.
+fn liveness_file(folder: &Folder) -> PathBuf {
+    let live = std::fs::read_dir(store(folder).join("live")).unwrap();
+    let mut paths = live.map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_none()).unwrap()
+}
+
 /// Creates a folder with that mode and owner, and with the shared group.
 fn shared(owner: u32, mode: u32) -> Folder {
     let folder = Folder::new();
@@ -276,9 +283,7 @@ fn inaccessible_process_keeps_its_files() {
     let folder = shared(ALICE, 0o2770);
     let mut holder = ready(&folder, member(ALICE, 0o007));
     holds(&mut holder);
-    let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
-    let mut paths = live.map(|entry| entry.unwrap().path());
-    let file = paths.find(|path| path.extension().is_none()).unwrap();
+    let file = liveness_file(&folder);
     set(&file, 0o000);
     let database = rusqlite::Connection::open(store(&folder).join("arbiter.db")).unwrap();
     let another = "UPDATE clock SET boot = 'another'";
@@ -309,9 +314,7 @@ fn inaccessible_holder_is_reported() {
     let folder = shared(0, 0o2770);
     let mut holder = ready(&folder, member(ALICE, 0o007));
     holds(&mut holder);
-    let live = std::fs::read_dir(store(&folder).join("live")).unwrap();
-    let mut paths = live.map(|entry| entry.unwrap().path());
-    let file = paths.find(|path| path.extension().is_none()).unwrap();
+    let file = liveness_file(&folder);
     set(&file, 0o000);
     let mut waiter = ready(&folder, member(BOB, 0o007));
     waiter.send("hold");

@@ -48,6 +48,13 @@ impl Store {
         Self::of_server(Server::start())
     }
 
+    /// Starts the default server, and reaches it through a Unix socket.
+    #[must_use]
+    pub fn redis_over_a_socket() -> Self {
+        let server = Server::start();
+        Self::new(server.unix_url(), server)
+    }
+
     /// Starts a server of that binary.
     #[must_use]
     pub fn server(binary: &Path) -> Self {
@@ -71,6 +78,13 @@ impl Store {
             *shared = Arc::downgrade(&group);
             group
         });
+        Self::new(group.url(), group)
+    }
+
+    /// Starts a Sentinel group of the test's own.
+    #[must_use]
+    pub fn own_sentinel() -> Self {
+        let group = SentinelGroup::start();
         Self::new(group.url(), group)
     }
 

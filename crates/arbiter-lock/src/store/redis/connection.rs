@@ -4,7 +4,9 @@
 //! A step is never sent again by itself, but for the one case in which it certainly did not
 //! run: the server did not know the script.
 
-use std::pin::pin;
+mod dialing;
+mod silence;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -14,33 +16,18 @@ use redis::{Cmd, PushInfo, PushKind, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::dial::{Limits, Line, dial};
+use super::dial::{Limits, Line};
 use super::failure::failure_of;
-use super::introduction::{Role, introduce, protects_itself};
 use super::reply;
 use super::route::ServerRoute;
 use super::script::Call;
 use super::sentinel::Retire;
-use super::target::Target;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
-use crate::system::process::UnlessForked;
-use crate::system::rng;
-
-/// How many steps that were given little time may go unanswered in a row before the connection is
-/// asked whether it is alive.
-const MOST_UNANSWERED: u32 = 3;
 
 /// How long a connection to a server that is read-only is kept at the least: its address is not
 /// dialled anew for each step.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
-
-/// The pauses before the sentinels are asked again for the master, if the one they named is none.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-
-/// A connection, its round-trip time, and whether a master protects itself.
-type Dialed = (Line, Duration, Option<bool>);
 
 /// A connection of the runtime that uses it.
 pub(super) struct Connection(Arc<ConnectionShared>);
@@ -268,55 +255,6 @@ impl ConnectionShared {
         registry.map_or(0, |registry| registry.len())
     }
 
-    /// Waits for an answer within the limit. Silence puts the connection in doubt: for half the
-    /// time of a command, or several times in a row for less, since callers in a hurry may miss
-    /// answers that come a moment later.
-    async fn in_time<T>(
-        self: &Arc<Self>,
-        up: &Arc<Up>,
-        answer: impl Future<Output = T>,
-        limit: Duration,
-    ) -> Option<T> {
-        let mut answer = pin!(answer);
-        let first = limit.min(self.limits.command / 2);
-        if let Ok(answer) = tokio::time::timeout(first, answer.as_mut()).await {
-            return Some(answer);
-        }
-        let unanswered = up.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        if first < limit || MOST_UNANSWERED <= unanswered {
-            self.doubt(up);
-        }
-        tokio::time::timeout(limit - first, answer).await.ok()
-    }
-
-    /// Asks the connection whether it is alive, unless that is under way.
-    fn doubt(self: &Arc<Self>, up: &Arc<Up>) {
-        if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
-            let finding_out = self.clone().find_out(up.clone());
-            tokio::spawn(UnlessForked::new(finding_out));
-        }
-    }
-
-    /// Replaces the connection if it does not answer within the time of a command. Any answer
-    /// will do: the user may lack the right to ask.
-    async fn find_out(self: Arc<Self>, up: Arc<Up>) {
-        let mut connection = up.line.connection.clone();
-        let ping = redis::cmd("PING");
-        let driver = &up.line.driver;
-        let answer = driver.call(false, || connection.send_packed_command(&ping));
-        match tokio::time::timeout(self.limits.command, answer).await {
-            Ok(answer)
-                if answer
-                    .as_ref()
-                    .map_or_else(|e| e.code().is_some(), |_| true) =>
-            {
-                up.unanswered.store(0, Ordering::Relaxed);
-            }
-            _ => self.drop_line(&up, &silence()),
-        }
-        up.is_in_doubt.store(false, Ordering::Relaxed);
-    }
-
     /// Drops the connection; the next step dials anew.
     fn drop_line(&self, up: &Arc<Up>, cause: &Failure) {
         self.lose(|current| Arc::ptr_eq(current, up), cause);
@@ -340,156 +278,6 @@ impl ConnectionShared {
             store: self.route.to_string().into(),
             cause: Arc::new(cause.clone()),
         });
-    }
-
-    /// Waits for whoever dials, or dials.
-    async fn dial_or_join(self: Arc<Self>) -> Result<Arc<Up>, Failure> {
-        let gate = self.dialling.clone().lock_owned().await;
-        if let Some(known) = self.state().known() {
-            return known;
-        }
-        let shared = self.clone();
-        let dialling = async move {
-            let dialled = shared.dial().await;
-            drop(gate);
-            dialled
-        };
-        let dialling = tokio::spawn(UnlessForked::new(dialling));
-        self.state().dialing = Some(dialling.abort_handle());
-        match dialling.await {
-            Ok(Ok(dialled)) => dialled,
-            _ => Err(Failure::before_sending(
-                FailureKind::Unreachable,
-                "the runtime has ended",
-            )),
-        }
-    }
-
-    async fn dial(self: &Arc<Self>) -> Result<Arc<Up>, Failure> {
-        let (limit, begun) = (self.state().dial_limit, Instant::now());
-        let (dialled, mut state) = loop {
-            let mut replaced = self.replaced.subscribe();
-            let left = limit.saturating_sub(begun.elapsed());
-            let dialled = tokio::select! {
-                biased;
-                // The server that is being dialed is no longer the master.
-                _ = replaced.changed() => continue,
-                dialled = self.dial_and_subscribe(left) => dialled,
-            };
-            // What retires the connection counts first, and then waits for the lock.
-            let state = self.state();
-            if !replaced.has_changed().unwrap_or(false) {
-                break (dialled, state);
-            }
-        };
-        match dialled {
-            Ok((line, round_trip, protects_itself)) => {
-                let up = Arc::new(Up {
-                    line,
-                    protects_itself,
-                    since: Instant::now(),
-                    round_trip,
-                    unanswered: AtomicU32::new(0),
-                    is_in_doubt: AtomicBool::new(false),
-                });
-                state.down = None;
-                state.backoff.reset();
-                state.dial_limit = self
-                    .limits
-                    .command
-                    .saturating_mul(2)
-                    .min(self.limits.connect);
-                state.up = Some(up.clone());
-                let was_lost = std::mem::take(&mut state.is_lost);
-                drop(state);
-                if was_lost {
-                    self.events.emit(Level::Info, || Event::Reconnected {
-                        store: self.route.to_string().into(),
-                    });
-                }
-                Ok(up)
-            }
-            Err(failure) => {
-                let pause = state.backoff.next(rng::draw());
-                state.dial_limit = state.dial_limit.saturating_mul(2).min(self.limits.connect);
-                state.down = Some((failure.clone(), Instant::now() + pause));
-                Err(failure)
-            }
-        }
-    }
-
-    /// Dials the server that the route leads to. One that is no longer the master is left for the
-    /// next answer of the sentinels.
-    async fn dial_and_subscribe(self: &Arc<Self>, limit: Duration) -> Result<Dialed, Failure> {
-        let begun = Instant::now();
-        let mut pause = SHORTEST_PAUSE;
-        loop {
-            let left = limit.saturating_sub(begun.elapsed());
-            let target = self.route.target(left).await?;
-            let left = limit.saturating_sub(begun.elapsed());
-            match self.dial_target(&target, left).await {
-                Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                dialed => return dialed,
-            }
-        }
-    }
-
-    /// Returns the connection, its round-trip time, and whether a master protects itself.
-    async fn dial_target(
-        self: &Arc<Self>,
-        target: &Target,
-        dial_limit: Duration,
-    ) -> Result<Dialed, Failure> {
-        let shared = Arc::downgrade(self);
-        let on_push = move |push| {
-            if let Some(shared) = shared.upgrade() {
-                shared.hear(push);
-            }
-        };
-        let mut line = dial(target, dial_limit, on_push).await?;
-        // Both in one round trip.
-        let begun = Instant::now();
-        let mut subscriber = line.connection.clone();
-        let subscribed = async {
-            match &self.subscription {
-                Some(subscription) => subscriber.subscribe(&*subscription.channel).await,
-                None => Ok(()),
-            }
-        };
-        let both = async { tokio::join!(introduce(&mut line, target), subscribed) };
-        let Ok((introduced, subscribed)) = tokio::time::timeout(dial_limit, both).await else {
-            let detail = "no answer to HELLO and SUBSCRIBE";
-            return Err(Failure::before_sending(FailureKind::Silent, detail));
-        };
-        let round_trip = begun.elapsed();
-        let role = introduced?;
-        match subscribed {
-            Ok(()) => {}
-            // Without notifications: its waiters poll.
-            Err(e) if e.code() == Some("NOPERM") => {}
-            Err(e) => {
-                return Err(Failure {
-                    may_have_run: false,
-                    ..failure_of(&e)
-                });
-            }
-        }
-        let Some(sentinels) = self.route.sentinels() else {
-            return Ok((line, round_trip, None));
-        };
-        if role == Role::Replica {
-            let detail = "it is no longer the master";
-            return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
-        }
-        let protects_itself = tokio::time::timeout(dial_limit, protects_itself(&mut line)).await;
-        let protects_itself = protects_itself.unwrap_or(Ok(false))?;
-        if !protects_itself {
-            sentinels.report_unprotected();
-        }
-        Ok((line, round_trip, Some(protects_itself)))
     }
 
     /// Fails unless the sentinels would have announced another master by now.
@@ -559,14 +347,11 @@ fn in_millis(limit: Duration) -> Duration {
     Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn silence() -> Failure {
-    Failure::unknown(FailureKind::Silent, "no answer to PING")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::NoopLogger;
+    use crate::store::redis::target::Target;
 
     #[tokio::test]
     async fn retiring_makes_every_waiter_poll() {
