@@ -32,6 +32,14 @@ impl Walk {
             let request = self.one_that_hears(Mode::Shared { weight, limit });
             self.acquire_as(request).await;
         }
+        if self.random.random_bool(0.5) {
+            let limit = Limit::Followed(NonZeroU32::MIN.saturating_add(1));
+            let weight = NonZeroU32::MIN;
+            let follower = self.one_that_hears(Mode::Shared { weight, limit });
+            let index = self.random.random_range(0..self.pool.len());
+            self.pool[index] = (follower, None, 0);
+            self.acquire_of(index, None).await;
+        }
         self.resize().await;
     }
 
@@ -142,12 +150,28 @@ impl Walk {
         index
     }
 
-    /// More dead waiters than one call passes over, behind a holder.
+    /// More dead waiters than one call skips, behind a holder whose lease ends, and the next request.
     pub(super) async fn crowd(&mut self) {
+        if self.random.random_bool(0.8) {
+            self.clear();
+            let mut holder = self.one_that_hears(Mode::Exclusive);
+            holder.lease_ms = 2_000;
+            self.acquire_as(holder).await;
+        }
         for _ in 0..self.random.random_range(33..70) {
             let request = self.fresh();
             self.rig.acquire(&request, None).await;
         }
         self.rig.advance(2_604_000);
+        match self.random.random_range(0..6) {
+            0 | 1 => {
+                let waiter = self.one_that_hears(Mode::Exclusive);
+                self.pool[0] = (waiter, None, 0);
+                self.acquire_of(0, None).await;
+            }
+            2 | 3 => self.try_acquire().await,
+            4 => self.end().await,
+            _ => {}
+        }
     }
 }

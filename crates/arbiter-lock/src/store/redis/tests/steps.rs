@@ -13,12 +13,16 @@ use super::walk::{Walk, holds, sharers};
 impl Walk {
     pub(super) async fn acquire(&mut self) {
         let index = self.random.random_range(0..self.pool.len());
-        let (request, known, _) = self.pool[index].clone();
         let ticket = match self.random.random_range(0..10) {
             0 => Some(self.rig.now().as_micros() - self.random.random_range(0..9_000_000)),
             1 | 2 => None,
-            _ => known,
+            _ => self.pool[index].1,
         };
+        self.acquire_of(index, ticket).await;
+    }
+
+    pub(super) async fn acquire_of(&mut self, index: usize, ticket: Option<u64>) {
+        let request = self.pool[index].0.clone();
         let before = self.rig.inspect().await;
         let was_mine = holds(&before, &request.id);
         let (reply, granted, again) = self.rig.acquire(&request, ticket).await;
