@@ -38,8 +38,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a client that is cut off with the old master renews there forever",
         file: CONNECTION,
-        was: "        self.0.check_heard(up)?;\n",
-        put_back: "",
+        was: "Err(unheard) => Box::pin(self.0.check_replicas(up, limit, unheard)).await?,",
+        put_back: "Err(_) => limit,",
         caught_by: Lock(&["client_cut_off_with_old_master_loses_holds"]),
+    },
+    Defect {
+        name: "a master is trusted although a replica that it does not see may be promoted",
+        file: CONNECTION,
+        was: "Some(Ok(Some(good))) if known <= good => {",
+        put_back: "Some(Ok(Some(good))) if known.min(1) <= good => {",
+        caught_by: Lock(&["master_without_a_replica_needs_the_sentinels"]),
     },
 ];

@@ -28,8 +28,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
         file: CONNECTION,
-        was: "match self.send(&up, call.by_hash(), left, is_alone).await {",
-        put_back: "match self.send(&up, call.by_hash(), left / 4, is_alone).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), left / 2, is_alone).await\n            }",
+        was: "match self.send(&up, call.by_hash(), limit, is_alone).await {",
+        put_back: "match self.send(&up, call.by_hash(), limit / 4, is_alone).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), limit / 2, is_alone).await\n            }",
         caught_by: Lock(&["release_under_any_fault_frees_without_a_loss"]),
     },
     Defect {
@@ -63,15 +63,22 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a connection that says nothing is kept for ever",
         file: SILENCE,
-        was: "if first < limit || MOST_UNANSWERED <= unanswered {",
-        put_back: "if MOST_UNANSWERED.saturating_mul(1_000) <= unanswered {",
+        was: "if !up.is_in_doubt.swap(true, Ordering::Relaxed) {",
+        put_back: "if up.is_in_doubt.load(Ordering::Relaxed) {",
         caught_by: Lock(&["silent_open_connection_is_replaced"]),
+    },
+    Defect {
+        name: "callers that give up soon never find a silent connection",
+        file: SILENCE,
+        was: "if !self.is_over && shortest <= self.sent.elapsed() {",
+        put_back: "if self.is_over && shortest <= self.sent.elapsed() {",
+        caught_by: Lock(&["dropped_requests_find_a_silent_connection"]),
     },
     Defect {
         name: "a connection whose answers are slow is replaced without being asked",
         file: SILENCE,
-        was: "            tokio::spawn(UnlessForked::new(finding_out));",
-        put_back: "            self.drop_line(up, &silence());\n            tokio::spawn(UnlessForked::new(finding_out));",
+        was: "            tokio::spawn(UnlessForked::new(check));",
+        put_back: "            self.drop_line(up, &silence());\n            tokio::spawn(UnlessForked::new(check));",
         caught_by: Lock(&["slow_replies_replace_no_connection"]),
     },
     Defect {
@@ -136,8 +143,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a server that has become a replica is kept for ever",
         file: CONNECTION,
-        was: "Err(failure) if is_over || up.is_left_behind(failure) =>",
-        put_back: "Err(failure) if is_over && !up.is_left_behind(failure) =>",
+        was: "Err(failure) if is_over || up.is_left_behind(failure, &self.0.route) =>",
+        put_back: "Err(failure) if is_over && !up.is_left_behind(failure, &self.0.route) =>",
         caught_by: Lock(&["demoted_server_is_left_for_the_new_master"]),
     },
     Defect {
@@ -150,8 +157,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an address that says nothing stands in the way of the others of its host",
         file: DIAL,
-        was: "tokio::time::timeout(HEAD_START, dialling.next())",
-        put_back: "tokio::time::timeout(HEAD_START.saturating_mul(100), dialling.next())",
+        was: "tokio::time::timeout(HEAD_START, dialing.next())",
+        put_back: "tokio::time::timeout(HEAD_START.saturating_mul(100), dialing.next())",
         caught_by: Unit(&["addresses_are_dialed_in_order_past_failures"]),
     },
     Defect {

@@ -139,8 +139,9 @@ pub enum Event {
         /// The address of the new master.
         to: Arc<str>,
     },
-    /// No majority of the sentinels answers. Unless the master protects itself, no request is
-    /// granted or renewed until a majority answers. Reported once per outage.
+    /// No majority of the sentinels answers. No request is granted or renewed until a majority
+    /// answers, unless the master refuses writes without replicas and sees all of them. Reported
+    /// once per outage.
     SentinelsOutOfReach {
         /// The store, without secrets.
         store: Arc<str>,

@@ -55,7 +55,7 @@ pub(super) async fn keep(running: Running) {
         &shared.store,
         &shared.process,
     ));
-    let mut switches = handle.switches();
+    let mut switches = shared.store.switches();
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_reported = None;
@@ -101,7 +101,7 @@ pub(super) async fn keep(running: Running) {
 }
 
 /// Completes when another server has replaced the current one.
-async fn changed(switches: &mut Option<watch::Receiver<u64>>) {
+async fn changed(switches: &mut Option<watch::Receiver<()>>) {
     if let Some(switches) = switches
         && switches.changed().await.is_ok()
     {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use super::{Envelope, Failure, FailureKind, Page, Pattern, Registry, Store};
 use crate::system::process::ForkGeneration;
@@ -30,12 +29,6 @@ pub(crate) trait Handle: Send + Sync {
     /// Returns the round-trip time to the store, as last measured.
     fn round_trip(&self) -> Duration {
         Duration::ZERO
-    }
-
-    /// Changes when another server takes the place of the one that was used, if that can be: what
-    /// was granted there may be unknown to it.
-    fn switches(&self) -> Option<watch::Receiver<u64>> {
-        None
     }
 
     /// Returns the channel on which waiters for that name are notified of grants.
@@ -105,11 +98,6 @@ impl StoreHandle {
     /// Returns the channel on which waiters for that name are notified of grants.
     pub(crate) fn channel(&self, name: &Name) -> Arc<str> {
         self.inner.channel(name)
-    }
-
-    /// Changes when another server takes the place of the one that was used, if that can be.
-    pub(crate) fn switches(&self) -> Option<watch::Receiver<u64>> {
-        self.inner.switches()
     }
 
     /// Returns the round-trip time to the store, as last measured.

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
+use tokio::sync::watch;
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::system::clock::Clock;
@@ -120,6 +121,12 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
 
     /// Returns the file by which the store sees that this process lives, if there is one.
     fn liveness_file(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Changes when another server replaces the current one, if that is possible. The new server
+    /// may not know the latest grants.
+    fn switches(&self) -> Option<watch::Receiver<()>> {
         None
     }
 

@@ -1,9 +1,11 @@
 //! Failures of the server: the client returns a typed error in time and leaves nothing half done.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, Error, Guard, LostReason, block_on};
-use testkit::{Server, eventually, unique_name};
+use arbiter_lock::{Client, Error, Event, Guard, LostReason, block_on};
+use testkit::{Proxy, Server, Traffic, eventually, unique_name};
 
 use crate::acquire_and_release;
 
@@ -131,6 +133,33 @@ async fn silent_server_ends_waits_and_is_found_again() {
         .await
         .unwrap();
     guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn dropped_requests_find_a_silent_connection() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    let is_found = Arc::new(AtomicBool::new(false));
+    let found = is_found.clone();
+    let logger = move |event: &Event| {
+        found.fetch_or(
+            matches!(event, Event::Disconnected { .. }),
+            Ordering::Relaxed,
+        );
+    };
+    let builder = Client::builder().store(&proxy.url()).logger(logger);
+    let client = builder.connect().await.unwrap();
+    let lock = client.lock(&unique_name());
+    acquire_and_release(&lock).await;
+    proxy.set_traffic(Traffic::Silent);
+    let begun = Instant::now();
+    while !is_found.load(Ordering::Relaxed) {
+        assert!(
+            begun.elapsed() < ms(5_000),
+            "no caller waits for long enough"
+        );
+        assert!(tokio::time::timeout(ms(100), lock.inspect()).await.is_err());
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use arbiter_lock::{Client, ClientBuilder, Error, Event, Guard, Lock, NoopLogger, RefusedKind};
 use testkit::{Proxy, SentinelGroup, Server, Traffic, eventually_async, unique_name};
 
+use crate::acquire_and_release;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -296,6 +298,37 @@ async fn protected_master_outlasts_a_loss_of_all_sentinels() {
     let events = events.lock().unwrap();
     assert!(!events.iter().any(|event| event.contains("min-replicas")));
     assert!(events.iter().any(|event| event.starts_with("no majority")));
+}
+
+/// A sentinel beyond a partition can promote a replica that the master does not see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn master_without_a_replica_needs_the_sentinels() {
+    let mut group = SentinelGroup::builder().min_replicas().start();
+    group.wait_until_settled();
+    let client = client(&group.url()).await;
+    let lock = client.lock("l").lease_time(ms(2_000));
+    let guard = lock.acquire().await.unwrap();
+    tokio::time::sleep(ms(1_500)).await; // until every sentinel was queried again
+    let master = group.master();
+    group.sentinels.iter_mut().for_each(Server::kill);
+    let replica = &group.servers[(master + 1) % 3];
+    replica.stop();
+    let cut = Instant::now();
+    let lost = tokio::time::timeout(ms(20_000), guard.lost()).await;
+    lost.expect("it still trusts the old master");
+    let after = cut.elapsed();
+    assert!(ms(4_000) < after && after < ms(8_500), "{after:?}");
+    let error = client.lock("m").try_acquire().await.unwrap_err();
+    assert!(error.to_string().contains("0 of 3 sentinels"), "{error}");
+    // The master sees all of its replicas again.
+    replica.cont();
+    let lock = client.lock("m").wait_timeout(ms(5_000));
+    acquire_and_release(&lock).await;
+    // A replica that is cut off could be promoted, and nothing tells.
+    let unprotected = ["CONFIG", "SET", "min-replicas-to-write", "0"];
+    group.servers[master].call(&unprotected);
+    tokio::time::sleep(ms(1_200)).await; // as long as a count of the replicas is used
+    lock.try_acquire().await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,7 @@
-//! One runtime's connection: dialled when it is needed, watched, and dialled anew when it has
-//! gone silent.
+//! One runtime's connection: dialed when it is needed, and replaced when its server does not answer.
 //!
-//! A step is never sent again by itself, but for the one case in which it certainly did not
-//! run: the server did not know the script.
+//! A request is sent once. It is repeated only if the server did not know the script, and so
+//! certainly did not run it.
 
 mod dialing;
 mod silence;
@@ -18,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::dial::{Limits, Line};
 use super::failure::failure_of;
+use super::introduction::good_replicas;
 use super::reply;
 use super::route::ServerRoute;
 use super::script::Call;
@@ -25,9 +25,12 @@ use super::sentinel::Retire;
 use crate::events::event::{Event, EventQueue, Level};
 use crate::store::{Failure, FailureKind, Registry};
 
-/// How long a connection to a server that is read-only is kept at the least: its address is not
-/// dialled anew for each step.
+/// The shortest time that a connection to a read-only server is kept, so that its address is not
+/// dialed for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
+
+/// How long a count of the replicas is used.
+const REPLICAS_COUNT: Duration = Duration::from_secs(1);
 
 /// A connection of the runtime that uses it.
 pub(super) struct Connection(Arc<ConnectionShared>);
@@ -38,13 +41,13 @@ struct ConnectionShared {
     subscription: Option<Subscription>,
     events: EventQueue,
     state: Mutex<ConnectionState>,
-    /// Held by whoever dials.
-    dialling: Arc<tokio::sync::Mutex<()>>,
-    /// Counts how often the master was replaced: a dialing that began before starts again.
-    replaced: watch::Sender<u64>,
+    /// Locked while the server is dialed.
+    dialing_lock: Arc<tokio::sync::Mutex<()>>,
+    /// Changes when the master is replaced. A dialing that began before starts again.
+    replaced: watch::Sender<()>,
 }
 
-/// Where messages go.
+/// The channel of the connection, and the registry that receives its messages.
 pub(super) struct Subscription {
     pub(super) channel: Arc<str>,
     pub(super) registry: Weak<Registry>,
@@ -52,40 +55,49 @@ pub(super) struct Subscription {
 
 struct ConnectionState {
     up: Option<Arc<Up>>,
-    /// Why the last dialling failed, and until when it is not repeated.
+    /// Why the last dialing failed, and until when it is not repeated.
     down: Option<(Failure, Instant)>,
     backoff: Backoff,
-    /// How long the next dialling may take. After a silence one that hangs must not stand in the
-    /// way of the next for long; each failure doubles it, up to the limit of connecting.
+    /// How long the next dialing may take. After a silence it is short, so that a dialing that
+    /// hangs does not delay the next one. Each failure doubles it, up to the connect timeout.
     dial_limit: Duration,
-    /// Whether a connection was lost, and none stands again.
+    /// Whether a connection was lost and not replaced yet.
     is_lost: bool,
-    /// Ends the dialing that was begun last.
+    /// Ends the latest dialing.
     dialing: Option<AbortHandle>,
 }
 
 struct Up {
     line: Line,
     since: Instant,
-    /// How long the way to the server and back took at dialing.
+    /// The round-trip time, as measured when the server was dialed.
     round_trip: Duration,
+    /// How many requests in a row were not answered.
     unanswered: AtomicU32,
-    /// Whether somebody finds out if it has gone silent.
+    /// Whether a task checks if the server still answers.
     is_in_doubt: AtomicBool,
-    /// Of the master of a Sentinel group: whether it refuses writes without replicas.
-    protects_itself: Option<bool>,
+    /// Until when a master is known to see every replica.
+    sees_all_until: Mutex<Option<Instant>>,
 }
 
 impl Up {
-    /// Whether the server has become a replica, so that its address may lead to another one by now.
-    fn is_left_behind(&self, failure: &Failure) -> bool {
-        let may_stay = self.protects_itself.is_none() && self.since.elapsed() < SHORTEST_STAY;
+    /// Returns whether the server has become a replica, so that its address may belong to another
+    /// server by now.
+    fn is_left_behind(&self, failure: &Failure, route: &ServerRoute) -> bool {
+        let may_stay = route.sentinels().is_none() && self.since.elapsed() < SHORTEST_STAY;
         failure.kind == FailureKind::ReadOnly && !may_stay
     }
 }
 
+impl Up {
+    fn sees_all_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        let until = self.sees_all_until.lock();
+        until.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl ConnectionState {
-    /// The connection, or why there was none a moment ago.
+    /// Returns the connection, or the recent failure to dial.
     fn known(&self) -> Option<Result<Arc<Up>, Failure>> {
         let down = self
             .down
@@ -97,7 +109,7 @@ impl ConnectionState {
 }
 
 impl Connection {
-    /// No I/O yet. With subscription, the connection subscribes to their channel.
+    /// Makes a connection that is not dialed yet. With a subscription, it subscribes to the channel.
     pub(super) fn new(
         route: ServerRoute,
         limits: Limits,
@@ -117,8 +129,8 @@ impl Connection {
                 is_lost: false,
                 dialing: None,
             }),
-            dialling: Arc::default(),
-            replaced: watch::Sender::new(0),
+            dialing_lock: Arc::default(),
+            replaced: watch::Sender::new(()),
         });
         if let Some(sentinels) = shared.route.sentinels() {
             let connection: Weak<ConnectionShared> = Arc::downgrade(&shared);
@@ -127,35 +139,24 @@ impl Connection {
         Self(shared)
     }
 
-    /// Changes when the server is replaced by another one, if that can be.
-    pub(super) fn switches(&self) -> Option<watch::Receiver<u64>> {
-        let sentinels = self.0.route.sentinels();
-        sentinels.map(|sentinels| sentinels.switches())
-    }
-
-    /// Connects, if that has not happened yet, within `limit` and the limit of connecting.
+    /// Connects within `limit` and the connect timeout, if there is no connection yet.
     pub(super) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
         self.up(limit.min(self.0.limits.connect)).await.map(drop)
     }
 
-    /// Returns how long the way to the server and back took when it was last dialed; zero while
-    /// there is no connection.
+    /// Returns the round-trip time as last measured; zero while there is no connection.
     pub(super) fn round_trip(&self) -> Duration {
         let up = self.0.state().up.clone();
         up.map_or(Duration::ZERO, |up| up.round_trip)
     }
 
-    /// Sends a step and waits for its answer within `limit`. To dial may take as long as a command,
-    /// and the command then has its whole time.
+    /// Calls a script and waits for its answer within `limit`. Dialing and the call may each take
+    /// the command timeout.
     pub(super) async fn call(&self, call: &Call, limit: Duration) -> Result<Value, Failure> {
-        let dialing = Instant::now();
-        let up = self.up(limit.min(self.0.limits.command)).await?;
-        let limit = limit.saturating_sub(dialing.elapsed());
-        let limit = limit.min(self.0.limits.command);
+        let (up, limit) = self.dialed(limit).await?;
         let begun = Instant::now();
-        let left = limit;
         let is_alone = self.0.waiters() <= call.own_waiters();
-        match self.send(&up, call.by_hash(), left, is_alone).await {
+        match self.send(&up, call.by_hash(), limit, is_alone).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
                 self.send(&up, &call.by_source(), left, is_alone).await
@@ -166,12 +167,16 @@ impl Connection {
 
     /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
     pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
-        let dialing = Instant::now();
-        let up = self.up(limit.min(self.0.limits.command)).await?;
-        let left = limit.saturating_sub(dialing.elapsed());
+        let (up, limit) = self.dialed(limit).await?;
         let is_alone = self.0.waiters() == 0;
-        self.send(&up, cmd, left.min(self.0.limits.command), is_alone)
-            .await
+        self.send(&up, cmd, limit, is_alone).await
+    }
+
+    /// Returns the connection, and how long a command on it may take.
+    async fn dialed(&self, limit: Duration) -> Result<(Arc<Up>, Duration), Failure> {
+        let (begun, command) = (Instant::now(), self.0.limits.command);
+        let up = self.up(limit.min(command)).await?;
+        Ok((up, limit.saturating_sub(begun.elapsed()).min(command)))
     }
 
     /// Sends one command, once.
@@ -183,11 +188,14 @@ impl Connection {
         is_alone: bool,
     ) -> Result<Value, Failure> {
         if limit.is_zero() {
-            // No answer could be waited for, and what was sent would have to be ended.
+            // A request that is sent would have to be ended, since its answer comes too late.
             let detail = "no time was left to send it";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
-        self.0.check_heard(up)?;
+        let limit = match self.0.check_heard() {
+            Ok(()) => limit,
+            Err(unheard) => Box::pin(self.0.check_replicas(up, limit, unheard)).await?,
+        };
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
         let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
@@ -200,20 +208,23 @@ impl Connection {
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
         let answer = answer.map_err(|e| failure_of(&e));
         match &answer {
-            Err(failure) if is_over || up.is_left_behind(failure) => self.0.drop_line(up, failure),
+            Err(failure) if is_over || up.is_left_behind(failure, &self.0.route) => {
+                self.0.drop_line(up, failure)
+            }
             _ => up.unanswered.store(0, Ordering::Relaxed),
         }
         answer
     }
 
-    /// The connection, dialled if need be. The dialling goes on if the caller goes away.
+    /// Returns the connection, and dials if there is none. The dialing continues if the caller is
+    /// dropped.
     async fn up(&self, limit: Duration) -> Result<Arc<Up>, Failure> {
         if let Some(up) = &self.0.state().up {
             return Ok(up.clone());
         }
-        let dialling = Box::pin(self.0.clone().dial_or_join());
-        let dialled = tokio::time::timeout(limit, dialling).await;
-        dialled.unwrap_or_else(|_| {
+        let dialing = Box::pin(self.0.clone().dial_or_join());
+        let dialed = tokio::time::timeout(limit, dialing).await;
+        dialed.unwrap_or_else(|_| {
             let down = self.0.state().down.clone();
             let sentinels = self.0.route.sentinels();
             let unheard = || sentinels.and_then(|group| group.unheard_within(limit));
@@ -230,7 +241,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The line's own messages hold the shared part weakly, so this closes it.
+        // The line's callback holds the shared part weakly, so this closes the line.
         let mut state = self.0.state();
         let (up, dialing) = (state.up.take(), state.dialing.take());
         drop(state);
@@ -246,7 +257,7 @@ impl ConnectionShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many of this runtime wait for messages.
+    /// Returns how many waiters of this runtime wait for messages.
     fn waiters(&self) -> usize {
         let registry = self
             .subscription
@@ -255,12 +266,12 @@ impl ConnectionShared {
         registry.map_or(0, |registry| registry.len())
     }
 
-    /// Drops the connection; the next step dials anew.
+    /// Drops the connection. The next request dials again.
     fn drop_line(&self, up: &Arc<Up>, cause: &Failure) {
         self.lose(|current| Arc::ptr_eq(current, up), cause);
     }
 
-    /// Drops the connection there is, if it is such a one.
+    /// Drops the current connection if `is_such` accepts it.
     fn lose(&self, is_such: impl FnOnce(&Arc<Up>) -> bool, cause: &Failure) {
         let mut state = self.state();
         if !state.up.as_ref().is_some_and(is_such) {
@@ -280,15 +291,42 @@ impl ConnectionShared {
         });
     }
 
-    /// Fails unless the sentinels would have announced another master by now.
-    fn check_heard(&self, up: &Up) -> Result<(), Failure> {
-        match self.route.sentinels() {
-            Some(sentinels) if up.protects_itself == Some(false) => sentinels.check_heard(),
-            _ => Ok(()),
+    /// Returns an error unless the sentinels would have announced another master by now.
+    fn check_heard(&self) -> Result<(), Failure> {
+        let sentinels = self.route.sentinels();
+        sentinels.map_or(Ok(()), |sentinels| sentinels.check_heard())
+    }
+
+    /// Returns the time left for a request if no other master can have been promoted, although
+    /// the sentinels are `unheard`: the master refuses writes without replicas, and sees every
+    /// replica that the sentinels know.
+    async fn check_replicas(
+        self: &Arc<Self>,
+        up: &Arc<Up>,
+        limit: Duration,
+        unheard: Failure,
+    ) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        if up.sees_all_until().is_some_and(|until| begun < until) {
+            return Ok(limit);
+        }
+        let known = self.route.sentinels().and_then(|group| group.replicas());
+        let Some(known) = known else {
+            return Err(unheard);
+        };
+        let mut connection = up.line.connection.clone();
+        let query = async move { good_replicas(&mut connection).await };
+        let query = up.line.driver.call(false, || query);
+        match self.in_time(up, query, limit).await {
+            Some(Ok(Some(good))) if known <= good => {
+                *up.sees_all_until() = Some(begun + REPLICAS_COUNT);
+                Ok(limit.saturating_sub(begun.elapsed()))
+            }
+            _ => Err(unheard),
         }
     }
 
-    /// Takes a message of the server's, or word that the connection is gone.
+    /// Handles a message of the server, or the end of the connection.
     fn hear(&self, push: PushInfo) {
         let registry = self
             .subscription
@@ -305,9 +343,10 @@ impl ConnectionShared {
                     registry.poll_again();
                 }
             }
-            // Dialled anew by the looks that this rings for.
+            // The polls that this causes dial again.
             (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
-                let closed = Failure::unknown(FailureKind::Unreachable, "it was closed from there");
+                let closed =
+                    Failure::unknown(FailureKind::Unreachable, "the server closed the connection");
                 self.lose(|_| true, &closed);
                 if let Some(registry) = registry {
                     registry.poll_again();
@@ -319,9 +358,9 @@ impl ConnectionShared {
 }
 
 impl Retire for ConnectionShared {
-    /// The next request dials the new master at once, and waiters poll there.
+    /// Closes the connection. The next request dials the new master, and waiters poll there.
     fn retire(&self) {
-        self.replaced.send_modify(|count| *count += 1);
+        self.replaced.send_replace(());
         let mut state = self.state();
         let retired = state.up.take();
         state.is_lost |= retired.is_some();
@@ -342,16 +381,30 @@ impl Retire for ConnectionShared {
     }
 }
 
-/// A time limit for people.
+/// Rounds a time limit for messages.
 fn in_millis(limit: Duration) -> Duration {
     Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
     use crate::NoopLogger;
     use crate::store::redis::target::Target;
+
+    const LIMITS: Limits = Limits {
+        command: Duration::from_secs(1),
+        connect: Duration::from_millis(500),
+    };
+
+    fn connection(port: u16, subscription: Option<Subscription>) -> Connection {
+        let target = Target::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
+        let events = EventQueue::new(Box::new(NoopLogger));
+        let route = ServerRoute::One(Arc::new(target));
+        Connection::new(route, LIMITS, subscription, events)
+    }
 
     #[tokio::test]
     async fn retiring_makes_every_waiter_poll() {
@@ -360,18 +413,35 @@ mod tests {
             channel: "c".into(),
             registry: Arc::downgrade(&registry),
         };
-        let limits = Limits {
-            command: Duration::from_secs(1),
-            connect: Duration::from_secs(1),
-        };
-        let route = ServerRoute::One(Arc::new(Target::parse("redis://127.0.0.1:1").unwrap()));
-        let events = EventQueue::new(Box::new(NoopLogger));
-        let connection = Connection::new(route, limits, Some(subscription), events);
+        let connection = connection(1, Some(subscription));
         let waiters = ["a", "b"].map(|id| registry.register(id.into()));
         connection.0.retire();
         for waiter in waiters {
             let woken = tokio::time::timeout(Duration::from_secs(1), waiter.woken()).await;
             assert!(woken.is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn all_steps_of_dialing_share_one_limit() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = server.accept().await.unwrap();
+            tokio::time::sleep(LIMITS.connect * 7 / 10).await;
+            // The login succeeds. Nothing else is answered.
+            stream
+                .write_all(b"%1\r\n+server\r\n+redis\r\n")
+                .await
+                .unwrap();
+            std::future::pending::<()>().await;
+        });
+        let connection = connection(port, None);
+        let begun = Instant::now();
+        let failure = connection.0.clone().dial_or_join().await.err().unwrap();
+        let after = begun.elapsed();
+        assert_eq!(failure.detail, "no answer to HELLO and SUBSCRIBE");
+        assert!(after < LIMITS.connect * 14 / 10, "{after:?}");
+        served.abort();
     }
 }

@@ -19,41 +19,41 @@ use super::target::{Place, Target};
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{Failure, FailureKind};
 
-/// How long things may take.
+/// How long commands and connecting may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) command: Duration,
     pub(super) connect: Duration,
 }
 
-/// A connection and what drives it.
+/// A connection and its driver.
 pub(super) struct Line {
     pub(super) connection: MultiplexedConnection,
-    /// What has arrived on it.
+    /// The data that has arrived on it.
     pub(super) arrived: Arrived,
     pub(super) driver: Driver,
 }
 
-/// For how long an address may say nothing before the next one is dialled as well.
+/// How long an address may not answer before the next one is dialed as well.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// After how much rest it is asked whether the other side is still there, how often then, and how
-/// many times: some of what lies between forgets a connection that rests for four minutes.
-const REST: Duration = Duration::from_secs(30);
-const ASK_EVERY: Duration = Duration::from_secs(10);
-const ASK_TIMES: u32 = 3;
+/// The keepalive of a connection: the idle time before the first probe, the interval, and the
+/// number of probes. Some firewalls drop a connection that is idle for four minutes.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
-/// How many commands may stand in front of the driver before callers wait for room.
+/// How many commands may wait for the driver before callers wait for room.
 const BUFFER: usize = 1_024;
 
-/// Dials within the limit; the driver runs on the runtime in which this is called.
+/// Dials within the limit. The driver runs on the runtime of the caller.
 pub(super) async fn dial(
     target: &Target,
     limit: Duration,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Line, Failure> {
-    let dialled = tokio::time::timeout(limit, dial_without_limit(target, on_push)).await;
-    dialled.unwrap_or_else(|_| {
+    let dialed = tokio::time::timeout(limit, dial_without_limit(target, on_push)).await;
+    dialed.unwrap_or_else(|_| {
         let detail = format!("no connection within {limit:?}");
         Err(Failure::before_sending(FailureKind::Silent, detail))
     })
@@ -103,13 +103,13 @@ pub(super) async fn addresses_of(
 
 fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, REST)?;
-    sockopt::set_tcp_keepintvl(stream, ASK_EVERY)?;
-    sockopt::set_tcp_keepcnt(stream, ASK_TIMES)
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)
 }
 
-/// Dials the addresses in their order, so that all clients come to the same, and the next one as soon
-/// as one has failed or has said nothing for a moment (RFC 8305).
+/// Dials the addresses in their order, so that all clients reach the same one. The next one is
+/// dialed as soon as one has failed or has not answered for a moment (RFC 8305).
 async fn first_of<T, F>(
     addresses: impl Iterator<Item = SocketAddr>,
     dial: impl Fn(SocketAddr) -> F,
@@ -117,18 +117,18 @@ async fn first_of<T, F>(
 where
     F: Future<Output = io::Result<T>>,
 {
-    let mut dialling = FuturesUnordered::new();
+    let mut dialing = FuturesUnordered::new();
     let mut error = io::Error::other("the host has no address");
     for address in addresses {
-        dialling.push(dial(address));
-        match tokio::time::timeout(HEAD_START, dialling.next()).await {
+        dialing.push(dial(address));
+        match tokio::time::timeout(HEAD_START, dialing.next()).await {
             Ok(Some(Ok(stream))) => return Ok(stream),
             Ok(Some(Err(e))) => error = e,
             Ok(None) | Err(_) => {}
         }
     }
-    while let Some(dialled) = dialling.next().await {
-        match dialled {
+    while let Some(dialed) = dialing.next().await {
+        match dialed {
             Ok(stream) => return Ok(stream),
             Err(e) => error = e,
         }
@@ -191,9 +191,9 @@ mod tests {
 
     use super::*;
 
-    /// Dials addresses that answer, or refuse, after so many milliseconds; tells which one was
-    /// taken, and when.
-    async fn dialled(answers: &[(u64, bool)]) -> (Option<usize>, Duration) {
+    /// Dials addresses that accept or refuse after a number of milliseconds. Returns the one that
+    /// was taken, and when.
+    async fn dialed(answers: &[(u64, bool)]) -> (Option<usize>, Duration) {
         let addresses = (0..answers.len()).map(|n| SocketAddr::from(([127, 0, 0, 1], n as u16)));
         let begun = tokio::time::Instant::now();
         let first = first_of(addresses, |address| {
@@ -221,7 +221,7 @@ mod tests {
             (&[(5, false), (400, false)], None, 405),
             (&[], None, 0),
         ] {
-            let (first, elapsed) = dialled(answers).await;
+            let (first, elapsed) = dialed(answers).await;
             assert_eq!(first, taken, "{answers:?}");
             // The clock of the runtime rounds up to milliseconds.
             let late = elapsed.saturating_sub(Duration::from_millis(after));

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 
-use tokio::sync::watch;
-
 use super::connection::Connection;
 use super::keys::Keys;
 use super::{keys, reply, script};
@@ -61,10 +59,6 @@ impl Handle for RedisHandle {
 
     fn round_trip(&self) -> Duration {
         self.connection.round_trip()
-    }
-
-    fn switches(&self) -> Option<watch::Receiver<u64>> {
-        self.connection.switches()
     }
 
     fn channel(&self, _: &Name) -> Arc<str> {

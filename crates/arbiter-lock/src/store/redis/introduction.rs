@@ -1,5 +1,6 @@
 //! The kind of a dialed server: a single server, a Sentinel, or a node of a cluster.
 
+use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
 use super::dial::Line;
@@ -45,19 +46,28 @@ pub(super) enum Role {
     Unknown,
 }
 
-/// Queries whether a master refuses writes without replicas.
+/// Queries how many replicas a master sees, if it refuses writes without replicas.
 ///
-/// If it does, a master that was replaced beyond a partition soon refuses writes. Without the right
-/// to query, it counts as unprotected.
-pub(super) async fn protects_itself(line: &mut Line) -> Result<bool, Failure> {
+/// If it does, a master that was replaced beyond a partition soon refuses writes, unless some of its
+/// replicas are cut off with it. Without the right to query, the master counts as unprotected.
+pub(super) async fn good_replicas(
+    connection: &mut MultiplexedConnection,
+) -> Result<Option<u64>, Failure> {
     let mut info = redis::cmd("INFO");
     info.arg("replication");
-    let info = line.connection.send_packed_command(&info).await;
+    let info = connection.send_packed_command(&info).await;
     match info.and_then(Value::extract_error) {
-        Ok(info) => Ok(text(&info).is_some_and(|text| text.contains("min_slaves_good_slaves:"))),
-        Err(e) if e.code().is_some() => Ok(false),
+        Ok(info) => Ok(text(&info).and_then(|text| good_replicas_in(&text))),
+        Err(e) if e.code().is_some() => Ok(None),
         Err(e) => Err(before_use(&e)),
     }
+}
+
+/// Parses the number of replicas whose lag is within `min-replicas-max-lag`.
+fn good_replicas_in(info: &str) -> Option<u64> {
+    let mut lines = info.lines();
+    let good = lines.find_map(|line| line.strip_prefix("min_slaves_good_slaves:"));
+    good?.trim().parse().ok()
 }
 
 /// Returns the error for a Sentinel, which names the URLs to use.

@@ -23,6 +23,8 @@ mod tls;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
@@ -117,6 +119,11 @@ impl Store for Server {
 
     fn has_connections(&self) -> bool {
         true
+    }
+
+    fn switches(&self) -> Option<watch::Receiver<()>> {
+        let sentinels = self.route.sentinels();
+        sentinels.map(|sentinels| sentinels.switches())
     }
 }
 

@@ -40,8 +40,8 @@ pub(super) struct Sentinels {
     questions: Sender<u64>,
     /// Changes with each answer and each failure.
     answers: Sender<u64>,
-    /// Counts how often the master was replaced.
-    switches: Sender<u64>,
+    /// Changes when the master is replaced.
+    switches: Sender<()>,
     /// Watches the sentinels, once a connection was dialed.
     thread: OnceLock<Result<Service, String>>,
 }
@@ -100,7 +100,7 @@ impl Sentinels {
             heard_until: AtomicU64::new(0),
             questions: Sender::new(0),
             answers: Sender::new(0),
-            switches: Sender::new(0),
+            switches: Sender::new(()),
             thread: OnceLock::new(),
         })
     }
@@ -113,7 +113,7 @@ impl Sentinels {
     }
 
     /// Changes when the master is replaced.
-    pub(super) fn switches(&self) -> Receiver<u64> {
+    pub(super) fn switches(&self) -> Receiver<()> {
         self.switches.subscribe()
     }
 
@@ -171,6 +171,11 @@ impl Sentinels {
         Err(self.failure(now.saturating_sub(FRESH)))
     }
 
+    /// Returns how many replicas of the master the sentinels know, as last reported.
+    pub(super) fn replicas(&self) -> Option<u64> {
+        self.state().view.replicas()
+    }
+
     /// Returns why dialing took longer than `spent`, if the reason is a missing majority.
     pub(super) fn unheard_within(&self, spent: Duration) -> Option<Failure> {
         let since = now().saturating_sub(spent);
@@ -178,7 +183,7 @@ impl Sentinels {
         (!is_heard).then(|| self.failure(since))
     }
 
-    /// Reports once that the master does not protect itself.
+    /// Reports once that the master accepts writes without replicas.
     pub(super) fn report_unprotected(&self) {
         if !std::mem::replace(&mut self.state().is_unprotected_reported, true) {
             self.events.emit(Level::Warn, || Event::UnprotectedMaster {
@@ -257,7 +262,7 @@ impl Sentinels {
                 // A waker of the program may panic: the other connections are still retired.
                 let _ = catch_unwind(AssertUnwindSafe(|| connection.retire()));
             }
-            self.switches.send_modify(|n| *n += 1);
+            self.switches.send_replace(());
         }
         self.answers.send_modify(|n| *n += 1);
     }
@@ -342,6 +347,7 @@ mod tests {
             let reply = SentinelReply {
                 id: n.to_string(),
                 master,
+                replicas: None,
                 others: Vec::new(),
             };
             group.answered(&address(*n), now(), reply);

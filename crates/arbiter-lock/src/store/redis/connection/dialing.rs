@@ -1,14 +1,17 @@
-//! Dials the server that a connection's route leads to, for all that wait for it.
+//! Dials the server of a connection's route, once for all callers that wait for it.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
 
 use super::{ConnectionShared, Up};
 use crate::events::event::{Event, Level};
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
-use crate::store::redis::introduction::{Role, introduce, protects_itself};
+use crate::store::redis::introduction::{Role, good_replicas, introduce};
 use crate::store::redis::target::Target;
 use crate::store::{Failure, FailureKind};
 use crate::system::process::UnlessForked;
@@ -18,26 +21,26 @@ use crate::system::rng;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection, its round-trip time, and whether a master protects itself.
-type Dialed = (Line, Duration, Option<bool>);
+/// A connection and its round-trip time.
+type Dialed = (Line, Duration);
 
 impl ConnectionShared {
-    /// Waits for whoever dials, or dials.
+    /// Dials, or waits for the dialing of another caller.
     pub(super) async fn dial_or_join(self: Arc<Self>) -> Result<Arc<Up>, Failure> {
-        let gate = self.dialling.clone().lock_owned().await;
+        let gate = self.dialing_lock.clone().lock_owned().await;
         if let Some(known) = self.state().known() {
             return known;
         }
         let shared = self.clone();
-        let dialling = async move {
-            let dialled = shared.dial().await;
+        let dialing = async move {
+            let dialed = shared.dial().await;
             drop(gate);
-            dialled
+            dialed
         };
-        let dialling = tokio::spawn(UnlessForked::new(dialling));
-        self.state().dialing = Some(dialling.abort_handle());
-        match dialling.await {
-            Ok(Ok(dialled)) => dialled,
+        let dialing = tokio::spawn(UnlessForked::new(dialing));
+        self.state().dialing = Some(dialing.abort_handle());
+        match dialing.await {
+            Ok(Ok(dialed)) => dialed,
             _ => Err(Failure::before_sending(
                 FailureKind::Unreachable,
                 "the runtime has ended",
@@ -47,30 +50,30 @@ impl ConnectionShared {
 
     async fn dial(self: &Arc<Self>) -> Result<Arc<Up>, Failure> {
         let (limit, begun) = (self.state().dial_limit, Instant::now());
-        let (dialled, mut state) = loop {
+        let (dialed, mut state) = loop {
             let mut replaced = self.replaced.subscribe();
             let left = limit.saturating_sub(begun.elapsed());
-            let dialled = tokio::select! {
+            let dialed = tokio::select! {
                 biased;
-                // The server that is being dialed is no longer the master.
+                // The server that is dialed is no longer the master.
                 _ = replaced.changed() => continue,
-                dialled = self.dial_and_subscribe(left) => dialled,
+                dialed = self.dial_and_subscribe(left) => dialed,
             };
-            // What retires the connection counts first, and then waits for the lock.
+            // `retire` changes `replaced` before it waits for this lock.
             let state = self.state();
             if !replaced.has_changed().unwrap_or(false) {
-                break (dialled, state);
+                break (dialed, state);
             }
         };
-        match dialled {
-            Ok((line, round_trip, protects_itself)) => {
+        match dialed {
+            Ok((line, round_trip)) => {
                 let up = Arc::new(Up {
                     line,
-                    protects_itself,
                     since: Instant::now(),
                     round_trip,
                     unanswered: AtomicU32::new(0),
                     is_in_doubt: AtomicBool::new(false),
+                    sees_all_until: Mutex::new(None),
                 });
                 state.down = None;
                 state.backoff.reset();
@@ -98,30 +101,38 @@ impl ConnectionShared {
         }
     }
 
-    /// Dials the server that the route leads to. One that is no longer the master is left for the
-    /// next answer of the sentinels.
+    /// Dials the server of the route within the limit. A server that is no longer the master is
+    /// left, and the sentinels are queried again.
     async fn dial_and_subscribe(self: &Arc<Self>, limit: Duration) -> Result<Dialed, Failure> {
-        let begun = Instant::now();
+        let end = tokio::time::Instant::now() + limit;
+        let left = || end.saturating_duration_since(tokio::time::Instant::now());
         let mut pause = SHORTEST_PAUSE;
+        let mut replica = None;
         loop {
-            let left = limit.saturating_sub(begun.elapsed());
-            let target = self.route.target(left).await?;
-            let left = limit.saturating_sub(begun.elapsed());
-            match self.dial_target(&target, left).await {
-                Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left => {
+            let dialed = match self.route.target(left()).await {
+                Ok(target) => self.dial_target(&target, end).await,
+                Err(failure) => Err(failure),
+            };
+            match dialed {
+                Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left() => {
+                    replica = Some(failure);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                // The time ran out because the sentinels kept naming a replica.
+                Err(failure) if failure.kind == FailureKind::Silent => {
+                    return Err(replica.unwrap_or(failure));
                 }
                 dialed => return dialed,
             }
         }
     }
 
-    /// Returns the connection, its round-trip time, and whether a master protects itself.
+    /// Dials one server until `end`.
     async fn dial_target(
         self: &Arc<Self>,
         target: &Target,
-        dial_limit: Duration,
+        end: tokio::time::Instant,
     ) -> Result<Dialed, Failure> {
         let shared = Arc::downgrade(self);
         let on_push = move |push| {
@@ -129,7 +140,8 @@ impl ConnectionShared {
                 shared.hear(push);
             }
         };
-        let mut line = dial(target, dial_limit, on_push).await?;
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        let mut line = dial(target, left, on_push).await?;
         // Both in one round trip.
         let begun = Instant::now();
         let mut subscriber = line.connection.clone();
@@ -140,10 +152,8 @@ impl ConnectionShared {
             }
         };
         let both = async { tokio::join!(introduce(&mut line, target), subscribed) };
-        let Ok((introduced, subscribed)) = tokio::time::timeout(dial_limit, both).await else {
-            let detail = "no answer to HELLO and SUBSCRIBE";
-            return Err(Failure::before_sending(FailureKind::Silent, detail));
-        };
+        let both = timeout_at(end, both).await;
+        let (introduced, subscribed) = both.map_err(|_| silent("HELLO and SUBSCRIBE"))?;
         let round_trip = begun.elapsed();
         let role = introduced?;
         match subscribed {
@@ -157,18 +167,20 @@ impl ConnectionShared {
                 });
             }
         }
-        let Some(sentinels) = self.route.sentinels() else {
-            return Ok((line, round_trip, None));
-        };
-        if role == Role::Replica {
-            let detail = "it is no longer the master";
-            return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
+        if let Some(sentinels) = self.route.sentinels() {
+            if role == Role::Replica {
+                let detail = "it is no longer the master";
+                return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
+            }
+            let good = timeout_at(end, good_replicas(&mut line.connection)).await;
+            if good.map_err(|_| silent("INFO"))??.is_none() {
+                sentinels.report_unprotected();
+            }
         }
-        let protects_itself = tokio::time::timeout(dial_limit, protects_itself(&mut line)).await;
-        let protects_itself = protects_itself.unwrap_or(Ok(false))?;
-        if !protects_itself {
-            sentinels.report_unprotected();
-        }
-        Ok((line, round_trip, Some(protects_itself)))
+        Ok((line, round_trip))
     }
+}
+
+fn silent(queries: &str) -> Failure {
+    Failure::before_sending(FailureKind::Silent, format!("no answer to {queries}"))
 }

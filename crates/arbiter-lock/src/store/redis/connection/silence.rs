@@ -1,22 +1,56 @@
-//! A connection whose server does not answer: asked whether it is alive, and replaced if it is not.
+//! Detects that the server of a connection does not answer, and replaces the connection.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ConnectionShared, Up};
 use crate::store::{Failure, FailureKind};
 use crate::system::process::UnlessForked;
 
-/// How many steps that were given little time may go unanswered in a row before the connection is
-/// asked whether it is alive.
+/// How many requests in a row may be unanswered before the connection is checked.
 const MOST_UNANSWERED: u32 = 3;
 
+/// How long a dropped request must have waited to count as unanswered, unless two round trips are
+/// longer.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+/// A request whose answer is awaited. Its caller may drop it.
+struct Unanswered<'a> {
+    up: &'a Up,
+    sent: Instant,
+    is_over: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(up: &'a Up) -> Self {
+        Self {
+            up,
+            sent: Instant::now(),
+            is_over: false,
+        }
+    }
+
+    /// Counts the request as unanswered. Returns how many there are in a row.
+    fn count(&mut self) -> u32 {
+        self.is_over = true;
+        self.up.unanswered.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let shortest = SHORTEST_WAIT.max(2 * self.up.round_trip);
+        if !self.is_over && shortest <= self.sent.elapsed() {
+            self.count();
+        }
+    }
+}
+
 impl ConnectionShared {
-    /// Waits for an answer within the limit. Silence puts the connection in doubt: for half the
-    /// time of a command, or several times in a row for less, since callers in a hurry may miss
-    /// answers that come a moment later.
+    /// Waits for an answer within the limit. The connection is checked if there is no answer for
+    /// half the command timeout, or for several requests in a row that had less time.
     pub(super) async fn in_time<T>(
         self: &Arc<Self>,
         up: &Arc<Up>,
@@ -25,27 +59,31 @@ impl ConnectionShared {
     ) -> Option<T> {
         let mut answer = pin!(answer);
         let first = limit.min(self.limits.command / 2);
+        if MOST_UNANSWERED <= up.unanswered.load(Ordering::Relaxed) {
+            self.doubt(up);
+        }
+        let mut unanswered = Unanswered::new(up);
         if let Ok(answer) = tokio::time::timeout(first, answer.as_mut()).await {
+            unanswered.is_over = true;
             return Some(answer);
         }
-        let unanswered = up.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        if first < limit || MOST_UNANSWERED <= unanswered {
+        if MOST_UNANSWERED <= unanswered.count() || first < limit {
             self.doubt(up);
         }
         tokio::time::timeout(limit - first, answer).await.ok()
     }
 
-    /// Asks the connection whether it is alive, unless that is under way.
+    /// Starts a check of the connection, unless one is running.
     fn doubt(self: &Arc<Self>, up: &Arc<Up>) {
         if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
-            let finding_out = self.clone().find_out(up.clone());
-            tokio::spawn(UnlessForked::new(finding_out));
+            let check = self.clone().check(up.clone());
+            tokio::spawn(UnlessForked::new(check));
         }
     }
 
-    /// Replaces the connection if it does not answer within the time of a command. Any answer
-    /// will do: the user may lack the right to ask.
-    async fn find_out(self: Arc<Self>, up: Arc<Up>) {
+    /// Replaces the connection if its server does not answer within the command timeout. An error
+    /// is an answer: the user may lack the right to PING.
+    async fn check(self: Arc<Self>, up: Arc<Up>) {
         let mut connection = up.line.connection.clone();
         let ping = redis::cmd("PING");
         let driver = &up.line.driver;

@@ -40,6 +40,7 @@ pub(super) async fn ask(
         Err(e) => return Err(failure_of(&e)),
     };
     let epoch = field(&master, "config-epoch").and_then(|epoch| epoch.parse().ok());
+    let replicas = field(&master, "num-slaves").and_then(|number| number.parse().ok());
     let address = pair(&address.map_err(|e| failure_of(&e))?);
     let (Some(epoch), Some(address)) = (epoch, address) else {
         return Err(malformed());
@@ -54,6 +55,7 @@ pub(super) async fn ask(
     Ok(SentinelReply {
         id: text(&id.map_err(|e| failure_of(&e))?).ok_or_else(malformed)?,
         master: Master { epoch, address },
+        replicas,
         others: others.iter().filter_map(other).take(MOST_OTHERS).collect(),
     })
 }

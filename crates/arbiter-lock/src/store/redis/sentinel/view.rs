@@ -17,6 +17,8 @@ pub(super) struct SentinelReply {
     pub(super) id: String,
     /// The address of the master, and the configuration epoch.
     pub(super) master: Master,
+    /// How many replicas of the master it knows, reachable or not.
+    pub(super) replicas: Option<u64>,
     /// The ids and addresses of the other sentinels that it knows.
     pub(super) others: Vec<(String, Address)>,
 }
@@ -48,6 +50,8 @@ pub(super) struct View {
     /// The latest answer from each queried address.
     answers: BTreeMap<Address, (Duration, SentinelReply)>,
     master: Option<Master>,
+    /// The most replicas of the master in the answers of the last majority and since.
+    replicas: Option<u64>,
 }
 
 impl View {
@@ -57,6 +61,7 @@ impl View {
             settled: 0,
             answers: BTreeMap::new(),
             master: None,
+            replicas: None,
         }
     }
 
@@ -73,12 +78,15 @@ impl View {
         sent: Duration,
         answer: SentinelReply,
     ) -> Option<Switch> {
+        self.replicas = self.replicas.max(answer.replicas);
         self.answers.insert(from.clone(), (sent, answer));
         let since = sent.saturating_sub(FRESH);
         self.answers.retain(|_, (at, _)| since <= *at);
         if !self.is_heard_since(since) {
             return None;
         }
+        let latest = self.latest().into_values();
+        self.replicas = latest.map(|(_, answer)| answer.replicas).max().flatten();
         self.settled = self.ids().len();
         self.decide()
     }
@@ -91,6 +99,11 @@ impl View {
     /// Returns whether a master was ever known.
     pub(super) fn has_master(&self) -> bool {
         self.master.is_some()
+    }
+
+    /// Returns how many replicas of the master the sentinels know, if they report it.
+    pub(super) fn replicas(&self) -> Option<u64> {
+        self.replicas
     }
 
     /// Returns whether a majority has answered queries sent since then.
@@ -191,6 +204,7 @@ mod tests {
                 epoch,
                 address: address(host),
             },
+            replicas: Some(epoch),
             others: others.map(|id| ((*id).to_owned(), address(id))).collect(),
         }
     }
@@ -314,6 +328,22 @@ mod tests {
         }
         assert_eq!((view.heard_since(seconds(100)), view.known()), (1, 3));
         assert_eq!(host(&view, 100), None);
+    }
+
+    #[test]
+    fn most_replicas_of_the_last_majority_count() {
+        assert_eq!(View::new(1).replicas(), None);
+        let mut view = view(&[("a", 5, "old"), ("b", 4, "old")]);
+        assert_eq!(view.replicas(), Some(5));
+        for epoch in [3, 2] {
+            note(&mut view, 101, ("a", epoch, "old"));
+        }
+        assert_eq!(view.replicas(), Some(4), "b still reports four");
+        // A minority adds replicas, and removes none.
+        for (epoch, replicas) in [(1, 4), (9, 9), (1, 9)] {
+            note(&mut view, 200, ("c", epoch, "old"));
+            assert_eq!(view.replicas(), Some(replicas));
+        }
     }
 
     #[test]
