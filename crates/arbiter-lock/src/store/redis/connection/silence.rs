@@ -23,15 +23,7 @@ struct Unanswered<'a> {
     is_over: bool,
 }
 
-impl<'a> Unanswered<'a> {
-    fn new(up: &'a Up) -> Self {
-        Self {
-            up,
-            sent: Instant::now(),
-            is_over: false,
-        }
-    }
-
+impl Unanswered<'_> {
     /// Counts the request as unanswered. Returns how many there are in a row.
     fn count(&mut self) -> u32 {
         self.is_over = true;
@@ -62,7 +54,8 @@ impl ConnectionShared {
         if MOST_UNANSWERED <= up.unanswered.load(Ordering::Relaxed) {
             self.doubt(up);
         }
-        let mut unanswered = Unanswered::new(up);
+        let (sent, is_over) = (Instant::now(), false);
+        let mut unanswered = Unanswered { up, sent, is_over };
         if let Ok(answer) = tokio::time::timeout(first, answer.as_mut()).await {
             unanswered.is_over = true;
             return Some(answer);
