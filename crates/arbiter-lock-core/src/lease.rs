@@ -99,6 +99,12 @@ impl Lease {
         self.deadline.saturating_sub(self.margin)
     }
 
+    /// Returns when the newest confirmed request was sent.
+    #[must_use]
+    pub fn confirmed_at(&self) -> Duration {
+        self.confirmed
+    }
+
     /// Returns when a renewal is due, if ever.
     #[must_use]
     pub fn renewal(&self) -> Option<Duration> {

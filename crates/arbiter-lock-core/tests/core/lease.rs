@@ -70,8 +70,10 @@ fn late_replies_extend_and_schedule_nothing() {
     lease.confirm(ms(200), ms(320), Some(ms(100)));
     assert_eq!((lease.end(), lease.renewal()), (ms(500), Some(ms(300))));
     assert!(!lease.is_unanswered());
+    assert_eq!(lease.confirmed_at(), ms(200));
     lease.confirm(ms(100), ms(320), Some(ms(100)));
     assert_eq!((lease.end(), lease.renewal()), (ms(500), Some(ms(300))));
+    assert_eq!(lease.confirmed_at(), ms(200));
 }
 
 #[test]
