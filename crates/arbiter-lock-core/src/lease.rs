@@ -166,9 +166,4 @@ impl Lease {
     pub fn postpone(&mut self, again: Duration) {
         self.renewal = self.renewal.map(|_| again);
     }
-
-    /// Stops renewing; the hold lasts until its deadline.
-    pub fn stop_renewing(&mut self) {
-        self.renewal = None;
-    }
 }
