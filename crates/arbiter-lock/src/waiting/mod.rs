@@ -34,7 +34,10 @@ use crate::system::rng;
 /// How long connecting may delay one poll. Dialing continues in the background.
 const READY_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long connecting may take in a single try.
+/// How long a single try may take in all.
+const TRY_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long connecting may take in a single try. The rest is left for the answer.
 const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// A store that had less time than this to answer does not count as silent.
@@ -69,7 +72,7 @@ pub(crate) async fn acquire(
     }
 }
 
-/// Tries once. It does not wait for a holder, and waits for the store for one command timeout.
+/// Tries once. It does not wait for a holder, and waits for the store for at most [`TRY_LIMIT`].
 async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
     let ready = attempt.ready(READY_TO_TRY_LIMIT).await;
     ready.map_err(|failure| attempt.store_error(failure))?;
@@ -77,7 +80,8 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
         let sent = attempt.send();
         let request = Request::TryAcquire(attempt.contender.clone());
         let (handle, name) = (&attempt.handle, &attempt.name);
-        let step = handle.send(name, &request, Duration::MAX).await;
+        let left = TRY_LIMIT.saturating_sub(attempt.waited());
+        let step = handle.send(name, &request, left).await;
         let envelope = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
