@@ -28,7 +28,7 @@ pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use pattern::Pattern;
-pub(crate) use registry::{Push, Registry, Slot, Woken};
+pub(crate) use registry::{Arrived, Push, Registry, Slot, Woken};
 #[cfg(feature = "redis")]
 pub(crate) use settings::AddressMap;
 pub(crate) use settings::ServerSettings;

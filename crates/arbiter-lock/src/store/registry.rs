@@ -36,14 +36,30 @@ pub(crate) struct Registry {
 /// Where one waiter hears of its grant, and of reasons to look again.
 #[derive(Default)]
 pub(crate) struct Slot {
-    push: Mutex<Option<Push>>,
+    state: Mutex<SlotState>,
     bell: Notify,
+}
+
+#[derive(Default)]
+struct SlotState {
+    arrived: Option<Arrived>,
+    epoch: u64,
+}
+
+/// A grant that arrived as a message, and the epoch in which it did.
+///
+/// A new epoch begins when the server may be another one. Times of two epochs may be of two clocks,
+/// so they are not compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    pub(crate) push: Push,
+    pub(crate) epoch: u64,
 }
 
 /// What woke a waiter.
 #[derive(Debug)]
 pub(crate) enum Woken {
-    Granted(Push),
+    Granted(Arrived),
     PollAgain,
 }
 
@@ -65,11 +81,15 @@ impl Registry {
         }
     }
 
-    /// Messages may have been missed: everybody looks again.
+    /// Makes every waiter poll, since messages may have been missed. The server may be another one,
+    /// so a new epoch begins.
     #[cfg(any(feature = "redis", feature = "embedded"))]
     pub(crate) fn poll_again(&self) {
         let slots: Vec<_> = self.slots().values().cloned().collect();
-        slots.iter().for_each(|slot| slot.bell.notify_one());
+        for slot in slots {
+            slot.state().epoch += 1;
+            slot.bell.notify_one();
+        }
     }
 
     /// How many wait.
@@ -92,11 +112,13 @@ impl Registry {
 impl Slot {
     /// Keeps the newest grant.
     fn put(&self, push: Push) {
-        let mut kept = self.push.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_none_or(|old| old.fence < push.fence) {
-            *kept = Some(push);
+        let mut state = self.state();
+        let kept = state.arrived.as_ref();
+        if kept.is_none_or(|old| old.push.fence < push.fence) {
+            let epoch = state.epoch;
+            state.arrived = Some(Arrived { push, epoch });
         }
-        drop(kept);
+        drop(state);
         self.bell.notify_one();
     }
 
@@ -104,8 +126,8 @@ impl Slot {
     ///
     /// Cancel safe: what woke nobody is kept for the next call.
     pub(crate) async fn woken(&self) -> Woken {
-        if let Some(push) = self.take() {
-            return Woken::Granted(push);
+        if let Some(arrived) = self.take() {
+            return Woken::Granted(arrived);
         }
         self.bell.notified().await;
         self.take().map_or(Woken::PollAgain, Woken::Granted)
@@ -114,20 +136,26 @@ impl Slot {
     /// Waits for a grant.
     ///
     /// Cancel safe, as [`Slot::woken`] is.
-    pub(crate) async fn granted(&self) -> Push {
+    pub(crate) async fn granted(&self) -> Arrived {
         loop {
-            if let Woken::Granted(push) = self.woken().await {
-                return push;
+            if let Woken::Granted(arrived) = self.woken().await {
+                return arrived;
             }
         }
     }
 
     /// The grant that has arrived, if one has.
-    fn take(&self) -> Option<Push> {
-        self.push
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    fn take(&self) -> Option<Arrived> {
+        self.state().arrived.take()
+    }
+
+    /// Returns the current epoch: how often the server may have been replaced by another one.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.state().epoch
+    }
+
+    fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,6 +185,22 @@ mod tests {
         assert!(late.woken().now_or_never().is_none());
         registry.deliver(push("o", 2));
         assert!(late.woken().now_or_never().is_none());
-        assert_eq!(other.granted().now_or_never(), Some(push("o", 2)));
+        let push = push("o", 2);
+        let arrived = Arrived { push, epoch: 0 };
+        assert_eq!(other.granted().now_or_never(), Some(arrived));
+    }
+
+    #[cfg(any(feature = "redis", feature = "embedded"))]
+    #[test]
+    fn grant_keeps_the_epoch_in_which_it_arrived() {
+        let registry = Registry::default();
+        let slot = registry.register("r".into());
+        registry.deliver(push("r", 1));
+        registry.poll_again();
+        assert_eq!(slot.epoch(), 1);
+        let epoch = || slot.granted().now_or_never().map(|arrived| arrived.epoch);
+        assert_eq!(epoch(), Some(0));
+        registry.deliver(push("r", 2));
+        assert_eq!(epoch(), Some(1));
     }
 }

@@ -215,9 +215,9 @@ impl Waiting {
                 () = self.attempt.inner.closing() => return Err(Error::Closed),
                 () = tokio::time::sleep(pause.min(left)) => None,
             };
-            if let Some(Woken::Granted(push)) = woken {
+            if let Some(Woken::Granted(arrived)) = woken {
                 return Ok(Next::Granted(
-                    self.age.of_push(&push, self.attempt.clock.now()),
+                    self.age.of_push(&arrived, self.attempt.clock.now()),
                 ));
             }
             if left <= pause && woken.is_none() {
@@ -236,6 +236,7 @@ impl Waiting {
             return self.unserved(begun, left, failure);
         }
         let sent = self.attempt.send();
+        let epoch = self.attempt.slot.epoch();
         let left = self.left(sent);
         let Attempt {
             handle,
@@ -253,13 +254,13 @@ impl Waiting {
         let step = tokio::select! {
             biased;
             step = acquire => step,
-            push = slot.granted() => {
-                return Ok(Next::Granted(self.age.of_push(&push, self.attempt.clock.now())));
+            arrived = slot.granted() => {
+                return Ok(Next::Granted(self.age.of_push(&arrived, self.attempt.clock.now())));
             }
             () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
-            Ok(envelope) => self.answered(sent, envelope),
+            Ok(envelope) => self.answered(sent, epoch, envelope),
             Err(failure) => self.unserved(sent, left, failure),
         }
     }
@@ -296,7 +297,13 @@ impl Waiting {
         Ok(Next::Poll(self.backoff.next(rng::draw())))
     }
 
-    fn answered(&mut self, sent: Duration, envelope: Envelope<Acquired>) -> Result<Next, Error> {
+    /// Handles the reply to a poll that was sent at `sent`, in that epoch.
+    fn answered(
+        &mut self,
+        sent: Duration,
+        epoch: u64,
+        envelope: Envelope<Acquired>,
+    ) -> Result<Next, Error> {
         let was_silent = self.outage.answered();
         self.backoff.reset();
         match envelope.reply {
@@ -315,7 +322,11 @@ impl Waiting {
                 awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
-                self.age.record(sent, envelope.at, self.attempt.clock.now());
+                // If an epoch began meanwhile, the reply may be of the server before it or after.
+                if self.attempt.slot.epoch() == epoch {
+                    let now = self.attempt.clock.now();
+                    self.age.record(sent, envelope.at, epoch, now);
+                }
                 let provisional_ttl = self.attempt.options.provisional_ttl();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
                 let pause = until_next_poll(provisional_ttl, place, behind, expiry, rng::draw());
@@ -465,5 +476,59 @@ impl Waiting {
                 Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
             }
         }
+    }
+}
+
+#[cfg(all(
+    test,
+    feature = "testing",
+    any(feature = "redis", feature = "embedded")
+))]
+mod tests {
+    use super::*;
+    use crate::store::{Arrived, Push};
+    use crate::{Client, FaultInjection};
+
+    /// Returns the age of a grant of the far future, by the store's clock, after a poll of 200 ms. A
+    /// new epoch begins during the poll if `is_replaced`.
+    async fn age_after_poll(is_replaced: bool) -> Duration {
+        let client = Client::in_memory();
+        let _guard = client.lock("l").acquire().await.unwrap();
+        client.testing().inject_faults(FaultInjection {
+            least: Duration::from_millis(100),
+            ..FaultInjection::default()
+        });
+        let (inner, options) = (client.inner.clone(), Arc::default());
+        let name = Name::new("l").unwrap();
+        let origin = Origin::default();
+        let attempt = Attempt::new(inner, name, Mode::Exclusive, options, origin).unwrap();
+        let (slot, id) = (attempt.slot.clone(), attempt.contender.id.clone());
+        let mut waiting = Waiting::new(attempt, None);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let replacing = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if is_replaced {
+                client.inner.handle().registry().poll_again();
+            }
+        };
+        let (polled, ()) = tokio::join!(waiting.poll(), replacing);
+        assert!(matches!(polled, Ok(Next::Poll(_))));
+        let granted = Arrived {
+            push: Push {
+                request: id,
+                fence: 9,
+                ttl_ms: 2_000,
+                at: Moment::from_micros(u64::MAX / 2),
+            },
+            epoch: slot.epoch(),
+        };
+        let now = client.inner.clock.now();
+        now - waiting.age.of_push(&granted, now).base
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reply_across_epochs_dates_no_grant() {
+        assert_eq!(age_after_poll(false).await, Duration::ZERO);
+        assert!(Duration::from_secs(1) < age_after_poll(true).await);
     }
 }
