@@ -77,6 +77,8 @@ pub(crate) struct Page {
     pub(crate) next: Option<String>,
     /// Whether only those count that are free: the others are on another page.
     pub(crate) free_only: bool,
+    /// Whether the list begins again, since the cursor was another server's.
+    pub(crate) is_restart: bool,
 }
 
 /// How many names a page has at most.
@@ -92,6 +94,18 @@ impl Page {
             next: last.map(|name| name.as_str().to_owned()),
             names,
             free_only: false,
+            is_restart: false,
+        }
+    }
+
+    /// Makes a page without names, after which the list begins again.
+    #[cfg(feature = "redis")]
+    pub(crate) fn restart() -> Self {
+        Self {
+            names: Vec::new(),
+            next: Some(String::new()),
+            free_only: false,
+            is_restart: true,
         }
     }
 }

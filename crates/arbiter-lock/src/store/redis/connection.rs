@@ -164,14 +164,15 @@ impl Connection {
         }
     }
 
-    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
-    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
+    /// Sends a command that reads, and waits for its answer within `limit`, as a call does. Also
+    /// returns the number of the connection that answered.
+    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<(Value, u64), Failure> {
         let dialing = Instant::now();
         let up = self.up(limit.min(self.0.limits.command)).await?;
         let left = limit.saturating_sub(dialing.elapsed());
         let is_alone = self.0.waiters() == 0;
-        self.send(&up, cmd, left.min(self.0.limits.command), is_alone)
-            .await
+        let answer = self.send(&up, cmd, left.min(self.0.limits.command), is_alone);
+        Ok((answer.await?, up.line.number))
     }
 
     /// Sends one command, once.
