@@ -99,6 +99,12 @@ impl Lease {
         self.deadline.saturating_sub(self.margin)
     }
 
+    /// Returns when the newest confirmed request was sent.
+    #[must_use]
+    pub fn confirmed_at(&self) -> Duration {
+        self.confirmed
+    }
+
     /// Returns when a renewal is due, if ever.
     #[must_use]
     pub fn renewal(&self) -> Option<Duration> {
@@ -159,10 +165,5 @@ impl Lease {
     /// Moves the next renewal to `again`, after one whose outcome is unknown.
     pub fn postpone(&mut self, again: Duration) {
         self.renewal = self.renewal.map(|_| again);
-    }
-
-    /// Stops renewing; the hold lasts until its deadline.
-    pub fn stop_renewing(&mut self) {
-        self.renewal = None;
     }
 }

@@ -179,7 +179,8 @@ impl Client {
     ///
     /// In the pattern, `*` matches any text and `?` one character. The list is read page by page,
     /// with bounded memory, and needs no right to write. It is not a snapshot: a lock that changes
-    /// meanwhile may be missing, and on a server a name may occur twice.
+    /// meanwhile may be missing, and on a server a name may occur twice. If the connection to the
+    /// server is replaced meanwhile, the list begins again, so that no name is missed.
     ///
     /// # Examples
     /// ```

@@ -70,8 +70,10 @@ fn late_replies_extend_and_schedule_nothing() {
     lease.confirm(ms(200), ms(320), Some(ms(100)));
     assert_eq!((lease.end(), lease.renewal()), (ms(500), Some(ms(300))));
     assert!(!lease.is_unanswered());
+    assert_eq!(lease.confirmed_at(), ms(200));
     lease.confirm(ms(100), ms(320), Some(ms(100)));
     assert_eq!((lease.end(), lease.renewal()), (ms(500), Some(ms(300))));
+    assert_eq!(lease.confirmed_at(), ms(200));
 }
 
 #[test]
@@ -93,9 +95,7 @@ fn late_failures_postpone_nothing() {
 
 #[test]
 fn unrenewed_lease_lasts_until_its_deadline() {
-    let mut lease = Lease::new(ms(0), ms(1_000), ms(20), Some(ms(300)));
-    assert_eq!(lease.renewal(), Some(ms(300)));
-    lease.stop_renewing();
+    let mut lease = Lease::new(ms(0), ms(1_000), ms(20), None);
     assert_eq!(lease.renewal(), None);
     assert_eq!(lease.next(ms(300)), Next::Sleep { until: ms(980) });
     lease.postpone(ms(400));

@@ -63,6 +63,7 @@ impl Grip {
                 handle.send(&state.name, &request, Duration::MAX).await?;
             if let Downgraded::Downgraded { ttl_ms } = reply {
                 state.confirm(sent, Duration::from_millis(ttl_ms));
+                self.inner.keeper.confirmed(state);
             }
             if !again {
                 return Ok(reply);

@@ -193,6 +193,7 @@ impl Grip {
         match renewed.reply {
             Renewed::Renewed { ttl_ms } => {
                 state.confirm(sent, Duration::from_millis(ttl_ms));
+                self.inner.keeper.confirmed(state);
                 state.over().map_or(Ok(()), lost)
             }
             other => lost(self.inner.keeper.lose(state, LostReason::of(other))),

@@ -6,6 +6,8 @@
 mod finish;
 mod table;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -113,6 +115,14 @@ impl Keeper {
             self.shared.nudge.notify_one();
         }
         Ok(())
+    }
+
+    /// Renews the hold at once if the request that a caller renewed it by was sent before the
+    /// server was replaced.
+    pub(crate) fn confirmed(&self, hold: &HoldState) {
+        if self.shared.table().confirmed(hold, self.shared.clock.now()) {
+            self.shared.nudge.notify_one();
+        }
     }
 
     /// Stops renewing the hold. Reports its loss if it is lost and was still in the table.

@@ -45,7 +45,11 @@ pub(super) struct Table {
     /// When the task wakes up next.
     planned: Duration,
     next_number: u64,
+    /// When the server was last replaced by another one, if it ever was.
+    switched_at: Option<Duration>,
     is_running: bool,
+    /// Whether a task has ended.
+    was_stopped: bool,
     is_closed: bool,
 }
 
@@ -58,6 +62,8 @@ struct HoldEntry {
     ready: Option<Ready>,
     /// How many renewals of it are unanswered.
     unanswered: usize,
+    /// Whether a renewal was sent since the server was last replaced.
+    is_sent_since_switch: bool,
 }
 
 /// A renewal that is due and not yet sent.
@@ -107,6 +113,9 @@ impl Table {
         let number = self.next_number;
         self.next_number += 1;
         self.by_owner.insert(hold.contender.id.clone(), number);
+        if self.is_outdated(&hold) {
+            hold.renew_at(now);
+        }
         let due = due_of(&hold, now);
         self.due.insert((due, number));
         self.holds.insert(
@@ -116,6 +125,7 @@ impl Table {
                 due,
                 ready: None,
                 unanswered: 0,
+                is_sent_since_switch: false,
             },
         );
         due < self.planned
@@ -191,6 +201,7 @@ impl Table {
             entry.unanswered = 0;
         }
         self.is_running = false;
+        self.was_stopped = true;
         self.planned = Duration::ZERO;
         self.has_holds() || self.has_releases()
     }
@@ -290,6 +301,7 @@ impl Table {
                 *behind = (*behind).max(Some(now.saturating_sub(late.since)));
             }
             entry.unanswered += 1;
+            entry.is_sent_since_switch = true;
             entry.hold.ask(now);
             self.due.remove(&(entry.due, number));
             entry.due = due_of(&entry.hold, now);
@@ -299,9 +311,14 @@ impl Table {
         Batch { holds, sent: now }
     }
 
-    /// Makes the renewal of every hold due now.
+    /// Makes the renewal of every hold due now, since another server has replaced the current one.
+    ///
+    /// A hold that only an earlier request confirms is due as soon as the table learns of it: the
+    /// answer may be the replaced server's.
     pub(super) fn renew_all(&mut self, now: Duration) {
+        self.switched_at = Some(now);
         for (number, entry) in &mut self.holds {
+            entry.is_sent_since_switch = false;
             entry.hold.renew_at(now);
             self.due.remove(&(entry.due, *number));
             entry.due = now;
@@ -309,8 +326,16 @@ impl Table {
         }
     }
 
+    /// Renews every hold if an earlier task has ended: none has watched the server since.
+    pub(super) fn watch_server_again(&mut self, now: Duration) {
+        if self.was_stopped {
+            self.renew_all(now);
+        }
+    }
+
     /// Schedules the hold again after a renewal of it was answered or failed.
     pub(super) fn answered(&mut self, hold: &HoldState, now: Duration) {
+        let is_outdated = self.is_outdated(hold);
         let Some(&number) = self.by_owner.get(&hold.contender.id) else {
             return;
         };
@@ -321,9 +346,38 @@ impl Table {
         if let Some(ready) = entry.ready.take() {
             self.ready.remove(&(ready.send_by, number));
         }
+        if is_outdated && !entry.is_sent_since_switch {
+            hold.renew_at(now);
+        }
         self.due.remove(&(entry.due, number));
         entry.due = due_of(hold, now);
         self.due.insert((entry.due, number));
+    }
+
+    /// Makes the renewal of the hold due now if a caller's request has postponed it that may have
+    /// been answered by a replaced server. Returns whether the task has to wake up earlier for it.
+    pub(super) fn confirmed(&mut self, hold: &HoldState, now: Duration) -> bool {
+        if !self.is_outdated(hold) {
+            return false;
+        }
+        let Some(&number) = self.by_owner.get(&hold.contender.id) else {
+            return false;
+        };
+        let entry = self.holds.get_mut(&number);
+        let Some(entry) = entry.filter(|entry| !entry.is_sent_since_switch) else {
+            return false;
+        };
+        hold.renew_at(now);
+        self.due.remove(&(entry.due, number));
+        entry.due = due_of(hold, now);
+        self.due.insert((entry.due, number));
+        entry.due < self.planned
+    }
+
+    /// Returns whether no request that was sent since the last switch confirms the hold.
+    fn is_outdated(&self, hold: &HoldState) -> bool {
+        self.switched_at
+            .is_some_and(|switched_at| hold.confirmed_at() <= switched_at)
     }
 }
 

@@ -56,6 +56,9 @@ pub(super) async fn keep(running: Running) {
         &shared.process,
     ));
     let mut switches = shared.store.switches();
+    if switches.is_some() {
+        shared.table().watch_server_again(shared.clock.now());
+    }
     let mut ends = JoinSet::new();
     let mut renewals = FuturesUnordered::new();
     let mut late_reported = None;

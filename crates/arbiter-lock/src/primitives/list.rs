@@ -16,6 +16,9 @@ use crate::store::{Envelope, Failure, FailureKind, Page, Pattern, StoreHandle};
 /// How many names are inspected at once.
 const AT_ONCE: usize = 64;
 
+/// How often a list begins again before that is an error.
+const MOST_RESTARTS: u32 = 8;
+
 /// The locks of a store that are held or waited for: see [`Client::list`](crate::Client::list).
 pub struct List {
     inner: Arc<Engine>,
@@ -23,6 +26,8 @@ pub struct List {
     /// The cursor of the next page; `None` after the last one.
     next: Option<String>,
     ready: VecDeque<Listed>,
+    /// How often it began again.
+    restarts: u32,
 }
 
 /// A lock that is held or waited for.
@@ -42,6 +47,7 @@ impl List {
             pattern: Pattern::new(pattern),
             next: Some(String::new()),
             ready: VecDeque::new(),
+            restarts: 0,
         }
     }
 
@@ -49,9 +55,13 @@ impl List {
     ///
     /// The order is that of the store: of the names on a single machine, of none on a server.
     ///
+    /// If the connection to a server is replaced, the list begins again, since the next page cannot
+    /// be found on another server. So the names that were returned before are returned again.
+    ///
     /// # Errors
-    /// [`Error::Unavailable`], [`Error::Refused`]: a server has to allow `SCAN`. After an error it
-    /// may be called again.
+    /// [`Error::Unavailable`], [`Error::Refused`]: a server has to allow `SCAN`. A list that has
+    /// begun again 8 times fails at the next time, as unavailable. After an error it may be called
+    /// again.
     ///
     /// # Cancel safety
     /// If the future is dropped, no lock is missed.
@@ -68,40 +78,72 @@ impl List {
                 let page = read(&inner.handle(), &cursor, &pattern).await;
                 page.map_err(|failure| Error::of_store("", &inner.store.to_string(), failure))
             };
-            let (listed, next) = self.inner.run(reading).await??;
-            (self.ready, self.next) = (listed.into(), next);
+            let ListedPage {
+                locks,
+                next,
+                is_restart,
+            } = self.inner.run(reading).await??;
+            (self.ready, self.next) = (locks.into(), next);
+            if is_restart {
+                self.count_restart()?;
+            }
         }
+    }
+
+    /// Returns an error if the list has begun again too often. Its next call begins again, too.
+    fn count_restart(&mut self) -> Result<(), Error> {
+        self.restarts += 1;
+        if self.restarts <= MOST_RESTARTS {
+            return Ok(());
+        }
+        self.restarts = 0;
+        let detail = "the list is incomplete: its connection was replaced too often; list again";
+        let failure = Failure::before_sending(FailureKind::Unreachable, detail);
+        Err(Error::of_store("", &self.inner.store.to_string(), failure))
     }
 }
 
-/// Reads a page of names and inspects them. Also returns the cursor of the next page.
+/// A page of names that were inspected.
+struct ListedPage {
+    locks: Vec<Listed>,
+    /// The cursor of the next page, unless this is the last.
+    next: Option<String>,
+    is_restart: bool,
+}
+
+/// Reads a page of names and inspects them.
 async fn read(
     handle: &StoreHandle,
     cursor: &str,
     pattern: &Pattern,
-) -> Result<(Vec<Listed>, Option<String>), Failure> {
+) -> Result<ListedPage, Failure> {
     let page = handle.names(cursor, pattern, Duration::MAX).await?;
     let Page {
         mut names,
         next,
         free_only,
+        is_restart,
     } = page;
     names.retain(|name| pattern.matches(name.as_str()));
-    let mut listed = Vec::new();
+    let mut locks = Vec::new();
     for names in names.chunks(AT_ONCE) {
         let inspected = names.iter().map(|name| inspect(handle, name));
         for (name, status) in names.iter().zip(join_all(inspected).await) {
             let Some(status) = status? else { continue };
             let is_new = !(free_only && status.is_held());
             if is_new && (status.is_held() || 0 < status.waiting) {
-                listed.push(Listed {
+                locks.push(Listed {
                     name: name.as_str().to_owned(),
                     status,
                 });
             }
         }
     }
-    Ok((listed, next))
+    Ok(ListedPage {
+        locks,
+        next,
+        is_restart,
+    })
 }
 
 /// Returns the status of a name; `None` if its key belongs to another program.

@@ -234,6 +234,9 @@ impl Lock {
 
     /// Acquires the lock if it is free and has no waiters. Returns `None` otherwise.
     ///
+    /// It waits for the store for at most 2 s in all, of which connecting takes at most 1.5 s. A
+    /// longer command timeout does not extend that.
+    ///
     /// # Errors
     /// As [`Lock::acquire`], except for [`Error::Contended`].
     ///

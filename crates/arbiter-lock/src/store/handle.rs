@@ -10,13 +10,13 @@ use super::{Envelope, Failure, FailureKind, Page, Pattern, Registry, Store};
 use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
-/// A request under way: it lasts no longer than the limit of the request and the store's own.
+/// A request in progress. It ends within its limit and the store's own.
 pub(crate) type Sending<'a, T> = BoxFuture<'a, Result<T, Failure>>;
 
 /// A runtime's handle of one store, as the store implements it.
 ///
-/// Every request is sent once, is answered or fails within its limit and the store's own, and is
-/// never sent again by the handle itself.
+/// The handle sends every request once. The request is answered or fails within its limit and the
+/// store's own.
 pub(crate) trait Handle: Send + Sync {
     /// Establishes the connection, if there is one.
     fn connect(&self, limit: Duration) -> Sending<'_, ()>;
@@ -42,8 +42,8 @@ pub(crate) trait Handle: Send + Sync {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>>;
 
-    /// Returns some of the names that may be held or waited for: from the cursor on, which is empty
-    /// at the beginning. It reads, and may return names that do not match.
+    /// Returns some of the names that may be held or waited for. The cursor is empty for the first
+    /// page. The page may include names that do not match.
     fn names<'a>(
         &'a self,
         cursor: &'a str,
@@ -51,7 +51,7 @@ pub(crate) trait Handle: Send + Sync {
         limit: Duration,
     ) -> Sending<'a, Page>;
 
-    /// Sends several renewals in one call; each succeeds or fails for itself.
+    /// Sends several renewals in one call. Each succeeds or fails alone.
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
@@ -59,7 +59,7 @@ pub(crate) trait Handle: Send + Sync {
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>>;
 }
 
-/// Draws a channel for a handle of a store that has no other rule.
+/// Draws a random channel for a handle.
 pub(super) fn random_channel() -> Arc<str> {
     format!("arbiter.wake:{}", rng::draw_id()).into()
 }
@@ -81,7 +81,7 @@ impl StoreHandle {
         }
     }
 
-    /// A handle for requests that never wait.
+    /// Makes a handle for requests that never wait.
     pub(crate) fn without_notifications(store: &Arc<dyn Store>, process: &ForkGeneration) -> Self {
         Self {
             process: process.clone(),
@@ -142,7 +142,7 @@ impl StoreHandle {
         self.inner.names(cursor, pattern, limit).await
     }
 
-    /// Sends several renewals in one call; each succeeds or fails for itself.
+    /// Sends several renewals in one call. Each succeeds or fails alone.
     pub(crate) async fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,

@@ -1,9 +1,8 @@
-//! What keeps the truth: carries a request to it, brings its reply, delivers grants.
+//! The store: it carries requests, returns their replies, and delivers grants.
 //!
-//! A store decides nothing about time or order that the core has a rule for. Each runtime that
-//! uses a client has a [`StoreHandle`] of its own, with its channel and its registry of waiters.
-//! A new store implements [`Store`] and [`Handle`] in a folder of its own, and has a line in
-//! [`open`](open::open).
+//! The core decides about time and order, not the store. Each runtime that uses a client has its
+//! own [`StoreHandle`], with its channel and its registry of waiters. A new store implements
+//! [`Store`] and [`Handle`] in its own folder, and has a line in [`open`](open::open).
 
 #[cfg(any(feature = "redis", feature = "embedded"))]
 mod blocking_thread;
@@ -29,12 +28,12 @@ pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use pattern::Pattern;
-pub(crate) use registry::{Push, Registry, Slot, Woken};
+pub(crate) use registry::{Push, PushedGrant, Registry, Slot, Woken};
 #[cfg(feature = "redis")]
 pub(crate) use settings::AddressMap;
 pub(crate) use settings::ServerSettings;
 
-/// A hold to release, or a place in the queue to leave, that nobody waits for.
+/// A pending release: ends a hold or leaves the queue, without a waiting caller.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingRelease {
     pub(crate) name: Name,
@@ -46,12 +45,12 @@ pub(crate) struct PendingRelease {
 }
 
 impl PendingRelease {
-    /// Whether it releases a hold.
+    /// Returns whether it releases a hold.
     pub(crate) fn is_release(&self) -> bool {
         self.held.is_some()
     }
 
-    /// The request to send.
+    /// Returns the request to send.
     pub(crate) fn request(&self) -> Request {
         Request::End {
             contender: self.contender.clone(),
@@ -60,31 +59,33 @@ impl PendingRelease {
     }
 }
 
-/// What a store answered to a request.
+/// The answer of a store to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope<T> {
     pub(crate) reply: T,
-    /// The store's time of the step; zero where a reply carries none: to an end, a renewal or a
+    /// The store's time of the step; zero if the reply carries none, as to an end, a renewal or a
     /// write.
     pub(crate) at: Moment,
-    /// There is more to hand off: repeat the request at once.
+    /// Whether there is more to hand off, so that the request is repeated at once.
     pub(crate) again: bool,
 }
 
 /// Some of the names of a store.
 pub(crate) struct Page {
     pub(crate) names: Vec<Name>,
-    /// Where the next page begins, unless this is the last.
+    /// The cursor of the next page, unless this is the last.
     pub(crate) next: Option<String>,
     /// Whether only those count that are free: the others are on another page.
     pub(crate) free_only: bool,
+    /// Whether the list begins again, since the cursor was another server's.
+    pub(crate) is_restart: bool,
 }
 
-/// How many names a page has at most.
+/// The maximum number of names on a page.
 pub(crate) const PAGE: usize = 1_000;
 
 impl Page {
-    /// Makes a page of names in order, of which there may be more.
+    /// Makes a page of names in order. If it is full, there may be more.
     pub(crate) fn in_order(mut names: Vec<Name>) -> Self {
         let is_last = names.len() < PAGE;
         names.truncate(PAGE);
@@ -93,6 +94,18 @@ impl Page {
             next: last.map(|name| name.as_str().to_owned()),
             names,
             free_only: false,
+            is_restart: false,
+        }
+    }
+
+    /// Makes a page without names, after which the list begins again.
+    #[cfg(feature = "redis")]
+    pub(crate) fn restart() -> Self {
+        Self {
+            names: Vec::new(),
+            next: Some(String::new()),
+            free_only: false,
+            is_restart: true,
         }
     }
 }
@@ -101,7 +114,7 @@ impl Page {
 ///
 /// Its `Display` is its URL without secrets.
 pub(crate) trait Store: fmt::Display + Send + Sync {
-    /// Returns a handle for the runtime in which it will be used; grants go to that registry.
+    /// Returns a handle for the runtime in which it will be used. Grants go to the registry.
     fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle>;
 
     /// Returns a handle for requests that never wait.
@@ -114,12 +127,12 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
         Clock::Boot
     }
 
-    /// Whether each handle has a connection of its own, which can fail apart from the others.
+    /// Returns whether each handle has its own connection, which can fail alone.
     fn has_connections(&self) -> bool {
         false
     }
 
-    /// Returns the file by which the store sees that this process lives, if there is one.
+    /// Returns the file that shows the store that this process lives, if there is one.
     fn liveness_file(&self) -> Option<PathBuf> {
         None
     }
@@ -135,7 +148,7 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
         None
     }
 
-    /// The client is gone, and has nothing left to do there.
+    /// Notes that the client has ended, and left nothing to do.
     fn leave(&self) {}
 
     /// Returns the store whose faults tests inject, if it is one.

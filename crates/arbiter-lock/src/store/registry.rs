@@ -1,5 +1,5 @@
-//! Who of one runtime waits for a grant: registered before anything is sent, since a grant can
-//! overtake the reply of the very step that queued its request.
+//! The waiters of one runtime. A waiter is registered before its request is sent, since a grant can
+//! overtake the reply to that request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,17 +33,33 @@ pub(crate) struct Registry {
     slots: Mutex<HashMap<Arc<str>, Arc<Slot>>>,
 }
 
-/// Where one waiter hears of its grant, and of reasons to look again.
+/// Receives the grant of one waiter, and the wakes to poll again.
 #[derive(Default)]
 pub(crate) struct Slot {
-    push: Mutex<Option<Push>>,
+    state: Mutex<SlotState>,
     bell: Notify,
+}
+
+#[derive(Default)]
+struct SlotState {
+    arrived: Option<PushedGrant>,
+    epoch: u64,
+}
+
+/// A grant that arrived as a message, and the epoch in which it did.
+///
+/// A new epoch begins when the server may be another one. Times of two epochs may be of two clocks,
+/// so they are not compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PushedGrant {
+    pub(crate) push: Push,
+    pub(crate) epoch: u64,
 }
 
 /// What woke a waiter.
 #[derive(Debug)]
 pub(crate) enum Woken {
-    Granted(Push),
+    Granted(PushedGrant),
     PollAgain,
 }
 
@@ -56,8 +72,8 @@ impl Registry {
         self.slots().remove(request);
     }
 
-    /// Hands a grant to its waiter. Nobody waits for it any more: dropped, since a request that
-    /// was given up is ended anyway.
+    /// Delivers a grant to its waiter. Without a waiter it is dropped, since a request that was given
+    /// up is ended anyway.
     pub(crate) fn deliver(&self, push: Push) {
         let slot = self.slots().get(&push.request).cloned();
         if let Some(slot) = slot {
@@ -65,20 +81,24 @@ impl Registry {
         }
     }
 
-    /// Messages may have been missed: everybody looks again.
+    /// Makes every waiter poll, since messages may have been missed. The server may be another one,
+    /// so a new epoch begins.
     #[cfg(any(feature = "redis", feature = "embedded"))]
     pub(crate) fn poll_again(&self) {
         let slots: Vec<_> = self.slots().values().cloned().collect();
-        slots.iter().for_each(|slot| slot.bell.notify_one());
+        for slot in slots {
+            slot.state().epoch += 1;
+            slot.bell.notify_one();
+        }
     }
 
-    /// How many wait.
+    /// Returns the number of waiters.
     #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
         self.slots().len()
     }
 
-    /// Whether nobody waits.
+    /// Returns whether there is no waiter.
     #[cfg(feature = "embedded")]
     pub(crate) fn is_empty(&self) -> bool {
         self.slots().is_empty()
@@ -92,20 +112,22 @@ impl Registry {
 impl Slot {
     /// Keeps the newest grant.
     fn put(&self, push: Push) {
-        let mut kept = self.push.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_none_or(|old| old.fence < push.fence) {
-            *kept = Some(push);
+        let mut state = self.state();
+        let kept = state.arrived.as_ref();
+        if kept.is_none_or(|old| old.push.fence < push.fence) {
+            let epoch = state.epoch;
+            state.arrived = Some(PushedGrant { push, epoch });
         }
-        drop(kept);
+        drop(state);
         self.bell.notify_one();
     }
 
-    /// Waits for a grant, or for a reason to look again.
+    /// Waits for a grant, or for a wake to poll again.
     ///
-    /// Cancel safe: what woke nobody is kept for the next call.
+    /// Cancel safe: a wake that no call received is kept for the next call.
     pub(crate) async fn woken(&self) -> Woken {
-        if let Some(push) = self.take() {
-            return Woken::Granted(push);
+        if let Some(arrived) = self.take() {
+            return Woken::Granted(arrived);
         }
         self.bell.notified().await;
         self.take().map_or(Woken::PollAgain, Woken::Granted)
@@ -114,20 +136,26 @@ impl Slot {
     /// Waits for a grant.
     ///
     /// Cancel safe, as [`Slot::woken`] is.
-    pub(crate) async fn granted(&self) -> Push {
+    pub(crate) async fn granted(&self) -> PushedGrant {
         loop {
-            if let Woken::Granted(push) = self.woken().await {
-                return push;
+            if let Woken::Granted(arrived) = self.woken().await {
+                return arrived;
             }
         }
     }
 
-    /// The grant that has arrived, if one has.
-    fn take(&self) -> Option<Push> {
-        self.push
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    /// Takes the grant that has arrived, if there is one.
+    fn take(&self) -> Option<PushedGrant> {
+        self.state().arrived.take()
+    }
+
+    /// Returns the current epoch: how often the server may have been replaced by another one.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.state().epoch
+    }
+
+    fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,6 +185,22 @@ mod tests {
         assert!(late.woken().now_or_never().is_none());
         registry.deliver(push("o", 2));
         assert!(late.woken().now_or_never().is_none());
-        assert_eq!(other.granted().now_or_never(), Some(push("o", 2)));
+        let push = push("o", 2);
+        let arrived = PushedGrant { push, epoch: 0 };
+        assert_eq!(other.granted().now_or_never(), Some(arrived));
+    }
+
+    #[cfg(any(feature = "redis", feature = "embedded"))]
+    #[test]
+    fn grant_keeps_the_epoch_in_which_it_arrived() {
+        let registry = Registry::default();
+        let slot = registry.register("r".into());
+        registry.deliver(push("r", 1));
+        registry.poll_again();
+        assert_eq!(slot.epoch(), 1);
+        let epoch = || slot.granted().now_or_never().map(|arrived| arrived.epoch);
+        assert_eq!(epoch(), Some(0));
+        registry.deliver(push("r", 2));
+        assert_eq!(epoch(), Some(1));
     }
 }

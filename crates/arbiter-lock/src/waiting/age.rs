@@ -5,13 +5,16 @@
 //! server's time of the grant. The time between the two, by the server's clock, took at least 50/51
 //! of that locally, since the server's clock runs at most 2 % fast. This dates the grant without
 //! another round trip, so that one that was delayed in a socket is rejected.
+//!
+//! Another server has another clock. So a reply dates only grants of the epoch in which the poll was
+//! sent and answered. Without such a reply, a grant counts from the first acquire.
 
 use std::time::Duration;
 
 use arbiter_lock_core::Moment;
 
 use crate::holds::hold::Validity;
-use crate::store::Push;
+use crate::store::PushedGrant;
 
 /// The least that the local clock advances while the store's clock advances by 51.
 const LOCAL_OF_51: i128 = 50;
@@ -30,6 +33,8 @@ struct Pair {
     sent: Duration,
     /// The store's time of the reply.
     at: Moment,
+    /// The epoch of the poll and its reply.
+    epoch: u64,
 }
 
 impl Pair {
@@ -52,26 +57,36 @@ impl GrantAge {
         }
     }
 
-    /// Records a reply with the store's time `at` to a poll that was sent at `sent`.
+    /// Records a reply with the store's time `at` to a poll that was sent at `sent`, in that epoch.
     ///
     /// It replaces the best reply if it dates grants later, or if it refutes the best reply: a
-    /// store that shows more than that allows has had its clock set forward.
-    pub(super) fn record(&mut self, sent: Duration, at: Moment, now: Duration) {
-        let dated = self.best.map(|best| best.date(at));
+    /// store that shows more than that allows has had its clock set forward. It also replaces a
+    /// reply of an earlier epoch.
+    pub(super) fn record(&mut self, sent: Duration, at: Moment, epoch: u64, now: Duration) {
+        let dated = self.best_of(epoch).map(|best| best.date(at));
         if dated.is_none_or(|dated| dated <= sent || now < dated) {
-            self.best = Some(Pair { sent, at });
+            self.best = Some(Pair { sent, at, epoch });
         }
     }
 
     /// Returns the validity of a grant that was received now. Its TTL counts from the earliest time
     /// at which it can have been made.
-    pub(super) fn of_push(&self, push: &Push, now: Duration) -> Validity {
-        let made = self.best.map_or(Duration::ZERO, |best| best.date(push.at));
+    pub(super) fn of_push(
+        &self,
+        PushedGrant { push, epoch }: &PushedGrant,
+        now: Duration,
+    ) -> Validity {
+        let best = self.best_of(*epoch);
+        let made = best.map_or(Duration::ZERO, |best| best.date(push.at));
         Validity {
             fence: push.fence,
             base: made.max(self.first_sent).min(now),
             ttl: Duration::from_millis(push.ttl_ms),
         }
+    }
+
+    fn best_of(&self, epoch: u64) -> Option<Pair> {
+        self.best.filter(|best| best.epoch == epoch)
     }
 }
 
@@ -82,17 +97,25 @@ fn micros(time: Duration) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Push;
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
 
-    fn push(at_ms: u64) -> Push {
-        Push {
-            request: "r".into(),
-            fence: 1,
-            ttl_ms: 2_000,
-            at: Moment::from_micros(at_ms * 1_000),
+    fn push(at_ms: u64) -> PushedGrant {
+        push_at(Moment::from_micros(at_ms * 1_000))
+    }
+
+    fn push_at(at: Moment) -> PushedGrant {
+        PushedGrant {
+            push: Push {
+                request: "r".into(),
+                fence: 1,
+                ttl_ms: 2_000,
+                at,
+            },
+            epoch: 0,
         }
     }
 
@@ -113,26 +136,26 @@ mod tests {
     #[test]
     fn no_grant_is_older_than_the_first_acquire() {
         let mut age = GrantAge::new(ms(50));
-        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), 0, ms(101));
         assert_eq!(age.of_push(&push(9_000), ms(4_000)).base, ms(50));
     }
 
     #[test]
     fn delayed_push_is_dated_to_its_creation() {
         let mut age = GrantAge::new(ms(0));
-        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), 0, ms(101));
         assert_eq!(age.of_push(&push(10_304), ms(4_000)).base, ms(300));
     }
 
     #[test]
     fn latest_date_counts_up_to_the_receipt() {
         let mut age = GrantAge::new(ms(0));
-        age.record(ms(100), Moment::from_micros(10_150_000), ms(160)); // 50 ms on the way
-        age.record(ms(200), Moment::from_micros(10_201_000), ms(202)); // 1 ms
+        age.record(ms(100), Moment::from_micros(10_150_000), 0, ms(160)); // 50 ms on the way
+        age.record(ms(200), Moment::from_micros(10_201_000), 0, ms(202)); // 1 ms
         assert_eq!(age.of_push(&push(10_303), ms(310)).base, ms(300));
         assert_eq!(age.of_push(&push(10_303), ms(290)).base, ms(290));
         // The newest is not the best.
-        age.record(ms(250), Moment::from_micros(10_290_000), ms(330)); // 40 ms
+        age.record(ms(250), Moment::from_micros(10_290_000), 0, ms(330)); // 40 ms
         assert_eq!(age.of_push(&push(10_354), ms(360)).base, ms(350));
     }
 
@@ -149,13 +172,10 @@ mod tests {
                     let out = if n == 0 { 0 } else { late };
                     let (sent, seen) = (ms(sent_ms), ms(sent_ms + out));
                     if sent_ms + out < grant_ms {
-                        age.record(sent, shown(seen, rate), seen + ms(out / 2));
+                        age.record(sent, shown(seen, rate), 0, seen + ms(out / 2));
                     }
                 }
-                let granted = Push {
-                    at: shown(ms(grant_ms), rate),
-                    ..push(0)
-                };
+                let granted = push_at(shown(ms(grant_ms), rate));
                 let base = age.of_push(&granted, ms(grant_ms + 1_900)).base;
                 worst = worst.max(base.saturating_sub(ms(grant_ms)));
             }
@@ -177,11 +197,8 @@ mod tests {
     #[test]
     fn old_reply_dates_as_well() {
         let mut age = GrantAge::new(ms(0));
-        age.record(ms(100), shown(ms(100), 1.02), ms(101));
-        let granted = Push {
-            at: shown(ms(60_100), 1.02),
-            ..push(0)
-        };
+        age.record(ms(100), shown(ms(100), 1.02), 0, ms(101));
+        let granted = push_at(shown(ms(60_100), 1.02));
         let base = age.of_push(&granted, ms(60_200)).base;
         assert!(ms(60_099) < base && base <= ms(60_100), "{base:?}");
     }
@@ -189,9 +206,9 @@ mod tests {
     #[test]
     fn clock_set_forward_refutes_older_replies() {
         let mut age = GrantAge::new(ms(0));
-        age.record(ms(100), Moment::from_micros(10_100_000), ms(101));
+        age.record(ms(100), Moment::from_micros(10_100_000), 0, ms(101));
         // Three seconds ahead since.
-        age.record(ms(1_100), Moment::from_micros(14_100_000), ms(1_140));
+        age.record(ms(1_100), Moment::from_micros(14_100_000), 0, ms(1_140));
         assert_eq!(age.of_push(&push(14_202), ms(3_000)).base, ms(1_200));
     }
 
@@ -199,11 +216,31 @@ mod tests {
     fn absurd_store_times_are_soon_refuted() {
         for absurd in [0, u64::MAX] {
             let mut age = GrantAge::new(ms(50));
-            age.record(ms(100), Moment::from_micros(absurd), ms(101));
+            age.record(ms(100), Moment::from_micros(absurd), 0, ms(101));
             let base = age.of_push(&push(10_300), ms(400)).base;
             assert!(ms(50) <= base && base <= ms(400), "{base:?}");
-            age.record(ms(200), Moment::from_micros(10_200_000), ms(201));
+            age.record(ms(200), Moment::from_micros(10_200_000), 0, ms(201));
             assert_eq!(age.of_push(&push(10_302), ms(4_000)).base, ms(300));
+        }
+    }
+
+    #[test]
+    fn replies_of_another_server_date_no_grant() {
+        for other_ms in [7_000_u64, 10_001, 13_000, 20_000] {
+            let mut age = GrantAge::new(ms(50));
+            age.record(ms(100), Moment::from_micros(10_100_000), 0, ms(101));
+            // The clock of the other server showed `other_ms` when the local one showed zero.
+            let at = |local_ms| Moment::from_micros((other_ms + local_ms) * 1_000);
+            let granted = PushedGrant {
+                epoch: 1,
+                ..push_at(at(302))
+            };
+            assert_eq!(age.of_push(&granted, ms(4_000)).base, ms(50), "{other_ms}");
+            age.record(ms(200), at(200), 1, ms(203));
+            assert_eq!(age.of_push(&granted, ms(4_000)).base, ms(300), "{other_ms}");
+            // Nor does the other server date the grants of the first one.
+            let base = age.of_push(&push(10_304), ms(4_000)).base;
+            assert_eq!(base, ms(50), "{other_ms}");
         }
     }
 }

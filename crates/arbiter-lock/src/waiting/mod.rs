@@ -6,6 +6,8 @@
 mod age;
 mod attempt;
 mod pause;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,10 @@ use crate::system::rng;
 /// How long connecting may delay one poll. Dialing continues in the background.
 const READY_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long connecting may take in a single try.
+/// How long a single try may take in all.
+const TRY_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long connecting may take in a single try. The rest is left for the answer.
 const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// A store that had less time than this to answer does not count as silent.
@@ -69,7 +74,7 @@ pub(crate) async fn acquire(
     }
 }
 
-/// Tries once. It does not wait for a holder, and waits for the store for one command timeout.
+/// Tries once. It does not wait for a holder, and waits for the store for at most [`TRY_LIMIT`].
 async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
     let ready = attempt.ready(READY_TO_TRY_LIMIT).await;
     ready.map_err(|failure| attempt.store_error(failure))?;
@@ -77,7 +82,8 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
         let sent = attempt.send();
         let request = Request::TryAcquire(attempt.contender.clone());
         let (handle, name) = (&attempt.handle, &attempt.name);
-        let step = handle.send(name, &request, Duration::MAX).await;
+        let left = TRY_LIMIT.saturating_sub(attempt.waited());
+        let step = handle.send(name, &request, left).await;
         let envelope = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
@@ -211,9 +217,9 @@ impl Waiting {
                 () = self.attempt.inner.closing() => return Err(Error::Closed),
                 () = tokio::time::sleep(pause.min(left)) => None,
             };
-            if let Some(Woken::Granted(push)) = woken {
+            if let Some(Woken::Granted(arrived)) = woken {
                 return Ok(Next::Granted(
-                    self.age.of_push(&push, self.attempt.clock.now()),
+                    self.age.of_push(&arrived, self.attempt.clock.now()),
                 ));
             }
             if left <= pause && woken.is_none() {
@@ -232,6 +238,7 @@ impl Waiting {
             return self.unserved(begun, left, failure);
         }
         let sent = self.attempt.send();
+        let epoch = self.attempt.slot.epoch();
         let left = self.left(sent);
         let Attempt {
             handle,
@@ -249,13 +256,13 @@ impl Waiting {
         let step = tokio::select! {
             biased;
             step = acquire => step,
-            push = slot.granted() => {
-                return Ok(Next::Granted(self.age.of_push(&push, self.attempt.clock.now())));
+            arrived = slot.granted() => {
+                return Ok(Next::Granted(self.age.of_push(&arrived, self.attempt.clock.now())));
             }
             () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
-            Ok(envelope) => self.answered(sent, envelope),
+            Ok(envelope) => self.answered(sent, epoch, envelope),
             Err(failure) => self.unserved(sent, left, failure),
         }
     }
@@ -292,7 +299,13 @@ impl Waiting {
         Ok(Next::Poll(self.backoff.next(rng::draw())))
     }
 
-    fn answered(&mut self, sent: Duration, envelope: Envelope<Acquired>) -> Result<Next, Error> {
+    /// Handles the reply to a poll that was sent at `sent`, in that epoch.
+    fn answered(
+        &mut self,
+        sent: Duration,
+        epoch: u64,
+        envelope: Envelope<Acquired>,
+    ) -> Result<Next, Error> {
         let was_silent = self.outage.answered();
         self.backoff.reset();
         match envelope.reply {
@@ -311,7 +324,11 @@ impl Waiting {
                 awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
-                self.age.record(sent, envelope.at, self.attempt.clock.now());
+                // If an epoch began meanwhile, the reply may be of the server before it or after.
+                if self.attempt.slot.epoch() == epoch {
+                    let now = self.attempt.clock.now();
+                    self.age.record(sent, envelope.at, epoch, now);
+                }
                 let provisional_ttl = self.attempt.options.provisional_ttl();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
                 let pause = until_next_poll(provisional_ttl, place, behind, expiry, rng::draw());

@@ -91,6 +91,23 @@ async fn tries_and_inspections_end_within_two_seconds() {
 }
 
 #[tokio::test]
+async fn slow_connecting_and_silence_end_a_try() {
+    let server = Server::start();
+    let proxy = Proxy::before(&server);
+    proxy.each(Fault::DelayReply(ms(1_300)), |args| args[0] == b"SUBSCRIBE");
+    let unanswered = proxy.each(Fault::LoseReply, |args| {
+        args.contains(&b"arbiter:l".to_vec())
+    });
+    let client = Client::connect_lazy(&proxy.url()).unwrap();
+    let begun = Instant::now();
+    let error = client.lock("l").try_acquire().await.unwrap_err();
+    let waited = begun.elapsed();
+    assert_eq!(unavailable(&error), UnavailableKind::Silent, "{error}");
+    assert!(unanswered.wait_fired(ms(1_000)), "it was sent");
+    assert!((ms(1_300)..ms(2_300)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test]
 async fn connection_cut_while_connecting_is_survived() {
     let server = Server::start();
     for command in ["HELLO", "SUBSCRIBE", "EVALSHA", "EVAL"] {

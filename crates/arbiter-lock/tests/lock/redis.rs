@@ -1,5 +1,6 @@
 //! The lock on a real Redis server.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arbiter_lock::Client;
@@ -72,4 +73,68 @@ async fn list_shows_names_that_are_only_waited_for() {
     server.call(&["HSET", "other:hash", "owner", "x"]);
     let locks = client.list("*hash*").next().await.unwrap();
     assert_eq!(locks, None);
+}
+
+/// Creates more locks than a page of a list has.
+fn create_locks(server: &Server) {
+    let script = "for n = 1, 2500 do redis.call('HSET', 'arbiter:' .. n, 'owner', 'x') end";
+    server.call(&["EVAL", script, "0"]);
+}
+
+#[tokio::test]
+async fn list_across_a_restart_misses_no_name() {
+    let mut server = Server::start();
+    create_locks(&server);
+    let client = Client::connect(&server.url()).await.unwrap();
+    let mut locks = client.list("*");
+    let first = locks.next().await.unwrap().unwrap();
+    let mut names = BTreeSet::from([first.name]);
+    // The new process has another order of keys.
+    server.restart();
+    create_locks(&server);
+    let mut errors = 0;
+    loop {
+        match locks.next().await {
+            Ok(Some(listed)) => _ = names.insert(listed.name),
+            Ok(None) => break,
+            Err(error) => {
+                errors += 1;
+                assert!(error.is_unavailable() && errors < 10, "{error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    assert_eq!(names.len(), 2_500);
+}
+
+#[tokio::test]
+async fn list_that_begins_again_and_again_fails() {
+    let server = Server::start();
+    create_locks(&server);
+    let client = Client::connect(&server.url()).await.unwrap();
+    let mut locks = client.list("*");
+    let mut listed = 0;
+    let error = loop {
+        match locks.next().await {
+            Ok(Some(_)) => listed += 1,
+            Ok(None) => panic!("{listed} were listed"),
+            Err(error) if error.to_string().contains("incomplete") => break error,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+        assert!(listed < 20_000, "it never fails");
+        if listed % 100 == 0 {
+            server.call(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+    };
+    assert!(error.is_unavailable(), "{error}");
+    // Called again, it begins again.
+    let mut names = BTreeSet::new();
+    loop {
+        match locks.next().await {
+            Ok(Some(listed)) => _ = names.insert(listed.name),
+            Ok(None) => break,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    assert_eq!(names.len(), 2_500);
 }

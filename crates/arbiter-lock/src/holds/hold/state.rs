@@ -293,6 +293,13 @@ impl HoldState {
             .map_or(Duration::ZERO, |local| local.validity_end())
     }
 
+    /// Returns when the newest request was sent that the store has confirmed: the one that was
+    /// granted, or a renewal. For a pushed grant, it is the earliest time of the grant.
+    pub(crate) fn confirmed_at(&self) -> Duration {
+        self.local()
+            .map_or(Duration::ZERO, |local| local.lease.confirmed_at())
+    }
+
     /// Makes the next renewal due at `now`, unless none is due ever.
     pub(crate) fn renew_at(&self, now: Duration) {
         if let Some(mut local) = self.local() {

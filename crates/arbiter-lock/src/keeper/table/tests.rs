@@ -164,6 +164,117 @@ async fn next_task_repeats_unanswered_renewals() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn grant_of_a_replaced_server_is_renewed() {
+    let client = Client::in_memory();
+    let mut table = Table::default();
+    let guard = holds(&client, 30, 1).await.remove(0);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let switched_at = client.inner.clock.now();
+    table.renew_all(switched_at);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let granted_since = holds(&client, 29, 1).await.remove(0);
+    let now = client.inner.clock.now();
+    assert_eq!(table.plan(now, 0).wake, None);
+    assert!(add(&mut table, &guard), "the task has to wake up");
+    add(&mut table, &granted_since);
+    let batches = table.plan(now, 0).batches;
+    assert_eq!(sizes(&batches), [1]);
+    assert_eq!(batches[0].holds[0].contender.id.as_ref(), guard.owner());
+}
+
+#[tokio::test(start_paused = true)]
+async fn grant_sent_at_the_switch_is_renewed_once() {
+    let client = Client::in_memory();
+    let mut table = Table::default();
+    let guard = holds(&client, 30, 1).await.remove(0);
+    let (state, now) = (&guard.hold().state, client.inner.clock.now());
+    table.renew_all(state.confirmed_at());
+    add(&mut table, &guard);
+    let sent = table.plan(state.confirmed_at(), 0).batches[0].sent;
+    state.confirm(sent, Duration::from_secs(30));
+    table.answered(state, now);
+    assert!(table.plan(now, 0).batches.is_empty());
+    assert!(!table.confirmed(state, now));
+    assert!(table.plan(now, 0).batches.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn reply_of_a_replaced_server_postpones_no_renewal() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 30, 1).await;
+    let mut table = due(&client, &guards, 10).await;
+    let state = &guards[0].hold().state;
+    let now = || client.inner.clock.now();
+    let first = table.plan(now(), 0).batches.remove(0);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    table.renew_all(now());
+    state.confirm(first.sent, Duration::from_secs(30));
+    table.answered(state, now());
+    let second = table.plan(now(), 0).batches.remove(0);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    state.confirm(second.sent, Duration::from_secs(30));
+    table.answered(state, now());
+    assert!(table.plan(now(), 0).batches.is_empty(), "it is renewed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_by_a_replaced_server_does_not_count() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 30, 1).await;
+    let mut table = due(&client, &guards, 1).await;
+    let state = &guards[0].hold().state;
+    let now = || client.inner.clock.now();
+    assert!(table.plan(now(), 0).batches.is_empty());
+    let sent = now();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(!table.confirmed(state, now()), "no server was replaced");
+    table.renew_all(now());
+    state.confirm(sent, Duration::from_secs(30));
+    assert!(table.confirmed(state, now()));
+    let renewal = table.plan(now(), 0).batches.remove(0);
+    // While the new server is asked, nothing is sent twice.
+    state.confirm(sent, Duration::from_secs(30));
+    assert!(!table.confirmed(state, now()));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let sent = now();
+    state.confirm(renewal.sent, Duration::from_secs(30));
+    table.answered(state, now());
+    state.confirm(sent, Duration::from_secs(30));
+    assert!(!table.confirmed(state, now()), "the new server's");
+    assert!(table.plan(now(), 0).batches.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unrenewed_hold_is_not_renewed_after_a_switch() {
+    let client = Client::in_memory();
+    let lock = client.lock("l").watchdog(false);
+    let guard = lock.acquire().await.unwrap();
+    client.inner.keeper.forget(&guard.hold().state);
+    let mut table = Table::default();
+    let now = client.inner.clock.now();
+    add(&mut table, &guard);
+    table.renew_all(now);
+    assert!(table.plan(now, 0).batches.is_empty());
+    table.remove(guard.owner());
+    add(&mut table, &guard);
+    table.confirmed(&guard.hold().state, now);
+    assert!(table.plan(now, 0).batches.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_task_may_have_missed_a_switch() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 30, 1).await;
+    let mut table = due(&client, &guards, 1).await;
+    let now = client.inner.clock.now();
+    table.watch_server_again(now);
+    assert!(table.plan(now, 0).batches.is_empty(), "the first task");
+    table.stopped();
+    table.watch_server_again(now);
+    assert_eq!(sizes(&table.plan(now, 0).batches), [1]);
+}
+
 fn release(guard: &Guard) -> PendingRelease {
     let hold = &guard.hold().state;
     PendingRelease {

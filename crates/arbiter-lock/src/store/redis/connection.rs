@@ -165,11 +165,13 @@ impl Connection {
         }
     }
 
-    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
-    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Value, Failure> {
+    /// Sends a command that reads, and waits for its answer within `limit`, as a call does. Also
+    /// returns the number of the connection that answered.
+    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<(Value, u64), Failure> {
         let (up, limit) = self.dialed(limit).await?;
         let is_alone = self.0.waiters() == 0;
-        self.send(&up, cmd, limit, is_alone).await
+        let answer = self.send(&up, cmd, limit, is_alone).await?;
+        Ok((answer, up.line.number))
     }
 
     /// Returns the connection, and how long a command on it may take.

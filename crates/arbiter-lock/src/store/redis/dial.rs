@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -28,6 +29,8 @@ pub(super) struct Limits {
 
 /// A connection and its driver.
 pub(super) struct Line {
+    /// Tells it from every other connection of this process.
+    pub(super) number: u64,
     pub(super) connection: MultiplexedConnection,
     /// The data that has arrived on it.
     pub(super) arrived: Arrived,
@@ -178,7 +181,9 @@ where
             may_have_run: false,
             ..failure_of(&e)
         })?;
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
     Ok(Line {
+        number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         connection,
         arrived,
         driver: Driver::start(driver),

@@ -78,6 +78,9 @@ impl Handle for RedisHandle {
     }
 
     /// Lists the keys of locks first, then those of queues, for names that are only waited for.
+    ///
+    /// A cursor of `SCAN` means nothing to another server, so it counts on the connection that
+    /// returned it.
     fn names<'a>(
         &'a self,
         cursor: &'a str,
@@ -85,7 +88,9 @@ impl Handle for RedisHandle {
         limit: Duration,
     ) -> Sending<'a, Page> {
         Box::pin(async move {
-            let (kind, at) = cursor.split_once(' ').unwrap_or((LOCKS, "0"));
+            let mut parts = cursor.split(' ').filter(|part| !part.is_empty());
+            let (kind, at) = (parts.next().unwrap_or(LOCKS), parts.next().unwrap_or("0"));
+            let read_by = parts.next();
             let is_of_locks = kind == LOCKS;
             let (matching, key_type) = match is_of_locks {
                 true => (pattern.of_keys(&self.key_prefix), "hash"),
@@ -94,7 +99,10 @@ impl Handle for RedisHandle {
             let mut scan = redis::cmd("SCAN");
             scan.arg(at).arg("MATCH").arg(matching);
             scan.arg("COUNT").arg(PAGE).arg("TYPE").arg(key_type);
-            let reply = self.connection.query(&scan, limit).await?;
+            let (reply, connection) = self.connection.query(&scan, limit).await?;
+            if read_by.is_some_and(|number| number != connection.to_string()) {
+                return Ok(Page::restart());
+            }
             let (at, found) = reply::scanned(reply)?;
             let name = |key: &String| {
                 let lock = match is_of_locks {
@@ -106,12 +114,13 @@ impl Handle for RedisHandle {
             let next = match (at.as_str(), is_of_locks) {
                 ("0", true) => Some(format!("{QUEUES} 0")),
                 ("0", false) => None,
-                (at, _) => Some(format!("{kind} {at}")),
+                (at, _) => Some(format!("{kind} {at} {connection}")),
             };
             Ok(Page {
                 names: found.iter().filter_map(name).collect(),
                 next,
                 free_only: !is_of_locks,
+                is_restart: false,
             })
         })
     }
