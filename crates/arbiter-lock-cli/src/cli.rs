@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use arbiter_lock::Lock;
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     /// List the locks that are held or waited for
     #[command(visible_alias = "ls")]
     List(ListArgs),
+    /// Serve metrics of the locks over HTTP, for Prometheus
+    Exporter(ExporterArgs),
     /// End another client's hold of the lock NAME
     Break(BreakArgs),
     /// Change how many permits NAME has, while some are held
@@ -231,6 +234,21 @@ pub(crate) enum SortKey {
     Remaining,
     /// By the number of waiters, the most first
     Waiting,
+}
+
+/// `arbiter exporter`.
+#[derive(Debug, Args)]
+pub(crate) struct ExporterArgs {
+    /// Listen on this address; port 0 chooses a free one. Every client that reaches it can read the
+    /// metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9799")]
+    pub(crate) listen: SocketAddr,
+    /// Add metrics with the label `name` for up to N locks; use it with a pattern
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) names: usize,
+    /// The names to read: `*` stands for any text, `?` for one character
+    #[arg(default_value = "*")]
+    pub(crate) pattern: String,
 }
 
 /// `arbiter break`.

@@ -44,6 +44,7 @@ fn hint(command: &str) -> Option<&'static str> {
             "a lock is released when its command ends; to end another client's hold: \
              arbiter break --fence F NAME",
         ),
+        "metrics" | "serve" => Some("to serve metrics for Prometheus: arbiter exporter"),
         "locks" | "show" | "ps" | "top" => {
             Some("to list the locks: arbiter list; to show one: arbiter status NAME")
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
 
+use super::kind::Kind;
 use super::status::json_of;
 use crate::cli::{ListArgs, SortKey, StoreArgs};
 use crate::exit::Exit;
@@ -129,17 +130,16 @@ fn row(name: &str, kind: &str, held: &str, remaining: &str, waiting: &str, holde
     format!("{name:<32} {kind:<14} {held:>8} {remaining:>9} {waiting:>7}  {holder}")
 }
 
-/// Returns how the lock is held.
+/// Returns how the lock is held, as the list shows it.
 fn kind(status: &Status) -> String {
-    match (&status.sharing, &status.holder, &status.value) {
-        (Some(sharing), ..) => match sharing.limit {
-            Some(limit) => format!("{}/{limit} permits", sharing.weight),
-            None => "readers".to_owned(),
-        },
-        (None, Some(_), Some(_)) => "leader".to_owned(),
-        (None, Some(holder), None) if holder.fence.is_none() => "external".to_owned(),
-        (None, Some(_), None) => "lock".to_owned(),
-        (None, None, _) => "free".to_owned(),
+    let sharing = status.sharing.as_ref();
+    match (Kind::of(status), sharing.and_then(|sharing| sharing.limit)) {
+        (Some(Kind::Permits), Some(limit)) => {
+            let weight = sharing.map_or(0, |sharing| sharing.weight);
+            format!("{weight}/{limit} permits")
+        }
+        (Some(kind), _) => kind.name().to_owned(),
+        (None, _) => "free".to_owned(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! One file for each command.
 
 pub(crate) mod r#break;
+pub(crate) mod exporter;
+mod kind;
 pub(crate) mod list;
 pub(crate) mod once;
 pub(crate) mod resize;

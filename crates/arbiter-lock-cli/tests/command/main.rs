@@ -3,6 +3,7 @@
 
 mod commands;
 mod embedded;
+mod exporter;
 mod helpers;
 mod list;
 mod primitives;
