@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbiter_lock::Lock;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::secret::secret;
+use crate::secret::has_secret;
 use crate::shell::quoted;
 
 /// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine
@@ -41,13 +41,13 @@ pub(crate) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Returns the same flags, to be typed again, without a URL that has a password.
+    /// Returns the same flags, to be typed again, without a URL that has a secret.
     pub(crate) fn again(&self) -> String {
         let file = self.store_file.as_ref().map(|path| path.to_string_lossy());
         let flags = [
             (
                 "--store",
-                self.store.as_deref().filter(|url| secret(url).is_none()),
+                self.store.as_deref().filter(|url| !has_secret(url)),
             ),
             ("--store-file", file.as_deref()),
             ("--key-prefix", self.key_prefix.as_deref()),
