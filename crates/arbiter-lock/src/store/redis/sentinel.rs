@@ -11,9 +11,10 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
@@ -43,7 +44,7 @@ pub(super) struct Sentinels {
     /// Counts how often the master was replaced.
     switches: Sender<u64>,
     /// Watches the sentinels, once a connection was dialed.
-    thread: OnceLock<Result<Service, String>>,
+    thread: Mutex<Option<Service>>,
 }
 
 struct State {
@@ -101,7 +102,7 @@ impl Sentinels {
             questions: Sender::new(0),
             answers: Sender::new(0),
             switches: Sender::new(0),
-            thread: OnceLock::new(),
+            thread: Mutex::new(None),
         })
     }
 
@@ -119,7 +120,7 @@ impl Sentinels {
 
     /// Queries the sentinels for the master, within the limit.
     pub(super) async fn master(self: &Arc<Self>, limit: Duration) -> Result<Target, Failure> {
-        self.start()?;
+        self.watch_on(Service::start)?;
         let asked = now();
         let mut answers = self.answers.subscribe();
         self.questions.send_modify(|n| *n += 1);
@@ -215,19 +216,23 @@ impl Sentinels {
         Failure::before_sending(kind, detail)
     }
 
-    fn start(self: &Arc<Self>) -> Result<(), Failure> {
-        let thread = self.thread.get_or_init(|| {
-            let service = Service::start().map_err(|e| e.to_string())?;
-            service.spawn(watch::watch_all(Arc::downgrade(self)));
-            Ok(service)
-        });
-        match thread {
-            Ok(_) => Ok(()),
-            Err(e) => Err(Failure::before_sending(
-                FailureKind::Unreachable,
-                format!("this system starts no thread for it: {e}"),
-            )),
+    /// Watches the sentinels on a thread, unless one does. A failed start is tried again at the next
+    /// call.
+    fn watch_on(
+        self: &Arc<Self>,
+        start: impl FnOnce() -> io::Result<Service>,
+    ) -> Result<(), Failure> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return Ok(());
         }
+        let service = start().map_err(|e| {
+            let detail = format!("this system starts no thread for it: {e}");
+            Failure::before_sending(FailureKind::Unreachable, detail)
+        })?;
+        service.spawn(watch::watch_all(Arc::downgrade(self)));
+        *thread = Some(service);
+        Ok(())
     }
 
     /// Records the answer of a sentinel to a query sent at `sent`.
@@ -315,6 +320,7 @@ impl fmt::Display for Sentinels {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicUsize;
 
     use super::view::Master;
@@ -367,6 +373,16 @@ mod tests {
             fails(&group, 3, lasting);
             assert_eq!(group.failure(asked).kind, lasting);
         }
+    }
+
+    #[test]
+    fn thread_that_failed_to_start_is_retried() {
+        let group = group(None);
+        let refused = || Err(io::Error::from_raw_os_error(11));
+        let failure = group.watch_on(refused).unwrap_err();
+        assert!(failure.is_transient(), "{failure}");
+        group.watch_on(Service::start).unwrap();
+        group.watch_on(|| panic!("it runs already")).unwrap();
     }
 
     #[test]
