@@ -165,6 +165,18 @@ pub(super) fn decoded(text: &str) -> Result<String, Invalid> {
         .map_err(|_| invalid("has an escape that is no UTF-8"))
 }
 
+impl Place {
+    /// Returns a URL with the host and the port only, and a kind of store behind the scheme. `None`
+    /// for a socket.
+    pub(super) fn url(&self, kind: &str) -> Option<String> {
+        match self {
+            Self::Tcp { host, port } => Some(format!("redis{kind}://{}:{port}", Host(host))),
+            Self::Tls { host, port, .. } => Some(format!("rediss{kind}://{}:{port}", Host(host))),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
