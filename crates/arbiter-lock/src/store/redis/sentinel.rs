@@ -5,6 +5,7 @@
 //! master retires all connections at once, so that no request waits for the old one.
 
 mod ask;
+mod count;
 mod url;
 mod view;
 mod watch;
@@ -24,6 +25,7 @@ use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
+use count::{Hosts, count_failed};
 pub(super) use url::SentinelUrl;
 use view::{Address, FRESH, SentinelReply, Switch, View};
 
@@ -53,7 +55,9 @@ struct State {
     /// failure.
     outcomes: BTreeMap<Address, (Duration, Option<Failure>)>,
     /// The addresses of the URL's hosts, once resolved.
-    resolved: BTreeMap<Address, String>,
+    resolved: Hosts,
+    /// The id of the sentinel at each address that the sentinels name, as this client reaches it.
+    ids: BTreeMap<Address, String>,
     /// The addresses that are being watched.
     watched: BTreeSet<Address>,
     /// The addresses that the sentinels had named when the watched addresses were chosen.
@@ -82,10 +86,12 @@ impl Sentinels {
         command_timeout: Duration,
         events: EventQueue,
     ) -> Arc<Self> {
+        let hosts: BTreeSet<&Address> = url.hosts.iter().collect();
         let state = State {
-            view: View::new(url.hosts.len()),
+            view: View::new(hosts.len()),
             outcomes: BTreeMap::new(),
             resolved: BTreeMap::new(),
+            ids: BTreeMap::new(),
             watched: BTreeSet::new(),
             considered: BTreeSet::new(),
             connections: Vec::new(),
@@ -202,7 +208,8 @@ impl Sentinels {
             let detail = format!("{heard} of {known} sentinels answered");
             return Failure::before_sending(FailureKind::Silent, detail);
         };
-        let lasting = failures.iter().filter(|(_, f)| !f.is_transient()).count();
+        let lasting = failures.iter().filter(|(_, f)| !f.is_transient());
+        let lasting = state.count_failed(lasting.map(|(address, _)| *address), since);
         let is_final = 2 * known.saturating_sub(lasting) <= known;
         if is_final && failure.kind == FailureKind::WrongUrl {
             return (*failure).clone();
@@ -306,6 +313,24 @@ impl Sentinels {
 }
 
 impl State {
+    /// Returns how many sentinels have failed at those addresses, without those that have answered
+    /// at another address since then.
+    fn count_failed<'a>(
+        &self,
+        failed: impl Iterator<Item = &'a Address>,
+        since: Duration,
+    ) -> usize {
+        let mut ids = self.view.ids_by_address();
+        ids.extend(self.ids.clone());
+        let heard = self.view.ids_heard_since(since);
+        let is_silent = |address: &&Address| {
+            let id = ids.get(*address);
+            id.is_none_or(|id| !heard.contains(id.as_str()))
+        };
+        let failed = failed.filter(is_silent).cloned().collect();
+        count_failed(&failed, self.resolved.values(), &ids)
+    }
+
     /// Returns whether every sentinel in the answers is watched, if it can be.
     fn considers_all(&self) -> bool {
         self.view.named().is_subset(&self.considered)
@@ -373,6 +398,52 @@ mod tests {
             fails(&group, 3, lasting);
             assert_eq!(group.failure(asked).kind, lasting);
         }
+    }
+
+    #[test]
+    fn refusals_of_one_sentinel_are_not_a_majority() {
+        let url = SentinelUrl::parse("redis+sentinel://a:1,b:1,c:1/m").unwrap();
+        let events = EventQueue::new(Box::new(NoopLogger));
+        let group = Sentinels::new(url.unwrap(), None, Duration::from_secs(1), events);
+        let at = |host: &str| (host.to_owned(), 1);
+        let hosts = [
+            ("a", &["10.0.0.1", "fd::1"][..]),
+            ("b", &["10.0.0.2", "fd::2"]),
+            ("c", &["10.0.0.3", "fd::3"]),
+        ];
+        let hosts = hosts.map(|(host, ips)| (at(host), ips.iter().map(|ip| at(ip)).collect()));
+        group.state().resolved = hosts.into();
+        let asked = now();
+        let denies = |host: &str| {
+            group.failed(&at(host), Failure::before_sending(FailureKind::Denied, "x"));
+        };
+        denies("10.0.0.1");
+        denies("fd::1");
+        assert!(group.failure(asked).is_transient());
+        denies("fd::2");
+        assert_eq!(group.failure(asked).kind, FailureKind::Denied);
+    }
+
+    #[test]
+    fn sentinel_that_answers_elsewhere_has_not_refused() {
+        let group = group(None);
+        let asked = now();
+        let reply = SentinelReply {
+            id: "1".to_owned(),
+            master: Master {
+                epoch: 1,
+                address: address(7),
+            },
+            others: vec![("2".to_owned(), address(2))],
+        };
+        group.answered(&address(1), now(), reply);
+        let second = ("fd::1".to_owned(), 1);
+        group.state().ids.insert(second.clone(), "1".to_owned());
+        group.failed(&second, Failure::before_sending(FailureKind::Denied, "x"));
+        fails(&group, 2, FailureKind::Denied);
+        assert!(group.failure(asked).is_transient());
+        fails(&group, 3, FailureKind::Denied);
+        assert_eq!(group.failure(asked).kind, FailureKind::Denied);
     }
 
     #[test]
