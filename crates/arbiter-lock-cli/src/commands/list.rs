@@ -1,7 +1,6 @@
 //! `arbiter list`: lists the locks that are held or waited for.
 
 use std::cmp::Reverse;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
@@ -9,7 +8,7 @@ use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
 use super::status::json_of;
 use crate::cli::{ListArgs, SortKey, StoreArgs};
 use crate::exit::Exit;
-use crate::output;
+use crate::stdout::line;
 use crate::store;
 
 /// Lists the locks, page by page unless they are sorted.
@@ -141,14 +140,4 @@ fn kind(status: &Status) -> String {
         (None, Some(_), None) => "lock".to_owned(),
         (None, None, _) => "free".to_owned(),
     }
-}
-
-fn line(text: &str) -> Result<(), Exit> {
-    writeln!(io::stdout().lock(), "{text}").map_err(|error| {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Exit::Success; // the reader has read enough
-        }
-        output::say(&format!("cannot write to stdout: {error}"));
-        Exit::Os
-    })
 }
