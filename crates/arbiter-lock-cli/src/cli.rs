@@ -120,7 +120,9 @@ pub(crate) struct RunArgs {
 /// `arbiter once`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "arbiter once [OPTIONS] NAME --every DURATION -- COMMAND [ARGUMENT]...",
+    override_usage = "arbiter once [OPTIONS] NAME RULE... -- COMMAND [ARGUMENT]...\n\n\
+                      Rules: --every DURATION, --hourly ZONE or --daily ZONE; --at-least DURATION, \
+                      alone or with one of these",
     group(ArgGroup::new("rule").args(["every", "hourly", "daily", "at_least"]).required(true).multiple(true))
 )]
 pub(crate) struct OnceArgs {
@@ -185,6 +187,10 @@ pub(crate) struct WorkArgs {
 
 /// `arbiter status`.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "arbiter status [OPTIONS] [--json] [--watch] NAME...\n       \
+                      arbiter status [OPTIONS] --check NAME..."
+)]
 pub(crate) struct StatusArgs {
     /// Print one JSON object per line
     #[arg(long, conflicts_with = "check")]
@@ -209,7 +215,8 @@ pub(crate) struct ListArgs {
     /// Sort the list
     #[arg(long, value_name = "KEY", value_enum)]
     pub(crate) sort: Option<SortKey>,
-    /// List only locks that this host holds
+    /// List only locks that this host holds (of a shared lock, the 100 holders that expire last are
+    /// seen)
     #[arg(long, value_name = "HOST")]
     pub(crate) held_by: Option<String>,
     /// List only locks that are waited for

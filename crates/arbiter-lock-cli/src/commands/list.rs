@@ -8,6 +8,8 @@ use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
 use super::status::json_of;
 use crate::cli::{ListArgs, SortKey, StoreArgs};
 use crate::exit::Exit;
+use crate::output;
+use crate::shell::quoted;
 use crate::stdout::line;
 use crate::store;
 
@@ -19,6 +21,7 @@ pub(crate) async fn list(args: &ListArgs, store: &StoreArgs) -> Result<Exit, Exi
     let mut printer = Printer::new(args.json);
     while let Some(lock) = locks.next().await.map_err(|error| store::fail(&error))? {
         if !is_wanted(args, &lock.status) {
+            report_unseen(args, &lock);
             continue;
         }
         match args.sort {
@@ -40,6 +43,21 @@ fn is_wanted(args: &ListArgs, status: &Status) -> bool {
     let mut holders = status.holder.iter().chain(sharers.map(|s| &s.holder));
     let is_held_by = args.held_by.is_none() || holders.any(is_host);
     is_held_by && (!args.waited || 0 < status.waiting)
+}
+
+/// Reports a lock with more holders than the store returns, any of which may be of that host.
+fn report_unseen(args: &ListArgs, lock: &Listed) {
+    let (Some(host), Some(sharing)) = (&args.held_by, &lock.status.sharing) else {
+        return;
+    };
+    let (seen, count) = (sharing.holders.len(), sharing.count);
+    if u64::try_from(seen).is_ok_and(|seen| seen < count) {
+        output::say(&format!(
+            "{} may be held by {}: only {seen} of its {count} holders are seen",
+            quoted(&lock.name),
+            quoted(host)
+        ));
+    }
 }
 
 fn sort(locks: &mut [Listed], key: SortKey) {
