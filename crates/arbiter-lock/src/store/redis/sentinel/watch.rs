@@ -36,6 +36,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const ANNOUNCEMENTS: [&str; 3] = ["+promoted-slave", "+config-update-from", "+switch-master"];
 
 /// Watches every known sentinel until the client is dropped.
+///
+/// It and its tasks run on the runtime of a [`Service`](crate::service::Service). A forked process
+/// has no such thread, so it cannot poll them.
 pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
     let mut tasks = JoinSet::new();
     let mut watched: HashMap<Address, AbortHandle> = HashMap::new();
