@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbiter_lock::Lock;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::secret::secret;
+use crate::secret::has_secret;
 use crate::shell::quoted;
 
 /// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine
@@ -42,13 +42,13 @@ pub(crate) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Returns the same flags, to be typed again, without a URL that has a password.
+    /// Returns the same flags, to be typed again, without a URL that has a secret.
     pub(crate) fn again(&self) -> String {
         let file = self.store_file.as_ref().map(|path| path.to_string_lossy());
         let flags = [
             (
                 "--store",
-                self.store.as_deref().filter(|url| secret(url).is_none()),
+                self.store.as_deref().filter(|url| !has_secret(url)),
             ),
             ("--store-file", file.as_deref()),
             ("--key-prefix", self.key_prefix.as_deref()),
@@ -123,7 +123,9 @@ pub(crate) struct RunArgs {
 /// `arbiter once`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "arbiter once [OPTIONS] NAME --every DURATION -- COMMAND [ARGUMENT]...",
+    override_usage = "arbiter once [OPTIONS] NAME RULE... -- COMMAND [ARGUMENT]...\n\n\
+                      Rules: --every DURATION, --hourly ZONE or --daily ZONE; --at-least DURATION, \
+                      alone or with one of these",
     group(ArgGroup::new("rule").args(["every", "hourly", "daily", "at_least"]).required(true).multiple(true))
 )]
 pub(crate) struct OnceArgs {
@@ -188,6 +190,10 @@ pub(crate) struct WorkArgs {
 
 /// `arbiter status`.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "arbiter status [OPTIONS] [--json] [--watch] NAME...\n       \
+                      arbiter status [OPTIONS] --check NAME..."
+)]
 pub(crate) struct StatusArgs {
     /// Print one JSON object per line
     #[arg(long, conflicts_with = "check")]
@@ -212,7 +218,8 @@ pub(crate) struct ListArgs {
     /// Sort the list
     #[arg(long, value_name = "KEY", value_enum)]
     pub(crate) sort: Option<SortKey>,
-    /// List only locks that this host holds
+    /// List only locks that this host holds (of a shared lock, the 100 holders that expire last are
+    /// seen)
     #[arg(long, value_name = "HOST")]
     pub(crate) held_by: Option<String>,
     /// List only locks that are waited for

@@ -8,6 +8,7 @@ mod output;
 mod secret;
 mod shell;
 mod signals;
+mod stdout;
 mod store;
 mod usage;
 mod writer;

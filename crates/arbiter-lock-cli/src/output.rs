@@ -1,4 +1,4 @@
-//! Messages on stderr. Data goes to stdout, and is written by the commands.
+//! Messages on stderr. Data goes to stdout.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};

@@ -7,7 +7,7 @@ use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, RefusedKind};
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
-use crate::secret::secret;
+use crate::secret::has_secret;
 
 /// Makes a client of the store that the flags or the environment name, or of the default store.
 ///
@@ -116,7 +116,7 @@ fn limits(error: &Error) -> Option<String> {
 fn builder(args: &StoreArgs) -> Result<ClientBuilder, Error> {
     match (&args.store, &args.store_file) {
         (Some(url), _) => {
-            if secret(url).is_some() {
+            if has_secret(url) {
                 output::say(
                     "hint: a password on the command line is visible in the list of processes; \
                      ARBITER_STORE or --store-file hides it",

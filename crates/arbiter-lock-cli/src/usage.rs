@@ -6,7 +6,7 @@ use clap::{ArgAction, CommandFactory as _};
 use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::output;
-use crate::secret::without_secret;
+use crate::secret::{message_without_secrets, without_secrets};
 use crate::shell::quoted;
 
 /// Prints an error of the command line, or the help or version that was asked for.
@@ -52,16 +52,14 @@ fn hint(command: &str) -> Option<&'static str> {
     }
 }
 
-/// Prints clap's message, which quotes arguments, without passwords.
+/// Prints clap's message, which quotes arguments, without the secrets of URLs.
 fn print(error: &clap::Error, args: &[String]) {
-    if args.iter().all(|arg| without_secret(arg) == *arg) {
+    if without_secrets(args) == args {
         // The reader may have closed the pipe.
         let _ = error.print();
         return;
     }
-    let message = args.iter().fold(error.to_string(), |message, arg| {
-        message.replace(arg, &without_secret(arg))
-    });
+    let message = message_without_secrets(&error.to_string(), args);
     output::say(message.trim_end());
 }
 
@@ -88,12 +86,10 @@ fn corrected_of(verb: &str, args: &[String]) -> Option<String> {
         return None;
     }
     let shown = |words: &[String]| {
-        let words: Vec<_> = words
-            .iter()
-            .map(|word| quoted(&without_secret(word)))
-            .collect();
+        let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
         words.join(" ")
     };
+    let args = without_secrets(args);
     let (head, command) = args.split_at(positions[2]);
     Some(format!("arbiter {} -- {}", shown(head), shown(command)))
 }
@@ -192,5 +188,7 @@ mod tests {
             line.as_deref(),
             Some("arbiter run --store 'redis://:***@h' n -- true")
         );
+        let line = of("run --store redis+sentinel://h/m?sentinel_password=pw n true");
+        assert!(line.is_some_and(|line| !line.contains("pw")));
     }
 }

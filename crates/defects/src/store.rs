@@ -192,8 +192,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a Sentinel or a node of a cluster is taken for a single server",
         file: "crates/arbiter-lock/src/store/redis/introduction.rs",
-        was: "match field(&hello, \"mode\").as_deref() {",
-        put_back: "match field(&hello, \"mode of old\").as_deref() {",
+        was: "match field(hello, \"mode\").as_deref() {",
+        put_back: "match field(hello, \"mode of old\").as_deref() {",
         caught_by: Lock(&["sentinel_or_cluster_node_error_names_the_url"]),
     },
     Defect {

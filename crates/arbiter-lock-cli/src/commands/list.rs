@@ -1,7 +1,6 @@
 //! `arbiter list`: lists the locks that are held or waited for.
 
 use std::cmp::Reverse;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
@@ -11,6 +10,8 @@ use super::status::json_of;
 use crate::cli::{ListArgs, SortKey, StoreArgs};
 use crate::exit::Exit;
 use crate::output;
+use crate::shell::quoted;
+use crate::stdout::line;
 use crate::store;
 
 /// Lists the locks, page by page unless they are sorted.
@@ -21,6 +22,7 @@ pub(crate) async fn list(args: &ListArgs, store: &StoreArgs) -> Result<Exit, Exi
     let mut printer = Printer::new(args.json);
     while let Some(lock) = locks.next().await.map_err(|error| store::fail(&error))? {
         if !is_wanted(args, &lock.status) {
+            report_unseen(args, &lock);
             continue;
         }
         match args.sort {
@@ -42,6 +44,21 @@ fn is_wanted(args: &ListArgs, status: &Status) -> bool {
     let mut holders = status.holder.iter().chain(sharers.map(|s| &s.holder));
     let is_held_by = args.held_by.is_none() || holders.any(is_host);
     is_held_by && (!args.waited || 0 < status.waiting)
+}
+
+/// Reports a lock with more holders than the store returns, any of which may be of that host.
+fn report_unseen(args: &ListArgs, lock: &Listed) {
+    let (Some(host), Some(sharing)) = (&args.held_by, &lock.status.sharing) else {
+        return;
+    };
+    let (seen, count) = (sharing.holders.len(), sharing.count);
+    if u64::try_from(seen).is_ok_and(|seen| seen < count) {
+        output::say(&format!(
+            "{} may be held by {}: only {seen} of its {count} holders are seen",
+            quoted(&lock.name),
+            quoted(host)
+        ));
+    }
 }
 
 fn sort(locks: &mut [Listed], key: SortKey) {
@@ -141,14 +158,4 @@ fn kind(status: &Status) -> String {
         (Some(kind), _) => kind.name().to_owned(),
         (None, _) => "free".to_owned(),
     }
-}
-
-fn line(text: &str) -> Result<(), Exit> {
-    writeln!(io::stdout().lock(), "{text}").map_err(|error| {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Exit::Success; // the reader has read enough
-        }
-        output::say(&format!("cannot write to stdout: {error}"));
-        Exit::Os
-    })
 }

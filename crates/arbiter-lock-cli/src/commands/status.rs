@@ -1,18 +1,15 @@
 //! `arbiter status`: shows the holder of a lock and its waiters.
 
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use arbiter_lock::{
     Client, Error, Holder, Label, LastRun, NoopLogger, RunState, Seconds, Sharer, Sharing, Status,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{StatusArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::output;
+use crate::stdout::{is_reader_gone, line};
 use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -101,17 +98,6 @@ fn of_note(status: &Status, last: Option<&LastRun>) -> impl PartialEq + use<> {
     )
 }
 
-/// Returns whether stdout is a pipe without a reader. Without a change there is no write that would
-/// detect it.
-fn is_reader_gone() -> bool {
-    let stdout = io::stdout();
-    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| 0 < n)
-        && fds[0]
-            .revents()
-            .is_some_and(|e| e.contains(PollFlags::POLLERR))
-}
-
 /// Prints the status to stdout. Returns how the command ends if that fails.
 fn print(
     args: &StatusArgs,
@@ -124,13 +110,7 @@ fn print(
     } else {
         text_of(name, status, last)
     };
-    writeln!(io::stdout().lock(), "{text}").map_err(|error| {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Exit::Success; // the reader has read enough
-        }
-        output::say(&format!("cannot write to stdout: {error}"));
-        Exit::Os
-    })
+    line(&text)
 }
 
 fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {

@@ -107,3 +107,64 @@ fn status_takes_several_names() {
     holder.kill().unwrap();
     holder.wait().unwrap();
 }
+
+#[tokio::test]
+async fn held_by_reports_holders_that_it_cannot_see() {
+    let server = Server::start();
+    let client = arbiter_lock::Client::connect(&server.url()).await.unwrap();
+    let readers = client.rw_lock("many");
+    let mut guards = Vec::new();
+    let seen = |says: &str| {
+        let (status, stdout, stderr) = output(arbiter(&server, &["list", "--held-by", "nowhere"]));
+        assert_eq!((status, stdout.lines().count()), (0, 1), "{stdout}");
+        assert_eq!(stderr.trim_end(), says);
+    };
+    for _ in 0..100 {
+        guards.push(readers.read().await.unwrap());
+    }
+    seen("");
+    guards.push(readers.read().await.unwrap());
+    seen("arbiter: many may be held by nowhere: only 100 of its 101 holders are seen");
+}
+
+#[test]
+fn watch_shows_changes_of_each_name() {
+    let server = Server::start();
+    let mut watch = arbiter(&server, &["status", "--watch", "--json", "a", "b"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let mut lines = lines.map(|line| {
+        let lock: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        (
+            lock["name"].as_str().unwrap().to_owned(),
+            lock["held"].as_bool().unwrap(),
+        )
+    });
+    let mut next = || lines.next().unwrap();
+    assert_eq!(
+        [next(), next()],
+        [("a".to_owned(), false), ("b".to_owned(), false)]
+    );
+    let mut holder = arbiter(&server, &["run", "b", "--", "sleep", "60"]);
+    let mut holder = holder.stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(next(), ("b".to_owned(), true));
+    for child in [&mut watch, &mut holder] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn synopsis_of_status_states_what_is_accepted() {
+    let server = Server::start();
+    for refused in [&["--check", "--watch"], &["--check", "--json"]] {
+        let args = [&["status"], &refused[..], &["n"]].concat();
+        let (status, _, stderr) = output(arbiter(&server, &args));
+        assert_eq!(status, 64, "{stderr}");
+        assert!(
+            stderr.contains("status [OPTIONS] [--json] [--watch] NAME...")
+                && stderr.contains("status [OPTIONS] --check NAME..."),
+            "{stderr}"
+        );
+    }
+}

@@ -73,6 +73,13 @@ fn wrong_service_and_address_map_are_usage_errors() {
         status == 64 && stderr.contains("SERVICE"),
         "{status} {stderr}"
     );
+    let sentinel = group.sentinels[0].port();
+    let (status, _, stderr) = on(&format!("redis://127.0.0.1:{sentinel}/1"), &["status", "x"]);
+    let instead = format!("use redis+sentinel://127.0.0.1:{sentinel}/main\n");
+    assert!(
+        status == 64 && stderr.ends_with(&instead),
+        "{status} {stderr}"
+    );
     let mut command = bare(&["status", "x"]);
     command
         .env("ARBITER_STORE", &url)

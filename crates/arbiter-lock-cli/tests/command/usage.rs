@@ -10,8 +10,10 @@ use crate::helpers::{arbiter, bare, end, eventually_held, ms, output, signal, st
 #[test]
 fn no_message_shows_a_password() {
     let url = "redis://:s3cret@127.0.0.1:1";
-    let lines: [&[&str]; 6] = [
+    let lines: [&[&str]; 8] = [
         &["run", "--store", url, "n", "true"],
+        &["run", "--lease=redis://:s3cret@h", "n", "--", "true"],
+        &["run", "-wredis://:s3cret@h", "n", "--", "true"],
         &["status", "--wait", url, "n"],
         &["run", "--lease", url, "n", "--", "true"],
         &["--store", url, "status", "n"],
@@ -31,6 +33,83 @@ fn no_message_shows_a_password() {
             "{line:?}: {stderr}"
         );
     }
+}
+
+#[test]
+fn no_store_url_shows_its_secret() {
+    let urls = [
+        "redis://u:s3cret%40@127.0.0.1:1/0",
+        "redis://u:12/s3cret@127.0.0.1:1",
+        "redis://u:12?s3cret@127.0.0.1:1",
+        "redis://u:12#s3cret@127.0.0.1:1",
+        "redis://u:s3cret",
+        "redis://u:s3cret@",
+        "redis:u:s3cret@127.0.0.1:1",
+        "u:s3cret@127.0.0.1:1",
+        ":s3cret@127.0.0.1:1",
+        "\"redis://:s3cret@127.0.0.1:1\"",
+        "http://u:s3cret@127.0.0.1:1",
+        "redis://127.0.0.1:1/0?s3cret",
+        "redis://127.0.0.1:1/0?password=s3cret",
+        "redis+unix:///nowhere?pass=a&pass=s3cret",
+        "redis+unix:///nowhere?db=x&pass=s3cret",
+        "redis+unix:///nowhere&pass=s3cret",
+        "redis+sentinel://127.0.0.1:1/m?sentinel_password=s3cret",
+        "redis+sentinel://u:s3cret@127.0.0.1:1/m?sentinel_password=s3cret",
+        "redis+sentinel://u:p@127.0.0.1:1/m?sentinel_password=a&sentinel_password=s3cret",
+        "redis+sentinel://127.0.0.1:1/m?sentinel_password=a@s3cret",
+        "redis+sentinel://127.0.0.1:1/m?sentinel_password=a&s3cret",
+        "redis+sentinel://127.0.0.1:1/m?sentinel%5Fpassword=s3cret",
+        "redis+sentinel://127.0.0.1:1?sentinel_password=s3cret",
+        "redis+sentinel://u:s3cret@127.0.0.1:1,u:s3cret@127.0.0.1:2/m",
+        "redis+sentinel://u:12/s3cret@127.0.0.1:1/m",
+        "file://u:s3cret@h/x",
+        "memory:?password=s3cret",
+    ];
+    let silent = |what: &str, command| {
+        let (status, stdout, stderr) = output(command);
+        assert!(
+            [64, 69, 71, 77].contains(&status),
+            "{what}: {status} {stderr}"
+        );
+        assert!(
+            !stderr.is_empty() && !(stdout + &stderr).contains("s3cret"),
+            "{what}: {stderr}"
+        );
+    };
+    for url in urls {
+        for line in [
+            &["--store", url, "status", "n"][..],
+            &[&format!("--store={url}"), "run", "-w0", "n", "--", "true"],
+            &["run", "--store", url, "n", "true"],
+            &["run", "--store", url, "--wiat", "n", "--", "true"],
+            &["--store", url, "--store", url, "status", "n"],
+        ] {
+            silent(&format!("{line:?}"), bare(line));
+        }
+        let mut command = bare(&["list"]);
+        command.env("ARBITER_STORE", url);
+        silent(url, command);
+    }
+}
+
+#[test]
+fn suggested_command_has_no_secret() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
+    assert!(eventually_held(&server, &format!("arbiter:{name}")));
+    let host = server.url();
+    server.call(&["CONFIG", "SET", "requirepass", "s3cret"]);
+    let url = host.replace("://", "://:s3cret@");
+    let line = ["--store", &url, "run", "-n", &name, "--", "true"];
+    let (status, stdout, stderr) = output(bare(&line));
+    assert!(
+        status == 75 && stderr.contains("arbiter status"),
+        "{stderr}"
+    );
+    assert!(!(stdout + &stderr).contains("s3cret"), "{stderr}");
+    signal(&holder, "TERM");
+    end(holder);
 }
 
 #[test]

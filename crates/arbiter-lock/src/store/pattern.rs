@@ -35,25 +35,10 @@ impl Pattern {
         pattern[p..].iter().all(|c| *c == '*')
     }
 
-    /// Returns a Redis pattern of keys with that prefix which matches at least the same names.
+    /// Returns the text of the pattern.
     #[cfg(feature = "redis")]
-    pub(crate) fn of_keys(&self, prefix: &str) -> String {
-        let mut keys = String::new();
-        let literal = |keys: &mut String, c: char| {
-            if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
-                keys.push('\\');
-            }
-            keys.push(c);
-        };
-        prefix.chars().for_each(|c| literal(&mut keys, c));
-        for c in self.0.chars() {
-            match c {
-                // The server's `?` is one byte.
-                '*' | '?' => keys.push('*'),
-                c => literal(&mut keys, c),
-            }
-        }
-        keys
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -82,12 +67,5 @@ mod tests {
                 assert!(!pattern.matches(name), "{pattern:?} {name}");
             }
         }
-    }
-
-    #[cfg(feature = "redis")]
-    #[test]
-    fn key_pattern_escapes_prefix_and_name() {
-        let keys = Pattern::new("a*b?[c]").of_keys("p*:");
-        assert_eq!(keys, "p\\*:a*b*\\[c\\]");
     }
 }

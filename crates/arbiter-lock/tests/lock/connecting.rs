@@ -463,16 +463,38 @@ async fn sentinel_or_cluster_node_error_names_the_url() {
         .arg("--cluster-enabled")
         .arg("yes")
         .start();
-    let watched = format!("redis+sentinel://127.0.0.1:{}/orders", sentinel.port());
-    let cluster = format!("redis+cluster://127.0.0.1:{}", node.port());
+    let watched = format!("use redis+sentinel://127.0.0.1:{}/orders", sentinel.port());
+    let cluster = format!(
+        "redis+cluster://127.0.0.1:{}, is not supported yet: use a server that is not in cluster mode",
+        node.port()
+    );
     for (server, says) in [(&sentinel, watched), (&node, cluster)] {
-        let error = Client::connect(&server.url()).await.unwrap_err();
-        assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
-        assert!(error.to_string().contains(&says), "{error}");
+        // The database, which neither of them has, is not part of the suggestion.
+        for url in [server.url(), format!("{}/1", server.url())] {
+            let error = Client::connect(&url).await.unwrap_err();
+            assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
+            assert!(error.to_string().ends_with(&says), "{error}");
+        }
         let client = Client::connect_lazy(&server.url()).unwrap();
         let error = client.lock("l").acquire().await.unwrap_err();
         assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
         let error = client.lock("l").inspect().await.unwrap_err();
         assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
     }
+}
+
+#[tokio::test]
+async fn database_of_the_url_is_selected() {
+    let server = Server::start();
+    let client = Client::connect(&format!("{}/3", server.url())).await;
+    let guard = client.unwrap().lock("l").acquire().await.unwrap();
+    let keyspace = server.call(&["INFO", "keyspace"]).text().unwrap();
+    assert!(
+        keyspace.contains("db3:keys=") && !keyspace.contains("db0:"),
+        "{keyspace}"
+    );
+    guard.release().await.unwrap();
+    let error = Client::connect(&format!("{}/99", server.url())).await;
+    let error = error.unwrap_err();
+    assert_eq!(refused(&error), RefusedKind::Unsupported, "{error}");
 }

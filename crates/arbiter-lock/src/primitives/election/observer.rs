@@ -8,6 +8,7 @@ use arbiter_lock_core::{Backoff, Request, Status};
 
 use super::Leader;
 use crate::errors::error::Error;
+use crate::events::outage::Outage;
 use crate::primitives::lock::Lock;
 use crate::store::{Envelope, Failure};
 use crate::system::rng;
@@ -22,8 +23,8 @@ pub struct Observer {
     shown: Option<Option<Snapshot>>,
     /// When the next poll is due, on the local clock.
     due: Duration,
-    /// Since when the store has not answered.
-    silent_since: Option<Duration>,
+    /// The series of polls without an answer.
+    outage: Outage,
     backoff: Backoff,
 }
 
@@ -41,7 +42,7 @@ impl Observer {
             lock,
             shown: None,
             due: Duration::ZERO,
-            silent_since: None,
+            outage: Outage::default(),
             backoff: Backoff::new(Duration::from_millis(10), POLL_INTERVAL),
         }
     }
@@ -108,7 +109,7 @@ impl Observer {
             Duration::from_millis(ms.saturating_add(1))
         });
         self.due = self.lock.inner.clock.now() + POLL_INTERVAL.mul_f64(jitter).min(expiry);
-        self.silent_since = None;
+        self.outage.answered();
         self.backoff.reset();
 
         let leader = Leader::of(reply, *at);
@@ -128,10 +129,10 @@ impl Observer {
     fn failed(&mut self, failure: Failure) -> Result<(), Error> {
         let inner = &self.lock.inner;
         let now = inner.clock.now();
-        let since = *self.silent_since.get_or_insert(now);
+        self.outage.failed(now, now, &failure);
         self.due = now + self.backoff.next(rng::draw());
-        if !failure.is_transient() || inner.store_timeout <= now.saturating_sub(since) {
-            self.silent_since = None;
+        if !failure.is_transient() || inner.store_timeout <= self.outage.length(now) {
+            self.outage.answered();
             return Err(inner.store_error(&self.lock.checked_name()?, failure));
         }
         Ok(())

@@ -31,7 +31,8 @@ pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
     let Some(path) = path else {
         return Err(Invalid::new(
             "store",
-            format!("{url} names no folder; use a URL such as file:///var/lib/arbiter"),
+            // The URL is not shown: it may have a password.
+            "the store's URL names no folder; use a URL such as file:///var/lib/arbiter",
         ));
     };
     let bytes: Vec<u8> = percent_decode_str(path.trim_end_matches('/')).collect();

@@ -69,6 +69,7 @@ struct ConnectionState {
 
 struct Up {
     line: Line,
+    messages: Messages,
     since: Instant,
     /// The round-trip time, as measured when the server was dialed.
     round_trip: Duration,
@@ -78,6 +79,28 @@ struct Up {
     is_in_doubt: AtomicBool,
     /// Until when a master is known to see every replica.
     sees_all_until: Mutex<Option<Instant>>,
+}
+
+/// Whether messages of a connection count: until it is replaced or dropped. A request that is still
+/// in progress keeps the connection open after that.
+struct Messages(Arc<AtomicBool>);
+
+impl Messages {
+    /// Returns a connection's messages, and a check of whether they count.
+    fn new() -> (Self, impl Fn() -> bool + Send + Sync + 'static) {
+        let count = Arc::new(AtomicBool::new(true));
+        (Self(count.clone()), move || count.load(Ordering::Relaxed))
+    }
+
+    fn ignore(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.ignore();
+    }
 }
 
 impl Up {
@@ -97,6 +120,15 @@ impl Up {
 }
 
 impl ConnectionState {
+    /// Retires the connection: its messages no longer count. Requests on it may still be answered.
+    fn take_up(&mut self) -> Option<Arc<Up>> {
+        let up = self.up.take();
+        if let Some(up) = &up {
+            up.messages.ignore();
+        }
+        up
+    }
+
     /// Returns the connection, or the recent failure to dial.
     fn known(&self) -> Option<Result<Arc<Up>, Failure>> {
         let down = self
@@ -245,7 +277,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // The line's callback holds the shared part weakly, so this closes the line.
         let mut state = self.0.state();
-        let (up, dialing) = (state.up.take(), state.dialing.take());
+        let (up, dialing) = (state.take_up(), state.dialing.take());
         drop(state);
         drop(up);
         if let Some(dialing) = dialing {
@@ -259,13 +291,22 @@ impl ConnectionShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the waiters of this runtime, if it subscribes.
+    fn registry(&self) -> Option<Arc<Registry>> {
+        let subscription = self.subscription.as_ref();
+        subscription.and_then(|subscription| subscription.registry.upgrade())
+    }
+
     /// Returns how many waiters of this runtime wait for messages.
     fn waiters(&self) -> usize {
-        let registry = self
-            .subscription
-            .as_ref()
-            .and_then(|subscription| subscription.registry.upgrade());
-        registry.map_or(0, |registry| registry.len())
+        self.registry().map_or(0, |registry| registry.len())
+    }
+
+    /// Makes every waiter poll, which dials if there is no connection.
+    fn poll_again(&self) {
+        if let Some(registry) = self.registry() {
+            registry.poll_again();
+        }
     }
 
     /// Drops the connection. The next request dials again.
@@ -273,17 +314,18 @@ impl ConnectionShared {
         self.lose(|current| Arc::ptr_eq(current, up), cause);
     }
 
-    /// Drops the current connection if `is_such` accepts it.
+    /// Drops the current connection if `is_such` accepts it. The waiters poll, and so dial again.
     fn lose(&self, is_such: impl FnOnce(&Arc<Up>) -> bool, cause: &Failure) {
         let mut state = self.state();
         if !state.up.as_ref().is_some_and(is_such) {
             return;
         }
-        let lost = state.up.take();
+        let lost = state.take_up();
         state.is_lost = true;
         drop(state);
         drop(lost);
         self.tell_disconnected(cause);
+        self.poll_again();
     }
 
     fn tell_disconnected(&self, cause: &Failure) {
@@ -330,29 +372,17 @@ impl ConnectionShared {
 
     /// Handles a message of the server, or the end of the connection.
     fn hear(&self, push: PushInfo) {
-        let registry = self
-            .subscription
-            .as_ref()
-            .and_then(|subscription| subscription.registry.upgrade());
         match (push.kind, push.data.as_slice()) {
             (PushKind::Message, [_, Value::BulkString(payload)]) => {
-                if let (Some(registry), Some(push)) = (registry, reply::push(payload)) {
+                if let (Some(registry), Some(push)) = (self.registry(), reply::push(payload)) {
                     registry.deliver(push);
                 }
             }
-            (PushKind::Subscribe, _) => {
-                if let Some(registry) = registry {
-                    registry.poll_again();
-                }
-            }
-            // The polls that this causes dial again.
+            (PushKind::Subscribe, _) => self.poll_again(),
             (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
                 let closed =
                     Failure::unknown(FailureKind::Unreachable, "the server closed the connection");
                 self.lose(|_| true, &closed);
-                if let Some(registry) = registry {
-                    registry.poll_again();
-                }
             }
             _ => {}
         }
@@ -364,7 +394,7 @@ impl Retire for ConnectionShared {
     fn retire(&self) {
         self.replaced.send_replace(());
         let mut state = self.state();
-        let retired = state.up.take();
+        let retired = state.take_up();
         state.is_lost |= retired.is_some();
         state.down = None;
         state.backoff.reset();
@@ -376,10 +406,7 @@ impl Retire for ConnectionShared {
             let cause = Failure::unknown(FailureKind::Unreachable, cause);
             self.tell_disconnected(&cause);
         }
-        let registry = self.subscription.as_ref();
-        if let Some(registry) = registry.and_then(|to| to.registry.upgrade()) {
-            registry.poll_again();
-        }
+        self.poll_again();
     }
 }
 
@@ -422,6 +449,33 @@ mod tests {
             let woken = tokio::time::timeout(Duration::from_secs(1), waiter.woken()).await;
             assert!(woken.is_ok());
         }
+    }
+
+    /// A request on a connection may outlast it, and keeps it open.
+    #[tokio::test]
+    async fn replaced_connection_delivers_no_grant() {
+        let server = testkit::Server::start();
+        let registry = Arc::new(Registry::default());
+        let channel: Arc<str> = testkit::unique_name().into();
+        let subscription = Subscription {
+            channel: channel.clone(),
+            registry: Arc::downgrade(&registry),
+        };
+        let connection = connection(server.port(), Some(subscription));
+        let waiter = registry.register("r".into());
+        let (up, _) = connection.dialed(LIMITS.connect).await.unwrap();
+        let granted = || tokio::time::timeout(Duration::from_millis(300), waiter.granted());
+        let publish = || server.call(&["PUBLISH", &channel, "r 7 1000 1"]);
+        publish();
+        assert!(granted().await.is_ok());
+        connection
+            .0
+            .drop_line(&up, &Failure::unknown(FailureKind::Silent, "x"));
+        publish();
+        assert!(
+            granted().await.is_err(),
+            "it is the message of a replaced connection"
+        );
     }
 
     #[tokio::test]

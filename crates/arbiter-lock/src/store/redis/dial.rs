@@ -1,4 +1,4 @@
-//! Dials a server: the stream, the login, RESP3.
+//! Dials a server: the stream, the login, RESP3. The introduction selects the database.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -153,8 +153,7 @@ where
 {
     let mut info = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP3)
-        .set_skip_set_lib_name()
-        .set_db(target.database);
+        .set_skip_set_lib_name();
     if let Some(username) = &target.username {
         info = info.set_username(username);
     }

@@ -93,7 +93,7 @@ impl Handle for RedisHandle {
             let read_by = parts.next();
             let is_of_locks = kind == LOCKS;
             let (matching, key_type) = match is_of_locks {
-                true => (pattern.of_keys(&self.key_prefix), "hash"),
+                true => (keys::pattern_of(&self.key_prefix, pattern), "hash"),
                 false => (keys::QUEUES.to_owned(), "zset"),
             };
             let mut scan = redis::cmd("SCAN");

@@ -8,28 +8,52 @@ use super::failure::failure_of;
 use super::target::Target;
 use crate::store::{Failure, FailureKind};
 
-/// Queries the kind of the server, and refuses one that does not match the URL.
+/// Queries the kind of the server, refuses one that does not match the URL, and selects the
+/// database.
 ///
 /// On a cluster some names would work by chance, and a Sentinel keeps no locks.
 pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, Failure> {
-    let hello = line
-        .connection
-        .send_packed_command(&redis::cmd("HELLO"))
-        .await;
-    let hello = match hello.and_then(Value::extract_error) {
-        Ok(hello) => hello,
+    let mut first = redis::pipe();
+    first.cmd("HELLO");
+    // A Sentinel and a node of a cluster refuse it, so it counts after the kind.
+    if target.database != 0 {
+        first.cmd("SELECT").arg(target.database);
+    }
+    let count = first.len();
+    let answers = line.connection.send_packed_commands(&first, 0, count).await;
+    let answers = answers.map_err(|e| before_use(&e))?;
+    let mut answers = answers.into_iter().map(Value::extract_error);
+    let hello = answers.next().unwrap_or(Ok(Value::Nil));
+    let selected = answers.next().unwrap_or(Ok(Value::Nil));
+    let role = match hello {
+        Ok(hello) => role(&hello, line, target).await?,
         // A server that does not know the command is not queried further.
-        Err(e) if e.code().is_some() => return Ok(Role::Unknown),
+        Err(e) if e.code().is_some() => Role::Unknown,
         Err(e) => return Err(before_use(&e)),
     };
-    match field(&hello, "mode").as_deref() {
-        Some("cluster") => Err(refused(format!(
-            "it is a node of a cluster, where only some names would work; a cluster's URL, \
-             {}, is not supported yet: use a server that is not in cluster mode",
-            target.to_string().replacen("://", "+cluster://", 1)
-        ))),
-        Some("sentinel") => Err(refused(watched(line, target).await?)),
-        _ => Ok(match field(&hello, "role").as_deref() {
+    selected.map_err(|e| before_use(&e))?;
+    Ok(role)
+}
+
+/// Returns the role of a server in its answer to `HELLO`, or the failure of one that keeps no locks.
+async fn role(hello: &Value, line: &mut Line, target: &Target) -> Result<Role, Failure> {
+    match field(hello, "mode").as_deref() {
+        Some("cluster") => {
+            let url = target.place.url("+cluster");
+            let url = url.as_deref().unwrap_or("redis+cluster://HOST:6379");
+            Err(refused(format!(
+                "it is a node of a cluster, where only some names would work; a cluster's URL, \
+                 {url}, is not supported yet: use a server that is not in cluster mode",
+            )))
+        }
+        Some("sentinel") => {
+            let masters = masters(&mut line.connection).await?;
+            let urls = sentinel_urls(target, &masters);
+            Err(refused(format!(
+                "it is a Sentinel, which keeps no locks itself: use {urls}"
+            )))
+        }
+        _ => Ok(match field(hello, "role").as_deref() {
             Some("master") => Role::Master,
             Some(_) => Role::Replica,
             None => Role::Unknown,
@@ -70,11 +94,32 @@ fn good_replicas_in(info: &str) -> Option<u64> {
     good?.trim().parse().ok()
 }
 
-/// Returns the error for a Sentinel, which names the URLs to use.
-async fn watched(line: &mut Line, target: &Target) -> Result<String, Failure> {
+/// Returns the URL to use in place of a Sentinel's, for the masters that it watches.
+///
+/// It has the host and the port only: a database and a login are those of the server.
+fn sentinel_urls(target: &Target, masters: &[String]) -> String {
+    let Some(sentinel) = target.place.url("+sentinel") else {
+        return "redis+sentinel://HOST:26379/SERVICE".to_owned();
+    };
+    let urls: Vec<String> = masters.iter().map(|m| format!("{sentinel}/{m}")).collect();
+    match urls.as_slice() {
+        [] => format!("{sentinel}/SERVICE"),
+        urls => urls.join(" or "),
+    }
+}
+
+/// How many masters an error names.
+const MOST_NAMES: usize = 8;
+
+/// Queries a Sentinel for the names of the masters that it watches, for use in an error.
+///
+/// There are none if it refuses to list them.
+pub(super) async fn masters(
+    connection: &mut MultiplexedConnection,
+) -> Result<Vec<String>, Failure> {
     let mut masters = redis::cmd("SENTINEL");
     masters.arg("MASTERS");
-    let masters = line.connection.send_packed_command(&masters).await;
+    let masters = connection.send_packed_command(&masters).await;
     let masters = match masters.and_then(Value::extract_error) {
         Ok(Value::Array(masters)) => masters,
         Ok(_) => Vec::new(),
@@ -82,20 +127,9 @@ async fn watched(line: &mut Line, target: &Target) -> Result<String, Failure> {
         Err(e) => return Err(before_use(&e)),
     };
     let names = masters.iter().filter_map(|master| field(master, "name"));
-    let sentinel = target.to_string().replacen("://", "+sentinel://", 1);
-    let url = |name: String| format!("{sentinel}/{}", name.escape_debug());
-    let urls: Vec<String> = names.take(MOST_WATCHED).map(url).collect();
-    let urls = match urls.as_slice() {
-        [] => format!("{sentinel}/SERVICE"),
-        urls => urls.join(" or "),
-    };
-    Ok(format!(
-        "it is a Sentinel, which keeps no locks itself: use {urls}"
-    ))
+    let names = names.map(|name| name.escape_debug().to_string());
+    Ok(names.take(MOST_NAMES).collect())
 }
-
-/// How many of the masters that a Sentinel watches an error names.
-const MOST_WATCHED: usize = 8;
 
 /// Returns the text of a field in a map, or in a list of names and values.
 pub(super) fn field(of: &Value, name: &str) -> Option<String> {

@@ -1,5 +1,6 @@
 //! The keys of a name. No other file builds one, or turns one back into a name.
 
+use crate::store::Pattern;
 use crate::system::process::Lazy;
 
 /// The keys of one name: the hash that the Go library shares, and its companions, which lie in
@@ -71,6 +72,27 @@ pub(super) fn lock_of_queue(key: &str) -> Option<&str> {
         _ => return None,
     };
     (companion(QUEUE, lock) == key).then_some(lock)
+}
+
+/// Returns a pattern of the server for lock keys, which matches at least the keys of the names that
+/// match.
+pub(super) fn pattern_of(prefix: &str, names: &Pattern) -> String {
+    let mut keys = String::new();
+    let literal = |keys: &mut String, c: char| {
+        if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
+            keys.push('\\');
+        }
+        keys.push(c);
+    };
+    prefix.chars().for_each(|c| literal(&mut keys, c));
+    for c in names.as_str().chars() {
+        match c {
+            // The server's `?` is one byte.
+            '*' | '?' => keys.push('*'),
+            c => literal(&mut keys, c),
+        }
+    }
+    keys
 }
 
 /// A pattern of the keys of all queues.
@@ -190,6 +212,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn key_pattern_escapes_prefix_and_name() {
+        let keys = pattern_of("p*:", &Pattern::new("a*b?[c]"));
+        assert_eq!(keys, "p\\*:a*b*\\[c\\]");
     }
 
     #[test]

@@ -47,12 +47,15 @@ struct Server {
 impl Server {
     fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
         let (username, password) = (settings.username, settings.password);
+        // The login of the settings replaces the URL's.
+        let login = |of_url| match password {
+            Some(_) => (username, password),
+            None => of_url,
+        };
         let route = match SentinelUrl::parse(url) {
             Some(group) => {
                 let mut group = group?;
-                if password.is_some() {
-                    (group.username, group.password) = (username, password);
-                }
+                (group.username, group.password) = login((group.username, group.password));
                 group.authorities = settings.authorities;
                 let sentinels = Sentinels::new(
                     group,
@@ -64,9 +67,7 @@ impl Server {
             }
             None => {
                 let mut target = Target::parse(url)?;
-                if password.is_some() {
-                    (target.username, target.password) = (username, password);
-                }
+                (target.username, target.password) = login((target.username, target.password));
                 target.authorities = settings.authorities;
                 ServerRoute::One(Arc::new(target))
             }

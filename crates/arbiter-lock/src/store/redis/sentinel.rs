@@ -5,15 +5,17 @@
 //! master retires all connections at once, so that no request waits for the old one.
 
 mod ask;
+mod count;
 mod url;
 mod view;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
@@ -23,6 +25,7 @@ use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
+use count::{Hosts, count_failed};
 pub(super) use url::SentinelUrl;
 use view::{Address, FRESH, SentinelReply, Switch, View};
 
@@ -43,7 +46,7 @@ pub(super) struct Sentinels {
     /// Changes when the master is replaced.
     switches: Sender<()>,
     /// Watches the sentinels, once a connection was dialed.
-    thread: OnceLock<Result<Service, String>>,
+    thread: Mutex<Option<Service>>,
 }
 
 struct State {
@@ -52,7 +55,9 @@ struct State {
     /// failure.
     outcomes: BTreeMap<Address, (Duration, Option<Failure>)>,
     /// The addresses of the URL's hosts, once resolved.
-    resolved: BTreeMap<Address, String>,
+    resolved: Hosts,
+    /// The id of the sentinel at each address that the sentinels name, as this client reaches it.
+    ids: BTreeMap<Address, String>,
     /// The addresses that are being watched.
     watched: BTreeSet<Address>,
     /// The addresses that the sentinels had named when the watched addresses were chosen.
@@ -81,10 +86,12 @@ impl Sentinels {
         command_timeout: Duration,
         events: EventQueue,
     ) -> Arc<Self> {
+        let hosts: BTreeSet<&Address> = url.hosts.iter().collect();
         let state = State {
-            view: View::new(url.hosts.len()),
+            view: View::new(hosts.len()),
             outcomes: BTreeMap::new(),
             resolved: BTreeMap::new(),
+            ids: BTreeMap::new(),
             watched: BTreeSet::new(),
             considered: BTreeSet::new(),
             connections: Vec::new(),
@@ -101,7 +108,7 @@ impl Sentinels {
             questions: Sender::new(0),
             answers: Sender::new(0),
             switches: Sender::new(()),
-            thread: OnceLock::new(),
+            thread: Mutex::new(None),
         })
     }
 
@@ -119,7 +126,7 @@ impl Sentinels {
 
     /// Queries the sentinels for the master, within the limit.
     pub(super) async fn master(self: &Arc<Self>, limit: Duration) -> Result<Target, Failure> {
-        self.start()?;
+        self.watch_on(Service::start)?;
         let asked = now();
         let mut answers = self.answers.subscribe();
         self.questions.send_modify(|n| *n += 1);
@@ -206,7 +213,8 @@ impl Sentinels {
             let detail = format!("{heard} of {known} sentinels answered");
             return Failure::before_sending(FailureKind::Silent, detail);
         };
-        let lasting = failures.iter().filter(|(_, f)| !f.is_transient()).count();
+        let lasting = failures.iter().filter(|(_, f)| !f.is_transient());
+        let lasting = state.count_failed(lasting.map(|(address, _)| *address), since);
         let is_final = 2 * known.saturating_sub(lasting) <= known;
         if is_final && failure.kind == FailureKind::WrongUrl {
             return (*failure).clone();
@@ -220,19 +228,23 @@ impl Sentinels {
         Failure::before_sending(kind, detail)
     }
 
-    fn start(self: &Arc<Self>) -> Result<(), Failure> {
-        let thread = self.thread.get_or_init(|| {
-            let service = Service::start().map_err(|e| e.to_string())?;
-            service.spawn(watch::watch_all(Arc::downgrade(self)));
-            Ok(service)
-        });
-        match thread {
-            Ok(_) => Ok(()),
-            Err(e) => Err(Failure::before_sending(
-                FailureKind::Unreachable,
-                format!("this system starts no thread for it: {e}"),
-            )),
+    /// Watches the sentinels on a thread, unless one does. A failed start is tried again at the next
+    /// call.
+    fn watch_on(
+        self: &Arc<Self>,
+        start: impl FnOnce() -> io::Result<Service>,
+    ) -> Result<(), Failure> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return Ok(());
         }
+        let service = start().map_err(|e| {
+            let detail = format!("this system starts no thread for it: {e}");
+            Failure::before_sending(FailureKind::Unreachable, detail)
+        })?;
+        service.spawn(watch::watch_all(Arc::downgrade(self)));
+        *thread = Some(service);
+        Ok(())
     }
 
     /// Records the answer of a sentinel to a query sent at `sent`.
@@ -306,6 +318,24 @@ impl Sentinels {
 }
 
 impl State {
+    /// Returns how many sentinels have failed at those addresses, without those that have answered
+    /// at another address since then.
+    fn count_failed<'a>(
+        &self,
+        failed: impl Iterator<Item = &'a Address>,
+        since: Duration,
+    ) -> usize {
+        let mut ids = self.view.ids_by_address();
+        ids.extend(self.ids.clone());
+        let heard = self.view.ids_heard_since(since);
+        let is_silent = |address: &&Address| {
+            let id = ids.get(*address);
+            id.is_none_or(|id| !heard.contains(id.as_str()))
+        };
+        let failed = failed.filter(is_silent).cloned().collect();
+        count_failed(&failed, self.resolved.values(), &ids)
+    }
+
     /// Returns whether every sentinel in the answers is watched, if it can be.
     fn considers_all(&self) -> bool {
         self.view.named().is_subset(&self.considered)
@@ -320,6 +350,7 @@ impl fmt::Display for Sentinels {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicUsize;
 
     use super::view::Master;
@@ -373,6 +404,63 @@ mod tests {
             fails(&group, 3, lasting);
             assert_eq!(group.failure(asked).kind, lasting);
         }
+    }
+
+    #[test]
+    fn refusals_of_one_sentinel_are_not_a_majority() {
+        let url = SentinelUrl::parse("redis+sentinel://a:1,b:1,c:1/m").unwrap();
+        let events = EventQueue::new(Box::new(NoopLogger));
+        let group = Sentinels::new(url.unwrap(), None, Duration::from_secs(1), events);
+        let at = |host: &str| (host.to_owned(), 1);
+        let hosts = [
+            ("a", &["10.0.0.1", "fd::1"][..]),
+            ("b", &["10.0.0.2", "fd::2"]),
+            ("c", &["10.0.0.3", "fd::3"]),
+        ];
+        let hosts = hosts.map(|(host, ips)| (at(host), ips.iter().map(|ip| at(ip)).collect()));
+        group.state().resolved = hosts.into();
+        let asked = now();
+        let denies = |host: &str| {
+            group.failed(&at(host), Failure::before_sending(FailureKind::Denied, "x"));
+        };
+        denies("10.0.0.1");
+        denies("fd::1");
+        assert!(group.failure(asked).is_transient());
+        denies("fd::2");
+        assert_eq!(group.failure(asked).kind, FailureKind::Denied);
+    }
+
+    #[test]
+    fn sentinel_that_answers_elsewhere_has_not_refused() {
+        let group = group(None);
+        let asked = now();
+        let reply = SentinelReply {
+            id: "1".to_owned(),
+            master: Master {
+                epoch: 1,
+                address: address(7),
+            },
+            replicas: None,
+            others: vec![("2".to_owned(), address(2))],
+        };
+        group.answered(&address(1), now(), reply);
+        let second = ("fd::1".to_owned(), 1);
+        group.state().ids.insert(second.clone(), "1".to_owned());
+        group.failed(&second, Failure::before_sending(FailureKind::Denied, "x"));
+        fails(&group, 2, FailureKind::Denied);
+        assert!(group.failure(asked).is_transient());
+        fails(&group, 3, FailureKind::Denied);
+        assert_eq!(group.failure(asked).kind, FailureKind::Denied);
+    }
+
+    #[test]
+    fn thread_that_failed_to_start_is_retried() {
+        let group = group(None);
+        let refused = || Err(io::Error::from_raw_os_error(11));
+        let failure = group.watch_on(refused).unwrap_err();
+        assert!(failure.is_transient(), "{failure}");
+        group.watch_on(Service::start).unwrap();
+        group.watch_on(|| panic!("it runs already")).unwrap();
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Target {
                 return Err(invalid("needs TLS, which is in the feature `tls`"));
             }
             "redis+unix" | "unix" if url.host_str().is_none_or(str::is_empty) => {
+                check_socket(url.path())?;
                 Place::Unix(decoded(url.path())?)
             }
             "redis+unix" | "unix" => {
@@ -128,6 +129,28 @@ pub(super) fn invalid(message: impl fmt::Display) -> Invalid {
     Invalid::new("store", format!("the store's URL {message}"))
 }
 
+/// Refuses the path of a socket with a login or an option in it, which errors would show.
+fn check_socket(path: &str) -> Result<(), Invalid> {
+    let is_login = |(login, _): (&str, &str)| login.contains(':');
+    if path.rsplit_once('@').is_some_and(is_login) {
+        return Err(invalid(
+            "has a login in the path of its socket: use ?user=NAME&pass=PASSWORD (in a path, '@' \
+             is written %40)",
+        ));
+    }
+    let is_option = |text: &str| {
+        let name = text.split_once('=').map(|(name, _)| name);
+        name.is_some_and(|name| OF_A_SOCKET.contains(&name))
+    };
+    if path.split(['&', ';']).skip(1).any(is_option) {
+        return Err(invalid(
+            "has an option in the path of its socket: '?' stands before the first one (in a path, \
+             '&' is written %26)",
+        ));
+    }
+    Ok(())
+}
+
 fn host_and_port(url: &Url) -> Result<(String, u16), Invalid> {
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| invalid("names no host"))?;
@@ -140,6 +163,18 @@ pub(super) fn decoded(text: &str) -> Result<String, Invalid> {
     bytes
         .map(|text| text.into_owned())
         .map_err(|_| invalid("has an escape that is no UTF-8"))
+}
+
+impl Place {
+    /// Returns a URL with the host and the port only, and a kind of store behind the scheme. `None`
+    /// for a socket.
+    pub(super) fn url(&self, kind: &str) -> Option<String> {
+        match self {
+            Self::Tcp { host, port } => Some(format!("redis{kind}://{}:{port}", Host(host))),
+            Self::Tls { host, port, .. } => Some(format!("rediss{kind}://{}:{port}", Host(host))),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Target {
@@ -209,6 +244,10 @@ mod tests {
     fn socket_is_named_by_its_path() {
         let target = Target::parse("redis+unix:///run/a%20b.sock?db=2&user=u&pass=p").unwrap();
         assert_eq!(target.place, Place::Unix("/run/a b.sock".into()));
+        for path in ["/run/a@1:2.sock", "/run/a&b=c.sock"] {
+            let target = Target::parse(&format!("redis+unix://{path}")).unwrap();
+            assert_eq!(target.place, Place::Unix(path.into()));
+        }
         assert_eq!(
             (target.database, target.password.as_deref()),
             (2, Some("p"))
@@ -232,6 +271,9 @@ mod tests {
             "redis://:secret@h?db=3",
             "redis+unix:///s.sock?database=3&pass=secret",
             "redis+unix://user:12/secret@/s.sock",
+            "redis+unix:///user:secret@/s.sock",
+            "redis+unix:///s.sock&pass=secret",
+            "redis+unix:///s.sock;user=u;pass=secret",
         ] {
             let error = Target::parse(url).unwrap_err().to_string();
             assert!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::{ConnectionShared, Up};
+use super::{ConnectionShared, Messages, Up};
 use crate::events::event::{Event, Level};
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
@@ -21,8 +21,8 @@ use crate::system::rng;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection and its round-trip time.
-type Dialed = (Line, Duration);
+/// A connection, its messages, and its round-trip time.
+type Dialed = (Line, Messages, Duration);
 
 impl ConnectionShared {
     /// Dials, or waits for the dialing of another caller.
@@ -66,9 +66,10 @@ impl ConnectionShared {
             }
         };
         match dialed {
-            Ok((line, round_trip)) => {
+            Ok((line, messages, round_trip)) => {
                 let up = Arc::new(Up {
                     line,
+                    messages,
                     since: Instant::now(),
                     round_trip,
                     unanswered: AtomicU32::new(0),
@@ -134,9 +135,10 @@ impl ConnectionShared {
         target: &Target,
         end: tokio::time::Instant,
     ) -> Result<Dialed, Failure> {
+        let (messages, count) = Messages::new();
         let shared = Arc::downgrade(self);
         let on_push = move |push| {
-            if let Some(shared) = shared.upgrade() {
+            if let Some(shared) = shared.upgrade().filter(|_| count()) {
                 shared.hear(push);
             }
         };
@@ -177,7 +179,7 @@ impl ConnectionShared {
                 sentinels.report_unprotected();
             }
         }
-        Ok((line, round_trip))
+        Ok((line, messages, round_trip))
     }
 }
 

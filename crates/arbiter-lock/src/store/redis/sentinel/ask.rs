@@ -4,12 +4,9 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::super::failure::failure_of;
-use super::super::introduction::{field, text};
+use super::super::introduction::{field, masters, text};
 use super::view::{Master, SentinelReply};
 use crate::store::{Failure, FailureKind};
-
-/// How many names of other masters an error lists.
-const MOST_NAMES: usize = 8;
 
 /// How many other sentinels an answer may name.
 const MOST_OTHERS: usize = 64;
@@ -77,18 +74,7 @@ fn malformed() -> Failure {
 
 /// Returns the failure for a name that no sentinel knows. It lists the known names.
 async fn unknown_service(connection: &mut MultiplexedConnection, service: &str) -> Failure {
-    let mut masters = redis::cmd("SENTINEL");
-    masters.arg("MASTERS");
-    let masters = connection.send_packed_command(&masters).await;
-    let names: Vec<String> = match masters.and_then(Value::extract_error) {
-        Ok(Value::Array(masters)) => masters
-            .iter()
-            .take(MOST_NAMES)
-            .filter_map(|master| field(master, "name"))
-            .map(|name| name.escape_debug().to_string())
-            .collect(),
-        _ => Vec::new(),
-    };
+    let names = masters(connection).await.unwrap_or_default();
     let known = match names.as_slice() {
         [] => "and they watch none".to_owned(),
         names => format!("only {}", names.join(", ")),

@@ -58,6 +58,13 @@ impl SentinelUrl {
             Some((login, hosts)) => (Some(login), hosts),
             None => (None, authority),
         };
+        // Part of a password would be taken for hosts, or for the name of the master.
+        if login.is_some_and(|login| login.contains('@')) || path.contains('@') {
+            return Err(invalid(
+                "has more than one '@', or one behind its hosts: one login stands before all hosts \
+                 (in a password or a name, '@' is written %40, '/' %2F)",
+            ));
+        }
         let (username, password) = match login.map(|login| login.split_once(':')) {
             None => (None, None),
             Some(None) => (login.map(decoded).transpose()?, None),
@@ -218,6 +225,13 @@ mod tests {
     }
 
     #[test]
+    fn encoded_at_sign_belongs_to_its_part() {
+        let url = parsed("redis+sentinel://u:p%40w@h/na%40me");
+        assert_eq!(url.service, "na@me");
+        assert_eq!(url.password.as_deref(), Some("p@w"));
+    }
+
+    #[test]
     fn aliases_and_tls_are_understood() {
         for plain in ["redis+sentinel", "valkey+sentinel", "redis-sentinel"] {
             assert!(!parsed(&format!("{plain}://h/m")).is_tls);
@@ -242,6 +256,11 @@ mod tests {
             "redis+sentinel://:secret@h/m/-1",
             "redis+sentinel://:secret@h/m?db=1",
             "redis+sentinel://user:12/secret@h/m",
+            "redis+sentinel://user:12/secret@h",
+            "redis+sentinel://user:12/m/secret@h",
+            "redis+sentinel://user:p@h/secret@me",
+            "redis+sentinel://user:p@secret@h/m",
+            "redis+sentinel://user:p@h,user:secret@i/m",
             "redis+sentinel://h/m?sentinel_password=x#secret",
         ] {
             let error = SentinelUrl::parse(url).unwrap().err().unwrap().to_string();

@@ -154,6 +154,27 @@ impl View {
         latest
     }
 
+    /// Returns the ids of the sentinels that have answered queries sent since then.
+    pub(super) fn ids_heard_since(&self, since: Duration) -> BTreeSet<&str> {
+        let latest = self.latest().into_iter();
+        let heard = latest.filter(|(_, (at, _))| since <= *at);
+        heard.map(|(id, _)| id).collect()
+    }
+
+    /// Returns the id of the sentinel at each queried address.
+    pub(super) fn ids_by_address(&self) -> BTreeMap<Address, String> {
+        let answers = self.answers.iter();
+        let ids = answers.map(|(address, (_, answer))| (address.clone(), answer.id.clone()));
+        ids.collect()
+    }
+
+    /// Returns the id of the sentinel at each address that is named in answers.
+    pub(super) fn named_ids(&self) -> BTreeMap<Address, String> {
+        let others = self.answers.values().flat_map(|(_, answer)| &answer.others);
+        let ids = others.map(|(id, address)| (address.clone(), id.clone()));
+        ids.collect()
+    }
+
     /// Returns the addresses of the sentinels in the answers.
     pub(super) fn named(&self) -> BTreeSet<Address> {
         let answers = self.answers.values();

@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::super::dial::{addresses_of, dial};
 use super::ask::ask;
+use super::count::{Hosts, count};
 use super::view::Address;
 use super::{Sentinels, now};
 use crate::store::{Failure, FailureKind};
@@ -35,6 +36,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const ANNOUNCEMENTS: [&str; 3] = ["+promoted-slave", "+config-update-from", "+switch-master"];
 
 /// Watches every known sentinel until the client is dropped.
+///
+/// It and its tasks run on the runtime of a [`Service`](crate::service::Service). A forked process
+/// has no such thread, so it cannot poll them.
 pub(super) async fn watch_all(sentinels: Weak<Sentinels>) {
     let mut tasks = JoinSet::new();
     let mut watched: HashMap<Address, AbortHandle> = HashMap::new();
@@ -87,16 +91,15 @@ impl Sentinels {
 
     /// Returns the addresses of all sentinels with the name that TLS verifies, and the named ones.
     ///
-    /// A host that cannot be resolved counts as unreachable.
+    /// A host that cannot be resolved counts as unreachable, and as a sentinel of its own.
     async fn wanted(&self) -> (HashMap<Address, String>, BTreeSet<Address>) {
-        let mut resolved = BTreeMap::new();
-        let resolving = self
-            .url
-            .hosts
+        let mut resolved: Hosts = BTreeMap::new();
+        let hosts: BTreeSet<&Address> = self.url.hosts.iter().collect();
+        let resolving = hosts
             .iter()
             .map(|(host, port)| tokio::time::timeout(RESOLVE_LIMIT, addresses_of(host, *port)));
         let found = join_all(resolving).await;
-        for ((host, port), addresses) in self.url.hosts.iter().zip(found) {
+        for (host, addresses) in hosts.into_iter().zip(found) {
             let found = match addresses {
                 Ok(Ok(addresses)) => Ok(addresses.map(|a| (a.ip().to_string(), a.port()))),
                 Ok(Err(e)) => Err(Failure::before_sending(
@@ -108,53 +111,48 @@ impl Sentinels {
                     "its host is not resolved in time",
                 )),
             };
-            match found {
-                Ok(found) => resolved.extend(found.map(|address| (address, host.clone()))),
-                // Its previous address, or the host itself.
+            let addresses = match found {
+                Ok(found) => found.collect(),
+                // Its previous addresses, or the host itself.
                 Err(failure) => {
-                    let state = self.state();
-                    let before = state.resolved.iter().filter(|(_, name)| *name == host);
-                    resolved.extend(before.map(|(a, name)| (a.clone(), name.clone())));
-                    let is_known = state.resolved.values().any(|name| name == host);
-                    drop(state);
+                    let before = self.state().resolved.get(host).cloned();
+                    let before = before.unwrap_or_else(|| [host.clone()].into());
+                    let is_known = !before.contains(host) || host.0.parse::<IpAddr>().is_ok();
                     if !is_known {
-                        resolved.insert((host.clone(), *port), host.clone());
-                        self.failed(&(host.clone(), *port), failure);
+                        self.failed(host, failure);
                     }
+                    before
                 }
-            }
+            };
+            resolved.insert(host.clone(), addresses);
         }
-        let named = self.state().view.named();
-        let mut wanted: HashMap<Address, String> = resolved.clone().into_iter().collect();
-        let mapped = named
-            .iter()
-            .take(MOST_NAMED)
-            .map(|named| self.mapped(named));
-        for address in mapped.filter_map(Result::ok) {
+        let named = self.state().view.named_ids();
+        let mut wanted = HashMap::new();
+        for ((host, _), addresses) in &resolved {
+            wanted.extend(
+                addresses
+                    .iter()
+                    .map(|address| (address.clone(), host.clone())),
+            );
+        }
+        let mut ids = BTreeMap::new();
+        for (announced, id) in named.iter().take(MOST_NAMED) {
+            let Ok(address) = self.mapped(announced) else {
+                continue;
+            };
             // A sentinel announced by its address is verified as the URL's host.
             let is_address = address.0.parse::<IpAddr>().is_ok();
             let host = self.url.hosts.first().filter(|_| is_address);
             let name = host.map_or_else(|| address.0.clone(), |(host, _)| host.clone());
-            wanted.entry(address).or_insert(name);
+            wanted.entry(address.clone()).or_insert(name);
+            ids.insert(address, id.clone());
         }
-        let listed = listed(self.url.hosts.len(), resolved.keys());
         let mut state = self.state();
-        state.view.set_listed(listed);
-        state.resolved = resolved;
+        state.view.set_listed(count(resolved.values()));
+        (state.resolved, state.ids) = (resolved, ids);
         drop(state);
-        (wanted, named)
+        (wanted, named.into_keys().collect())
     }
-}
-
-/// Returns the number of sentinels in the URL.
-///
-/// One host may resolve to all of them, and to an address of each family for the same sentinel.
-fn listed<'a>(hosts: usize, addresses: impl Iterator<Item = &'a Address>) -> usize {
-    let ips: BTreeSet<IpAddr> = addresses
-        .filter_map(|(host, _)| host.parse().ok())
-        .collect();
-    let v4 = ips.iter().filter(|ip| ip.is_ipv4()).count();
-    hosts.max(v4).max(ips.len() - v4)
 }
 
 /// Queries one sentinel repeatedly.
@@ -231,22 +229,4 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
 
 fn silence(limit: Duration) -> Failure {
     Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_both_families_may_be_one_sentinel() {
-        for (hosts, addresses, counted) in [
-            (1, &["127.0.0.1", "::1"][..], 1),
-            (1, &["10.0.0.1", "10.0.0.2", "10.0.0.3"], 3),
-            (1, &["10.0.0.1", "10.0.0.2", "fd::1", "fd::2"], 2),
-            (3, &["10.0.0.1", "10.0.0.2", "unresolved"], 3),
-        ] {
-            let addresses: Vec<Address> = addresses.iter().map(|a| ((*a).to_owned(), 1)).collect();
-            assert_eq!(listed(hosts, addresses.iter()), counted, "{addresses:?}");
-        }
-    }
 }
