@@ -238,7 +238,9 @@ async fn cut_off_at_the_hand_off(gains_us: i64) -> usize {
     clock.drift(gains_us);
     let proxy = Proxy::before(&server);
     let direct = Client::connect(&server.url()).await.unwrap();
-    let cut_off = Client::connect(&proxy.url()).await.unwrap();
+    // Its connection is not replaced while it is cut off, so the grants arrive late on it.
+    let cut_off = Client::builder().store(&proxy.url());
+    let cut_off = cut_off.command_timeout(ms(10_000)).connect().await.unwrap();
     let mut holds = Vec::new();
     let waiting = FuturesUnordered::new();
     for n in 0..NAMES {
