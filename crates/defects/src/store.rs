@@ -115,8 +115,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a store shows its password",
         file: TARGET,
-        was: "Place::Tcp { host, port } => write!(f, \"redis://{}:{port}\", Host(host))?,",
-        put_back: "Place::Tcp { host, port } => write!(f, \"redis://{}{}:{port}\", self.password.as_deref().unwrap_or_default(), Host(host))?,",
+        was: "place => f.write_str(&place.url(\"\"))?,",
+        put_back: "place => write!(f, \"{}{}\", place.url(\"\"), self.password.as_deref().unwrap_or_default())?,",
         caught_by: Unit(&["url_is_shown_without_its_credentials"]),
     },
     Defect {

@@ -38,14 +38,11 @@ pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, 
 /// Returns the role of a server in its answer to `HELLO`, or the failure of one that keeps no locks.
 async fn role(hello: &Value, line: &mut Line, target: &Target) -> Result<Role, Failure> {
     match field(hello, "mode").as_deref() {
-        Some("cluster") => {
-            let url = target.place.url("+cluster");
-            let url = url.as_deref().unwrap_or("redis+cluster://HOST:6379");
-            Err(refused(format!(
-                "it is a node of a cluster, where only some names would work; a cluster's URL, \
-                 {url}, is not supported yet: use a server that is not in cluster mode",
-            )))
-        }
+        Some("cluster") => Err(refused(format!(
+            "it is a node of a cluster, where only some names would work; a cluster's URL, \
+             {}, is not supported yet: use a server that is not in cluster mode",
+            target.place.url("+cluster")
+        ))),
         Some("sentinel") => {
             let masters = masters(&mut line.connection).await?;
             let urls = sentinel_urls(target, &masters);
@@ -98,14 +95,12 @@ fn good_replicas_in(info: &str) -> Option<u64> {
 ///
 /// It has the host and the port only: a database and a login are those of the server.
 fn sentinel_urls(target: &Target, masters: &[String]) -> String {
-    let Some(sentinel) = target.place.url("+sentinel") else {
-        return "redis+sentinel://HOST:26379/SERVICE".to_owned();
-    };
-    let urls: Vec<String> = masters.iter().map(|m| format!("{sentinel}/{m}")).collect();
-    match urls.as_slice() {
-        [] => format!("{sentinel}/SERVICE"),
-        urls => urls.join(" or "),
+    let sentinel = target.place.url("+sentinel");
+    if masters.is_empty() {
+        return format!("{sentinel}/SERVICE");
     }
+    let urls: Vec<String> = masters.iter().map(|m| format!("{sentinel}/{m}")).collect();
+    urls.join(" or ")
 }
 
 /// How many masters an error names.

@@ -46,10 +46,9 @@ struct Server {
 
 impl Server {
     fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
-        let (username, password) = (settings.username, settings.password);
         // The login of the settings replaces the URL's.
-        let login = |of_url| match password {
-            Some(_) => (username, password),
+        let login = |of_url| match settings.password {
+            Some(_) => (settings.username, settings.password),
             None => of_url,
         };
         let route = match SentinelUrl::parse(url) {

@@ -25,7 +25,7 @@ use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
-use count::{Hosts, count_failed};
+use count::{Hosts, count};
 pub(super) use url::SentinelUrl;
 use view::{Address, FRESH, SentinelReply, Switch, View};
 
@@ -214,7 +214,7 @@ impl Sentinels {
             return Failure::before_sending(FailureKind::Silent, detail);
         };
         let lasting = failures.iter().filter(|(_, f)| !f.is_transient());
-        let lasting = state.count_failed(lasting.map(|(address, _)| *address), since);
+        let lasting = state.count_failed(lasting.map(|(address, _)| *address).collect(), since);
         let is_final = 2 * known.saturating_sub(lasting) <= known;
         if is_final && failure.kind == FailureKind::WrongUrl {
             return (*failure).clone();
@@ -318,22 +318,18 @@ impl Sentinels {
 }
 
 impl State {
-    /// Returns how many sentinels have failed at those addresses, without those that have answered
-    /// at another address since then.
-    fn count_failed<'a>(
-        &self,
-        failed: impl Iterator<Item = &'a Address>,
-        since: Duration,
-    ) -> usize {
+    /// Returns how many sentinels have failed at those addresses, counted as the URL's hosts are.
+    ///
+    /// Addresses with one id are one. A sentinel that has answered since then has not failed.
+    fn count_failed(&self, mut failed: BTreeSet<&Address>, since: Duration) -> usize {
         let mut ids = self.view.ids_by_address();
         ids.extend(self.ids.clone());
-        let heard = self.view.ids_heard_since(since);
-        let is_silent = |address: &&Address| {
-            let id = ids.get(*address);
-            id.is_none_or(|id| !heard.contains(id.as_str()))
-        };
-        let failed = failed.filter(is_silent).cloned().collect();
-        count_failed(&failed, self.resolved.values(), &ids)
+        let mut ended = self.view.ids_heard_since(since);
+        failed.retain(|address| ids.get(*address).is_none_or(|id| ended.insert(id)));
+        let hosts = self.resolved.values().map(|host| host.iter().collect());
+        let hosts = hosts.map(|host: BTreeSet<_>| &host & &failed);
+        let alone = failed.iter().map(|address| [*address].into());
+        count(hosts.chain(alone).filter(|host| !host.is_empty()))
     }
 
     /// Returns whether every sentinel in the answers is watched, if it can be.
@@ -450,6 +446,20 @@ mod tests {
         fails(&group, 2, FailureKind::Denied);
         assert!(group.failure(asked).is_transient());
         fails(&group, 3, FailureKind::Denied);
+        assert_eq!(group.failure(asked).kind, FailureKind::Denied);
+    }
+
+    #[test]
+    fn refusals_with_one_id_count_once() {
+        let group = group(None);
+        for (port, id) in [(8, "a"), (9, "a")] {
+            group.state().ids.insert(address(port), id.to_owned());
+        }
+        let asked = now();
+        fails(&group, 8, FailureKind::Denied);
+        fails(&group, 9, FailureKind::Denied);
+        assert!(group.failure(asked).is_transient());
+        fails(&group, 1, FailureKind::Denied);
         assert_eq!(group.failure(asked).kind, FailureKind::Denied);
     }
 

@@ -131,21 +131,17 @@ pub(super) fn invalid(message: impl fmt::Display) -> Invalid {
 
 /// Refuses the path of a socket with a login or an option in it, which errors would show.
 fn check_socket(path: &str) -> Result<(), Invalid> {
-    let is_login = |(login, _): (&str, &str)| login.contains(':');
-    if path.rsplit_once('@').is_some_and(is_login) {
-        return Err(invalid(
-            "has a login in the path of its socket: use ?user=NAME&pass=PASSWORD (in a path, '@' \
-             is written %40)",
-        ));
-    }
     let is_option = |text: &str| {
         let name = text.split_once('=').map(|(name, _)| name);
         name.is_some_and(|name| OF_A_SOCKET.contains(&name))
     };
-    if path.split(['&', ';']).skip(1).any(is_option) {
+    let login = path.rsplit_once('@').map(|(login, _)| login);
+    if login.is_some_and(|login| login.contains(':'))
+        || path.split(['&', ';']).skip(1).any(is_option)
+    {
         return Err(invalid(
-            "has an option in the path of its socket: '?' stands before the first one (in a path, \
-             '&' is written %26)",
+            "has a login or an option in the path of its socket: ?user=NAME&pass=PASSWORD stands \
+             behind it (in a path, '@' is written %40, '&' %26)",
         ));
     }
     Ok(())
@@ -166,13 +162,12 @@ pub(super) fn decoded(text: &str) -> Result<String, Invalid> {
 }
 
 impl Place {
-    /// Returns a URL with the host and the port only, and a kind of store behind the scheme. `None`
-    /// for a socket.
-    pub(super) fn url(&self, kind: &str) -> Option<String> {
+    /// Returns a URL with the host and the port only, and a kind of store behind the scheme.
+    pub(super) fn url(&self, kind: &str) -> String {
         match self {
-            Self::Tcp { host, port } => Some(format!("redis{kind}://{}:{port}", Host(host))),
-            Self::Tls { host, port, .. } => Some(format!("rediss{kind}://{}:{port}", Host(host))),
-            Self::Unix(_) => None,
+            Self::Tcp { host, port } => format!("redis{kind}://{}:{port}", Host(host)),
+            Self::Tls { host, port, .. } => format!("rediss{kind}://{}:{port}", Host(host)),
+            Self::Unix(_) => format!("redis{kind}://HOST:PORT"),
         }
     }
 }
@@ -180,9 +175,8 @@ impl Place {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Tcp { host, port } => write!(f, "redis://{}:{port}", Host(host))?,
-            Place::Tls { host, port, .. } => write!(f, "rediss://{}:{port}", Host(host))?,
             Place::Unix(path) => write!(f, "redis+unix://{path}")?,
+            place => f.write_str(&place.url(""))?,
         }
         match (self.database, &self.place) {
             (0, _) => Ok(()),

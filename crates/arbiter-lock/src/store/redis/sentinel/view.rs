@@ -121,8 +121,7 @@ impl View {
 
     /// Returns how many sentinels have answered queries sent since then.
     pub(super) fn heard_since(&self, since: Duration) -> usize {
-        let times = self.latest().into_values();
-        times.filter(|(at, _)| since <= *at).count()
+        self.ids_heard_since(since).len()
     }
 
     /// Returns the number of sentinels: all that answered or are named in answers.
@@ -177,9 +176,7 @@ impl View {
 
     /// Returns the addresses of the sentinels in the answers.
     pub(super) fn named(&self) -> BTreeSet<Address> {
-        let answers = self.answers.values();
-        let others = answers.flat_map(|(_, answer)| &answer.others);
-        others.map(|(_, address)| address.clone()).collect()
+        self.named_ids().into_keys().collect()
     }
 
     /// Decides which master follows from the answers of a majority.

@@ -100,31 +100,25 @@ impl Sentinels {
             .map(|(host, port)| tokio::time::timeout(RESOLVE_LIMIT, addresses_of(host, *port)));
         let found = join_all(resolving).await;
         for (host, addresses) in hosts.into_iter().zip(found) {
-            let found = match addresses {
-                Ok(Ok(addresses)) => Ok(addresses.map(|a| (a.ip().to_string(), a.port()))),
-                Ok(Err(e)) => Err(Failure::before_sending(
-                    FailureKind::Unreachable,
-                    e.to_string(),
-                )),
-                Err(_) => Err(Failure::before_sending(
-                    FailureKind::Silent,
-                    "its host is not resolved in time",
-                )),
-            };
-            let addresses = match found {
-                Ok(found) => found.collect(),
-                // Its previous addresses, or the host itself.
-                Err(failure) => {
-                    let before = self.state().resolved.get(host).cloned();
-                    let before = before.unwrap_or_else(|| [host.clone()].into());
-                    let is_known = !before.contains(host) || host.0.parse::<IpAddr>().is_ok();
-                    if !is_known {
-                        self.failed(host, failure);
-                    }
-                    before
+            let (kind, cause) = match addresses {
+                Ok(Ok(found)) => {
+                    let found = found.map(|a| (a.ip().to_string(), a.port()));
+                    resolved.insert(host.clone(), found.collect());
+                    continue;
                 }
+                Ok(Err(e)) => (FailureKind::Unreachable, e.to_string()),
+                Err(_) => (
+                    FailureKind::Silent,
+                    "its host is not resolved in time".to_owned(),
+                ),
             };
-            resolved.insert(host.clone(), addresses);
+            // Its previous addresses, or the host itself.
+            let before = self.state().resolved.get(host).cloned();
+            let before = before.unwrap_or_else(|| [host.clone()].into());
+            if before.contains(host) && host.0.parse::<IpAddr>().is_err() {
+                self.failed(host, Failure::before_sending(kind, cause));
+            }
+            resolved.insert(host.clone(), before);
         }
         let named = self.state().view.named_ids();
         let mut wanted = HashMap::new();
@@ -148,7 +142,9 @@ impl Sentinels {
             ids.insert(address, id.clone());
         }
         let mut state = self.state();
-        state.view.set_listed(count(resolved.values()));
+        state
+            .view
+            .set_listed(count(resolved.values().map(|host| host.iter().collect())));
         (state.resolved, state.ids) = (resolved, ids);
         drop(state);
         (wanted, named.into_keys().collect())
