@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arbiter_lock_core::{Mode, Name, Refusal, Reply, Request};
+use once_cell::race::OnceBox;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 
@@ -42,7 +43,7 @@ pub(crate) struct Parts {
     is_ready: AtomicBool,
     /// Becomes true when the client is shut down. Closed when the client is dropped.
     pub(crate) closing: watch::Sender<bool>,
-    service: OnceLock<std::io::Result<Service>>,
+    service: OnceBox<Service>,
 }
 
 impl Deref for Engine {
@@ -80,7 +81,7 @@ impl Engine {
             handles: Mutex::default(),
             is_ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
-            service: OnceLock::new(),
+            service: OnceBox::new(),
         };
         Arc::new(Self(LeakInChild::of(&process, parts)))
     }
@@ -197,11 +198,17 @@ impl Engine {
 
     /// Returns the client's own runtime, for callers without one or that block it.
     fn service(&self) -> Result<&Service, Error> {
+        self.service_from(Service::start)
+    }
+
+    /// Starts the client's own runtime, unless it runs. A failed start is tried again.
+    fn service_from(
+        &self,
+        start: impl FnOnce() -> std::io::Result<Service>,
+    ) -> Result<&Service, Error> {
         self.check_process()?;
-        let service = self.service.get_or_init(Service::start);
-        service
-            .as_ref()
-            .map_err(|e| Service::error(e, &self.store.to_string()))
+        let service = self.service.get_or_try_init(|| start().map(Box::new));
+        service.map_err(|e| Service::error(&e, &self.store.to_string()))
     }
 
     /// Returns the handle of the current runtime.
@@ -244,5 +251,21 @@ impl Drop for EndOfRuntime {
             let handle = inner.handles().remove(&self.id);
             drop(handle);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::service::Service;
+
+    #[test]
+    fn service_that_failed_to_start_is_started_later() {
+        let client = crate::Client::in_memory();
+        let engine = &client.inner;
+        let refused = || Err(std::io::ErrorKind::WouldBlock.into());
+        assert!(engine.service_from(refused).is_err());
+        assert!(engine.service_from(Service::start).is_ok());
+        let again = || unreachable!("it runs");
+        assert!(engine.service_from(again).is_ok());
     }
 }
