@@ -9,9 +9,7 @@ use std::time::Duration;
 use tracing_core::Kind;
 use tracing_core::callsite::DefaultCallsite;
 
-use arbiter_lock_core::Name;
-
-use crate::errors::error::{Contended, Loss, Seconds, Why};
+use crate::errors::error::{Contended, Seconds, Why};
 use crate::errors::lost_reason::LostReason;
 pub(crate) use queue::EventQueue;
 
@@ -43,6 +41,8 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
         /// How long it waited.
         waited: Duration,
     },
@@ -62,6 +62,10 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
+        /// How long it was held: from the grant until the guard was released or dropped.
+        held: Duration,
     },
     /// A hold was renewed.
     Renewed {
@@ -69,6 +73,8 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
     },
     /// A renewal has no known outcome, and is sent again until the deadline.
     RenewalFailed {
@@ -76,6 +82,8 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
         /// Why.
         cause: Cause,
     },
@@ -94,6 +102,11 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
+        /// How long it was held: from the grant until the loss was noticed, and at most until its
+        /// deadline.
+        held: Duration,
         /// Why.
         reason: LostReason,
         /// What the store last answered to a renewal, if that is why the lease ran out.
@@ -218,6 +231,7 @@ impl fmt::Display for Event {
                 name,
                 fence,
                 waited,
+                ..
             } => {
                 write!(
                     f,
@@ -232,13 +246,19 @@ impl fmt::Display for Event {
                  release it, and nested locking needs a session",
                 name.escape_debug()
             ),
-            Self::Released { name, fence } => {
-                write!(f, "released '{}' with fence {fence}", name.escape_debug())
-            }
-            Self::Renewed { name, fence } => {
+            Self::Released {
+                name, fence, held, ..
+            } => write!(
+                f,
+                "released '{}' with fence {fence} after {held:?}",
+                name.escape_debug()
+            ),
+            Self::Renewed { name, fence, .. } => {
                 write!(f, "renewed '{}' with fence {fence}", name.escape_debug())
             }
-            Self::RenewalFailed { name, fence, cause } => write!(
+            Self::RenewalFailed {
+                name, fence, cause, ..
+            } => write!(
                 f,
                 "a renewal of '{}' with fence {fence} failed and is tried again: the store {cause}",
                 name.escape_debug()
@@ -251,12 +271,14 @@ impl fmt::Display for Event {
             Self::Lost {
                 name,
                 fence,
+                held,
                 reason,
                 cause,
+                ..
             } => {
                 write!(
                     f,
-                    "lost '{}' with fence {fence}: {}",
+                    "lost '{}' with fence {fence} after {held:?}: {}",
                     name.escape_debug(),
                     Why(*reason, cause.as_deref().map(|cause| cause as _))
                 )
@@ -312,26 +334,6 @@ impl fmt::Display for Event {
                 write!(f, "{count} events were dropped: the logger is too slow")
             }
         }
-    }
-}
-
-impl EventQueue {
-    /// Reports that a hold was released.
-    pub(crate) fn released(&self, name: &Name, fence: u64) {
-        self.emit(Level::Debug, || Event::Released {
-            name: name.into(),
-            fence,
-        });
-    }
-
-    /// Reports that a hold was lost.
-    pub(crate) fn lost(&self, fence: u64, loss: &Loss) {
-        self.emit(Level::Error, || Event::Lost {
-            name: loss.name.as_str().into(),
-            fence,
-            reason: loss.reason,
-            cause: loss.failure.clone().map(|failure| Arc::new(failure) as _),
-        });
     }
 }
 

@@ -2,3 +2,4 @@
 
 pub(crate) mod event;
 pub(crate) mod outage;
+pub(crate) mod report;

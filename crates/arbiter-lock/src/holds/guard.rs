@@ -234,14 +234,14 @@ impl Grip {
             }
         };
         self.is_ended = !again;
-        let fence = self.state.fence;
+        let (report, held) = (self.state.report(), self.state.held());
         if reply == Ended::Released || may_have_ended {
             // If it had ended already, the answer to an earlier sending was lost.
-            self.inner.events.released(name, fence);
+            self.inner.events.released(report, held);
             return Ok(());
         }
         let loss = self.state.loss(LostReason::Deleted);
-        self.inner.events.lost(fence, &loss);
+        self.inner.events.lost(report, held, &loss);
         Err(Error::Lost(Box::new(loss)))
     }
 }

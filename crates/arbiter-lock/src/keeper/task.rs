@@ -18,6 +18,7 @@ use super::table::{Batch, Plan};
 use super::{KeeperShared, on_a_thread};
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::{Event, Level};
+use crate::events::report::HoldReport;
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, PendingRelease, StoreHandle};
 
@@ -183,29 +184,27 @@ impl KeeperShared {
         if hold.over().is_some() {
             return;
         }
-        let (name, fence) = (|| (&hold.name).into(), hold.fence);
         match failure {
-            None => self.events.emit(Level::Debug, || Event::Renewed {
-                name: name(),
-                fence,
-            }),
-            Some(cause) => self.events.emit(Level::Warn, || Event::RenewalFailed {
-                name: name(),
-                fence,
-                cause: Arc::new(cause.clone()),
-            }),
+            None => self.events.renewed(hold.report()),
+            Some(cause) => self.events.renewal_failed(hold.report(), cause),
         }
     }
 
     pub(super) fn report_released(&self, release: &PendingRelease, reply: Ended) {
-        if let (Some(fence), Ended::Released) = (release.held, reply) {
-            self.events.released(&release.name, fence);
+        if let (Some(ended), Ended::Released) = (&release.held, reply) {
+            let report = HoldReport {
+                name: &release.name,
+                owner: &release.contender.id,
+                fence: ended.fence,
+            };
+            self.events.released(report, ended.held);
         }
     }
 
     pub(super) fn report_lost(&self, hold: &HoldState) {
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
-            self.events.lost(hold.fence, &hold.loss(reason));
+            let loss = hold.loss(reason);
+            self.events.lost(hold.report(), hold.held(), &loss);
         }
     }
 }

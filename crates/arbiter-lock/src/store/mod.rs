@@ -21,6 +21,7 @@ mod settings;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
 
@@ -40,8 +41,16 @@ pub(crate) struct PendingRelease {
     pub(crate) contender: Arc<Contender>,
     /// Whether to leave a tombstone; the same at every sending.
     pub(crate) tombstone: bool,
-    /// The fence of the hold that it releases, if it does.
-    pub(crate) held: Option<u64>,
+    /// The hold that it releases, if it does.
+    pub(crate) held: Option<EndedHold>,
+}
+
+/// A hold that its guard has let go.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedHold {
+    pub(crate) fence: u64,
+    /// How long it was held.
+    pub(crate) held: Duration,
 }
 
 impl PendingRelease {

@@ -178,11 +178,7 @@ impl Attempt {
             return Err(closed);
         }
         (self.is_known, self.unanswered) = (false, 0);
-        self.inner.events.emit(Level::Debug, || Event::Acquired {
-            name: (&self.name).into(),
-            fence: validity.fence,
-            waited: self.waited(),
-        });
+        self.inner.events.acquired(hold.report(), self.waited());
         Ok(hold)
     }
 
