@@ -10,7 +10,8 @@ use crate::client::Client;
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
-use crate::events::event::{Event, EventQueue, Level, Logger, TracingLogger};
+use crate::events::event::{Event, EventQueue, Level, Logger};
+use crate::events::tracing_logger::TracingLogger;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::store::ServerSettings;
 #[cfg(feature = "embedded")]

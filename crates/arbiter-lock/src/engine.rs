@@ -204,6 +204,12 @@ impl Engine {
             .map_err(|e| Service::error(e, &self.store.to_string()))
     }
 
+    /// Returns whether this is the client's own thread, which works for callers without a runtime.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        let service = self.service.get().and_then(|service| service.as_ref().ok());
+        service.is_some_and(Service::is_current)
+    }
+
     /// Returns the handle of the current runtime.
     pub(crate) fn handle(self: &Arc<Self>) -> Arc<StoreHandle> {
         let runtime = Handle::current();

@@ -6,9 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_core::Kind;
-use tracing_core::callsite::DefaultCallsite;
-
 use crate::errors::error::{Contended, Seconds, Why};
 use crate::errors::lost_reason::LostReason;
 pub(crate) use queue::EventQueue;
@@ -198,6 +195,11 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+}
+
+/// Returns the time in seconds, as fields and metrics carry it.
+pub(crate) fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
 }
 
 impl Event {
@@ -395,78 +397,5 @@ impl Logger for NoopLogger {
 
     fn enabled(&self, _: Level) -> bool {
         false
-    }
-}
-
-/// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
-///
-/// Events are recorded on the client's own thread, by the global subscriber: the caller's span and
-/// a thread-local subscriber do not apply. Events of [`Level::Debug`] are made only if a subscriber
-/// may want them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TracingLogger;
-
-impl Logger for TracingLogger {
-    fn log(&self, event: &Event) {
-        match event.level() {
-            Level::Debug => tracing::debug!(target: "arbiter_lock", "{event}"),
-            Level::Info => tracing::info!(target: "arbiter_lock", "{event}"),
-            Level::Warn => tracing::warn!(target: "arbiter_lock", "{event}"),
-            Level::Error => tracing::error!(target: "arbiter_lock", "{event}"),
-        }
-    }
-
-    fn enabled(&self, level: Level) -> bool {
-        // The other levels are rare, and may go to the crate `log`, which has no callsites. The
-        // interest is cached, so no subscriber is called here.
-        level != Level::Debug || !DEBUG.interest().is_never()
-    }
-}
-
-/// The callsite of all events of [`Level::Debug`].
-static DEBUG: DefaultCallsite = DefaultCallsite::new(&METADATA);
-
-static METADATA: tracing::Metadata<'static> = tracing_core::metadata! {
-    name: "arbiter_lock debug",
-    target: "arbiter_lock",
-    level: tracing::Level::DEBUG,
-    fields: &[],
-    callsite: &DEBUG,
-    kind: Kind::HINT,
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Wants all events.
-    struct Subscriber;
-
-    impl tracing::Subscriber for Subscriber {
-        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-            tracing::span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-        fn event(&self, _: &tracing::Event) {}
-        fn enter(&self, _: &tracing::span::Id) {}
-        fn exit(&self, _: &tracing::span::Id) {}
-    }
-
-    #[test]
-    fn tracing_logger_enables_levels_of_the_subscriber() {
-        let wanted =
-            tracing::subscriber::with_default(Subscriber, || TracingLogger.enabled(Level::Debug));
-        assert!(wanted);
-        tracing_core::callsite::rebuild_interest_cache();
-        assert!(!TracingLogger.enabled(Level::Debug));
-        for level in [Level::Info, Level::Warn, Level::Error] {
-            assert!(TracingLogger.enabled(level));
-        }
     }
 }

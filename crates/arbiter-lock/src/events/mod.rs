@@ -3,3 +3,4 @@
 pub(crate) mod event;
 pub(crate) mod outage;
 pub(crate) mod report;
+pub(crate) mod tracing_logger;

@@ -88,7 +88,7 @@ impl EventLog {
 
 #[tokio::test(start_paused = true)]
 async fn events_carry_owner_and_time_held() {
-    let ends: Arc<Mutex<Vec<(&str, String, Duration)>>> = Arc::default();
+    let ends = Arc::new(Mutex::new(Vec::new()));
     let logged = ends.clone();
     let logger = move |event: &Event| {
         let end = match event {

@@ -46,6 +46,7 @@ mod sharing;
 mod simulation;
 mod stress;
 mod testing;
+mod tracing;
 mod unpolled;
 
 /// Queues that many waiters, polls their futures until all of them wait, and then no longer.

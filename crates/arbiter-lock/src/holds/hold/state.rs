@@ -310,11 +310,16 @@ impl HoldState {
 
     /// Returns how long the hold has lasted, or did last if it is over. Zero in a forked process.
     pub(crate) fn held(&self) -> Duration {
+        self.held_since(self.begun)
+    }
+
+    /// Returns how much of that time was after `since`.
+    pub(crate) fn held_since(&self, since: Duration) -> Duration {
         let Some(local) = self.local() else {
             return Duration::ZERO;
         };
         let end = local.over.map_or_else(|| self.clock.now(), |(_, end)| end);
-        end.saturating_sub(self.begun)
+        end.saturating_sub(since)
     }
 
     /// Returns when the hold ends without another renewal.
