@@ -14,6 +14,7 @@ use crate::block_on::is_blocking;
 use crate::errors::error::Error;
 use crate::errors::refused::Refused;
 use crate::events::event::{Event, EventQueue, Level};
+use crate::events::metrics::{self, NameLabel};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::primitives::options::Options;
@@ -35,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) waits: WaitGraph,
     pub(crate) store_timeout: Duration,
     pub(crate) defaults: Options,
+    pub(crate) name_label: NameLabel,
     label: Label,
     label_line: Arc<str>,
     handles: Mutex<HashMap<Id, Arc<StoreHandle>>>,
@@ -59,7 +61,9 @@ impl Engine {
         events: EventQueue,
         store_timeout: Duration,
         defaults: Options,
+        name_label: NameLabel,
     ) -> Arc<Self> {
+        metrics::describe();
         let clock = store.clock();
         let (label, process) = (Label::of_this_process(), ForkGeneration::current());
         let parts = Parts {
@@ -75,6 +79,7 @@ impl Engine {
             events,
             store_timeout,
             defaults,
+            name_label,
             label_line: label.to_line().into(),
             label,
             handles: Mutex::default(),

@@ -57,6 +57,8 @@
 //!   a server.
 //! - `tls`: `rediss://` URLs.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
+//! - `metrics`: counters, gauges and histograms, for the recorder of the crate `metrics` that the
+//!   program installs. `docs/observability.md` lists them.
 //! - `testing`: `Client::testing`, to test how your code handles losses and faults.
 
 mod block_on;

@@ -19,6 +19,7 @@ use crate::block_on::is_blocking;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::EventQueue;
+use crate::events::measurement::Measurement;
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, FailureKind, PendingRelease, Store};
 use crate::system::clock::Clock;
@@ -109,17 +110,30 @@ impl Keeper {
     /// Renews the hold from now on, and detects its loss.
     pub(crate) fn watch(&self, hold: Arc<HoldState>) -> Result<(), Error> {
         self.ready(&hold.name)?;
+        hold.series.record(Measurement::HoldBegan);
         if self.shared.table().add(hold, self.shared.clock.now()) {
             self.shared.nudge.notify_one();
         }
         Ok(())
     }
 
-    /// Stops renewing the hold. Reports its loss if it is lost and was still in the table.
+    /// Stops renewing the hold. Reports its end, and its loss if it is lost, if it was still in the
+    /// table.
     pub(crate) fn forget(&self, hold: &HoldState) {
-        if self.shared.table().remove(&hold.contender.id) {
-            self.shared.report_lost(hold);
+        if self.remove(hold) {
+            self.shared.report_end(hold);
         }
+    }
+
+    /// Stops renewing a hold that the caller never got.
+    pub(crate) fn withdraw(&self, hold: &HoldState) {
+        if self.remove(hold) {
+            hold.series.record(Measurement::HoldWithdrawn);
+        }
+    }
+
+    fn remove(&self, hold: &HoldState) -> bool {
+        self.shared.table().remove(&hold.contender.id)
     }
 
     /// Loses the hold, unless it is over already. Returns why it is over.

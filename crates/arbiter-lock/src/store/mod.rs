@@ -26,6 +26,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
+use crate::events::metrics::Series;
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use pattern::Pattern;
@@ -51,6 +52,7 @@ pub(crate) struct EndedHold {
     pub(crate) fence: u64,
     /// How long it was held.
     pub(crate) held: Duration,
+    pub(crate) series: Series,
 }
 
 impl PendingRelease {

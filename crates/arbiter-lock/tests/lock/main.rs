@@ -29,6 +29,8 @@ mod logging;
 mod malicious_sentinel;
 mod malicious_server;
 mod matrix;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod once;
 mod options;
 mod primitives;

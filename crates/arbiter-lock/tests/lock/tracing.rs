@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -13,6 +10,8 @@ use arbiter_lock::{Client, Event, Logger, LostReason, TracingLogger, block_on};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Metadata, Subscriber};
+
+use crate::cancellation::poll_times;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -149,24 +148,6 @@ fn subscribe() -> (Kept, tracing::subscriber::DefaultGuard) {
     let kept = Kept::default();
     let guard = tracing::subscriber::set_default(kept.clone());
     (kept, guard)
-}
-
-/// Polls a future that many times, then drops it.
-async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = times;
-    poll_fn(move |cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use arbiter_lock_core::{Contender, Lease, Mode, Next, Renewal};
 
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
+use crate::events::metrics::Series;
 use crate::events::report::HoldReport;
 use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
@@ -26,6 +27,7 @@ pub(crate) struct HoldState {
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     pub(crate) clock: Clock,
+    pub(crate) series: Series,
     /// When the grant reached the caller.
     begun: Duration,
     local: LeakInChild<Mutex<LocalState>>,
@@ -81,6 +83,7 @@ pub(crate) struct Granted {
     pub(crate) session: Option<SessionId>,
     /// Whether an acquire of it was never answered.
     pub(crate) tombstone: bool,
+    pub(crate) series: Series,
 }
 
 impl HoldState {
@@ -97,6 +100,7 @@ impl HoldState {
             contender,
             session,
             tombstone,
+            series,
         } = granted;
         let claim_due = (validity.ttl < options.lease).then(|| validity.ttl / 10);
         let renew_after = claim_due.or(options.renew_after());
@@ -128,6 +132,7 @@ impl HoldState {
             tombstone,
             options,
             clock,
+            series,
             begun,
             local: LeakInChild::of(process, Mutex::new(local)),
         }
@@ -295,6 +300,7 @@ impl HoldState {
             held: is_held.then(|| EndedHold {
                 fence: self.fence,
                 held: self.held(),
+                series: self.series.clone(),
             }),
         }
     }
@@ -305,6 +311,7 @@ impl HoldState {
             name: &self.name,
             owner: &self.contender.id,
             fence: self.fence,
+            series: &self.series,
         }
     }
 

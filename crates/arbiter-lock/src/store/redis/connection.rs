@@ -22,7 +22,7 @@ use super::reply;
 use super::route::ServerRoute;
 use super::script::Call;
 use super::sentinel::Retire;
-use crate::events::event::{Event, EventQueue, Level};
+use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind, Registry};
 
 /// How long a connection to a server that is read-only is kept at the least: its address is not
@@ -274,10 +274,7 @@ impl ConnectionShared {
     }
 
     fn tell_disconnected(&self, cause: &Failure) {
-        self.events.emit(Level::Warn, || Event::Disconnected {
-            store: self.route.to_string().into(),
-            cause: Arc::new(cause.clone()),
-        });
+        self.events.disconnected(&self.route, cause);
     }
 
     /// Fails unless the sentinels would have announced another master by now.

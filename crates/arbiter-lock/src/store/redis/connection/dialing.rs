@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
 use super::{ConnectionShared, Up};
-use crate::events::event::{Event, Level};
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::introduction::{Role, introduce, protects_itself};
@@ -83,9 +82,7 @@ impl ConnectionShared {
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
                 if was_lost {
-                    self.events.emit(Level::Info, || Event::Reconnected {
-                        store: self.route.to_string().into(),
-                    });
+                    self.events.reconnected(&self.route);
                 }
                 Ok(up)
             }
