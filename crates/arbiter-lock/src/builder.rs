@@ -344,6 +344,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the name of the client's connections in the server's `CLIENT LIST`: by default
+    /// `arbiter:HOST:PID`.
+    ///
+    /// Characters that the server forbids are replaced by `_`. At most 128 are sent.
+    pub fn client_name(mut self, name: &str) -> Self {
+        self.server.client_name = Some(name.to_owned()).filter(|name| !name.is_empty());
+        self
+    }
+
     /// Sets how long one command may take before its outcome counts as unknown: 1 s by default.
     pub fn command_timeout(mut self, limit: Duration) -> Self {
         self.server.command_timeout = limit;

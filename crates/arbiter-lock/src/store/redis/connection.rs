@@ -35,6 +35,7 @@ pub(super) struct Connection(Arc<ConnectionShared>);
 struct ConnectionShared {
     route: ServerRoute,
     limits: Limits,
+    client_name: Arc<str>,
     subscription: Option<Subscription>,
     events: EventQueue,
     state: Mutex<ConnectionState>,
@@ -101,12 +102,14 @@ impl Connection {
     pub(super) fn new(
         route: ServerRoute,
         limits: Limits,
+        client_name: Arc<str>,
         subscription: Option<Subscription>,
         events: EventQueue,
     ) -> Self {
         let shared = Arc::new(ConnectionShared {
             route,
             limits,
+            client_name,
             subscription,
             events,
             state: Mutex::new(ConnectionState {
@@ -363,7 +366,7 @@ mod tests {
         };
         let route = ServerRoute::One(Arc::new(Target::parse("redis://127.0.0.1:1").unwrap()));
         let events = EventQueue::new(Box::new(NoopLogger));
-        let connection = Connection::new(route, limits, Some(subscription), events);
+        let connection = Connection::new(route, limits, "test".into(), Some(subscription), events);
         let waiters = ["a", "b"].map(|id| registry.register(id.into()));
         connection.0.retire();
         for waiter in waiters {

@@ -7,14 +7,18 @@ use super::failure::failure_of;
 use super::target::Target;
 use crate::store::{Failure, FailureKind};
 
-/// Queries the kind of the server, and refuses one that does not match the URL.
+/// Queries the kind of the server, and refuses one that does not match the URL. Names the
+/// connection, which needs no right.
 ///
 /// On a cluster some names would work by chance, and a Sentinel keeps no locks.
-pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, Failure> {
-    let hello = line
-        .connection
-        .send_packed_command(&redis::cmd("HELLO"))
-        .await;
+pub(super) async fn introduce(
+    line: &mut Line,
+    target: &Target,
+    name: &str,
+) -> Result<Role, Failure> {
+    let mut hello = redis::cmd("HELLO");
+    hello.arg(3).arg("SETNAME").arg(name);
+    let hello = line.connection.send_packed_command(&hello).await;
     let hello = match hello.and_then(Value::extract_error) {
         Ok(hello) => hello,
         // A server that does not know the command is not queried further.

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::pending;
+
 use super::{ConnectionShared, Up};
+use crate::store::redis::client_name::send_library;
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::introduction::{Role, introduce, protects_itself};
@@ -136,7 +140,16 @@ impl ConnectionShared {
                 None => Ok(()),
             }
         };
-        let both = async { tokio::join!(introduce(&mut line, target), subscribed) };
+        let library = send_library(line.connection.clone());
+        let name = &self.client_name;
+        let both = async {
+            tokio::select! {
+                biased;
+                both = async { tokio::join!(introduce(&mut line, target, name), subscribed) } => both,
+                // It is sent along, and its answer is not waited for.
+                never = library.then(|()| pending()) => never,
+            }
+        };
         let Ok((introduced, subscribed)) = tokio::time::timeout(dial_limit, both).await else {
             let detail = "no answer to HELLO and SUBSCRIBE";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
