@@ -106,6 +106,7 @@ pub use primitives::rw_lock::RwLock;
 pub use primitives::semaphore::Semaphore;
 pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
+pub use store::health::{Health, StoreHealth};
 #[cfg(feature = "testing")]
 pub use store::memory::FaultInjection;
 #[cfg(feature = "testing")]
@@ -126,4 +127,7 @@ mod pages {
     struct Election;
     #[doc = include_str!("../../../docs/once.md")]
     struct Once;
+    #[cfg(feature = "metrics")]
+    #[doc = include_str!("../../../docs/observability.md")]
+    struct Observability;
 }

@@ -21,7 +21,7 @@ use crate::errors::lost_reason::LostReason;
 use crate::events::event::EventQueue;
 use crate::events::measurement::Measurement;
 use crate::holds::hold::HoldState;
-use crate::store::{Failure, FailureKind, PendingRelease, Store};
+use crate::store::{Failure, FailureKind, PendingRelease, Store, StoreMonitor};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, UnlessForked};
 
@@ -37,6 +37,7 @@ pub(crate) struct KeeperShared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
+    monitor: Arc<StoreMonitor>,
     /// The process of the client.
     process: ForkGeneration,
     table: Mutex<Table>,
@@ -56,6 +57,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         clock: Clock,
         events: EventQueue,
+        monitor: Arc<StoreMonitor>,
         process: ForkGeneration,
     ) -> Self {
         Self {
@@ -63,6 +65,7 @@ impl Keeper {
                 store,
                 clock,
                 events,
+                monitor,
                 process,
                 table: Mutex::new(Table::default()),
                 nudge: Notify::new(),
@@ -171,6 +174,13 @@ impl Keeper {
     /// Returns how many releases the store has not confirmed.
     pub(crate) fn unconfirmed_releases(&self) -> usize {
         self.shared.table().unconfirmed_releases()
+    }
+
+    /// Returns the numbers of holds, of unconfirmed releases and of late renewals.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let table = self.shared.table();
+        let late = table.late_renewals(self.shared.clock.now());
+        (table.len(), table.unconfirmed_releases(), late)
     }
 
     /// Returns all holds of this client.

@@ -57,6 +57,7 @@ pub(super) async fn keep(running: Running) {
     let handle = Arc::new(StoreHandle::without_notifications(
         &shared.store,
         &shared.process,
+        &shared.monitor,
     ));
     let mut switches = handle.switches();
     let mut ends = JoinSet::new();

@@ -10,6 +10,7 @@ mod blocking_thread;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
 mod handle;
+pub(crate) mod health;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pattern;
@@ -29,6 +30,7 @@ pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::events::metrics::Series;
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
+pub(crate) use health::StoreMonitor;
 pub(crate) use pattern::Pattern;
 pub(crate) use registry::{Push, Registry, Slot, Woken};
 #[cfg(feature = "redis")]

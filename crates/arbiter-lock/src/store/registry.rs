@@ -73,7 +73,6 @@ impl Registry {
     }
 
     /// How many wait.
-    #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
         self.slots().len()
     }

@@ -23,6 +23,7 @@ mod faults;
 mod fenced;
 mod fork;
 mod go;
+mod health;
 mod isolation;
 mod latency_and_drift;
 mod logging;
