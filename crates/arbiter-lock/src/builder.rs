@@ -1,5 +1,7 @@
 //! The settings of a client.
 
+#[cfg(feature = "metrics")]
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::env::VarError;
 use std::path::Path;
@@ -10,7 +12,9 @@ use crate::client::Client;
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
-use crate::events::event::{Event, EventQueue, Level, Logger, TracingLogger};
+use crate::events::event::{Event, EventQueue, Level, Logger};
+use crate::events::metrics::NameLabel;
+use crate::events::tracing_logger::TracingLogger;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::store::ServerSettings;
 #[cfg(feature = "embedded")]
@@ -43,6 +47,7 @@ pub struct ClientBuilder {
     logger: Box<dyn Logger>,
     store_timeout: Duration,
     defaults: Options,
+    name_label: NameLabel,
     server: ServerSettings,
 }
 
@@ -57,6 +62,7 @@ impl Default for ClientBuilder {
             logger: Box::new(TracingLogger),
             store_timeout: STORE_TIMEOUT,
             defaults: Options::default(),
+            name_label: NameLabel::default(),
             server: ServerSettings::default(),
         }
     }
@@ -112,6 +118,7 @@ impl ClientBuilder {
             EventQueue::new(builder.logger),
             builder.store_timeout,
             builder.defaults,
+            builder.name_label,
         );
         Client { inner }
     }
@@ -154,6 +161,33 @@ impl ClientBuilder {
     /// Sets the logger of events. The default is [`TracingLogger`].
     pub fn logger(mut self, logger: impl Logger) -> Self {
         self.logger = Box::new(logger);
+        self
+    }
+
+    /// Sets the label `name` of metrics: a function of the name of the resource. Without it, metrics
+    /// have no such label.
+    ///
+    /// Each value makes a series of its own in every exporter, for as long as the process lives.
+    /// So return the name only if there are few, or a name for each group of them.
+    ///
+    /// The function is called once per acquire, by the caller.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::Client;
+    ///
+    /// let builder = Client::builder().metrics_label(|name| {
+    ///     let group = if name.starts_with("report:") { "reports" } else { "others" };
+    ///     Some(group.into())
+    /// });
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics_label(
+        mut self,
+        label: impl Fn(&str) -> Option<Cow<'static, str>> + Send + Sync + 'static,
+    ) -> Self {
+        self.name_label = NameLabel::new(label);
         self
     }
 
@@ -210,7 +244,8 @@ impl ClientBuilder {
         if self.is_unnamed {
             events.emit(Level::Warn, || Event::StoreNotNamed { store: url.into() });
         }
-        let inner = Engine::new(store, events, self.store_timeout, self.defaults);
+        let (timeout, defaults) = (self.store_timeout, self.defaults);
+        let inner = Engine::new(store, events, timeout, defaults, self.name_label);
         Ok(Client { inner })
     }
 }
@@ -306,6 +341,15 @@ impl ClientBuilder {
     /// Surrounding whitespace is ignored.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         self.server.key_prefix = prefix.trim().to_owned();
+        self
+    }
+
+    /// Sets the name of the client's connections in the server's `CLIENT LIST`: by default
+    /// `arbiter:HOST:PID`.
+    ///
+    /// Characters that the server forbids are replaced by `_`. At most 128 are sent.
+    pub fn client_name(mut self, name: &str) -> Self {
+        self.server.client_name = Some(name.to_owned()).filter(|name| !name.is_empty());
         self
     }
 

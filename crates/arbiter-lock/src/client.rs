@@ -17,6 +17,7 @@ use crate::primitives::once::Once;
 use crate::primitives::rw_lock::RwLock;
 use crate::primitives::semaphore::Semaphore;
 use crate::sessions::session::Session;
+use crate::store::health::Health;
 use crate::system::process::UnlessForked;
 
 /// A client of one store.
@@ -197,6 +198,37 @@ impl Client {
     #[must_use]
     pub fn list(&self, pattern: &str) -> List {
         List::new(self.inner.clone(), pattern)
+    }
+
+    /// Returns a snapshot of the client's health: whether the store answers, and how many holds,
+    /// waiters and late renewals there are.
+    ///
+    /// It does no I/O and waits for nothing, so a readiness handler can call it at each request. It
+    /// knows what the latest requests found: a client that is idle learns of an outage with its
+    /// next request, and a hold sends one every third of its lease. Use [`Lock::inspect`] to ask
+    /// the store itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::StoreHealth;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").acquire().await?;
+    /// let health = client.health();
+    /// assert_eq!((health.holds, health.waiters), (1, 0));
+    /// let status = if health.is_ready() { 200 } else { 503 };
+    /// if let StoreHealth::Failing { since, cause } = &health.store {
+    ///     println!("no answer for {since:?}: the store {cause}");
+    /// }
+    /// # assert_eq!(status, 200);
+    /// # guard.release().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.health()
     }
 
     /// Waits until the client begins to shut down. Then stop work and release.

@@ -15,12 +15,14 @@ use crate::block_on::is_blocking;
 use crate::errors::error::Error;
 use crate::errors::refused::Refused;
 use crate::events::event::{Event, EventQueue, Level};
+use crate::events::metrics::{self, NameLabel};
 use crate::keeper::Keeper;
 use crate::label::Label;
 use crate::primitives::options::Options;
 use crate::service::Service;
 use crate::sessions::wait_graph::WaitGraph;
-use crate::store::{Envelope, Failure, Store, StoreHandle};
+use crate::store::health::Health;
+use crate::store::{Envelope, Failure, Store, StoreHandle, StoreMonitor};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, LeakInChild, UnlessForked};
 
@@ -33,9 +35,11 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
     pub(crate) keeper: Keeper,
+    monitor: Arc<StoreMonitor>,
     pub(crate) waits: WaitGraph,
     pub(crate) store_timeout: Duration,
     pub(crate) defaults: Options,
+    pub(crate) name_label: NameLabel,
     label: Label,
     label_line: Arc<str>,
     handles: Mutex<HashMap<Id, Arc<StoreHandle>>>,
@@ -60,22 +64,28 @@ impl Engine {
         events: EventQueue,
         store_timeout: Duration,
         defaults: Options,
+        name_label: NameLabel,
     ) -> Arc<Self> {
+        metrics::describe();
         let clock = store.clock();
         let (label, process) = (Label::of_this_process(), ForkGeneration::current());
+        let monitor = Arc::new(StoreMonitor::new(clock.clone()));
         let parts = Parts {
             keeper: Keeper::new(
                 store.clone(),
                 clock.clone(),
                 events.clone(),
+                monitor.clone(),
                 process.clone(),
             ),
+            monitor,
             waits: WaitGraph::default(),
             store,
             clock,
             events,
             store_timeout,
             defaults,
+            name_label,
             label_line: label.to_line().into(),
             label,
             handles: Mutex::default(),
@@ -99,6 +109,23 @@ impl Engine {
     /// Returns [`Error::Forked`] in a forked process. Called before anything is locked or sent.
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         self.process().check()
+    }
+
+    /// Returns a snapshot of the health. Does no I/O, and waits for no task.
+    pub(crate) fn health(&self) -> Health {
+        let Some(parts) = self.unless_forked() else {
+            return Health::forked();
+        };
+        let (holds, unconfirmed_releases, late_renewals) = parts.keeper.load();
+        let handles = Vec::from_iter(self.handles().values().cloned());
+        Health {
+            store: parts.monitor.health(),
+            holds,
+            waiters: handles.iter().map(|handle| handle.registry().len()).sum(),
+            unconfirmed_releases,
+            late_renewals,
+            is_closed: *parts.closing.borrow(),
+        }
     }
 
     /// Returns the label of a request with those options.
@@ -211,6 +238,12 @@ impl Engine {
         service.map_err(|e| Service::error(&e, &self.store.to_string()))
     }
 
+    /// Returns whether this is the client's own thread, which works for callers without a runtime.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        let service = self.service.get();
+        service.is_some_and(Service::is_current)
+    }
+
     /// Returns the handle of the current runtime.
     pub(crate) fn handle(self: &Arc<Self>) -> Arc<StoreHandle> {
         let runtime = Handle::current();
@@ -218,7 +251,7 @@ impl Engine {
         if let Some(handle) = self.handles().get(&id) {
             return handle.clone();
         }
-        let handle = Arc::new(StoreHandle::new(&self.store, self.process()));
+        let handle = Arc::new(StoreHandle::new(&self.store, self.process(), &self.monitor));
         let handle = self.handles().entry(id).or_insert(handle).clone();
         // A runtime that ends drops this task, which removes the handle.
         let ended = EndOfRuntime {

@@ -57,6 +57,8 @@
 //!   a server.
 //! - `tls`: `rediss://` URLs.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
+//! - `metrics`: counters, gauges and histograms, for the recorder of the crate `metrics` that the
+//!   program installs. `docs/observability.md` lists them.
 //! - `testing`: `Client::testing`, to test how your code handles losses and faults.
 
 mod block_on;
@@ -89,7 +91,8 @@ pub use errors::error::{
 pub use errors::invalid::Invalid;
 pub use errors::lost_reason::LostReason;
 pub use errors::refused::{Refused, RefusedKind};
-pub use events::event::{Event, Level, Logger, NoopLogger, TracingLogger};
+pub use events::event::{Event, Level, Logger, NoopLogger};
+pub use events::tracing_logger::TracingLogger;
 pub use holds::guard::Guard;
 pub use holds::guard_all::GuardAll;
 pub use holds::hold::{Hold, Lost};
@@ -103,6 +106,7 @@ pub use primitives::rw_lock::RwLock;
 pub use primitives::semaphore::Semaphore;
 pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
+pub use store::health::{Health, StoreHealth};
 #[cfg(feature = "testing")]
 pub use store::memory::FaultInjection;
 #[cfg(feature = "testing")]
@@ -123,4 +127,7 @@ mod pages {
     struct Election;
     #[doc = include_str!("../../../docs/once.md")]
     struct Once;
+    #[cfg(feature = "metrics")]
+    #[doc = include_str!("../../../docs/observability.md")]
+    struct Observability;
 }

@@ -41,6 +41,11 @@ impl Service {
         })
     }
 
+    /// Returns whether this is the thread.
+    pub(crate) fn is_current(&self) -> bool {
+        Handle::try_current().is_ok_and(|handle| handle.id() == self.runtime.id())
+    }
+
     /// Runs a task on the thread.
     #[cfg(feature = "redis")]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -154,7 +154,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "the watchdog renews a worker that hangs for ever",
         file: STATE,
-        was: ".map_or(Duration::MAX, |d| clock.now().saturating_add(d));",
+        was: ".map_or(Duration::MAX, |d| begun.saturating_add(d));",
         put_back: ".map_or(Duration::MAX, |_| Duration::MAX);",
         caught_by: Lock(&["max_hold_ends_a_renewed_hold"]),
     },
@@ -168,8 +168,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a loss that a release finds out is told to nobody",
         file: KEEPER,
-        was: "if self.shared.table().remove(&hold.contender.id) {",
-        put_back: "if self.shared.table().remove(&hold.contender.id) && hold.is_shared() {",
+        was: "if self.remove(hold) {\n            self.shared.report_end(hold);",
+        put_back: "if self.remove(hold) && hold.is_shared() {\n            self.shared.report_end(hold);",
         caught_by: Lock(&["each_hold_logs_one_release_or_loss"]),
     },
     Defect {

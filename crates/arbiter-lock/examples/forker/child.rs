@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Error, Hold, LostReason, block_on};
+use arbiter_lock::{Error, Hold, LostReason, StoreHealth, block_on};
 use fork::Fork;
 use tokio::runtime::Builder;
 
@@ -114,6 +114,8 @@ pub(crate) async fn every_operation(parent: &Parent) {
     let client = &parent.client;
     let lock = client.lock("x");
     let nothing = |_: Hold| async {};
+    let health = client.health();
+    assert!(matches!(health.store, StoreHealth::Forked) && !health.is_ready());
     is_forked(lock.acquire().await);
     is_forked(lock.try_acquire().await);
     is_forked(lock.clone().wait_timeout(ms(100)).acquire().await);

@@ -214,6 +214,20 @@ impl Error {
     }
 
     /// Returns the error for a failure of the store.
+    /// Returns the value of the label or field `outcome` of an acquire that failed.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Contended(_) => "contended",
+            Self::Deadlock(_) => "deadlock",
+            Self::Lost(_) => "lost",
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+            Self::Invalid(_) => "invalid",
+            Self::Closed => "closed",
+            Self::Forked => "forked",
+        }
+    }
+
     pub(crate) fn of_store(name: &str, store: &str, failure: Failure) -> Self {
         let (name, store) = (name.to_owned(), store.to_owned());
         let unavailable = |kind| {

@@ -43,6 +43,24 @@ impl LostReason {
     }
 }
 
+impl LostReason {
+    /// Returns the value of the label or field `reason`.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Taken => "taken",
+            Self::Deleted => "deleted",
+            Self::Unreachable => "unreachable",
+            Self::NotRenewed => "not_renewed",
+            Self::MaxHold => "max_hold",
+            Self::Shutdown => "shutdown",
+            Self::Revoked => "revoked",
+            Self::Released => "released",
+            Self::Forked => "forked",
+        }
+    }
+}
+
 impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

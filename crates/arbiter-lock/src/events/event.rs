@@ -6,12 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_core::Kind;
-use tracing_core::callsite::DefaultCallsite;
-
-use arbiter_lock_core::Name;
-
-use crate::errors::error::{Contended, Loss, Seconds, Why};
+use crate::errors::error::{Contended, Seconds, Why};
 use crate::errors::lost_reason::LostReason;
 pub(crate) use queue::EventQueue;
 
@@ -43,6 +38,8 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
         /// How long it waited.
         waited: Duration,
     },
@@ -62,6 +59,10 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
+        /// How long it was held: from the grant until the guard was released or dropped.
+        held: Duration,
     },
     /// A hold was renewed.
     Renewed {
@@ -69,6 +70,8 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
     },
     /// A renewal has no known outcome, and is sent again until the deadline.
     RenewalFailed {
@@ -76,6 +79,8 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
         /// Why.
         cause: Cause,
     },
@@ -94,6 +99,11 @@ pub enum Event {
         name: Arc<str>,
         /// The fencing token.
         fence: u64,
+        /// The owner, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
+        /// How long it was held: from the grant until the loss was noticed, and at most until its
+        /// deadline.
+        held: Duration,
         /// Why.
         reason: LostReason,
         /// What the store last answered to a renewal, if that is why the lease ran out.
@@ -189,6 +199,11 @@ pub enum Event {
     },
 }
 
+/// Returns the time in seconds, as fields and metrics carry it.
+pub(crate) fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
+
 impl Event {
     /// Returns the level of the event.
     #[must_use]
@@ -220,6 +235,7 @@ impl fmt::Display for Event {
                 name,
                 fence,
                 waited,
+                ..
             } => {
                 write!(
                     f,
@@ -234,13 +250,19 @@ impl fmt::Display for Event {
                  release it, and nested locking needs a session",
                 name.escape_debug()
             ),
-            Self::Released { name, fence } => {
-                write!(f, "released '{}' with fence {fence}", name.escape_debug())
-            }
-            Self::Renewed { name, fence } => {
+            Self::Released {
+                name, fence, held, ..
+            } => write!(
+                f,
+                "released '{}' with fence {fence} after {held:?}",
+                name.escape_debug()
+            ),
+            Self::Renewed { name, fence, .. } => {
                 write!(f, "renewed '{}' with fence {fence}", name.escape_debug())
             }
-            Self::RenewalFailed { name, fence, cause } => write!(
+            Self::RenewalFailed {
+                name, fence, cause, ..
+            } => write!(
                 f,
                 "a renewal of '{}' with fence {fence} failed and is tried again: the store {cause}",
                 name.escape_debug()
@@ -253,12 +275,14 @@ impl fmt::Display for Event {
             Self::Lost {
                 name,
                 fence,
+                held,
                 reason,
                 cause,
+                ..
             } => {
                 write!(
                     f,
-                    "lost '{}' with fence {fence}: {}",
+                    "lost '{}' with fence {fence} after {held:?}: {}",
                     name.escape_debug(),
                     Why(*reason, cause.as_deref().map(|cause| cause as _))
                 )
@@ -314,26 +338,6 @@ impl fmt::Display for Event {
                 write!(f, "{count} events were dropped: the logger is too slow")
             }
         }
-    }
-}
-
-impl EventQueue {
-    /// Reports that a hold was released.
-    pub(crate) fn released(&self, name: &Name, fence: u64) {
-        self.emit(Level::Debug, || Event::Released {
-            name: name.into(),
-            fence,
-        });
-    }
-
-    /// Reports that a hold was lost.
-    pub(crate) fn lost(&self, fence: u64, loss: &Loss) {
-        self.emit(Level::Error, || Event::Lost {
-            name: loss.name.as_str().into(),
-            fence,
-            reason: loss.reason,
-            cause: loss.failure.clone().map(|failure| Arc::new(failure) as _),
-        });
     }
 }
 
@@ -395,78 +399,5 @@ impl Logger for NoopLogger {
 
     fn enabled(&self, _: Level) -> bool {
         false
-    }
-}
-
-/// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
-///
-/// Events are recorded on the client's own thread, by the global subscriber: the caller's span and
-/// a thread-local subscriber do not apply. Events of [`Level::Debug`] are made only if a subscriber
-/// may want them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TracingLogger;
-
-impl Logger for TracingLogger {
-    fn log(&self, event: &Event) {
-        match event.level() {
-            Level::Debug => tracing::debug!(target: "arbiter_lock", "{event}"),
-            Level::Info => tracing::info!(target: "arbiter_lock", "{event}"),
-            Level::Warn => tracing::warn!(target: "arbiter_lock", "{event}"),
-            Level::Error => tracing::error!(target: "arbiter_lock", "{event}"),
-        }
-    }
-
-    fn enabled(&self, level: Level) -> bool {
-        // The other levels are rare, and may go to the crate `log`, which has no callsites. The
-        // interest is cached, so no subscriber is called here.
-        level != Level::Debug || !DEBUG.interest().is_never()
-    }
-}
-
-/// The callsite of all events of [`Level::Debug`].
-static DEBUG: DefaultCallsite = DefaultCallsite::new(&METADATA);
-
-static METADATA: tracing::Metadata<'static> = tracing_core::metadata! {
-    name: "arbiter_lock debug",
-    target: "arbiter_lock",
-    level: tracing::Level::DEBUG,
-    fields: &[],
-    callsite: &DEBUG,
-    kind: Kind::HINT,
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Wants all events.
-    struct Subscriber;
-
-    impl tracing::Subscriber for Subscriber {
-        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-            tracing::span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-        fn event(&self, _: &tracing::Event) {}
-        fn enter(&self, _: &tracing::span::Id) {}
-        fn exit(&self, _: &tracing::span::Id) {}
-    }
-
-    #[test]
-    fn tracing_logger_enables_levels_of_the_subscriber() {
-        let wanted =
-            tracing::subscriber::with_default(Subscriber, || TracingLogger.enabled(Level::Debug));
-        assert!(wanted);
-        tracing_core::callsite::rebuild_interest_cache();
-        assert!(!TracingLogger.enabled(Level::Debug));
-        for level in [Level::Info, Level::Warn, Level::Error] {
-            assert!(TracingLogger.enabled(level));
-        }
     }
 }

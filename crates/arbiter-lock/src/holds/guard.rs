@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::holds::hold::{Hold, HoldState, Writer};
+use crate::holds::lock_span::LockSpan;
 use crate::store::Envelope;
 use crate::system::rng;
 
@@ -26,6 +27,8 @@ pub struct Guard {
     hold: Hold,
     grip: Arc<Grip>,
     writer: Option<Writer>,
+    /// Last, so that the release is posted before a subscriber is called.
+    span: LockSpan,
 }
 
 /// Releases a hold when it is dropped. The guards of a session share one.
@@ -47,6 +50,7 @@ impl Guard {
             },
             grip,
             writer: None,
+            span: LockSpan::default(),
         }
     }
 
@@ -60,6 +64,16 @@ impl Guard {
             writer,
             ..Self::new(grip)
         })
+    }
+
+    /// Adds the span that ends with this guard.
+    pub(super) fn with_span(self, span: LockSpan) -> Self {
+        Self { span, ..self }
+    }
+
+    /// Takes the span, to end it on the thread of the caller.
+    pub(crate) fn take_span(&mut self) -> LockSpan {
+        std::mem::take(&mut self.span)
     }
 
     /// Returns the view of the hold, which can be cloned.
@@ -140,9 +154,11 @@ impl Guard {
     /// # Cancel safety
     /// If the future is dropped, the release continues in the background, as with a dropped guard.
     /// The caller does not learn whether the hold lasted until the end.
-    pub async fn release(self) -> Result<(), Error> {
-        let inner = self.grip.inner.clone();
-        inner.run(|| self.released()).await?
+    pub async fn release(mut self) -> Result<(), Error> {
+        let (inner, span) = (self.grip.inner.clone(), self.take_span());
+        let released = inner.run(|| self.released()).await.and_then(|done| done);
+        span.end(&released);
+        released
     }
 
     async fn released(self) -> Result<(), Error> {
@@ -235,14 +251,14 @@ impl Grip {
             }
         };
         self.is_ended = !again;
-        let fence = self.state.fence;
+        let (report, held) = (self.state.report(), self.state.held());
         if reply == Ended::Released || may_have_ended {
             // If it had ended already, the answer to an earlier sending was lost.
-            self.inner.events.released(name, fence);
+            self.inner.events.released(report, held);
             return Ok(());
         }
         let loss = self.state.loss(LostReason::Deleted);
-        self.inner.events.lost(fence, &loss);
+        self.inner.events.lost(report, held, &loss);
         Err(Error::Lost(Box::new(loss)))
     }
 }

@@ -4,3 +4,4 @@ pub(crate) mod downgrade;
 pub(crate) mod guard;
 pub(crate) mod guard_all;
 pub(crate) mod hold;
+pub(crate) mod lock_span;

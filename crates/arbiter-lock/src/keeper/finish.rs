@@ -6,7 +6,6 @@ use std::time::Duration;
 use arbiter_lock_core::Backoff;
 
 use super::KeeperShared;
-use crate::events::event::{Event, Level};
 use crate::store::{Envelope, Failure, FailureKind, PendingRelease, StoreHandle};
 use crate::system::rng;
 
@@ -77,10 +76,7 @@ async fn send_until_answered(
                 ..
             }) => return,
             Err(failure) if last_moment <= shared.clock.now() => {
-                shared.events.emit(Level::Error, || Event::LeftBehind {
-                    name: (&release.name).into(),
-                    cause: Arc::new(failure),
-                });
+                shared.events.left_behind(&release.name, failure);
                 return;
             }
             Err(_) => tokio::time::sleep(backoff.next(rng::draw())).await,

@@ -21,8 +21,9 @@ use crate::block_on::is_blocking;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::EventQueue;
+use crate::events::measurement::Measurement;
 use crate::holds::hold::HoldState;
-use crate::store::{Failure, FailureKind, PendingRelease, Store};
+use crate::store::{Failure, FailureKind, PendingRelease, Store, StoreMonitor};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, UnlessForked};
 
@@ -38,6 +39,7 @@ pub(crate) struct KeeperShared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) events: EventQueue,
+    monitor: Arc<StoreMonitor>,
     /// The process of the client.
     process: ForkGeneration,
     table: Mutex<Table>,
@@ -57,6 +59,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         clock: Clock,
         events: EventQueue,
+        monitor: Arc<StoreMonitor>,
         process: ForkGeneration,
     ) -> Self {
         Self {
@@ -64,6 +67,7 @@ impl Keeper {
                 store,
                 clock,
                 events,
+                monitor,
                 process,
                 table: Mutex::new(Table::default()),
                 nudge: Notify::new(),
@@ -111,6 +115,7 @@ impl Keeper {
     /// Renews the hold from now on, and detects its loss.
     pub(crate) fn watch(&self, hold: Arc<HoldState>) -> Result<(), Error> {
         self.ready(&hold.name)?;
+        hold.series.record(Measurement::HoldBegan);
         if self.shared.table().add(hold, self.shared.clock.now()) {
             self.shared.nudge.notify_one();
         }
@@ -125,11 +130,23 @@ impl Keeper {
         }
     }
 
-    /// Stops renewing the hold. Reports its loss if it is lost and was still in the table.
+    /// Stops renewing the hold. Reports its end, and its loss if it is lost, if it was still in the
+    /// table.
     pub(crate) fn forget(&self, hold: &HoldState) {
-        if self.shared.table().remove(&hold.contender.id) {
-            self.shared.report_lost(hold);
+        if self.remove(hold) {
+            self.shared.report_end(hold);
         }
+    }
+
+    /// Stops renewing a hold that the caller never got.
+    pub(crate) fn withdraw(&self, hold: &HoldState) {
+        if self.remove(hold) {
+            hold.series.record(Measurement::HoldWithdrawn);
+        }
+    }
+
+    fn remove(&self, hold: &HoldState) -> bool {
+        self.shared.table().remove(&hold.contender.id)
     }
 
     /// Loses the hold, unless it is over already. Returns why it is over.
@@ -167,6 +184,13 @@ impl Keeper {
     /// Returns how many releases the store has not confirmed.
     pub(crate) fn unconfirmed_releases(&self) -> usize {
         self.shared.table().unconfirmed_releases()
+    }
+
+    /// Returns the numbers of holds, of unconfirmed releases and of late renewals.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let table = self.shared.table();
+        let late = table.late_renewals(self.shared.clock.now());
+        (table.len(), table.unconfirmed_releases(), late)
     }
 
     /// Returns all holds of this client.

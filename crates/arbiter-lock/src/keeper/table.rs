@@ -183,6 +183,14 @@ impl Table {
         count_holds(&self.releases) + self.unfinished_holds
     }
 
+    /// Returns how many renewals are due and late.
+    pub(super) fn late_renewals(&self, now: Duration) -> usize {
+        let entries = self.holds.values();
+        let ready = entries.filter(|entry| entry.unanswered == 0);
+        let late = ready.filter_map(|entry| entry.ready);
+        late.filter(|ready| ready.late_at < now).count()
+    }
+
     /// Notes that a pending release is finished, or that `left` is left to the next task.
     pub(super) fn finished(&mut self, is_release: bool, left: Option<PendingRelease>) {
         self.unfinished -= 1;

@@ -18,6 +18,9 @@ use super::table::{Batch, Plan};
 use super::{KeeperShared, on_a_thread};
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::{Event, Level};
+use crate::events::measurement::{ClientMeasurement, Measurement};
+use crate::events::metrics;
+use crate::events::report::HoldReport;
 use crate::holds::hold::HoldState;
 use crate::store::{Failure, PendingRelease, StoreHandle};
 
@@ -54,6 +57,7 @@ pub(super) async fn keep(running: Running) {
     let handle = Arc::new(StoreHandle::without_notifications(
         &shared.store,
         &shared.process,
+        &shared.monitor,
     ));
     let mut switches = shared.store.switches();
     if switches.is_some() {
@@ -72,10 +76,10 @@ pub(super) async fn keep(running: Running) {
             wake,
             is_over,
         } = shared.table().plan(shared.clock.now(), renewals.len());
+        lost.iter().for_each(|hold| shared.report_end(hold));
         if is_over {
             return;
         }
-        lost.iter().for_each(|hold| shared.report_lost(hold));
         for release in releases {
             ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), release)));
         }
@@ -135,6 +139,10 @@ impl KeeperShared {
 
     fn renewed(&self, Answered { batch, answers }: Answered) {
         let Batch { holds, sent } = batch;
+        metrics::record(ClientMeasurement::RenewalCall {
+            took: self.clock.now().saturating_sub(sent),
+            is_answered: answers.is_ok(),
+        });
         match answers {
             Ok(answers) => {
                 for (hold, answer) in holds.iter().zip(answers) {
@@ -157,6 +165,7 @@ impl KeeperShared {
                 self.report_renewal(hold, None);
             }
             Ok(not_renewed) => {
+                hold.series.record(Measurement::NotRenewed);
                 hold.give_up(LostReason::of(not_renewed));
             }
             Err(failure) => {
@@ -186,29 +195,30 @@ impl KeeperShared {
         if hold.over().is_some() {
             return;
         }
-        let (name, fence) = (|| (&hold.name).into(), hold.fence);
         match failure {
-            None => self.events.emit(Level::Debug, || Event::Renewed {
-                name: name(),
-                fence,
-            }),
-            Some(cause) => self.events.emit(Level::Warn, || Event::RenewalFailed {
-                name: name(),
-                fence,
-                cause: Arc::new(cause.clone()),
-            }),
+            None => self.events.renewed(hold.report()),
+            Some(cause) => self.events.renewal_failed(hold.report(), cause),
         }
     }
 
     pub(super) fn report_released(&self, release: &PendingRelease, reply: Ended) {
-        if let (Some(fence), Ended::Released) = (release.held, reply) {
-            self.events.released(&release.name, fence);
+        if let (Some(ended), Ended::Released) = (&release.held, reply) {
+            let report = HoldReport {
+                name: &release.name,
+                owner: &release.contender.id,
+                fence: ended.fence,
+                series: &ended.series,
+            };
+            self.events.released(report, ended.held);
         }
     }
 
-    pub(super) fn report_lost(&self, hold: &HoldState) {
+    /// Reports that a hold is over, and its loss if it was lost.
+    pub(super) fn report_end(&self, hold: &HoldState) {
+        hold.series.record(Measurement::HoldEnded(hold.held()));
         if let Some(reason) = hold.over().filter(|reason| *reason != LostReason::Released) {
-            self.events.lost(hold.fence, &hold.loss(reason));
+            let loss = hold.loss(reason);
+            self.events.lost(hold.report(), hold.held(), &loss);
         }
     }
 }

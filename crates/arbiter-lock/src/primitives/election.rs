@@ -13,6 +13,7 @@ use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 use crate::primitives::lock::{Lock, none_if_contended};
 use crate::primitives::options::setters_of_the_lock;
+use crate::primitives::primitive::Primitive;
 use crate::store::Envelope;
 use arbiter_lock_core::Request;
 
@@ -55,7 +56,9 @@ impl Election {
     pub const MAX_VALUE_BYTES: usize = 4_096;
 
     pub(crate) fn new(lock: Lock) -> Self {
-        Self { lock }
+        Self {
+            lock: lock.of_primitive(Primitive::Election),
+        }
     }
 
     setters_of_the_lock!();

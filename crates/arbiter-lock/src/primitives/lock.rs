@@ -11,8 +11,10 @@ use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::Hold;
+use crate::holds::lock_span::LockSpan;
 use crate::primitives::hand_off::finish_hand_off;
 use crate::primitives::options::{Options, WaitLimit};
+use crate::primitives::primitive::Primitive;
 use crate::sessions::state::SessionState;
 use crate::status::Status;
 use crate::store::Envelope;
@@ -120,6 +122,11 @@ impl Lock {
         }
     }
 
+    /// Returns the same lock as part of another primitive.
+    pub(crate) fn of_primitive(self, primitive: Primitive) -> Self {
+        self.with(|options| options.primitive = primitive)
+    }
+
     pub(crate) fn wait_limit(&self) -> WaitLimit {
         self.options.wait_limit
     }
@@ -214,7 +221,10 @@ impl Lock {
     #[doc(alias = "Lock")]
     pub async fn acquire(&self) -> Result<Guard, Error> {
         let (lock, name) = (self.clone(), self.checked_name()?);
-        self.inner.run(|| lock.acquire_owned(name)).await?
+        let primitive = self.options.primitive(self.mode);
+        let span = LockSpan::begin(&self.inner, &name, primitive);
+        let acquired = self.inner.run(|| lock.acquire_owned(name)).await;
+        span.enclose(acquired.and_then(|acquired| acquired))
     }
 
     async fn acquire_owned(self, name: Name) -> Result<Guard, Error> {

@@ -8,5 +8,6 @@ pub(crate) mod lock;
 pub(crate) mod lock_all;
 pub(crate) mod once;
 pub(crate) mod options;
+pub(crate) mod primitive;
 pub(crate) mod rw_lock;
 pub(crate) mod semaphore;

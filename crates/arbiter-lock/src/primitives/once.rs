@@ -18,6 +18,7 @@ use crate::holds::hold::Hold;
 use crate::primitives::effort::Effort;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
+use crate::primitives::primitive::Primitive;
 use crate::store::Envelope;
 #[cfg(feature = "calendar")]
 use calendar::{Calendar, Unit};
@@ -92,7 +93,9 @@ pub enum Begun {
 impl Once {
     pub(crate) fn new(lock: Lock) -> Self {
         Self {
-            lock: lock.wait_timeout(Duration::ZERO),
+            lock: lock
+                .of_primitive(Primitive::Once)
+                .wait_timeout(Duration::ZERO),
             rules: Rules::default(),
         }
     }

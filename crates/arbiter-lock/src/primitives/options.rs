@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::{Lease, provisional_ttl_ms};
+use arbiter_lock_core::{Lease, Mode, provisional_ttl_ms};
 
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
+use crate::primitives::primitive::Primitive;
 
 /// How long an acquire may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub(crate) struct Options {
     pub(crate) margin: Option<Duration>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) note: String,
+    pub(crate) primitive: Primitive,
 }
 
 /// A server may end a TTL within its last millisecond.
@@ -40,6 +42,7 @@ impl Default for Options {
             margin: None,
             max_hold: None,
             note: String::new(),
+            primitive: Primitive::Lock,
         }
     }
 }
@@ -47,6 +50,14 @@ impl Default for Options {
 impl Options {
     pub(crate) const SHORTEST_LEASE: Duration = Duration::from_millis(100);
     pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
+
+    /// Returns the primitive of a request in that mode.
+    pub(crate) fn primitive(&self, mode: Mode) -> Primitive {
+        match (self.primitive, mode) {
+            (Primitive::RwWrite, Mode::Shared { .. }) => Primitive::RwRead,
+            (primitive, _) => primitive,
+        }
+    }
 
     /// Returns the lease in whole milliseconds, as the store counts it.
     pub(crate) fn lease_ms(&self) -> u64 {

@@ -10,6 +10,7 @@ use crate::holds::guard::Guard;
 use crate::holds::hold::Hold;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
+use crate::primitives::primitive::Primitive;
 use crate::status::Status;
 
 /// The mode of a reader.
@@ -59,7 +60,9 @@ pub struct RwLock {
 
 impl RwLock {
     pub(crate) fn new(lock: Lock) -> Self {
-        Self { lock }
+        Self {
+            lock: lock.of_primitive(Primitive::RwWrite),
+        }
     }
 
     setters_of_the_lock!();

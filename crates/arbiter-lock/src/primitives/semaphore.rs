@@ -14,6 +14,7 @@ use crate::holds::hold::Hold;
 use crate::primitives::hand_off::finish_hand_off;
 use crate::primitives::lock::Lock;
 use crate::primitives::options::setters_of_the_lock;
+use crate::primitives::primitive::Primitive;
 use crate::status::Status;
 use crate::store::Envelope;
 
@@ -55,7 +56,7 @@ pub struct Semaphore {
 impl Semaphore {
     pub(crate) fn new(lock: Lock, permits: u32) -> Self {
         Self {
-            lock,
+            lock: lock.of_primitive(Primitive::Semaphore),
             permits,
             follows: false,
         }

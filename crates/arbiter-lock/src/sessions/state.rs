@@ -325,6 +325,7 @@ fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
         margin,
         max_hold,
         note: _,
+        primitive: _,
     } = asked;
     let same = *lease == held.lease
         && *watchdog == held.watchdog

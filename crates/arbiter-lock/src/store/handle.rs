@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 use futures_util::future::BoxFuture;
 
-use super::{Envelope, Failure, FailureKind, Page, Pattern, Registry, Store};
+use super::{Envelope, Failure, FailureKind, Page, Pattern, Registry, Store, StoreMonitor};
 use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
@@ -68,23 +68,34 @@ pub(super) fn random_channel() -> Arc<str> {
 pub(crate) struct StoreHandle {
     process: ForkGeneration,
     registry: Arc<Registry>,
+    monitor: Arc<StoreMonitor>,
     inner: Box<dyn Handle>,
 }
 
 impl StoreHandle {
-    pub(crate) fn new(store: &Arc<dyn Store>, process: &ForkGeneration) -> Self {
+    pub(crate) fn new(
+        store: &Arc<dyn Store>,
+        process: &ForkGeneration,
+        monitor: &Arc<StoreMonitor>,
+    ) -> Self {
         let registry = Arc::new(Registry::default());
         Self {
             process: process.clone(),
+            monitor: monitor.clone(),
             inner: store.clone().handle(&registry),
             registry,
         }
     }
 
     /// Makes a handle for requests that never wait.
-    pub(crate) fn without_notifications(store: &Arc<dyn Store>, process: &ForkGeneration) -> Self {
+    pub(crate) fn without_notifications(
+        store: &Arc<dyn Store>,
+        process: &ForkGeneration,
+        monitor: &Arc<StoreMonitor>,
+    ) -> Self {
         Self {
             process: process.clone(),
+            monitor: monitor.clone(),
             inner: store.clone().handle_without_notifications(),
             registry: Arc::default(),
         }
@@ -108,13 +119,17 @@ impl StoreHandle {
     /// Checks within the limit that the store answers and supports the protocol.
     pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
         self.check_process()?;
-        self.inner.probe(limit).await
+        self.monitor.note(limit, self.inner.probe(limit).await)
     }
 
     /// Establishes the connection within the limit, if there is one.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
         self.check_process()?;
-        self.inner.connect(limit).await
+        let connected = self.inner.connect(limit).await;
+        if let Err(failure) = &connected {
+            self.monitor.note_failure(limit, failure);
+        }
+        connected
     }
 
     /// Sends one request, and returns the reply of its kind.
@@ -125,7 +140,8 @@ impl StoreHandle {
         limit: Duration,
     ) -> Result<Envelope<T>, Failure> {
         self.check_process()?;
-        let Envelope { reply, at, again } = self.inner.send(name, request, limit).await?;
+        let sent = self.inner.send(name, request, limit).await;
+        let Envelope { reply, at, again } = self.monitor.note(limit, sent)?;
         let other = |_| Failure::unknown(FailureKind::Malformed, "a reply to another request");
         let reply = T::try_from(reply).map_err(other)?;
         Ok(Envelope { reply, at, again })
@@ -139,7 +155,8 @@ impl StoreHandle {
         limit: Duration,
     ) -> Result<Page, Failure> {
         self.check_process()?;
-        self.inner.names(cursor, pattern, limit).await
+        let page = self.inner.names(cursor, pattern, limit).await;
+        self.monitor.note(limit, page)
     }
 
     /// Sends several renewals in one call. Each succeeds or fails alone.
@@ -149,7 +166,17 @@ impl StoreHandle {
         limit: Duration,
     ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
         self.check_process()?;
-        self.inner.renew(renewals, limit).await
+        let renewed = self
+            .monitor
+            .note(limit, self.inner.renew(renewals, limit).await)?;
+        // The call may be answered, and each renewal fail.
+        let first = renewed
+            .first()
+            .filter(|_| renewed.iter().all(Result::is_err));
+        if let Some(Err(failure)) = first {
+            self.monitor.note_failure(limit, failure);
+        }
+        Ok(renewed)
     }
 
     fn check_process(&self) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod blocking_thread;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
 mod handle;
+pub(crate) mod health;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pattern;
@@ -20,13 +21,16 @@ mod settings;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
 use tokio::sync::watch;
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
+use crate::events::metrics::Series;
 use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
+pub(crate) use health::StoreMonitor;
 pub(crate) use pattern::Pattern;
 pub(crate) use registry::{Push, PushedGrant, Registry, Slot, Woken};
 #[cfg(feature = "redis")]
@@ -40,8 +44,17 @@ pub(crate) struct PendingRelease {
     pub(crate) contender: Arc<Contender>,
     /// Whether to leave a tombstone; the same at every sending.
     pub(crate) tombstone: bool,
-    /// The fence of the hold that it releases, if it does.
-    pub(crate) held: Option<u64>,
+    /// The hold that it releases, if it does.
+    pub(crate) held: Option<EndedHold>,
+}
+
+/// A hold that its guard has let go.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedHold {
+    pub(crate) fence: u64,
+    /// How long it was held.
+    pub(crate) held: Duration,
+    pub(crate) series: Series,
 }
 
 impl PendingRelease {

@@ -93,7 +93,6 @@ impl Registry {
     }
 
     /// Returns the number of waiters.
-    #[cfg(feature = "redis")]
     pub(crate) fn len(&self) -> usize {
         self.slots().len()
     }

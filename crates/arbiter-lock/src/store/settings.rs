@@ -9,6 +9,8 @@ pub(crate) struct ServerSettings {
     pub(crate) key_prefix: String,
     pub(crate) command_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    /// How connections show in the server's list; else the host and the process.
+    pub(crate) client_name: Option<String>,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     /// The only certificate authorities to trust, in PEM; else the system's.
@@ -26,6 +28,7 @@ impl Default for ServerSettings {
             key_prefix: "arbiter:".to_owned(),
             command_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
+            client_name: None,
             username: None,
             password: None,
             authorities: None,

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::errors::error::{Contended, Error, HeldBy};
 use crate::errors::lost_reason::LostReason;
 use crate::events::event::{Event, Level};
+use crate::events::metrics::Series;
 use crate::holds::hold::{Granted, HoldState, Validity};
 use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
@@ -57,6 +58,7 @@ pub(super) struct Attempt {
     pub(super) clock: Clock,
     pub(super) begun: Duration,
     pub(super) origin: Origin,
+    series: Series,
     /// Unanswered sendings that the store may have executed, or may execute later.
     unanswered: usize,
     /// Whether an answer shows that the store knows the request.
@@ -71,6 +73,7 @@ impl Attempt {
         mode: Mode,
         options: Arc<Options>,
         origin: Origin,
+        series: Series,
     ) -> Result<Self, Error> {
         options.check()?;
         inner.check_open()?;
@@ -94,6 +97,7 @@ impl Attempt {
             begun: inner.clock.now(),
             inner,
             origin,
+            series,
             unanswered: 0,
             is_known: false,
         })
@@ -161,6 +165,7 @@ impl Attempt {
             contender: self.contender.clone(),
             session: self.origin.session,
             tombstone: 0 < self.unanswered,
+            series: self.series.clone(),
         };
         let hold = Arc::new(HoldState::new(
             granted,
@@ -173,16 +178,12 @@ impl Attempt {
         // Checked once the keeper has the hold: a shutdown loses the hold, or is detected here.
         if let Err(closed) = self.inner.check_open() {
             // The caller never had the hold, so no loss is reported.
-            self.inner.keeper.forget(&hold);
+            self.inner.keeper.withdraw(&hold);
             hold.give_up(LostReason::Shutdown);
             return Err(closed);
         }
         (self.is_known, self.unanswered) = (false, 0);
-        self.inner.events.emit(Level::Debug, || Event::Acquired {
-            name: (&self.name).into(),
-            fence: validity.fence,
-            waited: self.waited(),
-        });
+        self.inner.events.acquired(hold.report(), self.waited());
         Ok(hold)
     }
 

@@ -25,6 +25,7 @@ use pause::until_next_poll;
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::events::event::{Event, Level};
+use crate::events::metrics::AcquireInProgress;
 use crate::events::outage::Outage;
 use crate::holds::hold::{HoldState, Validity};
 use crate::primitives::options::{Options, WaitLimit};
@@ -65,9 +66,17 @@ pub(crate) async fn acquire(
     options: Arc<Options>,
     origin: Origin,
 ) -> Result<Arc<HoldState>, Error> {
-    let wait_limit = options.wait_limit;
-    let attempt = Attempt::new(inner, name, mode, options, origin)?;
-    match wait_limit {
+    let series = inner.name_label.series(options.primitive(mode), &name);
+    let in_progress = AcquireInProgress::begin(&series, &inner.clock, inner.process());
+    let attempt = Attempt::new(inner, name, mode, options, origin, series);
+    let acquired = acquire_by(attempt).await;
+    in_progress.end(&acquired);
+    acquired
+}
+
+async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, Error> {
+    let attempt = attempt?;
+    match attempt.options.wait_limit {
         WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) => try_once(attempt).await,
         WaitLimit::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
         WaitLimit::Forever => Waiting::new(attempt, None).wait().await,

@@ -1,6 +1,7 @@
 #![cfg(feature = "testing")]
 
 use super::*;
+use crate::primitives::primitive::Primitive;
 use crate::store::{Push, PushedGrant};
 use crate::{Client, FaultInjection};
 
@@ -16,7 +17,8 @@ async fn age_after_poll(is_replaced: bool) -> Duration {
     let (inner, options) = (client.inner.clone(), Arc::default());
     let name = Name::new("l").unwrap();
     let origin = Origin::default();
-    let attempt = Attempt::new(inner, name, Mode::Exclusive, options, origin).unwrap();
+    let series = inner.name_label.series(Primitive::Lock, &name);
+    let attempt = Attempt::new(inner, name, Mode::Exclusive, options, origin, series).unwrap();
     let (slot, id) = (attempt.slot.clone(), attempt.contender.id.clone());
     let mut waiting = Waiting::new(attempt, None);
     tokio::time::sleep(Duration::from_secs(1)).await;

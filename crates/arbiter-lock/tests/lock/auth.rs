@@ -119,7 +119,8 @@ fn needs(refused: &str, right: &str) -> bool {
     }
 }
 
-/// Returns what the server refused for lack of a right.
+/// Returns what the server refused for lack of a right, except for `CLIENT SETINFO`: the client
+/// works without it.
 pub(crate) fn refusals(server: &Server) -> Vec<String> {
     let Reply::Array(entries) = server.call(&["ACL", "LOG"]) else {
         panic!("no list");
@@ -129,7 +130,65 @@ pub(crate) fn refusals(server: &Server) -> Vec<String> {
         let at = facts.iter().position(|fact| fact == "object");
         at.and_then(|at| facts.into_iter().nth(at + 1))
     };
-    entries.iter().filter_map(object).collect()
+    let refused = entries.iter().filter_map(object);
+    let counts = |object: &String| object.split('|').next() != Some("client");
+    refused.filter(counts).collect()
+}
+
+/// Returns the fields of the connections that have that name.
+fn connections(server: &Server, name: &str) -> Vec<String> {
+    let list = server.call(&["CLIENT", "LIST"]).text().unwrap();
+    let named = format!(" name={name} ");
+    let of_name = list.lines().filter(|line| line.contains(&named));
+    of_name.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn connections_show_client_and_library() {
+    let server = Server::start();
+    let builder = Client::builder().store(&server.url()).logger(NoopLogger);
+    let client = builder.client_name("web 1").connect().await.unwrap();
+    client
+        .lock("l")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let found = connections(&server, "web_1");
+    assert_eq!(found.len(), 2, "the runtime's and the keeper's: {found:?}");
+    let knows_libraries = server.call(&["CLIENT", "LIST"]).text().unwrap();
+    if knows_libraries.contains(" lib-name=") {
+        let library = concat!(" lib-name=arbiter-lock lib-ver=", env!("CARGO_PKG_VERSION"));
+        let shown = found.iter().filter(|line| line.contains(library));
+        assert_eq!(shown.count(), 2, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn user_without_the_right_is_named_too() {
+    let (server, url) = server_with(&documented());
+    let client = Client::connect(&url).await.unwrap();
+    client
+        .lock("l")
+        .acquire()
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let name = format!("arbiter:{host}:{}", std::process::id());
+    let found = connections(&server, &name);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().all(|line| !line.contains("arbiter-lock")),
+        "{found:?}"
+    );
 }
 
 /// Uses every primitive, with every operation that needs its own right. A release has to reach the

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arbiter_lock::{Begun, Client, Error, RunState, Status, block_on};
 
 /// Polls a future that many times, then drops it. Returns its output if it completed.
-async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn poll_times<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
     poll_fn(move |cx| {

@@ -87,6 +87,42 @@ impl EventLog {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_carry_owner_and_time_held() {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let logged = ends.clone();
+    let logger = move |event: &Event| {
+        let end = match event {
+            Event::Released { owner, held, .. } => ("released", owner.to_string(), *held),
+            Event::Lost { owner, held, .. } => ("lost", owner.to_string(), *held),
+            _ => return,
+        };
+        logged.lock().unwrap().push(end);
+    };
+    let builder = Client::builder().store("memory:").logger(logger);
+    let client = builder.connect().await.unwrap();
+    let lock = client.lock("l").lease_time(ms(3_000));
+    let mut expected = Vec::new();
+    for (held, is_dropped) in [(ms(200), false), (ms(4_000), true)] {
+        let guard = lock.acquire().await.unwrap();
+        expected.push(("released", guard.owner().to_owned(), held));
+        tokio::time::sleep(held).await;
+        if is_dropped {
+            drop(guard);
+        } else {
+            guard.release().await.unwrap();
+        }
+    }
+    // Lost at its deadline, and noticed later: this task is the first to look.
+    let guard = lock.watchdog(false).acquire().await.unwrap();
+    let deadline = guard.remaining();
+    expected.push(("lost", guard.owner().to_owned(), deadline));
+    tokio::time::advance(ms(9_000)).await;
+    drop(guard);
+    client.testing().deliver_events();
+    assert_eq!(*ends.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lock_logs_each_event_of_its_hold() {
     let (client, log) = client("memory:").await;
     let lock = client.lock("l").lease_time(ms(3_000));

@@ -23,12 +23,15 @@ mod faults;
 mod fenced;
 mod fork;
 mod go;
+mod health;
 mod isolation;
 mod latency_and_drift;
 mod logging;
 mod malicious_sentinel;
 mod malicious_server;
 mod matrix;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod once;
 mod options;
 mod primitives;
@@ -46,6 +49,7 @@ mod sharing;
 mod simulation;
 mod stress;
 mod testing;
+mod tracing;
 mod unpolled;
 
 /// Queues that many waiters, polls their futures until all of them wait, and then no longer.

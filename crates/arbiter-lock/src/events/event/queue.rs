@@ -10,6 +10,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::{Event, Level, Logger};
+use crate::events::measurement::ClientMeasurement;
+use crate::events::metrics;
 
 /// How many events may wait for the logger.
 const CAPACITY: usize = 1_024;
@@ -68,12 +70,16 @@ impl EventQueue {
         let event = event();
         debug_assert_eq!(event.level(), level, "{event}");
         let mut state = shared.state();
-        state.push(event);
+        let is_queued = state.push(event);
         if state.thread.is_none() {
             // If no thread can be started, the next event tries again.
             state.thread = start(shared.clone()).ok();
         } else if state.is_idle {
             shared.added.notify_one();
+        }
+        drop(state);
+        if !is_queued {
+            metrics::record(ClientMeasurement::EventDropped);
         }
     }
 
@@ -138,16 +144,17 @@ impl QueueShared {
 }
 
 impl QueueState {
-    /// Queues the event, or counts it as dropped if the queue is full. The report of dropped events
-    /// is queued beyond the capacity.
-    fn push(&mut self, event: Event) {
+    /// Queues the event, or counts it as dropped if the queue is full. Returns whether it is queued.
+    /// The report of dropped events is queued beyond the capacity.
+    fn push(&mut self, event: Event) -> bool {
         if CAPACITY <= self.events.len() {
             self.dropped += 1;
-            return;
+            return false;
         }
         let dropped = self.take_dropped();
         self.events.extend(dropped);
         self.events.push_back(event);
+        true
     }
 
     fn pop(&mut self) -> Option<Event> {
@@ -196,7 +203,8 @@ mod tests {
     fn dropped_events_are_counted_before_the_next() {
         let mut state = QueueState::default();
         let capacity = CAPACITY as u64;
-        (0..capacity + 3).for_each(|n| state.push(count(n)));
+        let queued = (0..capacity + 3).filter(|n| state.push(count(*n)));
+        assert_eq!(queued.count(), CAPACITY);
         state.pop();
         state.push(count(7_000));
         state.push(count(8_000));

@@ -9,9 +9,11 @@ use arbiter_lock_core::{Contender, Lease, Mode, Next, Renewal};
 
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
+use crate::events::metrics::Series;
+use crate::events::report::HoldReport;
 use crate::primitives::options::Options;
 use crate::sessions::session_id::SessionId;
-use crate::store::{Failure, FailureKind, PendingRelease};
+use crate::store::{EndedHold, Failure, FailureKind, PendingRelease};
 use crate::system::clock::Clock;
 use crate::system::process::{ForkGeneration, LeakInChild};
 
@@ -25,6 +27,9 @@ pub(crate) struct HoldState {
     pub(crate) tombstone: bool,
     pub(crate) options: Arc<Options>,
     pub(crate) clock: Clock,
+    pub(crate) series: Series,
+    /// When the grant reached the caller.
+    begun: Duration,
     local: LeakInChild<Mutex<LocalState>>,
 }
 
@@ -32,7 +37,8 @@ struct LocalState {
     lease: Lease,
     /// When `max_hold` ends the hold.
     latest_end: Duration,
-    over: Option<LostReason>,
+    /// Why it is over, and when it ended.
+    over: Option<(LostReason, Duration)>,
     exclusivity: Exclusivity,
     /// How many guards of a session write.
     writers: usize,
@@ -77,6 +83,7 @@ pub(crate) struct Granted {
     pub(crate) session: Option<SessionId>,
     /// Whether an acquire of it was never answered.
     pub(crate) tombstone: bool,
+    pub(crate) series: Series,
 }
 
 impl HoldState {
@@ -93,14 +100,16 @@ impl HoldState {
             contender,
             session,
             tombstone,
+            series,
         } = granted;
         let claim_due = (validity.ttl < options.lease).then(|| validity.ttl / 10);
         let renew_after = claim_due.or(options.renew_after());
         let ttl = validity.ttl.min(options.lease);
         let lease = Lease::new(validity.base, ttl, options.margin(ttl), renew_after);
+        let begun = clock.now();
         let latest_end = options
             .max_hold
-            .map_or(Duration::MAX, |d| clock.now().saturating_add(d));
+            .map_or(Duration::MAX, |d| begun.saturating_add(d));
         let exclusivity = match contender.mode {
             Mode::Exclusive => Exclusivity::Exclusive,
             Mode::Shared { .. } => Exclusivity::Shared,
@@ -123,6 +132,8 @@ impl HoldState {
             tombstone,
             options,
             clock,
+            series,
+            begun,
             local: LeakInChild::of(process, Mutex::new(local)),
         }
     }
@@ -205,9 +216,12 @@ impl HoldState {
             return Some(LostReason::Forked);
         };
         if local.over.is_none() {
-            local.over = decide(&local, self.clock.now());
+            let now = self.clock.now();
+            if let Some(reason) = decide(&local, now) {
+                local.end(reason, now);
+            }
         }
-        let over = local.over?;
+        let (over, _) = local.over?;
         let wakers = std::mem::take(&mut local.wakers);
         drop(local);
         for (_, waker) in wakers {
@@ -247,7 +261,7 @@ impl HoldState {
             Some((_, known)) => std::mem::swap(known, &mut waker),
             None => local.wakers.push((number, waker)),
         }
-        local.over
+        local.over.map(|(reason, _)| reason)
     }
 
     pub(super) fn remaining(&self) -> Duration {
@@ -283,8 +297,36 @@ impl HoldState {
             name: self.name.clone(),
             contender: self.contender.clone(),
             tombstone: self.tombstone,
-            held: is_held.then_some(self.fence),
+            held: is_held.then(|| EndedHold {
+                fence: self.fence,
+                held: self.held(),
+                series: self.series.clone(),
+            }),
         }
+    }
+
+    /// Returns the parts of the hold that reports show.
+    pub(crate) fn report(&self) -> HoldReport<'_> {
+        HoldReport {
+            name: &self.name,
+            owner: &self.contender.id,
+            fence: self.fence,
+            series: &self.series,
+        }
+    }
+
+    /// Returns how long the hold has lasted, or did last if it is over. Zero in a forked process.
+    pub(crate) fn held(&self) -> Duration {
+        self.held_since(self.begun)
+    }
+
+    /// Returns how much of that time was after `since`.
+    pub(crate) fn held_since(&self, since: Duration) -> Duration {
+        let Some(local) = self.local() else {
+            return Duration::ZERO;
+        };
+        let end = local.over.map_or_else(|| self.clock.now(), |(_, end)| end);
+        end.saturating_sub(since)
     }
 
     /// Returns when the hold ends without another renewal.
@@ -369,10 +411,17 @@ impl HoldState {
 
 impl LocalState {
     fn end_if_due(&mut self, now: Duration) -> Option<LostReason> {
-        if self.over.is_none() {
-            self.over = self.ended_by(now);
+        if self.over.is_none()
+            && let Some(reason) = self.ended_by(now)
+        {
+            self.end(reason, now);
         }
-        self.over
+        self.over.map(|(reason, _)| reason)
+    }
+
+    /// Ends the hold at `now`, or at its deadline if that has passed.
+    fn end(&mut self, reason: LostReason, now: Duration) {
+        self.over = Some((reason, now.min(self.validity_end())));
     }
 
     fn validity_end(&self) -> Duration {

@@ -47,8 +47,8 @@ impl RunGuard {
     /// # Cancel safety
     /// If the future is dropped, the end may or may not be recorded. The resource is released in
     /// the background.
-    pub async fn finish(self, outcome: Result<&str, &str>) -> Result<(), Error> {
-        let inner = self.record.inner.clone();
+    pub async fn finish(mut self, outcome: Result<&str, &str>) -> Result<(), Error> {
+        let (inner, span) = (self.record.inner.clone(), self.guard.take_span());
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
         let finishing = async move {
             let outcome = outcome.as_deref().map_err(|why| why.as_str());
@@ -72,7 +72,9 @@ impl RunGuard {
                 _ => Ok(()),
             }
         };
-        inner.run(|| finishing).await?
+        let finished = inner.run(|| finishing).await.and_then(|done| done);
+        span.end(&finished);
+        finished
     }
 }
 

@@ -22,7 +22,7 @@ use super::reply;
 use super::route::ServerRoute;
 use super::script::Call;
 use super::sentinel::Retire;
-use crate::events::event::{Event, EventQueue, Level};
+use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind, Registry};
 
 /// The shortest time that a connection to a read-only server is kept, so that its address is not
@@ -38,6 +38,7 @@ pub(super) struct Connection(Arc<ConnectionShared>);
 struct ConnectionShared {
     route: ServerRoute,
     limits: Limits,
+    client_name: Arc<str>,
     subscription: Option<Subscription>,
     events: EventQueue,
     state: Mutex<ConnectionState>,
@@ -145,12 +146,14 @@ impl Connection {
     pub(super) fn new(
         route: ServerRoute,
         limits: Limits,
+        client_name: Arc<str>,
         subscription: Option<Subscription>,
         events: EventQueue,
     ) -> Self {
         let shared = Arc::new(ConnectionShared {
             route,
             limits,
+            client_name,
             subscription,
             events,
             state: Mutex::new(ConnectionState {
@@ -329,10 +332,7 @@ impl ConnectionShared {
     }
 
     fn tell_disconnected(&self, cause: &Failure) {
-        self.events.emit(Level::Warn, || Event::Disconnected {
-            store: self.route.to_string().into(),
-            cause: Arc::new(cause.clone()),
-        });
+        self.events.disconnected(&self.route, cause);
     }
 
     /// Returns an error unless the sentinels would have announced another master by now.
@@ -432,7 +432,7 @@ mod tests {
         let target = Target::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
         let events = EventQueue::new(Box::new(NoopLogger));
         let route = ServerRoute::One(Arc::new(target));
-        Connection::new(route, LIMITS, subscription, events)
+        Connection::new(route, LIMITS, "test".into(), subscription, events)
     }
 
     #[tokio::test]

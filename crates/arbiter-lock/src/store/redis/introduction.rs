@@ -8,13 +8,17 @@ use super::failure::failure_of;
 use super::target::Target;
 use crate::store::{Failure, FailureKind};
 
-/// Queries the kind of the server, refuses one that does not match the URL, and selects the
-/// database.
+/// Queries the kind of the server, refuses one that does not match the URL, selects the database,
+/// and names the connection, which needs no right.
 ///
 /// On a cluster some names would work by chance, and a Sentinel keeps no locks.
-pub(super) async fn introduce(line: &mut Line, target: &Target) -> Result<Role, Failure> {
+pub(super) async fn introduce(
+    line: &mut Line,
+    target: &Target,
+    name: &str,
+) -> Result<Role, Failure> {
     let mut first = redis::pipe();
-    first.cmd("HELLO");
+    first.cmd("HELLO").arg(3).arg("SETNAME").arg(name);
     // A Sentinel and a node of a cluster refuse it, so it counts after the kind.
     if target.database != 0 {
         first.cmd("SELECT").arg(target.database);

@@ -3,6 +3,7 @@
 mod adaptive_spin;
 mod answer;
 mod bounded;
+mod client_name;
 mod connection;
 mod dial;
 mod driver;
@@ -29,6 +30,7 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
 use crate::store::{Handle, Registry, ServerSettings, Store};
+use client_name::client_name;
 use connection::{Connection, Subscription};
 use dial::Limits;
 use handle::RedisHandle;
@@ -41,6 +43,7 @@ struct Server {
     route: ServerRoute,
     key_prefix: Arc<str>,
     limits: Limits,
+    client_name: Arc<str>,
     events: EventQueue,
 }
 
@@ -78,6 +81,7 @@ impl Server {
                 command: settings.command_timeout,
                 connect: settings.connect_timeout,
             },
+            client_name: client_name(settings.client_name.as_deref()),
             events,
         })
     }
@@ -85,7 +89,8 @@ impl Server {
     fn handle_on(&self, subscription: Option<Subscription>) -> Box<dyn Handle> {
         let channel = subscription.as_ref().map(|to| to.channel.clone());
         let (route, events) = (self.route.clone(), self.events.clone());
-        let connection = Connection::new(route, self.limits, subscription, events);
+        let name = self.client_name.clone();
+        let connection = Connection::new(route, self.limits, name, subscription, events);
         let channel = channel.unwrap_or_default();
         Box::new(RedisHandle::new(
             connection,

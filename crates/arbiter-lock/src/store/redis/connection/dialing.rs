@@ -5,10 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::pending;
 use tokio::time::timeout_at;
 
 use super::{ConnectionShared, Messages, Up};
-use crate::events::event::{Event, Level};
+use crate::store::redis::client_name::send_library;
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::introduction::{Role, good_replicas, introduce};
@@ -87,9 +89,7 @@ impl ConnectionShared {
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
                 if was_lost {
-                    self.events.emit(Level::Info, || Event::Reconnected {
-                        store: self.route.to_string().into(),
-                    });
+                    self.events.reconnected(&self.route);
                 }
                 Ok(up)
             }
@@ -153,7 +153,16 @@ impl ConnectionShared {
                 None => Ok(()),
             }
         };
-        let both = async { tokio::join!(introduce(&mut line, target), subscribed) };
+        let library = send_library(line.connection.clone());
+        let name = &self.client_name;
+        let both = async {
+            tokio::select! {
+                biased;
+                both = async { tokio::join!(introduce(&mut line, target, name), subscribed) } => both,
+                // It is sent along, and its answer is not waited for.
+                never = library.then(|()| pending()) => never,
+            }
+        };
         let both = timeout_at(end, both).await;
         let (introduced, subscribed) = both.map_err(|_| silent("HELLO and SUBSCRIBE"))?;
         let round_trip = begun.elapsed();

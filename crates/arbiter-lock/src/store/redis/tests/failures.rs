@@ -166,6 +166,7 @@ async fn request_without_time_left_is_not_sent() {
     let connection = Connection::new(
         ServerRoute::One(target),
         limits,
+        "test".into(),
         None,
         EventQueue::new(Box::new(NoopLogger)),
     );
