@@ -6,6 +6,7 @@ mod embedded;
 mod exporter;
 mod helpers;
 mod list;
+mod monitoring;
 mod primitives;
 mod run;
 mod sentinel;
