@@ -13,6 +13,8 @@ pub(crate) enum Measurement {
     HoldWithdrawn,
     /// The hold was released or lost, after that time.
     HoldEnded(Duration),
+    /// A grant was delivered as a message.
+    HandedOff,
     /// The store has confirmed the release.
     Released,
     Lost(LostReason),

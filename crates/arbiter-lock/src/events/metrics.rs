@@ -68,6 +68,7 @@ impl Series {
                 self.add("arbiter_held", -1.0);
                 measure(&self.key("arbiter_hold_seconds", of_primitive()), held);
             }
+            Measurement::HandedOff => count(&self.key("arbiter_handoffs_total", of_primitive())),
             Measurement::Released => count(&self.key("arbiter_releases_total", of_primitive())),
             Measurement::Lost(reason) => {
                 let labels = loss_labels(self.primitive, reason);

@@ -58,7 +58,7 @@ pub(super) struct Attempt {
     pub(super) clock: Clock,
     pub(super) begun: Duration,
     pub(super) origin: Origin,
-    series: Series,
+    pub(super) series: Series,
     /// Unanswered sendings that the store may have executed, or may execute later.
     unanswered: usize,
     /// Whether an answer shows that the store knows the request.

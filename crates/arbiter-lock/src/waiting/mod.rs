@@ -25,13 +25,14 @@ use pause::until_next_poll;
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::events::event::{Event, Level};
+use crate::events::measurement::Measurement;
 use crate::events::metrics::AcquireInProgress;
 use crate::events::outage::Outage;
 use crate::holds::hold::{HoldState, Validity};
 use crate::primitives::options::{Options, WaitLimit};
 use crate::sessions::wait_graph::{CircleStep, Wait, WaitingSession};
 use crate::status::Holder;
-use crate::store::{Envelope, Failure, FailureKind, Woken};
+use crate::store::{Envelope, Failure, FailureKind, PushedGrant, Woken};
 use crate::system::rng;
 
 /// How long connecting may delay one poll. Dialing continues in the background.
@@ -227,9 +228,7 @@ impl Waiting {
                 () = tokio::time::sleep(pause.min(left)) => None,
             };
             if let Some(Woken::Granted(arrived)) = woken {
-                return Ok(Next::Granted(
-                    self.age.of_push(&arrived, self.attempt.clock.now()),
-                ));
+                return Ok(self.pushed(&arrived));
             }
             if left <= pause && woken.is_none() {
                 return Ok(Next::Over);
@@ -266,7 +265,7 @@ impl Waiting {
             biased;
             step = acquire => step,
             arrived = slot.granted() => {
-                return Ok(Next::Granted(self.age.of_push(&arrived, self.attempt.clock.now())));
+                return Ok(self.pushed(&arrived));
             }
             () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
@@ -274,6 +273,12 @@ impl Waiting {
             Ok(envelope) => self.answered(sent, epoch, envelope),
             Err(failure) => self.unserved(sent, left, failure),
         }
+    }
+
+    /// Returns the grant that a hand-off delivered as a message.
+    fn pushed(&self, arrived: &PushedGrant) -> Next {
+        self.attempt.series.record(Measurement::HandedOff);
+        Next::Granted(self.age.of_push(arrived, self.attempt.clock.now()))
     }
 
     /// Returns the time left to wait at `now`, if there is a wait limit.

@@ -80,6 +80,7 @@ async fn cycle_counts_grant_wait_and_hold() {
     guard.release().await.unwrap();
     let guard = waiting.await.unwrap();
     let values = changes(&seen, None);
+    assert_eq!(values["arbiter_handoffs_total{primitive=lock}"], 1.0);
     assert_eq!(values["arbiter_releases_total{primitive=lock}"], 1.0);
     assert_eq!(values["arbiter_hold_seconds{primitive=lock} sum"], 0.4);
     let granted = "{outcome=granted,primitive=lock}";

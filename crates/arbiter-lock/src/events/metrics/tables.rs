@@ -83,6 +83,10 @@ pub(crate) fn describe() {
     let counters = [
         ("arbiter_acquires_total", "Acquires that ended, by outcome"),
         (
+            "arbiter_handoffs_total",
+            "Grants that the store delivered to a waiter as a message",
+        ),
+        (
             "arbiter_releases_total",
             "Releases that the store confirmed",
         ),
