@@ -3,6 +3,7 @@
 use super::Caught::{Lock, Unit};
 use super::Defect;
 
+const INTRODUCTION: &str = "crates/arbiter-lock/src/store/redis/introduction.rs";
 const VIEW: &str = "crates/arbiter-lock/src/store/redis/sentinel/view.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 
@@ -38,15 +39,15 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a client that is cut off with the old master renews there forever",
         file: CONNECTION,
-        was: "Err(unheard) => Box::pin(self.0.check_replicas(up, limit, unheard)).await?,",
-        put_back: "Err(_) => limit,",
+        was: "false => Box::pin(self.0.check_replicas(up, limit)).await?,",
+        put_back: "false => limit,",
         caught_by: Lock(&["client_cut_off_with_old_master_loses_holds"]),
     },
     Defect {
         name: "a master is trusted although a replica that it does not see may be promoted",
-        file: CONNECTION,
-        was: "Some(Ok(Some(good))) if known <= good => {",
-        put_back: "Some(Ok(Some(good))) if known.min(1) <= good => {",
+        file: INTRODUCTION,
+        was: "known <= self.good && is_without_lag && before.connected.is_subset(&self.connected)",
+        put_back: "known.min(1) <= self.good",
         caught_by: Lock(&["master_without_a_replica_needs_the_sentinels"]),
     },
 ];

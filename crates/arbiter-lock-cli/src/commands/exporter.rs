@@ -32,6 +32,8 @@ const MOST_CONNECTIONS: usize = 32;
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// How long reading the store may take if the scrape states no timeout.
 const READ_LIMIT: Duration = Duration::from_secs(9);
+/// How long reading the store may take at most, whatever the scrape states.
+const LONGEST_LIMIT: Duration = Duration::from_secs(60);
 /// How much earlier than its timeout a scrape is answered.
 const MARGIN: Duration = Duration::from_millis(500);
 /// How long a scrape is used for others.
@@ -197,7 +199,7 @@ fn limit_of(headers: &HeaderMap) -> Duration {
         Duration::try_from_secs_f64(seconds).ok()
     });
     let limit = timeout.map_or(READ_LIMIT, |timeout| timeout.saturating_sub(MARGIN));
-    limit.max(MARGIN)
+    limit.clamp(MARGIN, LONGEST_LIMIT)
 }
 
 #[cfg(test)]
@@ -210,6 +212,7 @@ mod tests {
             (None, 9_000),
             (Some("10"), 9_500),
             (Some("0.8"), 500),
+            (Some("1e6"), 60_000),
             (Some("-1"), 9_000),
             (Some("1e300"), 9_000),
             (Some("x"), 9_000),

@@ -165,7 +165,10 @@ impl KeeperShared {
                 self.report_renewal(hold, None);
             }
             Ok(not_renewed) => {
-                hold.series.record(Measurement::NotRenewed);
+                // A release may have been answered before the renewal.
+                if hold.over().is_none() {
+                    hold.series.record(Measurement::NotRenewed);
+                }
                 hold.give_up(LostReason::of(not_renewed));
             }
             Err(failure) => {

@@ -13,8 +13,8 @@ use crate::errors::error::Error;
 use crate::status::Status;
 use crate::store::{Envelope, Failure, FailureKind, Page, Pattern, StoreHandle};
 
-/// How many names are inspected at once.
-const AT_ONCE: usize = 64;
+/// How many names are inspected at once: more would delay the server's other clients.
+const AT_ONCE: usize = 8;
 
 /// How often a list begins again before that is an error.
 const MOST_RESTARTS: u32 = 8;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -143,8 +143,18 @@ impl Subscriber for Kept {
     }
 }
 
+/// Keeps the callsites enabled while other tests of this process subscribe and end.
+///
+/// While there is a single subscriber, `tracing` asks that of the thread at hand, and may disable a
+/// callsite for all threads.
+fn keep_callsites_enabled() {
+    static ALWAYS: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    ALWAYS.get_or_init(|| [(); 2].map(|()| Dispatch::new(Kept::default())));
+}
+
 /// Subscribes on this thread, until the guard is dropped.
 fn subscribe() -> (Kept, tracing::subscriber::DefaultGuard) {
+    keep_callsites_enabled();
     let kept = Kept::default();
     let guard = tracing::subscriber::set_default(kept.clone());
     (kept, guard)
@@ -152,6 +162,7 @@ fn subscribe() -> (Kept, tracing::subscriber::DefaultGuard) {
 
 #[tokio::test(start_paused = true)]
 async fn events_have_fields_to_filter_by() {
+    keep_callsites_enabled();
     let kept = Kept::default();
     let dispatch = Dispatch::new(kept.clone());
     let logger = move |event: &Event| {

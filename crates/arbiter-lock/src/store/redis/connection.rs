@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::dial::{Limits, Line};
 use super::failure::failure_of;
-use super::introduction::good_replicas;
+use super::introduction::Replicas;
 use super::reply;
 use super::route::ServerRoute;
 use super::script::Call;
@@ -29,7 +29,7 @@ use crate::store::{Failure, FailureKind, Registry};
 /// dialed for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
 
-/// How long a count of the replicas is used.
+/// How long a check of the replicas is used. One that failed is used for a tenth of it.
 const REPLICAS_COUNT: Duration = Duration::from_secs(1);
 
 /// A connection of the runtime that uses it.
@@ -78,8 +78,11 @@ struct Up {
     unanswered: AtomicU32,
     /// Whether a task checks if the server still answers.
     is_in_doubt: AtomicBool,
-    /// Until when a master is known to see every replica.
-    sees_all_until: Mutex<Option<Instant>>,
+    /// The replicas of a master when it was dialed.
+    replicas: Replicas,
+    /// When it was last checked if a master sees all of its replicas, and the result.
+    sees_all: Mutex<Option<(Instant, bool)>>,
+    check_of_replicas: tokio::sync::Mutex<()>,
 }
 
 /// Whether messages of a connection count: until it is replaced or dropped. A request that is still
@@ -114,9 +117,16 @@ impl Up {
 }
 
 impl Up {
-    fn sees_all_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        let until = self.sees_all_until.lock();
-        until.unwrap_or_else(PoisonError::into_inner)
+    /// Returns whether a master sees all of its replicas, if that was checked recently.
+    fn sees_all(&self) -> Option<bool> {
+        let checked = *self.sees_all.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sent, sees_all) = checked?;
+        let lasts = if sees_all {
+            REPLICAS_COUNT
+        } else {
+            REPLICAS_COUNT / 10
+        };
+        (sent.elapsed() < lasts).then_some(sees_all)
     }
 }
 
@@ -229,9 +239,9 @@ impl Connection {
             let detail = "no time was left to send it";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
-        let limit = match self.0.check_heard() {
-            Ok(()) => limit,
-            Err(unheard) => Box::pin(self.0.check_replicas(up, limit, unheard)).await?,
+        let limit = match self.0.is_heard() || up.sees_all() == Some(true) {
+            true => limit,
+            false => Box::pin(self.0.check_replicas(up, limit)).await?,
         };
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
@@ -335,38 +345,44 @@ impl ConnectionShared {
         self.events.disconnected(&self.route, cause);
     }
 
-    /// Returns an error unless the sentinels would have announced another master by now.
-    fn check_heard(&self) -> Result<(), Failure> {
+    /// Returns whether the sentinels would have announced another master by now.
+    fn is_heard(&self) -> bool {
         let sentinels = self.route.sentinels();
-        sentinels.map_or(Ok(()), |sentinels| sentinels.check_heard())
+        sentinels.is_none_or(|sentinels| sentinels.is_heard())
     }
 
-    /// Returns the time left for a request if no other master can have been promoted, although
-    /// the sentinels are `unheard`: the master refuses writes without replicas, and sees every
-    /// replica that the sentinels know.
+    /// Returns the time left for a request, unless another master can have been promoted while no
+    /// sentinels were heard. None can if the master refuses writes without replicas, and sees all
+    /// of them.
     async fn check_replicas(
         self: &Arc<Self>,
         up: &Arc<Up>,
         limit: Duration,
-        unheard: Failure,
     ) -> Result<Duration, Failure> {
-        let begun = Instant::now();
-        if up.sees_all_until().is_some_and(|until| begun < until) {
+        let Some(sentinels) = self.route.sentinels() else {
             return Ok(limit);
-        }
-        let known = self.route.sentinels().and_then(|group| group.replicas());
-        let Some(known) = known else {
-            return Err(unheard);
         };
-        let mut connection = up.line.connection.clone();
-        let query = async move { good_replicas(&mut connection).await };
-        let query = up.line.driver.call(false, || query);
-        match self.in_time(up, query, limit).await {
-            Some(Ok(Some(good))) if known <= good => {
-                *up.sees_all_until() = Some(begun + REPLICAS_COUNT);
-                Ok(limit.saturating_sub(begun.elapsed()))
+        let begun = Instant::now();
+        let checked = async {
+            let _one_at_a_time = up.check_of_replicas.lock().await;
+            if let Some(known) = up.sees_all() {
+                return known;
             }
-            _ => Err(unheard),
+            let sent = Instant::now();
+            let mut connection = up.line.connection.clone();
+            let query = async move { Replicas::query(&mut connection).await };
+            let query = up.line.driver.call(false, || query);
+            let found = self.in_time(up, query, limit).await;
+            let sees_all = match (found, sentinels.replicas()) {
+                (Some(Ok(Some(found))), Some(known)) => found.are_all(known, &up.replicas),
+                _ => false,
+            };
+            *up.sees_all.lock().unwrap_or_else(PoisonError::into_inner) = Some((sent, sees_all));
+            sees_all
+        };
+        match tokio::time::timeout(limit, checked).await {
+            Ok(true) => Ok(limit.saturating_sub(begun.elapsed())),
+            _ => Err(sentinels.unheard()),
         }
     }
 

@@ -8,11 +8,14 @@ use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 use super::connection::Connection;
 use super::keys::Keys;
 use super::{keys, reply, script};
-use crate::store::{Envelope, Failure, FailureKind, Handle, PAGE, Page, Pattern, Sending};
+use crate::store::{Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending};
 
 /// The prefixes of a listing's cursor, by the keys that it walks through.
 const LOCKS: &str = "locks";
 const QUEUES: &str = "queues";
+
+/// How many keys one `SCAN` visits: more would delay the server's other clients.
+const SCANNED: usize = 100;
 
 /// A runtime's handle of a server.
 pub(super) struct RedisHandle {
@@ -98,7 +101,7 @@ impl Handle for RedisHandle {
             };
             let mut scan = redis::cmd("SCAN");
             scan.arg(at).arg("MATCH").arg(matching);
-            scan.arg("COUNT").arg(PAGE).arg("TYPE").arg(key_type);
+            scan.arg("COUNT").arg(SCANNED).arg("TYPE").arg(key_type);
             let (reply, connection) = self.connection.query(&scan, limit).await?;
             if read_by.is_some_and(|number| number != connection.to_string()) {
                 return Ok(Page::restart());

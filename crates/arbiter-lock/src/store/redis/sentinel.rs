@@ -165,17 +165,18 @@ impl Sentinels {
         is_over.then(|| Err(self.failure(asked)))
     }
 
-    /// Returns an error unless a majority of the sentinels has answered recently.
+    /// Returns whether a majority of the sentinels has answered recently.
     ///
     /// Without one, the server may have been replaced beyond a partition, and still accept requests.
-    pub(super) fn check_heard(&self) -> Result<(), Failure> {
-        let now = now();
-        if now.as_micros() <= self.heard_until.load(Ordering::Relaxed).into() {
-            return Ok(());
-        }
+    pub(super) fn is_heard(&self) -> bool {
+        now().as_micros() <= self.heard_until.load(Ordering::Relaxed).into()
+    }
+
+    /// Returns the failure of a request while no majority is heard.
+    pub(super) fn unheard(&self) -> Failure {
         // No sentinel was queried while the machine was suspended.
         self.questions.send_modify(|n| *n += 1);
-        Err(self.failure(now.saturating_sub(FRESH)))
+        self.failure(now().saturating_sub(FRESH))
     }
 
     /// Returns how many replicas of the master the sentinels know, as last reported.
@@ -504,19 +505,20 @@ mod tests {
     #[test]
     fn majority_counts_as_heard_for_five_seconds() {
         let group = group(None);
-        assert!(group.check_heard().is_err());
+        assert!(!group.is_heard());
         answer(&group, &[1], 1, 7);
-        assert!(group.check_heard().is_err());
+        assert!(!group.is_heard());
         let before = now();
         answer(&group, &[2], 1, 7);
-        assert!(group.check_heard().is_ok());
+        assert!(group.is_heard());
         let until = Duration::from_micros(group.heard_until.load(Ordering::Relaxed));
         assert!(until <= now() + FRESH && before < until);
         // As after a suspend of the machine: all sentinels are queried at once.
         group.heard_until.store(0, Ordering::Relaxed);
         let asked = group.questions.subscribe();
-        assert!(group.check_heard().is_err());
-        assert!(asked.has_changed().unwrap());
+        assert!(!group.is_heard());
+        let failure = group.unheard();
+        assert!(failure.is_transient() && asked.has_changed().unwrap());
     }
 
     struct Retired(AtomicUsize, bool);

@@ -13,7 +13,7 @@ use super::{ConnectionShared, Messages, Up};
 use crate::store::redis::client_name::send_library;
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
-use crate::store::redis::introduction::{Role, good_replicas, introduce};
+use crate::store::redis::introduction::{Replicas, Role, introduce};
 use crate::store::redis::target::Target;
 use crate::store::{Failure, FailureKind};
 use crate::system::process::UnlessForked;
@@ -23,8 +23,8 @@ use crate::system::rng;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection, its messages, and its round-trip time.
-type Dialed = (Line, Messages, Duration);
+/// A connection, its messages, its round-trip time, and the replicas of a master.
+type Dialed = (Line, Messages, Duration, Replicas);
 
 impl ConnectionShared {
     /// Dials, or waits for the dialing of another caller.
@@ -68,7 +68,7 @@ impl ConnectionShared {
             }
         };
         match dialed {
-            Ok((line, messages, round_trip)) => {
+            Ok((line, messages, round_trip, replicas)) => {
                 let up = Arc::new(Up {
                     line,
                     messages,
@@ -76,7 +76,9 @@ impl ConnectionShared {
                     round_trip,
                     unanswered: AtomicU32::new(0),
                     is_in_doubt: AtomicBool::new(false),
-                    sees_all_until: Mutex::new(None),
+                    replicas,
+                    sees_all: Mutex::new(None),
+                    check_of_replicas: tokio::sync::Mutex::new(()),
                 });
                 state.down = None;
                 state.backoff.reset();
@@ -178,17 +180,19 @@ impl ConnectionShared {
                 });
             }
         }
+        let mut replicas = Replicas::default();
         if let Some(sentinels) = self.route.sentinels() {
             if role == Role::Replica {
                 let detail = "it is no longer the master";
                 return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
             }
-            let good = timeout_at(end, good_replicas(&mut line.connection)).await;
-            if good.map_err(|_| silent("INFO"))??.is_none() {
-                sentinels.report_unprotected();
+            let queried = timeout_at(end, Replicas::query(&mut line.connection)).await;
+            match queried.map_err(|_| silent("INFO"))?? {
+                Some(found) => replicas = found,
+                None => sentinels.report_unprotected(),
             }
         }
-        Ok((line, messages, round_trip))
+        Ok((line, messages, round_trip, replicas))
     }
 }
 
