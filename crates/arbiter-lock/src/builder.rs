@@ -1,6 +1,8 @@
 //! The settings of a client.
 
 mod environment;
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "metrics")]
 use std::borrow::Cow;
@@ -22,7 +24,7 @@ use crate::store::open;
 
 #[cfg(feature = "embedded")]
 pub use environment::default_store;
-use environment::no_store;
+use environment::{Variables, no_store, optional, parse_address_map};
 
 /// Builds a [`Client`] with other settings.
 ///
@@ -71,6 +73,48 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
+    /// Returns the default settings with the store that the environment names: see
+    /// [`Client::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no store is named and there is no default, or a variable is not UTF-8.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_variables(&std::env::var)
+    }
+
+    /// Returns the settings of the environment, except the store.
+    ///
+    /// They are the prefix of keys (`ARBITER_KEY_PREFIX`) and the address map
+    /// (`ARBITER_ADDRESS_MAP`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a variable is not UTF-8 or has an invalid value.
+    pub fn settings_from_env() -> Result<Self, Error> {
+        Self::settings_from(&std::env::var)
+    }
+
+    fn settings_from(variable: Variables<'_>) -> Result<Self, Error> {
+        let mut builder = Self::default();
+        if let Some(prefix) = optional(variable, "ARBITER_KEY_PREFIX")? {
+            builder = builder.key_prefix(&prefix);
+        }
+        if let Some(map) = optional(variable, "ARBITER_ADDRESS_MAP")? {
+            builder = builder.address_map(&map)?;
+        }
+        Ok(builder)
+    }
+
+    fn from_variables(variable: Variables<'_>) -> Result<Self, Error> {
+        let builder = Self::settings_from(variable)?;
+        if let Some(url) = optional(variable, "ARBITER_STORE")? {
+            return Ok(builder.store(&url));
+        }
+        match optional(variable, "ARBITER_STORE_FILE")? {
+            Some(path) => builder.store_file(path.as_ref()),
+            None => with_default_store(builder),
+        }
+    }
+
     pub(crate) fn in_memory() -> Client {
         let builder = Self::default();
         let inner = Engine::new(
@@ -210,6 +254,19 @@ impl ClientBuilder {
     }
 }
 
+#[cfg(feature = "embedded")]
+fn with_default_store(builder: ClientBuilder) -> Result<ClientBuilder, Error> {
+    Ok(ClientBuilder {
+        is_unnamed: true,
+        ..builder.store(&default_store()?)
+    })
+}
+
+#[cfg(not(feature = "embedded"))]
+fn with_default_store(_: ClientBuilder) -> Result<ClientBuilder, Error> {
+    Err(no_store())
+}
+
 impl std::fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL may hold a password.
@@ -266,6 +323,22 @@ impl ClientBuilder {
     ) -> Self {
         self.server.address_map = Some(Arc::new(map));
         self
+    }
+
+    /// Maps addresses as [`ClientBuilder::map_address`] does, by a list:
+    /// `10.0.0.1:6379=localhost:16379,10.0.0.2:6379=localhost:16380`.
+    ///
+    /// An address that is not listed stays as it is. The variable `ARBITER_ADDRESS_MAP` contains such
+    /// a list for [`ClientBuilder::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a list of another form.
+    pub fn address_map(self, list: &str) -> Result<Self, Error> {
+        let map = parse_address_map(list)?;
+        Ok(self.map_address(move |host, port| {
+            let announced = (host.to_owned(), port);
+            map.get(&announced).cloned().unwrap_or(announced)
+        }))
     }
 
     /// Sets the only certificate authorities to trust with `rediss://` URLs, in PEM.
