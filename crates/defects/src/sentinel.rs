@@ -3,7 +3,7 @@
 use super::Caught::{Lock, Unit};
 use super::Defect;
 
-const INTRODUCTION: &str = "crates/arbiter-lock/src/store/redis/introduction.rs";
+const REPLICAS: &str = "crates/arbiter-lock/src/store/redis/connection/replicas.rs";
 const VIEW: &str = "crates/arbiter-lock/src/store/redis/sentinel/view.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 
@@ -45,9 +45,9 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a master is trusted although a replica that it does not see may be promoted",
-        file: INTRODUCTION,
-        was: "known <= self.good && is_without_lag && before.connected.is_subset(&self.connected)",
-        put_back: "known.min(1) <= self.good",
+        file: REPLICAS,
+        was: "is_without_lag && known.is_subset(&self.connected)",
+        put_back: "!known.is_empty()",
         caught_by: Lock(&["master_without_a_replica_needs_the_sentinels"]),
     },
 ];

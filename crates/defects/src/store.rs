@@ -91,8 +91,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a message wakes nobody, and its grant is found at the next look",
         file: REGISTRY,
-        was: "        drop(state);\n        self.bell.notify_one();",
-        put_back: "        drop(state);",
+        was: "        drop(arrived);\n        self.bell.notify_one();",
+        put_back: "        drop(arrived);",
         caught_by: Lock(&["grant_arrives_without_waiting_for_a_poll"]),
     },
     Defect {

@@ -2,6 +2,7 @@
 //! overtake the reply to that request.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arbiter_lock_core::{Grant, Moment};
@@ -31,19 +32,15 @@ impl From<Grant> for Push {
 #[derive(Default)]
 pub(crate) struct Registry {
     slots: Mutex<HashMap<Arc<str>, Arc<Slot>>>,
+    epoch: Arc<AtomicU64>,
 }
 
 /// Receives the grant of one waiter, and the wakes to poll again.
-#[derive(Default)]
 pub(crate) struct Slot {
-    state: Mutex<SlotState>,
+    arrived: Mutex<Option<PushedGrant>>,
     bell: Notify,
-}
-
-#[derive(Default)]
-struct SlotState {
-    arrived: Option<PushedGrant>,
-    epoch: u64,
+    /// The epoch of the registry.
+    epoch: Arc<AtomicU64>,
 }
 
 /// A grant that arrived as a message, and the epoch in which it did.
@@ -65,7 +62,14 @@ pub(crate) enum Woken {
 
 impl Registry {
     pub(crate) fn register(&self, request: Arc<str>) -> Arc<Slot> {
-        self.slots().entry(request).or_default().clone()
+        let new = || {
+            Arc::new(Slot {
+                arrived: Mutex::default(),
+                bell: Notify::new(),
+                epoch: self.epoch.clone(),
+            })
+        };
+        self.slots().entry(request).or_insert_with(new).clone()
     }
 
     pub(crate) fn remove(&self, request: &str) {
@@ -75,21 +79,29 @@ impl Registry {
     /// Delivers a grant to its waiter. Without a waiter it is dropped, since a request that was given
     /// up is ended anyway.
     pub(crate) fn deliver(&self, push: Push) {
+        self.deliver_of(self.epoch(), push);
+    }
+
+    /// Delivers a grant that arrived in that epoch.
+    pub(crate) fn deliver_of(&self, epoch: u64, push: Push) {
         let slot = self.slots().get(&push.request).cloned();
         if let Some(slot) = slot {
-            slot.put(push);
+            slot.put(PushedGrant { push, epoch });
         }
+    }
+
+    /// Returns the current epoch: how often the server may have been replaced by another one.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Makes every waiter poll, since messages may have been missed. The server may be another one,
     /// so a new epoch begins.
     #[cfg(any(feature = "redis", feature = "embedded"))]
     pub(crate) fn poll_again(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         let slots: Vec<_> = self.slots().values().cloned().collect();
-        for slot in slots {
-            slot.state().epoch += 1;
-            slot.bell.notify_one();
-        }
+        slots.iter().for_each(|slot| slot.bell.notify_one());
     }
 
     /// Returns the number of waiters.
@@ -110,14 +122,13 @@ impl Registry {
 
 impl Slot {
     /// Keeps the newest grant.
-    fn put(&self, push: Push) {
-        let mut state = self.state();
-        let kept = state.arrived.as_ref();
-        if kept.is_none_or(|old| old.push.fence < push.fence) {
-            let epoch = state.epoch;
-            state.arrived = Some(PushedGrant { push, epoch });
+    fn put(&self, grant: PushedGrant) {
+        let mut arrived = self.arrived();
+        let kept = arrived.as_ref();
+        if kept.is_none_or(|old| old.push.fence < grant.push.fence) {
+            *arrived = Some(grant);
         }
-        drop(state);
+        drop(arrived);
         self.bell.notify_one();
     }
 
@@ -145,16 +156,16 @@ impl Slot {
 
     /// Takes the grant that has arrived, if there is one.
     fn take(&self) -> Option<PushedGrant> {
-        self.state().arrived.take()
+        self.arrived().take()
     }
 
-    /// Returns the current epoch: how often the server may have been replaced by another one.
+    /// Returns the current epoch of the registry.
     pub(crate) fn epoch(&self) -> u64 {
-        self.state().epoch
+        self.epoch.load(Ordering::Acquire)
     }
 
-    fn state(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn arrived(&self) -> MutexGuard<'_, Option<PushedGrant>> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

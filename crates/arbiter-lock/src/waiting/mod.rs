@@ -338,8 +338,10 @@ impl Waiting {
                 awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
-                // If an epoch began meanwhile, the reply may be of the server before it or after.
-                if self.attempt.slot.epoch() == epoch {
+                // If an epoch began meanwhile, the reply may be of the server before it or after, and
+                // the wake to poll again may be consumed.
+                let is_of_epoch = self.attempt.slot.epoch() == epoch;
+                if is_of_epoch {
                     let now = self.attempt.clock.now();
                     self.age.record(sent, envelope.at, epoch, now);
                 }
@@ -350,7 +352,7 @@ impl Waiting {
                 self.stands_behind(holder, place, envelope.at, was_silent);
                 self.report_own(owner.as_ref());
                 self.find_circle(owner, ticket)?;
-                Ok(Next::Poll(if envelope.again {
+                Ok(Next::Poll(if envelope.again || !is_of_epoch {
                     Duration::ZERO
                 } else {
                     pause

@@ -5,9 +5,9 @@ use crate::primitives::primitive::Primitive;
 use crate::store::{Push, PushedGrant};
 use crate::{Client, FaultInjection};
 
-/// Returns the age of a grant of the far future, by the store's clock, after a poll of 200 ms. A
-/// new epoch begins during the poll if `is_replaced`.
-async fn age_after_poll(is_replaced: bool) -> Duration {
+/// Polls for 200 ms. A new epoch begins during the poll if `is_replaced`. Returns the pause until the
+/// next poll, and the age of a grant of the far future, by the store's clock.
+async fn pause_and_age_after_poll(is_replaced: bool) -> (Duration, Duration) {
     let client = Client::in_memory();
     let _guard = client.lock("l").acquire().await.unwrap();
     client.testing().inject_faults(FaultInjection {
@@ -29,7 +29,9 @@ async fn age_after_poll(is_replaced: bool) -> Duration {
         }
     };
     let (polled, ()) = tokio::join!(waiting.poll(), replacing);
-    assert!(matches!(polled, Ok(Next::Poll(_))));
+    let Ok(Next::Poll(pause)) = polled else {
+        panic!("it is held");
+    };
     let granted = PushedGrant {
         push: Push {
             request: id,
@@ -40,11 +42,15 @@ async fn age_after_poll(is_replaced: bool) -> Duration {
         epoch: slot.epoch(),
     };
     let now = client.inner.clock.now();
-    now - waiting.age.of_push(&granted, now).base
+    (pause, now - waiting.age.of_push(&granted, now).base)
 }
 
 #[tokio::test(start_paused = true)]
 async fn reply_across_epochs_dates_no_grant() {
-    assert_eq!(age_after_poll(false).await, Duration::ZERO);
-    assert!(Duration::from_secs(1) < age_after_poll(true).await);
+    let (pause, age) = pause_and_age_after_poll(false).await;
+    assert!(!pause.is_zero());
+    assert_eq!(age, Duration::ZERO);
+    let (pause, age) = pause_and_age_after_poll(true).await;
+    assert!(pause.is_zero(), "its wake was consumed by the poll");
+    assert!(Duration::from_secs(1) < age);
 }

@@ -97,6 +97,7 @@ fn fake_sentinel(id: char, epoch: u64, master: u16) -> u16 {
                 format!("%1\r\n{}{}", bulk("config-epoch"), bulk(&epoch.to_string())),
                 "*0\r\n".to_owned(),
                 format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&master.to_string())),
+                "-NOPERM no right to list the replicas\r\n".to_owned(),
             ];
             answer.extend(answers.concat().into_bytes());
         }

@@ -4,6 +4,8 @@
 //! certainly did not run it.
 
 mod dialing;
+mod messages;
+mod replicas;
 mod silence;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,26 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arbiter_lock_core::Backoff;
-use redis::{Cmd, PushInfo, PushKind, Value};
+use redis::{Cmd, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::dial::{Limits, Line};
 use super::failure::failure_of;
-use super::introduction::Replicas;
-use super::reply;
 use super::route::ServerRoute;
 use super::script::Call;
 use super::sentinel::Retire;
 use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind, Registry};
+use messages::Messages;
 
 /// The shortest time that a connection to a read-only server is kept, so that its address is not
 /// dialed for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
-
-/// How long a check of the replicas is used. One that failed is used for a tenth of it.
-const REPLICAS_COUNT: Duration = Duration::from_secs(1);
 
 /// A connection of the runtime that uses it.
 pub(super) struct Connection(Arc<ConnectionShared>);
@@ -78,33 +76,9 @@ struct Up {
     unanswered: AtomicU32,
     /// Whether a task checks if the server still answers.
     is_in_doubt: AtomicBool,
-    /// The replicas of a master when it was dialed.
-    replicas: Replicas,
     /// When it was last checked if a master sees all of its replicas, and the result.
     sees_all: Mutex<Option<(Instant, bool)>>,
     check_of_replicas: tokio::sync::Mutex<()>,
-}
-
-/// Whether messages of a connection count: until it is replaced or dropped. A request that is still
-/// in progress keeps the connection open after that.
-struct Messages(Arc<AtomicBool>);
-
-impl Messages {
-    /// Returns a connection's messages, and a check of whether they count.
-    fn new() -> (Self, impl Fn() -> bool + Send + Sync + 'static) {
-        let count = Arc::new(AtomicBool::new(true));
-        (Self(count.clone()), move || count.load(Ordering::Relaxed))
-    }
-
-    fn ignore(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Messages {
-    fn drop(&mut self) {
-        self.ignore();
-    }
 }
 
 impl Up {
@@ -113,20 +87,6 @@ impl Up {
     fn is_left_behind(&self, failure: &Failure, route: &ServerRoute) -> bool {
         let may_stay = route.sentinels().is_none() && self.since.elapsed() < SHORTEST_STAY;
         failure.kind == FailureKind::ReadOnly && !may_stay
-    }
-}
-
-impl Up {
-    /// Returns whether a master sees all of its replicas, if that was checked recently.
-    fn sees_all(&self) -> Option<bool> {
-        let checked = *self.sees_all.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sent, sees_all) = checked?;
-        let lasts = if sees_all {
-            REPLICAS_COUNT
-        } else {
-            REPLICAS_COUNT / 10
-        };
-        (sent.elapsed() < lasts).then_some(sees_all)
     }
 }
 
@@ -304,24 +264,6 @@ impl ConnectionShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the waiters of this runtime, if it subscribes.
-    fn registry(&self) -> Option<Arc<Registry>> {
-        let subscription = self.subscription.as_ref();
-        subscription.and_then(|subscription| subscription.registry.upgrade())
-    }
-
-    /// Returns how many waiters of this runtime wait for messages.
-    fn waiters(&self) -> usize {
-        self.registry().map_or(0, |registry| registry.len())
-    }
-
-    /// Makes every waiter poll, which dials if there is no connection.
-    fn poll_again(&self) {
-        if let Some(registry) = self.registry() {
-            registry.poll_again();
-        }
-    }
-
     /// Drops the connection. The next request dials again.
     fn drop_line(&self, up: &Arc<Up>, cause: &Failure) {
         self.lose(|current| Arc::ptr_eq(current, up), cause);
@@ -343,65 +285,6 @@ impl ConnectionShared {
 
     fn tell_disconnected(&self, cause: &Failure) {
         self.events.disconnected(&self.route, cause);
-    }
-
-    /// Returns whether the sentinels would have announced another master by now.
-    fn is_heard(&self) -> bool {
-        let sentinels = self.route.sentinels();
-        sentinels.is_none_or(|sentinels| sentinels.is_heard())
-    }
-
-    /// Returns the time left for a request, unless another master can have been promoted while no
-    /// sentinels were heard. None can if the master refuses writes without replicas, and sees all
-    /// of them.
-    async fn check_replicas(
-        self: &Arc<Self>,
-        up: &Arc<Up>,
-        limit: Duration,
-    ) -> Result<Duration, Failure> {
-        let Some(sentinels) = self.route.sentinels() else {
-            return Ok(limit);
-        };
-        let begun = Instant::now();
-        let checked = async {
-            let _one_at_a_time = up.check_of_replicas.lock().await;
-            if let Some(known) = up.sees_all() {
-                return known;
-            }
-            let sent = Instant::now();
-            let mut connection = up.line.connection.clone();
-            let query = async move { Replicas::query(&mut connection).await };
-            let query = up.line.driver.call(false, || query);
-            let found = self.in_time(up, query, limit).await;
-            let sees_all = match (found, sentinels.replicas()) {
-                (Some(Ok(Some(found))), Some(known)) => found.are_all(known, &up.replicas),
-                _ => false,
-            };
-            *up.sees_all.lock().unwrap_or_else(PoisonError::into_inner) = Some((sent, sees_all));
-            sees_all
-        };
-        match tokio::time::timeout(limit, checked).await {
-            Ok(true) => Ok(limit.saturating_sub(begun.elapsed())),
-            _ => Err(sentinels.unheard()),
-        }
-    }
-
-    /// Handles a message of the server, or the end of the connection.
-    fn hear(&self, push: PushInfo) {
-        match (push.kind, push.data.as_slice()) {
-            (PushKind::Message, [_, Value::BulkString(payload)]) => {
-                if let (Some(registry), Some(push)) = (self.registry(), reply::push(payload)) {
-                    registry.deliver(push);
-                }
-            }
-            (PushKind::Subscribe, _) => self.poll_again(),
-            (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
-                let closed =
-                    Failure::unknown(FailureKind::Unreachable, "the server closed the connection");
-                self.lose(|_| true, &closed);
-            }
-            _ => {}
-        }
     }
 }
 
@@ -433,12 +316,13 @@ fn in_millis(limit: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::NoopLogger;
     use crate::store::redis::target::Target;
 
+    const LOGIN: &[u8] = b"%1\r\n+server\r\n+redis\r\n";
     const LIMITS: Limits = Limits {
         command: Duration::from_secs(1),
         connect: Duration::from_millis(500),
@@ -495,6 +379,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn connection_closed_while_dialing_is_not_used() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut buffer = [0; 4_096];
+            for answers in [LOGIN, [LOGIN, b"+OK\r\n+OK\r\n"].concat().as_slice()] {
+                let _ = stream.read(&mut buffer).await.unwrap();
+                stream.write_all(answers).await.unwrap();
+            }
+        });
+        let connection = connection(port, None);
+        let _ = connection.dialed(LIMITS.connect).await;
+        served.await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(connection.0.state().up.is_none());
+    }
+
+    #[tokio::test]
     async fn all_steps_of_dialing_share_one_limit() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = server.local_addr().unwrap().port();
@@ -502,10 +405,7 @@ mod tests {
             let (mut stream, _) = server.accept().await.unwrap();
             tokio::time::sleep(LIMITS.connect * 7 / 10).await;
             // The login succeeds. Nothing else is answered.
-            stream
-                .write_all(b"%1\r\n+server\r\n+redis\r\n")
-                .await
-                .unwrap();
+            stream.write_all(LOGIN).await.unwrap();
             std::future::pending::<()>().await;
         });
         let connection = connection(port, None);

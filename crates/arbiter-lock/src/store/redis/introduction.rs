@@ -1,7 +1,5 @@
 //! The kind of a dialed server: a single server, a Sentinel, or a node of a cluster.
 
-use std::collections::BTreeSet;
-
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
@@ -71,58 +69,6 @@ pub(super) enum Role {
     Replica,
     /// The server does not report its role.
     Unknown,
-}
-
-/// The replicas of a master that refuses writes without replicas.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Replicas {
-    /// How many have acknowledged within `min-replicas-max-lag`.
-    good: u64,
-    /// The addresses of all that are connected.
-    connected: BTreeSet<String>,
-}
-
-impl Replicas {
-    /// Queries the replicas of a master. Returns `None` if it accepts writes without replicas.
-    ///
-    /// If it refuses them, a master that was replaced beyond a partition soon refuses writes, unless
-    /// some of its replicas are cut off with it. Without the right to query, the master counts as
-    /// one that accepts them.
-    pub(super) async fn query(
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Option<Self>, Failure> {
-        let mut info = redis::cmd("INFO");
-        info.arg("replication");
-        let info = connection.send_packed_command(&info).await;
-        match info.and_then(Value::extract_error) {
-            Ok(info) => Ok(text(&info).and_then(|text| Self::parse(&text))),
-            Err(e) if e.code().is_some() => Ok(None),
-            Err(e) => Err(before_use(&e)),
-        }
-    }
-
-    fn parse(info: &str) -> Option<Self> {
-        let good = info
-            .lines()
-            .find_map(|line| line.strip_prefix("min_slaves_good_slaves:"));
-        // slave0:ip=10.0.0.1,port=6379,state=online,offset=14,lag=0
-        let address = |line: &str| {
-            let (slave, fields) = line.split_once(":ip=")?;
-            let (address, _) = fields.split_once(",state=")?;
-            slave.starts_with("slave").then(|| address.to_owned())
-        };
-        Some(Self {
-            good: good?.trim().parse().ok()?,
-            connected: info.lines().filter_map(address).collect(),
-        })
-    }
-
-    /// Returns whether these are all replicas: as many as the sentinels know, each without lag, and
-    /// among them those that were connected before.
-    pub(super) fn are_all(&self, known: u64, before: &Self) -> bool {
-        let is_without_lag = usize::try_from(self.good) == Ok(self.connected.len());
-        known <= self.good && is_without_lag && before.connected.is_subset(&self.connected)
-    }
 }
 
 /// Returns the URL to use in place of a Sentinel's, for the masters that it watches.
@@ -199,43 +145,9 @@ fn refused(detail: String) -> Failure {
 }
 
 /// Returns the failure of a query before any request was sent on the connection.
-fn before_use(e: &RedisError) -> Failure {
+pub(super) fn before_use(e: &RedisError) -> Failure {
     Failure {
         may_have_run: false,
         ..failure_of(e)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn replicas(good: u64, connected: &[u16]) -> Replicas {
-        let slave = |(n, port): (usize, &u16)| {
-            format!("slave{n}:ip=127.0.0.1,port={port},state=online,offset=14,lag=9\r\n")
-        };
-        let slaves: String = connected.iter().enumerate().map(slave).collect();
-        let head = "# Replication\r\nrole:master\r\n";
-        let info = format!("{head}min_slaves_good_slaves:{good}\r\n{slaves}repl_backlog:1\r\n");
-        Replicas::parse(&info).unwrap()
-    }
-
-    #[test]
-    fn replica_that_is_not_seen_may_be_promoted() {
-        let before = replicas(2, &[1, 2]);
-        for (good, connected, known, are_all) in [
-            (2, &[1, 2][..], 2, true),
-            (3, &[1, 2, 3], 2, true),
-            (2, &[1, 2], 3, false),
-            // The second one lags.
-            (1, &[1, 2], 1, false),
-            // Another one has taken the place of the second one.
-            (2, &[1, 3], 2, false),
-        ] {
-            let seen = replicas(good, connected);
-            assert_eq!(seen.are_all(known, &before), are_all, "{seen:?} {known}");
-        }
-        let unprotected = "role:master\r\nslave0:ip=127.0.0.1,port=1,state=online,lag=0\r\n";
-        assert_eq!(Replicas::parse(unprotected), None);
     }
 }

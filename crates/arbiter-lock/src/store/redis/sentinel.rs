@@ -30,7 +30,8 @@ use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
 use count::Hosts;
 pub(super) use url::SentinelUrl;
-use view::{Address, FRESH, SentinelReply, Switch, View};
+pub(super) use view::Address;
+use view::{FRESH, SentinelReply, Switch, View};
 
 /// The sentinels of a group, as one client knows them.
 pub(super) struct Sentinels {
@@ -175,9 +176,9 @@ impl Sentinels {
         now().as_micros() <= self.heard_until.load(Ordering::Relaxed).into()
     }
 
-    /// Returns how many replicas of the master the sentinels know, as last reported.
-    pub(super) fn replicas(&self) -> Option<u64> {
-        self.state().view.replicas()
+    /// Returns the replicas of the master that the sentinels know, as last reported.
+    pub(super) fn replicas(&self) -> Option<BTreeSet<Address>> {
+        self.state().view.replicas().cloned()
     }
 
     /// Reports once that the master accepts writes without replicas.

@@ -9,11 +9,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::pending;
 use tokio::time::timeout_at;
 
-use super::{ConnectionShared, Messages, Up};
+use super::messages::{Messages, closed};
+use super::replicas::Replicas;
+use super::{ConnectionShared, Up};
 use crate::store::redis::client_name::send_library;
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
-use crate::store::redis::introduction::{Replicas, Role, introduce};
+use crate::store::redis::introduction::{Role, introduce};
 use crate::store::redis::target::Target;
 use crate::store::{Failure, FailureKind};
 use crate::system::process::UnlessForked;
@@ -23,8 +25,8 @@ use crate::system::rng;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection, its messages, its round-trip time, and the replicas of a master.
-type Dialed = (Line, Messages, Duration, Replicas);
+/// A connection, its messages, and its round-trip time.
+type Dialed = (Line, Messages, Duration);
 
 impl ConnectionShared {
     /// Dials, or waits for the dialing of another caller.
@@ -67,8 +69,13 @@ impl ConnectionShared {
                 break (dialed, state);
             }
         };
+        let dialed = match dialed {
+            // It was closed meanwhile.
+            Ok((_, messages, _)) if !messages.count() => Err(closed()),
+            dialed => dialed,
+        };
         match dialed {
-            Ok((line, messages, round_trip, replicas)) => {
+            Ok((line, messages, round_trip)) => {
                 let up = Arc::new(Up {
                     line,
                     messages,
@@ -76,7 +83,6 @@ impl ConnectionShared {
                     round_trip,
                     unanswered: AtomicU32::new(0),
                     is_in_doubt: AtomicBool::new(false),
-                    replicas,
                     sees_all: Mutex::new(None),
                     check_of_replicas: tokio::sync::Mutex::new(()),
                 });
@@ -137,13 +143,8 @@ impl ConnectionShared {
         target: &Target,
         end: tokio::time::Instant,
     ) -> Result<Dialed, Failure> {
-        let (messages, count) = Messages::new();
-        let shared = Arc::downgrade(self);
-        let on_push = move |push| {
-            if let Some(shared) = shared.upgrade().filter(|_| count()) {
-                shared.hear(push);
-            }
-        };
+        let messages = Messages::new();
+        let on_push = messages.callback(self);
         let left = end.saturating_duration_since(tokio::time::Instant::now());
         let mut line = dial(target, left, on_push).await?;
         // Both in one round trip.
@@ -180,19 +181,17 @@ impl ConnectionShared {
                 });
             }
         }
-        let mut replicas = Replicas::default();
         if let Some(sentinels) = self.route.sentinels() {
             if role == Role::Replica {
                 let detail = "it is no longer the master";
                 return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
             }
             let queried = timeout_at(end, Replicas::query(&mut line.connection)).await;
-            match queried.map_err(|_| silent("INFO"))?? {
-                Some(found) => replicas = found,
-                None => sentinels.report_unprotected(),
+            if queried.map_err(|_| silent("INFO"))??.is_none() {
+                sentinels.report_unprotected();
             }
         }
-        Ok((line, messages, round_trip, replicas))
+        Ok((line, messages, round_trip))
     }
 }
 

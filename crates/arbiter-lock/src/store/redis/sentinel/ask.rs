@@ -24,11 +24,13 @@ pub(super) async fn ask(
     questions.cmd("SENTINEL").arg("SENTINELS").arg(service);
     let address = questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME");
     address.arg(service);
-    let answers = connection.send_packed_commands(&questions, 0, 4).await;
+    // Last, since it is the only one that may be refused.
+    questions.cmd("SENTINEL").arg("REPLICAS").arg(service);
+    let answers = connection.send_packed_commands(&questions, 0, 5).await;
     let answers = answers.map_err(|e| failure_of(&e))?;
     let mut answers = answers.into_iter().map(Value::extract_error);
     let mut next = || answers.next().unwrap_or_else(|| Ok(Value::Nil));
-    let (id, master, others, address) = (next(), next(), next(), next());
+    let (id, master, others, address, replicas) = (next(), next(), next(), next(), next());
     let master = match master {
         Ok(master) => master,
         Err(e) if e.detail().is_some_and(|d| d.starts_with("No such master")) => {
@@ -37,7 +39,6 @@ pub(super) async fn ask(
         Err(e) => return Err(failure_of(&e)),
     };
     let epoch = field(&master, "config-epoch").and_then(|epoch| epoch.parse().ok());
-    let replicas = field(&master, "num-slaves").and_then(|number| number.parse().ok());
     let address = pair(&address.map_err(|e| failure_of(&e))?);
     let (Some(epoch), Some(address)) = (epoch, address) else {
         return Err(malformed());
@@ -45,9 +46,14 @@ pub(super) async fn ask(
     let Value::Array(others) = others.map_err(|e| failure_of(&e))? else {
         return Err(malformed());
     };
-    let other = |fields: &Value| {
-        let [ip, port, id] = ["ip", "port", "runid"].map(|name| field(fields, name));
-        Some((id?, (ip?, port?.parse().ok()?)))
+    let address_in = |fields: &Value| {
+        let [ip, port] = ["ip", "port"].map(|name| field(fields, name));
+        Some((ip?, port?.parse().ok()?))
+    };
+    let other = |fields: &Value| Some((field(fields, "runid")?, address_in(fields)?));
+    let replicas = match replicas {
+        Ok(Value::Array(replicas)) => replicas.iter().take(MOST_OTHERS).map(address_in).collect(),
+        _ => None,
     };
     Ok(SentinelReply {
         id: text(&id.map_err(|e| failure_of(&e))?).ok_or_else(malformed)?,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A host and a port.
-pub(super) type Address = (String, u16);
+pub(in crate::store::redis) type Address = (String, u16);
 
 /// The answer of one sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub(super) struct SentinelReply {
     pub(super) id: String,
     /// The address of the master, and the configuration epoch.
     pub(super) master: Master,
-    /// How many replicas of the master it knows, reachable or not.
-    pub(super) replicas: Option<u64>,
+    /// The addresses of the replicas that it knows, reachable or not, if it reports them.
+    pub(super) replicas: Option<BTreeSet<Address>>,
     /// The ids and addresses of the other sentinels that it knows.
     pub(super) others: Vec<(String, Address)>,
 }
@@ -50,8 +50,8 @@ pub(super) struct View {
     /// The latest answer from each queried address.
     answers: BTreeMap<Address, (Duration, SentinelReply)>,
     master: Option<Master>,
-    /// The most replicas of the master in the answers of the last majority and since.
-    replicas: Option<u64>,
+    /// The replicas in the answers of the last majority and since.
+    replicas: Option<BTreeSet<Address>>,
 }
 
 impl View {
@@ -78,7 +78,7 @@ impl View {
         sent: Duration,
         answer: SentinelReply,
     ) -> Option<Switch> {
-        self.replicas = self.replicas.max(answer.replicas);
+        self.add_replicas(answer.replicas.clone());
         self.answers.insert(from.clone(), (sent, answer));
         let since = sent.saturating_sub(FRESH);
         self.answers.retain(|_, (at, _)| since <= *at);
@@ -86,7 +86,11 @@ impl View {
             return None;
         }
         let latest = self.latest().into_values();
-        self.replicas = latest.map(|(_, answer)| answer.replicas).max().flatten();
+        let replicas: Vec<_> = latest.map(|(_, answer)| answer.replicas.clone()).collect();
+        self.replicas = None;
+        replicas
+            .into_iter()
+            .for_each(|of_one| self.add_replicas(of_one));
         self.settled = self.ids().len();
         self.decide()
     }
@@ -101,9 +105,15 @@ impl View {
         self.master.is_some()
     }
 
-    /// Returns how many replicas of the master the sentinels know, if they report it.
-    pub(super) fn replicas(&self) -> Option<u64> {
-        self.replicas
+    /// Returns the replicas that the sentinels know, if they report them.
+    pub(super) fn replicas(&self) -> Option<&BTreeSet<Address>> {
+        self.replicas.as_ref()
+    }
+
+    fn add_replicas(&mut self, of_one: Option<BTreeSet<Address>>) {
+        if let Some(of_one) = of_one {
+            self.replicas.get_or_insert_default().extend(of_one);
+        }
     }
 
     /// Returns whether a majority has answered queries sent since then.
@@ -222,7 +232,7 @@ mod tests {
                 epoch,
                 address: address(host),
             },
-            replicas: Some(epoch),
+            replicas: Some([address(&format!("replica {epoch}"))].into()),
             others: others.map(|id| ((*id).to_owned(), address(id))).collect(),
         }
     }
@@ -349,19 +359,28 @@ mod tests {
     }
 
     #[test]
-    fn most_replicas_of_the_last_majority_count() {
+    fn replicas_of_the_last_majority_count() {
+        let known = |view: &View| {
+            let replicas = view.replicas().unwrap().iter();
+            let numbers = replicas.map(|(host, _)| host.trim_start_matches("replica ").parse());
+            numbers.map(Result::unwrap).collect::<Vec<u64>>()
+        };
         assert_eq!(View::new(1).replicas(), None);
         let mut view = view(&[("a", 5, "old"), ("b", 4, "old")]);
-        assert_eq!(view.replicas(), Some(5));
-        for epoch in [3, 2] {
-            note(&mut view, 101, ("a", epoch, "old"));
-        }
-        assert_eq!(view.replicas(), Some(4), "b still reports four");
+        assert_eq!(known(&view), [4, 5]);
+        note(&mut view, 101, ("a", 3, "old"));
+        assert_eq!(known(&view), [3, 4], "b still reports four");
         // A minority adds replicas, and removes none.
-        for (epoch, replicas) in [(1, 4), (9, 9), (1, 9)] {
+        for (epoch, replicas) in [(1, &[1, 3, 4][..]), (9, &[1, 3, 4, 9])] {
             note(&mut view, 200, ("c", epoch, "old"));
-            assert_eq!(view.replicas(), Some(replicas));
+            assert_eq!(known(&view), replicas);
         }
+        let refused = SentinelReply {
+            replicas: None,
+            ..answer("c", 9, "old")
+        };
+        view.note(&address("c"), seconds(200), refused);
+        assert_eq!(known(&view), [1, 3, 4, 9]);
     }
 
     #[test]
