@@ -246,8 +246,8 @@ pub(crate) enum SortKey {
 /// `arbiter exporter`.
 #[derive(Debug, Args)]
 pub(crate) struct ExporterArgs {
-    /// Listen on this address; port 0 chooses a free one. Every client that reaches it can read the
-    /// metrics
+    /// Listen on this address; port 0 chooses a free one. Every client that can reach it can read
+    /// the metrics
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9799")]
     pub(crate) listen: SocketAddr,
     /// Add metrics with the label `name` for up to N locks; use it with a pattern

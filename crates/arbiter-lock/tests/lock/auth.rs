@@ -5,6 +5,8 @@ use std::time::Duration;
 use arbiter_lock::{Asked, Client, Error, LostReason, NoopLogger, RefusedKind};
 use testkit::{Reply, Server, unique_name};
 
+use crate::acquire_and_release;
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -148,14 +150,7 @@ async fn connections_show_client_and_library() {
     let server = Server::start();
     let builder = Client::builder().store(&server.url()).logger(NoopLogger);
     let client = builder.client_name("web 1").connect().await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("l")).await;
     let found = connections(&server, "web_1");
     assert_eq!(found.len(), 2, "the runtime's and the keeper's: {found:?}");
     let knows_libraries = server.call(&["CLIENT", "LIST"]).text().unwrap();
@@ -170,14 +165,7 @@ async fn connections_show_client_and_library() {
 async fn user_without_the_right_is_named_too() {
     let (server, url) = server_with(&documented());
     let client = Client::connect(&url).await.unwrap();
-    client
-        .lock("l")
-        .acquire()
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    acquire_and_release(&client.lock("l")).await;
     let host = rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -41,6 +41,7 @@ mod secrets;
 mod sentinel;
 mod sentinel_access;
 mod sentinel_faults;
+mod server_kinds;
 mod server_states;
 mod session;
 #[cfg(feature = "embedded")]

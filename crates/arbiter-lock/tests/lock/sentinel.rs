@@ -324,7 +324,7 @@ async fn master_without_a_replica_needs_the_sentinels() {
     replica.cont();
     let lock = client.lock("m").wait_timeout(ms(5_000));
     acquire_and_release(&lock).await;
-    // A replica that is cut off could be promoted, and nothing tells.
+    // A replica that is cut off could be promoted, and the client would not notice.
     let unprotected = ["CONFIG", "SET", "min-replicas-to-write", "0"];
     group.servers[master].call(&unprotected);
     tokio::time::sleep(ms(1_200)).await; // as long as a count of the replicas is used

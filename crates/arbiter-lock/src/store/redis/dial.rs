@@ -29,7 +29,7 @@ pub(super) struct Limits {
 
 /// A connection and its driver.
 pub(super) struct Line {
-    /// Tells it from every other connection of this process.
+    /// A number that no other connection of this process has.
     pub(super) number: u64,
     pub(super) connection: MultiplexedConnection,
     /// The data that has arrived on it.
