@@ -78,7 +78,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         name: "a connection whose answers are slow is replaced without being asked",
         file: SILENCE,
         was: "            tokio::spawn(UnlessForked::new(check));",
-        put_back: "            self.drop_line(up, &silence());\n            tokio::spawn(UnlessForked::new(check));",
+        put_back: "            self.lose(&up.messages, &silence());\n            tokio::spawn(UnlessForked::new(check));",
         caught_by: Lock(&["slow_replies_replace_no_connection"]),
     },
     Defect {

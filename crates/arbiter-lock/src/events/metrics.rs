@@ -21,7 +21,7 @@ use crate::primitives::primitive::Primitive;
 use crate::system::clock::Clock;
 use crate::system::process::ForkGeneration;
 pub(crate) use tables::describe;
-use tables::{acquire_labels, call_labels, loss_labels, primitive_labels, renewal_labels};
+use tables::{ACQUIRES, LOSSES, RENEWALS, call_labels, labels_in, primitive_labels};
 
 static METADATA: Metadata<'static> = Metadata::new("arbiter_lock", Level::INFO, None);
 
@@ -71,7 +71,7 @@ impl Series {
             Measurement::HandedOff => count(&self.key("arbiter_handoffs_total", of_primitive())),
             Measurement::Released => count(&self.key("arbiter_releases_total", of_primitive())),
             Measurement::Lost(reason) => {
-                let labels = loss_labels(self.primitive, reason);
+                let labels = labels_in(&LOSSES, self.primitive, reason.word());
                 count(&self.key("arbiter_losses_total", labels));
             }
             Measurement::Renewed => self.count_renewal("renewed"),
@@ -81,7 +81,7 @@ impl Series {
     }
 
     fn count_renewal(&self, outcome: &'static str) {
-        let labels = renewal_labels(self.primitive, outcome);
+        let labels = labels_in(&RENEWALS, self.primitive, outcome);
         count(&self.key("arbiter_renewals_total", labels));
     }
 
@@ -138,7 +138,7 @@ impl Drop for AcquireInProgress {
         }
         let series = &self.series;
         series.add("arbiter_waiting", -1.0);
-        let labels = acquire_labels(series.primitive, self.outcome);
+        let labels = labels_in(&ACQUIRES, series.primitive, self.outcome);
         count(&series.key("arbiter_acquires_total", labels));
         let waited = self.clock.now().saturating_sub(self.begun);
         measure(&series.key("arbiter_wait_seconds", labels), waited);

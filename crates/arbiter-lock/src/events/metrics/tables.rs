@@ -3,7 +3,6 @@
 use metrics::{Label, Unit};
 
 use super::quietly;
-use crate::errors::lost_reason::LostReason;
 use crate::primitives::primitive::Primitive;
 
 /// Makes one list of labels for each value of the second label, within each primitive.
@@ -26,36 +25,21 @@ macro_rules! labels {
     };
 }
 
-type LabelTable<const VALUES: usize> = [[[Label; 2]; VALUES]; 6];
+pub(super) type LabelTable<const VALUES: usize> = [[[Label; 2]; VALUES]; 6];
 
 #[rustfmt::skip]
-static ACQUIRES: LabelTable<8> = labels!("outcome", [
+pub(super) static ACQUIRES: LabelTable<8> = labels!("outcome", [
     "granted", "contended", "deadlock", "unavailable", "refused", "invalid", "closed", "dropped"
 ]);
-static RENEWALS: LabelTable<3> = labels!("outcome", ["renewed", "refused", "failed"]);
+pub(super) static RENEWALS: LabelTable<3> = labels!("outcome", ["renewed", "refused", "failed"]);
 #[rustfmt::skip]
-static LOSSES: LabelTable<8> = labels!("reason", [
+pub(super) static LOSSES: LabelTable<8> = labels!("reason", [
     "expired", "taken", "deleted", "unreachable", "not_renewed", "max_hold", "shutdown", "revoked"
 ]);
 static CALLS: [[Label; 1]; 2] = [
     [Label::from_static_parts("outcome", "answered")],
     [Label::from_static_parts("outcome", "failed")],
 ];
-
-/// Returns the labels of an acquire, and of its wait.
-pub(super) fn acquire_labels(primitive: Primitive, outcome: &str) -> &'static [Label] {
-    row(&ACQUIRES, primitive, outcome)
-}
-
-/// Returns the labels of a renewal.
-pub(super) fn renewal_labels(primitive: Primitive, outcome: &str) -> &'static [Label] {
-    row(&RENEWALS, primitive, outcome)
-}
-
-/// Returns the labels of a loss.
-pub(super) fn loss_labels(primitive: Primitive, reason: LostReason) -> &'static [Label] {
-    row(&LOSSES, primitive, reason.word())
-}
 
 /// Returns the labels of a metric with no other label than the primitive.
 pub(super) fn primitive_labels(primitive: Primitive) -> &'static [Label] {
@@ -68,7 +52,8 @@ pub(super) fn call_labels(outcome: &str) -> &'static [Label] {
     labels.map_or(&[], |labels| labels)
 }
 
-fn row<const VALUES: usize>(
+/// Returns the labels of a primitive with that second value.
+pub(super) fn labels_in<const VALUES: usize>(
     table: &'static LabelTable<VALUES>,
     primitive: Primitive,
     value: &str,
@@ -82,50 +67,23 @@ fn row<const VALUES: usize>(
 pub(crate) fn describe() {
     let counters = [
         ("arbiter_acquires_total", "Acquires that ended, by outcome"),
-        (
-            "arbiter_handoffs_total",
-            "Grants that the store delivered to a waiter as a message",
-        ),
-        (
-            "arbiter_releases_total",
-            "Releases that the store confirmed",
-        ),
+        ("arbiter_handoffs_total", "Grants delivered as a message"),
+        ("arbiter_releases_total", "Releases that were confirmed"),
         ("arbiter_losses_total", "Holds that were lost, by reason"),
-        (
-            "arbiter_renewals_total",
-            "Renewals of single holds, by outcome",
-        ),
-        (
-            "arbiter_left_behind_total",
-            "Requests left to expire in the store, since they could not be ended",
-        ),
+        ("arbiter_renewals_total", "Renewals of holds, by outcome"),
+        ("arbiter_left_behind_total", "Requests left to expire"),
         ("arbiter_disconnects_total", "Connections that were lost"),
-        (
-            "arbiter_reconnects_total",
-            "Lost connections that were replaced",
-        ),
-        (
-            "arbiter_events_dropped_total",
-            "Events that were dropped, since the logger was too slow",
-        ),
+        ("arbiter_reconnects_total", "Connections that were replaced"),
+        ("arbiter_events_dropped_total", "Events that were dropped"),
     ];
     let gauges = [
         ("arbiter_waiting", "Acquires in progress"),
         ("arbiter_held", "Holds of this process"),
     ];
     let times = [
-        (
-            "arbiter_wait_seconds",
-            "Time that an acquire took, by outcome",
-        ),
-        (
-            "arbiter_hold_seconds",
-            "Time from a grant to its release or loss",
-        ),
-        (
-            "arbiter_renewal_seconds",
-            "Time that a call took which renews up to 64 holds, by outcome",
-        ),
+        ("arbiter_wait_seconds", "Duration of an acquire, by outcome"),
+        ("arbiter_hold_seconds", "Time from a grant to its end"),
+        ("arbiter_renewal_seconds", "Duration of a call that renews"),
     ];
     quietly(|recorder| {
         for (name, text) in counters {
@@ -143,6 +101,7 @@ pub(crate) fn describe() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errors::lost_reason::LostReason;
 
     #[test]
     fn each_value_has_its_own_labels() {
@@ -157,7 +116,7 @@ mod tests {
             let is_of_it = |labels: &[Label]| labels[0].value() == primitive.word();
             assert!(is_of_it(primitive_labels(primitive)));
             for outcome in ["granted", "contended", "dropped", "closed"] {
-                let labels = acquire_labels(primitive, outcome);
+                let labels = labels_in(&ACQUIRES, primitive, outcome);
                 assert!(is_of_it(labels) && labels[1].value() == outcome);
             }
             for reason in [
@@ -170,7 +129,7 @@ mod tests {
                 LostReason::Shutdown,
                 LostReason::Revoked,
             ] {
-                let labels = loss_labels(primitive, reason);
+                let labels = labels_in(&LOSSES, primitive, reason.word());
                 assert!(is_of_it(labels) && labels[1].value() == reason.word());
             }
         }

@@ -216,7 +216,7 @@ impl Connection {
         let answer = answer.map_err(|e| failure_of(&e));
         match &answer {
             Err(failure) if is_over || up.is_left_behind(failure, &self.0.route) => {
-                self.0.drop_line(up, failure)
+                self.0.lose(&up.messages, failure)
             }
             _ => up.unanswered.store(0, Ordering::Relaxed),
         }
@@ -264,27 +264,20 @@ impl ConnectionShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops the connection. The next request dials again.
-    fn drop_line(&self, up: &Arc<Up>, cause: &Failure) {
-        self.lose(|current| Arc::ptr_eq(current, up), cause);
-    }
-
-    /// Drops the current connection if `is_such` accepts it. The waiters poll, and so dial again.
-    fn lose(&self, is_such: impl FnOnce(&Arc<Up>) -> bool, cause: &Failure) {
+    /// Drops the current connection if it is that of these messages. The waiters poll, and so dial
+    /// again.
+    fn lose(&self, messages: &Messages, cause: &Failure) {
         let mut state = self.state();
-        if !state.up.as_ref().is_some_and(is_such) {
+        let up = state.up.as_ref();
+        if !up.is_some_and(|up| up.messages.is(messages)) {
             return;
         }
         let lost = state.take_up();
         state.is_lost = true;
         drop(state);
         drop(lost);
-        self.tell_disconnected(cause);
-        self.poll_again();
-    }
-
-    fn tell_disconnected(&self, cause: &Failure) {
         self.events.disconnected(&self.route, cause);
+        self.poll_again();
     }
 }
 
@@ -303,7 +296,7 @@ impl Retire for ConnectionShared {
             retired.line.driver.close();
             let cause = "the sentinels announced another master";
             let cause = Failure::unknown(FailureKind::Unreachable, cause);
-            self.tell_disconnected(&cause);
+            self.events.disconnected(&self.route, &cause);
         }
         self.poll_again();
     }
@@ -368,9 +361,8 @@ mod tests {
         let publish = || server.call(&["PUBLISH", &channel, "r 7 1000 1"]);
         publish();
         assert!(granted().await.is_ok());
-        connection
-            .0
-            .drop_line(&up, &Failure::unknown(FailureKind::Silent, "x"));
+        let silent = Failure::unknown(FailureKind::Silent, "x");
+        connection.0.lose(&up.messages, &silent);
         publish();
         assert!(
             granted().await.is_err(),

@@ -1,8 +1,7 @@
 //! Dials the server of a connection's route, once for all callers that wait for it.
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -70,8 +69,8 @@ impl ConnectionShared {
             }
         };
         let dialed = match dialed {
-            // It was closed meanwhile.
-            Ok((_, messages, _)) if !messages.count() => Err(closed()),
+            // It was closed meanwhile, and nothing was sent on it.
+            Ok((_, messages, _)) if !messages.begin() => Err(closed()),
             dialed => dialed,
         };
         match dialed {
@@ -96,6 +95,8 @@ impl ConnectionShared {
                 state.up = Some(up.clone());
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
+                // Grants that arrived before, or were missed, are found.
+                self.poll_again();
                 if was_lost {
                     self.events.reconnected(&self.route);
                 }
@@ -143,8 +144,13 @@ impl ConnectionShared {
         target: &Target,
         end: tokio::time::Instant,
     ) -> Result<Dialed, Failure> {
-        let messages = Messages::new();
-        let on_push = messages.callback(self);
+        let messages = Messages::default();
+        let (shared, of) = (Arc::downgrade(self), messages.clone());
+        let on_push = move |push| {
+            if let Some(shared) = shared.upgrade() {
+                shared.receive(push, &of);
+            }
+        };
         let left = end.saturating_duration_since(tokio::time::Instant::now());
         let mut line = dial(target, left, on_push).await?;
         // Both in one round trip.

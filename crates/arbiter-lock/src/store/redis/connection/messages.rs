@@ -1,75 +1,65 @@
 //! The messages of a connection: grants for waiters, and its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use redis::{PushInfo, PushKind, Value};
 
 use super::ConnectionShared;
-use crate::store::redis::reply;
+use crate::store::redis::reply::push as grant_in;
 use crate::store::{Failure, FailureKind, Registry};
 
-/// Whether messages of a connection count: until it is replaced, dropped or closed. A request that
-/// is still in progress keeps the connection open after that.
-pub(super) struct Messages(Arc<AtomicBool>);
+/// Whether messages of a connection count: from when it is established until it is replaced or
+/// closed. A request that is still in progress keeps the connection open after that.
+#[derive(Clone, Default)]
+pub(super) struct Messages(Arc<AtomicU8>);
+
+const DIALING: u8 = 0;
+const COUNTED: u8 = 1;
+const IGNORED: u8 = 2;
 
 impl Messages {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    pub(super) fn count(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Counts messages from now on. Returns whether the connection was not closed meanwhile.
+    pub(super) fn begin(&self) -> bool {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let begun = self.0.compare_exchange(DIALING, COUNTED, order.0, order.1);
+        begun.is_ok()
     }
 
     pub(super) fn ignore(&self) {
-        self.0.store(false, Ordering::Release);
+        self.0.store(IGNORED, Ordering::Release);
     }
 
-    /// Returns the callback for the messages of the connection.
-    pub(super) fn callback(
-        &self,
-        shared: &Arc<ConnectionShared>,
-    ) -> impl Fn(PushInfo) + Send + Sync + 'static {
-        let (shared, count) = (Arc::downgrade(shared), self.0.clone());
-        move |push| {
-            if let Some(shared) = shared.upgrade() {
-                shared.receive(push, &count);
-            }
-        }
-    }
-}
-
-impl Drop for Messages {
-    fn drop(&mut self) {
-        self.ignore();
+    /// Returns whether they are of the same connection.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
 /// Returns the failure of a connection that the server closed.
 pub(super) fn closed() -> Failure {
-    Failure::unknown(FailureKind::Unreachable, "the server closed the connection")
+    let detail = "the server closed the connection";
+    Failure::before_sending(FailureKind::Unreachable, detail)
 }
 
 impl ConnectionShared {
     /// Handles a message of the server, or the end of the connection.
-    fn receive(&self, push: PushInfo, count: &Arc<AtomicBool>) {
+    pub(super) fn receive(&self, push: PushInfo, messages: &Messages) {
         // The epoch is read first: a connection is ignored before the next epoch begins. So a
         // message that counts arrived in this epoch.
         let epoch = self.registry().map(|registry| registry.epoch());
-        let counts = count.load(Ordering::Acquire);
+        let counts = messages.0.load(Ordering::Acquire) == COUNTED;
         match (push.kind, push.data.as_slice()) {
             (PushKind::Message, [_, Value::BulkString(payload)]) if counts => {
                 let registry = self.registry().zip(epoch);
-                if let (Some((registry, epoch)), Some(push)) = (registry, reply::push(payload)) {
+                if let (Some((registry, epoch)), Some(push)) = (registry, grant_in(payload)) {
                     registry.deliver_of(epoch, push);
                 }
             }
-            (PushKind::Subscribe, _) if counts => self.poll_again(),
             (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
                 // If it is not established yet, the dialing fails.
-                count.store(false, Ordering::Release);
-                self.lose(|up| Arc::ptr_eq(&up.messages.0, count), &closed());
+                messages.ignore();
+                self.lose(messages, &closed());
             }
             _ => {}
         }

@@ -89,7 +89,7 @@ impl ConnectionShared {
             {
                 up.unanswered.store(0, Ordering::Relaxed);
             }
-            _ => self.drop_line(&up, &silence()),
+            _ => self.lose(&up.messages, &silence()),
         }
         up.is_in_doubt.store(false, Ordering::Relaxed);
     }

@@ -10,14 +10,14 @@ use crate::store::{Failure, FailureKind};
 
 impl Sentinels {
     /// Returns the failure of a request while no majority is heard.
-    pub(in crate::store::redis) fn unheard(&self) -> Failure {
+    pub(crate) fn unheard(&self) -> Failure {
         // No sentinel was queried while the machine was suspended.
         self.questions.send_modify(|n| *n += 1);
         self.failure(now().saturating_sub(FRESH))
     }
 
     /// Returns why dialing took longer than `spent`, if the reason is a missing majority.
-    pub(in crate::store::redis) fn unheard_within(&self, spent: Duration) -> Option<Failure> {
+    pub(crate) fn unheard_within(&self, spent: Duration) -> Option<Failure> {
         let since = now().saturating_sub(spent);
         let is_heard = self.state().view.is_heard_since(since);
         (!is_heard).then(|| self.failure(since))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A host and a port.
-pub(in crate::store::redis) type Address = (String, u16);
+pub(crate) type Address = (String, u16);
 
 /// The answer of one sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]
