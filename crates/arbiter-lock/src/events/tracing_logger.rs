@@ -1,5 +1,7 @@
 //! The logger of `tracing` events, with a field for each part of an event.
 
+use std::sync::Arc;
+
 use tracing_core::Kind;
 use tracing_core::callsite::DefaultCallsite;
 
@@ -132,29 +134,17 @@ impl<'a> Fields<'a> {
                 cause: Some(&**cause),
                 ..Self::of_store("not_served", store)
             },
-            of_client => Self::of_client(of_client),
-        }
-    }
-
-    /// Returns the fields of an event of no resource.
-    fn of_client(event: &'a Event) -> Self {
-        let (kind, store, cause) = match event {
-            Event::Disconnected { store, cause } => ("disconnected", store, Some(cause)),
-            Event::Reconnected { store } => ("reconnected", store, None),
-            Event::MasterReplaced { store, .. } => ("master_replaced", store, None),
+            Event::Disconnected { store, cause } => Self::of_outage("disconnected", store, cause),
             Event::SentinelsOutOfReach { store, cause } => {
-                ("sentinels_out_of_reach", store, Some(cause))
+                Self::of_outage("sentinels_out_of_reach", store, cause)
             }
-            Event::UnprotectedMaster { store } => ("unprotected_master", store, None),
-            Event::NoticedLate { store, cause } => ("noticed_late", store, Some(cause)),
-            Event::StoreNotNamed { store } => ("store_not_named", store, None),
-            Event::RenewalsLate { .. } => return Self::of_kind("renewals_late"),
-            Event::EventsDropped { .. } => return Self::of_kind("events_dropped"),
-            _ => return Self::default(),
-        };
-        Self {
-            cause: cause.map(|cause| &**cause as _),
-            ..Self::of_store(kind, store)
+            Event::NoticedLate { store, cause } => Self::of_outage("noticed_late", store, cause),
+            Event::Reconnected { store } => Self::of_store("reconnected", store),
+            Event::MasterReplaced { store, .. } => Self::of_store("master_replaced", store),
+            Event::UnprotectedMaster { store } => Self::of_store("unprotected_master", store),
+            Event::StoreNotNamed { store } => Self::of_store("store_not_named", store),
+            Event::RenewalsLate { .. } => Self::of_kind("renewals_late"),
+            Event::EventsDropped { .. } => Self::of_kind("events_dropped"),
         }
     }
 
@@ -177,6 +167,17 @@ impl<'a> Fields<'a> {
         Self {
             name: Some(name),
             ..Self::of_kind(kind)
+        }
+    }
+
+    fn of_outage(
+        kind: &'static str,
+        store: &'a str,
+        cause: &'a Arc<dyn std::error::Error + Send + Sync>,
+    ) -> Self {
+        Self {
+            cause: Some(&**cause),
+            ..Self::of_store(kind, store)
         }
     }
 
