@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tracing_core::Kind;
 use tracing_core::callsite::DefaultCallsite;
 
-use crate::errors::error::Contended;
 use crate::events::event::{Event, Level, Logger, seconds};
 
 /// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
@@ -84,7 +83,10 @@ impl<'a> Fields<'a> {
                 waited: Some(seconds(*waited)),
                 ..Self::of_hold("acquired", name, *fence, owner)
             },
-            Event::Waiting(contended) => Self::of_wait(contended),
+            Event::Waiting(contended) => Self {
+                waited: Some(seconds(contended.waited)),
+                ..Self::of_name("waiting", &contended.name)
+            },
             Event::WaitsForOwnClient { name } => Self::of_name("waits_for_own_client", name),
             Event::Released {
                 name,
@@ -145,13 +147,6 @@ impl<'a> Fields<'a> {
             Event::StoreNotNamed { store } => Self::of_store("store_not_named", store),
             Event::RenewalsLate { .. } => Self::of_kind("renewals_late"),
             Event::EventsDropped { .. } => Self::of_kind("events_dropped"),
-        }
-    }
-
-    fn of_wait(contended: &'a Contended) -> Self {
-        Self {
-            waited: Some(seconds(contended.waited)),
-            ..Self::of_name("waiting", &contended.name)
         }
     }
 
