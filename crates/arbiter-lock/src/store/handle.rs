@@ -141,10 +141,14 @@ impl StoreHandle {
     ) -> Result<Envelope<T>, Failure> {
         self.check_process()?;
         let sent = self.inner.send(name, request, limit).await;
-        let Envelope { reply, at, again } = self.monitor.note(limit, sent)?;
+        let sent = self.monitor.note(limit, sent)?;
         let other = |_| Failure::unknown(FailureKind::Malformed, "a reply to another request");
-        let reply = T::try_from(reply).map_err(other)?;
-        Ok(Envelope { reply, at, again })
+        Ok(Envelope {
+            reply: T::try_from(sent.reply).map_err(other)?,
+            at: sent.at,
+            again: sent.again,
+            source: sent.source,
+        })
     }
 
     /// Returns some of the names that may be held or waited for.

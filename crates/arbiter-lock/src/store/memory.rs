@@ -22,7 +22,7 @@ pub use faults::FaultInjection;
 #[cfg(feature = "testing")]
 use faults::Stalls;
 
-use super::{Envelope, Failure, FailureKind, Page, Push, Registry};
+use super::{Envelope, Failure, FailureKind, Page, Push, Registry, Source};
 use crate::system::clock::Clock;
 use crate::system::process::PerProcess;
 
@@ -151,7 +151,7 @@ impl MemoryStore {
         }
         #[cfg(feature = "testing")]
         self.counters().answered(name, request, &reply);
-        Envelope { reply, at, again }
+        Envelope::new(reply, at, again)
     }
 
     /// Returns a page of names in order.
@@ -217,7 +217,7 @@ impl MemoryStore {
     }
 
     fn deliver(&self, _: &Name, push: Push, _: &Arc<str>, to: Arc<Registry>) {
-        to.deliver(push);
+        to.deliver(Source::default(), push);
     }
 }
 
@@ -257,11 +257,11 @@ impl MemoryStore {
 
     fn deliver(&self, name: &Name, push: Push, channel: &Arc<str>, to: Arc<Registry>) {
         match self.faults() {
-            None => to.deliver(push),
+            None => to.deliver(Source::default(), push),
             Some(faults) => {
                 self.counters().pushed(name, &push.request, push.fence);
                 let route = self.stalls.of(channel);
-                faults.push(&push, &route, move |push| to.deliver(push));
+                faults.push(&push, &route, move |push| to.deliver(Source::default(), push));
             }
         }
     }

@@ -32,7 +32,7 @@ use crate::system::clock::Clock;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use health::StoreMonitor;
 pub(crate) use pattern::Pattern;
-pub(crate) use registry::{Push, PushedGrant, Registry, Slot, Woken};
+pub(crate) use registry::{Push, PushedGrant, Registry, Slot, Source, Woken};
 #[cfg(feature = "redis")]
 pub(crate) use settings::AddressMap;
 pub(crate) use settings::ServerSettings;
@@ -81,6 +81,20 @@ pub(crate) struct Envelope<T> {
     pub(crate) at: Moment,
     /// Whether there is more to hand off, so that the request is repeated at once.
     pub(crate) again: bool,
+    /// Where the time is from.
+    pub(crate) source: Source,
+}
+
+impl<T> Envelope<T> {
+    /// Makes the answer of a store with one clock.
+    pub(crate) fn new(reply: T, at: Moment, again: bool) -> Self {
+        Self {
+            reply,
+            at,
+            again,
+            source: Source::default(),
+        }
+    }
 }
 
 /// Some of the names of a store.

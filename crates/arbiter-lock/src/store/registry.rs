@@ -32,26 +32,29 @@ impl From<Grant> for Push {
 #[derive(Default)]
 pub(crate) struct Registry {
     slots: Mutex<HashMap<Arc<str>, Arc<Slot>>>,
-    epoch: Arc<AtomicU64>,
 }
 
 /// Receives the grant of one waiter, and the wakes to poll again.
 pub(crate) struct Slot {
+    /// The channel of its grants.
+    channel: Arc<str>,
     arrived: Mutex<Option<PushedGrant>>,
     bell: Notify,
-    /// The epoch of the registry.
-    epoch: Arc<AtomicU64>,
+    /// How often it was woken to poll again.
+    wakes: AtomicU64,
 }
 
-/// A grant that arrived as a message, and the epoch in which it did.
-///
-/// A new epoch begins when the server may be another one. Times of two epochs may be of two clocks,
-/// so they are not compared.
+/// A grant that arrived as a message, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PushedGrant {
     pub(crate) push: Push,
-    pub(crate) epoch: u64,
+    pub(crate) source: Source,
 }
+
+/// The connection on which a time of the store arrived; zero for a store without connections.
+///
+/// Times of two connections may be of the clocks of two servers, so they are not compared.
+pub(crate) type Source = u64;
 
 /// What woke a waiter.
 #[derive(Debug)]
@@ -61,12 +64,14 @@ pub(crate) enum Woken {
 }
 
 impl Registry {
-    pub(crate) fn register(&self, request: Arc<str>) -> Arc<Slot> {
+    /// Registers the waiter of a request, whose grants arrive on that channel.
+    pub(crate) fn register(&self, request: Arc<str>, channel: Arc<str>) -> Arc<Slot> {
         let new = || {
             Arc::new(Slot {
+                channel,
                 arrived: Mutex::default(),
                 bell: Notify::new(),
-                epoch: self.epoch.clone(),
+                wakes: AtomicU64::new(0),
             })
         };
         self.slots().entry(request).or_insert_with(new).clone()
@@ -76,32 +81,24 @@ impl Registry {
         self.slots().remove(request);
     }
 
-    /// Delivers a grant to its waiter. Without a waiter it is dropped, since a request that was given
-    /// up is ended anyway.
-    pub(crate) fn deliver(&self, push: Push) {
-        self.deliver_of(self.epoch(), push);
-    }
-
-    /// Delivers a grant that arrived in that epoch.
-    pub(crate) fn deliver_of(&self, epoch: u64, push: Push) {
+    /// Delivers a grant from that source to its waiter. Without a waiter it is dropped, since a
+    /// request that was given up is ended anyway.
+    pub(crate) fn deliver(&self, source: Source, push: Push) {
         let slot = self.slots().get(&push.request).cloned();
         if let Some(slot) = slot {
-            slot.put(PushedGrant { push, epoch });
+            slot.put(PushedGrant { push, source });
         }
     }
 
-    /// Returns the current epoch: how often the server may have been replaced by another one.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Makes every waiter poll, since messages may have been missed. The server may be another one,
-    /// so a new epoch begins.
+    /// Makes the waiters of those channels poll, since messages may have been missed.
     #[cfg(any(feature = "redis", feature = "embedded"))]
-    pub(crate) fn poll_again(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        let slots: Vec<_> = self.slots().values().cloned().collect();
-        slots.iter().for_each(|slot| slot.bell.notify_one());
+    pub(crate) fn poll_again(&self, is_of: impl Fn(&str) -> bool) {
+        let mut slots = Vec::from_iter(self.slots().values().cloned());
+        slots.retain(|slot| is_of(&slot.channel));
+        for slot in slots {
+            slot.wakes.fetch_add(1, Ordering::AcqRel);
+            slot.bell.notify_one();
+        }
     }
 
     /// Returns the number of waiters.
@@ -159,9 +156,9 @@ impl Slot {
         self.arrived().take()
     }
 
-    /// Returns the current epoch of the registry.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+    /// Returns how often the waiter was woken to poll again.
+    pub(crate) fn wakes(&self) -> u64 {
+        self.wakes.load(Ordering::Acquire)
     }
 
     fn arrived(&self) -> MutexGuard<'_, Option<PushedGrant>> {
@@ -187,30 +184,25 @@ mod tests {
     #[test]
     fn grant_reaches_only_its_registered_waiter() {
         let registry = Registry::default();
-        registry.deliver(push("late", 1));
-        let (late, other) = (
-            registry.register("late".into()),
-            registry.register("o".into()),
-        );
+        registry.deliver(0, push("late", 1));
+        let [late, other] = ["late", "o"].map(|id| registry.register(id.into(), "c".into()));
         assert!(late.woken().now_or_never().is_none());
-        registry.deliver(push("o", 2));
+        registry.deliver(7, push("o", 2));
         assert!(late.woken().now_or_never().is_none());
         let push = push("o", 2);
-        let arrived = PushedGrant { push, epoch: 0 };
+        let arrived = PushedGrant { push, source: 7 };
         assert_eq!(other.granted().now_or_never(), Some(arrived));
     }
 
     #[cfg(any(feature = "redis", feature = "embedded"))]
     #[test]
-    fn grant_keeps_the_epoch_in_which_it_arrived() {
+    fn only_waiters_of_the_channel_poll_again() {
         let registry = Registry::default();
-        let slot = registry.register("r".into());
-        registry.deliver(push("r", 1));
-        registry.poll_again();
-        assert_eq!(slot.epoch(), 1);
-        let epoch = || slot.granted().now_or_never().map(|arrived| arrived.epoch);
-        assert_eq!(epoch(), Some(0));
-        registry.deliver(push("r", 2));
-        assert_eq!(epoch(), Some(1));
+        let [one, other] = ["one", "other"].map(|id| registry.register(id.into(), id.into()));
+        registry.poll_again(|channel| channel == "one");
+        assert_eq!((one.wakes(), other.wakes()), (1, 0));
+        let polls = one.woken().now_or_never();
+        assert!(matches!(polls, Some(Woken::PollAgain)), "{polls:?}");
+        assert!(other.woken().now_or_never().is_none());
     }
 }

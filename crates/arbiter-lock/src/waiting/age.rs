@@ -6,15 +6,15 @@
 //! of that locally, since the server's clock runs at most 2 % fast. This dates the grant without
 //! another round trip, so that one that was delayed in a socket is rejected.
 //!
-//! Another server has another clock. So a reply dates only grants of the epoch in which the poll was
-//! sent and answered. Without such a reply, a grant counts from the first acquire.
+//! Another server has another clock. So a reply dates only grants of the same source. Without such a
+//! reply, a grant counts from the first acquire.
 
 use std::time::Duration;
 
 use arbiter_lock_core::Moment;
 
 use crate::holds::hold::Validity;
-use crate::store::PushedGrant;
+use crate::store::{PushedGrant, Source};
 
 /// The least that the local clock advances while the store's clock advances by 51.
 const LOCAL_OF_51: i128 = 50;
@@ -33,8 +33,7 @@ struct Pair {
     sent: Duration,
     /// The store's time of the reply.
     at: Moment,
-    /// The epoch of the poll and its reply.
-    epoch: u64,
+    source: Source,
 }
 
 impl Pair {
@@ -57,15 +56,15 @@ impl GrantAge {
         }
     }
 
-    /// Records a reply with the store's time `at` to a poll that was sent at `sent`, in that epoch.
+    /// Records a reply from that source, with the store's time `at`, to a poll sent at `sent`.
     ///
     /// It replaces the best reply if it dates grants later, or if it refutes the best reply: a
     /// store that shows more than that allows has had its clock set forward. It also replaces a
-    /// reply of an earlier epoch.
-    pub(super) fn record(&mut self, sent: Duration, at: Moment, epoch: u64, now: Duration) {
-        let dated = self.best_of(epoch).map(|best| best.date(at));
+    /// reply of another source.
+    pub(super) fn record(&mut self, sent: Duration, at: Moment, source: Source, now: Duration) {
+        let dated = self.best_of(source).map(|best| best.date(at));
         if dated.is_none_or(|dated| dated <= sent || now < dated) {
-            self.best = Some(Pair { sent, at, epoch });
+            self.best = Some(Pair { sent, at, source });
         }
     }
 
@@ -73,10 +72,10 @@ impl GrantAge {
     /// at which it can have been made.
     pub(super) fn of_push(
         &self,
-        PushedGrant { push, epoch }: &PushedGrant,
+        PushedGrant { push, source }: &PushedGrant,
         now: Duration,
     ) -> Validity {
-        let best = self.best_of(*epoch);
+        let best = self.best_of(*source);
         let made = best.map_or(Duration::ZERO, |best| best.date(push.at));
         Validity {
             fence: push.fence,
@@ -85,8 +84,8 @@ impl GrantAge {
         }
     }
 
-    fn best_of(&self, epoch: u64) -> Option<Pair> {
-        self.best.filter(|best| best.epoch == epoch)
+    fn best_of(&self, source: Source) -> Option<Pair> {
+        self.best.filter(|best| best.source == source)
     }
 }
 
@@ -115,7 +114,7 @@ mod tests {
                 ttl_ms: 2_000,
                 at,
             },
-            epoch: 0,
+            source: 0,
         }
     }
 
@@ -232,7 +231,7 @@ mod tests {
             // The clock of the other server showed `other_ms` when the local one showed zero.
             let at = |local_ms| Moment::from_micros((other_ms + local_ms) * 1_000);
             let granted = PushedGrant {
-                epoch: 1,
+                source: 1,
                 ..push_at(at(302))
             };
             assert_eq!(age.of_push(&granted, ms(4_000)).base, ms(50), "{other_ms}");

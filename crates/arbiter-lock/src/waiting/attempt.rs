@@ -79,16 +79,16 @@ impl Attempt {
         inner.check_open()?;
         inner.keeper.ready(&name)?;
         let handle = inner.handle();
-        let id = rng::draw_id();
+        let (id, channel) = (rng::draw_id(), handle.channel(&name));
         let contender = Arc::new(Contender {
             id: id.clone(),
             mode,
             lease_ms: options.lease_ms(),
-            channel: handle.channel(&name),
+            channel: channel.clone(),
             label: inner.label_line(&options)?,
         });
         Ok(Self {
-            slot: handle.registry().register(id),
+            slot: handle.registry().register(id, channel),
             handle,
             name,
             contender,

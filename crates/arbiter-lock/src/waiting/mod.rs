@@ -97,7 +97,9 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
         let envelope = attempt
             .answered(step)
             .map_err(|failure| attempt.store_error(failure))?;
-        let Envelope { reply, at, again } = envelope;
+        let Envelope {
+            reply, at, again, ..
+        } = envelope;
         match reply {
             Tried::Granted { fence, ttl_ms } => {
                 let validity = Validity {
@@ -246,7 +248,7 @@ impl Waiting {
             return self.unserved(begun, left, failure);
         }
         let sent = self.attempt.send();
-        let epoch = self.attempt.slot.epoch();
+        let wakes = self.attempt.slot.wakes();
         let left = self.left(sent);
         let Attempt {
             handle,
@@ -270,7 +272,7 @@ impl Waiting {
             () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
-            Ok(envelope) => self.answered(sent, epoch, envelope),
+            Ok(envelope) => self.answered(sent, wakes, envelope),
             Err(failure) => self.unserved(sent, left, failure),
         }
     }
@@ -313,11 +315,11 @@ impl Waiting {
         Ok(Next::Poll(self.backoff.next(rng::draw())))
     }
 
-    /// Handles the reply to a poll that was sent at `sent`, in that epoch.
+    /// Handles the reply to a poll that was sent at `sent`, after that many wakes.
     fn answered(
         &mut self,
         sent: Duration,
-        epoch: u64,
+        wakes: u64,
         envelope: Envelope<Acquired>,
     ) -> Result<Next, Error> {
         let was_silent = self.outage.answered();
@@ -338,13 +340,8 @@ impl Waiting {
                 awaited_expiry_ms,
             } => {
                 self.ticket = Some(ticket);
-                // If an epoch began meanwhile, the reply may be of the server before it or after, and
-                // the wake to poll again may be consumed.
-                let is_of_epoch = self.attempt.slot.epoch() == epoch;
-                if is_of_epoch {
-                    let now = self.attempt.clock.now();
-                    self.age.record(sent, envelope.at, epoch, now);
-                }
+                let now = self.attempt.clock.now();
+                self.age.record(sent, envelope.at, envelope.source, now);
                 let provisional_ttl = self.attempt.options.provisional_ttl();
                 let (behind, expiry) = (holder.as_ref(), awaited_expiry_ms);
                 let pause = until_next_poll(provisional_ttl, place, behind, expiry, rng::draw());
@@ -352,7 +349,9 @@ impl Waiting {
                 self.stands_behind(holder, place, envelope.at, was_silent);
                 self.report_own(owner.as_ref());
                 self.find_circle(owner, ticket)?;
-                Ok(Next::Poll(if envelope.again || !is_of_epoch {
+                // The poll consumed a wake that may be later than the reply.
+                let is_woken = self.attempt.slot.wakes() != wakes;
+                Ok(Next::Poll(if envelope.again || is_woken {
                     Duration::ZERO
                 } else {
                     pause

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::primitives::primitive::Primitive;
-use crate::store::{Push, PushedGrant};
+use crate::store::{Push, PushedGrant, Source};
 use crate::{Client, FaultInjection};
 
-/// Polls for 200 ms. A new epoch begins during the poll if `is_replaced`. Returns the pause until the
-/// next poll, and the age of a grant of the far future, by the store's clock.
-async fn pause_and_age_after_poll(is_replaced: bool) -> (Duration, Duration) {
+/// Polls for 200 ms. The waiter is woken during the poll if `is_woken`. Returns the pause until the
+/// next poll, and the age of a grant of the far future, by the clock of that source.
+async fn pause_and_age_after_poll(is_woken: bool, source: Source) -> (Duration, Duration) {
     let client = Client::in_memory();
     let _guard = client.lock("l").acquire().await.unwrap();
     client.testing().inject_faults(FaultInjection {
@@ -19,16 +19,16 @@ async fn pause_and_age_after_poll(is_replaced: bool) -> (Duration, Duration) {
     let origin = Origin::default();
     let series = inner.name_label.series(Primitive::Lock, &name);
     let attempt = Attempt::new(inner, name, Mode::Exclusive, options, origin, series).unwrap();
-    let (slot, id) = (attempt.slot.clone(), attempt.contender.id.clone());
+    let id = attempt.contender.id.clone();
     let mut waiting = Waiting::new(attempt, None);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let replacing = async {
+    let waking = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        if is_replaced {
-            client.inner.handle().registry().poll_again();
+        if is_woken {
+            client.inner.handle().registry().poll_again(|_| true);
         }
     };
-    let (polled, ()) = tokio::join!(waiting.poll(), replacing);
+    let (polled, ()) = tokio::join!(waiting.poll(), waking);
     let Ok(Next::Poll(pause)) = polled else {
         panic!("it is held");
     };
@@ -39,18 +39,23 @@ async fn pause_and_age_after_poll(is_replaced: bool) -> (Duration, Duration) {
             ttl_ms: 2_000,
             at: Moment::from_micros(u64::MAX / 2),
         },
-        epoch: slot.epoch(),
+        source,
     };
     let now = client.inner.clock.now();
     (pause, now - waiting.age.of_push(&granted, now).base)
 }
 
 #[tokio::test(start_paused = true)]
-async fn reply_across_epochs_dates_no_grant() {
-    let (pause, age) = pause_and_age_after_poll(false).await;
+async fn reply_dates_only_grants_of_its_source() {
+    let (pause, age) = pause_and_age_after_poll(false, 0).await;
     assert!(!pause.is_zero());
     assert_eq!(age, Duration::ZERO);
-    let (pause, age) = pause_and_age_after_poll(true).await;
-    assert!(pause.is_zero(), "its wake was consumed by the poll");
+    let (_, age) = pause_and_age_after_poll(false, 1).await;
     assert!(Duration::from_secs(1) < age);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wake_during_a_poll_is_not_lost() {
+    let (pause, _) = pause_and_age_after_poll(true, 0).await;
+    assert!(pause.is_zero());
 }

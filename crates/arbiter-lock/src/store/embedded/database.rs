@@ -265,7 +265,7 @@ impl Database {
                     _ => Vec::new(),
                 };
                 resource.into_rows().check()?;
-                Ok((Envelope { reply, at, again }, predecessors))
+                Ok((Envelope::new(reply, at, again), predecessors))
             });
         // Nothing was written.
         self.undo();

@@ -225,11 +225,7 @@ impl Opened {
             // Also if the caller was dropped. After the unlock, since the granted waiters lock
             // next.
             opened.notify(answer.granted);
-            let envelope = Envelope {
-                reply: answer.reply,
-                at,
-                again: answer.again,
-            };
+            let envelope = Envelope::new(answer.reply, at, answer.again);
             (envelope, predecessors)
         };
         let answered = self.file_lock.run(limit, work, notify).await;

@@ -39,7 +39,7 @@ use arbiter_lock_core::Grant;
 
 pub(crate) use folder::default_url;
 
-use super::{Failure, Push, Registry};
+use super::{Failure, Push, Registry, Source};
 use crate::events::event::EventQueue;
 use denied::Denied;
 use file_lock::FileLock;
@@ -161,7 +161,7 @@ impl Opened {
     fn deliver(&self, channel: &str, push: Push) {
         let registry = self.listeners().get(channel).and_then(Weak::upgrade);
         if let Some(registry) = registry {
-            registry.deliver(push);
+            registry.deliver(Source::default(), push);
         }
     }
 }

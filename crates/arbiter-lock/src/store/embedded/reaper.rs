@@ -104,7 +104,7 @@ impl Watch {
                     // The next poll retries what failed here.
                     if opened.end_all(&self.process).await.is_ok() {
                         for registry in opened.registries() {
-                            registry.poll_again();
+                            registry.poll_again(|_| true);
                         }
                     }
                     return;

@@ -23,12 +23,15 @@ use super::route::ServerRoute;
 use super::script::Call;
 use super::sentinel::Retire;
 use crate::events::event::EventQueue;
-use crate::store::{Failure, FailureKind, Registry};
+use crate::store::{Failure, FailureKind, Registry, Source};
 use messages::Messages;
 
 /// The shortest time that a connection to a read-only server is kept, so that its address is not
 /// dialed for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
+
+/// An answer, and the connection that it arrived on.
+pub(super) type Answered = (Value, Source);
 
 /// A connection of the runtime that uses it.
 pub(super) struct Connection(Arc<ConnectionShared>);
@@ -157,26 +160,26 @@ impl Connection {
 
     /// Calls a script and waits for its answer within `limit`. Dialing and the call may each take
     /// the command timeout.
-    pub(super) async fn call(&self, call: &Call, limit: Duration) -> Result<Value, Failure> {
+    pub(super) async fn call(&self, call: &Call, limit: Duration) -> Result<Answered, Failure> {
         let (up, limit) = self.dialed(limit).await?;
         let begun = Instant::now();
         let is_alone = self.0.waiters() <= call.own_waiters();
-        match self.send(&up, call.by_hash(), limit, is_alone).await {
+        let answer = match self.send(&up, call.by_hash(), limit, is_alone).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
                 self.send(&up, &call.by_source(), left, is_alone).await
             }
             result => result,
-        }
+        };
+        Ok((answer?, up.messages.source))
     }
 
-    /// Sends a command that reads, and waits for its answer within `limit`, as a call does. Also
-    /// returns the number of the connection that answered.
-    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<(Value, u64), Failure> {
+    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
+    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Answered, Failure> {
         let (up, limit) = self.dialed(limit).await?;
         let is_alone = self.0.waiters() == 0;
         let answer = self.send(&up, cmd, limit, is_alone).await?;
-        Ok((answer, up.line.number))
+        Ok((answer, up.messages.source))
     }
 
     /// Returns the connection, and how long a command on it may take.
@@ -336,7 +339,7 @@ mod tests {
             registry: Arc::downgrade(&registry),
         };
         let connection = connection(1, Some(subscription));
-        let waiters = ["a", "b"].map(|id| registry.register(id.into()));
+        let waiters = ["a", "b"].map(|id| registry.register(id.into(), "c".into()));
         connection.0.retire();
         for waiter in waiters {
             let woken = tokio::time::timeout(Duration::from_secs(1), waiter.woken()).await;
@@ -355,7 +358,7 @@ mod tests {
             registry: Arc::downgrade(&registry),
         };
         let connection = connection(server.port(), Some(subscription));
-        let waiter = registry.register("r".into());
+        let waiter = registry.register("r".into(), channel.clone());
         let (up, _) = connection.dialed(LIMITS.connect).await.unwrap();
         let granted = || tokio::time::timeout(Duration::from_millis(300), waiter.granted());
         let publish = || server.call(&["PUBLISH", &channel, "r 7 1000 1"]);

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -29,8 +28,6 @@ pub(super) struct Limits {
 
 /// A connection and its driver.
 pub(super) struct Line {
-    /// A number that no other connection of this process has.
-    pub(super) number: u64,
     pub(super) connection: MultiplexedConnection,
     /// The data that has arrived on it.
     pub(super) arrived: Arrived,
@@ -180,9 +177,7 @@ where
             may_have_run: false,
             ..failure_of(&e)
         })?;
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
     Ok(Line {
-        number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         connection,
         arrived,
         driver: Driver::start(driver),

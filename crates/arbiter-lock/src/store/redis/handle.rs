@@ -76,7 +76,11 @@ impl Handle for RedisHandle {
     ) -> Sending<'a, Envelope<Reply>> {
         Box::pin(async move {
             let call = script::request(&self.keys(name)?, request);
-            reply::read(request, self.connection.call(&call, limit).await?)
+            let (answer, source) = self.connection.call(&call, limit).await?;
+            Ok(Envelope {
+                source,
+                ..reply::read(request, answer)?
+            })
         })
     }
 
@@ -102,8 +106,8 @@ impl Handle for RedisHandle {
             let mut scan = redis::cmd("SCAN");
             scan.arg(at).arg("MATCH").arg(matching);
             scan.arg("COUNT").arg(SCANNED).arg("TYPE").arg(key_type);
-            let (reply, connection) = self.connection.query(&scan, limit).await?;
-            if read_by.is_some_and(|number| number != connection.to_string()) {
+            let (reply, source) = self.connection.query(&scan, limit).await?;
+            if read_by.is_some_and(|number| number != source.to_string()) {
                 return Ok(Page::restart());
             }
             let (at, found) = reply::scanned(reply)?;
@@ -117,7 +121,7 @@ impl Handle for RedisHandle {
             let next = match (at.as_str(), is_of_locks) {
                 ("0", true) => Some(format!("{QUEUES} 0")),
                 ("0", false) => None,
-                (at, _) => Some(format!("{kind} {at} {connection}")),
+                (at, _) => Some(format!("{kind} {at} {source}")),
             };
             Ok(Page {
                 names: found.iter().filter_map(name).collect(),
@@ -137,7 +141,8 @@ impl Handle for RedisHandle {
             let keys = renewals.iter().map(|(name, _)| self.keys(name));
             let keys: Vec<Keys> = keys.collect::<Result<_, _>>()?;
             let call = script::renew(keys.iter().zip(renewals.iter().map(|(_, renewal)| renewal)));
-            reply::renewed(self.connection.call(&call, limit).await?, renewals.len())
+            let (answer, _) = self.connection.call(&call, limit).await?;
+            reply::renewed(answer, renewals.len())
         })
     }
 }

@@ -45,15 +45,11 @@ fn timed<T: Into<Reply>>(
     let at = Moment::from_micros(answer.number()?);
     let (reply, again) = rest(&word, at, &mut answer)?;
     let reply = reply.into();
-    Ok(Envelope { reply, at, again })
+    Ok(Envelope::new(reply, at, again))
 }
 
 fn untimed(reply: impl Into<Reply>, again: bool) -> Envelope<Reply> {
-    Envelope {
-        reply: reply.into(),
-        at: Moment::from_micros(0),
-        again,
-    }
+    Envelope::new(reply.into(), Moment::from_micros(0), again)
 }
 
 fn acquired(word: &str, _: Moment, answer: &mut Answer) -> Read<Acquired> {

@@ -144,7 +144,7 @@ impl ConnectionShared {
         target: &Target,
         end: tokio::time::Instant,
     ) -> Result<Dialed, Failure> {
-        let messages = Messages::default();
+        let messages = Messages::new();
         let (shared, of) = (Arc::downgrade(self), messages.clone());
         let on_push = move |push| {
             if let Some(shared) = shared.upgrade() {

@@ -1,38 +1,51 @@
 //! The messages of a connection: grants for waiters, and its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use redis::{PushInfo, PushKind, Value};
 
 use super::ConnectionShared;
 use crate::store::redis::reply::push as grant_in;
-use crate::store::{Failure, FailureKind, Registry};
+use crate::store::{Failure, FailureKind, Registry, Source};
 
 /// Whether messages of a connection count: from when it is established until it is replaced or
 /// closed. A request that is still in progress keeps the connection open after that.
-#[derive(Clone, Default)]
-pub(super) struct Messages(Arc<AtomicU8>);
+#[derive(Clone)]
+pub(super) struct Messages {
+    /// A number that no other connection of this process has.
+    pub(super) source: Source,
+    state: Arc<AtomicU8>,
+}
 
 const DIALING: u8 = 0;
 const COUNTED: u8 = 1;
 const IGNORED: u8 = 2;
 
 impl Messages {
+    /// Makes those of a connection that is being dialed.
+    pub(super) fn new() -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        Self {
+            source: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            state: Arc::new(AtomicU8::new(DIALING)),
+        }
+    }
+
     /// Counts messages from now on. Returns whether the connection was not closed meanwhile.
     pub(super) fn begin(&self) -> bool {
         let order = (Ordering::AcqRel, Ordering::Acquire);
-        let begun = self.0.compare_exchange(DIALING, COUNTED, order.0, order.1);
+        let begun = (self.state).compare_exchange(DIALING, COUNTED, order.0, order.1);
         begun.is_ok()
     }
 
     pub(super) fn ignore(&self) {
-        self.0.store(IGNORED, Ordering::Release);
+        self.state.store(IGNORED, Ordering::Release);
     }
 
     /// Returns whether they are of the same connection.
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.source == other.source
     }
 }
 
@@ -45,15 +58,11 @@ pub(super) fn closed() -> Failure {
 impl ConnectionShared {
     /// Handles a message of the server, or the end of the connection.
     pub(super) fn receive(&self, push: PushInfo, messages: &Messages) {
-        // The epoch is read first: a connection is ignored before the next epoch begins. So a
-        // message that counts arrived in this epoch.
-        let epoch = self.registry().map(|registry| registry.epoch());
-        let counts = messages.0.load(Ordering::Acquire) == COUNTED;
+        let counts = messages.state.load(Ordering::Acquire) == COUNTED;
         match (push.kind, push.data.as_slice()) {
             (PushKind::Message, [_, Value::BulkString(payload)]) if counts => {
-                let registry = self.registry().zip(epoch);
-                if let (Some((registry, epoch)), Some(push)) = (registry, grant_in(payload)) {
-                    registry.deliver_of(epoch, push);
+                if let (Some(registry), Some(push)) = (self.registry(), grant_in(payload)) {
+                    registry.deliver(messages.source, push);
                 }
             }
             (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
@@ -79,7 +88,7 @@ impl ConnectionShared {
     /// Makes every waiter poll, which dials if there is no connection.
     pub(super) fn poll_again(&self) {
         if let Some(registry) = self.registry() {
-            registry.poll_again();
+            registry.poll_again(|_| true);
         }
     }
 }

@@ -85,9 +85,9 @@ pub(super) fn read<T>(request: &Request, value: Value) -> Result<Envelope<T>, Fa
 where
     T: TryFrom<Reply, Error: Debug>,
 {
-    let Envelope { reply, at, again } = reply::read(request, value)?;
+    let Envelope { reply, at, again, .. } = reply::read(request, value)?;
     let reply = reply.try_into().unwrap();
-    Ok(Envelope { reply, at, again })
+    Ok(Envelope::new(reply, at, again))
 }
 
 /// Reads the reply to an acquire.
