@@ -17,6 +17,7 @@ mod resp;
 mod sentinel;
 mod server;
 mod tls;
+mod turn;
 
 pub use child_process::{ChildProcess, User};
 pub use clock::WallClock;
