@@ -54,7 +54,8 @@ pub struct ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// Starts nodes with these settings. Those of TLS need a server that was built with it.
+    /// Starts nodes with these settings. TLS needs a server with
+    /// [`Server::own_tls_port`].
     pub fn server(mut self, server: ServerBuilder) -> Self {
         self.server = server;
         self
@@ -126,19 +127,19 @@ impl Cluster {
 
     fn form(&self) {
         for (node, server) in self.nodes.iter().enumerate() {
-            self.order(
+            self.expect_ok(
                 node,
                 &["CLUSTER", "SET-CONFIG-EPOCH", &(node + 1).to_string()],
             );
             if node < self.shards {
                 let first = (node * SLOTS / self.shards).to_string();
                 let last = ((node + 1) * SLOTS / self.shards - 1).to_string();
-                self.order(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+                self.expect_ok(node, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
             }
             let port = peer_port(server).to_string();
             let bus = server.bus_port().to_string();
             for other in 0..node {
-                self.order(other, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+                self.expect_ok(other, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
             }
         }
         for node in self.shards..self.nodes.len() {
@@ -256,8 +257,12 @@ impl Cluster {
     /// Has a replica take over from its master gracefully, and returns the replica's index.
     ///
     /// # Panics
-    /// If that takes longer than 40 s, or the master has no replica.
+    /// If that takes longer than 40 s, the node is no master, or has no replica.
     pub fn failover(&self, master: usize) -> usize {
+        assert!(
+            self.masters().contains(&master),
+            "node {master} is no master"
+        );
         let replica = (0..self.nodes.len())
             .find(|node| {
                 *node != master
@@ -265,11 +270,11 @@ impl Cluster {
                     && self.nodes[*node].is_running()
             })
             .expect("a replica");
-        let mut ordered: Option<Instant> = None;
+        let mut asked: Option<Instant> = None;
         self.wait_for(|cluster| {
-            if ordered.is_none_or(|ordered| FAILOVER_LIMIT < ordered.elapsed()) {
-                ordered = Some(Instant::now());
-                // Without its master it refuses, and is asked again.
+            if asked.is_none_or(|asked| FAILOVER_LIMIT < asked.elapsed()) {
+                asked = Some(Instant::now());
+                // It refuses while its master does not answer.
                 cluster.nodes[replica].call(&["CLUSTER", "FAILOVER"]);
             }
             let port = cluster.nodes[replica].port();
@@ -358,7 +363,7 @@ impl Cluster {
     }
 
     /// Sends a command that must succeed.
-    fn order(&self, node: usize, args: &[&str]) {
+    fn expect_ok(&self, node: usize, args: &[&str]) {
         let reply = self.nodes[node].call(args);
         assert_eq!(
             reply,

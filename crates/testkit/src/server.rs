@@ -104,7 +104,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Runs as a node of a cluster, at first of its own.
+    /// Runs as a node of a cluster, alone until it meets others.
     pub fn node(mut self) -> Self {
         self.is_node = true;
         self.arg("--cluster-enabled").arg("yes")
@@ -340,7 +340,7 @@ impl Server {
         rest.is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z', 'X']))
     }
 
-    /// Restarts the server on the same port, empty.
+    /// Restarts the server on the same port, empty. A node remembers its cluster.
     ///
     /// # Panics
     /// If it does not start within 20 s.

@@ -96,8 +96,8 @@ impl Cluster {
             // A move that fails changes nothing.
             let is_here = Self::map_of(source)?.master(slot) == Some(source.port());
             if is_here && !is_moving(source) {
-                let order = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &range, &range];
-                cluster.order(from, &[&order[..], &["NODE", &id]].concat());
+                let begin = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &range, &range];
+                cluster.expect_ok(from, &[&begin[..], &["NODE", &id]].concat());
             }
             (cluster.agreed()?.master(slot) == Some(target)).then_some(())
         });
@@ -116,7 +116,7 @@ impl Cluster {
 
     fn set_slot(&self, node: usize, slot: u16, state: &[&str]) {
         let slot = slot.to_string();
-        self.order(node, &[&["CLUSTER", "SETSLOT", &slot], state].concat());
+        self.expect_ok(node, &[&["CLUSTER", "SETSLOT", &slot], state].concat());
     }
 }
 

@@ -89,10 +89,10 @@ fn key_survives_an_atomic_move() {
 }
 
 #[test]
-fn nodes_of_every_server_serve_tls() {
-    let mut served = 0;
+fn cluster_with_tls_keeps_a_moved_key() {
     for flavour in flavours() {
         let server = Server::builder().binary(&flavour.binary).tls();
+        // Redis 6 chooses the port of the bus itself.
         if flavour.name.contains(" 6.") || server.clone().start().own_tls_port().is_none() {
             continue;
         }
@@ -102,7 +102,5 @@ fn nodes_of_every_server_serve_tls() {
         cluster.move_slot(cluster.slot(&key), 0, 1);
         assert_eq!(read(&cluster, &key).as_deref(), Some("v"));
         assert!(cluster.tls_url().starts_with("rediss+cluster://127.0.0.1:"));
-        served += 1;
     }
-    println!("{served} servers");
 }
