@@ -93,9 +93,10 @@ impl Cluster {
         let (range, id) = (slot.to_string(), self.id(to));
         let (source, target) = (&self.nodes[from], self.nodes[to].port());
         self.wait_for(|cluster| {
-            // A move that fails changes nothing.
+            // A move that fails changes nothing. The slot is read after the end of the move.
+            let ended = !is_moving(source);
             let is_here = Self::map_of(source)?.master(slot) == Some(source.port());
-            if is_here && !is_moving(source) {
+            if ended && is_here {
                 let begin = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &range, &range];
                 cluster.expect_ok(from, &[&begin[..], &["NODE", &id]].concat());
             }
