@@ -5,6 +5,7 @@
 mod bound_process;
 mod child_process;
 mod clock;
+mod cluster;
 pub mod conformance;
 mod find;
 mod folder;
@@ -17,9 +18,11 @@ mod resp;
 mod sentinel;
 mod server;
 mod tls;
+mod turn;
 
 pub use child_process::{ChildProcess, User};
 pub use clock::WallClock;
+pub use cluster::{Cluster, ClusterBuilder};
 pub use find::{Flavour, flavours, server_binary};
 pub use folder::Folder;
 pub use go::GoLock;

@@ -1,9 +1,9 @@
 //! A Sentinel group: a master, two replicas and three sentinels, on loopback.
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::server::{Server, ServerBuilder};
+use crate::turn::{Turn, Turns};
 
 /// The name of the master in the group.
 const SERVICE: &str = "main";
@@ -21,31 +21,7 @@ pub struct SentinelGroup {
     _turn: Turn,
 }
 
-/// How many groups of a process run at a time. Busy sentinels replace a healthy master.
-const MOST_GROUPS: usize = 3;
-
-static RUNNING: Mutex<usize> = Mutex::new(0);
-static ENDED: Condvar = Condvar::new();
-
-/// A group that counts as running.
-#[derive(Debug)]
-struct Turn;
-
-impl Turn {
-    fn wait() -> Self {
-        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = ENDED.wait_while(running, |running| MOST_GROUPS <= *running);
-        *running.unwrap_or_else(PoisonError::into_inner) += 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ENDED.notify_one();
-    }
-}
+static TURNS: Turns = Turns::at_most(3);
 
 /// The settings of a [`SentinelGroup`].
 #[derive(Clone, Debug, Default)]
@@ -82,7 +58,7 @@ impl SentinelGroupBuilder {
     /// # Panics
     /// If that takes longer than 40 s.
     pub fn start(self) -> SentinelGroup {
-        let turn = Turn::wait();
+        let turn = TURNS.wait();
         let mut server = self
             .server
             .clone()

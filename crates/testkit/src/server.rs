@@ -1,6 +1,7 @@
 //! A real server process, on loopback, that ends on drop, and with the process that started it.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -18,12 +19,20 @@ use crate::tls::{self, Terminator};
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    port: Port,
-    tls_port: Option<Port>,
+    ports: Ports,
     folder: PathBuf,
     builder: ServerBuilder,
     /// Terminates TLS if the server cannot.
     terminator: Option<Terminator>,
+}
+
+/// The ports that a server listens on.
+#[derive(Debug)]
+struct Ports {
+    plain: Port,
+    tls: Option<Port>,
+    /// Reached by the other nodes of a cluster.
+    bus: Option<Port>,
 }
 
 /// The settings of a [`Server`].
@@ -34,8 +43,11 @@ pub struct ServerBuilder {
     config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    password: Option<String>,
-    tls: bool,
+    pub(crate) password: Option<String>,
+    pub(crate) tls: bool,
+    /// A folder with a certificate to use.
+    certificate_in: Option<PathBuf>,
+    is_node: bool,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -86,6 +98,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves TLS with the certificate of that server.
+    pub(crate) fn certificate_of(mut self, server: &Server) -> Self {
+        self.certificate_in = Some(server.folder.clone());
+        self
+    }
+
+    /// Runs as a node of a cluster, alone until it meets others.
+    pub fn node(mut self) -> Self {
+        self.is_node = true;
+        self.arg("--cluster-enabled").arg("yes")
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
@@ -95,15 +119,19 @@ impl ServerBuilder {
         loop {
             let folder = std::env::temp_dir().join(format!("arbiter-{}", unique_name()));
             std::fs::create_dir_all(&folder).expect("a folder for the server");
-            let port = Port::hold();
-            let tls_port = (self.tls && !lacks_tls).then(Port::hold);
-            if self.tls {
-                tls::write_certificate(&folder);
+            let ports = Ports {
+                plain: Port::hold(),
+                tls: (self.tls && !lacks_tls).then(Port::hold),
+                bus: self.is_node.then(Port::hold),
+            };
+            match &self.certificate_in {
+                Some(other) => tls::copy_certificate(other, &folder),
+                None if self.tls => tls::write_certificate(&folder),
+                None => {}
             }
             let mut server = Server {
-                child: self.spawn(&port, tls_port.as_ref(), &folder),
-                port,
-                tls_port,
+                child: self.spawn(&ports, &folder),
+                ports,
                 folder,
                 builder: self.clone(),
                 terminator: None,
@@ -114,14 +142,15 @@ impl ServerBuilder {
                 return server;
             }
             let log = server.log();
-            lacks_tls = server.tls_port.is_some() && tls::is_lacking(&log);
+            lacks_tls = server.ports.tls.is_some() && tls::is_lacking(&log);
             assert!(lacks_tls, "the server does not start: {self:?}\n{log}");
         }
     }
 
-    fn spawn(&self, port: &Port, tls_port: Option<&Port>, folder: &Path) -> Child {
+    fn spawn(&self, ports: &Ports, folder: &Path) -> Child {
         let binary = self.binary.clone().unwrap_or_else(server_binary);
-        let tls = tls_port.map(|port| tls::arguments(port.number));
+        let tls = ports.tls.as_ref().map(|port| tls::arguments(port.number));
+        let bus = ports.bus.as_ref().map(|port| port.number.to_string());
         let log = File::create(folder.join(LOG)).expect("the server's log");
         if let Some(config) = &self.config {
             std::fs::write(folder.join(CONFIG), config).expect("the server's configuration");
@@ -131,7 +160,7 @@ impl ServerBuilder {
             .args(self.config.iter().map(|_| CONFIG))
             .args([
                 "--port",
-                &port.number.to_string(),
+                &ports.plain.number.to_string(),
                 "--bind",
                 "127.0.0.1",
                 "--save",
@@ -147,6 +176,7 @@ impl ServerBuilder {
             ])
             .args(["--dir", "."])
             .args(tls.unwrap_or_default())
+            .args(bus.iter().flat_map(|port| ["--cluster-port", port]))
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .current_dir(folder)
@@ -189,9 +219,14 @@ impl Server {
     #[must_use]
     pub fn tls_url(&self) -> String {
         let terminated = self.terminator.as_ref().map(|terminator| terminator.port);
-        let own = self.tls_port.as_ref().map(|port| port.number);
-        let port = own.or(terminated).expect("a server with TLS");
-        format!("rediss://127.0.0.1:{port}")
+        let port = self.own_tls_port().or(terminated);
+        format!("rediss://127.0.0.1:{}", port.expect("a server with TLS"))
+    }
+
+    /// Returns the port on which the process itself serves TLS, if it was built with TLS.
+    #[must_use]
+    pub fn own_tls_port(&self) -> Option<u16> {
+        self.ports.tls.as_ref().map(|port| port.number)
     }
 
     /// Returns the file with the certificate to trust.
@@ -204,7 +239,16 @@ impl Server {
     /// killed.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.number
+        self.ports.plain.number
+    }
+
+    /// Returns the port that the other nodes of a cluster connect to.
+    ///
+    /// # Panics
+    /// If it was not started as a node.
+    #[must_use]
+    pub fn bus_port(&self) -> u16 {
+        self.ports.bus.as_ref().expect("a node").number
     }
 
     /// Returns the process id.
@@ -239,14 +283,17 @@ impl Server {
     /// # Panics
     /// If there is no answer within 5 s.
     pub fn call_bytes(&self, args: &[&[u8]]) -> Reply {
-        let call = || {
-            let mut client = Client::connect(self.port(), Duration::from_secs(5))?;
-            if let Some(password) = &self.builder.password {
-                client.call(&[b"AUTH", password.as_bytes()])?;
-            }
-            client.call(args)
-        };
-        call().unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
+        self.try_call(args)
+            .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
+    }
+
+    /// Like [`Server::call_bytes`], for a server that may have ended.
+    pub(crate) fn try_call(&self, args: &[&[u8]]) -> io::Result<Reply> {
+        let mut client = Client::connect(self.port(), Duration::from_secs(5))?;
+        if let Some(password) = &self.builder.password {
+            client.call(&[b"AUTH", password.as_bytes()])?;
+        }
+        client.call(args)
     }
 
     /// Returns what its clock shows, in microseconds since the epoch.
@@ -284,14 +331,22 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// Restarts the server on the same port, empty.
+    /// Returns whether the process runs: it has not ended and is not stopped.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        // The state follows the name of the program, which is in parentheses.
+        let rest = stat.as_ref().ok().and_then(|stat| stat.rsplit_once(") "));
+        rest.is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z', 'X']))
+    }
+
+    /// Restarts the server on the same port, empty. A node remembers its cluster.
     ///
     /// # Panics
     /// If it does not start within 20 s.
     pub fn restart(&mut self) {
         self.kill();
-        let builder = &self.builder;
-        self.child = builder.spawn(&self.port, self.tls_port.as_ref(), &self.folder);
+        self.child = self.builder.spawn(&self.ports, &self.folder);
         assert!(self.wait_until_up(), "the server does not start again");
     }
 

@@ -21,6 +21,13 @@ pub(crate) fn write_certificate(folder: &Path) {
     std::fs::write(folder.join(KEY), made.signing_key.serialize_pem()).expect("the key's file");
 }
 
+/// Copies the certificate and its key from one folder to another.
+pub(crate) fn copy_certificate(from: &Path, to: &Path) {
+    for file in [CERTIFICATE, KEY] {
+        std::fs::copy(from.join(file), to.join(file)).expect("a certificate to copy");
+    }
+}
+
 /// Returns the options of a server that serves TLS on that port, run in the folder.
 pub(crate) fn arguments(port: u16) -> Vec<String> {
     let port = port.to_string();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arbiter_lock::{Client, NoopLogger};
 
 use super::exclusive::{Exclusive, Primitive};
-use crate::{Folder, SentinelGroup, Server, unique_name};
+use crate::{Cluster, Folder, SentinelGroup, Server, unique_name};
 
 /// A store of a single test. It ends on drop.
 #[derive(Debug)]
@@ -86,6 +86,22 @@ impl Store {
     pub fn own_sentinel() -> Self {
         let group = SentinelGroup::start();
         Self::new(group.url(), group)
+    }
+
+    /// Returns the store of a cluster that all tests of the process share.
+    ///
+    /// # Panics
+    /// If the cluster does not start.
+    #[must_use]
+    pub fn cluster() -> Self {
+        static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = shared.upgrade().unwrap_or_else(|| {
+            let cluster = Arc::new(Cluster::start());
+            *shared = Arc::downgrade(&cluster);
+            cluster
+        });
+        Self::new(cluster.url(), cluster)
     }
 
     /// Makes the tests of the lock use semaphores with one permit.
