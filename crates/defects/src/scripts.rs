@@ -66,7 +66,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a missing right to publish undoes a release",
         file: "crates/arbiter-lock/src/store/redis/lua/end_passed.lua",
-        was: "redis.pcall('PUBLISH', channel,",
+        was: "redis.pcall(is_of_slot and 'SPUBLISH' or 'PUBLISH', channel,",
         put_back: "redis.call('PUBLISH', channel,",
         caught_by: Unit(&["release_without_publish_right_still_grants_next"]),
     },

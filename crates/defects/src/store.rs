@@ -28,8 +28,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
         file: CONNECTION,
-        was: "match self.send(&up, call.by_hash(), limit, is_alone).await {",
-        put_back: "match self.send(&up, call.by_hash(), limit / 4, is_alone).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), limit / 2, is_alone).await\n            }",
+        was: "match self.send(&up, call.by_hash(), how, limit).await {",
+        put_back: "match self.send(&up, call.by_hash(), how, limit / 4).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), how, limit / 2).await\n            }",
         caught_by: Lock(&["release_under_any_fault_frees_without_a_loss"]),
     },
     Defect {
@@ -84,8 +84,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "nobody subscribes, and every hand-off waits for a look",
         file: DIALING,
-        was: "match &self.subscription {\n                Some(subscription) => subscriber",
-        put_back: "match self.subscription.as_ref().filter(|to| to.channel.is_empty()) {\n                Some(subscription) => subscriber",
+        was: "Some(channel) => subscriber.subscribe(&**channel).await,",
+        put_back: "Some(channel) if channel.is_empty() => subscriber.subscribe(&**channel).await,\n                Some(_) => Ok(()),",
         caught_by: Lock(&["release_grants_the_next_and_it_is_claimed"]),
     },
     Defect {

@@ -84,6 +84,8 @@ pub struct Renewal {
     pub fence: u64,
     /// The lease, in milliseconds.
     pub lease_ms: u64,
+    /// Whether the hold may be a shared one. Otherwise a store need not look at the shared holds.
+    pub may_share: bool,
 }
 
 /// Defines the replies, one kind for each kind of request; writes share one.
@@ -158,6 +160,7 @@ impl Request {
                 owner,
                 fence,
                 lease_ms,
+                ..
             }) => Answer::only(resource.renew(now, owner, *fence, *lease_ms).into()),
             Self::End {
                 contender,
@@ -172,6 +175,7 @@ impl Request {
                 owner,
                 fence,
                 lease_ms,
+                ..
             }) => resource
                 .downgrade(now, owner, *fence, *lease_ms, reach)
                 .into_reply(),

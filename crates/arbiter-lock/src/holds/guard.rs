@@ -202,17 +202,24 @@ impl Grip {
         if let Some(reason) = state.over() {
             return lost(reason);
         }
-        let sent = self.inner.clock.now();
-        let (handle, request) = (self.inner.handle(), Request::Renew(state.renewal()));
-        let renewed = handle.send(&state.name, &request, Duration::MAX).await;
-        let renewed = renewed.map_err(|failure| self.inner.store_error(&state.name, failure))?;
-        match renewed.reply {
-            Renewed::Renewed { ttl_ms } => {
-                state.confirm(sent, Duration::from_millis(ttl_ms));
-                self.inner.keeper.confirmed(state);
-                state.over().map_or(Ok(()), lost)
+        let handle = self.inner.handle();
+        loop {
+            let (sent, renewal) = (self.inner.clock.now(), state.renewal());
+            let request = Request::Renew(renewal.clone());
+            let renewed = handle.send(&state.name, &request, Duration::MAX).await;
+            let renewed =
+                renewed.map_err(|failure| self.inner.store_error(&state.name, failure))?;
+            match renewed.reply {
+                Renewed::Renewed { ttl_ms } => {
+                    state.confirm(sent, Duration::from_millis(ttl_ms));
+                    self.inner.keeper.confirmed(state);
+                    return state.over().map_or(Ok(()), lost);
+                }
+                other if state.is_refused(&renewal) => {
+                    return lost(self.inner.keeper.lose(state, LostReason::of(other)));
+                }
+                _ => {}
             }
-            other => lost(self.inner.keeper.lose(state, LostReason::of(other))),
         }
     }
 

@@ -101,7 +101,7 @@ mod tests {
             tombstone: false,
             held: None,
         });
-        let release = shared.table().plan(Duration::ZERO, 0).releases.pop();
+        let release = shared.table().plan(Duration::ZERO, |_| 0).releases.pop();
         let begun = shared.clock.now();
         // The keeper finds nothing to do, and sleeps.
         for _ in 0..9 {

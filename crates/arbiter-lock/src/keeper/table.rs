@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::{Failure, PendingRelease};
 
 /// The most holds that one call renews.
 pub(super) const BATCH: usize = 64;
-/// The most renewal calls that may be unanswered at a time.
+/// The most renewal calls to a server that may be unanswered at a time.
 pub(super) const MOST_CALLS: usize = 32;
 /// With this many calls unanswered, no renewal is repeated: the link is saturated.
 const MOST_CALLS_TO_REPEAT: usize = MOST_CALLS / 2;
@@ -33,8 +33,10 @@ pub(super) struct Table {
     by_owner: HashMap<Arc<str>, u64>,
     /// When each hold has to be checked.
     due: BTreeSet<(Duration, u64)>,
-    /// The holds to renew, by when the renewal has to be sent.
-    ready: BTreeSet<(Duration, u64)>,
+    /// The holds to renew by the server that has them, and by when the renewal has to be sent.
+    ready: BTreeMap<u64, BTreeSet<(Duration, u64)>>,
+    /// How many renewal calls to each server are unanswered.
+    calls: HashMap<u64, usize>,
     releases: Vec<PendingRelease>,
     /// Callers that wait for the keeper's connection, each with its limit.
     pub(super) connects: Vec<Connect>,
@@ -69,16 +71,18 @@ struct HoldEntry {
 /// A renewal that is due and not yet sent.
 #[derive(Clone, Copy)]
 struct Ready {
-    /// Its key in [`Table::ready`].
+    /// Its keys in [`Table::ready`].
+    server: u64,
     send_by: Duration,
     since: Duration,
     late_at: Duration,
 }
 
 impl Ready {
-    fn new(since: Duration, end: Duration) -> Self {
+    fn new(server: u64, since: Duration, end: Duration) -> Self {
         let left = end.saturating_sub(since);
         Self {
+            server,
             send_by: since + left / GATHERING,
             since,
             late_at: since + left / LATE,
@@ -86,8 +90,9 @@ impl Ready {
     }
 }
 
-/// Holds to renew in one call.
+/// Holds of one server to renew together.
 pub(super) struct Batch {
+    pub(super) server: u64,
     pub(super) holds: Vec<Arc<HoldState>>,
     pub(super) sent: Duration,
 }
@@ -139,7 +144,7 @@ impl Table {
         };
         self.due.remove(&(entry.due, number));
         if let Some(ready) = entry.ready {
-            self.ready.remove(&(ready.send_by, number));
+            self.unready(ready, number);
         }
         true
     }
@@ -208,6 +213,7 @@ impl Table {
         for entry in self.holds.values_mut() {
             entry.unanswered = 0;
         }
+        self.calls.clear();
         self.is_running = false;
         self.was_stopped = true;
         self.planned = Duration::ZERO;
@@ -218,23 +224,21 @@ impl Table {
         self.is_closed = true;
     }
 
-    /// Returns the work that is due now, while `unanswered` renewal calls are unanswered.
-    pub(super) fn plan(&mut self, now: Duration, unanswered: usize) -> Plan {
-        let most_unanswered = if unanswered < MOST_CALLS_TO_REPEAT {
-            MOST_UNANSWERED
-        } else {
-            1
-        };
-        let lost = self.sort_due(now, most_unanswered);
+    /// Returns the work that is due now. `server_of` returns the server that has a name.
+    pub(super) fn plan(&mut self, now: Duration, server_of: impl Fn(&Name) -> u64) -> Plan {
+        let lost = self.sort_due(now, server_of);
         let (mut batches, mut behind) = (Vec::new(), None);
-        while self.is_time_to_send(now, unanswered + batches.len()) {
-            batches.push(self.take_batch(now, &mut behind));
+        for server in Vec::from_iter(self.ready.keys().copied()) {
+            while self.is_time_to_send(now, server) {
+                batches.push(self.take_batch(now, server, &mut behind));
+            }
         }
         let releases = std::mem::take(&mut self.releases);
         self.unfinished += releases.len();
         self.unfinished_holds += count_holds(&releases);
-        let has_room = unanswered + batches.len() < MOST_CALLS;
-        let gathered = self.ready.first().filter(|_| has_room);
+        let gathered = self.ready.iter();
+        let gathered = gathered.filter(|(server, _)| self.unanswered_calls(**server) < MOST_CALLS);
+        let gathered = gathered.filter_map(|(_, ready)| ready.first());
         let wake = self.due.first().into_iter().chain(gathered);
         let wake = wake.map(|(time, _)| *time).min();
         self.planned = wake.unwrap_or(Duration::MAX);
@@ -250,20 +254,42 @@ impl Table {
         }
     }
 
-    /// Returns whether to send a batch now. While calls are unanswered, a batch is sent only once
-    /// it is full or its first renewal has to be sent.
-    fn is_time_to_send(&self, now: Duration, unanswered: usize) -> bool {
-        let Some((send_by, _)) = self.ready.first() else {
+    /// Returns whether to send a batch to the server now. While calls are unanswered, a batch is
+    /// sent only once it is full or its first renewal has to be sent.
+    fn is_time_to_send(&self, now: Duration, server: u64) -> bool {
+        let ready = self.ready.get(&server);
+        let Some((ready, (send_by, _))) = ready.and_then(|ready| Some((ready, ready.first()?)))
+        else {
             return false;
         };
-        let is_gathered = unanswered == 0 || BATCH <= self.ready.len() || *send_by <= now;
+        let unanswered = self.unanswered_calls(server);
+        let is_gathered = unanswered == 0 || BATCH <= ready.len() || *send_by <= now;
         is_gathered && unanswered < MOST_CALLS
+    }
+
+    fn unanswered_calls(&self, server: u64) -> usize {
+        self.calls.get(&server).copied().unwrap_or_default()
+    }
+
+    /// Notes that all renewals of a batch to that server were answered or failed.
+    pub(super) fn call_ended(&mut self, server: u64) {
+        if let Some(calls) = self.calls.get_mut(&server) {
+            *calls = calls.saturating_sub(1);
+        }
+        self.calls.retain(|_, calls| 0 < *calls);
+    }
+
+    fn unready(&mut self, ready: Ready, number: u64) {
+        if let Some(of_server) = self.ready.get_mut(&ready.server) {
+            of_server.remove(&(ready.send_by, number));
+        }
+        self.ready.retain(|_, ready| !ready.is_empty());
     }
 
     /// Removes and returns lost holds, and moves holds that are due for renewal to `ready`.
     ///
-    /// A hold with `most_unanswered` renewals is considered again when one of them ends.
-    fn sort_due(&mut self, now: Duration, most_unanswered: usize) -> Vec<Arc<HoldState>> {
+    /// A hold with the most unanswered renewals is considered again when one of them ends.
+    fn sort_due(&mut self, now: Duration, server_of: impl Fn(&Name) -> u64) -> Vec<Arc<HoldState>> {
         let mut lost = Vec::new();
         while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, number));
@@ -279,10 +305,15 @@ impl Table {
                 }
                 Next::Renew => {
                     let end = entry.hold.validity_end();
+                    let server = server_of(&entry.hold.name);
+                    let calls = self.calls.get(&server).copied().unwrap_or_default();
+                    let is_saturated = MOST_CALLS_TO_REPEAT <= calls;
+                    let most_unanswered = if is_saturated { 1 } else { MOST_UNANSWERED };
                     if entry.ready.is_none() && entry.unanswered < most_unanswered {
-                        let ready = Ready::new(due, end);
+                        let ready = Ready::new(server, due, end);
                         entry.ready = Some(ready);
-                        self.ready.insert((ready.send_by, number));
+                        let of_server = self.ready.entry(server).or_default();
+                        of_server.insert((ready.send_by, number));
                     }
                     entry.due = end.max(now + Duration::from_millis(1));
                 }
@@ -293,12 +324,14 @@ impl Table {
         lost
     }
 
-    /// Takes the holds to renew next, the most urgent first. Raises `behind` to the longest delay
-    /// of a late renewal; repeated renewals do not count.
-    fn take_batch(&mut self, now: Duration, behind: &mut Option<Duration>) -> Batch {
+    /// Takes the holds of a server to renew next, the most urgent first. Raises `behind` to the
+    /// longest delay of a late renewal; repeated renewals do not count.
+    fn take_batch(&mut self, now: Duration, server: u64, behind: &mut Option<Duration>) -> Batch {
         let mut holds = Vec::new();
+        let mut of_server = self.ready.remove(&server).unwrap_or_default();
+        *self.calls.entry(server).or_default() += 1;
         while holds.len() < BATCH {
-            let Some((_, number)) = self.ready.pop_first() else {
+            let Some((_, number)) = of_server.pop_first() else {
                 break;
             };
             let Some(entry) = self.holds.get_mut(&number) else {
@@ -316,7 +349,14 @@ impl Table {
             self.due.insert((entry.due, number));
             holds.push(entry.hold.clone());
         }
-        Batch { holds, sent: now }
+        if !of_server.is_empty() {
+            self.ready.insert(server, of_server);
+        }
+        Batch {
+            server,
+            holds,
+            sent: now,
+        }
     }
 
     /// Makes the renewal of every hold due now, since another server has replaced the current one.
@@ -351,15 +391,16 @@ impl Table {
             return;
         };
         entry.unanswered = entry.unanswered.saturating_sub(1);
-        if let Some(ready) = entry.ready.take() {
-            self.ready.remove(&(ready.send_by, number));
-        }
+        let ready = entry.ready.take();
         if is_outdated && !entry.is_sent_since_switch {
             hold.renew_at(now);
         }
         self.due.remove(&(entry.due, number));
         entry.due = due_of(hold, now);
         self.due.insert((entry.due, number));
+        if let Some(ready) = ready {
+            self.unready(ready, number);
+        }
     }
 
     /// Makes the renewal of the hold due now if a caller's request has postponed it that may have

@@ -4,10 +4,11 @@
 //! that is not answered in time for a hold is repeated in another call: renewals never shorten a
 //! TTL, and each answer counts from when its request was sent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Ended, Renewed};
+use arbiter_lock_core::{Ended, Name, Renewal, Renewed};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -45,10 +46,24 @@ impl Drop for Running {
 /// How often late renewals are reported.
 const LATE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A batch of renewals that was sent, and its answers.
+/// Renewals that were sent in one call, and their answers.
 struct Answered {
-    batch: Batch,
+    holds: Vec<(Arc<HoldState>, Renewal)>,
+    sent: Duration,
     answers: Result<Vec<Result<Renewed, Failure>>, Failure>,
+    _unanswered: Arc<BatchInFlight>,
+}
+
+/// Counts a batch as unanswered until the last of its calls has ended.
+struct BatchInFlight {
+    shared: Arc<KeeperShared>,
+    server: u64,
+}
+
+impl Drop for BatchInFlight {
+    fn drop(&mut self) {
+        self.shared.table().call_ended(self.server);
+    }
 }
 
 /// Runs until the client is dropped and all pending releases are finished.
@@ -75,7 +90,10 @@ pub(super) async fn keep(running: Running) {
             connects,
             wake,
             is_over,
-        } = shared.table().plan(shared.clock.now(), renewals.len());
+        } = {
+            let server_of = |name: &Name| handle.destination(name).server;
+            shared.table().plan(shared.clock.now(), server_of)
+        };
         lost.iter().for_each(|hold| shared.report_end(hold));
         if is_over {
             return;
@@ -91,7 +109,7 @@ pub(super) async fn keep(running: Running) {
             }));
         }
         for batch in batches {
-            renewals.push(renew(handle.clone(), batch));
+            renewals.extend(shared.renew(&handle, batch));
         }
         if let Some(behind) = behind {
             shared.report_late(behind, &mut late_reported);
@@ -117,16 +135,41 @@ async fn changed(switches: &mut Option<watch::Receiver<()>>) {
     std::future::pending().await
 }
 
-async fn renew(handle: Arc<StoreHandle>, batch: Batch) -> Answered {
-    let renewals = batch
-        .holds
-        .iter()
-        .map(|hold| (hold.name.clone(), hold.renewal()));
-    let answers = handle.renew(renewals.collect(), Duration::MAX).await;
-    Answered { batch, answers }
-}
-
 impl KeeperShared {
+    /// Renews a batch: in one call, unless its holds are of several groups.
+    fn renew<'a>(
+        self: &Arc<Self>,
+        handle: &'a StoreHandle,
+        Batch {
+            server,
+            holds,
+            sent,
+        }: Batch,
+    ) -> impl Iterator<Item = impl Future<Output = Answered> + use<'a>> + use<'a> {
+        let mut groups: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+        for hold in holds {
+            let group = groups.entry(handle.destination(&hold.name).group);
+            let renewal = hold.renewal();
+            group.or_default().push((hold, renewal));
+        }
+        let shared = self.clone();
+        let unanswered = Arc::new(BatchInFlight { shared, server });
+        groups.into_values().map(move |holds| {
+            let unanswered = unanswered.clone();
+            async move {
+                let renewals = holds.iter();
+                let renewals = renewals.map(|(hold, renewal)| (hold.name.clone(), renewal.clone()));
+                let answers = handle.renew(renewals.collect(), Duration::MAX).await;
+                Answered {
+                    holds,
+                    sent,
+                    answers,
+                    _unanswered: unanswered,
+                }
+            }
+        })
+    }
+
     async fn sleep(&self, until: Option<Duration>) {
         match until {
             None => std::future::pending().await,
@@ -137,33 +180,45 @@ impl KeeperShared {
         }
     }
 
-    fn renewed(&self, Answered { batch, answers }: Answered) {
-        let Batch { holds, sent } = batch;
+    fn renewed(&self, answered: Answered) {
+        let Answered {
+            holds,
+            sent,
+            answers,
+            _unanswered,
+        } = answered;
         metrics::record(ClientMeasurement::RenewalCall {
             took: self.clock.now().saturating_sub(sent),
             is_answered: answers.is_ok(),
         });
         match answers {
             Ok(answers) => {
-                for (hold, answer) in holds.iter().zip(answers) {
-                    self.renewed_one(hold, sent, answer);
+                for ((hold, renewal), answer) in holds.iter().zip(answers) {
+                    self.renewed_one(hold, renewal, sent, answer);
                 }
             }
             Err(failure) => {
-                for hold in &holds {
-                    self.renewed_one(hold, sent, Err(failure.clone()));
+                for (hold, renewal) in &holds {
+                    self.renewed_one(hold, renewal, sent, Err(failure.clone()));
                 }
             }
         }
     }
 
-    fn renewed_one(&self, hold: &HoldState, sent: Duration, answer: Result<Renewed, Failure>) {
+    fn renewed_one(
+        &self,
+        hold: &HoldState,
+        renewal: &Renewal,
+        sent: Duration,
+        answer: Result<Renewed, Failure>,
+    ) {
         let now = self.clock.now();
         match answer {
             Ok(Renewed::Renewed { ttl_ms }) => {
                 hold.confirm(sent, Duration::from_millis(ttl_ms));
                 self.report_renewal(hold, None);
             }
+            Ok(_) if !hold.is_refused(renewal) => hold.renew_at(now),
             Ok(not_renewed) => {
                 // A release may have been answered before the renewal.
                 if hold.over().is_none() {

@@ -34,6 +34,11 @@ pub(crate) trait Handle: Send + Sync {
     /// Returns the channel on which waiters for that name are notified of grants.
     fn channel(&self, name: &Name) -> Arc<str>;
 
+    /// Returns where requests for that name go.
+    fn destination(&self, _: &Name) -> Destination {
+        Destination::default()
+    }
+
     /// Sends one request.
     fn send<'a>(
         &'a self,
@@ -51,12 +56,21 @@ pub(crate) trait Handle: Send + Sync {
         limit: Duration,
     ) -> Sending<'a, Page>;
 
-    /// Sends several renewals in one call. Each succeeds or fails alone.
+    /// Sends several renewals to one destination in one call. Each succeeds or fails alone.
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>>;
+}
+
+/// Where requests for a name go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Destination {
+    /// A number of the server.
+    pub(crate) server: u64,
+    /// Only renewals of one group can share a call.
+    pub(crate) group: u16,
 }
 
 /// Draws a random channel for a handle.
@@ -111,6 +125,11 @@ impl StoreHandle {
         self.inner.channel(name)
     }
 
+    /// Returns where requests for that name go.
+    pub(crate) fn destination(&self, name: &Name) -> Destination {
+        self.inner.destination(name)
+    }
+
     /// Returns the round-trip time to the store, as last measured.
     pub(crate) fn round_trip(&self) -> Duration {
         self.inner.round_trip()
@@ -163,7 +182,7 @@ impl StoreHandle {
         self.monitor.note(limit, page)
     }
 
-    /// Sends several renewals in one call. Each succeeds or fails alone.
+    /// Sends several renewals to one destination in one call. Each succeeds or fails alone.
     pub(crate) async fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,

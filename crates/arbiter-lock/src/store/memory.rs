@@ -261,7 +261,9 @@ impl MemoryStore {
             Some(faults) => {
                 self.counters().pushed(name, &push.request, push.fence);
                 let route = self.stalls.of(channel);
-                faults.push(&push, &route, move |push| to.deliver(Source::default(), push));
+                faults.push(&push, &route, move |push| {
+                    to.deliver(Source::default(), push)
+                });
             }
         }
     }

@@ -29,6 +29,8 @@ use tokio::sync::watch;
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
 use crate::events::metrics::Series;
 use crate::system::clock::Clock;
+#[cfg(feature = "redis")]
+pub(crate) use handle::Destination;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use health::StoreMonitor;
 pub(crate) use pattern::Pattern;

@@ -477,6 +477,7 @@ impl Waiting {
                 owner: contender.id.clone(),
                 fence: grant.fence,
                 lease_ms: contender.lease_ms,
+                may_share: contender.mode != Mode::Exclusive,
             });
             let claimed = handle.send(name, &request, left).await;
             match claimed.map(|envelope| envelope.reply) {

@@ -36,6 +36,11 @@ mod sentinel {
     claims!(Store::sentinel(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
+mod cluster {
+    use super::Store;
+    claims!(Store::cluster(); rw_lock, semaphore, several, election, once, with_permits);
+}
+
 /// The newest Valkey on this machine, or else the default server.
 mod valkey {
     use super::Store;

@@ -288,7 +288,14 @@ impl HoldState {
             owner: self.contender.id.clone(),
             fence: self.fence,
             lease_ms: self.contender.lease_ms,
+            may_share: self.is_shared(),
         }
+    }
+
+    /// Returns whether the refusal of that renewal counts. It does not if the hold was downgraded
+    /// after the renewal was made.
+    pub(crate) fn is_refused(&self, renewal: &Renewal) -> bool {
+        renewal.may_share || !self.is_shared()
     }
 
     /// Returns the pending release to send when the hold ends.

@@ -15,6 +15,12 @@ async fn holds(client: &Client, seconds: u64, count: usize) -> Vec<Guard> {
     guards
 }
 
+/// Plans while that many renewal calls are unanswered.
+fn plan_at(table: &mut Table, now: Duration, unanswered: usize) -> Plan {
+    table.calls.insert(0, unanswered);
+    table.plan(now, |_| 0)
+}
+
 fn add(table: &mut Table, guard: &Guard) -> bool {
     let hold = guard.hold().state.clone();
     let now = hold.clock.now();
@@ -26,13 +32,13 @@ async fn only_an_earlier_due_hold_wakes_the_keeper() {
     let client = Client::in_memory();
     let mut table = Table::default();
     let guards = holds(&client, 30, 2).await;
-    let plan = table.plan(client.inner.clock.now(), 0);
+    let plan = plan_at(&mut table, client.inner.clock.now(), 0);
     assert!(
         add(&mut table, &guards[0]),
         "nothing was due ({:?})",
         plan.wake
     );
-    let plan = table.plan(client.inner.clock.now(), 0);
+    let plan = plan_at(&mut table, client.inner.clock.now(), 0);
     assert!(!add(&mut table, &guards[1]), "due at {:?}", plan.wake);
     assert!(add(&mut table, &holds(&client, 3, 1).await[0]));
 }
@@ -49,12 +55,12 @@ async fn batch_renews_the_earliest_deadlines_first() {
     }
     tokio::time::advance(Duration::from_millis(1_500)).await;
     let now = client.inner.clock.now();
-    assert!(table.plan(now, MOST_CALLS).batches.is_empty());
-    let batches = table.plan(now, MOST_CALLS - 1).batches;
+    assert!(plan_at(&mut table, now, MOST_CALLS).batches.is_empty());
+    let batches = plan_at(&mut table, now, MOST_CALLS - 1).batches;
     assert_eq!(sizes(&batches), [BATCH]);
     assert_eq!(&batches[0].holds[1].name.as_str()[..2], "3 ");
-    assert_eq!(sizes(&table.plan(now, 0).batches), [2]);
-    assert!(table.plan(now, 0).batches.is_empty());
+    assert_eq!(sizes(&plan_at(&mut table, now, 0).batches), [2]);
+    assert!(plan_at(&mut table, now, 0).batches.is_empty());
 }
 
 fn sizes(batches: &[Batch]) -> Vec<usize> {
@@ -78,7 +84,7 @@ async fn batch_gathers_while_another_is_unanswered() {
     let guards = holds(&client, 30, 2 * BATCH + 1).await;
     let mut table = due(&client, &guards, 10).await;
     let now = client.inner.clock.now();
-    let plan = table.plan(now, 1);
+    let plan = plan_at(&mut table, now, 1);
     assert_eq!(
         sizes(&plan.batches),
         [BATCH, BATCH],
@@ -88,12 +94,11 @@ async fn batch_gathers_while_another_is_unanswered() {
     assert!(now + Duration::from_millis(1_900) < until);
     assert!(until < now + Duration::from_secs(2));
     assert!(
-        table
-            .plan(until - Duration::from_millis(1), 2)
+        plan_at(&mut table, until - Duration::from_millis(1), 2)
             .batches
             .is_empty()
     );
-    assert_eq!(sizes(&table.plan(until, 2).batches), [1]);
+    assert_eq!(sizes(&plan_at(&mut table, until, 2).batches), [1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +109,7 @@ async fn unanswered_renewal_is_repeated_a_few_times() {
     let state = &guards[0].hold().state;
     let (mut now, mut sent) = (client.inner.clock.now(), Vec::new());
     while state.over().is_none() {
-        let plan = table.plan(now, 0);
+        let plan = plan_at(&mut table, now, 0);
         sent.extend(plan.batches.iter().map(|batch| batch.sent));
         tokio::time::advance(Duration::from_millis(1)).await;
         now = client.inner.clock.now();
@@ -112,7 +117,7 @@ async fn unanswered_renewal_is_repeated_a_few_times() {
     assert_eq!(sent.len(), MOST_UNANSWERED, "{sent:?}");
     let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.is_sorted_by(|one, next| next < one), "{pauses:?}");
-    assert_eq!(table.plan(now, 0).lost.len(), 1);
+    assert_eq!(plan_at(&mut table, now, 0).lost.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,13 +126,15 @@ async fn reply_frees_a_slot_and_cancels_the_repetition() {
     let guards = holds(&client, 3, 1).await;
     let mut table = due(&client, &guards, 1).await;
     let state = &guards[0].hold().state;
-    let first = table.plan(client.inner.clock.now(), 0).batches.remove(0);
+    let first = plan_at(&mut table, client.inner.clock.now(), 0)
+        .batches
+        .remove(0);
     tokio::time::advance(Duration::from_millis(700)).await;
     let now = client.inner.clock.now();
-    assert!(table.plan(now, 1).batches.is_empty(), "it gathers");
+    assert!(plan_at(&mut table, now, 1).batches.is_empty(), "it gathers");
     state.confirm(first.sent, Duration::from_secs(3));
     table.answered(state, now);
-    let plan = table.plan(now, 0);
+    let plan = plan_at(&mut table, now, 0);
     assert!(plan.batches.is_empty(), "it is renewed");
     assert_eq!(plan.wake, Some(first.sent + Duration::from_secs(1)));
 }
@@ -139,15 +146,19 @@ async fn renewal_is_late_after_a_third_elapsed() {
     let mut table = due(&client, &guards[..1], 1).await;
     let begun = client.inner.clock.now();
     let behind = |ms| begun + Duration::from_millis(ms);
-    assert!(table.plan(behind(600), MOST_CALLS).batches.is_empty());
-    let plan = table.plan(behind(640), 0);
+    assert!(
+        plan_at(&mut table, behind(600), MOST_CALLS)
+            .batches
+            .is_empty()
+    );
+    let plan = plan_at(&mut table, behind(640), 0);
     assert_eq!((plan.batches.len(), plan.behind), (1, None));
     let mut table = due(&client, &guards[1..], 0).await;
-    let plan = table.plan(behind(700), 0);
+    let plan = plan_at(&mut table, behind(700), 0);
     assert_eq!(plan.batches.len(), 1);
     let late = plan.behind.unwrap();
     assert!(late.abs_diff(Duration::from_millis(700)) < Duration::from_millis(2));
-    let plan = table.plan(behind(1_500), 0);
+    let plan = plan_at(&mut table, behind(1_500), 0);
     assert_eq!((plan.batches.len(), plan.behind), (1, None), "repeated");
 }
 
@@ -158,9 +169,9 @@ async fn next_task_repeats_unanswered_renewals() {
     let mut table = due(&client, &guards, 1).await;
     for _ in 0..2 * MOST_UNANSWERED {
         let now = client.inner.clock.now();
-        assert_eq!(table.plan(now, 0).batches.len(), 1);
+        assert_eq!(plan_at(&mut table, now, 0).batches.len(), 1);
         table.stopped();
-        tokio::time::advance(table.plan(now, 0).wake.unwrap() - now).await;
+        tokio::time::advance(plan_at(&mut table, now, 0).wake.unwrap() - now).await;
     }
 }
 
@@ -175,10 +186,10 @@ async fn grant_of_a_replaced_server_is_renewed() {
     tokio::time::advance(Duration::from_millis(1)).await;
     let granted_since = holds(&client, 29, 1).await.remove(0);
     let now = client.inner.clock.now();
-    assert_eq!(table.plan(now, 0).wake, None);
+    assert_eq!(plan_at(&mut table, now, 0).wake, None);
     assert!(add(&mut table, &guard), "the task has to wake up");
     add(&mut table, &granted_since);
-    let batches = table.plan(now, 0).batches;
+    let batches = plan_at(&mut table, now, 0).batches;
     assert_eq!(sizes(&batches), [1]);
     assert_eq!(batches[0].holds[0].contender.id.as_ref(), guard.owner());
 }
@@ -191,12 +202,12 @@ async fn grant_sent_at_the_switch_is_renewed_once() {
     let (state, now) = (&guard.hold().state, client.inner.clock.now());
     table.renew_all(state.confirmed_at());
     add(&mut table, &guard);
-    let sent = table.plan(state.confirmed_at(), 0).batches[0].sent;
+    let sent = plan_at(&mut table, state.confirmed_at(), 0).batches[0].sent;
     state.confirm(sent, Duration::from_secs(30));
     table.answered(state, now);
-    assert!(table.plan(now, 0).batches.is_empty());
+    assert!(plan_at(&mut table, now, 0).batches.is_empty());
     assert!(!table.confirmed(state, now));
-    assert!(table.plan(now, 0).batches.is_empty());
+    assert!(plan_at(&mut table, now, 0).batches.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,16 +217,19 @@ async fn reply_of_a_replaced_server_postpones_no_renewal() {
     let mut table = due(&client, &guards, 10).await;
     let state = &guards[0].hold().state;
     let now = || client.inner.clock.now();
-    let first = table.plan(now(), 0).batches.remove(0);
+    let first = plan_at(&mut table, now(), 0).batches.remove(0);
     tokio::time::advance(Duration::from_millis(1)).await;
     table.renew_all(now());
     state.confirm(first.sent, Duration::from_secs(30));
     table.answered(state, now());
-    let second = table.plan(now(), 0).batches.remove(0);
+    let second = plan_at(&mut table, now(), 0).batches.remove(0);
     tokio::time::advance(Duration::from_millis(1)).await;
     state.confirm(second.sent, Duration::from_secs(30));
     table.answered(state, now());
-    assert!(table.plan(now(), 0).batches.is_empty(), "it is renewed");
+    assert!(
+        plan_at(&mut table, now(), 0).batches.is_empty(),
+        "it is renewed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,14 +239,14 @@ async fn renewal_by_a_replaced_server_does_not_count() {
     let mut table = due(&client, &guards, 1).await;
     let state = &guards[0].hold().state;
     let now = || client.inner.clock.now();
-    assert!(table.plan(now(), 0).batches.is_empty());
+    assert!(plan_at(&mut table, now(), 0).batches.is_empty());
     let sent = now();
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(!table.confirmed(state, now()), "no server was replaced");
     table.renew_all(now());
     state.confirm(sent, Duration::from_secs(30));
     assert!(table.confirmed(state, now()));
-    let renewal = table.plan(now(), 0).batches.remove(0);
+    let renewal = plan_at(&mut table, now(), 0).batches.remove(0);
     // While the new server is asked, nothing is sent twice.
     state.confirm(sent, Duration::from_secs(30));
     assert!(!table.confirmed(state, now()));
@@ -242,7 +256,7 @@ async fn renewal_by_a_replaced_server_does_not_count() {
     table.answered(state, now());
     state.confirm(sent, Duration::from_secs(30));
     assert!(!table.confirmed(state, now()), "the new server's");
-    assert!(table.plan(now(), 0).batches.is_empty());
+    assert!(plan_at(&mut table, now(), 0).batches.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,11 +269,11 @@ async fn unrenewed_hold_is_not_renewed_after_a_switch() {
     let now = client.inner.clock.now();
     add(&mut table, &guard);
     table.renew_all(now);
-    assert!(table.plan(now, 0).batches.is_empty());
+    assert!(plan_at(&mut table, now, 0).batches.is_empty());
     table.remove(guard.owner());
     add(&mut table, &guard);
     table.confirmed(&guard.hold().state, now);
-    assert!(table.plan(now, 0).batches.is_empty());
+    assert!(plan_at(&mut table, now, 0).batches.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,10 +283,13 @@ async fn next_task_may_have_missed_a_switch() {
     let mut table = due(&client, &guards, 1).await;
     let now = client.inner.clock.now();
     table.watch_server_again(now);
-    assert!(table.plan(now, 0).batches.is_empty(), "the first task");
+    assert!(
+        plan_at(&mut table, now, 0).batches.is_empty(),
+        "the first task"
+    );
     table.stopped();
     table.watch_server_again(now);
-    assert_eq!(sizes(&table.plan(now, 0).batches), [1]);
+    assert_eq!(sizes(&plan_at(&mut table, now, 0).batches), [1]);
 }
 
 fn release(guard: &Guard) -> PendingRelease {
@@ -290,7 +307,7 @@ async fn task_ends_once_nothing_is_held_or_pending() {
     let client = Client::in_memory();
     let guard = holds(&client, 30, 1).await.remove(0);
     let mut table = Table::default();
-    let is_over = |table: &mut Table| table.plan(Duration::ZERO, 0).is_over;
+    let is_over = |table: &mut Table| plan_at(table, Duration::ZERO, 0).is_over;
     assert!(!is_over(&mut table), "the client is there");
     add(&mut table, &guard);
     table.post(release(&guard));
@@ -312,11 +329,11 @@ async fn pending_release_counts_until_it_is_finished() {
     assert!(!table.has_releases());
     table.post(release(&guard));
     assert!(table.has_releases(), "posted");
-    let release = table.plan(Duration::ZERO, 0).releases.pop();
+    let release = plan_at(&mut table, Duration::ZERO, 0).releases.pop();
     assert!(table.has_releases(), "taken");
     table.finished(false, release);
     assert!(table.has_releases(), "left to the next");
-    assert_eq!(table.plan(Duration::ZERO, 0).releases.len(), 1);
+    assert_eq!(plan_at(&mut table, Duration::ZERO, 0).releases.len(), 1);
     table.finished(false, None);
     assert!(!table.has_releases(), "finished");
 }

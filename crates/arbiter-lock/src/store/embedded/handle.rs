@@ -152,6 +152,7 @@ impl Handle for EmbeddedHandle {
                     owner,
                     fence,
                     lease_ms,
+                    ..
                 } = renewal;
                 let renewed = database.step(name, |resource, now| {
                     resource.renew(now, owner, *fence, *lease_ms)

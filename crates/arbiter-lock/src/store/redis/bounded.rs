@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
+use super::frames::Frames;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How much may arrive that makes no answer and no message: far more than all answers together
@@ -26,6 +27,8 @@ impl Arrived {
 pub(super) struct Bounded<S> {
     pub(super) stream: S,
     pub(super) arrived: Arrived,
+    /// Changes some messages of a node.
+    pub(super) frames: Option<Frames>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
@@ -37,6 +40,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
+        if let Some(frames) = &mut self.frames {
+            frames.pass(&mut buf.filled_mut()[before..]);
+        }
         if MOST < self.arrived.0.fetch_add(read, Ordering::Relaxed) + read {
             return Poll::Ready(Err(io::Error::other("an answer without end")));
         }

@@ -17,31 +17,37 @@ use redis::{Cmd, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::dial::{Limits, Line};
+use super::dial::{ConnectionSettings, Line};
 use super::failure::failure_of;
+use super::retire::Retire;
 use super::route::ServerRoute;
 use super::script::Call;
-use super::sentinel::Retire;
-use crate::events::event::EventQueue;
 use crate::store::{Failure, FailureKind, Registry, Source};
-use messages::Messages;
+use messages::{Channels, Messages, out_of_order};
 
 /// The shortest time that a connection to a read-only server is kept, so that its address is not
 /// dialed for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
 
+/// How a command is sent.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    /// Behind `ASKING`, for a slot that is moving to the node.
+    is_asking: bool,
+    /// Whether nobody else waits for a message.
+    is_alone: bool,
+}
+
 /// An answer, and the connection that it arrived on.
-pub(super) type Answered = (Value, Source);
+pub(super) type Arrival = (Value, Source);
 
 /// A connection of the runtime that uses it.
 pub(super) struct Connection(Arc<ConnectionShared>);
 
 struct ConnectionShared {
     route: ServerRoute,
-    limits: Limits,
-    client_name: Arc<str>,
+    settings: ConnectionSettings,
     subscription: Option<Subscription>,
-    events: EventQueue,
     state: Mutex<ConnectionState>,
     /// Locked while the server is dialed.
     dialing_lock: Arc<tokio::sync::Mutex<()>>,
@@ -51,7 +57,8 @@ struct ConnectionShared {
 
 /// The channel of the connection, and the registry that receives its messages.
 pub(super) struct Subscription {
-    pub(super) channel: Arc<str>,
+    /// Subscribed to when the server is dialed. On a node of a cluster, each slot has a channel.
+    pub(super) channel: Option<Arc<str>>,
     pub(super) registry: Weak<Registry>,
 }
 
@@ -65,6 +72,8 @@ struct ConnectionState {
     dial_limit: Duration,
     /// Whether a connection was lost and not replaced yet.
     is_lost: bool,
+    /// Whether it is to a node of a cluster that was replaced, so that it is not dialed again.
+    is_retired: bool,
     /// Ends the latest dialing.
     dialing: Option<AbortHandle>,
 }
@@ -72,6 +81,8 @@ struct ConnectionState {
 struct Up {
     line: Line,
     messages: Messages,
+    /// The channels of slots that it is subscribed to.
+    channels: Mutex<Channels>,
     since: Instant,
     /// The round-trip time, as measured when the server was dialed.
     round_trip: Duration,
@@ -103,14 +114,20 @@ impl ConnectionState {
         up
     }
 
+    /// Returns the connection, or why it is never dialed again.
+    fn at_hand(&self) -> Option<Result<Arc<Up>, Failure>> {
+        let retired = self.is_retired.then(|| Err(replaced()));
+        self.up.clone().map(Ok).or(retired)
+    }
+
     /// Returns the connection, or the recent failure to dial.
     fn known(&self) -> Option<Result<Arc<Up>, Failure>> {
         let down = self
             .down
             .as_ref()
             .filter(|(_, until)| Instant::now() < *until);
-        let up = self.up.as_ref().map(|up| Ok(up.clone()));
-        up.or(down.map(|(failure, _)| Err(failure.clone())))
+        self.at_hand()
+            .or(down.map(|(failure, _)| Err(failure.clone())))
     }
 }
 
@@ -118,38 +135,36 @@ impl Connection {
     /// Makes a connection that is not dialed yet. With a subscription, it subscribes to the channel.
     pub(super) fn new(
         route: ServerRoute,
-        limits: Limits,
-        client_name: Arc<str>,
+        settings: ConnectionSettings,
         subscription: Option<Subscription>,
-        events: EventQueue,
     ) -> Self {
+        let dial_limit = settings.limits.connect;
         let shared = Arc::new(ConnectionShared {
             route,
-            limits,
-            client_name,
+            settings,
             subscription,
-            events,
             state: Mutex::new(ConnectionState {
                 up: None,
                 down: None,
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
-                dial_limit: limits.connect,
+                dial_limit,
                 is_lost: false,
+                is_retired: false,
                 dialing: None,
             }),
             dialing_lock: Arc::default(),
             replaced: watch::Sender::new(()),
         });
-        if let Some(sentinels) = shared.route.sentinels() {
-            let connection: Weak<ConnectionShared> = Arc::downgrade(&shared);
-            sentinels.add(connection);
-        }
+        let connection: Weak<ConnectionShared> = Arc::downgrade(&shared);
+        shared.route.add(connection);
         Self(shared)
     }
 
     /// Connects within `limit` and the connect timeout, if there is no connection yet.
     pub(super) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
-        self.up(limit.min(self.0.limits.connect)).await.map(drop)
+        self.up(limit.min(self.0.settings.limits.connect))
+            .await
+            .map(drop)
     }
 
     /// Returns the round-trip time as last measured; zero while there is no connection.
@@ -159,32 +174,79 @@ impl Connection {
     }
 
     /// Calls a script and waits for its answer within `limit`. Dialing and the call may each take
-    /// the command timeout.
-    pub(super) async fn call(&self, call: &Call, limit: Duration) -> Result<Answered, Failure> {
+    /// the command timeout. A node of a cluster is asked for a slot that is moving to it.
+    pub(super) async fn call(
+        &self,
+        call: &Call,
+        is_asking: bool,
+        limit: Duration,
+    ) -> Result<Arrival, Failure> {
         let (up, limit) = self.dialed(limit).await?;
         let begun = Instant::now();
         let is_alone = self.0.waiters() <= call.own_waiters();
-        let answer = match self.send(&up, call.by_hash(), limit, is_alone).await {
+        let how = Sent {
+            is_asking,
+            is_alone,
+        };
+        let answer = match self.send(&up, call.by_hash(), how, limit).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
-                self.send(&up, &call.by_source(), left, is_alone).await
+                self.send(&up, &call.by_source(), how, left).await
             }
             result => result,
         };
         Ok((answer?, up.messages.source))
     }
 
-    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
-    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Answered, Failure> {
+    /// Subscribes to the channel of a slot within `limit`, as a call does.
+    ///
+    /// Without the right to, it counts as subscribed: its waiters poll.
+    pub(super) async fn subscribe(
+        &self,
+        channel: &Arc<str>,
+        limit: Duration,
+    ) -> Result<(), Failure> {
         let (up, limit) = self.dialed(limit).await?;
-        let is_alone = self.0.waiters() == 0;
-        let answer = self.send(&up, cmd, limit, is_alone).await?;
+        let ended = up.channels().ended;
+        let mut subscribe = redis::cmd("SSUBSCRIBE");
+        subscribe.arg(&**channel);
+        match self.send(&up, &subscribe, Sent::default(), limit).await {
+            Err(failure) if failure.kind != FailureKind::Denied => return Err(failure),
+            _ => {}
+        }
+        let mut channels = up.channels();
+        // One that has ended meanwhile may be this one.
+        if channels.ended == ended {
+            channels.open.insert(channel.clone());
+        }
+        Ok(())
+    }
+
+    /// Returns whether it is subscribed to the channel of a slot.
+    pub(super) fn listens(&self, channel: &str) -> bool {
+        let up = self.0.state().up.clone();
+        up.is_some_and(|up| up.channels().open.contains(channel))
+    }
+
+    /// Returns whether its node was replaced.
+    pub(super) fn is_retired(&self) -> bool {
+        self.0.state().is_retired
+    }
+
+    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
+    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Arrival, Failure> {
+        let (up, limit) = self.dialed(limit).await?;
+        let how = Sent {
+            is_alone: self.0.waiters() == 0,
+            is_asking: false,
+        };
+        let answer = self.send(&up, cmd, how, limit).await?;
         Ok((answer, up.messages.source))
     }
 
     /// Returns the connection, and how long a command on it may take.
     async fn dialed(&self, limit: Duration) -> Result<(Arc<Up>, Duration), Failure> {
-        let (begun, command) = (Instant::now(), self.0.limits.command);
+        let (begun, command) = (Instant::now(), self.0.settings.limits.command);
         let up = self.up(limit.min(command)).await?;
         Ok((up, limit.saturating_sub(begun.elapsed()).min(command)))
     }
@@ -194,8 +256,11 @@ impl Connection {
         &self,
         up: &Arc<Up>,
         cmd: &Cmd,
+        Sent {
+            is_asking,
+            is_alone,
+        }: Sent,
         limit: Duration,
-        is_alone: bool,
     ) -> Result<Value, Failure> {
         if limit.is_zero() {
             // A request that is sent would have to be ended, since its answer comes too late.
@@ -208,12 +273,23 @@ impl Connection {
         };
         let mut connection = up.line.connection.clone();
         let driver = &up.line.driver;
-        let answer = driver.call(is_alone, || connection.send_packed_command(cmd));
+        let answer = driver.call(is_alone, || async move {
+            if !is_asking {
+                return connection.send_packed_command(cmd).await;
+            }
+            let mut both = redis::pipe();
+            both.cmd("ASKING").add_command(cmd.clone());
+            let mut answers = connection.send_packed_commands(&both, 0, 2).await?;
+            Ok(answers.pop().unwrap_or(Value::Nil))
+        });
         let Some(answer) = self.0.in_time(up, answer, limit).await else {
             let detail = format!("no answer within {:?}", in_millis(limit));
             return Err(Failure::unknown(FailureKind::Silent, detail));
         };
         up.line.arrived.understood();
+        if up.messages.are_out_of_order() {
+            return Err(out_of_order());
+        }
         let answer = answer.and_then(Value::extract_error);
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
         let answer = answer.map_err(|e| failure_of(&e));
@@ -229,8 +305,9 @@ impl Connection {
     /// Returns the connection, and dials if there is none. The dialing continues if the caller is
     /// dropped.
     async fn up(&self, limit: Duration) -> Result<Arc<Up>, Failure> {
-        if let Some(up) = &self.0.state().up {
-            return Ok(up.clone());
+        let at_hand = self.0.state().at_hand();
+        if let Some(at_hand) = at_hand {
+            return at_hand;
         }
         let dialing = Box::pin(self.0.clone().dial_or_join());
         let dialed = tokio::time::timeout(limit, dialing).await;
@@ -278,31 +355,37 @@ impl ConnectionShared {
         let lost = state.take_up();
         state.is_lost = true;
         drop(state);
+        self.settings.events.disconnected(&self.route, cause);
+        self.route.doubt();
+        self.poll_again(lost.as_deref());
         drop(lost);
-        self.events.disconnected(&self.route, cause);
-        self.poll_again();
     }
 }
 
 impl Retire for ConnectionShared {
-    /// Closes the connection. The next request dials the new master, and waiters poll there.
+    /// Closes the connection. The next request dials the new master, and waiters poll there. One to
+    /// a node of a cluster is not dialed again: the next request goes to another node.
     fn retire(&self) {
         self.replaced.send_replace(());
         let mut state = self.state();
+        state.is_retired = self.route.node().is_some();
         let retired = state.take_up();
         state.is_lost |= retired.is_some();
         state.down = None;
         state.backoff.reset();
         drop(state);
-        if let Some(retired) = retired {
+        if let Some(retired) = &retired {
             // No request waits for the old master.
             retired.line.driver.close();
-            let cause = "the sentinels announced another master";
-            let cause = Failure::unknown(FailureKind::Unreachable, cause);
-            self.events.disconnected(&self.route, &cause);
+            self.settings.events.disconnected(&self.route, &replaced());
         }
-        self.poll_again();
+        self.poll_again(retired.as_deref());
     }
+}
+
+/// Returns the failure of a connection to a master that was replaced.
+fn replaced() -> Failure {
+    Failure::before_sending(FailureKind::Unreachable, "another master has replaced it")
 }
 
 /// Rounds a time limit for messages.
@@ -316,6 +399,8 @@ mod tests {
 
     use super::*;
     use crate::NoopLogger;
+    use crate::events::event::EventQueue;
+    use crate::store::redis::dial::Limits;
     use crate::store::redis::target::Target;
 
     const LOGIN: &[u8] = b"%1\r\n+server\r\n+redis\r\n";
@@ -328,14 +413,19 @@ mod tests {
         let target = Target::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
         let events = EventQueue::new(Box::new(NoopLogger));
         let route = ServerRoute::One(Arc::new(target));
-        Connection::new(route, LIMITS, "test".into(), subscription, events)
+        let settings = ConnectionSettings {
+            limits: LIMITS,
+            client_name: "test".into(),
+            events,
+        };
+        Connection::new(route, settings, subscription)
     }
 
     #[tokio::test]
     async fn retiring_makes_every_waiter_poll() {
         let registry = Arc::new(Registry::default());
         let subscription = Subscription {
-            channel: "c".into(),
+            channel: Some("c".into()),
             registry: Arc::downgrade(&registry),
         };
         let connection = connection(1, Some(subscription));
@@ -354,7 +444,7 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let channel: Arc<str> = testkit::unique_name().into();
         let subscription = Subscription {
-            channel: channel.clone(),
+            channel: Some(channel.clone()),
             registry: Arc::downgrade(&registry),
         };
         let connection = connection(server.port(), Some(subscription));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -15,7 +16,9 @@ use tokio::net::{TcpStream, UnixStream};
 use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
 use super::failure::failure_of;
+use super::frames::Frames;
 use super::target::{Place, Target};
+use crate::events::event::EventQueue;
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{Failure, FailureKind};
 
@@ -24,6 +27,14 @@ use crate::store::{Failure, FailureKind};
 pub(super) struct Limits {
     pub(super) command: Duration,
     pub(super) connect: Duration,
+}
+
+/// What all connections of a client have in common.
+#[derive(Clone)]
+pub(super) struct ConnectionSettings {
+    pub(super) limits: Limits,
+    pub(super) client_name: Arc<str>,
+    pub(super) events: EventQueue,
 }
 
 /// A connection and its driver.
@@ -35,7 +46,7 @@ pub(super) struct Line {
 }
 
 /// How long an address may not answer before the next one is dialed as well.
-const HEAD_START: Duration = Duration::from_millis(250);
+pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 
 /// The keepalive of a connection: the idle time before the first probe, the interval, and the
 /// number of probes. Some firewalls drop a connection that is idle for four minutes.
@@ -161,6 +172,7 @@ where
     let bounded = Bounded {
         stream,
         arrived: arrived.clone(),
+        frames: target.is_node.then(Frames::default),
     };
     let heard = arrived.clone();
     let config = AsyncConnectionConfig::new()

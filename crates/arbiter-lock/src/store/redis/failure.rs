@@ -48,11 +48,12 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FailureKind::Denied,
         "NOPROTO" => FailureKind::Unsupported,
         "MOVED" | "ASK" | "CROSSSLOT" => {
+            // A redirection is parsed from its first words.
             let detail = format!(
-                "it is part of a cluster, which is not offered yet: {}",
+                "{}: it is a node of a cluster, whose URL begins with redis+cluster://",
                 text(e)
             );
-            return Failure::before_sending(FailureKind::Unsupported, detail);
+            return Failure::before_sending(FailureKind::WrongUrl, detail);
         }
         // Within a script, something may have been written before.
         _ if is_beyond_it(e) && is_from_script(e) => {

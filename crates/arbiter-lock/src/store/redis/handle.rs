@@ -1,36 +1,99 @@
 //! A runtime's handle of a server: requests as calls of scripts.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
+use arbiter_lock_core::{Acquired, Name, Renewal, Renewed, Reply, Request};
 
 use super::connection::Connection;
 use super::keys::Keys;
+use super::nodes::NodeConnections;
+use super::target::Address;
 use super::{keys, reply, script};
-use crate::store::{Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending};
-
-/// The prefixes of a listing's cursor, by the keys that it walks through.
-const LOCKS: &str = "locks";
-const QUEUES: &str = "queues";
+use crate::store::{
+    Destination, Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending, Source,
+};
 
 /// How many keys one `SCAN` visits: more would delay the server's other clients.
 const SCANNED: usize = 100;
 
-/// A runtime's handle of a server.
+/// Where a list continues: `locks 0`, or `queues 17 5 10.0.0.1 6379`.
+struct Cursor {
+    /// Whether it walks through the keys of locks, or else those of queues.
+    is_of_locks: bool,
+    /// The cursor of `SCAN`.
+    at: String,
+    /// The connection that returned it.
+    read_by: Option<Source>,
+    /// The node of a cluster.
+    node: Option<Address>,
+}
+
+impl Cursor {
+    fn begin(is_of_locks: bool, node: Option<Address>) -> Self {
+        Self {
+            is_of_locks,
+            at: "0".to_owned(),
+            read_by: None,
+            node,
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut words = text.split(' ');
+        let is_of_locks = words.next() != Some("queues");
+        let at = words.next().unwrap_or("0").to_owned();
+        let read_by = words.next().and_then(|number| number.parse().ok());
+        let (host, port) = (words.next(), words.next());
+        let port = port.and_then(|port| port.parse().ok());
+        Self {
+            is_of_locks,
+            at,
+            read_by,
+            node: host.map(str::to_owned).zip(port),
+        }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_of_locks { "locks" } else { "queues" };
+        write!(f, "{kind} {}", self.at)?;
+        match self.read_by {
+            Some(number) => write!(f, " {number}")?,
+            None => f.write_str(" -")?,
+        }
+        match &self.node {
+            Some((host, port)) => write!(f, " {host} {port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A runtime's handle of a server or a cluster.
 pub(super) struct RedisHandle {
-    connection: Connection,
+    servers: Servers,
     key_prefix: Arc<str>,
-    /// Empty without notifications.
-    channel: Arc<str>,
+}
+
+/// The connections of a handle.
+pub(super) enum Servers {
+    /// To one server.
+    One {
+        connection: Connection,
+        /// Empty without notifications.
+        channel: Arc<str>,
+    },
+    /// To the nodes of a cluster.
+    Cluster(NodeConnections),
 }
 
 impl RedisHandle {
-    pub(super) fn new(connection: Connection, key_prefix: Arc<str>, channel: Arc<str>) -> Self {
+    pub(super) fn new(servers: Servers, key_prefix: Arc<str>) -> Self {
         Self {
-            connection,
+            servers,
             key_prefix,
-            channel,
         }
     }
 
@@ -42,30 +105,106 @@ impl RedisHandle {
             )
         })
     }
+
+    fn slot(&self, name: &Name) -> u16 {
+        keys::slot_of_name(&self.key_prefix, name.as_str())
+    }
+
+    /// Calls a script for a request, and reads the reply.
+    async fn call(
+        &self,
+        request: &Request,
+        keys: &Keys,
+        channel: Option<&Arc<str>>,
+        limit: Duration,
+    ) -> Result<Envelope<Reply>, Failure> {
+        let call = script::request(keys, request);
+        let (answer, source) = match &self.servers {
+            Servers::One { connection, .. } => connection.call(&call, false, limit).await?,
+            Servers::Cluster(nodes) => nodes.call(keys.slot(), &call, channel, limit).await?,
+        };
+        Ok(Envelope {
+            source,
+            ..reply::read(request, answer)?
+        })
+    }
+
+    /// Sends a request to a cluster. A waiter's connection is subscribed to the channel of its slot
+    /// before its second poll, and that one is sent at once: a grant before it would be missed.
+    async fn send_to_node(
+        &self,
+        nodes: &NodeConnections,
+        keys: &Keys,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Envelope<Reply>, Failure> {
+        let Request::Acquire { contender, ticket } = request else {
+            return self.call(request, keys, None, limit).await;
+        };
+        let (begun, channel) = (Instant::now(), &contender.channel);
+        let first = self
+            .call(request, keys, ticket.map(|_| channel), limit)
+            .await?;
+        let is_queued = matches!(&first.reply, Reply::Acquired(Acquired::Queued { .. }));
+        if !is_queued || nodes.listens(keys.slot(), channel) {
+            return Ok(first);
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        let second = self.call(request, keys, Some(channel), left).await;
+        // The first answer counts as well: the next poll subscribes.
+        Ok(second.unwrap_or(first))
+    }
 }
 
 impl Handle for RedisHandle {
     fn connect(&self, limit: Duration) -> Sending<'_, ()> {
-        Box::pin(self.connection.connect(limit))
+        match &self.servers {
+            Servers::One { connection, .. } => Box::pin(connection.connect(limit)),
+            Servers::Cluster(nodes) => Box::pin(nodes.connect(limit)),
+        }
     }
 
-    /// Connects, and checks whether the server supports the scripts.
+    /// Connects, and checks whether the server supports the scripts. Each node of a cluster is
+    /// checked when it is dialed.
     fn probe(&self, limit: Duration) -> Sending<'_, ()> {
+        let Servers::One { connection, .. } = &self.servers else {
+            return self.connect(limit);
+        };
         Box::pin(async move {
             let begun = Instant::now();
-            self.connection.connect(limit).await?;
+            connection.connect(limit).await?;
             let left = limit.saturating_sub(begun.elapsed());
-            let answer = self.connection.call(&script::probe(), left).await;
-            answer.map(drop)
+            let probe = script::probe(keys::PROBE);
+            connection.call(&probe, false, left).await.map(drop)
         })
     }
 
     fn round_trip(&self) -> Duration {
-        self.connection.round_trip()
+        match &self.servers {
+            Servers::One { connection, .. } => connection.round_trip(),
+            Servers::Cluster(nodes) => nodes.round_trip(),
+        }
     }
 
-    fn channel(&self, _: &Name) -> Arc<str> {
-        self.channel.clone()
+    fn channel(&self, name: &Name) -> Arc<str> {
+        match &self.servers {
+            Servers::One { channel, .. } => channel.clone(),
+            Servers::Cluster(nodes) => nodes.channel(self.slot(name)),
+        }
+    }
+
+    fn destination(&self, name: &Name) -> Destination {
+        match &self.servers {
+            Servers::One { .. } => Destination::default(),
+            Servers::Cluster(nodes) => {
+                let slot = self.slot(name);
+                let server = nodes.server_of(slot);
+                Destination {
+                    server,
+                    group: slot,
+                }
+            }
+        }
     }
 
     fn send<'a>(
@@ -75,16 +214,16 @@ impl Handle for RedisHandle {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>> {
         Box::pin(async move {
-            let call = script::request(&self.keys(name)?, request);
-            let (answer, source) = self.connection.call(&call, limit).await?;
-            Ok(Envelope {
-                source,
-                ..reply::read(request, answer)?
-            })
+            let keys = self.keys(name)?;
+            match &self.servers {
+                Servers::One { .. } => self.call(request, &keys, None, limit).await,
+                Servers::Cluster(nodes) => self.send_to_node(nodes, &keys, request, limit).await,
+            }
         })
     }
 
-    /// Lists the keys of locks first, then those of queues, for names that are only waited for.
+    /// Lists the keys of locks first, then those of queues, for names that are only waited for; on a
+    /// cluster node by node.
     ///
     /// A cursor of `SCAN` means nothing to another server, so it counts on the connection that
     /// returned it.
@@ -95,19 +234,32 @@ impl Handle for RedisHandle {
         limit: Duration,
     ) -> Sending<'a, Page> {
         Box::pin(async move {
-            let mut parts = cursor.split(' ').filter(|part| !part.is_empty());
-            let (kind, at) = (parts.next().unwrap_or(LOCKS), parts.next().unwrap_or("0"));
-            let read_by = parts.next();
-            let is_of_locks = kind == LOCKS;
+            let Cursor {
+                is_of_locks,
+                at,
+                read_by,
+                node,
+            } = Cursor::parse(cursor);
             let (matching, key_type) = match is_of_locks {
                 true => (keys::pattern_of(&self.key_prefix, pattern), "hash"),
                 false => (keys::QUEUES.to_owned(), "zset"),
             };
             let mut scan = redis::cmd("SCAN");
-            scan.arg(at).arg("MATCH").arg(matching);
+            scan.arg(&at).arg("MATCH").arg(matching);
             scan.arg("COUNT").arg(SCANNED).arg("TYPE").arg(key_type);
-            let (reply, source) = self.connection.query(&scan, limit).await?;
-            if read_by.is_some_and(|number| number != source.to_string()) {
+            let (answer, node) = match &self.servers {
+                Servers::One { connection, .. } => (connection.query(&scan, limit).await?, None),
+                Servers::Cluster(nodes) => {
+                    nodes.connect(limit).await?;
+                    let node = node.or_else(|| nodes.master_after(None));
+                    let Some(node) = node.filter(|node| nodes.is_master(node)) else {
+                        return Ok(Page::restart());
+                    };
+                    (nodes.query(&node, &scan, limit).await?, Some(node))
+                }
+            };
+            let (reply, source) = answer;
+            if read_by.is_some_and(|number| number != source) {
                 return Ok(Page::restart());
             }
             let (at, found) = reply::scanned(reply)?;
@@ -118,14 +270,23 @@ impl Handle for RedisHandle {
                 };
                 Name::new(keys::name_of(&self.key_prefix, lock)?).ok()
             };
-            let next = match (at.as_str(), is_of_locks) {
-                ("0", true) => Some(format!("{QUEUES} 0")),
-                ("0", false) => None,
-                (at, _) => Some(format!("{kind} {at} {source}")),
+            let next = match (at.as_str(), is_of_locks, &self.servers, node) {
+                ("0", true, _, node) => Some(Cursor::begin(false, node)),
+                ("0", false, Servers::Cluster(nodes), Some(node)) => {
+                    let next = nodes.master_after(Some(&node));
+                    next.map(|next| Cursor::begin(true, Some(next)))
+                }
+                ("0", false, ..) => None,
+                (_, _, _, node) => Some(Cursor {
+                    is_of_locks,
+                    at,
+                    read_by: Some(source),
+                    node,
+                }),
             };
             Ok(Page {
                 names: found.iter().filter_map(name).collect(),
-                next,
+                next: next.map(|cursor| cursor.to_string()),
                 free_only: !is_of_locks,
                 is_restart: false,
             })
@@ -141,7 +302,13 @@ impl Handle for RedisHandle {
             let keys = renewals.iter().map(|(name, _)| self.keys(name));
             let keys: Vec<Keys> = keys.collect::<Result<_, _>>()?;
             let call = script::renew(keys.iter().zip(renewals.iter().map(|(_, renewal)| renewal)));
-            let (answer, _) = self.connection.call(&call, limit).await?;
+            let (answer, _) = match &self.servers {
+                Servers::One { connection, .. } => connection.call(&call, false, limit).await?,
+                Servers::Cluster(nodes) => {
+                    let slot = keys.first().map(Keys::slot).unwrap_or_default();
+                    nodes.call(slot, &call, None, limit).await?
+                }
+            };
             reply::renewed(answer, renewals.len())
         })
     }

@@ -42,9 +42,8 @@ pub(super) async fn introduce(
 /// Returns the role of a server in its answer to `HELLO`, or the failure of one that keeps no locks.
 async fn role(hello: &Value, line: &mut Line, target: &Target) -> Result<Role, Failure> {
     match field(hello, "mode").as_deref() {
-        Some("cluster") => Err(refused(format!(
-            "it is a node of a cluster, where only some names would work; a cluster's URL, \
-             {}, is not supported yet: use a server that is not in cluster mode",
+        Some("cluster") if !target.is_node => Err(refused(format!(
+            "it is a node of a cluster, where only some names would work: use {}",
             target.place.url("+cluster")
         ))),
         Some("sentinel") => {
@@ -54,12 +53,26 @@ async fn role(hello: &Value, line: &mut Line, target: &Target) -> Result<Role, F
                 "it is a Sentinel, which keeps no locks itself: use {urls}"
             )))
         }
+        _ if target.is_node && is_too_old(hello) => {
+            let version = field(hello, "version").unwrap_or_default();
+            Err(Failure::before_sending(
+                FailureKind::Unsupported,
+                format!("a cluster needs Redis 7.0 or later, and it is {version}"),
+            ))
+        }
         _ => Ok(match field(hello, "role").as_deref() {
             Some("master") => Role::Master,
             Some(_) => Role::Replica,
             None => Role::Unknown,
         }),
     }
+}
+
+/// Returns whether a server has no channels of slots.
+fn is_too_old(hello: &Value) -> bool {
+    let version = field(hello, "version");
+    let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major < 7)
 }
 
 /// The role of a server in its group.

@@ -16,7 +16,8 @@ pub(super) struct Keys {
 /// What every companion's name begins with, and no lock's.
 const COMPANION: &str = "arbiter.";
 const QUEUE: &str = "queue";
-const SLOTS: u16 = 16_384;
+/// How many slots a cluster has.
+pub(super) const SLOTS: u16 = 16_384;
 
 /// For each slot the smallest number that lies in it, as text; none has more than six digits.
 static NUMBERS: Lazy<Vec<u32>> = Lazy::new(|| {
@@ -48,6 +49,11 @@ impl Keys {
             share: companion("share"),
             lock,
         })
+    }
+
+    /// Returns their slot on a cluster.
+    pub(super) fn slot(&self) -> u16 {
+        slot(self.lock.as_bytes())
     }
 
     /// Where the last run is remembered.
@@ -95,6 +101,24 @@ pub(super) fn pattern_of(prefix: &str, names: &Pattern) -> String {
     keys
 }
 
+/// Returns the slot of a name's keys on a cluster.
+pub(super) fn slot_of_name(prefix: &str, name: &str) -> u16 {
+    slot([prefix, name].concat().as_bytes())
+}
+
+/// Returns a key of that slot that is never written, to check rights on its node.
+pub(super) fn probe_in(slot: u16) -> String {
+    format!("arbiter.probe{{{}}}", number_in(slot))
+}
+
+/// Returns the channel in that slot for grants to the waiters of one handle.
+pub(super) fn channel_in(slot: u16, handle: &str) -> String {
+    format!("arbiter.wake:{{{}}}{handle}", number_in(slot))
+}
+
+/// A key that is never written, to check rights on a single server.
+pub(super) const PROBE: &str = "arbiter.probe";
+
 /// A pattern of the keys of all queues.
 pub(super) const QUEUES: &str = "arbiter.queue[123]:*";
 
@@ -107,9 +131,13 @@ fn companion(kind: &str, lock: &str) -> String {
     if !lock.contains('}') {
         return [COMPANION, kind, "2:{", lock, "}"].concat();
     }
-    let slot = slot(lock.as_bytes());
-    let number = NUMBERS.get(usize::from(slot)).copied().unwrap_or_default();
-    [COMPANION, kind, "3:{", &number.to_string(), "}", lock].concat()
+    let number = number_in(slot(lock.as_bytes())).to_string();
+    [COMPANION, kind, "3:{", &number, "}", lock].concat()
+}
+
+/// Returns the smallest number that lies in that slot.
+fn number_in(slot: u16) -> u32 {
+    NUMBERS.get(usize::from(slot)).copied().unwrap_or_default()
 }
 
 /// The part of a key that decides its slot: between the first `{` and the next `}`, if that is

@@ -4,14 +4,19 @@ mod adaptive_spin;
 mod answer;
 mod bounded;
 mod client_name;
+mod cluster;
 mod connection;
 mod dial;
 mod driver;
 mod failure;
+mod frames;
 mod handle;
+mod hosts;
 mod introduction;
 mod keys;
+mod nodes;
 mod reply;
+mod retire;
 mod route;
 mod script;
 mod sentinel;
@@ -30,73 +35,95 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
 use crate::store::{Handle, Registry, ServerSettings, Store};
+use crate::system::rng;
 use client_name::client_name;
+use cluster::{Cluster, ClusterUrl};
 use connection::{Connection, Subscription};
-use dial::Limits;
-use handle::RedisHandle;
+use dial::{ConnectionSettings, Limits};
+use handle::{RedisHandle, Servers};
+use nodes::NodeConnections;
 use route::ServerRoute;
 use sentinel::{SentinelUrl, Sentinels};
 use target::Target;
 
-/// A server or the master of a Sentinel group, before a runtime uses it.
+/// A server, the master of a Sentinel group or a cluster, before a runtime uses it.
 struct Server {
-    route: ServerRoute,
+    topology: Topology,
     key_prefix: Arc<str>,
-    limits: Limits,
-    client_name: Arc<str>,
-    events: EventQueue,
+    settings: ConnectionSettings,
+}
+
+/// Where the locks are.
+enum Topology {
+    /// On one server.
+    One(ServerRoute),
+    /// On the masters of a cluster.
+    Cluster(Arc<Cluster>),
 }
 
 impl Server {
-    fn new(url: &str, settings: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
+    fn new(url: &str, given: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
+        let settings = ConnectionSettings {
+            limits: Limits {
+                command: given.command_timeout,
+                connect: given.connect_timeout,
+            },
+            client_name: client_name(given.client_name.as_deref()),
+            events,
+        };
         // The login of the settings replaces the URL's.
-        let login = |of_url| match settings.password {
-            Some(_) => (settings.username, settings.password),
+        let login = |of_url| match given.password {
+            Some(_) => (given.username, given.password),
             None => of_url,
         };
-        let route = match SentinelUrl::parse(url) {
-            Some(group) => {
-                let mut group = group?;
-                (group.username, group.password) = login((group.username, group.password));
-                group.authorities = settings.authorities;
-                let sentinels = Sentinels::new(
-                    group,
-                    settings.address_map,
-                    settings.command_timeout,
-                    events.clone(),
-                );
-                ServerRoute::Master(sentinels)
-            }
-            None => {
-                let mut target = Target::parse(url)?;
-                (target.username, target.password) = login((target.username, target.password));
-                target.authorities = settings.authorities;
-                ServerRoute::One(Arc::new(target))
-            }
+        let topology = if let Some(group) = SentinelUrl::parse(url) {
+            let mut group = group?;
+            (group.username, group.password) = login((group.username, group.password));
+            group.authorities = given.authorities;
+            let timeout = given.command_timeout;
+            let sentinels =
+                Sentinels::new(group, given.address_map, timeout, settings.events.clone());
+            Topology::One(ServerRoute::Master(sentinels))
+        } else if let Some(cluster) = ClusterUrl::parse(url) {
+            let mut cluster = cluster?;
+            (cluster.username, cluster.password) = login((cluster.username, cluster.password));
+            cluster.authorities = given.authorities;
+            Topology::Cluster(Cluster::new(cluster, given.address_map, settings.clone()))
+        } else {
+            let mut target = Target::parse(url)?;
+            (target.username, target.password) = login((target.username, target.password));
+            target.authorities = given.authorities;
+            Topology::One(ServerRoute::One(Arc::new(target)))
         };
         Ok(Self {
-            route,
-            key_prefix: settings.key_prefix.into(),
-            limits: Limits {
-                command: settings.command_timeout,
-                connect: settings.connect_timeout,
-            },
-            client_name: client_name(settings.client_name.as_deref()),
-            events,
+            topology,
+            key_prefix: given.key_prefix.into(),
+            settings,
         })
     }
 
-    fn handle_on(&self, subscription: Option<Subscription>) -> Box<dyn Handle> {
-        let channel = subscription.as_ref().map(|to| to.channel.clone());
-        let (route, events) = (self.route.clone(), self.events.clone());
-        let name = self.client_name.clone();
-        let connection = Connection::new(route, self.limits, name, subscription, events);
-        let channel = channel.unwrap_or_default();
-        Box::new(RedisHandle::new(
-            connection,
-            self.key_prefix.clone(),
-            channel,
-        ))
+    fn handle_on(&self, registry: Option<&Arc<Registry>>) -> Box<dyn Handle> {
+        let registry = registry.map(Arc::downgrade);
+        let settings = self.settings.clone();
+        let servers = match &self.topology {
+            Topology::One(route) => {
+                let channel = registry.as_ref().map(|_| random_channel());
+                let subscription = registry.map(|registry| Subscription {
+                    channel: channel.clone(),
+                    registry,
+                });
+                Servers::One {
+                    connection: Connection::new(route.clone(), settings, subscription),
+                    channel: channel.unwrap_or_default(),
+                }
+            }
+            Topology::Cluster(cluster) => {
+                let subscriber = registry.map(|registry| (registry, rng::draw_id()));
+                let nodes = NodeConnections::new(cluster.clone(), settings, subscriber);
+                Servers::Cluster(nodes)
+            }
+        };
+        Box::new(RedisHandle::new(servers, self.key_prefix.clone()))
     }
 }
 
@@ -112,10 +139,7 @@ pub(super) fn open(
 
 impl Store for Server {
     fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle> {
-        self.handle_on(Some(Subscription {
-            channel: random_channel(),
-            registry: Arc::downgrade(registry),
-        }))
+        self.handle_on(Some(registry))
     }
 
     fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {
@@ -127,13 +151,18 @@ impl Store for Server {
     }
 
     fn switches(&self) -> Option<watch::Receiver<()>> {
-        let sentinels = self.route.sentinels();
-        sentinels.map(|sentinels| sentinels.switches())
+        match &self.topology {
+            Topology::One(route) => route.sentinels().map(|sentinels| sentinels.switches()),
+            Topology::Cluster(cluster) => Some(cluster.switches()),
+        }
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.route.fmt(f)
+        match &self.topology {
+            Topology::One(route) => route.fmt(f),
+            Topology::Cluster(cluster) => cluster.fmt(f),
+        }
     }
 }

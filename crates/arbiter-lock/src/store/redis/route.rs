@@ -1,11 +1,13 @@
 //! The route of a connection: the server that it is dialed to.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::cluster::Cluster;
+use super::retire::Retire;
 use super::sentinel::Sentinels;
-use super::target::Target;
+use super::target::{Address, Target};
 use crate::store::Failure;
 
 /// The server that a connection is dialed to.
@@ -15,6 +17,17 @@ pub(super) enum ServerRoute {
     One(Arc<Target>),
     /// The master of a Sentinel group.
     Master(Arc<Sentinels>),
+    /// A node of a cluster.
+    Node(Arc<Node>),
+}
+
+/// A node of a cluster.
+pub(super) struct Node {
+    pub(super) cluster: Arc<Cluster>,
+    /// Its address, as announced.
+    pub(super) address: Address,
+    /// One of its slots.
+    pub(super) slot: u16,
 }
 
 impl ServerRoute {
@@ -23,14 +36,39 @@ impl ServerRoute {
         match self {
             Self::One(target) => Ok(target.clone()),
             Self::Master(sentinels) => sentinels.master(limit).await.map(Arc::new),
+            Self::Node(node) => node.cluster.target(&node.address).map(Arc::new),
         }
     }
 
     /// Returns the group of the master, if the route leads to one.
     pub(super) fn sentinels(&self) -> Option<&Arc<Sentinels>> {
         match self {
-            Self::One(_) => None,
             Self::Master(sentinels) => Some(sentinels),
+            _ => None,
+        }
+    }
+
+    /// Returns the node, if the route leads to one.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match self {
+            Self::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Adds a connection to retire when its server is replaced.
+    pub(super) fn add(&self, connection: Weak<dyn Retire>) {
+        match self {
+            Self::One(_) => {}
+            Self::Master(sentinels) => sentinels.add(connection),
+            Self::Node(node) => node.cluster.add(node.address.clone(), connection),
+        }
+    }
+
+    /// Notes that the server does not serve, so that another one may replace it.
+    pub(super) fn doubt(&self) {
+        if let Self::Node(node) = self {
+            node.cluster.doubt();
         }
     }
 }
@@ -40,6 +78,10 @@ impl fmt::Display for ServerRoute {
         match self {
             Self::One(target) => target.fmt(f),
             Self::Master(sentinels) => sentinels.fmt(f),
+            Self::Node(node) => {
+                let (host, port) = &node.address;
+                write!(f, "{} at {host}:{port}", node.cluster)
+            }
         }
     }
 }

@@ -16,21 +16,20 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
 
-use super::target::Target;
+use super::retire::{Retire, retire_all};
+use super::target::{Address, Target, mapped};
 use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
 use count::Hosts;
 pub(super) use url::SentinelUrl;
-pub(super) use view::Address;
 use view::{FRESH, SentinelReply, Switch, View};
 
 /// The sentinels of a group, as one client knows them.
@@ -73,12 +72,6 @@ struct State {
     is_unprotected_reported: bool,
 }
 
-/// A connection to the master.
-pub(super) trait Retire: Send + Sync {
-    /// Closes the connection at once, after the master was replaced.
-    fn retire(&self);
-}
-
 fn now() -> Duration {
     Clock::Boot.now()
 }
@@ -90,7 +83,7 @@ impl Sentinels {
         command_timeout: Duration,
         events: EventQueue,
     ) -> Arc<Self> {
-        let hosts: BTreeSet<&Address> = url.hosts.iter().collect();
+        let hosts: BTreeSet<&Address> = url.hosts.list.iter().collect();
         let state = State {
             view: View::new(hosts.len()),
             outcomes: BTreeMap::new(),
@@ -143,11 +136,11 @@ impl Sentinels {
                 let _ = answers.changed().await;
             }
         };
-        let (host, port) = match tokio::time::timeout(limit, answered).await {
+        let address = match tokio::time::timeout(limit, answered).await {
             Ok(known) => known?,
             Err(_) => return Err(self.failure(asked)),
         };
-        Ok(self.url.master(&host, port))
+        Ok(self.url.master(&address))
     }
 
     /// Returns the master, or why there is no majority. `None` while answers are outstanding.
@@ -232,10 +225,7 @@ impl Sentinels {
                 from: shown(&from),
                 to: shown(&to),
             });
-            for connection in retired.iter().filter_map(Weak::upgrade) {
-                // A waker of the program may panic: the other connections are still retired.
-                let _ = catch_unwind(AssertUnwindSafe(|| connection.retire()));
-            }
+            retire_all(&retired);
             self.switches.send_replace(());
         }
         self.answers.send_modify(|n| *n += 1);
@@ -261,17 +251,10 @@ impl Sentinels {
         self.answers.send_modify(|n| *n += 1);
     }
 
-    /// Returns the address at which this client reaches an announced address. The map is code of
-    /// the program: it may block and panic, so no mutex is locked meanwhile.
+    /// Returns the address at which this client reaches an announced address. No mutex is locked
+    /// meanwhile.
     fn mapped(&self, announced: &Address) -> Result<Address, Failure> {
-        let Some(map) = &self.address_map else {
-            return Ok(announced.clone());
-        };
-        let (host, port) = announced;
-        catch_unwind(AssertUnwindSafe(|| map(host, *port))).map_err(|_| {
-            let detail = format!("the address map panics for {host}:{port}");
-            Failure::before_sending(FailureKind::Unreachable, detail)
-        })
+        mapped(self.address_map.as_ref(), announced)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

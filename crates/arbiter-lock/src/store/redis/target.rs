@@ -1,11 +1,13 @@
 //! Where a Redis or Valkey server is, and as whom to go there: read from a store's URL.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::errors::invalid::Invalid;
+use crate::store::{AddressMap, Failure, FailureKind};
 
 /// Where a server is, and as whom to go there. Its `Display` has no secrets.
 #[derive(Clone)]
@@ -16,7 +18,12 @@ pub(super) struct Target {
     pub(super) database: i64,
     /// The only certificate authorities to trust, in PEM.
     pub(super) authorities: Option<Vec<u8>>,
+    /// Whether it is a node of a cluster.
+    pub(super) is_node: bool,
 }
+
+/// A host and a port.
+pub(super) type Address = (String, u16);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -36,7 +43,7 @@ pub(super) enum Place {
 const DEFAULT_PORT: u16 = 6379;
 /// What may stand behind the path of a Unix socket.
 const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
-const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, redis+sentinel://host:26379/SERVICE, file:///folder, memory:";
+const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, redis+sentinel://host:26379/SERVICE, redis+cluster://host:6379, file:///folder, memory:";
 
 impl Target {
     pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
@@ -63,11 +70,6 @@ impl Target {
                 return Err(invalid(
                     "names a host where the path of a socket should stand",
                 ));
-            }
-            scheme @ ("redis+cluster" | "file") => {
-                return Err(invalid(format!(
-                    "is of a kind that is not offered yet: {scheme}:"
-                )));
             }
             scheme => {
                 return Err(invalid(format!(
@@ -121,8 +123,23 @@ impl Target {
             password,
             database,
             authorities: None,
+            is_node: false,
         })
     }
+}
+
+/// Returns the address at which a client reaches an announced address.
+///
+/// The map is code of the program: it may block and panic.
+pub(super) fn mapped(map: Option<&AddressMap>, announced: &Address) -> Result<Address, Failure> {
+    let Some(map) = map else {
+        return Ok(announced.clone());
+    };
+    let (host, port) = announced;
+    catch_unwind(AssertUnwindSafe(|| map(host, *port))).map_err(|_| {
+        let detail = format!("the address map panics for {host}:{port}");
+        Failure::before_sending(FailureKind::Unreachable, detail)
+    })
 }
 
 pub(super) fn invalid(message: impl fmt::Display) -> Invalid {
@@ -257,7 +274,6 @@ mod tests {
             "redis://:secret@h/x",
             "redis://:secret@",
             "file:///x",
-            "redis+cluster://h",
             "redis://:secret@h:99999",
             "redis://user:12/secret@h",
             "redis://user:12?secret@h",

@@ -10,8 +10,9 @@ use tokio::time::timeout_at;
 
 use super::messages::{Messages, closed};
 use super::replicas::Replicas;
-use super::{ConnectionShared, Up};
+use super::{ConnectionShared, Up, replaced as server_replaced};
 use crate::store::redis::client_name::send_library;
+use crate::store::redis::cluster::check_node;
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::introduction::{Role, introduce};
@@ -55,6 +56,10 @@ impl ConnectionShared {
         let (limit, begun) = (self.state().dial_limit, Instant::now());
         let (dialed, mut state) = loop {
             let mut replaced = self.replaced.subscribe();
+            let is_retired = self.state().is_retired;
+            if is_retired {
+                break (Err(server_replaced()), self.state());
+            }
             let left = limit.saturating_sub(begun.elapsed());
             let dialed = tokio::select! {
                 biased;
@@ -78,6 +83,7 @@ impl ConnectionShared {
                 let up = Arc::new(Up {
                     line,
                     messages,
+                    channels: Mutex::default(),
                     since: Instant::now(),
                     round_trip,
                     unanswered: AtomicU32::new(0),
@@ -87,25 +93,25 @@ impl ConnectionShared {
                 });
                 state.down = None;
                 state.backoff.reset();
-                state.dial_limit = self
-                    .limits
-                    .command
-                    .saturating_mul(2)
-                    .min(self.limits.connect);
+                let limits = self.settings.limits;
+                state.dial_limit = limits.command.saturating_mul(2).min(limits.connect);
                 state.up = Some(up.clone());
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
                 // Grants that arrived before, or were missed, are found.
-                self.poll_again();
+                self.poll_again(Some(&up));
                 if was_lost {
-                    self.events.reconnected(&self.route);
+                    self.settings.events.reconnected(&self.route);
                 }
                 Ok(up)
             }
             Err(failure) => {
                 let pause = state.backoff.next(rng::draw());
-                state.dial_limit = state.dial_limit.saturating_mul(2).min(self.limits.connect);
+                let most = self.settings.limits.connect;
+                state.dial_limit = state.dial_limit.saturating_mul(2).min(most);
                 state.down = Some((failure.clone(), Instant::now() + pause));
+                drop(state);
+                self.route.doubt();
                 Err(failure)
             }
         }
@@ -157,13 +163,14 @@ impl ConnectionShared {
         let begun = Instant::now();
         let mut subscriber = line.connection.clone();
         let subscribed = async {
-            match &self.subscription {
-                Some(subscription) => subscriber.subscribe(&*subscription.channel).await,
+            let subscription = self.subscription.as_ref();
+            match subscription.and_then(|subscription| subscription.channel.as_ref()) {
+                Some(channel) => subscriber.subscribe(&**channel).await,
                 None => Ok(()),
             }
         };
         let library = send_library(line.connection.clone());
-        let name = &self.client_name;
+        let name = &self.settings.client_name;
         let both = async {
             tokio::select! {
                 biased;
@@ -176,6 +183,10 @@ impl ConnectionShared {
         let (introduced, subscribed) = both.map_err(|_| silent("HELLO and SUBSCRIBE"))?;
         let round_trip = begun.elapsed();
         let role = introduced?;
+        if let Some(node) = self.route.node() {
+            let checked = timeout_at(end, check_node(&mut line, node.slot)).await;
+            checked.map_err(|_| silent("EVAL"))??;
+        }
         match subscribed {
             Ok(()) => {}
             // Without notifications: its waiters poll.

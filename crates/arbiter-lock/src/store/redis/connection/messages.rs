@@ -1,11 +1,13 @@
 //! The messages of a connection: grants for waiters, and its end.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use redis::{PushInfo, PushKind, Value};
 
-use super::ConnectionShared;
+use super::{ConnectionShared, Up};
+use crate::store::redis::frames::DELIVERED;
 use crate::store::redis::reply::push as grant_in;
 use crate::store::{Failure, FailureKind, Registry, Source};
 
@@ -21,6 +23,15 @@ pub(super) struct Messages {
 const DIALING: u8 = 0;
 const COUNTED: u8 = 1;
 const IGNORED: u8 = 2;
+const OUT_OF_ORDER: u8 = 3;
+
+/// The channels of slots that a connection to a node is subscribed to.
+#[derive(Default)]
+pub(super) struct Channels {
+    pub(super) open: HashSet<Arc<str>>,
+    /// How many subscriptions the node has ended.
+    pub(super) ended: u64,
+}
 
 impl Messages {
     /// Makes those of a connection that is being dialed.
@@ -43,10 +54,26 @@ impl Messages {
         self.state.store(IGNORED, Ordering::Release);
     }
 
+    /// Notes that the client library has counted a message as an answer.
+    fn mix_up(&self) {
+        self.state.store(OUT_OF_ORDER, Ordering::Release);
+    }
+
+    /// Returns whether answers may be those to other requests.
+    pub(super) fn are_out_of_order(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OUT_OF_ORDER
+    }
+
     /// Returns whether they are of the same connection.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.source == other.source
     }
+}
+
+/// Returns the failure of a request whose answer may be that to another one.
+pub(super) fn out_of_order() -> Failure {
+    let detail = "the server sent a message that is not asked for";
+    Failure::unknown(FailureKind::Unreachable, detail)
 }
 
 /// Returns the failure of a connection that the server closed.
@@ -60,17 +87,37 @@ impl ConnectionShared {
     pub(super) fn receive(&self, push: PushInfo, messages: &Messages) {
         let counts = messages.state.load(Ordering::Acquire) == COUNTED;
         match (push.kind, push.data.as_slice()) {
-            (PushKind::Message, [_, Value::BulkString(payload)]) if counts => {
+            (PushKind::Message | PushKind::SMessage, [_, Value::BulkString(payload)]) if counts => {
                 if let (Some(registry), Some(push)) = (self.registry(), grant_in(payload)) {
                     registry.deliver(messages.source, push);
                 }
             }
-            (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
+            (PushKind::Other(kind), [Value::BulkString(channel), ..]) if kind == DELIVERED => {
+                self.unsubscribed(&String::from_utf8_lossy(channel), messages);
+            }
+            (PushKind::Disconnection, _) => {
                 // If it is not established yet, the dialing fails.
                 messages.ignore();
                 self.lose(messages, &closed());
             }
+            (PushKind::Unsubscribe | PushKind::PUnsubscribe | PushKind::SUnsubscribe, _) => {
+                messages.mix_up();
+                self.lose(messages, &out_of_order());
+            }
             _ => {}
+        }
+    }
+
+    /// Makes the waiters of a slot that has left the node poll at its new node.
+    fn unsubscribed(&self, channel: &str, messages: &Messages) {
+        let up = self.state().up.clone();
+        if let Some(up) = up.filter(|up| up.messages.is(messages)) {
+            let mut channels = up.channels();
+            channels.open.remove(channel);
+            channels.ended += 1;
+        }
+        if let Some(registry) = self.registry() {
+            registry.poll_again(|waiting| waiting == channel);
         }
     }
 
@@ -85,10 +132,25 @@ impl ConnectionShared {
         self.registry().map_or(0, |registry| registry.len())
     }
 
-    /// Makes every waiter poll, which dials if there is no connection.
-    pub(super) fn poll_again(&self) {
-        if let Some(registry) = self.registry() {
-            registry.poll_again(|_| true);
+    /// Makes every waiter poll, which dials if there is no connection. On a cluster, these are the
+    /// waiters of the slots that the connection was subscribed to.
+    pub(super) fn poll_again(&self, up: Option<&Up>) {
+        let Some(registry) = self.registry() else {
+            return;
+        };
+        match (self.route.node(), up) {
+            (None, _) => registry.poll_again(|_| true),
+            (Some(_), Some(up)) => {
+                let open = std::mem::take(&mut up.channels().open);
+                registry.poll_again(|channel| open.contains(channel));
+            }
+            (Some(_), None) => {}
         }
+    }
+}
+
+impl Up {
+    pub(super) fn channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use super::{ConnectionShared, Up};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::introduction::{before_use, text};
-use crate::store::redis::sentinel::Address;
+use crate::store::redis::target::Address;
 use crate::store::{Failure, FailureKind};
 
 /// How long a check of the replicas is used. One that failed is used for a tenth of it.

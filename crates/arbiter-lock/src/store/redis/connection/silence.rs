@@ -50,7 +50,7 @@ impl ConnectionShared {
         limit: Duration,
     ) -> Option<T> {
         let mut answer = pin!(answer);
-        let first = limit.min(self.limits.command / 2);
+        let first = limit.min(self.settings.limits.command / 2);
         if MOST_UNANSWERED <= up.unanswered.load(Ordering::Relaxed) {
             self.doubt(up);
         }
@@ -69,6 +69,7 @@ impl ConnectionShared {
     /// Starts a check of the connection, unless one is running.
     fn doubt(self: &Arc<Self>, up: &Arc<Up>) {
         if !up.is_in_doubt.swap(true, Ordering::Relaxed) {
+            self.route.doubt();
             let check = self.clone().check(up.clone());
             tokio::spawn(UnlessForked::new(check));
         }
@@ -81,7 +82,7 @@ impl ConnectionShared {
         let ping = redis::cmd("PING");
         let driver = &up.line.driver;
         let answer = driver.call(false, || connection.send_packed_command(&ping));
-        match tokio::time::timeout(self.limits.command, answer).await {
+        match tokio::time::timeout(self.settings.limits.command, answer).await {
             Ok(answer)
                 if answer
                     .as_ref()

@@ -11,14 +11,17 @@ if is_mine and not tombstone then
   local seen = id and call('ZMSCORE', queue, 's' .. body, 'f') or {}
   local at, floor = tonumber(seen[1]), tonumber(seen[2] or 1)
   local is_live = at and tonumber(now_text) + at <= 2500000 and at < floor
-  if is_live and redis.pcall('PUBSUB', 'NUMSUB', channel)[2] ~= 0 then
+  -- The channel of a slot: 'arbiter.wake:{'.
+  local is_of_slot = id and string.byte(channel, 14) == 123
+  local count = is_of_slot and 'SHARDNUMSUB' or 'NUMSUB'
+  if is_live and redis.pcall('PUBSUB', count, channel)[2] ~= 0 then
     call('ZREM', queue, head, 's' .. body, mark)
     call('ZADD', queue, '-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
     call('PEXPIRE', queue, 60000)
     local life = math.min(tonumber(lease), 2000)
     --+ fence
     --+ alone
-    redis.pcall('PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
+    redis.pcall(is_of_slot and 'SPUBLISH' or 'PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
     return 'released'
   end
 end

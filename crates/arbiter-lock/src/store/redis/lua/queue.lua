@@ -86,8 +86,13 @@ local function is_live(body, low)
   return true
 end
 
+-- On a cluster a channel is one of a slot: 'arbiter.wake:{'.
+local function is_of_slot(channel)
+  return string.byte(channel, 14) == 123
+end
+
 local function listens(channel)
-  local count = redis.pcall('PUBSUB', 'NUMSUB', channel)
+  local count = redis.pcall('PUBSUB', is_of_slot(channel) and 'SHARDNUMSUB' or 'NUMSUB', channel)
   return count.err ~= nil or 0 < count[2]
 end
 
@@ -121,7 +126,8 @@ local function hand_over(mine, mine_has_queued, mine_life)
       touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
       local life = math.min(tonumber(lease), 2000)
       local fence = grant(id, kind, life, label)
-      redis.pcall('PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
+      local publish = is_of_slot(channel) and 'SPUBLISH' or 'PUBLISH'
+      redis.pcall(publish, channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
     else
       call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)
     end

@@ -1,6 +1,6 @@
 -- Prolongs holds that have this owner and this fence: never creates one, never shortens one.
 --
--- KEYS     for each: lock, shared holds
+-- KEYS     for each: lock, shared holds; the lock twice for a hold that cannot be shared
 -- ARGV     for each: owner, fence, lease in ms
 -- Returns  for each: 'renewed <life ms>', 'stopping <life ms>', 'taken', 'gone', 'error <text>'
 -- One bad key does not spoil the others.
@@ -32,6 +32,8 @@ local function renew(lock, share, owner, fence, lease)
   local held = redis.pcall('HMGET', lock, 'owner', 'fence', 'stopping')
   if held.err then
     return 'error ' .. held.err
+  elseif held[1] == 'shared' and held[2] and share == lock then
+    return 'taken'
   elseif held[1] == 'shared' and held[2] then
     return renew_shared(lock, share, owner, fence, tonumber(lease), held[2])
   elseif held[1] ~= owner or held[2] ~= fence then

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::view::Address;
+use super::super::target::Address;
 
 /// The addresses of each host of the URL. A host that was never resolved is its own address.
 pub(super) type Hosts = BTreeMap<Address, BTreeSet<Address>>;

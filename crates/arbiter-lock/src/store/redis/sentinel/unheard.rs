@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::super::target::Address;
 use super::count::count;
-use super::view::{Address, FRESH};
+use super::view::FRESH;
 use super::{Sentinels, State, now};
 use crate::store::{Failure, FailureKind};
 

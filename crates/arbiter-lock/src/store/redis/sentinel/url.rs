@@ -2,82 +2,53 @@
 
 use std::fmt;
 
-use super::super::target::{Host, Place, Target, decoded, invalid};
+use super::super::hosts::{HostsUrl, ListedHosts, UrlKind};
+use super::super::target::{Address, Target, decoded, invalid};
 use crate::errors::invalid::Invalid;
 
 /// A Sentinel group: its sentinels, the name of the master, and the logins.
 ///
 /// Its `Display` has no secrets.
 #[derive(Clone)]
-pub(in super::super) struct SentinelUrl {
-    /// Hosts and ports, as in the URL.
-    pub(super) hosts: Vec<(String, u16)>,
+pub(crate) struct SentinelUrl {
+    pub(super) hosts: ListedHosts,
     pub(super) service: String,
-    pub(super) is_tls: bool,
     pub(super) sentinel_username: Option<String>,
     pub(super) sentinel_password: Option<String>,
-    pub(in super::super) username: Option<String>,
-    pub(in super::super) password: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
     database: i64,
     /// The only certificate authorities to trust, in PEM.
-    pub(in super::super) authorities: Option<Vec<u8>>,
+    pub(crate) authorities: Option<Vec<u8>>,
 }
 
-const DEFAULT_PORT: u16 = 26_379;
-const EXAMPLE: &str = "redis+sentinel://host:26379,host:26379/SERVICE";
-
-/// Returns whether the URL of that scheme names a Sentinel group, and whether over TLS.
-fn scheme(text: &str) -> Option<bool> {
-    match text {
-        "redis+sentinel" | "valkey+sentinel" | "redis-sentinel" => Some(false),
-        "rediss+sentinel" | "valkeys+sentinel" => Some(true),
-        _ => None,
-    }
-}
+const KIND: UrlKind = UrlKind {
+    suffix: "+sentinel",
+    default_port: 26_379,
+    example: "redis+sentinel://host:26379,host:26379/SERVICE",
+};
+const ALIAS: &str = "redis-sentinel";
 
 impl SentinelUrl {
     /// Parses the URL of a Sentinel group; `None` for any other.
-    pub(in super::super) fn parse(text: &str) -> Option<Result<Self, Invalid>> {
-        let (named, rest) = text.split_once("://")?;
-        let is_tls = scheme(&named.to_ascii_lowercase())?;
-        Some(Self::parse_rest(rest, is_tls))
+    pub(crate) fn parse(text: &str) -> Option<Result<Self, Invalid>> {
+        let alias = text.split_once("://");
+        let alias = alias.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(ALIAS));
+        let parsed = match alias {
+            Some((_, rest)) => HostsUrl::parse_rest(rest, false, KIND),
+            None => HostsUrl::parse(text, KIND)?,
+        };
+        Some(parsed.and_then(Self::new))
     }
 
-    fn parse_rest(rest: &str, is_tls: bool) -> Result<Self, Invalid> {
-        if is_tls && !cfg!(feature = "tls") {
-            return Err(invalid("needs TLS, which is in the feature `tls`"));
-        }
-        if rest.contains('#') {
-            return Err(invalid(
-                "has a fragment (in a password, '#' is written %23)",
-            ));
-        }
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = match authority.rsplit_once('@') {
-            Some((login, hosts)) => (Some(login), hosts),
-            None => (None, authority),
-        };
-        // Part of a password would be taken for hosts, or for the name of the master.
-        if login.is_some_and(|login| login.contains('@')) || path.contains('@') {
-            return Err(invalid(
-                "has more than one '@', or one behind its hosts: one login stands before all hosts \
-                 (in a password or a name, '@' is written %40, '/' %2F)",
-            ));
-        }
-        let (username, password) = match login.map(|login| login.split_once(':')) {
-            None => (None, None),
-            Some(None) => (login.map(decoded).transpose()?, None),
-            Some(Some((username, password))) => {
-                (Some(decoded(username)?), Some(decoded(password)?))
-            }
-        };
-        let hosts = hosts.split(',').map(host_and_port);
+    fn new(parsed: HostsUrl<'_>) -> Result<Self, Invalid> {
+        let path = parsed.path;
         let (service, database) = path.split_once('/').unwrap_or((path, ""));
         let service = decoded(service)?;
         if service.is_empty() {
+            let example = KIND.example;
             return Err(invalid(format!(
-                "names no master: {EXAMPLE}, where SERVICE is its name in `sentinel monitor`"
+                "names no master: {example}, where SERVICE is its name in `sentinel monitor`"
             )));
         }
         let database = match database.trim_end_matches('/') {
@@ -88,17 +59,16 @@ impl SentinelUrl {
             })?,
         };
         let mut url = Self {
-            hosts: hosts.collect::<Result<_, _>>()?,
+            hosts: parsed.hosts,
             service,
-            is_tls,
             sentinel_username: None,
             sentinel_password: None,
-            username: username.filter(|username| !username.is_empty()),
-            password,
+            username: parsed.username,
+            password: parsed.password,
             database,
             authorities: None,
         };
-        for option in query.split('&').filter(|option| !option.is_empty()) {
+        for option in parsed.query.split('&').filter(|option| !option.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
             match key {
                 "sentinel_username" => url.sentinel_username = Some(decoded(value)?),
@@ -115,82 +85,33 @@ impl SentinelUrl {
     }
 
     /// Returns the target of a sentinel at that address; TLS verifies it under that name.
-    pub(super) fn sentinel(&self, host: &str, port: u16, name: &str) -> Target {
+    pub(super) fn sentinel(&self, address: &Address, name: &str) -> Target {
         Target {
-            place: self.place(host, port, name),
+            place: self.hosts.place(address, name),
             username: self.sentinel_username.clone(),
             password: self.sentinel_password.clone(),
             database: 0,
             authorities: self.authorities.clone(),
+            is_node: false,
         }
     }
 
     /// Returns the target of a master at that address.
-    pub(super) fn master(&self, host: &str, port: u16) -> Target {
+    pub(super) fn master(&self, address: &Address) -> Target {
         Target {
-            place: self.place(host, port, host),
+            place: self.hosts.place(address, &address.0),
             username: self.username.clone(),
             password: self.password.clone(),
             database: self.database,
             authorities: self.authorities.clone(),
+            is_node: false,
         }
-    }
-
-    fn place(&self, host: &str, port: u16, name: &str) -> Place {
-        let host = host.to_owned();
-        match self.is_tls {
-            false => Place::Tcp { host, port },
-            true => Place::Tls {
-                host,
-                port,
-                name: name.to_owned(),
-            },
-        }
-    }
-}
-
-/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn host_and_port(text: &str) -> Result<(String, u16), Invalid> {
-    let wrong = || {
-        invalid(format!(
-            "has a sentinel that is not host:port: {EXAMPLE} is expected"
-        ))
-    };
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
-            match port.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if port.is_empty() => (host, None),
-                None => return Err(wrong()),
-            }
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let port = match port {
-        None => DEFAULT_PORT,
-        Some(port) => port.parse().ok().filter(|p| 0 < *p).ok_or_else(wrong)?,
-    };
-    match decoded(host)? {
-        host if host.is_empty() => Err(wrong()),
-        host => Ok((host, port)),
     }
 }
 
 impl fmt::Display for SentinelUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_tls {
-            "rediss+sentinel://"
-        } else {
-            "redis+sentinel://"
-        })?;
-        for (n, (host, port)) in self.hosts.iter().enumerate() {
-            let comma = if n == 0 { "" } else { "," };
-            write!(f, "{comma}{}:{port}", Host(host))?;
-        }
+        self.hosts.write(f, KIND)?;
         write!(f, "/{}", self.service.escape_debug())?;
         match self.database {
             0 => Ok(()),
@@ -214,7 +135,10 @@ mod tests {
              ?sentinel_username=s&sentinel_password=q%26r",
         );
         let hosts = [("a", 26_379), ("b", 7_000), ("::1", 7_001), ("::2", 26_379)];
-        assert_eq!(url.hosts, hosts.map(|(host, port)| (host.to_owned(), port)));
+        assert_eq!(
+            url.hosts.list,
+            hosts.map(|(host, port)| (host.to_owned(), port))
+        );
         assert_eq!((url.service.as_str(), url.database), ("my master", 3));
         assert_eq!(url.username.as_deref(), Some("us@er"));
         assert_eq!(url.password.as_deref(), Some("p/w"));
@@ -234,10 +158,10 @@ mod tests {
     #[test]
     fn aliases_and_tls_are_understood() {
         for plain in ["redis+sentinel", "valkey+sentinel", "redis-sentinel"] {
-            assert!(!parsed(&format!("{plain}://h/m")).is_tls);
+            assert!(!parsed(&format!("{plain}://h/m")).hosts.is_tls);
         }
         let tls = SentinelUrl::parse("valkeys+sentinel://h/m").unwrap();
-        assert_eq!(tls.is_ok_and(|url| url.is_tls), cfg!(feature = "tls"));
+        assert_eq!(tls.is_ok_and(|url| url.hosts.is_tls), cfg!(feature = "tls"));
         assert!(SentinelUrl::parse("redis://h/0").is_none());
     }
 

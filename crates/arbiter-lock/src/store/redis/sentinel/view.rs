@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A host and a port.
-pub(crate) type Address = (String, u16);
+use super::super::target::Address;
 
 /// The answer of one sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::super::dial::{addresses_of, dial};
+use super::super::target::Address;
 use super::ask::ask;
 use super::count::{Hosts, count};
-use super::view::Address;
 use super::{Sentinels, now};
 use crate::store::{Failure, FailureKind};
 
@@ -94,7 +94,7 @@ impl Sentinels {
     /// A host that cannot be resolved counts as unreachable, and as a sentinel of its own.
     async fn wanted(&self) -> (HashMap<Address, String>, BTreeSet<Address>) {
         let mut resolved: Hosts = BTreeMap::new();
-        let hosts: BTreeSet<&Address> = self.url.hosts.iter().collect();
+        let hosts: BTreeSet<&Address> = self.url.hosts.list.iter().collect();
         let resolving = hosts
             .iter()
             .map(|(host, port)| tokio::time::timeout(RESOLVE_LIMIT, addresses_of(host, *port)));
@@ -136,7 +136,7 @@ impl Sentinels {
             };
             // A sentinel announced by its address is verified as the URL's host.
             let is_address = address.0.parse::<IpAddr>().is_ok();
-            let host = self.url.hosts.first().filter(|_| is_address);
+            let host = self.url.hosts.list.first().filter(|_| is_address);
             let name = host.map_or_else(|| address.0.clone(), |(host, _)| host.clone());
             wanted.entry(address.clone()).or_insert(name);
             ids.insert(address, id.clone());
@@ -176,7 +176,7 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
     let Some(group) = sentinels.upgrade() else {
         return gone();
     };
-    let target = group.url.sentinel(&address.0, address.1, name);
+    let target = group.url.sentinel(address, name);
     let service = group.url.service.clone();
     let limit = group.command_timeout.max(SHORTEST_LIMIT);
     let mut questions = group.questions.subscribe();

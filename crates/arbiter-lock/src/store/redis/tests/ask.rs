@@ -42,6 +42,7 @@ pub(super) fn renewal(owner: &str, fence: u64, lease_ms: u64) -> Renewal {
         owner,
         fence,
         lease_ms,
+        may_share: true,
     }
 }
 
@@ -85,7 +86,9 @@ pub(super) fn read<T>(request: &Request, value: Value) -> Result<Envelope<T>, Fa
 where
     T: TryFrom<Reply, Error: Debug>,
 {
-    let Envelope { reply, at, again, .. } = reply::read(request, value)?;
+    let Envelope {
+        reply, at, again, ..
+    } = reply::read(request, value)?;
     let reply = reply.try_into().unwrap();
     Ok(Envelope::new(reply, at, again))
 }

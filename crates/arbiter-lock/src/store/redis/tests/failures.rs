@@ -9,7 +9,7 @@ use testkit::Server;
 use super::ask::{self, contender};
 use crate::events::event::{EventQueue, NoopLogger};
 use crate::store::redis::connection::Connection;
-use crate::store::redis::dial::Limits;
+use crate::store::redis::dial::{ConnectionSettings, Limits};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::keys::Keys;
 use crate::store::redis::route::ServerRoute;
@@ -96,11 +96,11 @@ fn server_errors_are_classified_within_scripts_too() {
             "ERR SELECT is not allowed in cluster mode",
             FailureKind::Unsupported,
         ),
-        ("MOVED 866 127.0.0.1:7001", FailureKind::Unsupported),
-        ("ASK 866 127.0.0.1:7001", FailureKind::Unsupported),
+        ("MOVED 866 127.0.0.1:7001", FailureKind::WrongUrl),
+        ("ASK 866 127.0.0.1:7001", FailureKind::WrongUrl),
         (
             "CROSSSLOT Keys in request don't hash to the same slot",
-            FailureKind::Unsupported,
+            FailureKind::WrongUrl,
         ),
         (
             "NOPROTO unsupported protocol version",
@@ -165,16 +165,21 @@ async fn request_without_time_left_is_not_sent() {
     };
     let connection = Connection::new(
         ServerRoute::One(target),
-        limits,
-        "test".into(),
+        ConnectionSettings {
+            limits,
+            client_name: "test".into(),
+            events: EventQueue::new(Box::new(NoopLogger)),
+        },
         None,
-        EventQueue::new(Box::new(NoopLogger)),
     );
     connection.connect(Duration::MAX).await.unwrap();
     let keys = Keys::new("arbiter:", "name").unwrap();
     let acquire = script::request(&keys, &ask::acquire(&contender("r", "c", 5_000), None));
-    let failure = connection.call(&acquire, Duration::ZERO).await.unwrap_err();
+    let failure = connection
+        .call(&acquire, false, Duration::ZERO)
+        .await
+        .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Silent);
     assert!(!failure.may_have_run, "{failure}");
-    connection.call(&acquire, second).await.unwrap();
+    connection.call(&acquire, false, second).await.unwrap();
 }

@@ -1,0 +1,252 @@
+//! The slot map of a cluster: which master has each slot.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use redis::Value;
+
+use super::super::introduction::text;
+use super::super::keys::SLOTS;
+use super::super::target::Address;
+
+/// The master of each slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SlotMap {
+    masters: Vec<Address>,
+    /// The index of the master of each slot.
+    owners: Vec<Option<u16>>,
+}
+
+impl SlotMap {
+    /// Parses the reply to `CLUSTER SLOTS`; `None` if it is no such reply.
+    ///
+    /// A node without a host has the host that answered. A range that is invalid is left out: its
+    /// slots have no known master.
+    pub(super) fn parse(reply: &Value, answered_by: &str) -> Option<Self> {
+        let Value::Array(ranges) = reply else {
+            return None;
+        };
+        let mut map = Self {
+            masters: Vec::new(),
+            owners: vec![None; usize::from(SLOTS)],
+        };
+        for range in ranges {
+            if let Some((first, last, master)) = parse_range(range, answered_by) {
+                map.set(first..=last, master);
+            }
+        }
+        Some(map)
+    }
+
+    fn set(&mut self, slots: std::ops::RangeInclusive<u16>, master: Address) {
+        let known = self.masters.iter().position(|known| *known == master);
+        let index = known.unwrap_or_else(|| {
+            self.masters.push(master);
+            self.masters.len() - 1
+        });
+        let index = u16::try_from(index).ok();
+        for slot in slots {
+            if let Some(owner) = self.owners.get_mut(usize::from(slot)) {
+                *owner = index;
+            }
+        }
+    }
+
+    /// Sets the master of one slot.
+    pub(super) fn set_master(&mut self, slot: u16, master: Address) {
+        self.set(slot..=slot, master);
+    }
+
+    /// Returns the master of a slot.
+    pub(super) fn master(&self, slot: u16) -> Option<&Address> {
+        let owner = self.owners.get(usize::from(slot)).copied().flatten()?;
+        self.masters.get(usize::from(owner))
+    }
+
+    /// Returns all masters that have slots, in order.
+    pub(super) fn masters(&self) -> BTreeSet<Address> {
+        let owners: BTreeSet<u16> = self.owners.iter().copied().flatten().collect();
+        let masters = owners
+            .iter()
+            .map(|owner| &self.masters[usize::from(*owner)]);
+        masters.cloned().collect()
+    }
+
+    /// Returns a slot of that master.
+    pub(super) fn slot_of(&self, master: &Address) -> Option<u16> {
+        (0..SLOTS).find(|slot| self.master(*slot) == Some(master))
+    }
+}
+
+/// Returns a number of the node at that address.
+pub(crate) fn number_of(address: &Address) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Parses a range of slots: the first, the last, the master, and replicas.
+fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address)> {
+    let Value::Array(parts) = range else {
+        return None;
+    };
+    let [first, last, master, ..] = parts.as_slice() else {
+        return None;
+    };
+    let slot = |value: &Value| {
+        let slot = text(value)?.parse::<u16>().ok()?;
+        (slot < SLOTS).then_some(slot)
+    };
+    let Value::Array(master) = master else {
+        return None;
+    };
+    let [host, port, ..] = master.as_slice() else {
+        return None;
+    };
+    let host = match host {
+        Value::Nil => String::new(),
+        host => text(host)?,
+    };
+    let port = text(port)?.parse::<u16>().ok().filter(|port| 0 < *port)?;
+    Some((
+        slot(first)?,
+        slot(last)?,
+        announced(&host, port, answered_by)?,
+    ))
+}
+
+/// Returns an announced address. Without a host it has the host that answered.
+fn announced(host: &str, port: u16, answered_by: &str) -> Option<Address> {
+    match host {
+        // The node has no host name, and its cluster announces nothing else.
+        "?" => None,
+        "" => Some((answered_by.to_owned(), port)),
+        host => Some((host.to_owned(), port)),
+    }
+}
+
+/// A redirection to another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Redirection {
+    /// The slot belongs to that node.
+    Moved(u16, Address),
+    /// The key may be at that node, since its slot is moving there.
+    Ask(Address),
+}
+
+impl Redirection {
+    /// Parses the error of a node: `MOVED 3999 10.0.0.1:6379`, or `ASK` likewise.
+    pub(crate) fn parse(error: &str, answered_by: &str) -> Option<Self> {
+        let mut words = error.split([' ', '\r', '\n']);
+        let (word, slot, address) = (words.next()?, words.next()?, words.next()?);
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().ok().filter(|port| 0 < *port)?;
+        let address = announced(host, port, answered_by)?;
+        let slot = slot.parse().ok().filter(|slot| *slot < SLOTS)?;
+        match word {
+            "MOVED" => Some(Self::Moved(slot, address)),
+            "ASK" => Some(Self::Ask(address)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn range(first: i64, last: i64, host: Value, port: i64) -> Value {
+        let master = Value::Array(vec![host, Value::Int(port), bulk("id")]);
+        let replica = Value::Array(vec![bulk("replica"), Value::Int(1), bulk("id")]);
+        Value::Array(vec![Value::Int(first), Value::Int(last), master, replica])
+    }
+
+    fn address(host: &str, port: u16) -> Address {
+        (host.to_owned(), port)
+    }
+
+    #[test]
+    fn every_slot_has_its_master() {
+        let reply = Value::Array(vec![
+            range(0, 5_000, bulk("a"), 7_000),
+            range(5_001, 16_383, bulk("::1"), 7_001),
+        ]);
+        let mut map = SlotMap::parse(&reply, "asked").unwrap();
+        assert_eq!(map.master(5_000), Some(&address("a", 7_000)));
+        assert_eq!(map.master(5_001), Some(&address("::1", 7_001)));
+        assert_eq!(map.master(16_384), None);
+        map.set_master(5_000, address("b", 1));
+        assert_eq!(map.master(5_000), Some(&address("b", 1)));
+        assert_eq!(map.slot_of(&address("::1", 7_001)), Some(5_001));
+        assert_eq!(map.masters().len(), 3);
+        map.set_master(5_000, address("a", 7_000));
+        assert_eq!(map.masters().len(), 2);
+    }
+
+    #[test]
+    fn node_without_host_has_the_answering_one() {
+        let reply = Value::Array(vec![
+            range(0, 1, bulk(""), 7_000),
+            range(2, 3, Value::Nil, 7_001),
+            range(4, 5, bulk("?"), 7_001),
+        ]);
+        let map = SlotMap::parse(&reply, "asked").unwrap();
+        let masters = [0, 2, 4].map(|slot| map.master(slot).cloned());
+        let asked = |port| Some(address("asked", port));
+        assert_eq!(masters, [asked(7_000), asked(7_001), None]);
+    }
+
+    #[test]
+    fn invalid_ranges_are_left_out() {
+        let reply = Value::Array(vec![
+            range(-1, 5, bulk("a"), 7_000),
+            range(6, 16_384, bulk("a"), 7_000),
+            range(7, 8, bulk("a"), 0),
+            range(9, 10, bulk("a"), 65_536),
+            range(12, 11, bulk("a"), 7_000),
+            range(13, 13, Value::Int(3), 7_000),
+            Value::Array(vec![Value::Int(14)]),
+            Value::Nil,
+        ]);
+        let map = SlotMap::parse(&reply, "asked").unwrap();
+        let known = (0..SLOTS).filter(|slot| map.master(*slot).is_some());
+        assert_eq!(known.collect::<Vec<_>>(), [13]);
+        assert_eq!(SlotMap::parse(&Value::Okay, "asked"), None);
+    }
+
+    #[test]
+    fn redirections_name_slot_and_node() {
+        let parse = |error: &str| Redirection::parse(error, "asked");
+        for (host, expected) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("", "asked"),
+        ] {
+            let moved = parse(&format!("MOVED 3999 {host}:6381"));
+            let expected = address(expected, 6_381);
+            assert_eq!(moved, Some(Redirection::Moved(3_999, expected.clone())));
+            let ask = parse(&format!("ASK 3999 {host}:6381"));
+            assert_eq!(ask, Some(Redirection::Ask(expected)));
+        }
+        for other in [
+            "MOVED",
+            "MOVED 1",
+            "MOVED x a:1",
+            "MOVED 16384 a:1",
+            "MOVED 1 a",
+            "MOVED 1 a:0",
+            "MOVED 1 a:65536",
+            "MOVED 1 ?:6379",
+            "TRYAGAIN Multiple keys request",
+            "",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+}

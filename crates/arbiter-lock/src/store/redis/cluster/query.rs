@@ -1,0 +1,230 @@
+//! The task that queries the nodes of a cluster for the slot map.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use redis::Value;
+
+use super::super::dial::{HEAD_START, Limits, Line, dial};
+use super::super::failure::failure_of;
+use super::super::introduction::{before_use, introduce, text};
+use super::super::keys::probe_in;
+use super::super::script::probe;
+use super::super::target::{Address, Target};
+use super::map::SlotMap;
+use super::{Cluster, REFRESH_EVERY, REFRESH_IN_DOUBT, SHORTEST_PAUSE, now};
+use crate::store::{Failure, FailureKind};
+
+/// The minimum time that a node may take to answer.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// The answer of a node: the slot map, and how far to trust it.
+pub(super) struct MapReply {
+    pub(super) map: SlotMap,
+    pub(super) epoch: u64,
+    /// Whether the node is in touch with the majority of the cluster, as far as it reports that.
+    is_ok: bool,
+}
+
+/// A node, and a connection to it that has answered.
+struct Kept {
+    address: Address,
+    line: Line,
+}
+
+/// A node to query.
+type Candidate = (Address, Result<Target, Failure>);
+type Asking = BoxFuture<'static, Result<(Kept, MapReply), Failure>>;
+
+/// Queries for the map until the client is dropped.
+///
+/// It runs on the runtime of a [`Service`](crate::service::Service). A forked process has no such
+/// thread, so it cannot poll it.
+pub(super) async fn watch(cluster: Weak<Cluster>) {
+    let mut kept = None;
+    loop {
+        let Some(shared) = cluster.upgrade() else {
+            return;
+        };
+        let mut questions = shared.questions.subscribe();
+        let asked = *questions.borrow_and_update();
+        let (candidates, epoch) = (shared.candidates(), shared.state().epoch);
+        let limits = shared.settings.limits;
+        let name = shared.settings.client_name.clone();
+        drop(shared);
+        let found = ask_until_current(kept.take(), candidates, epoch, limits, name).await;
+        let Some(shared) = cluster.upgrade() else {
+            return;
+        };
+        match found {
+            Ok((answered_by, reply)) => {
+                kept = Some(answered_by);
+                shared.answered(reply);
+            }
+            Err(failure) => shared.failed(failure),
+        }
+        shared.answers.send_replace(asked);
+        let is_in_doubt = now() < shared.state().in_doubt_until;
+        drop(shared);
+        tokio::time::sleep(SHORTEST_PAUSE).await;
+        let pause = if is_in_doubt {
+            REFRESH_IN_DOUBT
+        } else {
+            REFRESH_EVERY
+        };
+        if let Ok(Err(_)) = tokio::time::timeout(pause, questions.changed()).await {
+            return;
+        }
+    }
+}
+
+impl Cluster {
+    /// Returns the known masters, and the hosts of the URL, with their targets.
+    fn candidates(&self) -> Vec<Candidate> {
+        let masters = Vec::from_iter(self.masters());
+        let masters = masters.into_iter().map(|address| {
+            let target = self.target(&address);
+            (address, target)
+        });
+        let listed = self.url.hosts.list.iter().map(|host| {
+            let target = self.url.node(host);
+            (host.clone(), Ok(target))
+        });
+        masters.chain(listed).collect()
+    }
+}
+
+/// Queries one node after the other until an answer is current: of that epoch or a later one, from
+/// a node in touch with the majority. Otherwise the best answer counts, since every node may have
+/// been replaced. The next node is queried as soon as one has failed, or has not answered for a
+/// moment.
+async fn ask_until_current(
+    kept: Option<Kept>,
+    mut candidates: Vec<Candidate>,
+    epoch: u64,
+    limits: Limits,
+    name: Arc<str>,
+) -> Result<(Kept, MapReply), Failure> {
+    let mut asking = FuturesUnordered::<Asking>::new();
+    candidates.reverse();
+    if let Some(kept) = kept {
+        candidates.retain(|(address, _)| *address != kept.address);
+        asking.push(Box::pin(ask(kept, limits)));
+    }
+    let (mut best, mut failed): (Option<(Kept, MapReply)>, Option<Failure>) = (None, None);
+    loop {
+        let is_last = candidates.is_empty();
+        let turn = if is_last { Duration::MAX } else { HEAD_START };
+        match tokio::time::timeout(turn, asking.next()).await {
+            Ok(Some(Ok(found))) if found.1.is_current(epoch) => return Ok(found),
+            Ok(Some(Ok(found))) => {
+                let is_better = |best: &(Kept, MapReply)| best.1.rank() < found.1.rank();
+                if best.as_ref().is_none_or(is_better) {
+                    best = Some(found);
+                }
+            }
+            // A node that denies access does so for good.
+            Ok(Some(Err(failure))) => {
+                if failed.as_ref().is_none_or(Failure::is_transient) {
+                    failed = Some(failure);
+                }
+            }
+            Ok(None) if is_last => break,
+            Ok(None) | Err(_) => {}
+        }
+        if let Some((address, target)) = candidates.pop() {
+            let dialing = dial_and_ask(address, target, limits, name.clone());
+            asking.push(Box::pin(dialing));
+        }
+    }
+    let none = || Failure::before_sending(FailureKind::Unreachable, "no node is known");
+    best.ok_or_else(|| failed.unwrap_or_else(none))
+}
+
+/// Dials a node, checks that it supports the protocol, and queries it.
+async fn dial_and_ask(
+    address: Address,
+    target: Result<Target, Failure>,
+    limits: Limits,
+    name: Arc<str>,
+) -> Result<(Kept, MapReply), Failure> {
+    let target = target?;
+    let mut line = dial(&target, limits.connect, |_| {}).await?;
+    let introduced = introduce(&mut line, &target, &name);
+    in_time(limits, introduced).await?;
+    let (mut kept, reply) = ask(Kept { address, line }, limits).await?;
+    let slot = reply.map.slot_of(&kept.address).unwrap_or_default();
+    in_time(limits, check_node(&mut kept.line, slot)).await?;
+    Ok((kept, reply))
+}
+
+/// Checks that a node supports the scripts, with a key of that slot. One that does not have the
+/// slot is not checked further.
+pub(crate) async fn check_node(line: &mut Line, slot: u16) -> Result<(), Failure> {
+    let probe = probe(&probe_in(slot)).by_source();
+    let checked = line.connection.send_packed_command(&probe).await;
+    match checked.and_then(Value::extract_error) {
+        Err(e) if !matches!(e.code(), Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")) => {
+            Err(before_use(&e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Queries a node for the slot map.
+async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure> {
+    let mut questions = redis::pipe();
+    // The epoch before the map: a map that is newer than its epoch is harmless.
+    questions.cmd("CLUSTER").arg("INFO");
+    questions.cmd("CLUSTER").arg("SLOTS");
+    let connection = &mut kept.line.connection;
+    let answers = connection.send_packed_commands(&questions, 0, 2);
+    let answers = in_time(limits, async { answers.await.map_err(|e| failure_of(&e)) }).await?;
+    kept.line.arrived.understood();
+    let mut answers = answers.into_iter().map(Value::extract_error);
+    let info = answers.next().and_then(Result::ok);
+    let slots = answers.next().unwrap_or(Ok(Value::Nil));
+    let slots = slots.map_err(|e| match e.detail() {
+        Some(detail) if detail.contains("cluster support disabled") => Failure::before_sending(
+            FailureKind::WrongUrl,
+            "it is a single server: its URL begins with redis:// or rediss://",
+        ),
+        _ => before_use(&e),
+    })?;
+    let malformed = || Failure::before_sending(FailureKind::Malformed, "no map of slots");
+    let map = SlotMap::parse(&slots, &kept.address.0).ok_or_else(malformed)?;
+    // The query is not needed, and may be denied.
+    let info = info.as_ref().and_then(text).unwrap_or_default();
+    let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
+    let epoch = field("cluster_current_epoch:").and_then(|epoch| epoch.trim().parse().ok());
+    let reply = MapReply {
+        map,
+        epoch: epoch.unwrap_or_default(),
+        is_ok: field("cluster_state:").is_none_or(|state| state.trim() == "ok"),
+    };
+    Ok((kept, reply))
+}
+
+async fn in_time<T>(
+    limits: Limits,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let limit = limits.command.max(SHORTEST_LIMIT);
+    let answer = tokio::time::timeout(limit, answer).await;
+    answer.unwrap_or_else(|_| {
+        let detail = format!("no answer within {limit:?}");
+        Err(Failure::before_sending(FailureKind::Silent, detail))
+    })
+}
+
+impl MapReply {
+    fn rank(&self) -> (bool, u64) {
+        (self.is_ok, self.epoch)
+    }
+
+    fn is_current(&self, epoch: u64) -> bool {
+        (true, epoch) <= self.rank()
+    }
+}

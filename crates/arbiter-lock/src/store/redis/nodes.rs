@@ -1,0 +1,203 @@
+//! One runtime's connections to the nodes of a cluster: one to each master in use.
+//!
+//! A request is sent again only if a node answers that it did not run it: after a redirection, or if
+//! the node did not know the script.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use super::cluster::{Cluster, Redirection, number_of};
+use super::connection::{Arrival, Connection, Subscription};
+use super::dial::ConnectionSettings;
+use super::keys::channel_in;
+use super::route::{Node, ServerRoute};
+use super::script::Call;
+use super::target::Address;
+use crate::store::{Failure, FailureKind, Registry};
+
+/// How often a request is redirected before that is a failure.
+const MOST_REDIRECTIONS: usize = 5;
+
+/// How long a request that was not sent waits for a newer slot map.
+const LONGEST_REFRESH: Duration = Duration::from_secs(1);
+
+/// The connections of the runtime that uses them.
+pub(super) struct NodeConnections {
+    cluster: Arc<Cluster>,
+    settings: ConnectionSettings,
+    /// The waiters of this runtime, and what their channels end with.
+    subscriber: Option<(Weak<Registry>, Arc<str>)>,
+    nodes: Mutex<HashMap<Address, Arc<Connection>>>,
+}
+
+impl NodeConnections {
+    /// Makes connections that are not dialed yet.
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        settings: ConnectionSettings,
+        subscriber: Option<(Weak<Registry>, Arc<str>)>,
+    ) -> Self {
+        Self {
+            cluster,
+            settings,
+            subscriber,
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// Makes sure, within the limit, that the cluster answers and supports the protocol.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+        self.cluster
+            .connect(limit.min(self.settings.limits.connect))
+            .await
+    }
+
+    /// Returns the longest round-trip time to a node, as last measured.
+    pub(super) fn round_trip(&self) -> Duration {
+        let nodes = self.nodes();
+        let times = nodes.values().map(|node| node.round_trip());
+        times.max().unwrap_or_default()
+    }
+
+    /// Returns the channel of the waiters of a slot; empty without notifications.
+    pub(super) fn channel(&self, slot: u16) -> Arc<str> {
+        let subscriber = self.subscriber.as_ref();
+        let channel = subscriber.map(|(_, id)| channel_in(slot, id).into());
+        channel.unwrap_or_default()
+    }
+
+    /// Returns a number of the master of a slot; zero while it is not known.
+    pub(super) fn server_of(&self, slot: u16) -> u64 {
+        let master = self.cluster.known_master(slot);
+        master.as_ref().map_or(0, number_of)
+    }
+
+    /// Calls a script on the master of a slot, and waits for its answer within `limit`. Redirections
+    /// share the time that dialing and one call may take.
+    ///
+    /// With a channel, the connection is subscribed to it before the call, unless it is.
+    pub(super) async fn call(
+        &self,
+        slot: u16,
+        call: &Call,
+        channel: Option<&Arc<str>>,
+        limit: Duration,
+    ) -> Result<Arrival, Failure> {
+        let begun = Instant::now();
+        let limit = limit.min(self.settings.limits.command.saturating_mul(2));
+        let left = || limit.saturating_sub(begun.elapsed());
+        let mut asked_of = None;
+        for _ in 0..=MOST_REDIRECTIONS {
+            let is_asking = asked_of.is_some();
+            let address = match asked_of.take() {
+                Some(address) => address,
+                None => self.cluster.master(slot, left()).await?,
+            };
+            let node = self.node(&address, slot);
+            let answer = match channel.filter(|channel| !node.listens(channel)) {
+                // Both in one write. If it cannot subscribe, the next poll tries again.
+                Some(channel) => {
+                    let subscribing = node.subscribe(channel, left());
+                    let (_, answer) = tokio::join!(subscribing, node.call(call, is_asking, left()));
+                    answer
+                }
+                None => node.call(call, is_asking, left()).await,
+            };
+            let failure = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            match Redirection::parse(&failure.detail, &address.0) {
+                Some(Redirection::Moved(slot, master)) => self.cluster.moved(slot, master),
+                Some(Redirection::Ask(node)) => asked_of = Some(node),
+                None if self.has_new_master(slot, &address, &failure, left()).await => {}
+                None => return Err(failure),
+            }
+        }
+        let detail = "its nodes redirect requests in a circle";
+        Err(Failure::before_sending(FailureKind::Unreachable, detail))
+    }
+
+    /// Returns whether another node has replaced the master that did not serve a request, so that
+    /// the request can be sent to that one.
+    async fn has_new_master(
+        &self,
+        slot: u16,
+        address: &Address,
+        failure: &Failure,
+        left: Duration,
+    ) -> bool {
+        let is_down = failure.is_silence() || failure.detail.starts_with("CLUSTERDOWN");
+        if !is_down || failure.may_have_run {
+            return false;
+        }
+        self.cluster.doubt();
+        let refreshed = self.cluster.refresh(left.min(LONGEST_REFRESH)).await;
+        let master = self.cluster.known_master(slot);
+        refreshed.is_ok() && master.is_some_and(|master| master != *address)
+    }
+
+    /// Returns whether the waiters of a slot receive messages.
+    pub(super) fn listens(&self, slot: u16, channel: &Arc<str>) -> bool {
+        let master = self.cluster.known_master(slot);
+        let node = master.and_then(|master| self.nodes().get(&master).cloned());
+        node.is_some_and(|node| node.listens(channel))
+    }
+
+    /// Sends a command that reads to the node at that address.
+    pub(super) async fn query(
+        &self,
+        address: &Address,
+        cmd: &Cmd,
+        limit: Duration,
+    ) -> Result<Arrival, Failure> {
+        let slot = self.cluster.slot_of(address).unwrap_or_default();
+        self.node(address, slot).query(cmd, limit).await
+    }
+
+    /// Returns the master that follows that address in order.
+    pub(super) fn master_after(&self, address: Option<&Address>) -> Option<Address> {
+        let mut masters = self.cluster.masters().into_iter();
+        masters.find(|master| Some(master) > address)
+    }
+
+    /// Returns whether that is the address of a master.
+    pub(super) fn is_master(&self, address: &Address) -> bool {
+        self.cluster.masters().contains(address)
+    }
+
+    /// Returns the connection to the node at that address, which has that slot.
+    fn node(&self, address: &Address, slot: u16) -> Arc<Connection> {
+        let mut nodes = self.nodes();
+        if let Some(node) = nodes.get(address).filter(|node| !node.is_retired()) {
+            return node.clone();
+        }
+        let node = Node {
+            cluster: self.cluster.clone(),
+            address: address.clone(),
+            slot,
+        };
+        let route = ServerRoute::Node(Arc::new(node));
+        let subscriber = self.subscriber.as_ref();
+        let subscription = subscriber.map(|(registry, _)| Subscription {
+            channel: None,
+            registry: registry.clone(),
+        });
+        let connection = Connection::new(route, self.settings.clone(), subscription);
+        let connection = Arc::new(connection);
+        let all = std::mem::take(&mut *nodes).into_iter();
+        let (retired, used): (HashMap<_, _>, _) = all.partition(|(_, node)| node.is_retired());
+        *nodes = used;
+        nodes.insert(address.clone(), connection.clone());
+        drop(nodes);
+        drop(retired);
+        connection
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<Address, Arc<Connection>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
