@@ -37,6 +37,10 @@ pub(crate) struct Registry {
 /// Receives the grant of one waiter, and the wakes to poll again.
 pub(crate) struct Slot {
     /// The channel of its grants.
+    #[cfg_attr(
+        not(any(feature = "redis", feature = "embedded")),
+        expect(dead_code, reason = "no connection is lost")
+    )]
     channel: Arc<str>,
     arrived: Mutex<Option<PushedGrant>>,
     bell: Notify,
