@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use arbiter_lock::Lock;
+use arbiter_lock::{Lock, Replicas};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::secret::has_secret;
@@ -174,6 +174,12 @@ pub(crate) struct WorkArgs {
     /// End the command after this long
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) max_hold: Option<Duration>,
+    /// Wait until so many replicas have acknowledged the lock: a number, or `all`
+    #[arg(long, value_name = "N|all", value_parser = replicas, default_value = "0", hide_default_value = true)]
+    pub(crate) replicas: Replicas,
+    /// Wait until the server has the lock on its disk
+    #[arg(long)]
+    pub(crate) durable: bool,
     /// Show this note with the holder or waiter
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) label: String,
@@ -300,6 +306,17 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "write it like 1500ms, 30s or 5m".to_owned())?;
     Duration::try_from_secs_f64(number * millis / 1_000.0)
         .map_err(|_| "that is too long".to_owned())
+}
+
+/// Parses a number of replicas, or `all`.
+fn replicas(text: &str) -> Result<Replicas, String> {
+    match text {
+        "all" => Ok(Replicas::All),
+        number => number
+            .parse()
+            .map(Replicas::AtLeast)
+            .map_err(|_| "a number of replicas, or all".to_owned()),
+    }
 }
 
 /// Parses a lease within the library's range.

@@ -19,6 +19,7 @@ use crate::events::metrics::NameLabel;
 use crate::events::tracing_logger::TracingLogger;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::store::ServerSettings;
+use crate::store::acknowledgement::Replicas;
 use crate::store::memory::MemoryStore;
 use crate::store::open;
 
@@ -218,6 +219,18 @@ impl ClientBuilder {
     /// Sets the default of [`Lock::watchdog`](crate::Lock::watchdog): on if not set.
     pub fn default_watchdog(mut self, on: bool) -> Self {
         self.defaults.watchdog = on;
+        self
+    }
+
+    /// Sets the default of [`Lock::replicas`](crate::Lock::replicas): none if not set.
+    pub fn default_replicas(mut self, replicas: impl Into<Replicas>) -> Self {
+        self.defaults.acknowledgement.replicas = replicas.into();
+        self
+    }
+
+    /// Sets the default of [`Lock::durable`](crate::Lock::durable): off if not set.
+    pub fn default_durable(mut self, on: bool) -> Self {
+        self.defaults.acknowledgement.durable = on;
         self
     }
 

@@ -106,6 +106,7 @@ pub use primitives::rw_lock::RwLock;
 pub use primitives::semaphore::Semaphore;
 pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
+pub use store::acknowledgement::Replicas;
 pub use store::health::{Health, StoreHealth};
 #[cfg(feature = "testing")]
 pub use store::memory::FaultInjection;

@@ -31,8 +31,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a grant is believed however long it was on its way",
-        file: WAITING,
-        was: "if !self.attempt.is_valid(grant) {\n            return None;\n        }",
+        file: "crates/arbiter-lock/src/waiting/claim.rs",
+        was: "if !self.attempt.is_valid(grant) {\n            return Ok(None);\n        }",
         put_back: "",
         caught_by: Lock(&["stopped_head_delays_next_at_most_three_seconds"]),
     },
@@ -238,8 +238,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a short lease leaves the renewals of others no time",
         file: KEEPER_TASK,
-        was: "handle.renew(renewals.collect(), Duration::MAX).await;",
-        put_back: "handle.renew(renewals.collect(), batch.holds.iter().map(|hold| hold.validity_end().saturating_sub(batch.sent) / 3).min().unwrap_or_default()).await;",
+        was: "handle.renew(renewals.collect(), needed, Duration::MAX).await;",
+        put_back: "handle.renew(renewals.collect(), needed, holds.iter().map(|(hold, _)| hold.validity_end().saturating_sub(sent) / 3).min().unwrap_or_default()).await;",
         caught_by: Lock(&["short_leases_do_not_delay_a_long_one"]),
     },
     Defect {

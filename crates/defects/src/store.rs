@@ -28,8 +28,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
         file: CONNECTION,
-        was: "match self.send(&up, call.by_hash(), how, limit).await {",
-        put_back: "match self.send(&up, call.by_hash(), how, limit / 4).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), how, limit / 2).await\n            }",
+        was: "match send(call.by_hash(), limit).await {",
+        put_back: "match send(call.by_hash(), limit / 4).await {\n            Err(failure) if failure.may_have_run => send(call.by_hash(), limit / 2).await,",
         caught_by: Lock(&["release_under_any_fault_frees_without_a_loss"]),
     },
     Defect {
@@ -56,8 +56,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "an error of the server is taken for an answer",
         file: CONNECTION,
-        was: "answer.and_then(Value::extract_error)",
-        put_back: "answer",
+        was: "return connection.send_packed_command(cmd).await?.extract_error();",
+        put_back: "return connection.send_packed_command(cmd).await;",
         caught_by: Lock(&["failing_server_is_unavailable_until_it_recovers"]),
     },
     Defect {

@@ -62,8 +62,11 @@ impl Grip {
             let Envelope { reply, again, .. } =
                 handle.send(&state.name, &request, Duration::MAX).await?;
             if let Downgraded::Downgraded { ttl_ms } = reply {
-                state.confirm(sent, Duration::from_millis(ttl_ms));
-                self.inner.keeper.confirmed(state);
+                // Replicas have not acknowledged it: the keeper renews it.
+                if !state.options.acknowledgement.is_needed() {
+                    state.confirm(sent, Duration::from_millis(ttl_ms));
+                    self.inner.keeper.confirmed(state);
+                }
             }
             if !again {
                 return Ok(reply);

@@ -206,7 +206,9 @@ impl Grip {
         loop {
             let (sent, renewal) = (self.inner.clock.now(), state.renewal());
             let request = Request::Renew(renewal.clone());
-            let renewed = handle.send(&state.name, &request, Duration::MAX).await;
+            let needed = state.options.acknowledgement;
+            let renewed = handle.send_acknowledged(&state.name, &request, needed, Duration::MAX);
+            let renewed = renewed.await;
             let renewed =
                 renewed.map_err(|failure| self.inner.store_error(&state.name, failure))?;
             match renewed.reply {

@@ -4,7 +4,7 @@
 //! that is not answered in time for a hold is repeated in another call: renewals never shorten a
 //! TTL, and each answer counts from when its request was sent.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,7 +136,8 @@ async fn changed(switches: &mut Option<watch::Receiver<()>>) {
 }
 
 impl KeeperShared {
-    /// Renews a batch: in one call, unless its holds are of several groups.
+    /// Renews a batch: in one call, unless its holds are of several groups, or need other
+    /// acknowledgements.
     fn renew<'a>(
         self: &Arc<Self>,
         handle: &'a StoreHandle,
@@ -146,20 +147,23 @@ impl KeeperShared {
             sent,
         }: Batch,
     ) -> impl Iterator<Item = impl Future<Output = Answered> + use<'a>> + use<'a> {
-        let mut groups: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+        let mut groups: HashMap<_, Vec<_>> = HashMap::new();
         for hold in holds {
-            let group = groups.entry(handle.destination(&hold.name).group);
+            let group = handle.destination(&hold.name).group;
+            let group = groups.entry((group, hold.options.acknowledgement));
             let renewal = hold.renewal();
             group.or_default().push((hold, renewal));
         }
         let shared = self.clone();
         let unanswered = Arc::new(BatchInFlight { shared, server });
-        groups.into_values().map(move |holds| {
+        groups.into_iter().map(move |((_, needed), holds)| {
             let unanswered = unanswered.clone();
             async move {
                 let renewals = holds.iter();
                 let renewals = renewals.map(|(hold, renewal)| (hold.name.clone(), renewal.clone()));
-                let answers = handle.renew(renewals.collect(), Duration::MAX).await;
+                let answers = handle
+                    .renew(renewals.collect(), needed, Duration::MAX)
+                    .await;
                 Answered {
                     holds,
                     sent,

@@ -18,6 +18,7 @@ use crate::primitives::primitive::Primitive;
 use crate::sessions::state::SessionState;
 use crate::status::Status;
 use crate::store::Envelope;
+use crate::store::acknowledgement::Replicas;
 use crate::waiting::{self, Origin};
 
 /// A distributed lock on one resource.
@@ -193,6 +194,44 @@ impl Lock {
     /// Sets a note that is shown with the holder or waiter: at most 256 bytes.
     pub fn label(self, note: &str) -> Self {
         self.with(|options| options.note = note.to_owned())
+    }
+
+    /// Sets how many replicas of the server have to acknowledge a hold before it counts: none by
+    /// default. Renewals have to be acknowledged too: one that is not does not extend the hold.
+    ///
+    /// A hold that all replicas have acknowledged survives a failover to any of them, unless that
+    /// one has lost its data. Fewer may not suffice: another replica may be promoted. On a single
+    /// server's URL only a number is accepted, since only sentinels and clusters name all replicas.
+    ///
+    /// If too few acknowledge a grant within a quarter of the command timeout, it is released. An
+    /// acquire that may wait tries again within its wait limit, at the end of the queue; otherwise
+    /// it fails with [`Error::Unavailable`], which says how many did. An acquire costs one more
+    /// command of the server, on a connection of its own.
+    ///
+    /// The memory and the embedded store have no replicas: acquiring fails with
+    /// [`Error::Invalid`]. A server that denies `WAIT` fails it with [`Error::Refused`].
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::Replicas;
+    ///
+    /// # fn example(client: &arbiter_lock::Client) {
+    /// let one = client.lock("report").replicas(1);
+    /// let all = client.lock("payments").replicas(Replicas::All);
+    /// # }
+    /// ```
+    pub fn replicas(self, replicas: impl Into<Replicas>) -> Self {
+        let replicas = replicas.into();
+        self.with(|options| options.acknowledgement.replicas = replicas)
+    }
+
+    /// Sets whether the server has to have a hold on its disk before it counts: off by default.
+    ///
+    /// With [`Lock::replicas`], these have to have it on their disks too. It needs an append-only
+    /// file, and Redis 7.2 or later: `WAITAOF`. With `appendfsync everysec` an acquire takes up to
+    /// a second, and at most 2 s. What else holds for [`Lock::replicas`] holds here.
+    pub fn durable(self, on: bool) -> Self {
+        self.with(|options| options.acknowledgement.durable = on)
     }
 
     /// Returns the name of the resource, or `None` if it is invalid.

@@ -7,6 +7,7 @@ use arbiter_lock_core::{Lease, Mode, provisional_ttl_ms};
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 use crate::primitives::primitive::Primitive;
+use crate::store::Acknowledgement;
 
 /// How long an acquire may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) margin: Option<Duration>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) note: String,
+    pub(crate) acknowledgement: Acknowledgement,
     pub(crate) primitive: Primitive,
 }
 
@@ -42,6 +44,7 @@ impl Default for Options {
             margin: None,
             max_hold: None,
             note: String::new(),
+            acknowledgement: Acknowledgement::NONE,
             primitive: Primitive::Lock,
         }
     }
@@ -176,6 +179,19 @@ macro_rules! setters_of_the_lock {
         /// Limits how long a hold may last: as [`Lock::max_hold`](crate::Lock::max_hold).
         pub fn max_hold(mut self, limit: Duration) -> Self {
             self.lock = self.lock.max_hold(limit);
+            self
+        }
+
+        /// Sets how many replicas have to acknowledge a hold: as
+        /// [`Lock::replicas`](crate::Lock::replicas).
+        pub fn replicas(mut self, replicas: impl Into<crate::Replicas>) -> Self {
+            self.lock = self.lock.replicas(replicas);
+            self
+        }
+
+        /// Sets whether a hold has to be on disk: as [`Lock::durable`](crate::Lock::durable).
+        pub fn durable(mut self, on: bool) -> Self {
+            self.lock = self.lock.durable(on);
             self
         }
 

@@ -324,6 +324,7 @@ fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
         interval,
         margin,
         max_hold,
+        acknowledgement,
         note: _,
         primitive: _,
     } = asked;
@@ -331,7 +332,8 @@ fn same_settings(held: &Options, asked: &Options) -> Result<(), Error> {
         && *watchdog == held.watchdog
         && *interval == held.interval
         && *margin == held.margin
-        && *max_hold == held.max_hold;
+        && *max_hold == held.max_hold
+        && *acknowledgement == held.acknowledgement;
     if same {
         return Ok(());
     }

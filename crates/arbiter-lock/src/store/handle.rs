@@ -6,7 +6,9 @@ use std::time::Duration;
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 use futures_util::future::BoxFuture;
 
-use super::{Envelope, Failure, FailureKind, Page, Pattern, Registry, Store, StoreMonitor};
+use super::{
+    Acknowledgement, Envelope, Failure, FailureKind, Page, Pattern, Registry, Store, StoreMonitor,
+};
 use crate::system::process::ForkGeneration;
 use crate::system::rng;
 
@@ -47,6 +49,18 @@ pub(crate) trait Handle: Send + Sync {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>>;
 
+    /// Sends one request whose write has to be acknowledged, if its reply is a hold. Without the
+    /// acknowledgements, it fails, and may have run.
+    fn send_acknowledged<'a>(
+        &'a self,
+        name: &'a Name,
+        request: &'a Request,
+        _: Acknowledgement,
+        limit: Duration,
+    ) -> Sending<'a, Envelope<Reply>> {
+        self.send(name, request, limit)
+    }
+
     /// Returns some of the names that may be held or waited for. The cursor is empty for the first
     /// page. The page may include names that do not match.
     fn names<'a>(
@@ -56,10 +70,12 @@ pub(crate) trait Handle: Send + Sync {
         limit: Duration,
     ) -> Sending<'a, Page>;
 
-    /// Sends several renewals to one destination in one call. Each succeeds or fails alone.
+    /// Sends several renewals to one destination in one call. Each succeeds or fails alone. Those
+    /// that are not acknowledged fail.
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
+        needed: Acknowledgement,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>>;
 }
@@ -160,6 +176,15 @@ impl StoreHandle {
     ) -> Result<Envelope<T>, Failure> {
         self.check_process()?;
         let sent = self.inner.send(name, request, limit).await;
+        self.read(limit, sent)
+    }
+
+    /// Reads the reply of a kind of request.
+    fn read<T: TryFrom<Reply>>(
+        &self,
+        limit: Duration,
+        sent: Result<Envelope<Reply>, Failure>,
+    ) -> Result<Envelope<T>, Failure> {
         let sent = self.monitor.note(limit, sent)?;
         let other = |_| Failure::unknown(FailureKind::Malformed, "a reply to another request");
         Ok(Envelope {
@@ -168,6 +193,25 @@ impl StoreHandle {
             again: sent.again,
             source: sent.source,
         })
+    }
+
+    /// Sends one request whose write has to be acknowledged, and returns the reply of its kind.
+    pub(crate) async fn send_acknowledged<T: TryFrom<Reply>>(
+        &self,
+        name: &Name,
+        request: &Request,
+        needed: Acknowledgement,
+        limit: Duration,
+    ) -> Result<Envelope<T>, Failure> {
+        if !needed.is_needed() {
+            return self.send(name, request, limit).await;
+        }
+        self.check_process()?;
+        let sent = self
+            .inner
+            .send_acknowledged(name, request, needed, limit)
+            .await;
+        self.read(limit, sent)
     }
 
     /// Returns some of the names that may be held or waited for.
@@ -186,12 +230,13 @@ impl StoreHandle {
     pub(crate) async fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
+        needed: Acknowledgement,
         limit: Duration,
     ) -> Result<Vec<Result<Renewed, Failure>>, Failure> {
         self.check_process()?;
         let renewed = self
             .monitor
-            .note(limit, self.inner.renew(renewals, limit).await)?;
+            .note(limit, self.inner.renew(renewals, needed, limit).await)?;
         // The call may be answered, and each renewal fail.
         let first = renewed
             .first()

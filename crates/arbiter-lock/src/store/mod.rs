@@ -4,6 +4,7 @@
 //! own [`StoreHandle`], with its channel and its registry of waiters. A new store implements
 //! [`Store`] and [`Handle`] in its own folder, and has a line in [`open`](open::open).
 
+pub(crate) mod acknowledgement;
 #[cfg(any(feature = "redis", feature = "embedded"))]
 mod blocking_thread;
 #[cfg(feature = "embedded")]
@@ -27,8 +28,10 @@ use arbiter_lock_core::{Contender, Ended, Moment, Name, Request};
 use tokio::sync::watch;
 
 pub(crate) use crate::errors::failure::{Failure, FailureKind};
+use crate::errors::invalid::Invalid;
 use crate::events::metrics::Series;
 use crate::system::clock::Clock;
+pub(crate) use acknowledgement::Acknowledgement;
 #[cfg(feature = "redis")]
 pub(crate) use handle::Destination;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
@@ -164,6 +167,12 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
     /// Returns the file that shows the store that this process lives, if there is one.
     fn liveness_file(&self) -> Option<PathBuf> {
         None
+    }
+
+    /// Returns why the store cannot acknowledge what is needed, if it cannot.
+    fn check_acknowledgement(&self, _: Acknowledgement) -> Result<(), Invalid> {
+        let message = "the store has no replicas to acknowledge a hold: it is one machine";
+        Err(Invalid::new("replicas", message))
     }
 
     /// Changes when another server replaces the current one, if that is possible. The new server

@@ -56,7 +56,9 @@ pub(super) struct Attempt {
     pub(super) options: Arc<Options>,
     pub(super) slot: Arc<Slot>,
     pub(super) clock: Clock,
+    /// When the wait began, which may be longer ago than the request.
     pub(super) begun: Duration,
+    pub(super) created: Duration,
     pub(super) origin: Origin,
     pub(super) series: Series,
     /// Unanswered sendings that the store may have executed, or may execute later.
@@ -78,6 +80,10 @@ impl Attempt {
         options.check()?;
         inner.check_open()?;
         inner.keeper.ready(&name)?;
+        let needed = options.acknowledgement;
+        if needed.is_needed() {
+            inner.store.check_acknowledgement(needed)?;
+        }
         let handle = inner.handle();
         let (id, channel) = (rng::draw_id(), handle.channel(&name));
         let contender = Arc::new(Contender {
@@ -87,6 +93,7 @@ impl Attempt {
             channel: channel.clone(),
             label: inner.label_line(&options)?,
         });
+        let now = inner.clock.now();
         Ok(Self {
             slot: handle.registry().register(id, channel),
             handle,
@@ -94,13 +101,20 @@ impl Attempt {
             contender,
             options,
             clock: inner.clock.clone(),
-            begun: inner.clock.now(),
+            begun: now,
+            created: now,
             inner,
             origin,
             series,
             unanswered: 0,
             is_known: false,
         })
+    }
+
+    /// Counts the wait from that time.
+    pub(super) fn begun_at(mut self, begun: Duration) -> Self {
+        self.begun = begun;
+        self
     }
 
     /// Makes sure, within the limit, that the store can serve.
@@ -155,7 +169,8 @@ impl Attempt {
 
     /// Returns whether the provisional TTL of the grant is too short to work in.
     pub(super) fn has_to_claim(&self, grant: Validity) -> bool {
-        grant.ttl < self.options.lease && self.options.claims_first()
+        let is_needed = self.options.acknowledgement.is_needed();
+        grant.ttl < self.options.lease && (is_needed || self.options.claims_first())
     }
 
     /// Makes the hold of a granted request.

@@ -5,6 +5,7 @@
 
 mod age;
 mod attempt;
+mod claim;
 mod pause;
 #[cfg(test)]
 mod tests;
@@ -13,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Backoff, HolderView, Mode, Moment, Name, POLL_INTERVAL_MS, Renewal, Renewed, Request,
-    Tried,
+    Acquired, Backoff, HolderView, Mode, Moment, Name, POLL_INTERVAL_MS, Request, Tried,
 };
 
 use age::GrantAge;
 use attempt::Attempt;
 pub(crate) use attempt::{News, Origin};
+use claim::{acquire_acknowledged, is_unacknowledged};
 use pause::until_next_poll;
 
 use crate::engine::Engine;
@@ -32,7 +33,7 @@ use crate::holds::hold::{HoldState, Validity};
 use crate::primitives::options::{Options, WaitLimit};
 use crate::sessions::wait_graph::{CircleStep, Wait, WaitingSession};
 use crate::status::Holder;
-use crate::store::{Envelope, Failure, FailureKind, PushedGrant, Woken};
+use crate::store::{Acknowledgement, Envelope, Failure, FailureKind, PushedGrant, Woken};
 use crate::system::rng;
 
 /// How long connecting may delay one poll. Dialing continues in the background.
@@ -69,13 +70,43 @@ pub(crate) async fn acquire(
 ) -> Result<Arc<HoldState>, Error> {
     let series = inner.name_label.series(options.primitive(mode), &name);
     let in_progress = AcquireInProgress::begin(&series, &inner.clock, inner.process());
-    let attempt = Attempt::new(inner, name, mode, options, origin, series);
-    let acquired = acquire_by(attempt).await;
+    let acquired = if options.acknowledgement.is_needed() {
+        Box::pin(acquire_acknowledged(
+            inner, name, mode, options, origin, series,
+        ))
+        .await
+    } else {
+        let attempt = Attempt::new(inner, name, mode, options, origin, series);
+        acquire_by(attempt).await.map_err(NotAcquired::into_error)
+    };
     in_progress.end(&acquired);
     acquired
 }
 
-async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, Error> {
+/// Why a request did not become a hold.
+enum NotAcquired {
+    Failed(Error),
+    /// It was granted, and too few replicas have acknowledged that.
+    Unacknowledged(Failure),
+}
+
+impl From<Error> for NotAcquired {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl NotAcquired {
+    /// Returns the error of a request that no replica has to acknowledge.
+    fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) => error,
+            Self::Unacknowledged(failure) => Error::of_store("", "", failure),
+        }
+    }
+}
+
+async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, NotAcquired> {
     let attempt = attempt?;
     match attempt.options.wait_limit {
         WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) => try_once(attempt).await,
@@ -85,7 +116,7 @@ async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, E
 }
 
 /// Tries once. It does not wait for a holder, and waits for the store for at most [`TRY_LIMIT`].
-async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
+async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, NotAcquired> {
     let ready = attempt.ready(READY_TO_TRY_LIMIT).await;
     ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
@@ -93,10 +124,15 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
         let request = Request::TryAcquire(attempt.contender.clone());
         let (handle, name) = (&attempt.handle, &attempt.name);
         let left = TRY_LIMIT.saturating_sub(attempt.waited());
-        let step = handle.send(name, &request, left).await;
-        let envelope = attempt
-            .answered(step)
-            .map_err(|failure| attempt.store_error(failure))?;
+        let needed = attempt.options.acknowledgement;
+        let step = handle.send_acknowledged(name, &request, needed, left).await;
+        let envelope = match attempt.answered(step) {
+            Ok(envelope) => envelope,
+            Err(failure) if is_unacknowledged(&failure) => {
+                return Err(NotAcquired::Unacknowledged(failure));
+            }
+            Err(failure) => return Err(attempt.store_error(failure).into()),
+        };
         let Envelope {
             reply, at, again, ..
         } = envelope;
@@ -108,18 +144,18 @@ async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, Error> {
                     ttl: Duration::from_millis(ttl_ms),
                 };
                 if attempt.is_valid(validity) {
-                    return attempt.into_hold(validity);
+                    return Ok(attempt.into_hold(validity)?);
                 }
-                return Err(attempt.store_error(too_late()));
+                return Err(attempt.store_error(too_late()).into());
             }
             Tried::Busy { .. } if again && attempt.waited() < LONGEST_TRY => {}
             Tried::Busy { holder, .. } => {
                 attempt.nothing_to_end();
                 let holder = holder.map(|view| Holder::new(&view, at));
-                return Err(attempt.contended(holder, None));
+                return Err(attempt.contended(holder, None).into());
             }
-            Tried::Refused(refusal) => return Err(attempt.refused(refusal)),
-            Tried::Ended => return Err(attempt.store_error(ended())),
+            Tried::Refused(refusal) => return Err(attempt.refused(refusal).into()),
+            Tried::Ended => return Err(attempt.store_error(ended()).into()),
         }
     }
 }
@@ -168,6 +204,10 @@ struct Waiting {
 enum Next {
     /// The request was granted, if the grant is young enough.
     Granted(Validity),
+    /// The same, and the replicas have acknowledged it.
+    Acknowledged(Validity),
+    /// The request was granted, and too few replicas have acknowledged it.
+    Unacknowledged(Failure),
     /// Poll after that time, unless a message arrives first.
     Poll(Duration),
     /// The wait is over.
@@ -180,7 +220,7 @@ impl Waiting {
         let longest = Duration::from_millis(POLL_INTERVAL_MS);
         Self {
             end: limit.and_then(|limit| begun.checked_add(limit)),
-            age: GrantAge::new(begun),
+            age: GrantAge::new(attempt.created),
             attempt,
             ticket: None,
             seen: None,
@@ -193,24 +233,33 @@ impl Waiting {
         }
     }
 
-    async fn wait(mut self) -> Result<Arc<HoldState>, Error> {
+    async fn wait(mut self) -> Result<Arc<HoldState>, NotAcquired> {
         let mut next = self.poll().await?;
         let mut too_old = 0;
         loop {
             next = match next {
-                Next::Granted(validity) => match self.claim(validity).await {
-                    Some(validity) => return self.attempt.into_hold(validity),
-                    // Too old: a poll finds the grant again, or queues again.
-                    None => {
-                        too_old += 1;
-                        if MOST_TOO_OLD < too_old {
-                            return Err(self.attempt.store_error(too_late()));
+                Next::Acknowledged(validity) if self.attempt.is_valid(validity) => {
+                    return Ok(self.attempt.into_hold(validity)?);
+                }
+                Next::Granted(validity) | Next::Acknowledged(validity) => {
+                    match self.claim(validity).await {
+                        Ok(Some(validity)) => return Ok(self.attempt.into_hold(validity)?),
+                        Err(failure) => Next::Unacknowledged(failure),
+                        // Too old: a poll finds the grant again, or queues again.
+                        Ok(None) => {
+                            too_old += 1;
+                            if MOST_TOO_OLD < too_old {
+                                return Err(self.attempt.store_error(too_late()).into());
+                            }
+                            self.listen(Duration::ZERO).await?
                         }
-                        self.listen(Duration::ZERO).await?
                     }
-                },
+                }
+                Next::Unacknowledged(failure) => {
+                    return Err(NotAcquired::Unacknowledged(failure));
+                }
                 Next::Poll(pause) => self.listen(pause).await?,
-                Next::Over => return Err(self.over()),
+                Next::Over => return Err(self.over().into()),
             };
         }
     }
@@ -262,7 +311,12 @@ impl Waiting {
             ticket: self.ticket,
         };
         let limit = left.unwrap_or(Duration::MAX);
-        let acquire = handle.send(name, &request, limit);
+        // Only the first one is likely to be granted at once.
+        let needed = match self.ticket {
+            None => self.attempt.options.acknowledgement,
+            Some(_) => Acknowledgement::NONE,
+        };
+        let acquire = handle.send_acknowledged(name, &request, needed, limit);
         let step = tokio::select! {
             biased;
             step = acquire => step,
@@ -272,7 +326,11 @@ impl Waiting {
             () = tokio::time::sleep(limit), if left.is_some() => return Ok(Next::Over),
         };
         match self.attempt.answered(step) {
-            Ok(envelope) => self.answered(sent, wakes, envelope),
+            Ok(envelope) => match self.answered(sent, wakes, envelope)? {
+                Next::Granted(validity) if needed.is_needed() => Ok(Next::Acknowledged(validity)),
+                next => Ok(next),
+            },
+            Err(failure) if is_unacknowledged(&failure) => Ok(Next::Unacknowledged(failure)),
             Err(failure) => self.unserved(sent, left, failure),
         }
     }
@@ -450,49 +508,6 @@ impl Waiting {
             (Some(failure), _) => self.attempt.store_error(failure.clone()),
             (None, Some((holder, place))) => self.attempt.contended(holder, Some(place)),
             (None, None) => self.attempt.store_error(too_short()),
-        }
-    }
-
-    /// Returns the validity of a grant, or `None` if it is too old. If the provisional TTL is too
-    /// short to work in, the grant is claimed first, and only the claim counts.
-    async fn claim(&mut self, grant: Validity) -> Option<Validity> {
-        if !self.attempt.is_valid(grant) {
-            return None;
-        }
-        if !self.attempt.has_to_claim(grant) {
-            return Some(grant);
-        }
-        let deadline = grant.base + grant.ttl;
-        let deadline = self.end.map_or(deadline, |end| end.min(deadline));
-        loop {
-            let sent = self.attempt.clock.now();
-            let left = deadline.checked_sub(sent).filter(|left| !left.is_zero())?;
-            let Attempt {
-                handle,
-                name,
-                contender,
-                ..
-            } = &self.attempt;
-            let request = Request::Renew(Renewal {
-                owner: contender.id.clone(),
-                fence: grant.fence,
-                lease_ms: contender.lease_ms,
-                may_share: contender.mode != Mode::Exclusive,
-            });
-            let claimed = handle.send(name, &request, left).await;
-            match claimed.map(|envelope| envelope.reply) {
-                Ok(Renewed::Renewed { ttl_ms }) => {
-                    let ttl = Duration::from_millis(ttl_ms);
-                    let claimed = Validity {
-                        base: sent,
-                        ttl,
-                        ..grant
-                    };
-                    return self.attempt.is_valid(claimed).then_some(claimed);
-                }
-                Ok(_) => return None,
-                Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
-            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the library through its public API.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acknowledgement;
 mod auth;
 mod block_on;
 mod cancellation;

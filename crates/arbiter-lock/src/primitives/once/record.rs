@@ -2,8 +2,9 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arbiter_lock_core::{Moment, Name, Request, Run, Status, Written};
+use arbiter_lock_core::{Moment, Name, Renewed, Request, Run, Status, Written};
 
 use super::LastRun;
 use super::ending::Ending;
@@ -11,9 +12,9 @@ use super::rules::Rules;
 use crate::engine::Engine;
 use crate::errors::error::Error;
 use crate::events::event::{Event, Level};
-use crate::holds::hold::Hold;
+use crate::holds::hold::{Hold, HoldState};
 use crate::primitives::effort::Effort;
-use crate::store::Envelope;
+use crate::store::{Envelope, Failure};
 
 /// The record of a job's last run in the store.
 #[derive(Clone)]
@@ -55,6 +56,24 @@ impl Record {
         Ok(LastRun::new(again.as_ref().unwrap_or(run), at, false))
     }
 
+    /// Sends a write under the hold. If replicas have to acknowledge the hold, a renewal of it
+    /// follows: they acknowledge with it whatever the server has written before.
+    async fn write(
+        &self,
+        hold: &HoldState,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Envelope<Written>, Failure> {
+        let (handle, needed) = (self.inner.handle(), hold.options.acknowledgement);
+        let written = handle.send(&self.name, request, limit).await?;
+        if needed.is_needed() {
+            let renew = Request::Renew(hold.renewal());
+            let renewed = handle.send_acknowledged(&self.name, &renew, needed, limit);
+            let _: Envelope<Renewed> = renewed.await?;
+        }
+        Ok(written)
+    }
+
     /// Records that a run begins under that hold.
     pub(super) async fn begin(
         &self,
@@ -67,8 +86,7 @@ impl Record {
             fence: hold.fence(),
             keep_ms: rules.keep_running_ms(),
         };
-        let handle = self.inner.handle();
-        let step = |limit| handle.send(&self.name, &begin, limit);
+        let step = |limit| self.write(&hold.state, &begin, limit);
         effort.write(hold, step).await
     }
 
@@ -80,13 +98,13 @@ impl Record {
         rules: &Rules,
         effort: &Effort,
     ) {
-        let (handle, fence) = (self.inner.handle(), hold.fence());
+        let fence = hold.fence();
         let finish = Request::FinishRun {
             fence,
             outcome: ending.to_line(),
             keep_ms: rules.keep_ended_ms(),
         };
-        let step = |limit| handle.send(&self.name, &finish, limit);
+        let step = |limit| self.write(&hold.state, &finish, limit);
         let finished = effort.repeat(&self.name, step).await;
         let cause: Box<dyn StdError + Send + Sync> = match finished {
             Ok(Envelope {

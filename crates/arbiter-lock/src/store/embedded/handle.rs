@@ -17,7 +17,8 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{
-    Envelope, Failure, FailureKind, Handle, Page, Pattern, Registry, Sending, ServerSettings, Store,
+    Acknowledgement, Envelope, Failure, FailureKind, Handle, Page, Pattern, Registry, Sending,
+    ServerSettings, Store,
 };
 use crate::system::rng;
 
@@ -144,6 +145,7 @@ impl Handle for EmbeddedHandle {
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
+        _: Acknowledgement,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>> {
         let work = move |database: &mut Database| {

@@ -10,8 +10,8 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
 use crate::store::{
-    Envelope, Failure, Handle, Page, Pattern, PendingRelease, Registry, Sending, ServerSettings,
-    Store,
+    Acknowledgement, Envelope, Failure, Handle, Page, Pattern, PendingRelease, Registry, Sending,
+    ServerSettings, Store,
 };
 use crate::system::clock::Clock;
 
@@ -55,6 +55,7 @@ impl Handle for MemoryHandle {
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
+        _: Acknowledgement,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>> {
         Box::pin(self.carry(limit, move |store| {

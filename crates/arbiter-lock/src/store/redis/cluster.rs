@@ -143,6 +143,11 @@ impl Cluster {
         self.state().map.as_ref()?.slot_of(master)
     }
 
+    /// Returns how many replicas the master of a slot has, reachable or not, if its nodes name them.
+    pub(super) fn replicas(&self, slot: u16) -> Option<u32> {
+        self.state().map.as_ref()?.replicas(slot)
+    }
+
     /// Returns all masters that have slots, in order.
     pub(super) fn masters(&self) -> BTreeSet<Address> {
         let state = self.state();

@@ -7,13 +7,15 @@ mod dialing;
 mod messages;
 mod replicas;
 mod silence;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arbiter_lock_core::Backoff;
-use redis::{Cmd, Value};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -28,15 +30,6 @@ use messages::{Channels, Messages, out_of_order};
 /// The shortest time that a connection to a read-only server is kept, so that its address is not
 /// dialed for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
-
-/// How a command is sent.
-#[derive(Clone, Copy, Default)]
-struct Sent {
-    /// Behind `ASKING`, for a slot that is moving to the node.
-    is_asking: bool,
-    /// Whether nobody else waits for a message.
-    is_alone: bool,
-}
 
 /// An answer, and the connection that it arrived on.
 pub(super) type Arrival = (Value, Source);
@@ -184,14 +177,12 @@ impl Connection {
         let (up, limit) = self.dialed(limit).await?;
         let begun = Instant::now();
         let is_alone = self.0.waiters() <= call.own_waiters();
-        let how = Sent {
-            is_asking,
-            is_alone,
-        };
-        let answer = match self.send(&up, call.by_hash(), how, limit).await {
+        let send = |cmd, left| self.send(&up, is_alone, left, move |to| one(to, cmd, is_asking));
+        let answer = match send(call.by_hash(), limit).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
-                self.send(&up, &call.by_source(), how, left).await
+                let by_source = call.by_source();
+                send(&by_source, left).await
             }
             result => result,
         };
@@ -210,7 +201,10 @@ impl Connection {
         let ended = up.channels().ended;
         let mut subscribe = redis::cmd("SSUBSCRIBE");
         subscribe.arg(&**channel);
-        match self.send(&up, &subscribe, Sent::default(), limit).await {
+        match self
+            .send(&up, false, limit, |to| one(to, &subscribe, false))
+            .await
+        {
             Err(failure) if failure.kind != FailureKind::Denied => return Err(failure),
             _ => {}
         }
@@ -228,6 +222,12 @@ impl Connection {
         up.is_some_and(|up| up.channels().open.contains(channel))
     }
 
+    /// Returns how many replicas the sentinels know, reachable or not, if they name them.
+    pub(super) fn replicas(&self) -> Option<u32> {
+        let replicas = self.0.route.sentinels()?.replicas()?;
+        u32::try_from(replicas.len()).ok()
+    }
+
     /// Returns whether its node was replaced.
     pub(super) fn is_retired(&self) -> bool {
         self.0.state().is_retired
@@ -236,11 +236,10 @@ impl Connection {
     /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
     pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Arrival, Failure> {
         let (up, limit) = self.dialed(limit).await?;
-        let how = Sent {
-            is_alone: self.0.waiters() == 0,
-            is_asking: false,
-        };
-        let answer = self.send(&up, cmd, how, limit).await?;
+        let is_alone = self.0.waiters() == 0;
+        let answer = self
+            .send(&up, is_alone, limit, |to| one(to, cmd, false))
+            .await?;
         Ok((answer, up.messages.source))
     }
 
@@ -251,17 +250,27 @@ impl Connection {
         Ok((up, limit.saturating_sub(begun.elapsed()).min(command)))
     }
 
-    /// Sends one command, once.
-    async fn send(
+    /// Sends something once, and waits for the answer within `limit`.
+    async fn send<T, F: Future<Output = RedisResult<T>>>(
         &self,
         up: &Arc<Up>,
-        cmd: &Cmd,
-        Sent {
-            is_asking,
-            is_alone,
-        }: Sent,
+        is_alone: bool,
         limit: Duration,
-    ) -> Result<Value, Failure> {
+        send: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, Failure> {
+        self.send_and_wait(up, is_alone, limit, Duration::ZERO, send)
+            .await
+    }
+
+    /// Sends something once, as `send` does. The server may wait for `delay` before it answers.
+    async fn send_and_wait<T, F: Future<Output = RedisResult<T>>>(
+        &self,
+        up: &Arc<Up>,
+        is_alone: bool,
+        limit: Duration,
+        delay: Duration,
+        send: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, Failure> {
         if limit.is_zero() {
             // A request that is sent would have to be ended, since its answer comes too late.
             let detail = "no time was left to send it";
@@ -271,18 +280,9 @@ impl Connection {
             true => limit,
             false => Box::pin(self.0.check_replicas(up, limit)).await?,
         };
-        let mut connection = up.line.connection.clone();
-        let driver = &up.line.driver;
-        let answer = driver.call(is_alone, || async move {
-            if !is_asking {
-                return connection.send_packed_command(cmd).await;
-            }
-            let mut both = redis::pipe();
-            both.cmd("ASKING").add_command(cmd.clone());
-            let mut answers = connection.send_packed_commands(&both, 0, 2).await?;
-            Ok(answers.pop().unwrap_or(Value::Nil))
-        });
-        let Some(answer) = self.0.in_time(up, answer, limit).await else {
+        let connection = up.line.connection.clone();
+        let answer = up.line.driver.call(is_alone, || send(connection));
+        let Some(answer) = self.0.in_time(up, answer, limit, delay).await else {
             let detail = format!("no answer within {:?}", in_millis(limit));
             return Err(Failure::unknown(FailureKind::Silent, detail));
         };
@@ -290,7 +290,6 @@ impl Connection {
         if up.messages.are_out_of_order() {
             return Err(out_of_order());
         }
-        let answer = answer.and_then(Value::extract_error);
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
         let answer = answer.map_err(|e| failure_of(&e));
         match &answer {
@@ -381,6 +380,21 @@ impl Retire for ConnectionShared {
         }
         self.poll_again(retired.as_deref());
     }
+}
+
+/// Sends one command; behind `ASKING`, if it asks for a slot that is moving.
+async fn one(
+    mut connection: MultiplexedConnection,
+    cmd: &Cmd,
+    is_asking: bool,
+) -> RedisResult<Value> {
+    if !is_asking {
+        return connection.send_packed_command(cmd).await?.extract_error();
+    }
+    let mut both = redis::pipe();
+    both.cmd("ASKING").add_command(cmd.clone());
+    let mut answers = connection.send_packed_commands(&both, 0, 2).await?;
+    answers.pop().unwrap_or(Value::Nil).extract_error()
 }
 
 /// Returns the failure of a connection to a master that was replaced.

@@ -4,15 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arbiter_lock_core::{Acquired, Name, Renewal, Renewed, Reply, Request};
+use arbiter_lock_core::{Acquired, Name, Renewal, Renewed, Reply, Request, Tried};
 
+use super::acknowledgements::Needed;
+use super::acknowledger::{Acknowledged, Acknowledger};
 use super::connection::Connection;
 use super::keys::Keys;
 use super::nodes::NodeConnections;
+use super::script::Call;
 use super::target::Address;
 use super::{keys, reply, script};
+use crate::store::acknowledgement::Replicas;
 use crate::store::{
-    Destination, Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending, Source,
+    Acknowledgement, Destination, Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending,
+    Source,
 };
 
 /// How many keys one `SCAN` visits: more would delay the server's other clients.
@@ -82,6 +87,8 @@ pub(super) enum Servers {
     /// To one server.
     One {
         connection: Connection,
+        /// Dialed once something has to be acknowledged.
+        acknowledger: Acknowledger,
         /// Empty without notifications.
         channel: Arc<str>,
     },
@@ -127,6 +134,41 @@ impl RedisHandle {
             source,
             ..reply::read(request, answer)?
         })
+    }
+
+    /// Returns how many acknowledgements are needed for a write in that slot.
+    fn needed(&self, slot: u16, needed: Acknowledgement) -> Result<Needed, Failure> {
+        let all = || match &self.servers {
+            Servers::One { connection, .. } => connection.replicas(),
+            Servers::Cluster(nodes) => nodes.replicas(slot),
+        };
+        let unnamed = || {
+            let detail = "the sentinels or the nodes name no replicas: they may deny it";
+            Failure::before_sending(FailureKind::NoReplicas, detail)
+        };
+        let replicas = match needed.replicas {
+            Replicas::AtLeast(count) => count,
+            Replicas::All => all().ok_or_else(unnamed)?.max(1),
+        };
+        Ok(Needed {
+            replicas,
+            durable: needed.durable,
+        })
+    }
+
+    /// Calls a script that writes in that slot, and waits for the acknowledgements.
+    async fn call_acknowledged(
+        &self,
+        slot: u16,
+        call: Call,
+        needed: Acknowledgement,
+        limit: Duration,
+    ) -> Result<Acknowledged, Failure> {
+        let needed = self.needed(slot, needed)?;
+        match &self.servers {
+            Servers::One { acknowledger, .. } => acknowledger.call(call, needed, limit).await,
+            Servers::Cluster(nodes) => nodes.call_acknowledged(slot, call, needed, limit).await,
+        }
     }
 
     /// Sends a request to a cluster. A waiter's connection is subscribed to the channel of its slot
@@ -293,21 +335,57 @@ impl Handle for RedisHandle {
         })
     }
 
+    fn send_acknowledged<'a>(
+        &'a self,
+        name: &'a Name,
+        request: &'a Request,
+        needed: Acknowledgement,
+        limit: Duration,
+    ) -> Sending<'a, Envelope<Reply>> {
+        Box::pin(async move {
+            let keys = self.keys(name)?;
+            let call = script::request(&keys, request);
+            let called = self.call_acknowledged(keys.slot(), call, needed, limit);
+            let ((answer, source), acknowledged) = called.await?;
+            let envelope = Envelope {
+                source,
+                ..reply::read(request, answer)?
+            };
+            match &envelope.reply {
+                Reply::Acquired(Acquired::Granted { .. })
+                | Reply::Tried(Tried::Granted { .. })
+                | Reply::Renewed(Renewed::Renewed { .. }) => acknowledged?,
+                _ => {}
+            }
+            Ok(envelope)
+        })
+    }
+
     fn renew(
         &self,
         renewals: Vec<(Name, Renewal)>,
+        needed: Acknowledgement,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>> {
         Box::pin(async move {
             let keys = renewals.iter().map(|(name, _)| self.keys(name));
             let keys: Vec<Keys> = keys.collect::<Result<_, _>>()?;
             let call = script::renew(keys.iter().zip(renewals.iter().map(|(_, renewal)| renewal)));
+            let slot = keys.first().map(Keys::slot).unwrap_or_default();
+            if needed.is_needed() {
+                let called = self.call_acknowledged(slot, call, needed, limit);
+                let ((answer, _), acknowledged) = called.await?;
+                let mut renewed = reply::renewed(answer, renewals.len())?;
+                for one in &mut renewed {
+                    if let (Ok(Renewed::Renewed { .. }), Err(failure)) = (&*one, &acknowledged) {
+                        *one = Err(failure.clone());
+                    }
+                }
+                return Ok(renewed);
+            }
             let (answer, _) = match &self.servers {
                 Servers::One { connection, .. } => connection.call(&call, false, limit).await?,
-                Servers::Cluster(nodes) => {
-                    let slot = keys.first().map(Keys::slot).unwrap_or_default();
-                    nodes.call(slot, &call, None, limit).await?
-                }
+                Servers::Cluster(nodes) => nodes.call(slot, &call, None, limit).await?,
             };
             reply::renewed(answer, renewals.len())
         })

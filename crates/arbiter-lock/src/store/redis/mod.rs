@@ -1,5 +1,7 @@
 //! The Redis store: scripts that do the core's steps on the server.
 
+mod acknowledgements;
+mod acknowledger;
 mod adaptive_spin;
 mod answer;
 mod bounded;
@@ -33,9 +35,11 @@ use tokio::sync::watch;
 
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
+use crate::store::acknowledgement::Replicas;
 use crate::store::handle::random_channel;
-use crate::store::{Handle, Registry, ServerSettings, Store};
+use crate::store::{Acknowledgement, Handle, Registry, ServerSettings, Store};
 use crate::system::rng;
+use acknowledger::Acknowledger;
 use client_name::client_name;
 use cluster::{Cluster, ClusterUrl};
 use connection::{Connection, Subscription};
@@ -112,8 +116,10 @@ impl Server {
                     channel: channel.clone(),
                     registry,
                 });
+                let acknowledging = Connection::new(route.clone(), settings.clone(), None);
                 Servers::One {
                     connection: Connection::new(route.clone(), settings, subscription),
+                    acknowledger: Acknowledger::new(acknowledging),
                     channel: channel.unwrap_or_default(),
                 }
             }
@@ -148,6 +154,17 @@ impl Store for Server {
 
     fn has_connections(&self) -> bool {
         true
+    }
+
+    fn check_acknowledgement(&self, needed: Acknowledgement) -> Result<(), Invalid> {
+        match &self.topology {
+            Topology::One(ServerRoute::One(_)) if needed.replicas == Replicas::All => {
+                let message = "a single server does not name all its replicas: ask for a number of \
+                               them, or use the URL of the sentinels or the cluster";
+                Err(Invalid::new("replicas", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn switches(&self) -> Option<watch::Receiver<()>> {

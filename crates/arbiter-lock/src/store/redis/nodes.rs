@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use redis::Cmd;
 
+use super::acknowledgements::Needed;
+use super::acknowledger::{Acknowledged, Acknowledger};
 use super::cluster::{Cluster, Redirection, number_of};
 use super::connection::{Arrival, Connection, Subscription};
 use super::dial::ConnectionSettings;
@@ -31,6 +33,8 @@ pub(super) struct NodeConnections {
     /// The waiters of this runtime, and what their channels end with.
     subscriber: Option<(Weak<Registry>, Arc<str>)>,
     nodes: Mutex<HashMap<Address, Arc<Connection>>>,
+    /// Dialed once something has to be acknowledged.
+    acknowledgers: Mutex<HashMap<Address, Arc<Acknowledger>>>,
 }
 
 impl NodeConnections {
@@ -45,6 +49,7 @@ impl NodeConnections {
             settings,
             subscriber,
             nodes: Mutex::default(),
+            acknowledgers: Mutex::default(),
         }
     }
 
@@ -121,6 +126,48 @@ impl NodeConnections {
         Err(Failure::before_sending(FailureKind::Unreachable, detail))
     }
 
+    /// Calls a script that writes on the master of a slot, and waits for the acknowledgements.
+    pub(super) async fn call_acknowledged(
+        &self,
+        slot: u16,
+        call: Call,
+        needed: Needed,
+        limit: Duration,
+    ) -> Result<Acknowledged, Failure> {
+        let address = self.cluster.master(slot, limit).await?;
+        let acknowledger = self.acknowledger(&address, slot);
+        let called = acknowledger.call(call, needed, limit).await;
+        if let Err(failure) = &called {
+            match Redirection::parse(&failure.detail, &address.0) {
+                // The caller repeats it.
+                Some(Redirection::Moved(slot, master)) => self.cluster.moved(slot, master),
+                _ if failure.is_silence() => self.cluster.doubt(),
+                _ => {}
+            }
+        }
+        called
+    }
+
+    /// Returns how many replicas the master of a slot has, reachable or not, if they are known.
+    pub(super) fn replicas(&self, slot: u16) -> Option<u32> {
+        self.cluster.replicas(slot)
+    }
+
+    /// Returns the connection for acknowledgements of the node at that address.
+    fn acknowledger(&self, address: &Address, slot: u16) -> Arc<Acknowledger> {
+        let all = &self.acknowledgers;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(address).filter(|known| !known.is_retired()) {
+            return known.clone();
+        }
+        let connection = self.connection(address, slot, None);
+        let acknowledger = Arc::new(Acknowledger::new(connection));
+        let before = all.insert(address.clone(), acknowledger.clone());
+        drop(all);
+        drop(before);
+        acknowledger
+    }
+
     /// Returns whether another node has replaced the master that did not serve a request, so that
     /// the request can be sent to that one.
     async fn has_new_master(
@@ -175,19 +222,12 @@ impl NodeConnections {
         if let Some(node) = nodes.get(address).filter(|node| !node.is_retired()) {
             return node.clone();
         }
-        let node = Node {
-            cluster: self.cluster.clone(),
-            address: address.clone(),
-            slot,
-        };
-        let route = ServerRoute::Node(Arc::new(node));
         let subscriber = self.subscriber.as_ref();
         let subscription = subscriber.map(|(registry, _)| Subscription {
             channel: None,
             registry: registry.clone(),
         });
-        let connection = Connection::new(route, self.settings.clone(), subscription);
-        let connection = Arc::new(connection);
+        let connection = Arc::new(self.connection(address, slot, subscription));
         let all = std::mem::take(&mut *nodes).into_iter();
         let (retired, used): (HashMap<_, _>, _) = all.partition(|(_, node)| node.is_retired());
         *nodes = used;
@@ -195,6 +235,21 @@ impl NodeConnections {
         drop(nodes);
         drop(retired);
         connection
+    }
+
+    fn connection(
+        &self,
+        address: &Address,
+        slot: u16,
+        subscription: Option<Subscription>,
+    ) -> Connection {
+        let node = Node {
+            cluster: self.cluster.clone(),
+            address: address.clone(),
+            slot,
+        };
+        let route = ServerRoute::Node(Arc::new(node));
+        Connection::new(route, self.settings.clone(), subscription)
     }
 
     fn nodes(&self) -> MutexGuard<'_, HashMap<Address, Arc<Connection>>> {

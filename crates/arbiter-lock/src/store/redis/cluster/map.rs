@@ -1,6 +1,6 @@
 //! The slot map of a cluster: which master has each slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use redis::Value;
@@ -13,6 +13,10 @@ use super::super::target::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SlotMap {
     masters: Vec<Address>,
+    /// The id of each master, if it is known.
+    ids: HashMap<Address, String>,
+    /// How many replicas each id has, if the nodes name them.
+    replicas: Option<HashMap<String, u32>>,
     /// The index of the master of each slot.
     owners: Vec<Option<u16>>,
 }
@@ -28,10 +32,13 @@ impl SlotMap {
         };
         let mut map = Self {
             masters: Vec::new(),
+            ids: HashMap::new(),
+            replicas: None,
             owners: vec![None; usize::from(SLOTS)],
         };
         for range in ranges {
-            if let Some((first, last, master)) = parse_range(range, answered_by) {
+            if let Some((first, last, master, id)) = parse_range(range, answered_by) {
+                map.ids.extend(id.map(|id| (master.clone(), id)));
                 map.set(first..=last, master);
             }
         }
@@ -72,6 +79,27 @@ impl SlotMap {
         masters.cloned().collect()
     }
 
+    /// Counts the replicas in the reply to `CLUSTER NODES`, which names those too that have failed.
+    pub(super) fn count_replicas(&mut self, nodes: &str) {
+        let mut replicas = HashMap::new();
+        for node in nodes.lines() {
+            let mut words = node.split(' ').skip(2);
+            if let (Some(flags), Some(master)) = (words.next(), words.next())
+                && flags.split(',').any(|flag| flag == "slave")
+            {
+                *replicas.entry(master.to_owned()).or_default() += 1;
+            }
+        }
+        self.replicas = Some(replicas);
+    }
+
+    /// Returns how many replicas the master of a slot has, if that is known.
+    pub(super) fn replicas(&self, slot: u16) -> Option<u32> {
+        let id = self.ids.get(self.master(slot)?)?;
+        let replicas = self.replicas.as_ref()?.get(id);
+        Some(replicas.copied().unwrap_or_default())
+    }
+
     /// Returns a slot of that master.
     pub(super) fn slot_of(&self, master: &Address) -> Option<u16> {
         (0..SLOTS).find(|slot| self.master(*slot) == Some(master))
@@ -85,8 +113,8 @@ pub(crate) fn number_of(address: &Address) -> u64 {
     hasher.finish()
 }
 
-/// Parses a range of slots: the first, the last, the master, and replicas.
-fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address)> {
+/// Parses a range of slots: the first, the last, the master and its id.
+fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address, Option<String>)> {
     let Value::Array(parts) = range else {
         return None;
     };
@@ -100,7 +128,7 @@ fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address)> 
     let Value::Array(master) = master else {
         return None;
     };
-    let [host, port, ..] = master.as_slice() else {
+    let [host, port, rest @ ..] = master.as_slice() else {
         return None;
     };
     let host = match host {
@@ -108,10 +136,12 @@ fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address)> 
         host => text(host)?,
     };
     let port = text(port)?.parse::<u16>().ok().filter(|port| 0 < *port)?;
+    let address = announced(&host, port, answered_by)?;
     Some((
         slot(first)?,
         slot(last)?,
-        announced(&host, port, answered_by)?,
+        address,
+        rest.first().and_then(text),
     ))
 }
 
@@ -186,6 +216,22 @@ mod tests {
         assert_eq!(map.masters().len(), 3);
         map.set_master(5_000, address("a", 7_000));
         assert_eq!(map.masters().len(), 2);
+    }
+
+    #[test]
+    fn failed_replicas_count_too() {
+        let reply = Value::Array(vec![range(0, 9, bulk("a"), 7_000)]);
+        let mut map = SlotMap::parse(&reply, "asked").unwrap();
+        assert_eq!(map.replicas(0), None);
+        map.count_replicas(
+            "id a:7000@17000 myself,master - 0 0 1 connected 0-9\n\
+             r1 b:7000@17000 slave id 0 0 1 connected\n\
+             r2 c:7000@17000 slave,fail id 0 0 1 disconnected\n\
+             r3 d:7000@17000 slave other 0 0 1 connected\n",
+        );
+        assert_eq!((map.replicas(0), map.replicas(10)), (Some(2), None));
+        map.count_replicas("");
+        assert_eq!(map.replicas(0), Some(0));
     }
 
     #[test]

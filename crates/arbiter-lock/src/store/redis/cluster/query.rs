@@ -179,8 +179,9 @@ async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure
     // The epoch before the map: a map that is newer than its epoch is harmless.
     questions.cmd("CLUSTER").arg("INFO");
     questions.cmd("CLUSTER").arg("SLOTS");
+    questions.cmd("CLUSTER").arg("NODES");
     let connection = &mut kept.line.connection;
-    let answers = connection.send_packed_commands(&questions, 0, 2);
+    let answers = connection.send_packed_commands(&questions, 0, 3);
     let answers = in_time(limits, async { answers.await.map_err(|e| failure_of(&e)) }).await?;
     kept.line.arrived.understood();
     let mut answers = answers.into_iter().map(Value::extract_error);
@@ -194,8 +195,12 @@ async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure
         _ => before_use(&e),
     })?;
     let malformed = || Failure::before_sending(FailureKind::Malformed, "no map of slots");
-    let map = SlotMap::parse(&slots, &kept.address.0).ok_or_else(malformed)?;
-    // The query is not needed, and may be denied.
+    let mut map = SlotMap::parse(&slots, &kept.address.0).ok_or_else(malformed)?;
+    // The other queries are not needed, and may be denied.
+    let nodes = answers.next().and_then(Result::ok);
+    if let Some(nodes) = nodes.as_ref().and_then(text) {
+        map.count_replicas(&nodes);
+    }
     let info = info.as_ref().and_then(text).unwrap_or_default();
     let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
     let epoch = field("cluster_current_epoch:").and_then(|epoch| epoch.trim().parse().ok());

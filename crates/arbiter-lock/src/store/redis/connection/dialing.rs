@@ -9,7 +9,7 @@ use futures_util::future::pending;
 use tokio::time::timeout_at;
 
 use super::messages::{Messages, closed};
-use super::replicas::Replicas;
+use super::replicas::ConnectedReplicas;
 use super::{ConnectionShared, Up, replaced as server_replaced};
 use crate::store::redis::client_name::send_library;
 use crate::store::redis::cluster::check_node;
@@ -203,7 +203,7 @@ impl ConnectionShared {
                 let detail = "it is no longer the master";
                 return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
             }
-            let queried = timeout_at(end, Replicas::query(&mut line.connection)).await;
+            let queried = timeout_at(end, ConnectedReplicas::query(&mut line.connection)).await;
             if queried.map_err(|_| silent("INFO"))??.is_none() {
                 sentinels.report_unprotected();
             }

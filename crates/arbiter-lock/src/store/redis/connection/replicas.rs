@@ -18,14 +18,14 @@ const REPLICAS_COUNT: Duration = Duration::from_secs(1);
 
 /// The replicas of a master that refuses writes without replicas.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Replicas {
+pub(super) struct ConnectedReplicas {
     /// How many have acknowledged within `min-replicas-max-lag`.
     good: u64,
     /// The addresses of all that are connected.
     connected: BTreeSet<Address>,
 }
 
-impl Replicas {
+impl ConnectedReplicas {
     /// Queries the replicas of a master. Returns `None` if it accepts writes without replicas.
     ///
     /// If it refuses them, a master that was replaced beyond a partition soon refuses writes, unless
@@ -110,9 +110,9 @@ impl ConnectionShared {
             }
             let sent = Instant::now();
             let mut connection = up.line.connection.clone();
-            let query = async move { Replicas::query(&mut connection).await };
+            let query = async move { ConnectedReplicas::query(&mut connection).await };
             let query = up.line.driver.call(false, || query);
-            let found = self.in_time(up, query, limit).await;
+            let found = self.in_time(up, query, limit, Duration::ZERO).await;
             let sees_all = match (found, sentinels.replicas()) {
                 (Some(Ok(Some(found))), Some(known)) => found.are_all(&known),
                 _ => false,
@@ -136,14 +136,14 @@ mod tests {
         ports.iter().map(address).collect()
     }
 
-    fn replicas(good: u64, connected: &[u16]) -> Replicas {
+    fn replicas(good: u64, connected: &[u16]) -> ConnectedReplicas {
         let slave = |(n, port): (usize, &u16)| {
             format!("slave{n}:ip=fd::1,port={port},state=online,offset=14,lag=9\r\n")
         };
         let slaves: String = connected.iter().enumerate().map(slave).collect();
         let head = "# Replication\r\nrole:master\r\n";
         let info = format!("{head}min_slaves_good_slaves:{good}\r\n{slaves}repl_backlog:1\r\n");
-        Replicas::parse(&info).unwrap()
+        ConnectedReplicas::parse(&info).unwrap()
     }
 
     #[test]
@@ -165,6 +165,6 @@ mod tests {
             );
         }
         let unprotected = "role:master\r\nslave0:ip=127.0.0.1,port=1,state=online,lag=0\r\n";
-        assert_eq!(Replicas::parse(unprotected), None);
+        assert_eq!(ConnectedReplicas::parse(unprotected), None);
     }
 }

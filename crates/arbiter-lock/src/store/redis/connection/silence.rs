@@ -42,15 +42,17 @@ impl Drop for Unanswered<'_> {
 
 impl ConnectionShared {
     /// Waits for an answer within the limit. The connection is checked if there is no answer for
-    /// half the command timeout, or for several requests in a row that had less time.
+    /// half the command timeout and `delay`, for which the server may wait, or for several requests
+    /// in a row that had less time.
     pub(super) async fn in_time<T>(
         self: &Arc<Self>,
         up: &Arc<Up>,
         answer: impl Future<Output = T>,
         limit: Duration,
+        delay: Duration,
     ) -> Option<T> {
         let mut answer = pin!(answer);
-        let first = limit.min(self.settings.limits.command / 2);
+        let first = limit.min(self.settings.limits.command / 2 + delay);
         if MOST_UNANSWERED <= up.unanswered.load(Ordering::Relaxed) {
             self.doubt(up);
         }

@@ -1,0 +1,76 @@
+//! Calls whose writes replicas acknowledge, in one write with the command that waits for that.
+
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::Connection;
+use crate::store::redis::acknowledgements::Needed;
+use crate::store::redis::failure::failure_of;
+use crate::store::redis::script::Call;
+use crate::store::{Failure, Source};
+
+/// The source and the answers of a batch, and why it is not acknowledged, if it is not.
+type Answers = (Source, Vec<Result<Value, Failure>>, Result<(), Failure>);
+
+/// How long a server may take to write its disk: by default it does so once a second.
+const FLUSH: Duration = Duration::from_secs(2);
+
+impl Connection {
+    /// Calls scripts that write, and waits for the acknowledgements of their writes: for a quarter of
+    /// the command timeout, or for at least [`FLUSH`] if they have to be on disk.
+    ///
+    /// Nothing else may be sent on the connection meanwhile: it would wait, too.
+    pub(crate) async fn call_and_wait(
+        &self,
+        calls: &[&Call],
+        needed: Needed,
+    ) -> Result<Answers, Failure> {
+        let limit = self.0.settings.limits.command;
+        let delay = match needed.durable {
+            true => FLUSH.max(limit / 4),
+            false => limit / 4,
+        };
+        let wait = needed.wait(delay);
+        let (up, limit) = self.dialed(limit).await?;
+        let limit = limit + delay;
+        let mut answers: Vec<Result<Value, Failure>> = Vec::new();
+        let mut unknown: Vec<usize> = (0..calls.len()).collect();
+        let mut acknowledged = Ok(());
+        for by_hash in [true, false] {
+            let mut commands = redis::pipe();
+            for call in unknown.iter().map(|n| calls[*n]) {
+                let command = match by_hash {
+                    true => call.by_hash().clone(),
+                    false => call.by_source(),
+                };
+                commands.add_command(command);
+            }
+            commands.add_command(wait.clone());
+            let (count, commands) = (commands.len(), &commands);
+            let send = |mut to: MultiplexedConnection| async move {
+                to.send_packed_commands(commands, 0, count).await
+            };
+            let all = self.send_and_wait(&up, false, limit, delay, send).await?;
+            let all = all.into_iter().map(Value::extract_error);
+            let mut all: Vec<_> = all.map(|a| a.map_err(|e| failure_of(&e))).collect();
+            let last = all.pop().unwrap_or(Ok(Value::Nil));
+            acknowledged = last.and_then(|answer| needed.check(&answer));
+            match by_hash {
+                true => answers = all,
+                // The script was not known, so the call did not run.
+                false => unknown.iter().zip(all).for_each(|(n, a)| answers[*n] = a),
+            }
+            let is_unknown = |answer: &Result<Value, Failure>| {
+                let failure = answer.as_ref().err();
+                failure.is_some_and(|failure| failure.detail.starts_with("NOSCRIPT"))
+            };
+            unknown.retain(|n| answers.get(*n).is_some_and(is_unknown));
+            if unknown.is_empty() {
+                break;
+            }
+        }
+        Ok((up.messages.source, answers, acknowledged))
+    }
+}
