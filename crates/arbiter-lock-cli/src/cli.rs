@@ -73,6 +73,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Serve metrics of the locks over HTTP, for Prometheus
     Exporter(ExporterArgs),
+    /// Check the settings of the store that matter to locks
+    Doctor(DoctorArgs),
     /// End another client's hold of the lock NAME
     Break(BreakArgs),
     /// Change how many permits NAME has, while some are held
@@ -262,6 +264,17 @@ pub(crate) struct ExporterArgs {
     /// The names to read: `*` stands for any text, `?` for one character
     #[arg(default_value = "*")]
     pub(crate) pattern: String,
+}
+
+/// `arbiter doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Check for locks with this lease: 100ms to 365d
+    #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s")]
+    pub(crate) lease: Duration,
+    /// Print a JSON array of objects with check, status, message and fix
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `arbiter break`.

@@ -52,6 +52,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Status(args) => commands::status::status(&args, &cli.store).await,
         Command::List(args) => commands::list::list(&args, &cli.store).await,
         Command::Exporter(args) => commands::exporter::exporter(&args, &cli.store).await,
+        Command::Doctor(args) => commands::doctor::doctor(&args, &cli.store).await,
         Command::Break(args) => commands::r#break::r#break(&args, &cli.store).await,
     };
     match ended {

@@ -17,6 +17,7 @@ use crate::primitives::once::Once;
 use crate::primitives::rw_lock::RwLock;
 use crate::primitives::semaphore::Semaphore;
 use crate::sessions::session::Session;
+use crate::store::diagnosis::Check;
 use crate::store::health::Health;
 use crate::system::process::UnlessForked;
 
@@ -198,6 +199,47 @@ impl Client {
     #[must_use]
     pub fn list(&self, pattern: &str) -> List {
         List::new(self.inner.clone(), pattern)
+    }
+
+    /// Checks what the store reports of itself that matters to holds with that lease: its version,
+    /// eviction, persistence and replicas, whether the lease survives a failover, its clock, its
+    /// latency and the rights of this client. On a cluster it asks every master.
+    ///
+    /// It takes about half a second for each server. The command `arbiter doctor` prints the result.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`] and [`Error::Invalid`], as [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// The call changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::CheckStatus;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// for check in client.diagnose(std::time::Duration::from_secs(30)).await? {
+    ///     if check.status != CheckStatus::Ok {
+    ///         println!("{}: {}", check.name, check.message);
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn diagnose(&self, lease: Duration) -> Result<Vec<Check>, Error> {
+        self.inner.check_open()?;
+        let inner = self.inner.clone();
+        let diagnosing = move || async move {
+            let handle = inner.handle();
+            let checks = async {
+                handle.probe(Duration::MAX).await?;
+                handle.diagnose(lease).await
+            };
+            let checks = checks.await;
+            checks.map_err(|failure| Error::of_store("", &inner.store.to_string(), failure))
+        };
+        self.inner.run(diagnosing).await?
     }
 
     /// Returns a snapshot of the client's health: whether the store answers, and how many holds,

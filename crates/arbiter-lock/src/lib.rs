@@ -107,6 +107,7 @@ pub use primitives::semaphore::Semaphore;
 pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 pub use store::acknowledgement::Replicas;
+pub use store::diagnosis::{Check, CheckStatus};
 pub use store::health::{Health, StoreHealth};
 #[cfg(feature = "testing")]
 pub use store::memory::FaultInjection;

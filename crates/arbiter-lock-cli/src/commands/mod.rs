@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod r#break;
+pub(crate) mod doctor;
 pub(crate) mod exporter;
 mod kind;
 pub(crate) mod list;

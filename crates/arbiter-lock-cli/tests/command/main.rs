@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;
+mod doctor;
 mod embedded;
 mod exporter;
 mod helpers;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
 use futures_util::future::BoxFuture;
 
+use super::diagnosis::Check;
 use super::{
     Acknowledgement, Envelope, Failure, FailureKind, Page, Pattern, Registry, Store, StoreMonitor,
 };
@@ -59,6 +60,14 @@ pub(crate) trait Handle: Send + Sync {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>> {
         self.send(name, request, limit)
+    }
+
+    /// Checks what matters to holds with that lease.
+    fn diagnose(&self, _: Duration) -> Sending<'_, Vec<Check>> {
+        Box::pin(async {
+            self.connect(Duration::MAX).await?;
+            Ok(vec![Check::ok("mode", "one machine, without a server")])
+        })
     }
 
     /// Returns some of the names that may be held or waited for. The cursor is empty for the first
@@ -212,6 +221,13 @@ impl StoreHandle {
             .send_acknowledged(name, request, needed, limit)
             .await;
         self.read(limit, sent)
+    }
+
+    /// Checks what matters to holds with that lease.
+    pub(crate) async fn diagnose(&self, lease: Duration) -> Result<Vec<Check>, Failure> {
+        self.check_process()?;
+        let checks = self.inner.diagnose(lease).await;
+        self.monitor.note(Duration::MAX, checks)
     }
 
     /// Returns some of the names that may be held or waited for.

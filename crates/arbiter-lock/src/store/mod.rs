@@ -7,6 +7,7 @@
 pub(crate) mod acknowledgement;
 #[cfg(any(feature = "redis", feature = "embedded"))]
 mod blocking_thread;
+pub(crate) mod diagnosis;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
 mod handle;

@@ -19,11 +19,13 @@ use redis::{Cmd, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::diagnosis::{Facts, notifications};
 use super::dial::{ConnectionSettings, Line};
 use super::failure::failure_of;
 use super::retire::Retire;
 use super::route::ServerRoute;
 use super::script::Call;
+use crate::store::diagnosis::Check;
 use crate::store::{Failure, FailureKind, Registry, Source};
 use messages::{Channels, Messages, out_of_order};
 
@@ -226,6 +228,28 @@ impl Connection {
     pub(super) fn replicas(&self) -> Option<u32> {
         let replicas = self.0.route.sentinels()?.replicas()?;
         u32::try_from(replicas.len()).ok()
+    }
+
+    /// Checks what the server reports, for holds with that lease, and whether messages arrive on the
+    /// channel.
+    pub(super) async fn diagnose(
+        &self,
+        channel: &str,
+        lease: Duration,
+    ) -> Result<Vec<Check>, Failure> {
+        let send = |cmd: Cmd| async move {
+            let (answer, _) = self.query(&cmd, Duration::MAX).await?;
+            Ok(answer)
+        };
+        let facts = Facts::ask(send).await?;
+        let mut checks = facts.checks(lease, &self.0.route.watched());
+        let mut count = redis::cmd("PUBSUB");
+        let is_of_slot = self.0.route.node().is_some();
+        count.arg(if is_of_slot { "SHARDNUMSUB" } else { "NUMSUB" });
+        count.arg(channel);
+        let count = self.query(&count, Duration::MAX).await;
+        checks.push(notifications(&count.map(|(answer, _)| answer)));
+        Ok(checks)
     }
 
     /// Returns whether its node was replaced.

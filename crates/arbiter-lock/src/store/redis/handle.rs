@@ -15,6 +15,7 @@ use super::script::Call;
 use super::target::Address;
 use super::{keys, reply, script};
 use crate::store::acknowledgement::Replicas;
+use crate::store::diagnosis::Check;
 use crate::store::{
     Acknowledgement, Destination, Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending,
     Source,
@@ -358,6 +359,37 @@ impl Handle for RedisHandle {
                 _ => {}
             }
             Ok(envelope)
+        })
+    }
+
+    fn diagnose(&self, lease: Duration) -> Sending<'_, Vec<Check>> {
+        Box::pin(async move {
+            let nodes = match &self.servers {
+                Servers::One {
+                    connection,
+                    channel,
+                    ..
+                } => return connection.diagnose(channel, lease).await,
+                Servers::Cluster(nodes) => nodes,
+            };
+            nodes.connect(Duration::MAX).await?;
+            let mut checks = Vec::new();
+            let mut node = nodes.master_after(None);
+            while let Some(master) = node {
+                let shown = format!("{}:{}", master.0, master.1);
+                match nodes.diagnose(&master, lease).await {
+                    Ok(found) => checks.extend(found.into_iter().map(|check| Check {
+                        message: format!("{shown}: {}", check.message),
+                        ..check
+                    })),
+                    Err(failure) => {
+                        let message = format!("{shown}: it {failure}");
+                        checks.push(Check::failure("node", message, "start or reach it"));
+                    }
+                }
+                node = nodes.master_after(Some(&master));
+            }
+            Ok(checks)
         })
     }
 

@@ -8,6 +8,7 @@ mod bounded;
 mod client_name;
 mod cluster;
 mod connection;
+mod diagnosis;
 mod dial;
 mod driver;
 mod failure;

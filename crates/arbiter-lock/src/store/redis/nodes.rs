@@ -18,6 +18,7 @@ use super::keys::channel_in;
 use super::route::{Node, ServerRoute};
 use super::script::Call;
 use super::target::Address;
+use crate::store::diagnosis::Check;
 use crate::store::{Failure, FailureKind, Registry};
 
 /// How often a request is redirected before that is a failure.
@@ -203,6 +204,18 @@ impl NodeConnections {
     ) -> Result<Arrival, Failure> {
         let slot = self.cluster.slot_of(address).unwrap_or_default();
         self.node(address, slot).query(cmd, limit).await
+    }
+
+    /// Checks what the node at that address reports, for holds with that lease.
+    pub(super) async fn diagnose(
+        &self,
+        address: &Address,
+        lease: Duration,
+    ) -> Result<Vec<Check>, Failure> {
+        let slot = self.cluster.slot_of(address).unwrap_or_default();
+        let (node, channel) = (self.node(address, slot), self.channel(slot));
+        node.subscribe(&channel, Duration::MAX).await?;
+        node.diagnose(&channel, lease).await
     }
 
     /// Returns the master that follows that address in order.

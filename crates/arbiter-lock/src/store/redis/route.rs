@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::diagnosis::Watched;
 use super::retire::Retire;
 use super::sentinel::Sentinels;
 use super::target::{Address, Target};
@@ -45,6 +46,15 @@ impl ServerRoute {
         match self {
             Self::Master(sentinels) => Some(sentinels),
             _ => None,
+        }
+    }
+
+    /// Returns what watches the server.
+    pub(super) fn watched(&self) -> Watched {
+        match self {
+            Self::One(_) => Watched::Not,
+            Self::Master(sentinels) => sentinels.watched(),
+            Self::Node(_) => Watched::ByCluster,
         }
     }
 

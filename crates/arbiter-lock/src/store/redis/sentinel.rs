@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
 
+use super::diagnosis::Watched;
 use super::retire::{Retire, retire_all};
 use super::target::{Address, Target, mapped};
 use crate::events::event::{Event, EventQueue, Level};
@@ -172,6 +173,16 @@ impl Sentinels {
     /// Returns the replicas of the master that the sentinels know, as last reported.
     pub(super) fn replicas(&self) -> Option<BTreeSet<Address>> {
         self.state().view.replicas().cloned()
+    }
+
+    /// Returns the time after which a master counts as dead, and how many of the sentinels answer.
+    pub(super) fn watched(&self) -> Watched {
+        let view = &self.state().view;
+        Watched::BySentinels {
+            down_after: view.down_after(),
+            heard: view.heard_since(now().saturating_sub(FRESH)),
+            known: view.known(),
+        }
     }
 
     /// Reports once that the master accepts writes without replicas.

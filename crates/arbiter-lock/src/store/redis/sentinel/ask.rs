@@ -1,5 +1,7 @@
 //! Queries one sentinel for the master of a group.
 
+use std::time::Duration;
+
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
@@ -39,6 +41,9 @@ pub(super) async fn ask(
         Err(e) => return Err(failure_of(&e)),
     };
     let epoch = field(&master, "config-epoch").and_then(|epoch| epoch.parse().ok());
+    let down_after = field(&master, "down-after-milliseconds");
+    let down_after = down_after.and_then(|millis| millis.parse().ok());
+    let down_after = down_after.map(Duration::from_millis);
     let address = pair(&address.map_err(|e| failure_of(&e))?);
     let (Some(epoch), Some(address)) = (epoch, address) else {
         return Err(malformed());
@@ -58,6 +63,7 @@ pub(super) async fn ask(
     Ok(SentinelReply {
         id: text(&id.map_err(|e| failure_of(&e))?).ok_or_else(malformed)?,
         master: Master { epoch, address },
+        down_after,
         replicas,
         others: others.iter().filter_map(other).take(MOST_OTHERS).collect(),
     })

@@ -26,6 +26,7 @@ fn answer(group: &Sentinels, sentinels: &[u16], epoch: u64, master: u16) {
         let reply = SentinelReply {
             id: n.to_string(),
             master,
+            down_after: None,
             replicas: None,
             others: Vec::new(),
         };
@@ -88,6 +89,7 @@ fn sentinel_that_answers_elsewhere_has_not_refused() {
             epoch: 1,
             address: address(7),
         },
+        down_after: None,
         replicas: None,
         others: vec![("2".to_owned(), address(2))],
     };

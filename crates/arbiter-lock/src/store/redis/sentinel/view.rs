@@ -16,6 +16,8 @@ pub(super) struct SentinelReply {
     pub(super) id: String,
     /// The address of the master, and the configuration epoch.
     pub(super) master: Master,
+    /// The time without an answer after which it considers the master dead, if it reports it.
+    pub(super) down_after: Option<Duration>,
     /// The addresses of the replicas that it knows, reachable or not, if it reports them.
     pub(super) replicas: Option<BTreeSet<Address>>,
     /// The ids and addresses of the other sentinels that it knows.
@@ -133,6 +135,12 @@ impl View {
         self.ids_heard_since(since).len()
     }
 
+    /// Returns the longest time after which a sentinel considers the master dead.
+    pub(super) fn down_after(&self) -> Option<Duration> {
+        let answers = self.answers.values();
+        answers.filter_map(|(_, answer)| answer.down_after).max()
+    }
+
     /// Returns the number of sentinels: all that answered or are named in answers.
     ///
     /// It is at least the number in the URL, and at least the number at the last majority.
@@ -231,6 +239,7 @@ mod tests {
                 epoch,
                 address: address(host),
             },
+            down_after: None,
             replicas: Some([address(&format!("replica {epoch}"))].into()),
             others: others.map(|id| ((*id).to_owned(), address(id))).collect(),
         }
@@ -375,6 +384,7 @@ mod tests {
             assert_eq!(known(&view), replicas);
         }
         let refused = SentinelReply {
+            down_after: None,
             replicas: None,
             ..answer("c", 9, "old")
         };

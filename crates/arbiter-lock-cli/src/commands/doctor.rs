@@ -1,0 +1,67 @@
+//! `arbiter doctor`: checks the settings of the store that matter to locks.
+
+use arbiter_lock::{Check, CheckStatus, NoopLogger};
+use serde_json::{Value, json};
+
+use crate::cli::{DoctorArgs, StoreArgs};
+use crate::exit::Exit;
+use crate::stdout::line;
+use crate::store;
+
+/// Prints the checks. The exit is 1 if one of them is not fine.
+pub(crate) async fn doctor(args: &DoctorArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    let client = store::client(store, NoopLogger)?;
+    let checks = match client.diagnose(args.lease).await {
+        Ok(checks) => checks,
+        Err(error) => {
+            if args.json {
+                let fix = Some("start the store, or name another one; check its user and password");
+                let failure = object("connection", "failure", &error.to_string(), fix);
+                line(&json!([failure]).to_string())?;
+            }
+            return Err(store::fail(&error));
+        }
+    };
+    if args.json {
+        let array = Value::Array(checks.iter().map(json_of).collect());
+        line(&array.to_string())?;
+    } else {
+        checks.iter().try_for_each(print)?;
+    }
+    let is_healthy = checks.iter().all(|check| check.status == CheckStatus::Ok);
+    Ok(if is_healthy {
+        Exit::Success
+    } else {
+        Exit::Status(1)
+    })
+}
+
+fn print(check: &Check) -> Result<(), Exit> {
+    let (name, status) = (check.name, word(check.status));
+    line(&format!("{status:<8} {name:<14} {}", check.message))?;
+    match &check.fix {
+        Some(fix) => line(&format!("{:23} fix: {fix}", "")),
+        None => Ok(()),
+    }
+}
+
+fn word(status: CheckStatus) -> &'static str {
+    match status {
+        CheckStatus::Ok => "ok",
+        CheckStatus::Warning => "warning",
+        _ => "failure",
+    }
+}
+
+fn json_of(check: &Check) -> Value {
+    object(
+        check.name,
+        word(check.status),
+        &check.message,
+        check.fix.as_deref(),
+    )
+}
+
+fn object(check: &str, status: &str, message: &str, fix: Option<&str>) -> Value {
+    json!({ "check": check, "status": status, "message": message, "fix": fix })
+}

@@ -1,0 +1,62 @@
+//! What a store reports of itself that matters to its locks.
+
+/// A property of a store that matters to its locks: see
+/// [`Client::diagnose`](crate::Client::diagnose).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Check {
+    /// What was checked: `memory`, `clock`, …
+    pub name: &'static str,
+    /// The result.
+    pub status: CheckStatus,
+    /// What was found.
+    pub message: String,
+    /// What to change, unless it is fine.
+    pub fix: Option<String>,
+}
+
+/// The result of a [`Check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum CheckStatus {
+    /// It is fine, or not known.
+    Ok,
+    /// Some failure would cost more than it has to.
+    Warning,
+    /// Locks are at risk without any failure.
+    Failure,
+}
+
+impl Check {
+    pub(crate) fn ok(name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            status: CheckStatus::Ok,
+            message: message.into(),
+            fix: None,
+        }
+    }
+
+    pub(crate) fn warning(
+        name: &'static str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            status: CheckStatus::Warning,
+            fix: Some(fix.into()),
+            ..Self::ok(name, message)
+        }
+    }
+
+    pub(crate) fn failure(
+        name: &'static str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            status: CheckStatus::Failure,
+            ..Self::warning(name, message, fix)
+        }
+    }
+}
