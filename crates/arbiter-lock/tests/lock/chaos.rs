@@ -4,6 +4,10 @@
 //!
 //! Each history is kept in the target folder, where the testkit's example `check` checks it again.
 
+#[path = "chaos/cluster.rs"]
+mod cluster;
+#[path = "chaos/failovers.rs"]
+mod failovers;
 #[path = "chaos/nemesis.rs"]
 mod nemesis;
 #[path = "chaos/sentinel.rs"]

@@ -38,6 +38,7 @@ struct CallQueue {
 
 struct PendingCall {
     call: Call,
+    is_asking: bool,
     needed: Needed,
     answer: oneshot::Sender<Result<Acknowledged, Failure>>,
 }
@@ -56,15 +57,18 @@ impl Acknowledger {
     }
 
     /// Calls a script that writes, and waits within `limit` for the answer and the acknowledgements.
+    /// A node of a cluster is asked for a slot that is moving to it.
     pub(super) async fn call(
         &self,
         call: Call,
+        is_asking: bool,
         needed: Needed,
         limit: Duration,
     ) -> Result<Acknowledged, Failure> {
         let (answer, answered) = oneshot::channel();
         let waiting = PendingCall {
             call,
+            is_asking,
             needed,
             answer,
         };
@@ -132,7 +136,9 @@ struct BatchTask {
 impl BatchTask {
     async fn run(mut self) {
         while let Some((needed, batch)) = self.shared.next_batch() {
-            let calls: Vec<&Call> = batch.iter().map(|waiting| &waiting.call).collect();
+            let calls = batch.iter();
+            let calls = calls.map(|waiting| (&waiting.call, waiting.is_asking));
+            let calls: Vec<_> = calls.collect();
             let answers = self.shared.connection.call_and_wait(&calls, needed).await;
             match answers {
                 Ok((source, answers, acknowledged)) => {

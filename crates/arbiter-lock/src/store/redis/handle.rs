@@ -167,7 +167,9 @@ impl RedisHandle {
     ) -> Result<Acknowledged, Failure> {
         let needed = self.needed(slot, needed)?;
         match &self.servers {
-            Servers::One { acknowledger, .. } => acknowledger.call(call, needed, limit).await,
+            Servers::One { acknowledger, .. } => {
+                acknowledger.call(call, false, needed, limit).await
+            }
             Servers::Cluster(nodes) => nodes.call_acknowledged(slot, call, needed, limit).await,
         }
     }
@@ -188,14 +190,30 @@ impl RedisHandle {
         let first = self
             .call(request, keys, ticket.map(|_| channel), limit)
             .await?;
-        let is_queued = matches!(&first.reply, Reply::Acquired(Acquired::Queued { .. }));
-        if !is_queued || nodes.listens(keys.slot(), channel) {
-            return Ok(first);
-        }
         let left = limit.saturating_sub(begun.elapsed());
-        let second = self.call(request, keys, Some(channel), left).await;
+        Ok(self.subscribed(nodes, keys, request, first, left).await)
+    }
+
+    /// Subscribes and polls once more, if that is the answer to a waiter that is not subscribed yet.
+    async fn subscribed(
+        &self,
+        nodes: &NodeConnections,
+        keys: &Keys,
+        request: &Request,
+        first: Envelope<Reply>,
+        left: Duration,
+    ) -> Envelope<Reply> {
+        let Request::Acquire { contender, .. } = request else {
+            return first;
+        };
+        let is_queued = matches!(&first.reply, Reply::Acquired(Acquired::Queued { .. }));
+        if !is_queued || nodes.listens(keys.slot(), &contender.channel) {
+            return first;
+        }
+        let channel = Some(&contender.channel);
+        let second = self.call(request, keys, channel, left).await;
         // The first answer counts as well: the next poll subscribes.
-        Ok(second.unwrap_or(first))
+        second.unwrap_or(first)
     }
 }
 
@@ -344,7 +362,7 @@ impl Handle for RedisHandle {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>> {
         Box::pin(async move {
-            let keys = self.keys(name)?;
+            let (begun, keys) = (Instant::now(), self.keys(name)?);
             let call = script::request(&keys, request);
             let called = self.call_acknowledged(keys.slot(), call, needed, limit);
             let ((answer, source), acknowledged) = called.await?;
@@ -358,7 +376,13 @@ impl Handle for RedisHandle {
                 | Reply::Renewed(Renewed::Renewed { .. }) => acknowledged?,
                 _ => {}
             }
-            Ok(envelope)
+            match &self.servers {
+                Servers::One { .. } => Ok(envelope),
+                Servers::Cluster(nodes) => {
+                    let left = limit.saturating_sub(begun.elapsed());
+                    Ok(self.subscribed(nodes, &keys, request, envelope, left).await)
+                }
+            }
         })
     }
 

@@ -123,8 +123,7 @@ impl NodeConnections {
                 None => return Err(failure),
             }
         }
-        let detail = "its nodes redirect requests in a circle";
-        Err(Failure::before_sending(FailureKind::Unreachable, detail))
+        Err(in_a_circle())
     }
 
     /// Calls a script that writes on the master of a slot, and waits for the acknowledgements.
@@ -135,18 +134,29 @@ impl NodeConnections {
         needed: Needed,
         limit: Duration,
     ) -> Result<Acknowledged, Failure> {
-        let address = self.cluster.master(slot, limit).await?;
-        let acknowledger = self.acknowledger(&address, slot);
-        let called = acknowledger.call(call, needed, limit).await;
-        if let Err(failure) = &called {
+        let begun = Instant::now();
+        let left = || limit.saturating_sub(begun.elapsed());
+        let mut asked_of = None;
+        for _ in 0..=MOST_REDIRECTIONS {
+            let is_asking = asked_of.is_some();
+            let address = match asked_of.take() {
+                Some(address) => address,
+                None => self.cluster.master(slot, left()).await?,
+            };
+            let acknowledger = self.acknowledger(&address, slot);
+            let called = acknowledger.call(call.clone(), is_asking, needed, left());
+            let failure = match called.await {
+                Ok(called) => return Ok(called),
+                Err(failure) => failure,
+            };
             match Redirection::parse(&failure.detail, &address.0) {
-                // The caller repeats it.
                 Some(Redirection::Moved(slot, master)) => self.cluster.moved(slot, master),
-                _ if failure.is_silence() => self.cluster.doubt(),
-                _ => {}
+                Some(Redirection::Ask(node)) => asked_of = Some(node),
+                None if self.has_new_master(slot, &address, &failure, left()).await => {}
+                None => return Err(failure),
             }
         }
-        called
+        Err(in_a_circle())
     }
 
     /// Returns how many replicas the master of a slot has, reachable or not, if they are known.
@@ -268,4 +278,9 @@ impl NodeConnections {
     fn nodes(&self) -> MutexGuard<'_, HashMap<Address, Arc<Connection>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn in_a_circle() -> Failure {
+    let detail = "its nodes redirect requests in a circle";
+    Failure::before_sending(FailureKind::Unreachable, detail)
 }

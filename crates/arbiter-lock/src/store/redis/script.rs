@@ -15,6 +15,7 @@ pub(super) struct Script {
 }
 
 /// A call of a script.
+#[derive(Clone)]
 pub(super) struct Call {
     script: &'static Script,
     by_hash: Cmd,

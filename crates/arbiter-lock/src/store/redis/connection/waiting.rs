@@ -21,10 +21,11 @@ impl Connection {
     /// Calls scripts that write, and waits for the acknowledgements of their writes: for a quarter of
     /// the command timeout, or for at least [`FLUSH`] if they have to be on disk.
     ///
-    /// Nothing else may be sent on the connection meanwhile: it would wait, too.
+    /// Each call is behind `ASKING`, if it asks for a slot that is moving. Nothing else may be sent on
+    /// the connection meanwhile: it would wait, too.
     pub(crate) async fn call_and_wait(
         &self,
-        calls: &[&Call],
+        calls: &[(&Call, bool)],
         needed: Needed,
     ) -> Result<Answers, Failure> {
         let limit = self.0.settings.limits.command;
@@ -40,7 +41,10 @@ impl Connection {
         let mut acknowledged = Ok(());
         for by_hash in [true, false] {
             let mut commands = redis::pipe();
-            for call in unknown.iter().map(|n| calls[*n]) {
+            for (call, is_asking) in unknown.iter().map(|n| calls[*n]) {
+                if is_asking {
+                    commands.cmd("ASKING");
+                }
                 let command = match by_hash {
                     true => call.by_hash().clone(),
                     false => call.by_source(),
@@ -54,13 +58,24 @@ impl Connection {
             };
             let all = self.send_and_wait(&up, false, limit, delay, send).await?;
             let all = all.into_iter().map(Value::extract_error);
-            let mut all: Vec<_> = all.map(|a| a.map_err(|e| failure_of(&e))).collect();
-            let last = all.pop().unwrap_or(Ok(Value::Nil));
+            let mut all = all.map(|answer| answer.map_err(|e| failure_of(&e)));
+            let mut next = || all.next().unwrap_or(Ok(Value::Nil));
+            let read = |n: &usize| {
+                if calls[*n].1 {
+                    let _ = next();
+                }
+                next()
+            };
+            let answered: Vec<_> = unknown.iter().map(read).collect();
+            let last = next();
             acknowledged = last.and_then(|answer| needed.check(&answer));
             match by_hash {
-                true => answers = all,
+                true => answers = answered,
                 // The script was not known, so the call did not run.
-                false => unknown.iter().zip(all).for_each(|(n, a)| answers[*n] = a),
+                false => unknown
+                    .iter()
+                    .zip(answered)
+                    .for_each(|(n, answer)| answers[*n] = answer),
             }
             let is_unknown = |answer: &Result<Value, Failure>| {
                 let failure = answer.as_ref().err();
