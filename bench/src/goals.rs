@@ -4,10 +4,10 @@ use crate::figures::Figures;
 use crate::goal::{Against, Bound, Goal, tidy};
 use crate::growth::GO_SCRIPTS;
 use crate::measures::{
-    BETWEEN, COMMANDS_PER_CYCLE, CROWD, CYCLE_P50, CYCLES, FILE_IN_PROCESS, FILE_OWN_NAMES,
-    HOLD_BYTES, IDLE_COMMANDS, IN_PROCESS, NAMES_LEFT, PIPELINED_CPU, PIPELINED_IN_SCRIPTS,
-    RELEASE_COMMANDS, RELEASE_TIME, RENEWALS_CLIENT, RENEWALS_LATE, RENEWALS_SERVER, WAITER_BYTES,
-    WAITERS_CPU,
+    BETWEEN, BUS_MESSAGES, COMMANDS_PER_CYCLE, CROWD, CYCLE_P50, CYCLES, FILE_IN_PROCESS,
+    FILE_OWN_NAMES, HOLD_BYTES, IDLE_COMMANDS, IN_PROCESS, NAMES_LEFT, ON_A_CLUSTER, ON_ONE_SERVER,
+    PIPELINED_CPU, PIPELINED_IN_SCRIPTS, RELEASE_COMMANDS, RELEASE_TIME, RENEWALS_CLIENT,
+    RENEWALS_LATE, RENEWALS_SERVER, WAITER_BYTES, WAITERS_CPU,
 };
 use crate::participant::{ARBITER, BARE_SCRIPTS};
 
@@ -120,6 +120,18 @@ const GOALS: &[Goal] = goals! {
         IDLE_COMMANDS, AtMost(1.0), of Number(1.0);
     "1,000 idle waiters: client CPU, % of a core together":
         WAITERS_CPU, AtMost(1.0), of Number(5.0);
+    "cluster, a cycle, 1 task: p50 on one server":
+        ON_A_CLUSTER.cycle_p50[0], AtMost(1.05), of One((ARBITER, ON_ONE_SERVER.cycle_p50[0]));
+    "cluster, hand-off in a process, p50: on one server":
+        ON_A_CLUSTER.in_process.p50, AtMost(1.1), of One((ARBITER, ON_ONE_SERVER.in_process.p50));
+    "cluster, hand-off between processes, p50: on one server":
+        ON_A_CLUSTER.between.p50, AtMost(1.1), of One((ARBITER, ON_ONE_SERVER.between.p50));
+    "cluster, messages at other shards per 1,000 hand-offs":
+        BUS_MESSAGES, AtMost(1.0), of Number(5.0);
+    "cluster, cycles/s, 64 tasks: rueidislock":
+        ON_A_CLUSTER.cycles[1], AtLeast(1.4), of One(("rueidislock", ON_A_CLUSTER.cycles[1]));
+    "cluster, hand-off in a process, p50: rueidislock":
+        ON_A_CLUSTER.in_process.p50, AtMost(0.7), of One(("rueidislock", ON_A_CLUSTER.in_process.p50));
     "embedded, 2 processes, cycles/s":
         FILE_OWN_NAMES.cycles, AtLeast(1.0), of Number(30_000.0);
     "embedded, 2 processes: the least share":

@@ -4,6 +4,7 @@
 //! that are our own, and as `bench many URL`, Arbiter with much of everything.
 
 mod chart;
+mod cluster;
 mod embedded;
 mod figures;
 mod file;

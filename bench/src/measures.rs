@@ -155,3 +155,52 @@ pub(crate) const FILE_NAMES: &str = "embedded, 1,000,000 names used once, cycles
 pub(crate) const FILE_NAME_BYTES: &str = "embedded, memory per name used once, bytes";
 pub(crate) const FILE_LEFT: &str = "embedded, KiB of files left of 1,000,000 names";
 pub(crate) const COMMAND: &str = "a command around `true`, ms";
+
+/// What is measured on a cluster, and on one server beside it. Cycles are those of 1 task and of 64.
+pub(crate) struct Place {
+    pub(crate) name: &'static str,
+    pub(crate) cycles: [&'static str; 2],
+    pub(crate) cycle_p50: [&'static str; 2],
+    pub(crate) in_process: HandOff,
+    pub(crate) between: HandOff,
+}
+pub(crate) const ON_ONE_SERVER: Place = Place {
+    name: "beside the cluster",
+    cycles: [
+        "beside the cluster, cycles/s, 1 task",
+        "beside the cluster, cycles/s, 64 tasks",
+    ],
+    cycle_p50: [
+        "beside the cluster, cycle p50 µs, 1 task",
+        "beside the cluster, cycle p50 µs, 64 tasks",
+    ],
+    in_process: HandOff {
+        p50: "beside the cluster, hand-off in a process, p50 µs",
+        p99: "beside the cluster, hand-off in a process, p99 µs",
+        hangs: "beside the cluster, hand-off in a process, hangs",
+    },
+    between: HandOff {
+        p50: "beside the cluster, hand-off between processes, p50 µs",
+        p99: "beside the cluster, hand-off between processes, p99 µs",
+        hangs: "beside the cluster, hand-off between processes, hangs",
+    },
+};
+pub(crate) const ON_A_CLUSTER: Place = Place {
+    name: "cluster",
+    cycles: ["cluster, cycles/s, 1 task", "cluster, cycles/s, 64 tasks"],
+    cycle_p50: [
+        "cluster, cycle p50 µs, 1 task",
+        "cluster, cycle p50 µs, 64 tasks",
+    ],
+    in_process: HandOff {
+        p50: "cluster, hand-off in a process, p50 µs",
+        p99: "cluster, hand-off in a process, p99 µs",
+        hangs: "cluster, hand-off in a process, hangs",
+    },
+    between: HandOff {
+        p50: "cluster, hand-off between processes, p50 µs",
+        p99: "cluster, hand-off between processes, p99 µs",
+        hangs: "cluster, hand-off between processes, hangs",
+    },
+};
+pub(crate) const BUS_MESSAGES: &str = "cluster, messages at other shards per 1,000 hand-offs";

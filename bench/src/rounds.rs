@@ -4,6 +4,7 @@
 use testkit::Server;
 
 use crate::Failure;
+use crate::cluster::cluster;
 use crate::embedded::embedded;
 use crate::figures::Figures;
 use crate::growth::growth;
@@ -30,6 +31,9 @@ pub(crate) fn all(settings: &Settings) -> Result<(Figures, String), Failure> {
             );
             libraries(participant, &server, settings, round, &mut figures);
         }
+        if settings.wants(Section::Cluster) {
+            cluster(&participants, &settings.scale, round, &mut figures);
+        }
         if settings.wants(Section::Growth) {
             growth(&settings.scale, round, &mut figures);
         }
@@ -54,12 +58,16 @@ const STEPS: [(Section, &str, Step); 6] = [
     (
         Section::HandOff,
         "hand-off in a process",
-        |stage, _, scale, round, figures| hand_offs(stage, 1, &IN_PROCESS, scale, round, figures),
+        |stage, _, scale, round, figures| {
+            hand_offs(stage, 1, &IN_PROCESS, scale, round, figures).map(drop)
+        },
     ),
     (
         Section::HandOff,
         "hand-off between processes",
-        |stage, _, scale, round, figures| hand_offs(stage, 2, &BETWEEN, scale, round, figures),
+        |stage, _, scale, round, figures| {
+            hand_offs(stage, 2, &BETWEEN, scale, round, figures).map(drop)
+        },
     ),
     (
         Section::Crowd,

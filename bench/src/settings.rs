@@ -14,16 +14,18 @@ pub(crate) enum Section {
     Idle,
     Growth,
     Embedded,
+    Cluster,
 }
 
 impl Section {
-    const ALL: [(&str, Self); 6] = [
+    const ALL: [(&str, Self); 7] = [
         ("cycles", Self::Cycles),
         ("handoff", Self::HandOff),
         ("crowd", Self::Crowd),
         ("idle", Self::Idle),
         ("growth", Self::Growth),
         ("embedded", Self::Embedded),
+        ("cluster", Self::Cluster),
     ];
 
     fn named(word: &str) -> Result<Self, Failure> {

@@ -13,7 +13,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) participant: &'a Participant,
     url: String,
     /// Whose data goes when the processes go.
-    server: Option<&'a Server>,
+    servers: &'a [Server],
     processes: Vec<Process>,
     names: usize,
     pub(crate) version: String,
@@ -27,21 +27,22 @@ const MOST_WARM_UPS: usize = 10;
 
 impl<'a> Stage<'a> {
     pub(crate) fn on_server(participant: &'a Participant, server: &'a Server) -> Self {
-        Self {
-            participant,
-            url: server.url(),
-            server: Some(server),
-            processes: Vec::new(),
-            names: 0,
-            version: String::new(),
-        }
+        Self::on_servers(participant, std::slice::from_ref(server), server.url())
     }
 
     pub(crate) fn on_folder(participant: &'a Participant, url: String) -> Self {
+        Self::on_servers(participant, &[], url)
+    }
+
+    pub(crate) fn on_servers(
+        participant: &'a Participant,
+        servers: &'a [Server],
+        url: String,
+    ) -> Self {
         Self {
             participant,
             url,
-            server: None,
+            servers,
             processes: Vec::new(),
             names: 0,
             version: String::new(),
@@ -78,7 +79,7 @@ impl<'a> Stage<'a> {
     /// Ends all processes, and what they have left.
     pub(crate) fn clear(&mut self) {
         self.processes.clear();
-        if let Some(server) = self.server {
+        for server in self.servers {
             server.call(&["FLUSHALL"]);
         }
     }

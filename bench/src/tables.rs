@@ -164,7 +164,7 @@ fn alone(figures: &Figures) -> String {
     let mut text = String::new();
     for (library, measure, _) in figures.all().filter(|(_, measure, _)| shown(measure)) {
         if text.is_empty() {
-            text.push_str("\nWhere there is much of something, and on one machine\n");
+            text.push_str("\nWhere there is much of something, on one machine, and on a cluster\n");
         }
         if let Some(spread) = figures.spread(library, measure) {
             let [min, median, max] = [spread.min, spread.median, spread.max].map(tidy);

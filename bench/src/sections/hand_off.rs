@@ -23,7 +23,7 @@ const MOST_HANGS: usize = 3;
 /// Of those that are made first none count: no more than so many, and for no longer than so long.
 const WARM_UP: (usize, Duration) = (30, Duration::from_millis(500));
 
-/// So many processes, one or two, take part.
+/// So many processes, one or two, take part. Returns how many hand-offs were made that count.
 pub(crate) fn hand_offs(
     stage: &mut Stage<'_>,
     processes: usize,
@@ -31,7 +31,7 @@ pub(crate) fn hand_offs(
     scale: &Scale,
     round: usize,
     figures: &mut Figures,
-) -> Result<(), Failure> {
+) -> Result<usize, Failure> {
     let (mut micros, mut hangs) = (Vec::new(), 0);
     let mut left = scale.hand_offs_limit;
     while micros.len() < scale.hand_offs && hangs <= MOST_HANGS && !left.is_zero() {
@@ -64,7 +64,7 @@ pub(crate) fn hand_offs(
         let time = percentile(&micros, part).ok_or("no hand-off was made")?;
         figures.note_value(round, library, measure, time);
     }
-    Ok(())
+    Ok(micros.len())
 }
 
 /// Two workers who pass a lock to and fro.

@@ -29,8 +29,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
     /// Use this store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
-    /// redis+sentinel://host,host/SERVICE, redis+unix:///path/of/the/socket, file:///folder
-    /// [default: a folder of this machine]
+    /// redis+sentinel://host,host/SERVICE, redis+cluster://host,host, redis+unix:///path/of/the/socket,
+    /// file:///folder [default: a folder of this machine]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Read the store's URL from a file (or ARBITER_STORE_FILE), which hides a password

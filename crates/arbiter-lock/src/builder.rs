@@ -326,10 +326,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Maps the addresses that sentinels announce, of masters and of other sentinels, to those at
-    /// which this client reaches them.
+    /// Maps the addresses that sentinels and the nodes of a cluster announce to those at which this
+    /// client reaches them.
     ///
-    /// Servers behind NAT or in containers need it. [`ClientBuilder::address_map`] takes a list.
+    /// Sentinels announce masters and other sentinels, and nodes all nodes. Servers behind NAT or in containers need it. [`ClientBuilder::address_map`] takes a list.
     pub fn map_address(
         mut self,
         map: impl Fn(&str, u16) -> (String, u16) + Send + Sync + 'static,

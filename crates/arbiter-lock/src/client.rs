@@ -29,7 +29,8 @@ use crate::system::process::UnlessForked;
 /// On a Redis server, a client has one connection per tokio runtime that uses it, and one more.
 /// The latter belongs to the keeper, a thread that renews holds and finishes the releases of
 /// dropped guards. So a caller that blocks its executor or drops its runtime neither loses nor
-/// leaks a lock.
+/// leaks a lock. On a cluster, each of them has one connection to every master that it uses, and
+/// another thread has one that queries where names are.
 ///
 /// One more thread serves callers without a tokio runtime, or under
 /// [`block_on`](crate::block_on()). A tokio runtime that uses a client needs its time and I/O
@@ -70,6 +71,8 @@ impl Client {
     /// | `redis+unix:///path/of/the/socket` | the same over a Unix socket |
     /// | `redis+sentinel://host[:port][,host…]/SERVICE` | the master of a Sentinel group |
     /// | `rediss+sentinel://…` | the same over TLS (feature `tls`) |
+    /// | `redis+cluster://host[:port][,host…]` | the masters of a cluster, some of whose nodes are listed |
+    /// | `rediss+cluster://…` | the same over TLS (feature `tls`) |
     /// | `file:///folder` | shared by the processes of one machine (feature `embedded`) |
     /// | `memory:` | private to this client |
     /// | `memory:NAME` | shared by the clients of this process |
@@ -182,7 +185,8 @@ impl Client {
     /// In the pattern, `*` matches any text and `?` one character. The list is read page by page,
     /// with bounded memory, and needs no right to write. It is not a snapshot: a lock that changes
     /// meanwhile may be missing, and on a server a name may occur twice. If the connection to the
-    /// server is replaced meanwhile, the list begins again, so that no name is missed.
+    /// server is replaced meanwhile, the list begins again, so that no name is missed. On a cluster,
+    /// a name whose slot moves meanwhile may be missing or occur twice.
     ///
     /// # Examples
     /// ```

@@ -52,10 +52,10 @@
 //! late. Only the protected resource can, by rejecting an old fence.
 //!
 //! # Features
-//! - `redis` (default): stores on a Redis or Valkey server.
+//! - `redis` (default): stores on a Redis or Valkey server, a Sentinel group or a cluster.
 //! - `embedded`: `file:///folder` URLs, for stores that the processes of one machine share without
 //!   a server.
-//! - `tls`: `rediss://` URLs.
+//! - `tls`: `rediss://` URLs, also `rediss+sentinel://` and `rediss+cluster://`.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
 //! - `metrics`: counters, gauges and histograms, for the recorder of the crate `metrics` that the
 //!   program installs. `docs/observability.md` lists them.

@@ -12,14 +12,14 @@ use testkit::{Server, eventually, unique_name};
 use crate::helpers::{arbiter, bare, ms, output, signal};
 
 /// An exporter that runs.
-struct Exporter {
+pub(crate) struct Exporter {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
     address: String,
 }
 
 impl Exporter {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -47,7 +47,7 @@ impl Exporter {
     }
 
     /// Returns the value of a metric with those labels.
-    fn metric(&self, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    pub(crate) fn metric(&self, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let (head, body) = self.send("GET /metrics");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains("application/openmetrics-text"), "{head}");
@@ -85,7 +85,7 @@ fn exporter(server: &Server, args: &[&str]) -> Exporter {
 }
 
 /// Starts commands that hold locks until they are dropped.
-struct Holders(Vec<Child>);
+pub(crate) struct Holders(pub(crate) Vec<Child>);
 
 impl Drop for Holders {
     fn drop(&mut self) {

@@ -1,6 +1,7 @@
 //! The command, tested by its output and exit status on real stores.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod commands;
 mod doctor;
 mod embedded;

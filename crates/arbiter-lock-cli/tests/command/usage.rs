@@ -63,6 +63,11 @@ fn no_store_url_shows_its_secret() {
         "redis+sentinel://127.0.0.1:1?sentinel_password=s3cret",
         "redis+sentinel://u:s3cret@127.0.0.1:1,u:s3cret@127.0.0.1:2/m",
         "redis+sentinel://u:12/s3cret@127.0.0.1:1/m",
+        "redis+cluster://:s3cret@127.0.0.1:1,127.0.0.1:2",
+        "redis+cluster://u:s3cret@127.0.0.1:1/1",
+        "redis+cluster://u:12/s3cret@127.0.0.1:1",
+        "redis+cluster://u:p@127.0.0.1:1,u:s3cret@127.0.0.1:2",
+        "redis+cluster://127.0.0.1:1?password=s3cret",
         "file://u:s3cret@h/x",
         "memory:?password=s3cret",
     ];

@@ -45,7 +45,7 @@ pub(crate) enum FailureKind {
     Denied,
     /// The server cannot do what the protocol needs.
     Unsupported,
-    /// The server is a Sentinel or a node of a cluster, behind the URL of a single server.
+    /// The server is of another kind than the URL names.
     WrongUrl,
     /// The server's answer violates the protocol.
     Malformed,

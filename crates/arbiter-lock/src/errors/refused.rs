@@ -32,7 +32,8 @@ pub enum RefusedKind {
     Denied,
     /// The server lacks what the protocol needs, or does not speak it.
     Unsupported,
-    /// The server is a Sentinel or a node of a cluster: the URL names a single server.
+    /// The server is of another kind than the URL names: a Sentinel or a node of a cluster behind
+    /// the URL of a single server, or a single server behind that of a cluster.
     WrongUrl,
     /// The shared holders or waiters have another limit. Readers have none.
     LimitDiffers {

@@ -139,8 +139,8 @@ pub enum Event {
         /// The store, without secrets.
         store: Arc<str>,
     },
-    /// The sentinels announced another master. Connections to the old one were closed, and every
-    /// hold is renewed on the new one at once, except holds without the
+    /// The sentinels or the nodes of a cluster announced another master. Connections to the old one
+    /// were closed, and every hold is renewed at once, except holds without the
     /// [watchdog](crate::Lock::watchdog).
     MasterReplaced {
         /// The store, without secrets.

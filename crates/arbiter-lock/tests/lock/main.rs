@@ -7,6 +7,7 @@ mod block_on;
 mod cancellation;
 mod causes;
 mod chaos;
+mod cluster_access;
 mod conformance;
 mod connecting;
 mod connection_driver;
