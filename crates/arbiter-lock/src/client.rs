@@ -237,7 +237,7 @@ impl Client {
         let diagnosing = move || async move {
             let handle = inner.handle();
             let checks = async {
-                handle.probe(Duration::MAX).await?;
+                handle.probe(None, Duration::MAX).await?;
                 handle.diagnose(lease).await
             };
             let checks = checks.await;

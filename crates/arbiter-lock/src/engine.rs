@@ -1,6 +1,6 @@
 //! The engine of a client: its store, store handles, keeper and events.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -45,6 +45,8 @@ pub(crate) struct Parts {
     handles: Mutex<HashMap<Id, Arc<StoreHandle>>>,
     /// Whether the store has been probed and the keeper is connected.
     is_ready: AtomicBool,
+    /// The servers of a store with several for which that is so.
+    ready_servers: Mutex<HashSet<u64>>,
     /// Becomes true when the client is shut down. Closed when the client is dropped.
     pub(crate) closing: watch::Sender<bool>,
     service: OnceBox<Service>,
@@ -90,6 +92,7 @@ impl Engine {
             label,
             handles: Mutex::default(),
             is_ready: AtomicBool::new(false),
+            ready_servers: Mutex::default(),
             closing: watch::Sender::new(false),
             service: OnceBox::new(),
         };
@@ -141,22 +144,40 @@ impl Engine {
             .into())
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Acquire)
+    /// Returns whether [`Engine::ready`] has succeeded for the server of that name.
+    pub(crate) fn is_ready(&self, handle: &StoreHandle, name: &Name) -> bool {
+        match handle.destination(name).server {
+            0 => self.is_ready.load(Ordering::Acquire),
+            server => self.ready_servers().contains(&server),
+        }
     }
 
-    /// Makes sure that the store can serve and that the keeper is connected, before anything is
-    /// held.
-    pub(crate) async fn ready(&self, handle: &StoreHandle, limit: Duration) -> Result<(), Failure> {
-        let (probed, connected) = tokio::join!(handle.probe(limit), self.keeper.connect(limit));
+    /// Makes sure that the store can serve requests for that name, or any, and that the keeper is
+    /// connected for it, before anything is held.
+    pub(crate) async fn ready(
+        &self,
+        handle: &StoreHandle,
+        name: Option<&Name>,
+        limit: Duration,
+    ) -> Result<(), Failure> {
+        let connecting = self.keeper.connect(name, limit);
+        let (probed, connected) = tokio::join!(handle.probe(name, limit), connecting);
         probed.and(connected)?;
-        self.is_ready.store(true, Ordering::Release);
+        match name.map_or(0, |name| handle.destination(name).server) {
+            0 => self.is_ready.store(true, Ordering::Release),
+            server => drop(self.ready_servers().insert(server)),
+        }
         Ok(())
+    }
+
+    fn ready_servers(&self) -> MutexGuard<'_, HashSet<u64>> {
+        let servers = self.ready_servers.lock();
+        servers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects within the limit.
     pub(crate) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<(), Error> {
-        let ready = self.ready(&self.handle(), limit).await;
+        let ready = self.ready(&self.handle(), None, limit).await;
         ready.map_err(|failure| Error::of_store("", &self.store.to_string(), failure))
     }
 

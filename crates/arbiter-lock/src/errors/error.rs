@@ -248,7 +248,9 @@ impl Error {
             FailureKind::Unreachable => return unavailable(UnavailableKind::Unreachable),
             FailureKind::Silent => return unavailable(UnavailableKind::Silent),
             FailureKind::WaitTooShort => return unavailable(UnavailableKind::WaitTooShort),
-            FailureKind::Loading => return unavailable(UnavailableKind::Busy),
+            FailureKind::Loading | FailureKind::Moving => {
+                return unavailable(UnavailableKind::Busy);
+            }
             FailureKind::ReadOnly => return unavailable(UnavailableKind::ReadOnly),
             FailureKind::Full => return unavailable(UnavailableKind::Full),
             FailureKind::NoReplicas => return unavailable(UnavailableKind::NoReplicas),

@@ -28,6 +28,8 @@ pub(crate) enum FailureKind {
     WaitTooShort,
     /// The server is loading, or busy in a script.
     Loading,
+    /// The slot of the name is being moved to another node of its cluster.
+    Moving,
     /// The server is a replica, or the file cannot be written.
     ReadOnly,
     /// The server is at its memory limit, or cannot write its disk.
@@ -122,6 +124,7 @@ impl fmt::Display for Failure {
             FailureKind::Silent => "does not answer",
             FailureKind::WaitTooShort => "had no time to answer",
             FailureKind::Loading => "is busy or loading",
+            FailureKind::Moving => "is moving the slot of this name to another node",
             FailureKind::ReadOnly => "is read-only",
             FailureKind::Full => "is out of memory or disk",
             FailureKind::NoReplicas => "has too few replicas",

@@ -85,10 +85,11 @@ impl Keeper {
         })
     }
 
-    /// Establishes the keeper's own connection within the limit, if the store has connections.
+    /// Establishes the keeper's own connection for requests for that name within the limit, if the
+    /// store has connections.
     ///
     /// Without it, a hold could be neither renewed nor released.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+    pub(crate) async fn connect(&self, to: Option<&Name>, limit: Duration) -> Result<(), Failure> {
         if !self.shared.process.is_current() {
             return Err(Failure::before_sending(FailureKind::Forked, ""));
         }
@@ -97,7 +98,8 @@ impl Keeper {
         }
         self.ensure_running().map_err(|e| no_thread(&e))?;
         let (connected, result) = oneshot::channel();
-        self.shared.table().connects.push((limit, connected));
+        let connect = (to.cloned(), limit, connected);
+        self.shared.table().connects.push(connect);
         self.shared.nudge.notify_one();
         match tokio::time::timeout(limit.saturating_add(LATE), result).await {
             Ok(Ok(connected)) => connected,

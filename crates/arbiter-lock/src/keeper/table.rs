@@ -55,8 +55,8 @@ pub(super) struct Table {
     is_closed: bool,
 }
 
-/// A caller that waits for the keeper's connection, with its limit.
-pub(super) type Connect = (Duration, oneshot::Sender<Result<(), Failure>>);
+/// A caller that waits for the keeper's connection for a name, with its limit.
+pub(super) type Connect = (Option<Name>, Duration, oneshot::Sender<Result<(), Failure>>);
 
 struct HoldEntry {
     hold: Arc<HoldState>,

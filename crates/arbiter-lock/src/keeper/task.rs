@@ -101,11 +101,11 @@ pub(super) async fn keep(running: Running) {
         for release in releases {
             ends.spawn(shared.unless_forked(finish(shared.clone(), handle.clone(), release)));
         }
-        for (limit, connected) in connects {
+        for (to, limit, connected) in connects {
             let handle = handle.clone();
             ends.spawn(shared.unless_forked(async move {
                 // The caller may have dropped its future.
-                let _ = connected.send(handle.connect(limit).await);
+                let _ = connected.send(handle.connect(to.as_ref(), limit).await);
             }));
         }
         for batch in batches {

@@ -146,11 +146,14 @@ async fn read(
     })
 }
 
-/// Returns the status of a name; `None` if its key belongs to another program.
+/// Returns the status of a name; `None` if it cannot be seen.
 async fn inspect(handle: &StoreHandle, name: &Name) -> Result<Option<Status>, Failure> {
     match handle.send(name, &Request::Inspect, Duration::MAX).await {
         Ok(Envelope { reply, at, .. }) => Ok(Some(Status::new(&reply, at))),
-        Err(failure) if failure.kind == FailureKind::WrongType => Ok(None),
+        // A key of another program, or one whose slot is being moved.
+        Err(failure) if matches!(failure.kind, FailureKind::WrongType | FailureKind::Moving) => {
+            Ok(None)
+        }
         Err(failure) => Err(failure),
     }
 }

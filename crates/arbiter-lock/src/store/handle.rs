@@ -21,12 +21,13 @@ pub(crate) type Sending<'a, T> = BoxFuture<'a, Result<T, Failure>>;
 /// The handle sends every request once. The request is answered or fails within its limit and the
 /// store's own.
 pub(crate) trait Handle: Send + Sync {
-    /// Establishes the connection, if there is one.
-    fn connect(&self, limit: Duration) -> Sending<'_, ()>;
+    /// Establishes the connection for requests for that name, or one for any, if there are
+    /// connections.
+    fn connect<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()>;
 
     /// Connects, and checks that the store supports the protocol.
-    fn probe(&self, limit: Duration) -> Sending<'_, ()> {
-        self.connect(limit)
+    fn probe<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()> {
+        self.connect(to, limit)
     }
 
     /// Returns the round-trip time to the store, as last measured.
@@ -65,7 +66,7 @@ pub(crate) trait Handle: Send + Sync {
     /// Checks what matters to holds with that lease.
     fn diagnose(&self, _: Duration) -> Sending<'_, Vec<Check>> {
         Box::pin(async {
-            self.connect(Duration::MAX).await?;
+            self.connect(None, Duration::MAX).await?;
             Ok(vec![Check::ok("mode", "one machine, without a server")])
         })
     }
@@ -161,15 +162,15 @@ impl StoreHandle {
     }
 
     /// Checks within the limit that the store answers and supports the protocol.
-    pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Failure> {
+    pub(crate) async fn probe(&self, to: Option<&Name>, limit: Duration) -> Result<(), Failure> {
         self.check_process()?;
-        self.monitor.note(limit, self.inner.probe(limit).await)
+        self.monitor.note(limit, self.inner.probe(to, limit).await)
     }
 
     /// Establishes the connection within the limit, if there is one.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
+    pub(crate) async fn connect(&self, to: Option<&Name>, limit: Duration) -> Result<(), Failure> {
         self.check_process()?;
-        let connected = self.inner.connect(limit).await;
+        let connected = self.inner.connect(to, limit).await;
         if let Err(failure) = &connected {
             self.monitor.note_failure(limit, failure);
         }

@@ -160,7 +160,9 @@ impl StoreMonitor {
 
     pub(super) fn note_failure(&self, limit: Duration, failure: &Failure) {
         match failure.kind {
-            FailureKind::WrongType | FailureKind::Malformed => return self.note_answer(),
+            FailureKind::WrongType | FailureKind::Malformed | FailureKind::Moving => {
+                return self.note_answer();
+            }
             FailureKind::Forked | FailureKind::WaitTooShort => return,
             FailureKind::Silent if limit < SHORT => return,
             _ => {}
@@ -213,8 +215,9 @@ mod tests {
         assert!(matches!(unused, StoreHealth::Unused));
         let failing = fail(FailureKind::Unreachable, long);
         assert!(matches!(failing, StoreHealth::Failing { .. }));
-        let answered = fail(FailureKind::WrongType, long);
-        assert!(matches!(answered, StoreHealth::Serving { .. }));
+        for kind in [FailureKind::WrongType, FailureKind::Moving] {
+            assert!(matches!(fail(kind, long), StoreHealth::Serving { .. }));
+        }
         let failing = fail(FailureKind::Denied, long);
         assert!(failing.to_string().contains("denies access"));
     }

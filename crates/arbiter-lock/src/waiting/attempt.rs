@@ -119,11 +119,11 @@ impl Attempt {
 
     /// Makes sure, within the limit, that the store can serve.
     pub(super) async fn ready(&self, limit: Duration) -> Result<(), Failure> {
-        if self.inner.is_ready() {
+        if self.inner.is_ready(&self.handle, &self.name) {
             return Ok(());
         }
         // Boxed, since it is large and needed once.
-        Box::pin(self.inner.ready(&self.handle, limit)).await
+        Box::pin(self.inner.ready(&self.handle, Some(&self.name), limit)).await
     }
 
     /// Notes that an acquire is sent. Returns the time.

@@ -114,7 +114,7 @@ impl EmbeddedHandle {
 
 impl Handle for EmbeddedHandle {
     /// Opens the folder, which replaces a connection.
-    fn connect(&self, limit: Duration) -> Sending<'_, ()> {
+    fn connect<'a>(&'a self, _: Option<&'a Name>, limit: Duration) -> Sending<'a, ()> {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }
 

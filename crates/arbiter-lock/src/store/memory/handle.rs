@@ -29,7 +29,7 @@ impl Drop for MemoryHandle {
 
 impl Handle for MemoryHandle {
     /// Succeeds at once: there is no connection.
-    fn connect(&self, _: Duration) -> Sending<'_, ()> {
+    fn connect<'a>(&'a self, _: Option<&'a Name>, _: Duration) -> Sending<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -10,6 +10,7 @@ mod url;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -25,7 +26,6 @@ use crate::system::clock::Clock;
 use map::SlotMap;
 pub(super) use map::{Redirection, number_of};
 use query::MapReply;
-pub(super) use query::check_node;
 pub(super) use url::ClusterUrl;
 
 /// The interval between two queries for the slot map.
@@ -43,6 +43,8 @@ pub(super) struct Cluster {
     address_map: Option<AddressMap>,
     settings: ConnectionSettings,
     state: Mutex<ClusterState>,
+    /// Whether replicas are queried along with the map.
+    counts_replicas: AtomicBool,
     /// How many queries were asked for.
     questions: Sender<u64>,
     /// How many of them are answered, or have failed.
@@ -62,6 +64,8 @@ struct ClusterState {
     epoch: u64,
     /// Why the last query failed, if it did.
     failure: Option<Failure>,
+    /// Why the node that answered last does not support the scripts, if it does not.
+    unsupported: Option<Failure>,
     /// Until when a node is in doubt, on the local clock.
     in_doubt_until: Duration,
     /// Retired when their master is replaced.
@@ -79,6 +83,7 @@ impl Cluster {
             address_map,
             settings,
             state: Mutex::default(),
+            counts_replicas: AtomicBool::new(false),
             questions: Sender::new(0),
             answers: Sender::new(0),
             switches: Sender::new(()),
@@ -97,6 +102,11 @@ impl Cluster {
             return Ok(());
         }
         self.refresh(limit).await
+    }
+
+    /// Returns whether the node that answered last supports the scripts.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        self.state().unsupported.clone().map_or(Ok(()), Err)
     }
 
     /// Queries for the slot map, and waits within the limit until it is known.
@@ -144,7 +154,11 @@ impl Cluster {
     }
 
     /// Returns how many replicas the master of a slot has, reachable or not, if its nodes name them.
-    pub(super) fn replicas(&self, slot: u16) -> Option<u32> {
+    /// From the first call on, they are queried along with the map.
+    pub(super) async fn replicas(self: &Arc<Self>, slot: u16, limit: Duration) -> Option<u32> {
+        if !self.counts_replicas.swap(true, Ordering::Relaxed) {
+            self.refresh(limit).await.ok()?;
+        }
         self.state().map.as_ref()?.replicas(slot)
     }
 
@@ -213,6 +227,7 @@ impl Cluster {
         });
         let heirs: Vec<Option<Address>> = heirs.collect();
         (state.map, state.epoch, state.failure) = (Some(reply.map), reply.epoch, None);
+        state.unsupported = reply.checked.err();
         let retired = state.connections.iter();
         let retired = retired.filter(|(address, _)| gone.contains(address));
         let retired: Vec<_> = retired.map(|(_, connection)| connection.clone()).collect();

@@ -38,7 +38,8 @@ fn code(e: &RedisError) -> Option<&str> {
 /// refused has done nothing. What we do not know may have come from the middle of a script.
 fn of_server(code: &str, e: &RedisError) -> Failure {
     let kind = match code {
-        "BUSY" | "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" => FailureKind::Loading,
+        "BUSY" | "LOADING" | "CLUSTERDOWN" => FailureKind::Loading,
+        "TRYAGAIN" => FailureKind::Moving,
         // Only a replica says so.
         "READONLY" | "MASTERDOWN" => FailureKind::ReadOnly,
         "OOM" | "MISCONF" => FailureKind::Full,

@@ -138,18 +138,25 @@ impl RedisHandle {
     }
 
     /// Returns how many acknowledgements are needed for a write in that slot.
-    fn needed(&self, slot: u16, needed: Acknowledgement) -> Result<Needed, Failure> {
-        let all = || match &self.servers {
-            Servers::One { connection, .. } => connection.replicas(),
-            Servers::Cluster(nodes) => nodes.replicas(slot),
-        };
+    async fn needed(
+        &self,
+        slot: u16,
+        needed: Acknowledgement,
+        limit: Duration,
+    ) -> Result<Needed, Failure> {
         let unnamed = || {
             let detail = "the sentinels or the nodes name no replicas: they may deny it";
             Failure::before_sending(FailureKind::NoReplicas, detail)
         };
         let replicas = match needed.replicas {
             Replicas::AtLeast(count) => count,
-            Replicas::All => all().ok_or_else(unnamed)?.max(1),
+            Replicas::All => {
+                let all = match &self.servers {
+                    Servers::One { connection, .. } => connection.replicas(),
+                    Servers::Cluster(nodes) => nodes.replicas(slot, limit).await,
+                };
+                all.ok_or_else(unnamed)?.max(1)
+            }
         };
         Ok(Needed {
             replicas,
@@ -165,7 +172,7 @@ impl RedisHandle {
         needed: Acknowledgement,
         limit: Duration,
     ) -> Result<Acknowledged, Failure> {
-        let needed = self.needed(slot, needed)?;
+        let needed = self.needed(slot, needed, limit).await?;
         match &self.servers {
             Servers::One { acknowledger, .. } => {
                 acknowledger.call(call, false, needed, limit).await
@@ -218,25 +225,35 @@ impl RedisHandle {
 }
 
 impl Handle for RedisHandle {
-    fn connect(&self, limit: Duration) -> Sending<'_, ()> {
+    fn connect<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()> {
         match &self.servers {
             Servers::One { connection, .. } => Box::pin(connection.connect(limit)),
-            Servers::Cluster(nodes) => Box::pin(nodes.connect(limit)),
+            Servers::Cluster(nodes) => {
+                let slot = to.map(|name| self.slot(name));
+                Box::pin(nodes.connect(slot, limit))
+            }
         }
     }
 
-    /// Connects, and checks whether the server supports the scripts. Each node of a cluster is
-    /// checked when it is dialed.
-    fn probe(&self, limit: Duration) -> Sending<'_, ()> {
-        let Servers::One { connection, .. } = &self.servers else {
-            return self.connect(limit);
-        };
+    /// Connects, and checks whether the server supports the scripts.
+    fn probe<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()> {
         Box::pin(async move {
             let begun = Instant::now();
-            connection.connect(limit).await?;
+            self.connect(to, limit).await?;
             let left = limit.saturating_sub(begun.elapsed());
-            let probe = script::probe(keys::PROBE);
-            connection.call(&probe, false, left).await.map(drop)
+            let called = match (&self.servers, to) {
+                (Servers::One { connection, .. }, _) => {
+                    let probe = script::probe(keys::PROBE);
+                    connection.call(&probe, false, left).await
+                }
+                (Servers::Cluster(nodes), Some(name)) => {
+                    let slot = self.slot(name);
+                    let probe = script::probe(&keys::probe_in(slot));
+                    nodes.call(slot, &probe, None, left).await
+                }
+                (Servers::Cluster(nodes), None) => return nodes.check(),
+            };
+            called.map(drop)
         })
     }
 
@@ -311,7 +328,7 @@ impl Handle for RedisHandle {
             let (answer, node) = match &self.servers {
                 Servers::One { connection, .. } => (connection.query(&scan, limit).await?, None),
                 Servers::Cluster(nodes) => {
-                    nodes.connect(limit).await?;
+                    nodes.connect(None, limit).await?;
                     let node = node.or_else(|| nodes.master_after(None));
                     let Some(node) = node.filter(|node| nodes.is_master(node)) else {
                         return Ok(Page::restart());
@@ -396,7 +413,7 @@ impl Handle for RedisHandle {
                 } => return connection.diagnose(channel, lease).await,
                 Servers::Cluster(nodes) => nodes,
             };
-            nodes.connect(Duration::MAX).await?;
+            nodes.connect(None, Duration::MAX).await?;
             let mut checks = Vec::new();
             let mut node = nodes.master_after(None);
             while let Some(master) = node {

@@ -54,11 +54,28 @@ impl NodeConnections {
         }
     }
 
-    /// Makes sure, within the limit, that the cluster answers and supports the protocol.
-    pub(super) async fn connect(&self, limit: Duration) -> Result<(), Failure> {
-        self.cluster
-            .connect(limit.min(self.settings.limits.connect))
-            .await
+    /// Makes sure, within the limit, that the cluster answers, and the master of that slot.
+    pub(super) async fn connect(&self, slot: Option<u16>, limit: Duration) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let limit = limit.min(self.settings.limits.connect);
+        self.cluster.connect(limit).await?;
+        let Some(slot) = slot else {
+            return Ok(());
+        };
+        let left = || limit.saturating_sub(begun.elapsed());
+        let address = self.cluster.master(slot, left()).await?;
+        match self.node(&address).connect(left()).await {
+            Err(failure) if self.has_new_master(slot, &address, &failure, left()).await => {
+                let address = self.cluster.master(slot, left()).await?;
+                self.node(&address).connect(left()).await
+            }
+            connected => connected,
+        }
+    }
+
+    /// Returns whether the node that answered with the slot map supports the protocol.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        self.cluster.check()
     }
 
     /// Returns the longest round-trip time to a node, as last measured.
@@ -102,7 +119,7 @@ impl NodeConnections {
                 Some(address) => address,
                 None => self.cluster.master(slot, left()).await?,
             };
-            let node = self.node(&address, slot);
+            let node = self.node(&address);
             let answer = match channel.filter(|channel| !node.listens(channel)) {
                 // Both in one write. If it cannot subscribe, the next poll tries again.
                 Some(channel) => {
@@ -143,7 +160,7 @@ impl NodeConnections {
                 Some(address) => address,
                 None => self.cluster.master(slot, left()).await?,
             };
-            let acknowledger = self.acknowledger(&address, slot);
+            let acknowledger = self.acknowledger(&address);
             let called = acknowledger.call(call.clone(), is_asking, needed, left());
             let failure = match called.await {
                 Ok(called) => return Ok(called),
@@ -160,18 +177,18 @@ impl NodeConnections {
     }
 
     /// Returns how many replicas the master of a slot has, reachable or not, if they are known.
-    pub(super) fn replicas(&self, slot: u16) -> Option<u32> {
-        self.cluster.replicas(slot)
+    pub(super) async fn replicas(&self, slot: u16, limit: Duration) -> Option<u32> {
+        self.cluster.replicas(slot, limit).await
     }
 
     /// Returns the connection for acknowledgements of the node at that address.
-    fn acknowledger(&self, address: &Address, slot: u16) -> Arc<Acknowledger> {
+    fn acknowledger(&self, address: &Address) -> Arc<Acknowledger> {
         let all = &self.acknowledgers;
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(address).filter(|known| !known.is_retired()) {
             return known.clone();
         }
-        let connection = self.connection(address, slot, None);
+        let connection = self.connection(address, None);
         let acknowledger = Arc::new(Acknowledger::new(connection));
         let before = all.insert(address.clone(), acknowledger.clone());
         drop(all);
@@ -212,8 +229,7 @@ impl NodeConnections {
         cmd: &Cmd,
         limit: Duration,
     ) -> Result<Arrival, Failure> {
-        let slot = self.cluster.slot_of(address).unwrap_or_default();
-        self.node(address, slot).query(cmd, limit).await
+        self.node(address).query(cmd, limit).await
     }
 
     /// Checks what the node at that address reports, for holds with that lease.
@@ -223,7 +239,7 @@ impl NodeConnections {
         lease: Duration,
     ) -> Result<Vec<Check>, Failure> {
         let slot = self.cluster.slot_of(address).unwrap_or_default();
-        let (node, channel) = (self.node(address, slot), self.channel(slot));
+        let (node, channel) = (self.node(address), self.channel(slot));
         node.subscribe(&channel, Duration::MAX).await?;
         node.diagnose(&channel, lease).await
     }
@@ -239,8 +255,8 @@ impl NodeConnections {
         self.cluster.masters().contains(address)
     }
 
-    /// Returns the connection to the node at that address, which has that slot.
-    fn node(&self, address: &Address, slot: u16) -> Arc<Connection> {
+    /// Returns the connection to the node at that address.
+    fn node(&self, address: &Address) -> Arc<Connection> {
         let mut nodes = self.nodes();
         if let Some(node) = nodes.get(address).filter(|node| !node.is_retired()) {
             return node.clone();
@@ -250,7 +266,7 @@ impl NodeConnections {
             channel: None,
             registry: registry.clone(),
         });
-        let connection = Arc::new(self.connection(address, slot, subscription));
+        let connection = Arc::new(self.connection(address, subscription));
         let all = std::mem::take(&mut *nodes).into_iter();
         let (retired, used): (HashMap<_, _>, _) = all.partition(|(_, node)| node.is_retired());
         *nodes = used;
@@ -260,16 +276,10 @@ impl NodeConnections {
         connection
     }
 
-    fn connection(
-        &self,
-        address: &Address,
-        slot: u16,
-        subscription: Option<Subscription>,
-    ) -> Connection {
+    fn connection(&self, address: &Address, subscription: Option<Subscription>) -> Connection {
         let node = Node {
             cluster: self.cluster.clone(),
             address: address.clone(),
-            slot,
         };
         let route = ServerRoute::Node(Arc::new(node));
         Connection::new(route, self.settings.clone(), subscription)

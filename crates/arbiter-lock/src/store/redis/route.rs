@@ -27,8 +27,6 @@ pub(super) struct Node {
     pub(super) cluster: Arc<Cluster>,
     /// Its address, as announced.
     pub(super) address: Address,
-    /// One of its slots.
-    pub(super) slot: u16,
 }
 
 impl ServerRoute {

@@ -26,6 +26,9 @@ pub(super) struct MapReply {
     pub(super) epoch: u64,
     /// Whether the node is in touch with the majority of the cluster, as far as it reports that.
     is_ok: bool,
+    /// Whether the node supports the scripts, if that was checked now. Reading needs no right to
+    /// write.
+    pub(super) checked: Result<(), Failure>,
 }
 
 /// A node, and a connection to it that has answered.
@@ -156,13 +159,13 @@ async fn dial_and_ask(
     in_time(limits, introduced).await?;
     let (mut kept, reply) = ask(Kept { address, line }, limits).await?;
     let slot = reply.map.slot_of(&kept.address).unwrap_or_default();
-    in_time(limits, check_node(&mut kept.line, slot)).await?;
-    Ok((kept, reply))
+    let checked = in_time(limits, check_node(&mut kept.line, slot)).await;
+    Ok((kept, MapReply { checked, ..reply }))
 }
 
 /// Checks that a node supports the scripts, with a key of that slot. One that does not have the
 /// slot is not checked further.
-pub(crate) async fn check_node(line: &mut Line, slot: u16) -> Result<(), Failure> {
+async fn check_node(line: &mut Line, slot: u16) -> Result<(), Failure> {
     let probe = probe(&probe_in(slot)).by_source();
     let checked = line.connection.send_packed_command(&probe).await;
     match checked.and_then(Value::extract_error) {
@@ -179,9 +182,12 @@ async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure
     // The epoch before the map: a map that is newer than its epoch is harmless.
     questions.cmd("CLUSTER").arg("INFO");
     questions.cmd("CLUSTER").arg("SLOTS");
-    questions.cmd("CLUSTER").arg("NODES");
+    if counts_replicas {
+        questions.cmd("CLUSTER").arg("NODES");
+    }
+    let count = questions.len();
     let connection = &mut kept.line.connection;
-    let answers = connection.send_packed_commands(&questions, 0, 3);
+    let answers = connection.send_packed_commands(&questions, 0, count);
     let answers = in_time(limits, async { answers.await.map_err(|e| failure_of(&e)) }).await?;
     kept.line.arrived.understood();
     let mut answers = answers.into_iter().map(Value::extract_error);
@@ -207,6 +213,7 @@ async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure
     let reply = MapReply {
         map,
         epoch: epoch.unwrap_or_default(),
+        checked: Ok(()),
         is_ok: field("cluster_state:").is_none_or(|state| state.trim() == "ok"),
     };
     Ok((kept, reply))

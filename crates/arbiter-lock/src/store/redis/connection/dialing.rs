@@ -12,7 +12,6 @@ use super::messages::{Messages, closed};
 use super::replicas::ConnectedReplicas;
 use super::{ConnectionShared, Up, replaced as server_replaced};
 use crate::store::redis::client_name::send_library;
-use crate::store::redis::cluster::check_node;
 use crate::store::redis::dial::{Line, dial};
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::introduction::{Role, introduce};
@@ -183,10 +182,6 @@ impl ConnectionShared {
         let (introduced, subscribed) = both.map_err(|_| silent("HELLO and SUBSCRIBE"))?;
         let round_trip = begun.elapsed();
         let role = introduced?;
-        if let Some(node) = self.route.node() {
-            let checked = timeout_at(end, check_node(&mut line, node.slot)).await;
-            checked.map_err(|_| silent("EVAL"))??;
-        }
         match subscribed {
             Ok(()) => {}
             // Without notifications: its waiters poll.

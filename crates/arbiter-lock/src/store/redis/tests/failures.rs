@@ -40,7 +40,7 @@ fn server_errors_are_classified_within_scripts_too() {
         ),
         (
             "TRYAGAIN Multiple keys request during rehashing of slot",
-            FailureKind::Loading,
+            FailureKind::Moving,
         ),
         ("CLUSTERDOWN The cluster is down", FailureKind::Loading),
         ("MASTERDOWN Link with MASTER is down", FailureKind::ReadOnly),
