@@ -135,11 +135,12 @@ pub(crate) enum Redirection {
 }
 
 impl Redirection {
-    /// Parses the error of a node: `MOVED 3999 10.0.0.1:6379`, or `ASK` likewise.
+    /// Parses the error of a node: `MOVED 3999 10.0.0.1:6379`, or `ASK` likewise. An explanation may
+    /// follow after a colon.
     pub(crate) fn parse(error: &str, answered_by: &str) -> Option<Self> {
         let mut words = error.split([' ', '\r', '\n']);
         let (word, slot, address) = (words.next()?, words.next()?, words.next()?);
-        let (host, port) = address.rsplit_once(':')?;
+        let (host, port) = address.trim_end_matches(':').rsplit_once(':')?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = port.parse().ok().filter(|port| 0 < *port)?;
         let address = announced(host, port, answered_by)?;

@@ -8,6 +8,7 @@ use testkit::Server;
 
 use super::ask::{self, contender};
 use crate::events::event::{EventQueue, NoopLogger};
+use crate::store::redis::cluster::Redirection;
 use crate::store::redis::connection::Connection;
 use crate::store::redis::dial::{ConnectionSettings, Limits};
 use crate::store::redis::failure::failure_of;
@@ -135,6 +136,20 @@ fn server_errors_are_classified_within_scripts_too() {
         assert_eq!(failure.may_have_run, is_from_the_middle, "{line}");
         let said = failure.to_string();
         assert!(said.contains(": ") && said.len() < 300, "{said}");
+    }
+}
+
+#[test]
+fn redirection_is_found_in_its_failure() {
+    let expected = ("127.0.0.1".to_owned(), 7_001);
+    for (host, asked) in [("127.0.0.1", "a"), ("", "127.0.0.1")] {
+        let found = |word| {
+            let failure = of_server(&format!("{word} 866 {host}:7001"));
+            Redirection::parse(&failure.detail, asked)
+        };
+        let moved = Redirection::Moved(866, expected.clone());
+        assert_eq!(found("MOVED"), Some(moved));
+        assert_eq!(found("ASK"), Some(Redirection::Ask(expected.clone())));
     }
 }
 
