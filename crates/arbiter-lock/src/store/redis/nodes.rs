@@ -131,7 +131,7 @@ impl NodeConnections {
         left: Duration,
     ) -> bool {
         let is_down = failure.is_silence() || failure.detail.starts_with("CLUSTERDOWN");
-        if !is_down || failure.may_have_run {
+        if !is_down || failure.may_have_run || left.is_zero() {
             return false;
         }
         self.cluster.doubt();
