@@ -6,6 +6,8 @@ mod block_on;
 mod cancellation;
 mod causes;
 mod chaos;
+mod cluster;
+mod cluster_access;
 mod conformance;
 mod connecting;
 mod connection_driver;
