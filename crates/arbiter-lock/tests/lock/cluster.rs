@@ -266,7 +266,12 @@ async fn dead_node_delays_no_other(death: Death) {
     let cycles = tokio::spawn(longest_cycle(client.lock(&live), until));
     let first_cycle = connect().await.unwrap();
     let begun = Instant::now();
-    acquire_and_release(&first_cycle.lock(&unique_name_on(&cluster, 2)).wait_timeout(ms(1_000))).await;
+    acquire_and_release(
+        &first_cycle
+            .lock(&unique_name_on(&cluster, 2))
+            .wait_timeout(ms(1_000)),
+    )
+    .await;
     println!("first cycle of a client: {:?}", begun.elapsed());
     // A try ends within two seconds, and a wait in time.
     let (trying, waiting) = (client.lock(&dead), client.lock(&dead).wait_timeout(ms(900)));
