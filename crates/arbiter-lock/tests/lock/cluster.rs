@@ -177,7 +177,7 @@ async fn unreplicated_hold_is_lost_at_once() {
     let mut cluster = replicated();
     let name = cluster.name_on(0, PREFIX);
     let client = client(&cluster.url()).await;
-    let lock = client.lock(&name).lease_time(LEASE);
+    let lock = client.lock(&name).lease_time(ms(30_000));
     acquire_and_release(&lock).await;
     replicate(&cluster.nodes[0], &cluster.nodes[3]).await;
     cluster.nodes[3].stop();
@@ -190,7 +190,9 @@ async fn unreplicated_hold_is_lost_at_once() {
         let (cluster, name) = (cluster.clone(), name.clone());
         move || accepts_writes(&cluster, 3, &name)
     });
-    let reason = tokio::time::timeout(LEASE, guard.lost()).await.unwrap();
+    let reason = tokio::time::timeout(ms(20_000), guard.lost())
+        .await
+        .unwrap();
     let lost = Instant::now();
     let late = lost.saturating_duration_since(accepting.await.unwrap());
     println!("lost: {late:?}");

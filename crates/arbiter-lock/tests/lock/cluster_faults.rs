@@ -79,6 +79,59 @@ async fn client_cut_off_with_old_master_loses_holds() {
     assert_eq!(owned.as_deref(), Some(again.owner()));
 }
 
+/// Waits until a node is a master.
+async fn is_promoted(node: &Server) -> bool {
+    let is_master = || {
+        node.call(&["ROLE"])
+            .texts()
+            .first()
+            .is_some_and(|r| r == "master")
+    };
+    eventually_async(ms(15_000), is_master).await
+}
+
+/// The client reaches all nodes, and the one that it asks for the map is cut off from them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_is_cut_off_is_not_believed() {
+    let cluster = Cluster::builder().replicas(1).start();
+    let bus = cluster.bus();
+    let name = cluster.name_on(0, PREFIX);
+    let client = client(&cluster.url_of(&[0])).await;
+    acquire_and_release(&client.lock(&name)).await;
+    bus.cut_off(&[0]);
+    assert!(is_promoted(&cluster.nodes[3]).await);
+    let promoted = Instant::now();
+    let lock = client.lock(&name).wait_timeout(ms(5_000));
+    let guard = lock.acquire().await.unwrap();
+    println!("granted {:?} after the promotion", promoted.elapsed());
+    assert!(promoted.elapsed() < ms(1_500), "{:?}", promoted.elapsed());
+    let owned = owner(&cluster.nodes[3], &name);
+    assert_eq!(owned.as_deref(), Some(guard.owner()));
+    bus.heal();
+    guard.release().await.unwrap();
+}
+
+/// A node does not know yet what the answer to a request has shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirection_outweighs_a_node_that_lags() {
+    let cluster = Cluster::builder().replicas(1).start();
+    let bus = cluster.bus();
+    let name = cluster.name_on(0, PREFIX);
+    let builder = builder(&cluster.url_of(&[1])).client_name("one");
+    let client = builder.connect().await.unwrap();
+    let guard = client.lock(&name).lease_time(ms(30_000)).acquire().await;
+    assert_eq!(connections(&cluster, "one")[0], 1);
+    bus.cut_off(&[1]);
+    cluster.nodes[3].call(&["CLUSTER", "FAILOVER"]);
+    assert!(is_promoted(&cluster.nodes[3]).await);
+    let lock = client.lock(&name).wait_timeout(ms(2_000));
+    lock.inspect().await.unwrap();
+    let is_retired = || connections(&cluster, "one")[0] == 0;
+    assert!(eventually_async(ms(500), is_retired).await);
+    bus.heal();
+    guard.unwrap().release().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stale_map_with_one_node_left_is_renewed() {
     let mut cluster = Cluster::builder().replicas(1).start();
@@ -91,8 +144,8 @@ async fn stale_map_with_one_node_left_is_renewed() {
     }
     let begun = Instant::now();
     for name in &names {
-        let lock = client.lock(name).wait_timeout(ms(3_000));
-        acquire_and_release(&lock).await;
+        let guard = client.lock(name).try_acquire().await.unwrap();
+        guard.unwrap().release().await.unwrap();
     }
     println!("all served after {:?}", begun.elapsed());
     assert!(begun.elapsed() < ms(1_000), "{:?}", begun.elapsed());

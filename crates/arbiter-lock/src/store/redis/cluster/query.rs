@@ -37,8 +37,8 @@ struct Kept {
 
 /// A node to query.
 type Candidate = (Address, Result<Target, Failure>);
-type Asked = Result<(Kept, MapReply), Failure>;
-type Asking = BoxFuture<'static, (Address, Asked)>;
+type Queried = Result<(Kept, MapReply), Failure>;
+type Asking = BoxFuture<'static, (Address, Queried)>;
 
 /// The nodes that are queried.
 struct Survey {
@@ -185,14 +185,14 @@ impl Survey {
         Ok(reply)
     }
 
-    fn ask(&mut self, address: Address, asking: impl Future<Output = Asked> + Send + 'static) {
+    fn ask(&mut self, address: Address, asking: impl Future<Output = Queried> + Send + 'static) {
         self.unanswered.insert(address.clone());
         let asking = async move { (address, asking.await) };
         self.asking.push(Box::pin(asking));
     }
 
     /// Waits for the next node to answer or to fail; `None` if no node is queried.
-    async fn next(&mut self) -> Option<Asked> {
+    async fn next(&mut self) -> Option<Queried> {
         let (address, asked) = self.asking.next().await?;
         self.unanswered.remove(&address);
         Some(asked)
