@@ -1,5 +1,6 @@
 //! A cluster on loopback: masters that share the slots, and the replicas of each.
 
+mod bus;
 mod moves;
 mod slots;
 
@@ -9,6 +10,7 @@ use crate::names::unique_name;
 use crate::resp::Reply;
 use crate::server::{Server, ServerBuilder};
 use crate::turn::{Turn, Turns};
+pub use bus::Bus;
 use slots::{SLOTS, SlotMap};
 
 const LIMIT: Duration = Duration::from_secs(40);

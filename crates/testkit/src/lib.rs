@@ -22,7 +22,7 @@ mod turn;
 
 pub use child_process::{ChildProcess, User};
 pub use clock::WallClock;
-pub use cluster::{Cluster, ClusterBuilder};
+pub use cluster::{Bus, Cluster, ClusterBuilder};
 pub use find::{Flavour, flavours, server_binary};
 pub use folder::Folder;
 pub use go::GoLock;

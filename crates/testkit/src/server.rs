@@ -45,6 +45,8 @@ pub struct ServerBuilder {
     env: Vec<(String, String)>,
     pub(crate) password: Option<String>,
     pub(crate) tls: bool,
+    /// The host of its certificate, if that is not 127.0.0.1.
+    certified_as: Option<String>,
     /// A folder with a certificate to use.
     certificate_in: Option<PathBuf>,
     is_node: bool,
@@ -98,6 +100,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Like [`ServerBuilder::tls`], with a certificate for that host instead.
+    pub fn tls_as(mut self, host: &str) -> Self {
+        self.certified_as = Some(host.to_owned());
+        self.tls()
+    }
+
     /// Serves TLS with the certificate of that server.
     pub(crate) fn certificate_of(mut self, server: &Server) -> Self {
         self.certificate_in = Some(server.folder.clone());
@@ -126,7 +134,10 @@ impl ServerBuilder {
             };
             match &self.certificate_in {
                 Some(other) => tls::copy_certificate(other, &folder),
-                None if self.tls => tls::write_certificate(&folder),
+                None if self.tls => {
+                    let host = self.certified_as.as_deref().unwrap_or("127.0.0.1");
+                    tls::write_certificate(&folder, host);
+                }
                 None => {}
             }
             let mut server = Server {

@@ -181,7 +181,7 @@ async fn user_without_the_right_is_named_too() {
 
 /// Uses every primitive, with every operation that needs its own right. A release has to reach the
 /// next waiter within the limit.
-async fn tour(url: &str, told_within: Duration) -> Result<(), Error> {
+pub(crate) async fn tour(url: &str, told_within: Duration) -> Result<(), Error> {
     let builder = Client::builder().store(url).logger(NoopLogger);
     // Many tours run at once, so a reply may be slow.
     let client = builder.command_timeout(ms(10_000)).connect().await?;

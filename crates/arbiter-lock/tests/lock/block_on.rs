@@ -146,6 +146,7 @@ macro_rules! claims {
 claims! {
     memory Store::memory();
     redis Store::redis();
+    cluster Store::own_cluster();
 }
 
 #[cfg(feature = "embedded")]

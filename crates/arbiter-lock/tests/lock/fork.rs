@@ -63,6 +63,7 @@ claims! {
     redis_over_tcp Store::redis();
     redis_over_a_socket Store::redis_over_a_socket();
     sentinel Store::own_sentinel();
+    cluster Store::own_cluster();
 }
 
 #[cfg(feature = "embedded")]

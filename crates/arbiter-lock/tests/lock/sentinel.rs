@@ -29,7 +29,10 @@ async fn client(url: &str) -> Client {
 }
 
 /// Queues `count` waiters in order, one task for each.
-async fn queue(lock: &Lock, count: u64) -> Vec<tokio::task::JoinHandle<Result<Guard, Error>>> {
+pub(crate) async fn queue(
+    lock: &Lock,
+    count: u64,
+) -> Vec<tokio::task::JoinHandle<Result<Guard, Error>>> {
     let mut waiters = Vec::new();
     for place in 1..=count {
         let waiter = lock.clone();

@@ -104,6 +104,13 @@ impl Store {
         Self::new(cluster.url(), cluster)
     }
 
+    /// Starts a cluster of the test's own.
+    #[must_use]
+    pub fn own_cluster() -> Self {
+        let cluster = Cluster::start();
+        Self::new(cluster.url(), cluster)
+    }
+
     /// Makes the tests of the lock use semaphores with one permit.
     #[must_use]
     pub fn with_permits(self) -> Self {

@@ -31,7 +31,7 @@ pub(super) use url::ClusterUrl;
 /// The interval between two queries for the slot map.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// The interval while a node does not serve: another one may replace it.
-const REFRESH_IN_DOUBT: Duration = Duration::from_millis(200);
+const REFRESH_IN_DOUBT: Duration = Duration::from_millis(100);
 /// How long a node that did not serve is in doubt.
 const DOUBT_LASTS: Duration = Duration::from_secs(5);
 /// The shortest pause between two queries.
@@ -66,6 +66,8 @@ struct ClusterState {
     failure: Option<Failure>,
     /// Why the node that answered last does not support the scripts, if it does not.
     unsupported: Option<Failure>,
+    /// The node that the last redirection named. It is queried first.
+    named: Option<Address>,
     /// Until when a node is in doubt, on the local clock.
     in_doubt_until: Duration,
     /// Retired when their master is replaced.
@@ -170,9 +172,12 @@ impl Cluster {
 
     /// Notes that a slot has moved, and queries for the rest of the map.
     pub(super) fn moved(&self, slot: u16, master: Address) {
-        if let Some(map) = &mut self.state().map {
-            map.set_master(slot, master);
+        let mut state = self.state();
+        if let Some(map) = &mut state.map {
+            map.set_master(slot, master.clone());
         }
+        state.named = Some(master);
+        drop(state);
         self.questions.send_modify(|asked| *asked += 1);
     }
 

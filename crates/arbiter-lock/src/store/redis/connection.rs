@@ -380,8 +380,9 @@ impl ConnectionShared {
         drop(state);
         self.settings.events.disconnected(&self.route, cause);
         self.route.doubt();
-        self.poll_again(lost.as_deref());
-        drop(lost);
+        if let Some(lost) = lost {
+            self.poll_again(&lost);
+        }
     }
 }
 
@@ -402,7 +403,10 @@ impl Retire for ConnectionShared {
             retired.line.driver.close();
             self.settings.events.disconnected(&self.route, &replaced());
         }
-        self.poll_again(retired.as_deref());
+        // Also those that were not granted because the master did not answer.
+        if let Some(registry) = self.registry() {
+            registry.poll_again(|_| true);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The task that queries the nodes of a cluster for the slot map.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -39,33 +41,45 @@ struct Kept {
 
 /// A node to query.
 type Candidate = (Address, Result<Target, Failure>);
-type Asking = BoxFuture<'static, Result<(Kept, MapReply), Failure>>;
+type Queried = Result<(Kept, MapReply), Failure>;
+type Asking = BoxFuture<'static, (Address, Queried)>;
+
+/// The nodes that are queried.
+struct Survey {
+    limits: Limits,
+    client_name: Arc<str>,
+    /// Whether replicas are queried, too.
+    counts_replicas: bool,
+    /// The node that answered last.
+    kept: Option<Kept>,
+    /// The nodes that have not answered yet. One that hangs delays only the query that began it.
+    asking: FuturesUnordered<Asking>,
+    unanswered: BTreeSet<Address>,
+}
 
 /// Queries for the map until the client is dropped.
 ///
 /// It runs on the runtime of a [`Service`](crate::service::Service). A forked process has no such
 /// thread, so it cannot poll it.
 pub(super) async fn watch(cluster: Weak<Cluster>) {
-    let mut kept = None;
+    let Some(mut survey) = cluster.upgrade().map(|shared| Survey::new(&shared)) else {
+        return;
+    };
     loop {
         let Some(shared) = cluster.upgrade() else {
             return;
         };
         let mut questions = shared.questions.subscribe();
         let asked = *questions.borrow_and_update();
-        let (candidates, epoch) = (shared.candidates(), shared.state().epoch);
-        let limits = shared.settings.limits;
-        let name = shared.settings.client_name.clone();
+        let (candidates, epoch) = (shared.candidates(&mut survey.kept), shared.state().epoch);
+        survey.counts_replicas = shared.counts_replicas.load(Ordering::Relaxed);
         drop(shared);
-        let found = ask_until_current(kept.take(), candidates, epoch, limits, name).await;
+        let found = survey.ask_until_current(candidates, epoch).await;
         let Some(shared) = cluster.upgrade() else {
             return;
         };
         match found {
-            Ok((answered_by, reply)) => {
-                kept = Some(answered_by);
-                shared.answered(reply);
-            }
+            Ok(reply) => shared.answered(reply),
             Err(failure) => shared.failed(failure),
         }
         shared.answers.send_replace(asked);
@@ -84,10 +98,19 @@ pub(super) async fn watch(cluster: Weak<Cluster>) {
 }
 
 impl Cluster {
-    /// Returns the known masters, and the hosts of the URL, with their targets.
-    fn candidates(&self) -> Vec<Candidate> {
-        let masters = Vec::from_iter(self.masters());
-        let masters = masters.into_iter().map(|address| {
+    /// Returns the nodes to query with their targets, in order: the one of the last redirection,
+    /// the known masters, and the hosts of the URL.
+    ///
+    /// The kept node may not know yet what a redirection has shown, so it is not asked then.
+    fn candidates(&self, kept: &mut Option<Kept>) -> Vec<Candidate> {
+        let named = self.state().named.take();
+        if let Some(named) = &named {
+            kept.take_if(|kept| kept.address != *named);
+        }
+        let masters = self.masters().into_iter();
+        let masters = masters.filter(|master| Some(master) != named.as_ref());
+        let announced = Vec::from_iter(named.clone().into_iter().chain(masters));
+        let announced = announced.into_iter().map(|address| {
             let target = self.target(&address);
             (address, target)
         });
@@ -95,55 +118,96 @@ impl Cluster {
             let target = self.url.node(host);
             (host.clone(), Ok(target))
         });
-        masters.chain(listed).collect()
+        announced.chain(listed).collect()
     }
 }
 
-/// Queries one node after the other until an answer is current: of that epoch or a later one, from
-/// a node in touch with the majority. Otherwise the best answer counts, since every node may have
-/// been replaced. The next node is queried as soon as one has failed, or has not answered for a
-/// moment.
-async fn ask_until_current(
-    kept: Option<Kept>,
-    mut candidates: Vec<Candidate>,
-    epoch: u64,
-    limits: Limits,
-    name: Arc<str>,
-) -> Result<(Kept, MapReply), Failure> {
-    let mut asking = FuturesUnordered::<Asking>::new();
-    candidates.reverse();
-    if let Some(kept) = kept {
-        candidates.retain(|(address, _)| *address != kept.address);
-        asking.push(Box::pin(ask(kept, limits)));
-    }
-    let (mut best, mut failed): (Option<(Kept, MapReply)>, Option<Failure>) = (None, None);
-    loop {
-        let is_last = candidates.is_empty();
-        let turn = if is_last { Duration::MAX } else { HEAD_START };
-        match tokio::time::timeout(turn, asking.next()).await {
-            Ok(Some(Ok(found))) if found.1.is_current(epoch) => return Ok(found),
-            Ok(Some(Ok(found))) => {
-                let is_better = |best: &(Kept, MapReply)| best.1.rank() < found.1.rank();
-                if best.as_ref().is_none_or(is_better) {
-                    best = Some(found);
-                }
-            }
-            // A node that denies access does so for good.
-            Ok(Some(Err(failure))) => {
-                if failed.as_ref().is_none_or(Failure::is_transient) {
-                    failed = Some(failure);
-                }
-            }
-            Ok(None) if is_last => break,
-            Ok(None) | Err(_) => {}
-        }
-        if let Some((address, target)) = candidates.pop() {
-            let dialing = dial_and_ask(address, target, limits, name.clone());
-            asking.push(Box::pin(dialing));
+impl Survey {
+    fn new(cluster: &Cluster) -> Self {
+        Self {
+            limits: cluster.settings.limits,
+            client_name: cluster.settings.client_name.clone(),
+            counts_replicas: false,
+            kept: None,
+            asking: FuturesUnordered::new(),
+            unanswered: BTreeSet::new(),
         }
     }
-    let none = || Failure::before_sending(FailureKind::Unreachable, "no node is known");
-    best.ok_or_else(|| failed.unwrap_or_else(none))
+
+    /// Queries one node after the other until an answer is current: of that epoch or a later one,
+    /// from a node in touch with the majority. Otherwise the best answer counts, since every node
+    /// may have been replaced. The next node is queried as soon as one has failed, or has not
+    /// answered for a moment.
+    async fn ask_until_current(
+        &mut self,
+        mut candidates: Vec<Candidate>,
+        epoch: u64,
+    ) -> Result<MapReply, Failure> {
+        // These have had their moment.
+        let hanging = self.unanswered.clone();
+        candidates.retain(|(address, _)| !hanging.contains(address));
+        candidates.reverse();
+        if let Some(kept) = self.kept.take() {
+            candidates.retain(|(address, _)| *address != kept.address);
+            let address = kept.address.clone();
+            self.ask(address, ask(kept, self.limits, self.counts_replicas));
+        }
+        let (mut best, mut failed): (Option<(Kept, MapReply)>, Option<Failure>) = (None, None);
+        loop {
+            let is_last = candidates.is_empty();
+            let turn = match best {
+                Some(_) if is_last && self.unanswered.is_subset(&hanging) => break,
+                None if is_last => Duration::MAX,
+                _ => HEAD_START,
+            };
+            match tokio::time::timeout(turn, self.next()).await {
+                Ok(Some(Ok(found))) => {
+                    let is_current = found.1.is_current(epoch);
+                    let is_better = |best: &(Kept, MapReply)| best.1.rank() < found.1.rank();
+                    if best.as_ref().is_none_or(is_better) {
+                        best = Some(found);
+                    }
+                    if is_current {
+                        self.asking.clear();
+                        self.unanswered.clear();
+                        break;
+                    }
+                }
+                // A node that denies access does so for good.
+                Ok(Some(Err(failure))) => {
+                    if failed.as_ref().is_none_or(Failure::is_transient) {
+                        failed = Some(failure);
+                    }
+                }
+                Ok(None) | Err(_) if is_last => break,
+                Ok(None) | Err(_) => {}
+            }
+            if let Some((address, target)) = candidates.pop() {
+                let name = self.client_name.clone();
+                let counts_replicas = self.counts_replicas;
+                let (to, limits) = (address.clone(), self.limits);
+                let dialing = dial_and_ask(to, target, limits, name, counts_replicas);
+                self.ask(address, dialing);
+            }
+        }
+        let none = || Failure::before_sending(FailureKind::Unreachable, "no node is known");
+        let (kept, reply) = best.ok_or_else(|| failed.unwrap_or_else(none))?;
+        self.kept = Some(kept);
+        Ok(reply)
+    }
+
+    fn ask(&mut self, address: Address, asking: impl Future<Output = Queried> + Send + 'static) {
+        self.unanswered.insert(address.clone());
+        let asking = async move { (address, asking.await) };
+        self.asking.push(Box::pin(asking));
+    }
+
+    /// Waits for the next node to answer or to fail; `None` if no node is queried.
+    async fn next(&mut self) -> Option<Queried> {
+        let (address, asked) = self.asking.next().await?;
+        self.unanswered.remove(&address);
+        Some(asked)
+    }
 }
 
 /// Dials a node, checks that it supports the protocol, and queries it.
@@ -152,12 +216,13 @@ async fn dial_and_ask(
     target: Result<Target, Failure>,
     limits: Limits,
     name: Arc<str>,
+    counts_replicas: bool,
 ) -> Result<(Kept, MapReply), Failure> {
     let target = target?;
     let mut line = dial(&target, limits.connect, |_| {}).await?;
     let introduced = introduce(&mut line, &target, &name);
     in_time(limits, introduced).await?;
-    let (mut kept, reply) = ask(Kept { address, line }, limits).await?;
+    let (mut kept, reply) = ask(Kept { address, line }, limits, counts_replicas).await?;
     let slot = reply.map.slot_of(&kept.address).unwrap_or_default();
     let checked = in_time(limits, check_node(&mut kept.line, slot)).await;
     Ok((kept, MapReply { checked, ..reply }))
@@ -177,7 +242,11 @@ async fn check_node(line: &mut Line, slot: u16) -> Result<(), Failure> {
 }
 
 /// Queries a node for the slot map.
-async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure> {
+async fn ask(
+    mut kept: Kept,
+    limits: Limits,
+    counts_replicas: bool,
+) -> Result<(Kept, MapReply), Failure> {
     let mut questions = redis::pipe();
     // The epoch before the map: a map that is newer than its epoch is harmless.
     questions.cmd("CLUSTER").arg("INFO");

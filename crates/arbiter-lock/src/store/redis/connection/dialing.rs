@@ -98,7 +98,7 @@ impl ConnectionShared {
                 let was_lost = std::mem::take(&mut state.is_lost);
                 drop(state);
                 // Grants that arrived before, or were missed, are found.
-                self.poll_again(Some(&up));
+                self.poll_again(&up);
                 if was_lost {
                     self.settings.events.reconnected(&self.route);
                 }

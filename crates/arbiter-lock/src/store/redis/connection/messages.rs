@@ -122,7 +122,7 @@ impl ConnectionShared {
     }
 
     /// Returns the waiters of this runtime, if it subscribes.
-    fn registry(&self) -> Option<Arc<Registry>> {
+    pub(super) fn registry(&self) -> Option<Arc<Registry>> {
         let subscription = self.subscription.as_ref();
         subscription.and_then(|subscription| subscription.registry.upgrade())
     }
@@ -134,18 +134,15 @@ impl ConnectionShared {
 
     /// Makes every waiter poll, which dials if there is no connection. On a cluster, these are the
     /// waiters of the slots that the connection was subscribed to.
-    pub(super) fn poll_again(&self, up: Option<&Up>) {
+    pub(super) fn poll_again(&self, up: &Up) {
         let Some(registry) = self.registry() else {
             return;
         };
-        match (self.route.node(), up) {
-            (None, _) => registry.poll_again(|_| true),
-            (Some(_), Some(up)) => {
-                let open = std::mem::take(&mut up.channels().open);
-                registry.poll_again(|channel| open.contains(channel));
-            }
-            (Some(_), None) => {}
+        if self.route.node().is_none() {
+            return registry.poll_again(|_| true);
         }
+        let open = std::mem::take(&mut up.channels().open);
+        registry.poll_again(|channel| open.contains(channel));
     }
 }
 
