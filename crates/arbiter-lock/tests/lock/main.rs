@@ -6,6 +6,7 @@ mod block_on;
 mod cancellation;
 mod causes;
 mod chaos;
+mod cluster_moves;
 mod conformance;
 mod connecting;
 mod connection_driver;
