@@ -82,12 +82,12 @@ impl Frames {
             (b'$' | b'=' | b'!', Some(length)) => {
                 let is_word = is_word && length == UNSUBSCRIBED.len() as u64;
                 self.word = is_word.then_some(0);
-                self.bulk = length + 2;
+                self.bulk = length.saturating_add(2);
             }
             (b'*' | b'~', Some(count @ 1..)) => self.open.push(count),
-            (b'%', Some(count @ 1..)) => self.open.push(2 * count),
+            (b'%', Some(count @ 1..)) => self.open.push(count.saturating_mul(2)),
             // What it is attached to follows.
-            (b'|', Some(count)) => self.open.push(2 * count + 1),
+            (b'|', Some(count)) => self.open.push(count.saturating_mul(2).saturating_add(1)),
             (b'>', Some(count @ 1..)) => {
                 self.word = self.open.is_empty().then_some(0);
                 self.open.push(count);
@@ -151,6 +151,16 @@ mod tests {
             ">3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$12\r\nsunsubscribe\r\n",
             "+a long line of an answer\r\n",
         );
+    }
+
+    #[test]
+    fn huge_lengths_cost_nothing() {
+        for kind in ['$', '=', '!', '*', '~', '%', '|', '>'] {
+            let mut frames = Frames::default();
+            let mut bytes = format!("{kind}{}\r\n+a\r\n", u64::MAX).into_bytes();
+            frames.pass(&mut bytes);
+            assert!(0 < frames.bulk || !frames.open.is_empty(), "{kind}");
+        }
     }
 
     #[test]
