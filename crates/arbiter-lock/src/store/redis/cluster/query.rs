@@ -195,6 +195,11 @@ async fn ask(mut kept: Kept, limits: Limits) -> Result<(Kept, MapReply), Failure
     })?;
     let malformed = || Failure::before_sending(FailureKind::Malformed, "no map of slots");
     let map = SlotMap::parse(&slots, &kept.address.0).ok_or_else(malformed)?;
+    if map.masters().is_empty() {
+        // It was reset, or has not met the others yet.
+        let detail = "it knows no node that has slots";
+        return Err(Failure::before_sending(FailureKind::Unreachable, detail));
+    }
     // The query is not needed, and may be denied.
     let info = info.as_ref().and_then(text).unwrap_or_default();
     let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
