@@ -182,35 +182,64 @@ impl Connection {
         limit: Duration,
     ) -> Result<Arrival, Failure> {
         let (up, limit) = self.dialed(limit).await?;
+        self.call_on(&up, call, is_asking, limit).await
+    }
+
+    /// Subscribes to the channel of a slot, and calls a script as [`Connection::call`] does: in
+    /// this order, in one write.
+    ///
+    /// The call counts, whether or not it is subscribed.
+    pub(super) async fn subscribe_and_call(
+        &self,
+        channel: &Arc<str>,
+        call: &Call,
+        is_asking: bool,
+        limit: Duration,
+    ) -> Result<Arrival, Failure> {
+        let (up, limit) = self.dialed(limit).await?;
+        let (_, answer) = tokio::join!(
+            biased;
+            self.subscribe(&up, channel, limit),
+            self.call_on(&up, call, is_asking, limit),
+        );
+        answer
+    }
+
+    async fn call_on(
+        &self,
+        up: &Arc<Up>,
+        call: &Call,
+        is_asking: bool,
+        limit: Duration,
+    ) -> Result<Arrival, Failure> {
         let begun = Instant::now();
         let is_alone = self.0.waiters() <= call.own_waiters();
         let how = Sent {
             is_asking,
             is_alone,
         };
-        let answer = match self.send(&up, call.by_hash(), how, limit).await {
+        let answer = match self.send(up, call.by_hash(), how, limit).await {
             Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
                 let left = limit.saturating_sub(begun.elapsed());
-                self.send(&up, &call.by_source(), how, left).await
+                self.send(up, &call.by_source(), how, left).await
             }
             result => result,
         };
         Ok((answer?, up.messages.source))
     }
 
-    /// Subscribes to the channel of a slot within `limit`, as a call does.
-    ///
-    /// Without the right to, it counts as subscribed: its waiters poll.
-    pub(super) async fn subscribe(
+    /// Subscribes to the channel of a slot. Without the right to, it counts as subscribed: its
+    /// waiters poll.
+    async fn subscribe(
         &self,
+        up: &Arc<Up>,
         channel: &Arc<str>,
         limit: Duration,
     ) -> Result<(), Failure> {
-        let (up, limit) = self.dialed(limit).await?;
         let ended = up.channels().ended;
         let mut subscribe = redis::cmd("SSUBSCRIBE");
         subscribe.arg(&**channel);
-        match self.send(&up, &subscribe, Sent::default(), limit).await {
+        match self.send(up, &subscribe, Sent::default(), limit).await {
             Err(failure) if failure.kind != FailureKind::Denied => return Err(failure),
             _ => {}
         }

@@ -151,8 +151,9 @@ impl RedisHandle {
         }
         let left = limit.saturating_sub(begun.elapsed());
         let second = self.call(request, keys, Some(channel), left).await;
-        // The first answer counts as well: the next poll subscribes.
-        Ok(second.unwrap_or(first))
+        // The first answer counts as well: the next poll, at once, subscribes.
+        let again = true;
+        Ok(second.unwrap_or(Envelope { again, ..first }))
     }
 }
 

@@ -98,11 +98,10 @@ impl NodeConnections {
             };
             let node = self.node(&address, slot);
             let answer = match channel.filter(|channel| !node.listens(channel)) {
-                // Both in one write. If it cannot subscribe, the next poll tries again.
+                // If it cannot subscribe, the next poll tries again.
                 Some(channel) => {
-                    let subscribing = node.subscribe(channel, left());
-                    let (_, answer) = tokio::join!(subscribing, node.call(call, is_asking, left()));
-                    answer
+                    node.subscribe_and_call(channel, call, is_asking, left())
+                        .await
                 }
                 None => node.call(call, is_asking, left()).await,
             };
