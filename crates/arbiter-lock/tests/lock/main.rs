@@ -28,6 +28,7 @@ mod health;
 mod isolation;
 mod latency_and_drift;
 mod logging;
+mod malicious_cluster;
 mod malicious_sentinel;
 mod malicious_server;
 mod matrix;
