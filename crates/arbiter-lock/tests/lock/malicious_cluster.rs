@@ -76,6 +76,8 @@ impl FakeNode {
 
 /// Instead of an answer, the connection is closed.
 const CUT: &str = "cut";
+/// A moment in which the client may handle what was sent before.
+const PAUSE: char = '\0';
 
 /// Serves one connection until it ends.
 fn serve(
@@ -100,7 +102,10 @@ fn serve(
         if answered == CUT {
             return None;
         }
-        out.write_all(answered.as_bytes()).ok()?;
+        for (n, part) in answered.split(PAUSE).enumerate() {
+            std::thread::sleep(ms(if n == 0 { 0 } else { 50 }));
+            out.write_all(part.as_bytes()).ok()?;
+        }
     }
 }
 
@@ -427,5 +432,44 @@ async fn new_connection_subscribes_before_it_polls() {
             order.starts_with(&format!("EVALSHA {once} {once}")),
             "{order}"
         );
+    }
+}
+
+#[tokio::test]
+async fn unsubscribed_waiter_polls_again_in_any_state() {
+    type Answer = fn(&str) -> String;
+    let states: [(Answer, usize); 5] = [
+        // While it polls, and when it is idle.
+        (|channel| unsubscribed(channel) + &queued(), 2),
+        (
+            |channel| format!("{}{PAUSE}{}", unsubscribed(channel), queued()),
+            2,
+        ),
+        (|channel| queued() + &unsubscribed(channel), 2),
+        (
+            |channel| format!("{}{PAUSE}{}", queued(), unsubscribed(channel)),
+            2,
+        ),
+        // Another slot has left.
+        (|_| queued() + &unsubscribed("arbiter.wake:{0}other"), 1),
+    ];
+    for (n, (answer, subscriptions)) in states.into_iter().enumerate() {
+        let node = FakeNode::start(move |_, asked| {
+            let is_poll = asked.is_script() && asked.argument(0).starts_with("wait");
+            let is_second = asked.count == 2;
+            is_poll.then(|| {
+                if is_second {
+                    answer(channel(asked))
+                } else {
+                    queued()
+                }
+            })
+        });
+        let client = client(&node.url()).await;
+        let lock = client.lock("l").wait_timeout(ms(600));
+        let error = lock.acquire().await.unwrap_err();
+        assert!(error.is_contended(), "{n}: {error}");
+        assert_eq!(node.count("SSUBSCRIBE"), subscriptions, "{n}");
+        assert_eq!(node.count("EVALSHA"), 1 + subscriptions, "{n}");
     }
 }
