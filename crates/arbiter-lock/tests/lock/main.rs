@@ -6,6 +6,7 @@ mod block_on;
 mod cancellation;
 mod causes;
 mod chaos;
+mod cluster_holds;
 mod cluster_moves;
 mod conformance;
 mod connecting;
