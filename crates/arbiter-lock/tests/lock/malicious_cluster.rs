@@ -222,10 +222,8 @@ async fn redirection_to_an_unknown_host_is_overcome() {
         (asked.is_script() && asked.count == 1).then_some(to)
     });
     let client = client(&node.url()).await;
-    let begun = Instant::now();
-    let lock = client.lock("l").wait_timeout(ms(5_000));
-    lock.acquire().await.unwrap().release().await.unwrap();
-    assert!(begun.elapsed() < ms(3_000), "{:?}", begun.elapsed());
+    let guard = client.lock("l").try_acquire().await.unwrap();
+    guard.expect("it is free").release().await.unwrap();
 }
 
 #[tokio::test]
