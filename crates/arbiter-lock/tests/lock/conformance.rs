@@ -47,7 +47,7 @@ mod valkey {
     claims!(Store::server(&crate::conformance::valkey_binary()); rw_lock, semaphore, several, election, once, with_permits);
 }
 
-fn valkey_binary() -> std::path::PathBuf {
+pub(crate) fn valkey_binary() -> std::path::PathBuf {
     let flavours = testkit::flavours();
     let valkey = flavours.iter().filter(|f| f.name.starts_with("valkey"));
     valkey

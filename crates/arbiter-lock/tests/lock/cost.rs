@@ -8,10 +8,10 @@ use testkit::{Server, unique_name};
 
 use crate::in_line;
 
-type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// Returns the commands that the server has executed, including those within scripts.
-fn counts(server: &Server) -> Counts {
+pub(crate) fn counts(server: &Server) -> Counts {
     let stats = server.call(&["INFO", "commandstats"]).text().unwrap();
     let of_line = |line: &str| {
         let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
@@ -38,7 +38,7 @@ async fn counts_at_rest(server: &Server) -> Counts {
 }
 
 /// Returns the commands executed by an operation.
-async fn cost_of<T>(server: &Server, work: impl Future<Output = T>) -> (T, Counts) {
+pub(crate) async fn cost_of<T>(server: &Server, work: impl Future<Output = T>) -> (T, Counts) {
     let before = counts_at_rest(server).await;
     let done = work.await;
     let mut after = counts(server);
@@ -49,7 +49,7 @@ async fn cost_of<T>(server: &Server, work: impl Future<Output = T>) -> (T, Count
     (done, after)
 }
 
-fn these(commands: &[(&str, u64)]) -> Counts {
+pub(crate) fn these(commands: &[(&str, u64)]) -> Counts {
     let owned = commands
         .iter()
         .map(|(word, calls)| ((*word).to_owned(), *calls));

@@ -3,6 +3,7 @@
 //! A request is sent once. It is repeated only if the server did not know the script, and so
 //! certainly did not run it.
 
+mod calls;
 mod dialing;
 mod messages;
 mod replicas;
@@ -15,17 +16,14 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::Backoff;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::diagnosis::{Facts, notifications};
 use super::dial::{ConnectionSettings, Line};
 use super::failure::failure_of;
 use super::retire::Retire;
 use super::route::ServerRoute;
-use super::script::Call;
-use crate::store::diagnosis::Check;
 use crate::store::{Failure, FailureKind, Registry, Source};
 use messages::{Channels, Messages, out_of_order};
 
@@ -168,103 +166,15 @@ impl Connection {
         up.map_or(Duration::ZERO, |up| up.round_trip)
     }
 
-    /// Calls a script and waits for its answer within `limit`. Dialing and the call may each take
-    /// the command timeout. A node of a cluster is asked for a slot that is moving to it.
-    pub(super) async fn call(
-        &self,
-        call: &Call,
-        is_asking: bool,
-        limit: Duration,
-    ) -> Result<Arrival, Failure> {
-        let (up, limit) = self.dialed(limit).await?;
-        let begun = Instant::now();
-        let is_alone = self.0.waiters() <= call.own_waiters();
-        let send = |cmd, left| self.send(&up, is_alone, left, move |to| one(to, cmd, is_asking));
-        let answer = match send(call.by_hash(), limit).await {
-            Err(failure) if failure.detail.starts_with("NOSCRIPT") => {
-                let left = limit.saturating_sub(begun.elapsed());
-                let by_source = call.by_source();
-                send(&by_source, left).await
-            }
-            result => result,
-        };
-        Ok((answer?, up.messages.source))
-    }
-
-    /// Subscribes to the channel of a slot within `limit`, as a call does.
-    ///
-    /// Without the right to, it counts as subscribed: its waiters poll.
-    pub(super) async fn subscribe(
-        &self,
-        channel: &Arc<str>,
-        limit: Duration,
-    ) -> Result<(), Failure> {
-        let (up, limit) = self.dialed(limit).await?;
-        let ended = up.channels().ended;
-        let mut subscribe = redis::cmd("SSUBSCRIBE");
-        subscribe.arg(&**channel);
-        match self
-            .send(&up, false, limit, |to| one(to, &subscribe, false))
-            .await
-        {
-            Err(failure) if failure.kind != FailureKind::Denied => return Err(failure),
-            _ => {}
-        }
-        let mut channels = up.channels();
-        // One that has ended meanwhile may be this one.
-        if channels.ended == ended {
-            channels.open.insert(channel.clone());
-        }
-        Ok(())
-    }
-
-    /// Returns whether it is subscribed to the channel of a slot.
-    pub(super) fn listens(&self, channel: &str) -> bool {
-        let up = self.0.state().up.clone();
-        up.is_some_and(|up| up.channels().open.contains(channel))
-    }
-
     /// Returns how many replicas the sentinels know, reachable or not, if they name them.
     pub(super) fn replicas(&self) -> Option<u32> {
         let replicas = self.0.route.sentinels()?.replicas()?;
         u32::try_from(replicas.len()).ok()
     }
 
-    /// Checks what the server reports, for holds with that lease, and whether messages arrive on the
-    /// channel.
-    pub(super) async fn diagnose(
-        &self,
-        channel: &str,
-        lease: Duration,
-    ) -> Result<Vec<Check>, Failure> {
-        let send = |cmd: Cmd| async move {
-            let (answer, _) = self.query(&cmd, Duration::MAX).await?;
-            Ok(answer)
-        };
-        let facts = Facts::ask(send).await?;
-        let mut checks = facts.checks(lease, &self.0.route.watched());
-        let mut count = redis::cmd("PUBSUB");
-        let is_of_slot = self.0.route.node().is_some();
-        count.arg(if is_of_slot { "SHARDNUMSUB" } else { "NUMSUB" });
-        count.arg(channel);
-        let count = self.query(&count, Duration::MAX).await;
-        checks.push(notifications(&count.map(|(answer, _)| answer)));
-        Ok(checks)
-    }
-
     /// Returns whether its node was replaced.
     pub(super) fn is_retired(&self) -> bool {
         self.0.state().is_retired
-    }
-
-    /// Sends a command that reads, and waits for its answer within `limit`, as a call does.
-    pub(super) async fn query(&self, cmd: &Cmd, limit: Duration) -> Result<Arrival, Failure> {
-        let (up, limit) = self.dialed(limit).await?;
-        let is_alone = self.0.waiters() == 0;
-        let answer = self
-            .send(&up, is_alone, limit, |to| one(to, cmd, false))
-            .await?;
-        Ok((answer, up.messages.source))
     }
 
     /// Returns the connection, and how long a command on it may take.
@@ -408,21 +318,6 @@ impl Retire for ConnectionShared {
             registry.poll_again(|_| true);
         }
     }
-}
-
-/// Sends one command; behind `ASKING`, if it asks for a slot that is moving.
-async fn one(
-    mut connection: MultiplexedConnection,
-    cmd: &Cmd,
-    is_asking: bool,
-) -> RedisResult<Value> {
-    if !is_asking {
-        return connection.send_packed_command(cmd).await?.extract_error();
-    }
-    let mut both = redis::pipe();
-    both.cmd("ASKING").add_command(cmd.clone());
-    let mut answers = connection.send_packed_commands(&both, 0, 2).await?;
-    answers.pop().unwrap_or(Value::Nil).extract_error()
 }
 
 /// Returns the failure of a connection to a master that was replaced.

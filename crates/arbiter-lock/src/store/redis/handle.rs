@@ -219,8 +219,9 @@ impl RedisHandle {
         }
         let channel = Some(&contender.channel);
         let second = self.call(request, keys, channel, left).await;
-        // The first answer counts as well: the next poll subscribes.
-        second.unwrap_or(first)
+        // The first answer counts as well: the next poll, at once, subscribes.
+        let again = true;
+        second.unwrap_or(Envelope { again, ..first })
     }
 }
 

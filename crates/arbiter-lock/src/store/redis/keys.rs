@@ -23,14 +23,21 @@ pub(super) const SLOTS: u16 = 16_384;
 static NUMBERS: Lazy<Vec<u32>> = Lazy::new(|| {
     let mut numbers = vec![None; usize::from(SLOTS)];
     let mut missing = SLOTS;
-    let mut number = 0_u32;
+    // Those of all numbers so far: that of 123 continues that of 12.
+    let mut checksums: Vec<u16> = Vec::new();
     while 0 < missing {
-        let slot = usize::from(slot_of_tag(number.to_string().as_bytes()));
-        if let Some(none @ None) = numbers.get_mut(slot) {
-            *none = Some(number);
+        let number = checksums.len();
+        let before = if number < 10 {
+            0
+        } else {
+            checksums[number / 10]
+        };
+        let checksum = checksum(before, b"0123456789"[number % 10]);
+        checksums.push(checksum);
+        if let Some(none @ None) = numbers.get_mut(usize::from(checksum % SLOTS)) {
+            *none = u32::try_from(number).ok();
             missing -= 1;
         }
-        number += 1;
     }
     numbers.into_iter().map(Option::unwrap_or_default).collect()
 });
@@ -156,17 +163,19 @@ fn slot(key: &[u8]) -> u16 {
 
 /// CRC-16/XMODEM modulo the number of slots, as the cluster specification has it.
 fn slot_of_tag(tag: &[u8]) -> u16 {
-    let crc = tag.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            let shifted = crc << 1;
-            if crc & 0x8000 == 0 {
-                shifted
-            } else {
-                shifted ^ 0x1021
-            }
-        })
-    });
-    crc % SLOTS
+    tag.iter().fold(0, |crc, byte| checksum(crc, *byte)) % SLOTS
+}
+
+/// Continues the checksum with a byte.
+fn checksum(before: u16, byte: u8) -> u16 {
+    (0..8).fold(before ^ (u16::from(byte) << 8), |crc, _| {
+        let shifted = crc << 1;
+        if crc & 0x8000 == 0 {
+            shifted
+        } else {
+            shifted ^ 0x1021
+        }
+    })
 }
 
 #[cfg(test)]
@@ -206,6 +215,15 @@ mod tests {
         assert_eq!(slot_of_tag(b"123456789"), 0x31C3);
         assert_eq!(slot(b"{user1000}.following"), slot(b"user1000"));
         assert_eq!(slot(b"foo{}{bar}"), slot_of_tag(b"foo{}{bar}"));
+    }
+
+    #[test]
+    fn every_slot_has_its_smallest_number() {
+        let of_slot = |n: u32| usize::from(slot(n.to_string().as_bytes()));
+        assert!((0..20_000).all(|n| NUMBERS[of_slot(n)] <= n));
+        for (slot, number) in NUMBERS.iter().enumerate() {
+            assert_eq!(of_slot(*number), slot, "{number}");
+        }
     }
 
     #[test]

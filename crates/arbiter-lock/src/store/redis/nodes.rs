@@ -121,11 +121,10 @@ impl NodeConnections {
             };
             let node = self.node(&address);
             let answer = match channel.filter(|channel| !node.listens(channel)) {
-                // Both in one write. If it cannot subscribe, the next poll tries again.
+                // If it cannot subscribe, the next poll tries again.
                 Some(channel) => {
-                    let subscribing = node.subscribe(channel, left());
-                    let (_, answer) = tokio::join!(subscribing, node.call(call, is_asking, left()));
-                    answer
+                    node.subscribe_and_call(channel, call, is_asking, left())
+                        .await
                 }
                 None => node.call(call, is_asking, left()).await,
             };
@@ -240,7 +239,6 @@ impl NodeConnections {
     ) -> Result<Vec<Check>, Failure> {
         let slot = self.cluster.slot_of(address).unwrap_or_default();
         let (node, channel) = (self.node(address), self.channel(slot));
-        node.subscribe(&channel, Duration::MAX).await?;
         node.diagnose(&channel, lease).await
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use redis::Value;
 
@@ -12,49 +14,43 @@ use super::super::target::Address;
 /// The master of each slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SlotMap {
-    masters: Vec<Address>,
+    masters: Vec<Option<Arc<Address>>>,
     /// The id of each master, if it is known.
     ids: HashMap<Address, String>,
     /// How many replicas each id has, if the nodes name them.
     replicas: Option<HashMap<String, u32>>,
-    /// The index of the master of each slot.
-    owners: Vec<Option<u16>>,
 }
 
 impl SlotMap {
     /// Parses the reply to `CLUSTER SLOTS`; `None` if it is no such reply.
     ///
     /// A node without a host has the host that answered. A range that is invalid is left out: its
-    /// slots have no known master.
+    /// slots have no known master. No slot is listed twice.
     pub(super) fn parse(reply: &Value, answered_by: &str) -> Option<Self> {
         let Value::Array(ranges) = reply else {
             return None;
         };
         let mut map = Self {
-            masters: Vec::new(),
+            masters: vec![None; usize::from(SLOTS)],
             ids: HashMap::new(),
             replicas: None,
-            owners: vec![None; usize::from(SLOTS)],
         };
+        let mut left = SLOTS;
         for range in ranges {
-            if let Some((first, last, master, id)) = parse_range(range, answered_by) {
+            if let Some((slots, master, id)) = parse_range(range, answered_by) {
+                left = left.checked_sub(u16::try_from(slots.len()).ok()?)?;
                 map.ids.extend(id.map(|id| (master.clone(), id)));
-                map.set(first..=last, master);
+                map.set(slots, master);
             }
         }
         Some(map)
     }
 
-    fn set(&mut self, slots: std::ops::RangeInclusive<u16>, master: Address) {
-        let known = self.masters.iter().position(|known| *known == master);
-        let index = known.unwrap_or_else(|| {
-            self.masters.push(master);
-            self.masters.len() - 1
-        });
-        let index = u16::try_from(index).ok();
+    fn set(&mut self, slots: RangeInclusive<u16>, master: Address) {
+        let master = Arc::new(master);
         for slot in slots {
-            if let Some(owner) = self.owners.get_mut(usize::from(slot)) {
-                *owner = index;
+            if let Some(owner) = self.masters.get_mut(usize::from(slot)) {
+                *owner = Some(master.clone());
             }
         }
     }
@@ -66,17 +62,14 @@ impl SlotMap {
 
     /// Returns the master of a slot.
     pub(super) fn master(&self, slot: u16) -> Option<&Address> {
-        let owner = self.owners.get(usize::from(slot)).copied().flatten()?;
-        self.masters.get(usize::from(owner))
+        self.masters.get(usize::from(slot))?.as_deref()
     }
 
     /// Returns all masters that have slots, in order.
     pub(super) fn masters(&self) -> BTreeSet<Address> {
-        let owners: BTreeSet<u16> = self.owners.iter().copied().flatten().collect();
-        let masters = owners
-            .iter()
-            .map(|owner| &self.masters[usize::from(*owner)]);
-        masters.cloned().collect()
+        let mut owners = Vec::from_iter(self.masters.iter().flatten());
+        owners.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        owners.into_iter().map(|owner| (**owner).clone()).collect()
     }
 
     /// Counts the replicas in the reply to `CLUSTER NODES`, which names those too that have failed.
@@ -113,8 +106,11 @@ pub(crate) fn number_of(address: &Address) -> u64 {
     hasher.finish()
 }
 
-/// Parses a range of slots: the first, the last, the master and its id.
-fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address, Option<String>)> {
+/// Parses a range: its slots, the master and its id.
+fn parse_range(
+    range: &Value,
+    answered_by: &str,
+) -> Option<(RangeInclusive<u16>, Address, Option<String>)> {
     let Value::Array(parts) = range else {
         return None;
     };
@@ -136,13 +132,9 @@ fn parse_range(range: &Value, answered_by: &str) -> Option<(u16, u16, Address, O
         host => text(host)?,
     };
     let port = text(port)?.parse::<u16>().ok().filter(|port| 0 < *port)?;
-    let address = announced(&host, port, answered_by)?;
-    Some((
-        slot(first)?,
-        slot(last)?,
-        address,
-        rest.first().and_then(text),
-    ))
+    let slots = slot(first)?..=slot(last)?;
+    let master = announced(&host, port, answered_by)?;
+    Some((slots, master, rest.first().and_then(text)))
 }
 
 /// Returns an announced address. Without a host it has the host that answered.
@@ -264,6 +256,17 @@ mod tests {
         let known = (0..SLOTS).filter(|slot| map.master(*slot).is_some());
         assert_eq!(known.collect::<Vec<_>>(), [13]);
         assert_eq!(SlotMap::parse(&Value::Okay, "asked"), None);
+    }
+
+    #[test]
+    fn no_slot_is_listed_twice() {
+        for (last, next) in [(16_383, 16_383), (5_000, 5_000), (16_383, 0)] {
+            let ranges = vec![
+                range(0, last, bulk("a"), 1),
+                range(next, 16_383, bulk("b"), 1),
+            ];
+            assert_eq!(SlotMap::parse(&Value::Array(ranges), "asked"), None);
+        }
     }
 
     #[test]

@@ -271,6 +271,11 @@ async fn ask(
     })?;
     let malformed = || Failure::before_sending(FailureKind::Malformed, "no map of slots");
     let mut map = SlotMap::parse(&slots, &kept.address.0).ok_or_else(malformed)?;
+    if map.masters().is_empty() {
+        // It was reset, or has not met the others yet.
+        let detail = "it knows no node that has slots";
+        return Err(Failure::before_sending(FailureKind::Unreachable, detail));
+    }
     // The other queries are not needed, and may be denied.
     let nodes = answers.next().and_then(Result::ok);
     if let Some(nodes) = nodes.as_ref().and_then(text) {

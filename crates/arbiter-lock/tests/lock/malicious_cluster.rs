@@ -1,0 +1,473 @@
+//! Nodes of a cluster that answer what they like.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arbiter_lock::{Client, Error, NoopLogger};
+
+use crate::acquire_and_release;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// The slot of the name `l`.
+const SLOT: u16 = 10_404;
+
+/// A request: its words, and how often its command was sent to the node, with this one.
+struct Asked {
+    words: Vec<String>,
+    count: usize,
+}
+
+impl Asked {
+    fn is(&self, command: &str) -> bool {
+        self.words.join(" ").starts_with(command)
+    }
+
+    /// Whether it is a script, and not the check of a node.
+    fn is_script(&self) -> bool {
+        self.is("EVAL") && !self.words[3].starts_with("arbiter.probe")
+    }
+
+    /// Returns the argument of a script at that place.
+    fn argument(&self, place: usize) -> &str {
+        let keys: usize = self.words[2].parse().unwrap();
+        &self.words[3 + keys + place]
+    }
+}
+
+/// A node that answers like any other, unless the test specifies an answer.
+struct FakeNode {
+    port: u16,
+    counts: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl FakeNode {
+    /// Starts a node. It calls `answer` with its port; `None` is the usual answer.
+    fn start(answer: impl Fn(u16, &Asked) -> Option<String> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let counts = Arc::<Mutex<HashMap<String, usize>>>::default();
+        let (answer, counted) = (Arc::new(answer), counts.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (answer, counts) = (answer.clone(), counted.clone());
+                std::thread::spawn(move || serve(port, stream, &*answer, &counts));
+            }
+        });
+        Self { port, counts }
+    }
+
+    fn url(&self) -> String {
+        format!("redis+cluster://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns how often a command was sent to it.
+    fn count(&self, command: &str) -> usize {
+        let counts = self.counts.lock().unwrap();
+        counts.get(command).copied().unwrap_or_default()
+    }
+}
+
+/// Instead of an answer, the connection is closed.
+const CUT: &str = "cut";
+/// A moment in which the client may handle what was sent before.
+const PAUSE: char = '\0';
+
+/// Serves one connection until it ends.
+fn serve(
+    port: u16,
+    stream: TcpStream,
+    answer: &dyn Fn(u16, &Asked) -> Option<String>,
+    counts: &Mutex<HashMap<String, usize>>,
+) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut out = stream.try_clone().ok()?;
+    let mut input = BufReader::new(stream);
+    loop {
+        let words = read(&mut input).ok()?;
+        let count = {
+            let mut counts = counts.lock().unwrap();
+            let count = counts.entry(words[0].clone()).or_default();
+            *count += 1;
+            *count
+        };
+        let asked = Asked { words, count };
+        let answered = answer(port, &asked).unwrap_or_else(|| usual(port, &asked));
+        if answered == CUT {
+            return None;
+        }
+        for (n, part) in answered.split(PAUSE).enumerate() {
+            std::thread::sleep(ms(if n == 0 { 0 } else { 50 }));
+            out.write_all(part.as_bytes()).ok()?;
+        }
+    }
+}
+
+fn read(input: &mut impl io::BufRead) -> io::Result<Vec<String>> {
+    let number = |input: &mut dyn io::BufRead| {
+        let mut line = String::new();
+        input.read_line(&mut line)?;
+        let number = line.get(1..).and_then(|text| text.trim().parse().ok());
+        number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    };
+    let count: usize = number(input)?;
+    let word = |_| {
+        let mut bytes = vec![0; number(input)? + 2];
+        input.read_exact(&mut bytes)?;
+        bytes.truncate(bytes.len() - 2);
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    (0..count).map(word).collect()
+}
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+/// Returns the reply to `CLUSTER SLOTS` with one master of all slots, whose host is in RESP.
+fn slots(host: &str, port: u16) -> String {
+    let id = bulk(&"f".repeat(40));
+    format!("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n{host}:{port}\r\n{id}*0\r\n")
+}
+
+fn info(state: &str, epoch: u64) -> String {
+    bulk(&format!(
+        "cluster_state:{state}\r\ncluster_current_epoch:{epoch}\r\n"
+    ))
+}
+
+fn confirmed(channel: &str) -> String {
+    format!(">3\r\n{}{}:1\r\n", bulk("ssubscribe"), bulk(channel))
+}
+
+fn unsubscribed(channel: &str) -> String {
+    format!(">3\r\n{}{}:0\r\n", bulk("sunsubscribe"), bulk(channel))
+}
+
+/// Returns the answer to a waiter behind a holder whose lease does not end.
+fn queued() -> String {
+    let words = ["queued", "1", "1", "1", "0", "o", "5", "1", "30000", "l"];
+    bulk(&words.join(" "))
+}
+
+fn granted() -> String {
+    bulk("granted 1000 7 30000")
+}
+
+fn usual(port: u16, asked: &Asked) -> String {
+    match asked.words[0].as_str() {
+        "HELLO" => {
+            let fields = ["server", "redis", "version", "7.0.0", "mode", "cluster"];
+            format!("%3\r\n{}", fields.map(bulk).concat())
+        }
+        "CLUSTER" if asked.is("CLUSTER INFO") => info("ok", 1),
+        "CLUSTER" => slots(&bulk("127.0.0.1"), port),
+        "SSUBSCRIBE" => confirmed(&asked.words[1]),
+        "EVALSHA" | "EVAL" if asked.is_script() => match asked.argument(0).get(..4) {
+            Some("wait" | "try ") => granted(),
+            _ => bulk("released"),
+        },
+        "EVALSHA" | "EVAL" => bulk("can"),
+        _ => "+OK\r\n".to_owned(),
+    }
+}
+
+async fn client(url: &str) -> Client {
+    let builder = Client::builder().store(url).logger(NoopLogger);
+    builder.connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn usual_node_grants_and_releases() {
+    let node = FakeNode::start(|_, _| None);
+    let client = client(&node.url()).await;
+    acquire_and_release(&client.lock("l")).await;
+    assert_eq!(node.count("SSUBSCRIBE"), 0);
+}
+
+#[tokio::test]
+async fn circle_of_redirections_is_a_transient_failure() {
+    for word in ["MOVED", "ASK"] {
+        let node = FakeNode::start(move |port, asked| {
+            let to = format!("-{word} {SLOT} 127.0.0.1:{port}\r\n");
+            asked.is_script().then_some(to)
+        });
+        let client = client(&node.url()).await;
+        let begun = Instant::now();
+        let error = client.lock("l").try_acquire().await.unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        assert!(error.to_string().contains("circle"), "{error}");
+        assert!(begun.elapsed() < ms(1_000), "{:?}", begun.elapsed());
+        assert!(node.count("EVALSHA") <= 7, "{}", node.count("EVALSHA"));
+        let limited = client.lock("l").wait_timeout(ms(2_000));
+        let error = limited.acquire().await.unwrap_err();
+        assert!(error.is_unavailable(), "{error}");
+        assert!(begun.elapsed() < ms(3_500), "{:?}", begun.elapsed());
+        // It waits longer from try to try, and so does the end.
+        let asked = node.count("EVALSHA") + node.count("CLUSTER");
+        assert!(asked < 400, "{asked} requests in {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn redirection_to_an_unknown_host_is_overcome() {
+    let node = FakeNode::start(|_, asked| {
+        let to = format!("-MOVED {SLOT} no-such-host.invalid:6379\r\n");
+        (asked.is_script() && asked.count == 1).then_some(to)
+    });
+    let client = client(&node.url()).await;
+    let guard = client.lock("l").try_acquire().await.unwrap();
+    guard.expect("it is free").release().await.unwrap();
+}
+
+#[tokio::test]
+async fn node_without_a_host_has_the_dialed_one() {
+    for host in ["$0\r\n\r\n", "_\r\n", "$-1\r\n"] {
+        let node = FakeNode::start(move |port, asked| {
+            if asked.is("CLUSTER SLOTS") {
+                return Some(slots(host, port));
+            }
+            let to = format!("-MOVED {SLOT} :{port}\r\n");
+            (asked.is_script() && asked.count == 1).then_some(to)
+        });
+        let client = client(&node.url()).await;
+        acquire_and_release(&client.lock("l")).await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_map_is_corrected_by_redirections() {
+    let right = FakeNode::start(|_, _| None);
+    let to = right.port;
+    let wrong = FakeNode::start(move |_, asked| {
+        let to = format!("-MOVED {SLOT} 127.0.0.1:{to}\r\n");
+        asked.is_script().then_some(to)
+    });
+    let client = client(&wrong.url()).await;
+    for _ in 0..3 {
+        acquire_and_release(&client.lock("l")).await;
+    }
+    assert!(3 <= right.count("EVALSHA"));
+}
+
+#[tokio::test]
+async fn garbage_for_a_map_is_an_error() {
+    let range = |n: usize| {
+        format!(
+            "*3\r\n:{0}\r\n:{0}\r\n*2\r\n{1}:{2}\r\n",
+            n % 16_384,
+            bulk("h"),
+            n + 1
+        )
+    };
+    let maps = [
+        "*0\r\n".to_owned(),
+        "$-1\r\n".to_owned(),
+        "+OK\r\n".to_owned(),
+        "*2147483647\r\n".to_owned(),
+        "*1\r\n".repeat(1 << 12),
+        "%9223372036854775808\r\n".to_owned(),
+        "|9223372036854775808\r\n".to_owned(),
+        "$18446744073709551615\r\n".to_owned(),
+        "*18446744073709551615\r\n".to_owned(),
+        format!("*20000\r\n{}", (0..20_000).map(range).collect::<String>()),
+    ];
+    for map in maps {
+        let shown = map[..map.len().min(24)].to_owned();
+        let node = FakeNode::start(move |_, asked| asked.is("CLUSTER SLOTS").then(|| map.clone()));
+        let builder = Client::builder().store(&node.url()).logger(NoopLogger);
+        let client = builder.connect_timeout(ms(1_500)).connect_lazy().unwrap();
+        let begun = Instant::now();
+        let tried = tokio::spawn(async move { client.lock("l").try_acquire().await });
+        let error = tried.await.expect("no panic").expect_err(&shown);
+        assert!(
+            matches!(error, Error::Unavailable(_) | Error::Refused(_)),
+            "{shown}: {error}"
+        );
+        assert!(
+            begun.elapsed() < ms(2_500),
+            "{shown}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn node_that_runs_no_script_ends_a_try() {
+    let node = FakeNode::start(|_, asked| {
+        let is_silent = asked.is_script() || asked.is("PING");
+        is_silent.then(String::new)
+    });
+    let builder = Client::builder().store(&node.url()).logger(NoopLogger);
+    let client = builder.command_timeout(ms(300)).connect().await.unwrap();
+    let begun = Instant::now();
+    let error = client.lock("l").try_acquire().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(begun.elapsed() < ms(2_000), "{:?}", begun.elapsed());
+    let error = client
+        .lock("l")
+        .wait_timeout(ms(1_000))
+        .acquire()
+        .await
+        .unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+}
+
+#[tokio::test]
+async fn denied_cluster_info_is_not_needed() {
+    let node = FakeNode::start(|_, asked| {
+        let denied = "-NOPERM no right to CLUSTER INFO\r\n".to_owned();
+        asked.is("CLUSTER INFO").then_some(denied)
+    });
+    acquire_and_release(&client(&node.url()).await.lock("l")).await;
+}
+
+#[tokio::test]
+async fn map_of_a_failed_node_is_not_used() {
+    let healthy = FakeNode::start(|_, _| None);
+    for state in ["fail", "ok"] {
+        // It names itself, or is cut off and has missed an epoch.
+        let failed = FakeNode::start(move |port, asked| match asked.is("CLUSTER INFO") {
+            true => Some(info(state, 0)),
+            false if asked.is_script() => Some("-CLUSTERDOWN The cluster is down\r\n".to_owned()),
+            false => asked.is("CLUSTER SLOTS").then(|| match state {
+                "fail" => slots(&bulk("127.0.0.1"), port),
+                _ => "*0\r\n".to_owned(),
+            }),
+        });
+        let url = format!("{},127.0.0.1:{}", failed.url(), healthy.port);
+        let client = client(&url).await;
+        acquire_and_release(&client.lock("l")).await;
+        assert_eq!(failed.count("EVALSHA"), 0, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn unasked_answer_is_no_grant() {
+    for unasked in [confirmed("other"), "+OK\r\n".to_owned()] {
+        let node = FakeNode::start(move |_, asked| {
+            let answer = || format!("{unasked}{}", queued());
+            (asked.is_script() && asked.argument(0).starts_with("wait x")).then(answer)
+        });
+        let client = client(&node.url()).await;
+        let lock = client.lock("l").wait_timeout(ms(700));
+        let (one, other) = tokio::join!(lock.acquire(), lock.acquire());
+        assert!(one.is_err() && other.is_err(), "{one:?}, {other:?}");
+    }
+}
+
+/// Returns the channel of a waiter's request.
+fn channel(asked: &Asked) -> &str {
+    asked.argument(3)
+}
+
+#[tokio::test]
+async fn subscription_that_ends_at_once_is_made_again() {
+    let node = FakeNode::start(|_, asked| match asked.words[0].as_str() {
+        "SSUBSCRIBE" if asked.count < 4 => {
+            let channel = &asked.words[1];
+            Some(confirmed(channel) + &unsubscribed(channel))
+        }
+        _ => (asked.is_script() && asked.argument(0).starts_with("wait")).then(queued),
+    });
+    let client = client(&node.url()).await;
+    let lock = client.lock("l").wait_timeout(ms(600));
+    let error = lock.acquire().await.unwrap_err();
+    assert!(error.is_contended(), "{error}");
+    assert_eq!(node.count("SSUBSCRIBE"), 4, "before the next poll is due");
+}
+
+#[tokio::test]
+async fn flood_of_ended_subscriptions_mixes_nothing_up() {
+    let node = FakeNode::start(|_, asked| {
+        let flood = |channel: &str| unsubscribed(channel).repeat(50);
+        match asked.words[0].as_str() {
+            "SSUBSCRIBE" => {
+                let channel = &asked.words[1];
+                Some(flood(channel) + &confirmed(channel) + &flood("other"))
+            }
+            _ if !asked.is_script() => None,
+            _ if !asked.argument(0).starts_with("wait") => None,
+            _ if asked.argument(0) == "wait x" && asked.count % 3 != 0 => {
+                Some(flood(channel(asked)) + &queued() + &flood("other"))
+            }
+            _ => Some(flood(channel(asked)) + &granted()),
+        }
+    });
+    let client = client(&node.url()).await;
+    let locks = (0..32).map(|n| client.lock(&format!("l{n}")).wait_timeout(ms(5_000)));
+    let turns = locks.map(|lock| async move { acquire_and_release(&lock).await });
+    futures_util::future::join_all(turns).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_connection_subscribes_before_it_polls() {
+    for _ in 0..20 {
+        let order = Arc::<Mutex<Vec<String>>>::default();
+        let (is_cut, seen) = (AtomicBool::new(false), order.clone());
+        let node = FakeNode::start(move |_, asked| {
+            let is_poll = asked.is_script() && asked.argument(0).starts_with("wait");
+            if is_poll || asked.is("SSUBSCRIBE") {
+                seen.lock().unwrap().push(asked.words[0].clone());
+            }
+            let is_third = is_poll && asked.count == 2 && !is_cut.swap(true, Ordering::SeqCst);
+            is_third
+                .then(|| CUT.to_owned())
+                .or_else(|| is_poll.then(queued))
+        });
+        let client = client(&node.url()).await;
+        let lock = client.lock("l").wait_timeout(ms(300));
+        assert!(lock.acquire().await.unwrap_err().is_contended());
+        let order = order.lock().unwrap().join(" ");
+        let once = "SSUBSCRIBE EVALSHA";
+        assert!(
+            order.starts_with(&format!("EVALSHA {once} {once}")),
+            "{order}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unsubscribed_waiter_polls_again_in_any_state() {
+    type Answer = fn(&str) -> String;
+    let states: [(Answer, usize); 5] = [
+        // While it polls, and when it is idle.
+        (|channel| unsubscribed(channel) + &queued(), 2),
+        (
+            |channel| format!("{}{PAUSE}{}", unsubscribed(channel), queued()),
+            2,
+        ),
+        (|channel| queued() + &unsubscribed(channel), 2),
+        (
+            |channel| format!("{}{PAUSE}{}", queued(), unsubscribed(channel)),
+            2,
+        ),
+        // Another slot has left.
+        (|_| queued() + &unsubscribed("arbiter.wake:{0}other"), 1),
+    ];
+    for (n, (answer, subscriptions)) in states.into_iter().enumerate() {
+        let node = FakeNode::start(move |_, asked| {
+            let is_poll = asked.is_script() && asked.argument(0).starts_with("wait");
+            let is_second = asked.count == 2;
+            is_poll.then(|| {
+                if is_second {
+                    answer(channel(asked))
+                } else {
+                    queued()
+                }
+            })
+        });
+        let client = client(&node.url()).await;
+        let lock = client.lock("l").wait_timeout(ms(600));
+        let error = lock.acquire().await.unwrap_err();
+        assert!(error.is_contended(), "{n}: {error}");
+        assert_eq!(node.count("SSUBSCRIBE"), subscriptions, "{n}");
+        assert_eq!(node.count("EVALSHA"), 1 + subscriptions, "{n}");
+    }
+}
