@@ -28,8 +28,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
         file: CONNECTION,
-        was: "match self.send(&up, call.by_hash(), how, limit).await {",
-        put_back: "match self.send(&up, call.by_hash(), how, limit / 4).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(&up, call.by_hash(), how, limit / 2).await\n            }",
+        was: "match self.send(up, call.by_hash(), how, limit).await {",
+        put_back: "match self.send(up, call.by_hash(), how, limit / 4).await {\n            Err(failure) if failure.may_have_run => {\n                self.send(up, call.by_hash(), how, limit / 2).await\n            }",
         caught_by: Lock(&["release_under_any_fault_frees_without_a_loss"]),
     },
     Defect {
