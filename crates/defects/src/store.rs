@@ -27,14 +27,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a step that got no answer is sent again behind the protocol's back",
-        file: CONNECTION,
+        file: "crates/arbiter-lock/src/store/redis/connection/calls.rs",
         was: "match send(call.by_hash(), limit).await {",
         put_back: "match send(call.by_hash(), limit / 4).await {\n            Err(failure) if failure.may_have_run => send(call.by_hash(), limit / 2).await,",
         caught_by: Lock(&["release_under_any_fault_frees_without_a_loss"]),
     },
     Defect {
         name: "a server that was flushed of its scripts is out of order",
-        file: CONNECTION,
+        file: "crates/arbiter-lock/src/store/redis/connection/calls.rs",
         was: "Err(failure) if failure.detail.starts_with(\"NOSCRIPT\") => {",
         put_back: "Err(failure) if failure.detail.starts_with(\"NO SCRIPT\") => {",
         caught_by: Lock(&["cut_connections_and_flushed_scripts_are_survived"]),
@@ -55,7 +55,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "an error of the server is taken for an answer",
-        file: CONNECTION,
+        file: "crates/arbiter-lock/src/store/redis/connection/calls.rs",
         was: "return connection.send_packed_command(cmd).await?.extract_error();",
         put_back: "return connection.send_packed_command(cmd).await;",
         caught_by: Lock(&["failing_server_is_unavailable_until_it_recovers"]),

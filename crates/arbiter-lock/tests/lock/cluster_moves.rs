@@ -332,6 +332,33 @@ async fn waiters_are_notified_after_an_atomic_move() {
     hand_off_after_move(valkey_cluster(), true).await;
 }
 
+/// Releases a lock as soon as its slot has moved, before its waiter may have heard of that.
+async fn release_right_after_a_move(cluster: Arc<Cluster>, is_atomic: bool) {
+    let (name, (client, faults)) = (unique_name(), client(&cluster).await);
+    let lock = client.lock(&name);
+    for _ in 0..6 {
+        let guard = lock.acquire().await.unwrap();
+        let waiter = queue(&lock, 1).await.remove(0);
+        move_slot(&cluster, &name, is_atomic);
+        let moved = Instant::now();
+        guard.release().await.unwrap();
+        let next = waiter.await.unwrap().unwrap();
+        assert!(moved.elapsed() < ms(500), "{:?}", moved.elapsed());
+        next.release().await.unwrap();
+    }
+    faults.assert_none();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release_right_after_a_move_is_noticed() {
+    release_right_after_a_move(cluster(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release_right_after_an_atomic_move_is_noticed() {
+    release_right_after_a_move(valkey_cluster(), true).await;
+}
+
 /// A name that tasks hold in turn, and what they have seen of it.
 #[derive(Default)]
 struct Turns {
