@@ -273,7 +273,13 @@ impl Waiting {
         };
         match self.attempt.answered(step) {
             Ok(envelope) => self.answered(sent, wakes, envelope),
-            Err(failure) => self.unserved(sent, left, failure),
+            Err(failure) => match self.unserved(sent, left, failure)? {
+                // The poll consumed a wake: another server may serve by now.
+                Next::Poll(_) if self.attempt.slot.wakes() != wakes => {
+                    Ok(Next::Poll(Duration::ZERO))
+                }
+                next => Ok(next),
+            },
         }
     }
 
