@@ -2,6 +2,7 @@
 //! the test that has to notice.
 
 mod client;
+mod cluster;
 mod core_rules;
 mod scripts;
 mod sentinel;
@@ -81,6 +82,7 @@ pub fn all() -> Vec<Defect> {
         client::DEFECTS,
         store::DEFECTS,
         sentinel::DEFECTS,
+        cluster::DEFECTS,
     ]
     .concat()
 }
