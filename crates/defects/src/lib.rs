@@ -2,6 +2,7 @@
 //! the test that has to notice.
 
 mod client;
+mod cluster;
 mod cluster_moves;
 mod core_rules;
 mod scripts;
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Defect> {
         client::DEFECTS,
         store::DEFECTS,
         sentinel::DEFECTS,
+        cluster::DEFECTS,
         cluster_moves::DEFECTS,
     ]
     .concat()

@@ -331,7 +331,13 @@ impl Waiting {
                 next => Ok(next),
             },
             Err(failure) if is_unacknowledged(&failure) => Ok(Next::Unacknowledged(failure)),
-            Err(failure) => self.unserved(sent, left, failure),
+            Err(failure) => match self.unserved(sent, left, failure)? {
+                // The poll consumed a wake: another server may serve by now.
+                Next::Poll(_) if self.attempt.slot.wakes() != wakes => {
+                    Ok(Next::Poll(Duration::ZERO))
+                }
+                next => Ok(next),
+            },
         }
     }
 

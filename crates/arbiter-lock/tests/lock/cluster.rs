@@ -59,12 +59,12 @@ fn connections(server: &Server, name: &str) -> usize {
     list.lines().filter(of_requests).count()
 }
 
-/// Waits until a node writes keys of that slot, and returns when it did.
-fn accepts_writes(cluster: &Arc<Cluster>, node: usize, name: &str) -> Instant {
+/// Waits until node 3 writes keys of that slot, and returns when it did.
+async fn accepts_writes(cluster: Arc<Cluster>, name: String) -> Instant {
     let key = format!("{{{PREFIX}{name}}}");
     let ok = Reply::Simple("OK".to_owned());
-    while cluster.nodes[node].call(&["SET", &key, "1"]) != ok {
-        std::thread::sleep(ms(2));
+    while cluster.nodes[3].call(&["SET", &key, "1"]) != ok {
+        tokio::time::sleep(ms(2)).await;
     }
     Instant::now()
 }
@@ -72,8 +72,8 @@ fn accepts_writes(cluster: &Arc<Cluster>, node: usize, name: &str) -> Instant {
 /// Returns how long after the new master of shard 0 accepts writes a waiting acquire is granted.
 async fn first_grant_late_by(cluster: &Arc<Cluster>, lock: Lock, begin: impl FnOnce()) -> Duration {
     begin();
-    let (cluster, name) = (cluster.clone(), lock.name().unwrap().to_owned());
-    let accepting = tokio::task::spawn_blocking(move || accepts_writes(&cluster, 3, &name));
+    let name = lock.name().unwrap().to_owned();
+    let accepting = tokio::spawn(accepts_writes(cluster.clone(), name));
     let guard = lock.acquire().await.unwrap();
     let granted = Instant::now();
     guard.release().await.unwrap();
@@ -185,11 +185,7 @@ async fn unreplicated_hold_is_lost_at_once() {
     let guard = lock.acquire().await.unwrap();
     cluster.nodes[0].kill();
     cluster.nodes[3].cont();
-    let cluster = Arc::new(cluster);
-    let accepting = tokio::task::spawn_blocking({
-        let (cluster, name) = (cluster.clone(), name.clone());
-        move || accepts_writes(&cluster, 3, &name)
-    });
+    let accepting = tokio::spawn(accepts_writes(Arc::new(cluster), name));
     let reason = tokio::time::timeout(ms(20_000), guard.lost())
         .await
         .unwrap();
@@ -270,7 +266,7 @@ async fn dead_node_delays_no_other(death: Death) {
     let begun = Instant::now();
     acquire_and_release(
         &first_cycle
-            .lock(&unique_name_on(&cluster, 2))
+            .lock(&cluster.name_on(2, PREFIX))
             .wait_timeout(ms(1_000)),
     )
     .await;
@@ -297,10 +293,6 @@ async fn dead_node_delays_no_other(death: Death) {
         assert!(guard.fence() < next.fence());
     }
     assert!(safe.iter().all(|guard| guard.is_held()));
-}
-
-fn unique_name_on(cluster: &Cluster, node: usize) -> String {
-    cluster.name_on(node, PREFIX)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -337,3 +337,19 @@ async fn pending_release_counts_until_it_is_finished() {
     table.finished(false, None);
     assert!(!table.has_releases(), "finished");
 }
+
+#[tokio::test(start_paused = true)]
+async fn unanswered_calls_delay_no_other_server() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 30, 2).await;
+    let mut table = due(&client, &guards, 10).await;
+    let now = client.inner.clock.now();
+    let server_of = |name: &Name| u64::from(name.as_str().ends_with('1'));
+    table.calls.insert(0, MOST_CALLS);
+    let plan = table.plan(now, server_of);
+    let servers: Vec<u64> = plan.batches.iter().map(|batch| batch.server).collect();
+    assert_eq!((servers, sizes(&plan.batches)), (vec![1], vec![1]));
+    assert!(table.plan(now, server_of).batches.is_empty());
+    table.call_ended(0);
+    assert!(table.plan(now + Duration::from_secs(10), server_of).batches[0].server == 0);
+}

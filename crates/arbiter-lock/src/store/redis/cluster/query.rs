@@ -18,9 +18,14 @@ use super::super::target::{Address, Target};
 use super::map::SlotMap;
 use super::{Cluster, REFRESH_EVERY, REFRESH_IN_DOUBT, SHORTEST_PAUSE, now};
 use crate::store::{Failure, FailureKind};
+use crate::system::rng;
 
 /// The minimum time that a node may take to answer.
 const SHORTEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many answers that are not current are enough. While many clients of a large cluster are in
+/// doubt, none of them queries all of its nodes.
+const MOST_ANSWERS: usize = 4;
 
 /// The answer of a node: the slot map, and how far to trust it.
 pub(super) struct MapReply {
@@ -52,9 +57,11 @@ struct Survey {
     counts_replicas: bool,
     /// The node that answered last.
     kept: Option<Kept>,
-    /// The nodes that have not answered yet. One that hangs delays only the query that began it.
+    /// The nodes that have not answered yet.
     asking: FuturesUnordered<Asking>,
     unanswered: BTreeSet<Address>,
+    /// The nodes that did not answer in time when they were last queried. No query waits for them.
+    slow: BTreeSet<Address>,
 }
 
 /// Queries for the map until the client is dropped.
@@ -99,7 +106,7 @@ pub(super) async fn watch(cluster: Weak<Cluster>) {
 
 impl Cluster {
     /// Returns the nodes to query with their targets, in order: the one of the last redirection,
-    /// the known masters, and the hosts of the URL.
+    /// the known masters from a random one on, and the hosts of the URL.
     ///
     /// The kept node may not know yet what a redirection has shown, so it is not asked then.
     fn candidates(&self, kept: &mut Option<Kept>) -> Vec<Candidate> {
@@ -107,16 +114,18 @@ impl Cluster {
         if let Some(named) = &named {
             kept.take_if(|kept| kept.address != *named);
         }
-        let masters = self.masters().into_iter();
-        let masters = masters.filter(|master| Some(master) != named.as_ref());
-        let announced = Vec::from_iter(named.clone().into_iter().chain(masters));
+        let mut announced = Vec::from_iter(self.masters());
+        announced.retain(|master| Some(master) != named.as_ref());
+        let first = (rng::draw::<f64>() * announced.len() as f64) as usize;
+        announced.rotate_left(first);
+        announced.splice(0..0, named);
+        let listed = self.url.hosts.list.iter();
+        let listed = listed.filter(|host| !announced.contains(host));
+        let listed = listed.map(|host| (host.clone(), Ok(self.url.node(host))));
+        let listed = Vec::from_iter(listed);
         let announced = announced.into_iter().map(|address| {
             let target = self.target(&address);
             (address, target)
-        });
-        let listed = self.url.hosts.list.iter().map(|host| {
-            let target = self.url.node(host);
-            (host.clone(), Ok(target))
         });
         announced.chain(listed).collect()
     }
@@ -131,21 +140,24 @@ impl Survey {
             kept: None,
             asking: FuturesUnordered::new(),
             unanswered: BTreeSet::new(),
+            slow: BTreeSet::new(),
         }
     }
 
     /// Queries one node after the other until an answer is current: of that epoch or a later one,
-    /// from a node in touch with the majority. Otherwise the best answer counts, since every node
-    /// may have been replaced. The next node is queried as soon as one has failed, or has not
+    /// from a node in touch with the majority. Otherwise the best of several answers counts, since
+    /// every node may have been replaced. The next node is queried as soon as one has failed, or has not
     /// answered for a moment.
     async fn ask_until_current(
         &mut self,
         mut candidates: Vec<Candidate>,
         epoch: u64,
     ) -> Result<MapReply, Failure> {
-        // These have had their moment.
-        let hanging = self.unanswered.clone();
-        candidates.retain(|(address, _)| !hanging.contains(address));
+        let known = candidates.iter().map(|(address, _)| address);
+        let known: BTreeSet<Address> = known.chain(&self.unanswered).cloned().collect();
+        self.slow.retain(|address| known.contains(address));
+        candidates.retain(|(address, _)| !self.unanswered.contains(address));
+        candidates.sort_by_key(|(address, _)| self.slow.contains(address));
         candidates.reverse();
         if let Some(kept) = self.kept.take() {
             candidates.retain(|(address, _)| *address != kept.address);
@@ -153,10 +165,11 @@ impl Survey {
             self.ask(address, ask(kept, self.limits, self.counts_replicas));
         }
         let (mut best, mut failed): (Option<(Kept, MapReply)>, Option<Failure>) = (None, None);
+        let mut answers = 0;
         loop {
             let is_last = candidates.is_empty();
             let turn = match best {
-                Some(_) if is_last && self.unanswered.is_subset(&hanging) => break,
+                Some(_) if is_last && self.unanswered.is_subset(&self.slow) => break,
                 None if is_last => Duration::MAX,
                 _ => HEAD_START,
             };
@@ -169,7 +182,11 @@ impl Survey {
                     }
                     if is_current {
                         self.asking.clear();
-                        self.unanswered.clear();
+                        self.slow.append(&mut self.unanswered);
+                        break;
+                    }
+                    answers += 1;
+                    if MOST_ANSWERS <= answers {
                         break;
                     }
                 }
@@ -190,6 +207,7 @@ impl Survey {
                 self.ask(address, dialing);
             }
         }
+        self.slow.extend(self.unanswered.iter().cloned());
         let none = || Failure::before_sending(FailureKind::Unreachable, "no node is known");
         let (kept, reply) = best.ok_or_else(|| failed.unwrap_or_else(none))?;
         self.kept = Some(kept);
@@ -206,6 +224,7 @@ impl Survey {
     async fn next(&mut self) -> Option<Queried> {
         let (address, asked) = self.asking.next().await?;
         self.unanswered.remove(&address);
+        self.slow.remove(&address);
         Some(asked)
     }
 }

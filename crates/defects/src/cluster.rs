@@ -1,0 +1,54 @@
+//! Failures of clients of clusters: an old master kept, a new one noticed late, a dead node that
+//! delays others.
+
+use super::Caught::{Lock, Unit};
+use super::Defect;
+
+const CLUSTER: &str = "crates/arbiter-lock/src/store/redis/cluster.rs";
+const QUERY: &str = "crates/arbiter-lock/src/store/redis/cluster/query.rs";
+const NODES: &str = "crates/arbiter-lock/src/store/redis/nodes.rs";
+
+pub(crate) const DEFECTS: &[Defect] = &[
+    Defect {
+        name: "connections to a master that was replaced stay open",
+        file: CLUSTER,
+        was: "retire_all(&retired);",
+        put_back: "drop(retired);",
+        caught_by: Lock(&["graceful_failover_keeps_holds_and_queue_order"]),
+    },
+    Defect {
+        name: "a node that hangs delays every query for the slot map",
+        file: QUERY,
+        was: "Some(_) if is_last && self.unanswered.is_subset(&self.slow) => break,\n                None if is_last => Duration::MAX,",
+        put_back: "_ if is_last => Duration::MAX,",
+        caught_by: Lock(&["paused_master_is_replaced_and_grants_nothing"]),
+    },
+    Defect {
+        name: "a node that does not know of a move yet is asked for the slot map",
+        file: CLUSTER,
+        was: "state.named = Some(master);",
+        put_back: "drop(master);",
+        caught_by: Lock(&["redirection_outweighs_a_node_that_lags"]),
+    },
+    Defect {
+        name: "the slot map of a node that is cut off is believed",
+        file: QUERY,
+        was: "(true, epoch) <= self.rank()",
+        put_back: "epoch <= self.epoch",
+        caught_by: Lock(&["node_that_is_cut_off_is_not_believed"]),
+    },
+    Defect {
+        name: "a try fails on a dead node whose slots another one has",
+        file: NODES,
+        was: "refreshed.is_ok() && master.is_some_and",
+        put_back: "refreshed.is_err() && master.is_some_and",
+        caught_by: Lock(&["stale_map_with_one_node_left_is_renewed"]),
+    },
+    Defect {
+        name: "renewals to one server that does not answer delay those to others",
+        file: "crates/arbiter-lock/src/keeper/table.rs",
+        was: "self.calls.get(&server).copied().unwrap_or_default()\n    }",
+        put_back: "self.calls.values().sum::<usize>() + usize::from(server == u64::MAX)\n    }",
+        caught_by: Unit(&["unanswered_calls_delay_no_other_server"]),
+    },
+];
