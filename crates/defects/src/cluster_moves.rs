@@ -3,7 +3,7 @@
 use super::Caught::{Lock, Unit};
 use super::Defect;
 
-const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
+const CALLS: &str = "crates/arbiter-lock/src/store/redis/connection/calls.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
@@ -15,14 +15,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a script that a node does not know is sent again without ASKING",
-        file: CONNECTION,
-        was: "self.send(up, &call.by_source(), how, left).await",
-        put_back: "self.send(up, &call.by_source(), Sent { is_asking: false, ..how }, left).await",
+        file: CALLS,
+        was: "send(&by_source, left).await",
+        put_back: "self.send(up, is_alone, left, |to| one(to, &by_source, false)).await",
         caught_by: Lock(&["hold_whose_key_moved_first_survives"]),
     },
     Defect {
         name: "a subscription that has ended before its confirmation is read counts",
-        file: CONNECTION,
+        file: CALLS,
         was: "if channels.ended == ended {",
         put_back: "if ended <= channels.ended {",
         caught_by: Lock(&["subscription_that_ends_at_once_is_made_again"]),
