@@ -185,7 +185,8 @@ async fn unreplicated_hold_is_lost_at_once() {
     let guard = lock.acquire().await.unwrap();
     cluster.nodes[0].kill();
     cluster.nodes[3].cont();
-    let accepting = tokio::spawn(accepts_writes(Arc::new(cluster), name));
+    let cluster = Arc::new(cluster);
+    let accepting = tokio::spawn(accepts_writes(cluster.clone(), name));
     let reason = tokio::time::timeout(ms(20_000), guard.lost())
         .await
         .unwrap();
