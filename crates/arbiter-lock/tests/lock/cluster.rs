@@ -130,7 +130,7 @@ async fn killed_master_is_replaced_without_delay() {
     let lock = client.lock(&fresh).wait_timeout(ms(15_000));
     let late = first_grant_late_by(&cluster, lock, || {}).await;
     println!("first grant: {late:?}");
-    assert!(late < ms(300), "{late:?}");
+    assert!(late < ms(500), "{late:?}");
     assert!(guard.is_held());
     let owned = owner(&cluster.nodes[3], &name);
     assert_eq!(owned.as_deref(), Some(guard.owner()));
@@ -155,7 +155,7 @@ async fn paused_master_is_replaced_and_grants_nothing() {
     let fresh = others.lock(&fresh).wait_timeout(ms(15_000));
     let late = first_grant_late_by(&cluster, fresh, || cluster.nodes[0].stop()).await;
     println!("first grant: {late:?}");
-    assert!(late < ms(300), "{late:?}");
+    assert!(late < ms(1_500), "{late:?}");
     let (next, granted) = waiting.await.unwrap();
     let (reason, lost) = losing.await.unwrap();
     assert!(lost <= granted, "{:?}", lost.duration_since(granted));

@@ -22,7 +22,11 @@ use crate::store::diagnosis::Check;
 use crate::store::{Failure, FailureKind, Registry};
 
 /// How often a request is redirected before that is a failure.
-const MOST_REDIRECTIONS: usize = 5;
+const MOST_REDIRECTIONS: u32 = 5;
+
+/// The pause before the third redirection, which doubles with each further one. While a slot moves,
+/// nodes may not agree for a moment.
+const REDIRECTION_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a request that was not sent waits for a newer slot map.
 const LONGEST_REFRESH: Duration = Duration::from_secs(1);
@@ -113,7 +117,8 @@ impl NodeConnections {
         let limit = limit.min(self.settings.limits.command.saturating_mul(2));
         let left = || limit.saturating_sub(begun.elapsed());
         let mut asked_of = None;
-        for _ in 0..=MOST_REDIRECTIONS {
+        for n in 0..=MOST_REDIRECTIONS {
+            pause_before(n).await;
             let is_asking = asked_of.is_some();
             let address = match asked_of.take() {
                 Some(address) => address,
@@ -153,7 +158,8 @@ impl NodeConnections {
         let begun = Instant::now();
         let left = || limit.saturating_sub(begun.elapsed());
         let mut asked_of = None;
-        for _ in 0..=MOST_REDIRECTIONS {
+        for n in 0..=MOST_REDIRECTIONS {
+            pause_before(n).await;
             let is_asking = asked_of.is_some();
             let address = match asked_of.take() {
                 Some(address) => address,
@@ -285,6 +291,12 @@ impl NodeConnections {
 
     fn nodes(&self) -> MutexGuard<'_, HashMap<Address, Arc<Connection>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn pause_before(redirection: u32) {
+    if let Some(doubled) = redirection.checked_sub(3) {
+        tokio::time::sleep(REDIRECTION_PAUSE * (1 << doubled)).await;
     }
 }
 
