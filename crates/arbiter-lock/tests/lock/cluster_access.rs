@@ -129,3 +129,30 @@ async fn nodes_are_reached_over_tls() {
     let untrusted = Client::connect(&cluster.tls_url()).await;
     assert!(untrusted.is_err(), "{untrusted:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_rights_suffice_to_list_a_cluster() {
+    let cluster = Cluster::start();
+    let mut rights = documented("ACL SETUSER watcher on >secret");
+    rights.push("+cluster|slots".to_owned());
+    set(&cluster, &rights);
+    let holder = Client::connect(&cluster.url()).await.unwrap();
+    let names = [0, 1, 2].map(|node| cluster.name_on(node, PREFIX));
+    let mut guards = Vec::new();
+    for name in &names {
+        guards.push(holder.lock(name).acquire().await.unwrap());
+    }
+    let url = cluster.url().replace("://", "://arbiter:secret@");
+    let watcher = Client::connect_lazy(&url).unwrap();
+    let status = watcher.lock(&names[0]).inspect().await.unwrap();
+    assert!(status.is_held());
+    let mut list = watcher.list("*");
+    let mut listed = Vec::new();
+    while let Some(lock) = list.next().await.unwrap() {
+        listed.push(lock.name);
+    }
+    listed.sort();
+    let mut names = names.to_vec();
+    names.sort();
+    assert_eq!(listed, names);
+}
