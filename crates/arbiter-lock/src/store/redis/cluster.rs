@@ -135,7 +135,7 @@ impl Cluster {
         self: &Arc<Self>,
         slot: u16,
         limit: Duration,
-    ) -> Result<Address, Failure> {
+    ) -> Result<Arc<Address>, Failure> {
         if let Some(master) = self.known_master(slot) {
             return Ok(master);
         }
@@ -146,7 +146,7 @@ impl Cluster {
         })
     }
 
-    pub(super) fn known_master(&self, slot: u16) -> Option<Address> {
+    pub(super) fn known_master(&self, slot: u16) -> Option<Arc<Address>> {
         self.state().map.as_ref()?.master(slot).cloned()
     }
 
@@ -230,7 +230,7 @@ impl Cluster {
             let slot = state.map.as_ref().and_then(|map| map.slot_of(address));
             slot.and_then(|slot| reply.map.master(slot)).cloned()
         });
-        let heirs: Vec<Option<Address>> = heirs.collect();
+        let heirs: Vec<Option<Arc<Address>>> = heirs.collect();
         (state.map, state.epoch, state.failure) = (Some(reply.map), reply.epoch, None);
         state.unsupported = reply.checked.err();
         let retired = state.connections.iter();
@@ -239,7 +239,7 @@ impl Cluster {
         drop(state);
         for (from, to) in gone.iter().zip(heirs) {
             let shown = |(host, port): &Address| format!("{host}:{port}").into();
-            let to = to.as_ref().map_or_else(|| "no node".into(), shown);
+            let to = to.as_deref().map_or_else(|| "no node".into(), shown);
             self.settings
                 .events
                 .emit(Level::Warn, || Event::MasterReplaced {

@@ -168,15 +168,28 @@ fn slot_of_tag(tag: &[u8]) -> u16 {
 
 /// Continues the checksum with a byte.
 fn checksum(before: u16, byte: u8) -> u16 {
-    (0..8).fold(before ^ (u16::from(byte) << 8), |crc, _| {
-        let shifted = crc << 1;
-        if crc & 0x8000 == 0 {
-            shifted
-        } else {
-            shifted ^ 0x1021
-        }
-    })
+    let [high, low] = before.to_be_bytes();
+    CHECKSUMS[usize::from(high ^ byte)] ^ (u16::from(low) << 8)
 }
+
+/// The checksum of each byte.
+static CHECKSUMS: [u16; 256] = {
+    let (mut all, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
+        while bit < 8 {
+            let carry = crc & 0x8000 != 0;
+            crc <<= 1;
+            if carry {
+                crc ^= 0x1021;
+            }
+            bit += 1;
+        }
+        all[byte] = crc;
+        byte += 1;
+    }
+    all
+};
 
 #[cfg(test)]
 mod tests {

@@ -99,7 +99,7 @@ impl NodeConnections {
     /// Returns a number of the master of a slot; zero while it is not known.
     pub(super) fn server_of(&self, slot: u16) -> u64 {
         let master = self.cluster.known_master(slot);
-        master.as_ref().map_or(0, number_of)
+        master.map_or(0, |master| number_of(&master))
     }
 
     /// Calls a script on the master of a slot, and waits for its answer within `limit`. Redirections
@@ -139,9 +139,9 @@ impl NodeConnections {
             };
             match Redirection::parse(&failure.detail, &address.0) {
                 Some(Redirection::Moved(slot, master)) => self.cluster.moved(slot, master),
-                Some(Redirection::Ask(node)) => asked_of = Some(node),
+                Some(Redirection::Ask(node)) => asked_of = Some(Arc::new(node)),
                 None if self.has_new_master(slot, &address, &failure, left()).await => {}
-                None => return Err(failure),
+                None => return Err(unless_redirected(failure)),
             }
         }
         Err(in_a_circle())
@@ -173,9 +173,9 @@ impl NodeConnections {
             };
             match Redirection::parse(&failure.detail, &address.0) {
                 Some(Redirection::Moved(slot, master)) => self.cluster.moved(slot, master),
-                Some(Redirection::Ask(node)) => asked_of = Some(node),
+                Some(Redirection::Ask(node)) => asked_of = Some(Arc::new(node)),
                 None if self.has_new_master(slot, &address, &failure, left()).await => {}
-                None => return Err(failure),
+                None => return Err(unless_redirected(failure)),
             }
         }
         Err(in_a_circle())
@@ -217,13 +217,13 @@ impl NodeConnections {
         self.cluster.doubt();
         let refreshed = self.cluster.refresh(left.min(LONGEST_REFRESH)).await;
         let master = self.cluster.known_master(slot);
-        refreshed.is_ok() && master.is_some_and(|master| master != *address)
+        refreshed.is_ok() && master.is_some_and(|master| *master != *address)
     }
 
     /// Returns whether the waiters of a slot receive messages.
     pub(super) fn listens(&self, slot: u16, channel: &Arc<str>) -> bool {
         let master = self.cluster.known_master(slot);
-        let node = master.and_then(|master| self.nodes().get(&master).cloned());
+        let node = master.and_then(|master| self.nodes().get(&*master).cloned());
         node.is_some_and(|node| node.listens(channel))
     }
 
@@ -303,4 +303,13 @@ async fn pause_before(redirection: u32) {
 fn in_a_circle() -> Failure {
     let detail = "its nodes redirect requests in a circle";
     Failure::before_sending(FailureKind::Unreachable, detail)
+}
+
+/// Returns the failure; a transient one, if it is a redirection to a node without an address.
+fn unless_redirected(failure: Failure) -> Failure {
+    let mut words = failure.detail.split(' ');
+    match words.next() {
+        Some("MOVED" | "ASK") => Failure::before_sending(FailureKind::Moving, failure.detail),
+        _ => failure,
+    }
 }

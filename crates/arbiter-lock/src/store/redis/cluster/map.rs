@@ -61,8 +61,8 @@ impl SlotMap {
     }
 
     /// Returns the master of a slot.
-    pub(super) fn master(&self, slot: u16) -> Option<&Address> {
-        self.masters.get(usize::from(slot))?.as_deref()
+    pub(super) fn master(&self, slot: u16) -> Option<&Arc<Address>> {
+        self.masters.get(usize::from(slot))?.as_ref()
     }
 
     /// Returns all masters that have slots, in order.
@@ -88,14 +88,14 @@ impl SlotMap {
 
     /// Returns how many replicas the master of a slot has, if that is known.
     pub(super) fn replicas(&self, slot: u16) -> Option<u32> {
-        let id = self.ids.get(self.master(slot)?)?;
+        let id = self.ids.get(&**self.master(slot)?)?;
         let replicas = self.replicas.as_ref()?.get(id);
         Some(replicas.copied().unwrap_or_default())
     }
 
     /// Returns a slot of that master.
     pub(super) fn slot_of(&self, master: &Address) -> Option<u16> {
-        (0..SLOTS).find(|slot| self.master(*slot) == Some(master))
+        (0..SLOTS).find(|slot| self.master(*slot).is_some_and(|known| **known == *master))
     }
 }
 
@@ -200,11 +200,20 @@ mod tests {
             range(5_001, 16_383, bulk("::1"), 7_001),
         ]);
         let mut map = SlotMap::parse(&reply, "asked").unwrap();
-        assert_eq!(map.master(5_000), Some(&address("a", 7_000)));
-        assert_eq!(map.master(5_001), Some(&address("::1", 7_001)));
+        assert_eq!(
+            map.master(5_000).map(|known| &**known),
+            Some(&address("a", 7_000))
+        );
+        assert_eq!(
+            map.master(5_001).map(|known| &**known),
+            Some(&address("::1", 7_001))
+        );
         assert_eq!(map.master(16_384), None);
         map.set_master(5_000, address("b", 1));
-        assert_eq!(map.master(5_000), Some(&address("b", 1)));
+        assert_eq!(
+            map.master(5_000).map(|known| &**known),
+            Some(&address("b", 1))
+        );
         assert_eq!(map.slot_of(&address("::1", 7_001)), Some(5_001));
         assert_eq!(map.masters().len(), 3);
         map.set_master(5_000, address("a", 7_000));
@@ -235,7 +244,7 @@ mod tests {
             range(4, 5, bulk("?"), 7_001),
         ]);
         let map = SlotMap::parse(&reply, "asked").unwrap();
-        let masters = [0, 2, 4].map(|slot| map.master(slot).cloned());
+        let masters = [0, 2, 4].map(|slot| map.master(slot).map(|master| (**master).clone()));
         let asked = |port| Some(address("asked", port));
         assert_eq!(masters, [asked(7_000), asked(7_001), None]);
     }
