@@ -236,12 +236,21 @@ impl Client {
         let inner = self.inner.clone();
         let diagnosing = move || async move {
             let handle = inner.handle();
-            let checks = async {
-                handle.probe(None, Duration::MAX).await?;
-                handle.diagnose(lease).await
-            };
-            let checks = checks.await;
-            checks.map_err(|failure| Error::of_store("", &inner.store.to_string(), failure))
+            let probed = handle.probe(None, Duration::MAX).await;
+            let checks = handle.diagnose(lease).await;
+            match (probed, checks) {
+                (Ok(()), Ok(checks)) => Ok(checks),
+                // It answers, and no lock could be acquired.
+                (Err(failure), Ok(mut checks)) => {
+                    let fix = "allow what docs/redis.md lists, or name another server";
+                    checks.push(Check::failure("locks", format!("it {failure}"), fix));
+                    Ok(checks)
+                }
+                (probed, Err(failure)) => {
+                    let failure = probed.err().unwrap_or(failure);
+                    Err(Error::of_store("", &inner.store.to_string(), failure))
+                }
+            }
         };
         self.inner.run(diagnosing).await?
     }

@@ -10,15 +10,19 @@ use crate::store;
 
 /// Prints the checks. The exit is 1 if one of them is not fine.
 pub(crate) async fn doctor(args: &DoctorArgs, store: &StoreArgs) -> Result<Exit, Exit> {
-    let client = store::client(store, NoopLogger)?;
+    let client = store::client(store, NoopLogger).inspect_err(|_| {
+        // The message was printed.
+        let _ = unasked(
+            args,
+            "the store's URL or a setting is invalid",
+            "correct it",
+        );
+    })?;
     let checks = match client.diagnose(args.lease).await {
         Ok(checks) => checks,
         Err(error) => {
-            if args.json {
-                let fix = Some("start the store, or name another one; check its user and password");
-                let failure = object("connection", "failure", &error.to_string(), fix);
-                line(&json!([failure]).to_string())?;
-            }
+            let fix = "start the store, or name another one; check its user and password";
+            unasked(args, &error.to_string(), fix)?;
             return Err(store::fail(&error));
         }
     };
@@ -34,6 +38,15 @@ pub(crate) async fn doctor(args: &DoctorArgs, store: &StoreArgs) -> Result<Exit,
     } else {
         Exit::Status(1)
     })
+}
+
+/// Prints as JSON, if that is asked for, that the store cannot be asked.
+fn unasked(args: &DoctorArgs, message: &str, fix: &str) -> Result<(), Exit> {
+    if !args.json {
+        return Ok(());
+    }
+    let failure = object("connection", "failure", message, Some(fix));
+    line(&json!([failure]).to_string())
 }
 
 fn print(check: &Check) -> Result<(), Exit> {

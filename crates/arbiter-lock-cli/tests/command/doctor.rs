@@ -85,13 +85,21 @@ fn user_without_rights_gets_a_finding() {
     assert_eq!(status, 1, "{checks:?}");
     assert!(has(&checks, "rights", "warning"), "{checks:?}");
     assert!(has(&checks, "notifications", "warning"), "{checks:?}");
+    server.call(&["ACL", "SETUSER", "u", "-zadd"]);
+    let (status, checks) = checked(&url, &[]);
+    assert_eq!(status, 1, "{checks:?}");
+    assert!(has(&checks, "locks", "failure"), "{checks:?}");
 }
 
 #[test]
 fn store_that_cannot_be_asked_is_a_finding() {
     let server = Server::builder().password("secret").start();
     let wrong = format!("redis://:no@127.0.0.1:{}", server.port());
-    for (url, expected) in [("redis://127.0.0.1:1", 69), (&wrong, 77)] {
+    for (url, expected) in [
+        ("redis://127.0.0.1:1", 69),
+        (&wrong, 77),
+        ("nonsense://x", 64),
+    ] {
         let (status, checks) = checked(url, &[]);
         assert_eq!(status, expected, "{checks:?}");
         assert!(has(&checks, "connection", "failure"), "{checks:?}");

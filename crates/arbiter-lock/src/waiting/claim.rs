@@ -117,7 +117,9 @@ impl Waiting {
                     return Ok(self.attempt.is_valid(claimed).then_some(claimed));
                 }
                 Ok(_) => return Ok(None),
-                Err(failure) if is_unacknowledged(&failure) => return Err(failure),
+                Err(failure) if is_unacknowledged(&failure) || !failure.is_transient() => {
+                    return Err(failure);
+                }
                 Err(_) => tokio::time::sleep(self.backoff.next(rng::draw()).min(left)).await,
             }
         }

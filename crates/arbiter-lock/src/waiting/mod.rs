@@ -255,8 +255,11 @@ impl Waiting {
                         }
                     }
                 }
-                Next::Unacknowledged(failure) => {
+                Next::Unacknowledged(failure) if failure.is_transient() => {
                     return Err(NotAcquired::Unacknowledged(failure));
+                }
+                Next::Unacknowledged(failure) => {
+                    return Err(self.attempt.store_error(failure).into());
                 }
                 Next::Poll(pause) => self.listen(pause).await?,
                 Next::Over => return Err(self.over().into()),

@@ -234,6 +234,49 @@ async fn stores_without_replicas_refuse_the_option() {
 }
 
 #[tokio::test]
+async fn denied_wait_of_a_waiter_is_refused() {
+    let (master, _replica) = replicated(Server::builder(), 1);
+    master.call(&[
+        "ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-wait",
+    ]);
+    let holder = client(&master.url()).await;
+    let waiting = client(&format!("redis://u:p@127.0.0.1:{}", master.port())).await;
+    let guard = holder.lock("l").acquire().await.unwrap();
+    let lock = waiting.lock("l").replicas(1).wait_timeout(ms(10_000));
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(ms(300)).await;
+    let begun = Instant::now();
+    guard.release().await.unwrap();
+    let error = waiter.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(begun.elapsed() < ms(2_000), "{:?}", begun.elapsed());
+}
+
+/// A claim in the same millisecond as the grant would prolong nothing.
+#[tokio::test]
+async fn claim_of_a_short_lease_is_acknowledged() {
+    let binary = newer_server().unwrap_or_else(testkit::server_binary);
+    let (master, replicas) = replicated(Server::builder().binary(&binary), 1);
+    let (client, other) = (client(&master.url()).await, client(&master.url()).await);
+    for _ in 0..10 {
+        let name = unique_name();
+        // Its connection is dialed by then.
+        let warm = other.lock(&unique_name()).replicas(1);
+        warm.acquire().await.unwrap().release().await.unwrap();
+        let guard = client.lock(&name).acquire().await.unwrap();
+        let lock = other.lock(&name).replicas(1).lease_time(ms(1_000));
+        let lock = lock.wait_timeout(ms(1_500));
+        let waiter = tokio::spawn(async move { lock.acquire().await });
+        tokio::time::sleep(ms(50)).await;
+        replicas[0].stop();
+        guard.release().await.unwrap();
+        let error = waiter.await.unwrap().unwrap_err();
+        replicas[0].cont();
+        assert!(is_unacknowledged(&error, "0 of 1 acknowledged"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn denied_wait_is_refused() {
     let (master, _replica) = replicated(Server::builder(), 1);
     master.call(&[

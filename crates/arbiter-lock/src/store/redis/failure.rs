@@ -74,6 +74,8 @@ const BEYOND_IT: &[&str] = &[
     "write commands not allowed after non deterministic",
     "db index",
     "select is not allowed in cluster mode",
+    // Without an append-only file.
+    "waitaof cannot be used",
 ];
 
 fn is_beyond_it(e: &RedisError) -> bool {

@@ -113,38 +113,19 @@ impl NodeConnections {
         channel: Option<&Arc<str>>,
         limit: Duration,
     ) -> Result<Arrival, Failure> {
-        let begun = Instant::now();
         let limit = limit.min(self.settings.limits.command.saturating_mul(2));
-        let left = || limit.saturating_sub(begun.elapsed());
-        let mut asked_of = None;
-        for n in 0..=MOST_REDIRECTIONS {
-            pause_before(n).await;
-            let is_asking = asked_of.is_some();
-            let address = match asked_of.take() {
-                Some(address) => address,
-                None => self.cluster.master(slot, left()).await?,
-            };
+        self.follow(slot, limit, |address, is_asking, left| async move {
             let node = self.node(&address);
-            let answer = match channel.filter(|channel| !node.listens(channel)) {
+            match channel.filter(|channel| !node.listens(channel)) {
                 // If it cannot subscribe, the next poll tries again.
                 Some(channel) => {
-                    node.subscribe_and_call(channel, call, is_asking, left())
+                    node.subscribe_and_call(channel, call, is_asking, left)
                         .await
                 }
-                None => node.call(call, is_asking, left()).await,
-            };
-            let failure = match answer {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            match Redirection::parse(&failure.detail, &address.0) {
-                Some(Redirection::Moved(slot, master)) => self.cluster.moved(slot, master),
-                Some(Redirection::Ask(node)) => asked_of = Some(Arc::new(node)),
-                None if self.has_new_master(slot, &address, &failure, left()).await => {}
-                None => return Err(unless_redirected(failure)),
+                None => node.call(call, is_asking, left).await,
             }
-        }
-        Err(in_a_circle())
+        })
+        .await
     }
 
     /// Calls a script that writes on the master of a slot, and waits for the acknowledgements.
@@ -155,6 +136,20 @@ impl NodeConnections {
         needed: Needed,
         limit: Duration,
     ) -> Result<Acknowledged, Failure> {
+        self.follow(slot, limit, |address, is_asking, left| {
+            let (acknowledger, call) = (self.acknowledger(&address), call.clone());
+            async move { acknowledger.call(call, is_asking, needed, left).await }
+        })
+        .await
+    }
+
+    /// Sends a request to the master of a slot, and where its answers redirect it.
+    async fn follow<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        slot: u16,
+        limit: Duration,
+        send: impl Fn(Arc<Address>, bool, Duration) -> F,
+    ) -> Result<T, Failure> {
         let begun = Instant::now();
         let left = || limit.saturating_sub(begun.elapsed());
         let mut asked_of = None;
@@ -165,10 +160,8 @@ impl NodeConnections {
                 Some(address) => address,
                 None => self.cluster.master(slot, left()).await?,
             };
-            let acknowledger = self.acknowledger(&address);
-            let called = acknowledger.call(call.clone(), is_asking, needed, left());
-            let failure = match called.await {
-                Ok(called) => return Ok(called),
+            let failure = match send(address.clone(), is_asking, left()).await {
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             match Redirection::parse(&failure.detail, &address.0) {

@@ -36,17 +36,14 @@ local function step()
     return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. text(life)
   end
   if sharing and record_of(id) then
-    local left = tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms
-    if left < life then
-      last_until(id, now_ms + life)
-    end
-    return granted(record_of(id), math.max(left, life))
+    -- It always writes, as a renewal does.
+    life = math.max(tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms, life)
+    last_until(id, now_ms + life)
+    return granted(record_of(id), life)
   elseif held[1] == id and held[2] then
-    local left = call('PTTL', lock)
-    if left < life then
-      call('PEXPIRE', lock, life)
-    end
-    return granted(held[2], math.max(left, life))
+    life = math.max(call('PTTL', lock), life)
+    call('PEXPIRE', lock, text(life))
+    return granted(held[2], life)
   end
 
   local weight, limit, follows = parts(kind)

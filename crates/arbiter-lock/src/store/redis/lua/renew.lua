@@ -1,4 +1,5 @@
--- Prolongs holds that have this owner and this fence: never creates one, never shortens one.
+-- Prolongs holds that have this owner and this fence: never creates one, never shortens one. It
+-- always writes, since WAIT answers for the last write of a connection.
 --
 -- KEYS     for each: lock, shared holds; the lock twice for a hold that cannot be shared
 -- ARGV     for each: owner, fence, lease in ms
@@ -20,11 +21,10 @@ local function renew_shared(lock, share, owner, fence, lease, generation)
     return redis.call('ZCOUNT', share, text(now_ms), '+inf') == 0 and 'gone' or 'taken'
   elseif stopping == '1' then
     return 'stopping ' .. text(left)
-  elseif left < lease then
-    keep(share, owner, now_ms + lease)
-    follow_longest(lock, share)
-    left = lease
   end
+  left = math.max(left, lease)
+  keep(share, owner, now_ms + left)
+  follow_longest(lock, share)
   return 'renewed ' .. text(left)
 end
 
@@ -42,10 +42,9 @@ local function renew(lock, share, owner, fence, lease)
   local left = redis.call('PTTL', lock)
   if held[3] then
     return 'stopping ' .. (left < 0 and lease or left)
-  elseif left < tonumber(lease) then
-    redis.call('PEXPIRE', lock, lease)
-    left = lease
   end
+  left = text(math.max(left, tonumber(lease)))
+  redis.call('PEXPIRE', lock, left)
   return 'renewed ' .. left
 end
 

@@ -232,6 +232,39 @@ async fn every_key_always_has_a_ttl() {
     every_key_has_a_life(&rig, 3);
 }
 
+/// Returns how many changes the server has made.
+fn changes(rig: &Rig) -> String {
+    let info = rig.server.call(&["INFO", "persistence"]).text().unwrap();
+    let changes = info.lines().find(|line| line.starts_with("rdb_changes"));
+    changes.unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn repeated_acquires_and_renewals_write() {
+    let rig = Rig::new(Server::builder()).await;
+    let keys = rig.keys.clone();
+    let reader = Mode::Shared {
+        weight: NonZeroU32::MIN,
+        limit: Limit::Unlimited,
+    };
+    for mode in [Mode::Exclusive, reader] {
+        let holder = Contender {
+            mode,
+            ..contender("h", "c0", 5_000)
+        };
+        let acquire = script::request(&keys, &ask::acquire(&holder, None));
+        let fence = fence_of(rig.send(&acquire).await);
+        let renew = Request::Renew(ask::renewal("h", fence, 5_000));
+        for call in [acquire, script::request(&keys, &renew)] {
+            let before = changes(&rig);
+            rig.send(&call).await;
+            assert_ne!(changes(&rig), before);
+        }
+        let end = script::request(&keys, &ask::end(&holder, false));
+        rig.send(&end).await;
+    }
+}
+
 #[tokio::test]
 async fn queue_keeps_ttl_when_its_record_changes() {
     let mut rig = Rig::new(Server::builder()).await;
