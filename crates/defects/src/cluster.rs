@@ -10,6 +10,20 @@ const NODES: &str = "crates/arbiter-lock/src/store/redis/nodes.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
+        name: "a grant of a master that was replaced is believed",
+        file: "crates/arbiter-lock/src/store/redis/connection/messages.rs",
+        was: "if self.route.node().is_none_or(|of| of.is(node)) {",
+        put_back: "if self.route.node().is_none_or(|of| node.is_none() || !of.is(Some(\"\"))) {",
+        caught_by: Lock(&["grant_of_another_node_is_not_believed"]),
+    },
+    Defect {
+        name: "a renewal that prolongs nothing writes nothing, and counts as acknowledged",
+        file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
+        was: "  redis.call('PEXPIRE', lock, left)\n",
+        put_back: "  if redis.call('PTTL', lock) < tonumber(left) then redis.call('PEXPIRE', lock, left) end\n",
+        caught_by: Unit(&["repeated_acquires_and_renewals_write"]),
+    },
+    Defect {
         name: "connections to a master that was replaced stay open",
         file: CLUSTER,
         was: "retire_all(&retired);",

@@ -94,15 +94,21 @@ impl Registry {
         }
     }
 
+    /// Makes the waiter of a request poll, if there is one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn wake(&self, request: &str) {
+        let slot = self.slots().get(request).cloned();
+        if let Some(slot) = slot {
+            slot.wake();
+        }
+    }
+
     /// Makes the waiters of those channels poll, since messages may have been missed.
     #[cfg(any(feature = "redis", feature = "embedded"))]
     pub(crate) fn poll_again(&self, is_of: impl Fn(&str) -> bool) {
         let mut slots = Vec::from_iter(self.slots().values().cloned());
         slots.retain(|slot| is_of(&slot.channel));
-        for slot in slots {
-            slot.wakes.fetch_add(1, Ordering::AcqRel);
-            slot.bell.notify_one();
-        }
+        slots.iter().for_each(|slot| slot.wake());
     }
 
     /// Returns the number of waiters.
@@ -130,6 +136,12 @@ impl Slot {
             *arrived = Some(grant);
         }
         drop(arrived);
+        self.bell.notify_one();
+    }
+
+    #[cfg(any(feature = "redis", feature = "embedded"))]
+    fn wake(&self) {
+        self.wakes.fetch_add(1, Ordering::AcqRel);
         self.bell.notify_one();
     }
 

@@ -36,7 +36,8 @@ async fn use_every_node(client: &Client, cluster: &Cluster) {
 /// +hget +hmget +hgetall +hset +hdel +del +exists +set +pttl +pexpire +pexpireat +zadd +zrem
 /// +zremrangebyscore +zscore +zmscore +zcard +zcount +zrangebyscore +zrevrange +zrevrangebyscore`
 ///
-/// With `+cluster|info` an answer of a node that is cut off is recognized. With `+scan` names can be
+/// With `+cluster|info` an answer of a node that is cut off is recognized, with `+cluster|myid` a
+/// grant of another node. With `+scan` names can be
 /// listed.
 const RIGHTS: &str = "resetkeys ~arbiter:* ~arbiter.* resetchannels &arbiter.wake:* -@all \
     +cluster|slots +asking +ssubscribe +spublish +pubsub|shardnumsub +evalsha +eval +time \
@@ -60,7 +61,7 @@ fn set_rights(cluster: &Cluster, without: &str, with: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn least_rights_suffice_on_a_cluster() {
     let cluster = Cluster::start();
-    let url = set_rights(&cluster, "", "+cluster|info +scan");
+    let url = set_rights(&cluster, "", "+cluster|info +cluster|myid +scan");
     tour(&url, ms(500)).await.unwrap();
     let client = Client::connect(&url).await.unwrap();
     let guard = client.lock("listed").acquire().await.unwrap();
@@ -219,10 +220,13 @@ async fn address_map_leads_to_announced_nodes() {
     let names = [0, 1, 2].map(|_| unique_name());
     let ports = [0, 1, 2].map(|node: usize| cluster.nodes[node].port());
     let announced = || {
-        let reply = cluster.nodes[0].call(&["CLUSTER", "NODES"]).text().unwrap();
-        [":1@", ":2@", ":3@"]
-            .iter()
-            .all(|port| reply.contains(port))
+        let knows_all = |node: &Server| {
+            let reply = node.call(&["CLUSTER", "NODES"]).text().unwrap();
+            [":1@", ":2@", ":3@"]
+                .iter()
+                .all(|port| reply.contains(port))
+        };
+        cluster.nodes.iter().all(knows_all)
     };
     assert!(testkit::eventually_async(ms(10_000), announced).await);
     let map = move |host: &str, port: u16| match port {

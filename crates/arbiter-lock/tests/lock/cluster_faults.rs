@@ -111,6 +111,37 @@ async fn node_that_is_cut_off_is_not_believed() {
     guard.release().await.unwrap();
 }
 
+/// The nodes of a shard deliver each other's messages. A master that was replaced, and has not
+/// noticed yet, may still grant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grant_of_another_node_is_not_believed() {
+    let cluster = Cluster::builder().replicas(1).start();
+    let (master, other) = (&cluster.nodes[0], &cluster.nodes[3]);
+    let name = cluster.name_on(0, PREFIX);
+    let client = client(&cluster.url()).await;
+    let guard = client.lock(&name).acquire().await.unwrap();
+    let lock = client.lock(&name);
+    let waiter = tokio::spawn(async move { lock.acquire().await });
+    let channels = || master.call(&["PUBSUB", "SHARDCHANNELS"]).texts();
+    assert!(eventually_async(ms(2_000), || !channels().is_empty()).await);
+    let queue = format!("arbiter.queue2:{{{PREFIX}{name}}}");
+    let queued = master.call(&["ZRANGE", &queue, "0", "-1"]).texts();
+    let body = queued.iter().find_map(|record| record.strip_prefix('w'));
+    let request = body.unwrap().split(' ').next().unwrap().to_owned();
+    let (now, id) = (
+        master.time(),
+        other.call(&["CLUSTER", "MYID"]).text().unwrap(),
+    );
+    for node in ["", &format!(" {id}")] {
+        let grant = format!("{request} {} 2000 {now}{node}", guard.fence() + 1);
+        other.call(&["SPUBLISH", &channels()[0], &grant]);
+        tokio::time::sleep(ms(300)).await;
+        assert!(!waiter.is_finished(), "{grant}");
+    }
+    guard.release().await.unwrap();
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+}
+
 /// A node does not know yet what the answer to a request has shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redirection_outweighs_a_node_that_lags() {

@@ -380,7 +380,10 @@ impl Turns {
         tokio::time::sleep(ms(1)).await;
         self.is_held.store(false, Ordering::SeqCst);
         self.count.fetch_add(1, Ordering::Relaxed);
-        guard.release().await.unwrap();
+        // While the slot moves, it may not be confirmed in time: the keeper goes on.
+        if let Err(error) = guard.release().await {
+            assert!(error.is_unavailable(), "{error}");
+        }
     }
 }
 

@@ -177,6 +177,12 @@ mod tests {
             assert_eq!(reply::push(payload.as_bytes()), None, "{payload}");
         }
         assert_eq!(reply::push(&[0xff, 0xfe]), None);
-        assert!(reply::push(b"id 5 2000 1700000000000000").is_some());
+        for (payload, node) in [
+            ("id 5 2000 1700000000000000", None),
+            ("id 5 2000 1700000000000000 e31393f1", Some("e31393f1")),
+        ] {
+            let (push, of) = reply::push(payload.as_bytes()).unwrap();
+            assert_eq!((&*push.request, push.fence, of), ("id", 5, node));
+        }
     }
 }

@@ -150,6 +150,13 @@ impl Cluster {
         self.state().map.as_ref()?.master(slot).cloned()
     }
 
+    /// Returns whether the master at that address has that id.
+    pub(super) fn has_id(&self, master: &Address, id: &str) -> bool {
+        let state = self.state();
+        let map = state.map.as_ref();
+        map.is_some_and(|map| map.has_id(master, id))
+    }
+
     /// Returns a slot of the master at that address.
     pub(super) fn slot_of(&self, master: &Address) -> Option<u16> {
         self.state().map.as_ref()?.slot_of(master)

@@ -315,16 +315,18 @@ fn holder(answer: &mut Answer) -> Result<Option<HolderView>, Failure> {
     }))
 }
 
-/// Reads a grant that was published: request id, fence, life in ms, time in µs.
-pub(super) fn push(payload: &[u8]) -> Option<Push> {
+/// Reads a grant that was published: request id, fence, life in ms, time in µs, and on a cluster the
+/// id of the node that granted.
+pub(super) fn push(payload: &[u8]) -> Option<(Push, Option<&str>)> {
     let mut words = std::str::from_utf8(payload).ok()?.split(' ');
     let request = words.next()?.into();
     let mut number = || words.next()?.parse::<u64>().ok();
     let (fence, ttl_ms, at) = (number()?, number()?, number()?);
-    Some(Push {
+    let push = Push {
         request,
         fence,
         ttl_ms,
         at: Moment::from_micros(at),
-    })
+    };
+    Some((push, words.next()))
 }

@@ -29,6 +29,16 @@ pub(super) struct Node {
     pub(super) address: Address,
 }
 
+impl Node {
+    /// Returns whether it is the node with that id.
+    ///
+    /// A message of another node of the shard may be the grant of a master that was replaced, and
+    /// has not noticed yet.
+    pub(super) fn is(&self, id: Option<&str>) -> bool {
+        id.is_some_and(|id| self.cluster.has_id(&self.address, id))
+    }
+}
+
 impl ServerRoute {
     /// Returns the server to dial, within the limit.
     pub(super) async fn target(&self, limit: Duration) -> Result<Arc<Target>, Failure> {

@@ -57,8 +57,9 @@ pub(crate) fn is_end(args: &[Vec<u8>]) -> bool {
         && has_label(args)
 }
 
+/// Returns whether a request is a renewal: that of an exclusive hold has its lock twice.
 pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
-    is_call(args, 2, b"arbiter.share", 3)
+    is_call(args, 2, b"arbiter.share", 3) || is_call(args, 2, b"", 3) && args[3] == args[4]
 }
 
 pub(super) fn is_downgrade(args: &[Vec<u8>]) -> bool {

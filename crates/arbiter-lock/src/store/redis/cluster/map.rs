@@ -93,6 +93,11 @@ impl SlotMap {
         Some(replicas.copied().unwrap_or_default())
     }
 
+    /// Returns whether that master has that id.
+    pub(super) fn has_id(&self, master: &Address, id: &str) -> bool {
+        self.ids.get(master).is_some_and(|known| known == id)
+    }
+
     /// Returns a slot of that master.
     pub(super) fn slot_of(&self, master: &Address) -> Option<u16> {
         (0..SLOTS).find(|slot| self.master(*slot).is_some_and(|known| **known == *master))

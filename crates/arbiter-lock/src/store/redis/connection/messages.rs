@@ -88,8 +88,12 @@ impl ConnectionShared {
         let counts = messages.state.load(Ordering::Acquire) == COUNTED;
         match (push.kind, push.data.as_slice()) {
             (PushKind::Message | PushKind::SMessage, [_, Value::BulkString(payload)]) if counts => {
-                if let (Some(registry), Some(push)) = (self.registry(), grant_in(payload)) {
-                    registry.deliver(messages.source, push);
+                if let (Some(registry), Some((push, node))) = (self.registry(), grant_in(payload)) {
+                    if self.route.node().is_none_or(|of| of.is(node)) {
+                        registry.deliver(messages.source, push);
+                    } else {
+                        registry.wake(&push.request);
+                    }
                 }
             }
             (PushKind::Other(kind), [Value::BulkString(channel), ..]) if kind == DELIVERED => {

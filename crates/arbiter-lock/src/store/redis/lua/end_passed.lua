@@ -21,7 +21,13 @@ if is_mine and not tombstone then
     local life = math.min(tonumber(lease), 2000)
     --+ fence
     --+ alone
-    redis.pcall(is_of_slot and 'SPUBLISH' or 'PUBLISH', channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
+    local grant = id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text
+    if is_of_slot then
+      -- Names this node: the other nodes of its shard deliver the message too.
+      local node = redis.pcall('CLUSTER', 'MYID')
+      grant = node.err and grant or grant .. ' ' .. node
+    end
+    redis.pcall(is_of_slot and 'SPUBLISH' or 'PUBLISH', channel, grant)
     return 'released'
   end
 end

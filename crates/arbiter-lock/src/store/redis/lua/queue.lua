@@ -91,6 +91,12 @@ local function is_of_slot(channel)
   return string.byte(channel, 14) == 123
 end
 
+-- Names this node in a message of a slot, which the other nodes of its shard deliver too.
+local function node_of(channel)
+  local id = is_of_slot(channel) and redis.pcall('CLUSTER', 'MYID')
+  return id and not id.err and ' ' .. id or ''
+end
+
 local function listens(channel)
   local count = redis.pcall('PUBSUB', is_of_slot(channel) and 'SHARDNUMSUB' or 'NUMSUB', channel)
   return count.err ~= nil or 0 < count[2]
@@ -127,7 +133,8 @@ local function hand_over(mine, mine_has_queued, mine_life)
       local life = math.min(tonumber(lease), 2000)
       local fence = grant(id, kind, life, label)
       local publish = is_of_slot(channel) and 'SPUBLISH' or 'PUBLISH'
-      redis.pcall(publish, channel, id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text)
+      local grant = id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text
+      redis.pcall(publish, channel, grant .. node_of(channel))
     else
       call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)
     end

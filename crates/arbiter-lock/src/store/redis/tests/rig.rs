@@ -53,7 +53,7 @@ impl Rig {
             if let (PushKind::Message, [_, Value::BulkString(payload)]) =
                 (push.kind, push.data.as_slice())
             {
-                heard.lock().unwrap().push(reply::push(payload).unwrap());
+                heard.lock().unwrap().push(reply::push(payload).unwrap().0);
             }
         };
         let mut line = dial(&target, Duration::from_secs(5), on_push)
