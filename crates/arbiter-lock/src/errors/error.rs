@@ -145,7 +145,7 @@ pub struct Unavailable {
     pub store: String,
     /// Why the store did not serve it, by the last answer.
     pub kind: UnavailableKind,
-    failure: Failure,
+    pub(crate) failure: Failure,
 }
 
 /// The kind of an outage.

@@ -45,6 +45,17 @@ pub(crate) struct Origin {
     pub(crate) news: News,
 }
 
+/// What is to be acquired, and how.
+#[derive(Clone)]
+pub(super) struct AcquireParams {
+    pub(super) inner: Arc<Engine>,
+    pub(super) name: Name,
+    pub(super) mode: Mode,
+    pub(super) options: Arc<Options>,
+    pub(super) origin: Origin,
+    pub(super) series: Series,
+}
+
 /// A request, from before its first sending until it holds or is ended.
 ///
 /// If it is dropped before it holds, its end is posted to the keeper.
@@ -69,14 +80,15 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Draws the request id and registers the waiter, before anything is sent.
-    pub(super) fn new(
-        inner: Arc<Engine>,
-        name: Name,
-        mode: Mode,
-        options: Arc<Options>,
-        origin: Origin,
-        series: Series,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(params: AcquireParams) -> Result<Self, Error> {
+        let AcquireParams {
+            inner,
+            name,
+            mode,
+            options,
+            origin,
+            series,
+        } = params;
         options.check()?;
         inner.check_open()?;
         inner.keeper.ready(&name)?;

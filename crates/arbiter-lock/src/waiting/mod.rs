@@ -3,25 +3,28 @@
 //! The store is polled only by the acquiring future, so a future that is not polled does not wait.
 //! A request that is given up is ended by the keeper.
 
+mod acknowledged;
 mod age;
 mod attempt;
 mod claim;
 mod pause;
 #[cfg(test)]
 mod tests;
+mod try_once;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{
-    Acquired, Backoff, HolderView, Mode, Moment, Name, POLL_INTERVAL_MS, Request, Tried,
+    Acquired, Backoff, HolderView, Mode, Moment, Name, POLL_INTERVAL_MS, Request,
 };
 
+use acknowledged::{NotAcquired, acquire_acknowledged, is_unacknowledged};
 use age::GrantAge;
-use attempt::Attempt;
+use attempt::{AcquireParams, Attempt};
 pub(crate) use attempt::{News, Origin};
-use claim::{acquire_acknowledged, is_unacknowledged};
 use pause::until_next_poll;
+use try_once::try_once;
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -39,17 +42,8 @@ use crate::system::rng;
 /// How long connecting may delay one poll. Dialing continues in the background.
 const READY_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a single try may take in all.
-const TRY_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long connecting may take in a single try. The rest is left for the answer.
-const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
-
 /// A store that had less time than this to answer does not count as silent.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
-
-/// How long a try is repeated while there is more to hand off.
-const LONGEST_TRY: Duration = Duration::from_millis(500);
 
 /// How many grants in a row may be too old. More mean that the round trip exceeds the lease.
 const MOST_TOO_OLD: u32 = 16;
@@ -70,40 +64,22 @@ pub(crate) async fn acquire(
 ) -> Result<Arc<HoldState>, Error> {
     let series = inner.name_label.series(options.primitive(mode), &name);
     let in_progress = AcquireInProgress::begin(&series, &inner.clock, inner.process());
-    let acquired = if options.acknowledgement.is_needed() {
-        Box::pin(acquire_acknowledged(
-            inner, name, mode, options, origin, series,
-        ))
-        .await
+    let params = AcquireParams {
+        inner,
+        name,
+        mode,
+        options,
+        origin,
+        series,
+    };
+    let acquired = if params.options.acknowledgement.is_needed() {
+        Box::pin(acquire_acknowledged(params)).await
     } else {
-        let attempt = Attempt::new(inner, name, mode, options, origin, series);
-        acquire_by(attempt).await.map_err(NotAcquired::into_error)
+        let acquired = acquire_by(Attempt::new(params)).await;
+        acquired.map_err(NotAcquired::into_error)
     };
     in_progress.end(&acquired);
     acquired
-}
-
-/// Why a request did not become a hold.
-enum NotAcquired {
-    Failed(Error),
-    /// It was granted, and too few replicas have acknowledged that.
-    Unacknowledged(Failure),
-}
-
-impl From<Error> for NotAcquired {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl NotAcquired {
-    /// Returns the error of a request that no replica has to acknowledge.
-    fn into_error(self) -> Error {
-        match self {
-            Self::Failed(error) => error,
-            Self::Unacknowledged(failure) => Error::of_store("", "", failure),
-        }
-    }
 }
 
 async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, NotAcquired> {
@@ -112,51 +88,6 @@ async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, N
         WaitLimit::Try | WaitLimit::AtMost(Duration::ZERO) => try_once(attempt).await,
         WaitLimit::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
         WaitLimit::Forever => Waiting::new(attempt, None).wait().await,
-    }
-}
-
-/// Tries once. It does not wait for a holder, and waits for the store for at most [`TRY_LIMIT`].
-async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, NotAcquired> {
-    let ready = attempt.ready(READY_TO_TRY_LIMIT).await;
-    ready.map_err(|failure| attempt.store_error(failure))?;
-    loop {
-        let sent = attempt.send();
-        let request = Request::TryAcquire(attempt.contender.clone());
-        let (handle, name) = (&attempt.handle, &attempt.name);
-        let left = TRY_LIMIT.saturating_sub(attempt.waited());
-        let needed = attempt.options.acknowledgement;
-        let step = handle.send_acknowledged(name, &request, needed, left).await;
-        let envelope = match attempt.answered(step) {
-            Ok(envelope) => envelope,
-            Err(failure) if is_unacknowledged(&failure) => {
-                return Err(NotAcquired::Unacknowledged(failure));
-            }
-            Err(failure) => return Err(attempt.store_error(failure).into()),
-        };
-        let Envelope {
-            reply, at, again, ..
-        } = envelope;
-        match reply {
-            Tried::Granted { fence, ttl_ms } => {
-                let validity = Validity {
-                    fence,
-                    base: sent,
-                    ttl: Duration::from_millis(ttl_ms),
-                };
-                if attempt.is_valid(validity) {
-                    return Ok(attempt.into_hold(validity)?);
-                }
-                return Err(attempt.store_error(too_late()).into());
-            }
-            Tried::Busy { .. } if again && attempt.waited() < LONGEST_TRY => {}
-            Tried::Busy { holder, .. } => {
-                attempt.nothing_to_end();
-                let holder = holder.map(|view| Holder::new(&view, at));
-                return Err(attempt.contended(holder, None).into());
-            }
-            Tried::Refused(refusal) => return Err(attempt.refused(refusal).into()),
-            Tried::Ended => return Err(attempt.store_error(ended()).into()),
-        }
     }
 }
 
@@ -255,12 +186,7 @@ impl Waiting {
                         }
                     }
                 }
-                Next::Unacknowledged(failure) if failure.is_transient() => {
-                    return Err(NotAcquired::Unacknowledged(failure));
-                }
-                Next::Unacknowledged(failure) => {
-                    return Err(self.attempt.store_error(failure).into());
-                }
+                Next::Unacknowledged(failure) => return Err(self.attempt.unacknowledged(failure)),
                 Next::Poll(pause) => self.listen(pause).await?,
                 Next::Over => return Err(self.over().into()),
             };

@@ -18,7 +18,15 @@ async fn pause_and_age_after_poll(is_woken: bool, source: Source) -> (Duration, 
     let name = Name::new("l").unwrap();
     let origin = Origin::default();
     let series = inner.name_label.series(Primitive::Lock, &name);
-    let attempt = Attempt::new(inner, name, Mode::Exclusive, options, origin, series).unwrap();
+    let params = AcquireParams {
+        inner,
+        name,
+        mode: Mode::Exclusive,
+        options,
+        origin,
+        series,
+    };
+    let attempt = Attempt::new(params).unwrap();
     let id = attempt.contender.id.clone();
     let mut waiting = Waiting::new(attempt, None);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -17,7 +17,7 @@ pub(super) struct Needed {
 impl Needed {
     /// Returns the command that waits for the acknowledgements, for at most `limit`.
     pub(super) fn wait(self, limit: Duration) -> Cmd {
-        // Zero would wait for ever.
+        // Zero would wait forever.
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut wait = redis::cmd(if self.durable { "WAITAOF" } else { "WAIT" });
         if self.durable {

@@ -232,7 +232,7 @@ impl Cluster {
         let masters = reply.map.masters();
         let gone: Vec<Address> = state.masters.difference(&masters).cloned().collect();
         state.masters = masters;
-        // Whoever has its slots now.
+        // The nodes that have their slots now.
         let heirs = gone.iter().map(|address| {
             let slot = state.map.as_ref().and_then(|map| map.slot_of(address));
             slot.and_then(|slot| reply.map.master(slot)).cloned()

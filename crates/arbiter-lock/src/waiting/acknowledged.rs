@@ -1,0 +1,93 @@
+//! Acquires that replicas have to acknowledge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::Backoff;
+
+use super::acquire_by;
+use super::attempt::{AcquireParams, Attempt};
+use crate::errors::error::Error;
+use crate::holds::hold::HoldState;
+use crate::primitives::options::WaitLimit;
+use crate::store::{Failure, FailureKind};
+use crate::system::rng;
+
+/// Why a request did not become a hold.
+pub(super) enum NotAcquired {
+    Failed(Error),
+    /// It was granted, and too few replicas have acknowledged that.
+    Unacknowledged(Error),
+}
+
+impl From<Error> for NotAcquired {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl NotAcquired {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) | Self::Unacknowledged(error) => error,
+        }
+    }
+}
+
+/// Returns whether that failure of a write means that too few replicas have acknowledged it.
+pub(super) fn is_unacknowledged(failure: &Failure) -> bool {
+    failure.kind == FailureKind::NoReplicas && failure.may_have_run
+}
+
+impl Attempt {
+    /// Returns the outcome of a request that was granted and cannot be acknowledged.
+    pub(super) fn unacknowledged(&self, failure: Failure) -> NotAcquired {
+        let is_transient = failure.is_transient();
+        let error = self.store_error(failure);
+        match is_transient {
+            true => NotAcquired::Unacknowledged(error),
+            false => NotAcquired::Failed(error),
+        }
+    }
+}
+
+/// Acquires, and tries again within the wait limit if too few replicas have acknowledged it. Each
+/// time the request has been ended by then.
+pub(super) async fn acquire_acknowledged(params: AcquireParams) -> Result<Arc<HoldState>, Error> {
+    let AcquireParams { inner, options, .. } = &params;
+    let begun = inner.clock.now();
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    let mut before: Option<(Duration, Error)> = None;
+    loop {
+        let attempt = Attempt::new(params.clone());
+        let attempt = attempt.map(|attempt| attempt.begun_at(begun));
+        let error = match acquire_by(attempt).await {
+            Ok(hold) => return Ok(hold),
+            Err(NotAcquired::Failed(error)) => {
+                // The end of the wait cut the last try short: the one before says more.
+                let before = before.filter(|_| error.is_unavailable());
+                return Err(before.map_or(error, |(_, before)| before));
+            }
+            Err(NotAcquired::Unacknowledged(error)) => error,
+        };
+        let now = inner.clock.now();
+        if before.is_none()
+            && let Error::Unavailable(unavailable) = &error
+        {
+            let waited = now.saturating_sub(begun);
+            inner.report_outage(&params.name, waited, &unavailable.failure);
+        }
+        let failing_since = before.map_or(now, |(since, _)| since);
+        let end = match options.wait_limit {
+            WaitLimit::Try => now,
+            WaitLimit::AtMost(limit) => begun.saturating_add(limit),
+            WaitLimit::Forever => failing_since.saturating_add(inner.store_timeout),
+        };
+        let pause = backoff.next(rng::draw());
+        if end <= now.saturating_add(pause) {
+            return Err(error);
+        }
+        before = Some((failing_since, error));
+        tokio::time::sleep(pause).await;
+    }
+}
