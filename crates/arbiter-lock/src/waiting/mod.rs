@@ -7,6 +7,7 @@ mod acknowledged;
 mod age;
 mod attempt;
 mod claim;
+mod failures;
 mod pause;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use acknowledged::{NotAcquired, acquire_acknowledged, is_unacknowledged};
 use age::GrantAge;
 use attempt::{AcquireParams, Attempt};
 pub(crate) use attempt::{News, Origin};
+pub(crate) use failures::too_short;
+use failures::{ended, too_late};
 use pause::until_next_poll;
 use try_once::try_once;
 
@@ -89,25 +92,6 @@ async fn acquire_by(attempt: Result<Attempt, Error>) -> Result<Arc<HoldState>, N
         WaitLimit::AtMost(limit) => Waiting::new(attempt, Some(limit)).wait().await,
         WaitLimit::Forever => Waiting::new(attempt, None).wait().await,
     }
-}
-
-fn too_late() -> Failure {
-    Failure::unknown(
-        FailureKind::Silent,
-        "grants only so late that the lease is over: the lease is too short for it",
-    )
-}
-
-/// The failure of a wait that ended before a first answer could arrive.
-pub(crate) fn too_short() -> Failure {
-    Failure::unknown(
-        FailureKind::WaitTooShort,
-        "the wait limit is shorter than a round trip; wait longer",
-    )
-}
-
-fn ended() -> Failure {
-    Failure::unknown(FailureKind::Malformed, "this request was ended externally")
 }
 
 /// An acquire that may have to wait.

@@ -136,6 +136,16 @@ fn slots(host: &str, port: u16) -> String {
     format!("*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n{host}:{port}\r\n{id}*0\r\n")
 }
 
+/// Returns the reply to `CLUSTER SLOTS` with three masters, the last of which has the name `l`.
+fn thirds(ports: &[u16]) -> String {
+    let ranges = [(0, 5_000), (5_001, 10_000), (10_001, 16_383)];
+    let ranges = ranges.iter().zip(ports).map(|((first, last), port)| {
+        let (host, id) = (bulk("127.0.0.1"), bulk(&format!("{port:040}")));
+        format!("*3\r\n:{first}\r\n:{last}\r\n*4\r\n{host}:{port}\r\n{id}*0\r\n")
+    });
+    format!("*3\r\n{}", ranges.collect::<String>())
+}
+
 fn info(state: &str, epoch: u64) -> String {
     bulk(&format!(
         "cluster_state:{state}\r\ncluster_current_epoch:{epoch}\r\n"
@@ -346,6 +356,86 @@ async fn map_of_a_failed_node_is_not_used() {
         acquire_and_release(&client.lock("l")).await;
         assert_eq!(failed.count("EVALSHA"), 0, "{state}");
     }
+}
+
+/// Two of three nodes are slow, and the third one has missed an epoch.
+#[tokio::test]
+async fn single_node_that_lags_is_not_believed() {
+    let ports = Arc::<Mutex<Vec<u16>>>::default();
+    let lags = Arc::new(AtomicBool::new(false));
+    let nodes: Vec<FakeNode> = (0..3)
+        .map(|n| {
+            let (ports, lags) = (ports.clone(), lags.clone());
+            FakeNode::start(move |port, asked| {
+                let lags = lags.load(Ordering::SeqCst);
+                match asked.words[0].as_str() {
+                    "CLUSTER" if lags && 0 < n => Some(String::new()),
+                    "CLUSTER" if asked.is("CLUSTER INFO") => {
+                        Some(info("ok", if lags { 4 } else { 5 }))
+                    }
+                    "CLUSTER" if lags => Some(slots(&bulk("127.0.0.1"), port)),
+                    "CLUSTER" => Some(thirds(&ports.lock().unwrap())),
+                    // Its connection is lost, so that the map is queried.
+                    "EVALSHA" if lags && asked.count % 3 == 0 => Some(CUT.to_owned()),
+                    _ => None,
+                }
+            })
+        })
+        .collect();
+    *ports.lock().unwrap() = nodes.iter().map(|node| node.port).collect();
+    let client = client(&nodes[0].url()).await;
+    acquire_and_release(&client.lock("l")).await;
+    lags.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    while begun.elapsed() < ms(2_000) {
+        let lock = client.lock("l").wait_timeout(ms(500));
+        let _ = lock.acquire().await;
+    }
+    assert_eq!(nodes[0].count("EVALSHA"), 0);
+}
+
+#[tokio::test]
+async fn message_counted_as_answer_mixes_nothing_up() {
+    let node = FakeNode::start(|_, asked| {
+        if !asked.is_script() || asked.argument(0) != "try x" {
+            return None;
+        }
+        let message = format!(">3\r\n{}{}:0\r\n", bulk("punsubscribe"), bulk("x"));
+        Some(match asked.words[3].as_str() {
+            "arbiter:free" => format!("{PAUSE}{message}{}", granted()),
+            _ => bulk("busy 1 0 0 o 5 1 30000 l"),
+        })
+    });
+    let client = client(&node.url()).await;
+    acquire_and_release(&client.lock("l")).await;
+    let (free, held) = (client.lock("free"), client.lock("held"));
+    let (free, held) = tokio::join!(free.try_acquire(), held.try_acquire());
+    assert!(free.is_err(), "{free:?}");
+    assert!(held.is_err(), "the answer to another request: {held:?}");
+}
+
+/// The grant is not that of the call that replicas have to acknowledge.
+#[tokio::test]
+async fn grant_to_a_later_poll_is_acknowledged() {
+    let polls = AtomicUsize::new(0);
+    let node = FakeNode::start(move |_, asked| {
+        if asked.is("WAIT") {
+            return Some(":0\r\n".to_owned());
+        }
+        if !asked.is_script() {
+            return None;
+        }
+        if asked.words[2] == "2" {
+            return Some(format!("*1\r\n{}", bulk("renewed 30000")));
+        }
+        let is_poll = asked.argument(0).starts_with("wait");
+        let is_first = is_poll && polls.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then(queued)
+    });
+    let client = client(&node.url()).await;
+    let lock = client.lock("l").replicas(1).wait_timeout(ms(700));
+    let error = lock.acquire().await.unwrap_err();
+    assert!(error.to_string().contains("0 of 1 acknowledged"), "{error}");
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::acknowledgements::Needed;
 use super::connection::{Arrival, Connection};
 use super::script::Call;
+use super::wait_command::Needed;
 use crate::store::{Failure, FailureKind};
 use crate::system::process::UnlessForked;
 

@@ -165,10 +165,13 @@ impl Cluster {
     /// Returns how many replicas the master of a slot has, reachable or not, if its nodes name them.
     /// From the first call on, they are queried along with the map.
     pub(super) async fn replicas(self: &Arc<Self>, slot: u16, limit: Duration) -> Option<u32> {
-        if !self.counts_replicas.swap(true, Ordering::Relaxed) {
-            self.refresh(limit).await.ok()?;
+        self.counts_replicas.store(true, Ordering::Relaxed);
+        let known = || self.state().map.as_ref()?.replicas(slot);
+        if let Some(known) = known() {
+            return Some(known);
         }
-        self.state().map.as_ref()?.replicas(slot)
+        self.refresh(limit).await.ok()?;
+        known()
     }
 
     /// Returns all masters that have slots, in order.

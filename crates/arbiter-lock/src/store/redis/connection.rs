@@ -3,12 +3,12 @@
 //! A request is sent once. It is repeated only if the server did not know the script, and so
 //! certainly did not run it.
 
+mod acknowledging;
 mod calls;
 mod dialing;
 mod messages;
 mod replicas;
 mod silence;
-mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

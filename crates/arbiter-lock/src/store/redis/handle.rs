@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::{Acquired, Name, Renewal, Renewed, Reply, Request, Tried};
 
-use super::acknowledgements::Needed;
 use super::acknowledger::{Acknowledged, Acknowledger};
 use super::connection::Connection;
 use super::keys::Keys;
 use super::nodes::NodeConnections;
 use super::script::Call;
 use super::target::Address;
+use super::wait_command::Needed;
 use super::{keys, reply, script};
 use crate::store::acknowledgement::Replicas;
 use crate::store::diagnosis::Check;
@@ -198,30 +198,13 @@ impl RedisHandle {
             .call(request, keys, ticket.map(|_| channel), limit)
             .await?;
         let left = limit.saturating_sub(begun.elapsed());
-        Ok(self.subscribed(nodes, keys, request, first, left).await)
-    }
-
-    /// Subscribes and polls once more, if that is the answer to a waiter that is not subscribed yet.
-    async fn subscribed(
-        &self,
-        nodes: &NodeConnections,
-        keys: &Keys,
-        request: &Request,
-        first: Envelope<Reply>,
-        left: Duration,
-    ) -> Envelope<Reply> {
-        let Request::Acquire { contender, .. } = request else {
-            return first;
-        };
-        let is_queued = matches!(&first.reply, Reply::Acquired(Acquired::Queued { .. }));
-        if !is_queued || nodes.listens(keys.slot(), &contender.channel) {
-            return first;
+        if !is_queued(&first.reply) || nodes.listens(keys.slot(), channel) {
+            return Ok(first);
         }
-        let channel = Some(&contender.channel);
-        let second = self.call(request, keys, channel, left).await;
+        let second = self.call(request, keys, Some(channel), left).await;
         // The first answer counts as well: the next poll, at once, subscribes.
         let again = true;
-        second.unwrap_or(Envelope { again, ..first })
+        Ok(second.unwrap_or(Envelope { again, ..first }))
     }
 }
 
@@ -380,7 +363,7 @@ impl Handle for RedisHandle {
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>> {
         Box::pin(async move {
-            let (begun, keys) = (Instant::now(), self.keys(name)?);
+            let keys = self.keys(name)?;
             let call = script::request(&keys, request);
             let called = self.call_acknowledged(keys.slot(), call, needed, limit);
             let ((answer, source), acknowledged) = called.await?;
@@ -394,13 +377,10 @@ impl Handle for RedisHandle {
                 | Reply::Renewed(Renewed::Renewed { .. }) => acknowledged?,
                 _ => {}
             }
-            match &self.servers {
-                Servers::One { .. } => Ok(envelope),
-                Servers::Cluster(nodes) => {
-                    let left = limit.saturating_sub(begun.elapsed());
-                    Ok(self.subscribed(nodes, &keys, request, envelope, left).await)
-                }
-            }
+            // On a cluster the next poll, at once, subscribes. A grant to that one is claimed.
+            let is_of_cluster = matches!(&self.servers, Servers::Cluster(_));
+            let again = envelope.again || is_of_cluster && is_queued(&envelope.reply);
+            Ok(Envelope { again, ..envelope })
         })
     }
 
@@ -464,4 +444,8 @@ impl Handle for RedisHandle {
             reply::renewed(answer, renewals.len())
         })
     }
+}
+
+fn is_queued(reply: &Reply) -> bool {
+    matches!(reply, Reply::Acquired(Acquired::Queued { .. }))
 }

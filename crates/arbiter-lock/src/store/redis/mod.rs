@@ -1,6 +1,5 @@
 //! The Redis store: scripts that do the core's steps on the server.
 
-mod acknowledgements;
 mod acknowledger;
 mod adaptive_spin;
 mod answer;
@@ -28,6 +27,7 @@ mod target;
 mod tests;
 #[cfg(feature = "tls")]
 mod tls;
+mod wait_command;
 
 use std::fmt;
 use std::sync::Arc;

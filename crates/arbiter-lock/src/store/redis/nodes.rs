@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use redis::Cmd;
 
-use super::acknowledgements::Needed;
 use super::acknowledger::{Acknowledged, Acknowledger};
 use super::cluster::{Cluster, Redirection, number_of};
 use super::connection::{Arrival, Connection, Subscription};
@@ -18,6 +17,7 @@ use super::keys::channel_in;
 use super::route::{Node, ServerRoute};
 use super::script::Call;
 use super::target::Address;
+use super::wait_command::Needed;
 use crate::store::diagnosis::Check;
 use crate::store::{Failure, FailureKind, Registry};
 

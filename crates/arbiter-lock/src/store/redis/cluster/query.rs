@@ -145,9 +145,9 @@ impl Survey {
     }
 
     /// Queries one node after the other until an answer is current: of that epoch or a later one,
-    /// from a node in touch with the majority. Otherwise the best of several answers counts, since
-    /// every node may have been replaced. The next node is queried as soon as one has failed, or has not
-    /// answered for a moment.
+    /// from a node in touch with the majority. Otherwise the best of several answers counts. An
+    /// earlier epoch counts only if half of the nodes report one, since the cluster may have been
+    /// replaced. The next node is queried as soon as one has failed, or has not answered for a moment.
     async fn ask_until_current(
         &mut self,
         mut candidates: Vec<Candidate>,
@@ -156,6 +156,7 @@ impl Survey {
         let known = candidates.iter().map(|(address, _)| address);
         let known: BTreeSet<Address> = known.chain(&self.unanswered).cloned().collect();
         self.slow.retain(|address| known.contains(address));
+        let enough = MOST_ANSWERS.min(known.len() / 2 + 1);
         candidates.retain(|(address, _)| !self.unanswered.contains(address));
         candidates.sort_by_key(|(address, _)| self.slow.contains(address));
         candidates.reverse();
@@ -210,6 +211,11 @@ impl Survey {
         self.slow.extend(self.unanswered.iter().cloned());
         let none = || Failure::before_sending(FailureKind::Unreachable, "no node is known");
         let (kept, reply) = best.ok_or_else(|| failed.unwrap_or_else(none))?;
+        // A single node may be a master that was replaced, and has not noticed yet.
+        if reply.epoch < epoch && answers < enough {
+            let detail = format!("{answers} of its nodes answered, and they lag");
+            return Err(Failure::before_sending(FailureKind::Unreachable, detail));
+        }
         self.kept = Some(kept);
         Ok(reply)
     }

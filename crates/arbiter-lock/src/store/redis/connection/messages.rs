@@ -20,6 +20,7 @@ pub(super) struct Messages {
     state: Arc<AtomicU8>,
 }
 
+// A state only ever grows.
 const DIALING: u8 = 0;
 const COUNTED: u8 = 1;
 const IGNORED: u8 = 2;
@@ -51,12 +52,12 @@ impl Messages {
     }
 
     pub(super) fn ignore(&self) {
-        self.state.store(IGNORED, Ordering::Release);
+        self.state.fetch_max(IGNORED, Ordering::AcqRel);
     }
 
     /// Notes that the client library has counted a message as an answer.
     fn mix_up(&self) {
-        self.state.store(OUT_OF_ORDER, Ordering::Release);
+        self.state.fetch_max(OUT_OF_ORDER, Ordering::AcqRel);
     }
 
     /// Returns whether answers may be those to other requests.

@@ -6,9 +6,9 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::Connection;
-use crate::store::redis::acknowledgements::Needed;
 use crate::store::redis::failure::failure_of;
 use crate::store::redis::script::Call;
+use crate::store::redis::wait_command::Needed;
 use crate::store::{Failure, Source};
 
 /// The source and the answers of a batch, and why it is not acknowledged, if it is not.
@@ -56,7 +56,12 @@ impl Connection {
             let send = |mut to: MultiplexedConnection| async move {
                 to.send_packed_commands(commands, 0, count).await
             };
-            let all = self.send_and_wait(&up, false, limit, delay, send).await?;
+            let all = self.send_and_wait(&up, false, limit, delay, send).await;
+            // Those that were known have run at the first time.
+            let all = all.map_err(|failure| Failure {
+                may_have_run: failure.may_have_run || !by_hash,
+                ..failure
+            })?;
             let all = all.into_iter().map(Value::extract_error);
             let mut all = all.map(|answer| answer.map_err(|e| failure_of(&e)));
             let mut next = || all.next().unwrap_or(Ok(Value::Nil));

@@ -1,4 +1,4 @@
-//! How many acknowledgements a write needs, and the commands that wait for them.
+//! `WAIT` and `WAITAOF`, and whether their answers have the acknowledgements that are needed.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_without_time_does_not_wait_for_ever() {
+    fn wait_without_time_is_bounded() {
         let needed = Needed {
             replicas: 1,
             durable: false,
