@@ -7,49 +7,11 @@ use arbiter_lock_core::Backoff;
 
 use super::acquire_by;
 use super::attempt::{AcquireParams, Attempt};
+use super::failures::NotAcquired;
 use crate::errors::error::Error;
 use crate::holds::hold::HoldState;
 use crate::primitives::options::WaitLimit;
-use crate::store::{Failure, FailureKind};
 use crate::system::rng;
-
-/// Why a request did not become a hold.
-pub(super) enum NotAcquired {
-    Failed(Error),
-    /// It was granted, and too few replicas have acknowledged that.
-    Unacknowledged(Error),
-}
-
-impl From<Error> for NotAcquired {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl NotAcquired {
-    pub(super) fn into_error(self) -> Error {
-        match self {
-            Self::Failed(error) | Self::Unacknowledged(error) => error,
-        }
-    }
-}
-
-/// Returns whether that failure of a write means that too few replicas have acknowledged it.
-pub(super) fn is_unacknowledged(failure: &Failure) -> bool {
-    failure.kind == FailureKind::NoReplicas && failure.may_have_run
-}
-
-impl Attempt {
-    /// Returns the outcome of a request that was granted and cannot be acknowledged.
-    pub(super) fn unacknowledged(&self, failure: Failure) -> NotAcquired {
-        let is_transient = failure.is_transient();
-        let error = self.store_error(failure);
-        match is_transient {
-            true => NotAcquired::Unacknowledged(error),
-            false => NotAcquired::Failed(error),
-        }
-    }
-}
 
 /// Acquires, and tries again within the wait limit if too few replicas have acknowledged it. Each
 /// time the request has been ended by then.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use arbiter_lock_core::{Mode, Renewal, Renewed, Request};
 
 use super::Waiting;
-use super::acknowledged::is_unacknowledged;
 use super::attempt::Attempt;
+use super::failures::is_unacknowledged;
 use crate::holds::hold::Validity;
 use crate::store::Failure;
 use crate::system::rng;

@@ -20,12 +20,12 @@ use arbiter_lock_core::{
     Acquired, Backoff, HolderView, Mode, Moment, Name, POLL_INTERVAL_MS, Request,
 };
 
-use acknowledged::{NotAcquired, acquire_acknowledged, is_unacknowledged};
+use acknowledged::acquire_acknowledged;
 use age::GrantAge;
 use attempt::{AcquireParams, Attempt};
 pub(crate) use attempt::{News, Origin};
 pub(crate) use failures::too_short;
-use failures::{ended, too_late};
+use failures::{NotAcquired, ended, is_unacknowledged, too_late};
 use pause::until_next_poll;
 use try_once::try_once;
 

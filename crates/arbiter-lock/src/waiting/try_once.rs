@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use arbiter_lock_core::{Request, Tried};
 
-use super::acknowledged::{NotAcquired, is_unacknowledged};
 use super::attempt::Attempt;
-use super::failures::{ended, too_late};
+use super::failures::{NotAcquired, ended, is_unacknowledged, too_late};
 use crate::holds::hold::{HoldState, Validity};
 use crate::status::Holder;
 use crate::store::Envelope;
