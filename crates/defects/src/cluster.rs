@@ -65,4 +65,25 @@ pub(crate) const DEFECTS: &[Defect] = &[
         put_back: "self.calls.values().sum::<usize>() + usize::from(server == u64::MAX)\n    }",
         caught_by: Unit(&["unanswered_calls_delay_no_other_server"]),
     },
+    Defect {
+        name: "a message counted as an answer is forgotten by the next one",
+        file: "crates/arbiter-lock/src/store/redis/connection/messages.rs",
+        was: "self.state.fetch_max(IGNORED, Ordering::AcqRel);",
+        put_back: "self.state.store(IGNORED, Ordering::Release);",
+        caught_by: Lock(&["message_counted_as_answer_mixes_nothing_up"]),
+    },
+    Defect {
+        name: "a lower epoch that a single node reports is believed",
+        file: QUERY,
+        was: "let enough = MOST_ANSWERS.min(known.len() / 2 + 1);",
+        put_back: "let enough = MOST_ANSWERS.min(known.len() / 99);",
+        caught_by: Lock(&["single_node_that_lags_is_not_believed"]),
+    },
+    Defect {
+        name: "a grant to a later poll counts without acknowledgement",
+        file: "crates/arbiter-lock/src/waiting/mod.rs",
+        was: "Next::Granted(validity) if needed.is_needed() =>",
+        put_back: "Next::Granted(validity) if self.attempt.options.acknowledgement.is_needed() =>",
+        caught_by: Lock(&["grant_to_a_later_poll_is_acknowledged"]),
+    },
 ];
