@@ -17,6 +17,7 @@ mod proxy;
 mod resp;
 mod sentinel;
 mod server;
+mod shared;
 mod tls;
 mod turn;
 
@@ -32,6 +33,7 @@ pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
 pub use resp::Reply;
 pub use sentinel::{SentinelGroup, SentinelGroupBuilder};
 pub use server::{Server, ServerBuilder};
+pub use shared::Shared;
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
 //! The command on a cluster.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
-use testkit::{Cluster, Folder, Server, eventually, unique_name};
+use testkit::{Cluster, Folder, Server, Shared, eventually, unique_name};
 
 use crate::exporter::{Exporter, Holders};
 use crate::helpers::{bare, end, fresh_file, ms, output, signal, start, wait_for};
@@ -14,13 +14,8 @@ const PREFIX: &str = "arbiter:";
 
 /// Returns the cluster that the tests share.
 fn shared() -> Arc<Cluster> {
-    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let cluster = Arc::new(Cluster::start());
-        *shared = Arc::downgrade(&cluster);
-        cluster
-    })
+    static SHARED: Shared<Cluster> = Shared::new();
+    SHARED.get_or_start(Cluster::start)
 }
 
 /// Builds a command on the store at that URL.

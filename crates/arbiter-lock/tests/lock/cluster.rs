@@ -1,15 +1,15 @@
 //! Clusters: failovers, dead nodes and partitions.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, ClientBuilder, Error, Event, Guard, Lock, LostReason};
+use arbiter_lock::{Error, Guard, Lock, LostReason};
 use futures_util::future::join_all;
 use testkit::{Cluster, Proxy, Reply, Server, Traffic, eventually_async, unique_name};
 
 use crate::acquire_and_release;
-use crate::sentinel::{mapped, owner, proxies, queue};
+use crate::sentinel::{Events, builder, client, mapped, owner, proxies, queue};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -20,18 +20,6 @@ const fn ms(n: u64) -> Duration {
 const LEASE: Duration = ms(9_000);
 
 pub(crate) const PREFIX: &str = "arbiter:";
-
-type Events = Arc<Mutex<Vec<String>>>;
-
-fn builder(url: &str, events: &Events) -> ClientBuilder {
-    let events = events.clone();
-    let log = move |event: &Event| events.lock().unwrap().push(event.to_string());
-    Client::builder().store(url).logger(log)
-}
-
-async fn client(url: &str) -> Client {
-    builder(url, &Events::default()).connect().await.unwrap()
-}
 
 fn replicated() -> Cluster {
     Cluster::builder().replicas(1).start()

@@ -10,16 +10,10 @@ use testkit::{Cluster, Server, unique_name};
 use crate::acquire_and_release;
 use crate::auth::{refusals, tour};
 use crate::cluster::PREFIX;
+use crate::server_kinds::refused;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-fn refused(error: &Error) -> RefusedKind {
-    match error {
-        Error::Refused(refused) => refused.kind,
-        other => panic!("{other}"),
-    }
 }
 
 /// Uses a name on every node.

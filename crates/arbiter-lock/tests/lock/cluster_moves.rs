@@ -1,12 +1,11 @@
 //! Clusters whose slots move while names in them are held and waited for.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Event, Guard, Lock};
-use testkit::{Cluster, Server, eventually_async, soak_time, unique_name};
+use testkit::{Cluster, Server, Shared, eventually_async, soak_time, unique_name};
 use tokio::task::JoinHandle;
 
 use crate::acquire_and_release;
@@ -23,23 +22,16 @@ pub(crate) const TRANSIT: Duration = ms(3_500);
 
 /// Returns a cluster that the tests of this file share: each moves slots of its own.
 pub(crate) fn cluster() -> Arc<Cluster> {
-    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-    shared(&SHARED, &testkit::server_binary())
+    static SHARED: Shared<Cluster> = Shared::new();
+    SHARED.get_or_start(Cluster::start)
 }
 
 /// Returns a cluster of the newest Valkey, or else of the default server.
 fn valkey_cluster() -> Arc<Cluster> {
-    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-    shared(&SHARED, &valkey_binary())
-}
-
-fn shared(shared: &Mutex<Weak<Cluster>>, binary: &Path) -> Arc<Cluster> {
-    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let server = Server::builder().binary(binary);
-        let cluster = Arc::new(Cluster::builder().server(server).start());
-        *shared = Arc::downgrade(&cluster);
-        cluster
+    static SHARED: Shared<Cluster> = Shared::new();
+    SHARED.get_or_start(|| {
+        let server = Server::builder().binary(&valkey_binary());
+        Cluster::builder().server(server).start()
     })
 }
 

@@ -16,15 +16,15 @@ const fn ms(n: u64) -> Duration {
 /// failover.
 const LEASE: Duration = ms(9_000);
 
-type Events = Arc<Mutex<Vec<String>>>;
+pub(crate) type Events = Arc<Mutex<Vec<String>>>;
 
-fn builder(url: &str, events: &Events) -> ClientBuilder {
+pub(crate) fn builder(url: &str, events: &Events) -> ClientBuilder {
     let events = events.clone();
     let log = move |event: &Event| events.lock().unwrap().push(event.to_string());
     Client::builder().store(url).logger(log)
 }
 
-async fn client(url: &str) -> Client {
+pub(crate) async fn client(url: &str) -> Client {
     builder(url, &Events::default()).connect().await.unwrap()
 }
 

@@ -9,7 +9,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn refused(error: &Error) -> RefusedKind {
+pub(crate) fn refused(error: &Error) -> RefusedKind {
     match error {
         Error::Refused(refused) => refused.kind,
         other => panic!("{other}"),

@@ -1,12 +1,11 @@
 //! The stores that the conformance tests run on.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arbiter_lock::{Client, NoopLogger};
 
 use super::exclusive::{Exclusive, Primitive};
-use crate::{Cluster, Folder, SentinelGroup, Server, unique_name};
+use crate::{Cluster, Folder, SentinelGroup, Server, Shared, unique_name};
 
 /// A store of a single test. It ends on drop.
 #[derive(Debug)]
@@ -71,13 +70,8 @@ impl Store {
     /// If the group does not start.
     #[must_use]
     pub fn sentinel() -> Self {
-        static SHARED: Mutex<Weak<SentinelGroup>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = shared.upgrade().unwrap_or_else(|| {
-            let group = Arc::new(SentinelGroup::start());
-            *shared = Arc::downgrade(&group);
-            group
-        });
+        static SHARED: Shared<SentinelGroup> = Shared::new();
+        let group = SHARED.get_or_start(SentinelGroup::start);
         Self::new(group.url(), group)
     }
 
@@ -94,13 +88,8 @@ impl Store {
     /// If the cluster does not start.
     #[must_use]
     pub fn cluster() -> Self {
-        static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = shared.upgrade().unwrap_or_else(|| {
-            let cluster = Arc::new(Cluster::start());
-            *shared = Arc::downgrade(&cluster);
-            cluster
-        });
+        static SHARED: Shared<Cluster> = Shared::new();
+        let cluster = SHARED.get_or_start(Cluster::start);
         Self::new(cluster.url(), cluster)
     }
 
