@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(40);
 
 /// A running Sentinel group.
 ///
-/// The sentinels consider a master dead after a second.
+/// The sentinels consider a master dead after a second, unless it was started otherwise.
 #[derive(Debug)]
 pub struct SentinelGroup {
     /// The servers: at the start the first is the master.
@@ -29,6 +29,7 @@ static TURNS: Turns = Turns::at_most(3);
 pub struct SentinelGroupBuilder {
     server: ServerBuilder,
     min_replicas: bool,
+    down_after: Option<Duration>,
     password: Option<String>,
     sentinel_password: Option<String>,
 }
@@ -43,6 +44,13 @@ impl SentinelGroupBuilder {
     /// Makes masters refuse writes if no replica has answered for a second.
     pub fn min_replicas(mut self) -> Self {
         self.min_replicas = true;
+        self
+    }
+
+    /// Makes sentinels consider a master dead after that time, instead of a second. On busy cores,
+    /// a longer time keeps a healthy master in place.
+    pub fn down_after(mut self, time: Duration) -> Self {
+        self.down_after = Some(time);
         self
     }
 
@@ -75,9 +83,11 @@ impl SentinelGroupBuilder {
         let (host, port) = ("127.0.0.1", master.port());
         let replica = server.arg("--replicaof").arg(&format!("{host} {port}"));
         let replicas = [(); 2].map(|()| replica.clone().start());
+        let down_after = self.down_after.unwrap_or(Duration::from_secs(1));
+        let down_after = down_after.as_millis();
         let mut config = format!(
             "sentinel monitor {SERVICE} {host} {port} 2\n\
-             sentinel down-after-milliseconds {SERVICE} 1000\n\
+             sentinel down-after-milliseconds {SERVICE} {down_after}\n\
              sentinel failover-timeout {SERVICE} 3000\n"
         );
         if let Some(password) = &self.password {
@@ -102,6 +112,12 @@ impl SentinelGroup {
     #[must_use]
     pub fn start() -> Self {
         Self::builder().start()
+    }
+
+    /// Starts a group for tests that share it and replace no master.
+    #[must_use]
+    pub fn start_shared() -> Self {
+        Self::builder().down_after(Duration::from_secs(15)).start()
     }
 
     /// Returns a builder of a group with other settings.

@@ -15,7 +15,7 @@ const PREFIX: &str = "arbiter:";
 /// Returns the cluster that the tests share.
 fn shared() -> Arc<Cluster> {
     static SHARED: Shared<Cluster> = Shared::new();
-    SHARED.get_or_start(Cluster::start)
+    SHARED.get_or_start(Cluster::start_shared)
 }
 
 /// Builds a command on the store at that URL.

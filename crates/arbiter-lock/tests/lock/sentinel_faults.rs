@@ -153,11 +153,11 @@ async fn dropped_client_leaves_no_connection() {
     let client = Client::connect(&group.url()).await.unwrap();
     let guard = client.lock("l").acquire().await.unwrap();
     assert!(
-        eventually(ms(1_000), || all() == [2, 0, 0, 1, 1, 1]),
+        eventually(ms(5_000), || all() == [2, 0, 0, 1, 1, 1]),
         "{:?}",
         all()
     );
     guard.release().await.unwrap();
     drop(client);
-    assert!(eventually(ms(1_000), || all() == [0; 6]), "{:?}", all());
+    assert!(eventually(ms(5_000), || all() == [0; 6]), "{:?}", all());
 }

@@ -71,7 +71,7 @@ impl Store {
     #[must_use]
     pub fn sentinel() -> Self {
         static SHARED: Shared<SentinelGroup> = Shared::new();
-        let group = SHARED.get_or_start(SentinelGroup::start);
+        let group = SHARED.get_or_start(SentinelGroup::start_shared);
         Self::new(group.url(), group)
     }
 
@@ -89,7 +89,7 @@ impl Store {
     #[must_use]
     pub fn cluster() -> Self {
         static SHARED: Shared<Cluster> = Shared::new();
-        let cluster = SHARED.get_or_start(Cluster::start);
+        let cluster = SHARED.get_or_start(Cluster::start_shared);
         Self::new(cluster.url(), cluster)
     }
 

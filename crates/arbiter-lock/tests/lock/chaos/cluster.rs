@@ -63,6 +63,6 @@ fn acknowledged_holds_on_clusters_never_overlap() {
     let cluster = Cluster::builder().replicas(1).start();
     let mut run = Run::new("nodes", cluster, &[("ARBITER_TEST_REPLICAS", "all")]);
     run.rage(soak_time(ms(32_000)));
-    let summary = run.judge(3);
+    let summary = run.judge(20);
     assert_eq!(summary.excused, 0);
 }

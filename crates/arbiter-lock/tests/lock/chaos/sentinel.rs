@@ -57,6 +57,6 @@ fn holds_that_all_replicas_acknowledged_never_overlap() {
     let group = SentinelGroup::builder().min_replicas().start();
     let mut run = Run::new("acknowledged", group, &[("ARBITER_TEST_REPLICAS", "all")]);
     run.rage(soak_time(ms(24_000)));
-    let summary = run.judge(3);
+    let summary = run.judge(10);
     assert_eq!(summary.excused, 0);
 }
