@@ -4,6 +4,7 @@ mod bus;
 mod moves;
 mod slots;
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::names::unique_name;
@@ -41,6 +42,8 @@ pub struct Cluster {
     pub nodes: Vec<Server>,
     shards: usize,
     password: Option<String>,
+    /// Locked while a slot changes its owner.
+    finishing_move: Mutex<()>,
     _turn: Turn,
 }
 
@@ -112,6 +115,7 @@ impl ClusterBuilder {
             nodes: std::iter::once(first).chain(others).collect(),
             shards: self.masters,
             password,
+            finishing_move: Mutex::default(),
             _turn: turn,
         };
         cluster.form();

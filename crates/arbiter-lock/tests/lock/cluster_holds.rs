@@ -78,7 +78,8 @@ async fn client_behind_proxies(cluster: &Cluster) -> (Client, Faults, Vec<Proxy>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unanswered_downgrade_is_renewed_with_its_companion() {
-    let (cluster, name) = (cluster(), unique_name());
+    // Other tests flush the scripts of theirs.
+    let (cluster, name) = (Cluster::start(), unique_name());
     let (client, _, proxies) = client_behind_proxies(&cluster).await;
     // The script is known to the node.
     let other = client.rw_lock(&neighbor(&name)).write().await.unwrap();

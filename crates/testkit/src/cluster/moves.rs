@@ -1,5 +1,6 @@
 //! Slots move from one master to another.
 
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::{Cluster, LIMIT, peer_port};
@@ -68,9 +69,15 @@ impl Cluster {
 
     /// Finishes the move of a slot, and waits until all running nodes agree.
     ///
+    /// One move at a time is finished, and the nodes know each other's epochs then: otherwise the
+    /// former owner may have the higher epoch, and the nodes never agree.
+    ///
     /// # Panics
     /// If that takes longer than 40 s, or a node refuses.
     pub fn finish_move(&self, slot: u16, from: usize, to: usize) {
+        let finishing = self.finishing_move.lock();
+        let _finishing = finishing.unwrap_or_else(PoisonError::into_inner);
+        self.wait_for(Self::same_epoch);
         let id = self.id(to);
         let others = self.masters().into_iter();
         let others = others.filter(|node| ![from, to].contains(node));
@@ -113,6 +120,20 @@ impl Cluster {
         let server = self.running().next().expect("a running node");
         let reply = server.call(&["CLUSTER", "GETSLOTMIGRATIONS"]);
         matches!(reply, Reply::Array(_))
+    }
+
+    /// Returns the current epoch if all running nodes know it.
+    fn same_epoch(&self) -> Option<String> {
+        let mut epochs = self.running().map(|server| {
+            let info = server.try_call(&[b"CLUSTER", b"INFO"]).ok()?.text()?;
+            let mut lines = info.lines();
+            let line = lines.find(|line| line.starts_with("cluster_current_epoch:"))?;
+            Some(line.to_owned())
+        });
+        let first = epochs.next()??;
+        epochs
+            .all(|epoch| epoch.as_ref() == Some(&first))
+            .then_some(first)
     }
 
     fn set_slot(&self, node: usize, slot: u16, state: &[&str]) {
