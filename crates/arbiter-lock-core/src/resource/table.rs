@@ -26,6 +26,16 @@ pub struct Table {
 }
 
 impl Table {
+    /// Returns the requests of all waiters, in no order.
+    pub fn waiter_ids(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.waiters.keys().cloned()
+    }
+
+    /// Returns all notes and their requests, in no order.
+    pub fn note_ids(&self) -> impl Iterator<Item = (Note, Arc<str>)> + '_ {
+        self.notes.keys().cloned()
+    }
+
     fn waiter_at(&self, place: Option<&(u64, Arc<str>)>) -> Option<Waiter> {
         place.and_then(|(_, id)| self.waiter(id))
     }

@@ -4,7 +4,7 @@ use arbiter_lock_core::Rows as _;
 
 use super::liveness::Process;
 use super::records::Records;
-use super::row::int;
+use crate::store::columns::int;
 
 /// How many shared holds are watched at once, if there are many: the first to expire. The holds
 /// of dead processes get there sooner or later.

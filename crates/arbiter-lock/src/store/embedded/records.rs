@@ -1,18 +1,20 @@
 //! The rows of one name, for the steps of the core.
 
 use std::cell::RefCell;
-use std::num::NonZeroU32;
 
-use arbiter_lock_core::{
-    Contender, Forgotten, Hold, Limit, Mode, Moment, Note, Root, Rows, Run, Waiter,
-};
+use arbiter_lock_core::{Forgotten, Hold, Moment, Note, Root, Rows, Run, Waiter};
 use rusqlite::types::ToSql;
-use rusqlite::{Connection, Error, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, params_from_iter};
 
-use super::row::{hold, int, kind, micros, root, run, unsigned, waiter};
+use crate::store::columns::{
+    Columns as _, Value, hold, hold_values, int, kind, micros, root, root_values, run, run_values,
+    waiter, waiter_values,
+};
 
+const ROOT: &str = "owner, fence, since, until, channel, label, stopping, value, generation, \"limit\", sharers, weight, waiting, passed_over, notes, granted, floor, queue_until, last_fence, fence_until";
 const HOLD: &str = "owner, fence, weight, since, until, channel, label, stopping";
-const WAITER: &str = "id, ticket, iif(passed_over, NULL, seen), weight, \"limit\", follows, lease_ms, channel, label";
+const WAITER: &str =
+    "id, ticket, seen, passed_over, weight, \"limit\", follows, lease_ms, channel, label";
 
 /// The rows of one name, within a transaction. The first error is kept and rolls the transaction
 /// back; the failed query returns an empty result.
@@ -26,9 +28,10 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub(super) fn load(connection: &'a Connection, name: &'a str) -> rusqlite::Result<Self> {
-        let mut select = connection.prepare_cached("SELECT * FROM names WHERE name = ?1")?;
+        let mut select =
+            connection.prepare_cached(&format!("SELECT {ROOT} FROM names WHERE name = ?1"))?;
         let root = select
-            .query_row([name], root)
+            .query_row([name], |row| root(row))
             .optional()?
             .unwrap_or_default();
         Ok(Self {
@@ -51,38 +54,12 @@ impl<'a> Records<'a> {
         if self.root == self.loaded {
             return Ok(());
         }
-        let root = &self.root;
-        let hold = root.exclusive.as_ref();
-        let sharing = root.sharing.as_ref();
+        let values = [Value::Text(self.name)].into_iter();
         let mut replace = self.connection.prepare_cached(
             "REPLACE INTO names VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
                                         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
         )?;
-        replace.execute(params![
-            self.name,
-            hold.map(|hold| &*hold.owner),
-            hold.and_then(|hold| hold.fence).map(int),
-            hold.and_then(|hold| hold.since).map(micros),
-            hold.and_then(|hold| hold.last_milli).map(int),
-            hold.map(|hold| &*hold.channel),
-            hold.map(|hold| &*hold.label),
-            hold.map(|hold| hold.stopping),
-            hold.and_then(|hold| hold.value.as_deref()),
-            sharing.map(|sharing| int(sharing.generation)),
-            sharing
-                .and_then(|sharing| sharing.limit)
-                .map(NonZeroU32::get),
-            sharing.map(|sharing| int(sharing.count)),
-            sharing.map(|sharing| int(sharing.weight)),
-            int(root.waiting),
-            int(root.skipped),
-            int(root.notes),
-            root.latest_grant.map(micros),
-            root.liveness_cutoff.map(micros),
-            int(root.queue_until),
-            int(root.last_fence),
-            int(root.fence_until),
-        ])?;
+        replace.execute(params_from_iter(values.chain(root_values(&self.root))))?;
         Ok(())
     }
 
@@ -94,18 +71,26 @@ impl<'a> Records<'a> {
     }
 
     fn hold(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Hold> {
-        self.one(&format!("SELECT {HOLD} FROM shared {rest}"), values, hold)
+        self.one(
+            &format!("SELECT {HOLD} FROM shared {rest}"),
+            values,
+            |row| hold(row),
+        )
     }
 
     fn holds(&self, rest: &str, values: &[&dyn ToSql]) -> Vec<Hold> {
-        self.many(&format!("SELECT {HOLD} FROM shared {rest}"), values, hold)
+        self.many(
+            &format!("SELECT {HOLD} FROM shared {rest}"),
+            values,
+            |row| hold(row),
+        )
     }
 
     fn waiter_where(&self, rest: &str, values: &[&dyn ToSql]) -> Option<Waiter> {
         self.one(
             &format!("SELECT {WAITER} FROM waiters {rest}"),
             values,
-            waiter,
+            |row| waiter(row),
         )
     }
 
@@ -133,6 +118,13 @@ impl<'a> Records<'a> {
             select.query_map(values, read)?.collect()
         };
         self.kept(find()).unwrap_or_default()
+    }
+
+    /// Writes the values of a row, and returns the number of changed rows.
+    fn put<'v>(&self, sql: &str, values: impl Iterator<Item = Value<'v>>) -> u64 {
+        let values = params_from_iter(values);
+        let put = || self.connection.prepare_cached(sql)?.execute(values);
+        self.kept(put()).unwrap_or_default() as u64
     }
 
     /// Changes rows, and returns their number.
@@ -183,23 +175,16 @@ impl Rows for Records<'_> {
         let sql = "SELECT until FROM shared WHERE name = ?1 ORDER BY until, owner
                    LIMIT 1 OFFSET ?2";
         let skipped = int(n.checked_sub(1)?);
-        self.one(sql, &[&self.name, &skipped], |row| unsigned(row, 0))
+        self.one(sql, &[&self.name, &skipped], |row| row.number(0))
     }
 
     fn put_shared(&mut self, hold: Hold) {
-        self.change(
+        let values = [Value::Text(self.name)]
+            .into_iter()
+            .chain(hold_values(&hold));
+        self.put(
             "REPLACE INTO shared VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            &[
-                &self.name,
-                &&*hold.owner,
-                &int(hold.fence.unwrap_or_default()),
-                &hold.weight,
-                &hold.since.map(micros),
-                &int(hold.end()),
-                &&*hold.channel,
-                &&*hold.label,
-                &hold.stopping,
-            ],
+            values,
         );
     }
 
@@ -234,7 +219,7 @@ impl Rows for Records<'_> {
             "SELECT {WAITER} FROM waiters WHERE name = ?1 AND passed_over = 0
              ORDER BY ticket, id LIMIT ?2"
         );
-        self.many(&sql, &[&self.name, &int(at_most as u64)], waiter)
+        self.many(&sql, &[&self.name, &int(at_most as u64)], |row| waiter(row))
     }
 
     fn count_waiting(&self, ticket: u64, at_most: u64) -> u64 {
@@ -242,44 +227,22 @@ impl Rows for Records<'_> {
                    WHERE name = ?1 AND passed_over = 0 AND ticket <= ?2
                    ORDER BY ticket LIMIT ?3)";
         let count = self.one(sql, &[&self.name, &int(ticket), &int(at_most)], |row| {
-            unsigned(row, 0)
+            row.number(0)
         });
         count.unwrap_or_default()
     }
 
     fn put_waiter(&mut self, waiter: Waiter) {
-        let Contender {
-            id,
-            mode,
-            lease_ms,
-            channel,
-            label,
-        } = &waiter.contender;
-        let (weight, limit) = match mode {
-            Mode::Exclusive => (0, Limit::Unlimited),
-            Mode::Shared { weight, limit } => (weight.get(), *limit),
-        };
-        let values: [&dyn ToSql; 11] = [
-            &self.name,
-            &&**id,
-            &int(waiter.ticket),
-            &micros(waiter.touched()),
-            &waiter.seen.is_none(),
-            &weight,
-            &limit.first().map(NonZeroU32::get),
-            &matches!(limit, Limit::Followed(_)),
-            &int(*lease_ms),
-            &&**channel,
-            &&**label,
-        ];
+        let values = [Value::Text(self.name)].into_iter();
+        let values = values.chain(waiter_values(&waiter));
         let polled = "UPDATE waiters SET seen = ?4
                       WHERE name = ?1 AND id = ?2 AND ticket = ?3 AND passed_over = ?5
                         AND weight = ?6 AND \"limit\" IS ?7 AND follows = ?8 AND lease_ms = ?9
                         AND channel = ?10 AND label = ?11";
-        if self.change(polled, &values) == 0 {
-            self.change(
+        if self.put(polled, values.clone()) == 0 {
+            self.put(
                 "REPLACE INTO waiters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                &values,
+                values,
             );
         }
     }
@@ -326,22 +289,14 @@ impl Rows for Records<'_> {
 
     fn run(&self) -> Option<Run> {
         let sql = "SELECT fence, label, started, ended, outcome, until FROM runs WHERE name = ?1";
-        self.one(sql, &[&self.name], run)
+        self.one(sql, &[&self.name], |row| run(row))
     }
 
     fn put_run(&mut self, run: Run) {
-        let ended = run.ended.as_ref();
-        self.change(
+        let values = [Value::Text(self.name)].into_iter().chain(run_values(&run));
+        self.put(
             "REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            &[
-                &self.name,
-                &int(run.fence),
-                &&*run.label,
-                &micros(run.started),
-                &ended.map(|(at, _)| micros(*at)),
-                &ended.map(|(_, outcome)| &**outcome),
-                &int(run.until),
-            ],
+            values,
         );
     }
 }

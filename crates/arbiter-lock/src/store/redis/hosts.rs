@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::target::{Address, Host, Place, decoded, invalid};
+use super::target::{Address, Place, invalid};
 use crate::errors::invalid::Invalid;
+use crate::store::url::{Host, UrlParts, address};
 
 /// The parts of a URL that lists several hosts: `[user[:password]@]host[:port][,host…][/path][?query]`.
 pub(super) struct HostsUrl<'a> {
@@ -51,36 +52,19 @@ impl<'a> HostsUrl<'a> {
         if is_tls && !cfg!(feature = "tls") {
             return Err(invalid("needs TLS, which is in the feature `tls`"));
         }
-        if rest.contains('#') {
-            return Err(invalid(
-                "has a fragment (in a password, '#' is written %23)",
-            ));
-        }
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = match authority.rsplit_once('@') {
-            Some((login, hosts)) => (Some(login), hosts),
-            None => (None, authority),
-        };
-        // Part of a password would be taken for hosts, or for the path.
-        if login.is_some_and(|login| login.contains('@')) || path.contains('@') {
-            return Err(invalid(
-                "has more than one '@', or one behind its hosts: one login stands before all hosts \
-                 (in a password or a name, '@' is written %40, '/' %2F)",
-            ));
-        }
-        let (username, password) = match login.map(|login| login.split_once(':')) {
-            None => (None, None),
-            Some(None) => (login.map(decoded).transpose()?, None),
-            Some(Some((username, password))) => {
-                (Some(decoded(username)?), Some(decoded(password)?))
-            }
-        };
-        let list = hosts.split(',').map(|host| address(host, kind));
+        let UrlParts {
+            hosts,
+            username,
+            password,
+            path,
+            query,
+        } = UrlParts::parse(rest)?;
+        let list = hosts.split(',');
+        let list = list.map(|host| address(host, kind.default_port, kind.example));
         let list = list.collect::<Result<_, _>>()?;
         Ok(Self {
             hosts: ListedHosts { list, is_tls },
-            username: username.filter(|username| !username.is_empty()),
+            username,
             password,
             path,
             query,
@@ -111,37 +95,5 @@ impl ListedHosts {
             write!(f, "{comma}{}:{port}", Host(host))?;
         }
         Ok(())
-    }
-}
-
-/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn address(text: &str, kind: UrlKind) -> Result<Address, Invalid> {
-    let wrong = || {
-        let example = kind.example;
-        invalid(format!(
-            "has a host that is not host:port: {example} is expected"
-        ))
-    };
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
-            match port.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if port.is_empty() => (host, None),
-                None => return Err(wrong()),
-            }
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let port = match port {
-        None => kind.default_port,
-        Some(port) => port.parse().ok().filter(|p| 0 < *p).ok_or_else(wrong)?,
-    };
-    match decoded(host)? {
-        host if host.is_empty() => Err(wrong()),
-        host => Ok((host, port)),
     }
 }

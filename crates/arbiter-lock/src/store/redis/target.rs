@@ -3,10 +3,11 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::errors::invalid::Invalid;
+use crate::store::url::Host;
+pub(super) use crate::store::url::{Address, decoded, invalid};
 use crate::store::{AddressMap, Failure, FailureKind};
 
 /// Where a server is, and as whom to go there. Its `Display` has no secrets.
@@ -21,9 +22,6 @@ pub(super) struct Target {
     /// Whether it is a node of a cluster.
     pub(super) is_node: bool,
 }
-
-/// A host and a port.
-pub(super) type Address = (String, u16);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -142,10 +140,6 @@ pub(super) fn mapped(map: Option<&AddressMap>, announced: &Address) -> Result<Ad
     })
 }
 
-pub(super) fn invalid(message: impl fmt::Display) -> Invalid {
-    Invalid::new("store", format!("the store's URL {message}"))
-}
-
 /// Refuses the path of a socket with a login or an option in it, which errors would show.
 fn check_socket(path: &str) -> Result<(), Invalid> {
     let is_option = |text: &str| {
@@ -169,13 +163,6 @@ fn host_and_port(url: &Url) -> Result<(String, u16), Invalid> {
     let host = host.ok_or_else(|| invalid("names no host"))?;
     let host = decoded(host.trim_start_matches('[').trim_end_matches(']'))?;
     Ok((host, url.port().unwrap_or(DEFAULT_PORT)))
-}
-
-pub(super) fn decoded(text: &str) -> Result<String, Invalid> {
-    let bytes = percent_decode_str(text).decode_utf8();
-    bytes
-        .map(|text| text.into_owned())
-        .map_err(|_| invalid("has an escape that is no UTF-8"))
 }
 
 impl Place {
@@ -206,19 +193,6 @@ impl fmt::Display for Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// A host as a URL shows it: an IPv6 address in brackets.
-pub(super) struct Host<'a>(pub(super) &'a str);
-
-impl fmt::Display for Host<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') {
-            write!(f, "[{}]", self.0)
-        } else {
-            f.write_str(self.0)
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::Value;
 
-use super::super::dial::{HEAD_START, Limits, Line, dial};
+use super::super::dial::{Limits, Line, dial};
 use super::super::failure::failure_of;
 use super::super::introduction::{before_use, introduce, text};
 use super::super::keys::probe_in;
@@ -17,6 +17,7 @@ use super::super::script::probe;
 use super::super::target::{Address, Target};
 use super::map::SlotMap;
 use super::{Cluster, REFRESH_EVERY, REFRESH_IN_DOUBT, SHORTEST_PAUSE, now};
+use crate::store::tcp::HEAD_START;
 use crate::store::{Failure, FailureKind};
 use crate::system::rng;
 

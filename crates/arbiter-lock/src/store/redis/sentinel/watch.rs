@@ -10,11 +10,12 @@ use redis::{PushInfo, PushKind};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::super::dial::{addresses_of, dial};
+use super::super::dial::dial;
 use super::super::target::Address;
 use super::ask::ask;
 use super::count::{Hosts, count};
 use super::{Sentinels, now};
+use crate::store::tcp::addresses_of;
 use crate::store::{Failure, FailureKind};
 
 /// The interval between two queries to a sentinel.

@@ -1,8 +1,6 @@
-//! How a connection shows in the server's `CLIENT LIST`.
+//! How a connection shows in the server's list.
 
 use std::sync::Arc;
-
-use redis::aio::MultiplexedConnection;
 
 use crate::label::Label;
 
@@ -10,7 +8,7 @@ use crate::label::Label;
 const MOST_CHARS: usize = 128;
 
 /// Returns the given name, or `arbiter:HOST:PID`, in characters that the server allows.
-pub(super) fn client_name(given: Option<&str>) -> Arc<str> {
+pub(crate) fn client_name(given: Option<&str>) -> Arc<str> {
     let default = || {
         let Label { host, pid, .. } = Label::of_this_process();
         let (host, pid) = (host.unwrap_or_default(), pid.unwrap_or_default());
@@ -20,20 +18,6 @@ pub(super) fn client_name(given: Option<&str>) -> Arc<str> {
     let allowed = |c: char| if c.is_ascii_graphic() { c } else { '_' };
     let name: String = name.chars().map(allowed).take(MOST_CHARS).collect();
     name.into()
-}
-
-/// Sends the library's name and version. An error is ignored: the server does not know the command,
-/// or the user lacks the right.
-pub(super) async fn send_library(mut connection: MultiplexedConnection) {
-    let mut library = redis::pipe();
-    for (what, value) in [
-        ("LIB-NAME", env!("CARGO_PKG_NAME")),
-        ("LIB-VER", env!("CARGO_PKG_VERSION")),
-    ] {
-        let command = library.cmd("CLIENT").arg("SETINFO").arg(what);
-        command.arg(value).ignore();
-    }
-    let _: Result<(), _> = library.query_async(&mut connection).await;
 }
 
 #[cfg(test)]
