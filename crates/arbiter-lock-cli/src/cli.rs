@@ -10,7 +10,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::secret::has_secret;
 use crate::shell::quoted;
 
-/// Runs a command under a lock, on the Redis or Valkey that you already run, or on this machine
+/// Runs a command under a lock, on the Redis, Valkey or PostgreSQL that you already run, or on this
+/// machine
 #[derive(Debug, Parser)]
 #[command(
     name = "arbiter",
@@ -30,7 +31,7 @@ pub(crate) struct Cli {
 pub(crate) struct StoreArgs {
     /// Use this store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
     /// redis+sentinel://host,host/SERVICE, redis+cluster://host,host, redis+unix:///path/of/the/socket,
-    /// file:///folder [default: a folder of this machine]
+    /// postgres://user@host/database, file:///folder [default: a folder of this machine]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Read the store's URL from a file (or ARBITER_STORE_FILE), which hides a password
@@ -79,6 +80,35 @@ pub(crate) enum Command {
     Break(BreakArgs),
     /// Change how many permits NAME has, while some are held
     Resize(ResizeArgs),
+    /// Prepare a store before its first use
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// `arbiter store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Make the tables and functions of a PostgreSQL store, which its first use makes too if it may
+    Init(InitArgs),
+}
+
+/// `arbiter store init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Print the SQL instead, for an owner of the database to run; it may be run again
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// With --print, the schema that the store's URL names
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "arbiter",
+        requires = "print"
+    )]
+    pub(crate) schema: String,
+    /// With --print, let this role use the store, and grant it nothing else
+    #[arg(long, value_name = "NAME", requires = "print")]
+    pub(crate) role: Option<String>,
 }
 
 /// `arbiter run`.

@@ -15,7 +15,7 @@ mod writer;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, StoreCommand};
 use crate::exit::Exit;
 
 fn main() -> std::process::ExitCode {
@@ -53,6 +53,7 @@ async fn run(cli: Cli) -> Exit {
         Command::List(args) => commands::list::list(&args, &cli.store).await,
         Command::Exporter(args) => commands::exporter::exporter(&args, &cli.store).await,
         Command::Doctor(args) => commands::doctor::doctor(&args, &cli.store).await,
+        Command::Store(StoreCommand::Init(args)) => commands::init::init(&args, &cli.store).await,
         Command::Break(args) => commands::r#break::r#break(&args, &cli.store).await,
     };
     match ended {

@@ -6,7 +6,24 @@ use std::ops::Range;
 const MASK: &str = "***";
 
 /// The parameters of a URL whose values are shown. Any other parameter may carry a secret.
-const PUBLIC: &[&str] = &["db", "user", "username", "sentinel_username"];
+const PUBLIC: &[&str] = &[
+    "db",
+    "user",
+    "username",
+    "sentinel_username",
+    "host",
+    "port",
+    "listen",
+    "schema",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "channel_binding",
+    "target_session_attrs",
+    "application_name",
+    "connect_timeout",
+];
 
 /// The flag whose value is a URL, even without `://`.
 const STORE_FLAG: &str = "--store";
@@ -194,6 +211,7 @@ mod tests {
             "redis://[::1]:6379/1",
             "redis+sentinel://h:1,[::1]:2,i/m/3?sentinel_username=s",
             "redis+unix:///s?db=1",
+            "postgres://u@h,i:2/d?sslmode=require&schema=s&listen=h:1",
             "file:///var/locks",
             "a:b@c",
             "x?pass=pw",

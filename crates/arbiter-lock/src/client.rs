@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::builder::ClientBuilder;
 use crate::engine::Engine;
 use crate::errors::error::Error;
+#[cfg(feature = "postgres")]
+use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
 use crate::keeper::LINGER;
 use crate::primitives::election::Election;
@@ -242,7 +244,7 @@ impl Client {
                 (Ok(()), Ok(checks)) => Ok(checks),
                 // It answers, and no lock could be acquired.
                 (Err(failure), Ok(mut checks)) => {
-                    let fix = "allow what docs/redis.md lists, or name another server";
+                    let fix = "allow what the page of the store lists, or name another server";
                     checks.push(Check::failure("locks", format!("it {failure}"), fix));
                     Ok(checks)
                 }
@@ -253,6 +255,33 @@ impl Client {
             }
         };
         self.inner.run(diagnosing).await?
+    }
+
+    /// Returns the SQL statement with which a transaction guards its writes: it fails unless a hold
+    /// of a PostgreSQL store is in force.
+    ///
+    /// Its parameters are the name of the hold (`text`) and its fence (`bigint`). Run it first in the
+    /// transaction of your writes, in the database of the store. As long as the transaction is open,
+    /// the hold does not end and nobody else is granted. So no write of a former holder commits.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the store is not a PostgreSQL database.
+    ///
+    /// # Examples
+    /// With `tokio-postgres`, where `transaction` is a transaction in that database:
+    /// ```ignore
+    /// let guard = client.lock("report").acquire().await?;
+    /// let fence = i64::try_from(guard.fence())?;
+    /// transaction.execute(&client.guard_sql()?, &[&guard.name(), &fence]).await?;
+    /// transaction.execute("UPDATE reports SET …", &[]).await?;
+    /// transaction.commit().await?;
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn guard_sql(&self) -> Result<String, Error> {
+        self.inner.check_process()?;
+        let message = "only a PostgreSQL store guards transactions";
+        let none = || Invalid::new("store", message);
+        Ok(self.inner.store.guard_sql().ok_or_else(none)?)
     }
 
     /// Returns a snapshot of the client's health: whether the store answers, and how many holds,

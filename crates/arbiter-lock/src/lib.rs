@@ -1,5 +1,5 @@
-//! A distributed lock on the Redis or Valkey that you already run, or on one machine without a
-//! server.
+//! A distributed lock on the Redis, Valkey or PostgreSQL that you already run, or on one machine
+//! without a server.
 //!
 //! Every grant has a fencing token, waiters are granted in order of arrival, and a holder learns of
 //! a loss before the next is granted.
@@ -55,7 +55,8 @@
 //! - `redis` (default): stores on a Redis or Valkey server, a Sentinel group or a cluster.
 //! - `embedded`: `file:///folder` URLs, for stores that the processes of one machine share without
 //!   a server.
-//! - `tls`: `rediss://` URLs, also `rediss+sentinel://` and `rediss+cluster://`.
+//! - `postgres`: `postgres://` URLs, for stores in a PostgreSQL database.
+//! - `tls`: TLS to PostgreSQL; `rediss://` URLs, also `rediss+sentinel://` and `rediss+cluster://`.
 //! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
 //! - `metrics`: counters, gauges and histograms, for the recorder of the crate `metrics` that the
 //!   program installs. `docs/observability.md` lists them.
@@ -111,6 +112,8 @@ pub use store::diagnosis::{Check, CheckStatus};
 pub use store::health::{Health, StoreHealth};
 #[cfg(feature = "testing")]
 pub use store::memory::FaultInjection;
+#[cfg(feature = "postgres")]
+pub use store::postgres::postgres_schema;
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 

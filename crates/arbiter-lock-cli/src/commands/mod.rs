@@ -3,6 +3,7 @@
 pub(crate) mod r#break;
 pub(crate) mod doctor;
 pub(crate) mod exporter;
+pub(crate) mod init;
 mod kind;
 pub(crate) mod list;
 pub(crate) mod once;

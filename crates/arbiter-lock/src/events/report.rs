@@ -87,7 +87,7 @@ impl EventQueue {
 
     /// Reports that a connection was lost.
     #[cfg_attr(
-        not(feature = "redis"),
+        not(any(feature = "redis", feature = "postgres")),
         expect(dead_code, reason = "other stores have no connections")
     )]
     pub(crate) fn disconnected(&self, store: &impl ToString, cause: &Failure) {
@@ -100,7 +100,7 @@ impl EventQueue {
 
     /// Reports that a lost connection was replaced.
     #[cfg_attr(
-        not(feature = "redis"),
+        not(any(feature = "redis", feature = "postgres")),
         expect(dead_code, reason = "other stores have no connections")
     )]
     pub(crate) fn reconnected(&self, store: &impl ToString) {

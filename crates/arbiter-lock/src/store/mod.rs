@@ -5,8 +5,12 @@
 //! [`Store`] and [`Handle`] in its own folder, and has a line in [`open`](open::open).
 
 pub(crate) mod acknowledgement;
-#[cfg(any(feature = "redis", feature = "embedded"))]
+#[cfg(any(feature = "redis", feature = "embedded", feature = "postgres"))]
 mod blocking_thread;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod client_name;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod columns;
 pub(crate) mod diagnosis;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
@@ -15,10 +19,16 @@ pub(crate) mod health;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pattern;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
 mod settings;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod tcp;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod url;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -174,6 +184,13 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
     fn check_acknowledgement(&self, _: Acknowledgement) -> Result<(), Invalid> {
         let message = "the store has no replicas to acknowledge a hold: it is one machine";
         Err(Invalid::new("replicas", message))
+    }
+
+    /// Returns the statement that makes a transaction of the store's own database fail unless a hold
+    /// is in force, if there is one. Its parameters are the name and the fence.
+    #[cfg(feature = "postgres")]
+    fn guard_sql(&self) -> Option<String> {
+        None
     }
 
     /// Changes when another server replaces the current one, if that is possible. The new server

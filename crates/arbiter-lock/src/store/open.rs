@@ -18,11 +18,17 @@ const REDIS: Open = super::redis::open;
 #[cfg(not(feature = "redis"))]
 const REDIS: Open = |_, _, _| Err(lacks("redis", "redis://"));
 
+#[cfg(feature = "postgres")]
+const POSTGRES: Open = super::postgres::open;
+#[cfg(not(feature = "postgres"))]
+const POSTGRES: Open = |_, _, _| Err(lacks("postgres", "postgres://"));
+
 /// Returns how the store of a URL is opened: a new kind of store is one more line.
 fn kind(url: &str) -> Open {
     match url.split_once(':') {
         Some(("memory", _)) => memory::handle::open,
         Some(("file", _)) => EMBEDDED,
+        Some(("postgres" | "postgresql", _)) => POSTGRES,
         _ => REDIS,
     }
 }
@@ -36,7 +42,7 @@ pub(crate) fn open(
     kind(url)(url, settings, events)
 }
 
-#[cfg(not(all(feature = "redis", feature = "embedded")))]
+#[cfg(not(all(feature = "redis", feature = "embedded", feature = "postgres")))]
 fn lacks(feature: &str, url: &str) -> Invalid {
     Invalid::new(
         "store",

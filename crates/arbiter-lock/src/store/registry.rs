@@ -38,7 +38,7 @@ pub(crate) struct Registry {
 pub(crate) struct Slot {
     /// The channel of its grants.
     #[cfg_attr(
-        not(any(feature = "redis", feature = "embedded")),
+        not(any(feature = "redis", feature = "embedded", feature = "postgres")),
         expect(dead_code, reason = "no connection is lost")
     )]
     channel: Arc<str>,
@@ -104,7 +104,7 @@ impl Registry {
     }
 
     /// Makes the waiters of those channels poll, since messages may have been missed.
-    #[cfg(any(feature = "redis", feature = "embedded"))]
+    #[cfg(any(feature = "redis", feature = "embedded", feature = "postgres"))]
     pub(crate) fn poll_again(&self, is_of: impl Fn(&str) -> bool) {
         let mut slots = Vec::from_iter(self.slots().values().cloned());
         slots.retain(|slot| is_of(&slot.channel));
@@ -139,7 +139,7 @@ impl Slot {
         self.bell.notify_one();
     }
 
-    #[cfg(any(feature = "redis", feature = "embedded"))]
+    #[cfg(any(feature = "redis", feature = "embedded", feature = "postgres"))]
     fn wake(&self) {
         self.wakes.fetch_add(1, Ordering::AcqRel);
         self.bell.notify_one();
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(other.granted().now_or_never(), Some(arrived));
     }
 
-    #[cfg(any(feature = "redis", feature = "embedded"))]
+    #[cfg(any(feature = "redis", feature = "embedded", feature = "postgres"))]
     #[test]
     fn only_waiters_of_the_channel_poll_again() {
         let registry = Registry::default();

@@ -41,6 +41,12 @@ mod cluster {
     claims!(Store::cluster(); rw_lock, semaphore, several, election, once, with_permits);
 }
 
+#[cfg(feature = "postgres")]
+mod postgres {
+    use super::Store;
+    claims!(Store::postgres(); rw_lock, semaphore, several, election, once, with_permits);
+}
+
 /// The newest Valkey on this machine, or else the default server.
 mod valkey {
     use super::Store;

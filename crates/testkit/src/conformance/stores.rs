@@ -5,7 +5,7 @@ use std::path::Path;
 use arbiter_lock::{Client, NoopLogger};
 
 use super::exclusive::{Exclusive, Primitive};
-use crate::{Cluster, Folder, SentinelGroup, Server, Shared, unique_name};
+use crate::{Cluster, Folder, Postgres, SentinelGroup, Server, Shared, unique_name};
 
 /// A store of a single test. It ends on drop.
 #[derive(Debug)]
@@ -98,6 +98,20 @@ impl Store {
     pub fn own_cluster() -> Self {
         let cluster = Cluster::start();
         Self::new(cluster.url(), cluster)
+    }
+
+    /// Returns the database that all tests of the process share.
+    #[must_use]
+    pub fn postgres() -> Self {
+        let server = Postgres::shared();
+        Self::new(server.url(), server)
+    }
+
+    /// Starts a database of the test's own.
+    #[must_use]
+    pub fn own_postgres() -> Self {
+        let server = Postgres::start();
+        Self::new(server.url(), server)
     }
 
     /// Makes the tests of the lock use semaphores with one permit.

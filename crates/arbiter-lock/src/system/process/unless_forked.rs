@@ -14,7 +14,7 @@ pub(crate) struct UnlessForked<F>(LeakInChild<Pin<Box<F>>>);
 
 impl<F: Future> UnlessForked<F> {
     /// Wraps a future of this process.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "postgres"))]
     pub(crate) fn new(future: F) -> Self {
         Self::of(&ForkGeneration::current(), future)
     }

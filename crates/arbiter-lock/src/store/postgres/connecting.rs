@@ -1,0 +1,318 @@
+//! Connections to a server: they are dialed, and each has a task.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(feature = "tls")]
+use tokio::net::TcpStream;
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use tokio_postgres::config::{ChannelBinding as Binding, SslMode};
+#[cfg(feature = "tls")]
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::{NoTls, TlsConnect};
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection};
+
+use super::database::Postgres;
+use super::failure::{of_connecting, without_effect};
+use super::listeners::{Listeners, grant_in};
+use super::password::password;
+use super::sql::{VERSION, quoted, schema_sql};
+use super::url::{ChannelBinding, Endpoint, TlsMode};
+use crate::store::blocking_thread::on_blocking_thread;
+use crate::store::tcp::{tcp, unreachable};
+use crate::store::{Failure, FailureKind, Source};
+use crate::system::process::UnlessForked;
+
+/// The oldest supported version of the server.
+const OLDEST: i32 = 14_00_00;
+
+/// What a server says of itself.
+pub(super) struct ServerFacts {
+    pub(super) is_standby: bool,
+    pub(super) backend: i32,
+    pub(super) has_schema: bool,
+    pub(super) timeline: u32,
+    /// Another one for every start of a server.
+    pub(super) identity: String,
+}
+
+impl ServerFacts {
+    pub(super) async fn ask(client: &Client, store: &Postgres) -> Result<Self, Failure> {
+        let table = format!("{}.format", quoted(&store.url.schema));
+        let rows = client
+            .query_typed(
+                "SELECT pg_is_in_recovery(), current_setting('server_version_num')::int4, \
+                        current_setting('server_encoding'), pg_backend_pid(), \
+                        to_regclass($1) IS NOT NULL, \
+                        CASE WHEN NOT pg_is_in_recovery() \
+                             THEN pg_walfile_name(pg_current_wal_lsn()) END, \
+                        concat_ws(' ', inet_server_addr(), inet_server_port(), \
+                                  pg_postmaster_start_time())",
+                &[(&table, Type::TEXT)],
+            )
+            .await
+            .map_err(|e| without_effect(&e))?;
+        let row = rows.first();
+        let row = row.ok_or_else(|| {
+            Failure::before_sending(FailureKind::Malformed, "an answer without a row")
+        })?;
+        let version: i32 = row.get(1);
+        if version < OLDEST {
+            return Err(Failure::before_sending(
+                FailureKind::Unsupported,
+                format!(
+                    "it is PostgreSQL {}, and {} or later is needed",
+                    version / 10_000,
+                    OLDEST / 10_000
+                ),
+            ));
+        }
+        let encoding: String = row.get(2);
+        if encoding != "UTF8" {
+            return Err(Failure::before_sending(
+                FailureKind::Unsupported,
+                format!(
+                    "the database has the encoding {encoding}, which lacks some names: use one \
+                         with UTF8"
+                ),
+            ));
+        }
+        let log: Option<String> = row.get(5);
+        let timeline = log.and_then(|log| u32::from_str_radix(log.get(..8)?, 16).ok());
+        let timeline = timeline.unwrap_or_default();
+        Ok(Self {
+            is_standby: row.get(0),
+            backend: row.get(3),
+            has_schema: row.get(4),
+            timeline,
+            identity: format!("{} {timeline}", row.get::<_, String>(6)),
+        })
+    }
+}
+
+/// Makes the tables if they are missing, and checks their version.
+pub(super) async fn prepare(
+    client: &Client,
+    store: &Postgres,
+    has_schema: bool,
+) -> Result<(), Failure> {
+    let schema = &store.url.schema;
+    let advice = format!(
+        "an owner of the database can make what is missing: arbiter store init --print --schema \
+         {schema} | psql"
+    );
+    let denied = |e: &tokio_postgres::Error| {
+        let mut failure = without_effect(e);
+        if failure.kind == FailureKind::Denied {
+            failure.detail = format!("{}; {advice}", failure.detail);
+        }
+        failure
+    };
+    let make = async || {
+        let made = client.batch_execute(&schema_sql(schema)).await;
+        if made.is_err() {
+            // The transaction is left open.
+            let _ = client.batch_execute("ROLLBACK").await;
+        }
+        made.map_err(|e| denied(&e))
+    };
+    if !has_schema {
+        return make().await;
+    }
+    let rows = client.query_typed(&store.statements.version, &[]).await;
+    let rows = rows.map_err(|e| denied(&e))?;
+    let version: Option<i32> = rows.first().and_then(|row| row.get(0));
+    match version.unwrap_or_default() {
+        VERSION => Ok(()),
+        older if older < VERSION => make().await,
+        newer => Err(Failure::before_sending(
+            FailureKind::Unsupported,
+            format!(
+                "the schema {schema} was written by a newer version of arbiter (format {newer}, \
+                 this one supports {VERSION})"
+            ),
+        )),
+    }
+}
+
+pub(super) async fn listen(client: &Client, channel: &str) -> Result<(), Failure> {
+    let name = quoted(channel);
+    // The lock shows that the session listens, until it ends.
+    let listen =
+        format!("LISTEN {name}; SELECT pg_advisory_lock(hashtextextended('{channel}', 0))");
+    let listened = client.batch_execute(&listen).await;
+    listened.map_err(|e| without_effect(&e))
+}
+
+/// Connects to a place. The connection's task runs on the runtime of the caller.
+pub(super) async fn connect(
+    store: &Arc<Postgres>,
+    place: &Endpoint,
+    listeners: Option<(Arc<Listeners>, Source)>,
+) -> Result<(Client, Arc<ConnectionWatch>), Failure> {
+    match place {
+        Endpoint::Unix(folder, port) => {
+            let socket = folder.join(format!(".s.PGSQL.{port}"));
+            let stream = UnixStream::connect(&socket).await;
+            let stream = stream.map_err(|e| {
+                let failure = unreachable(e);
+                let detail = format!("{}: {}", socket.display(), failure.detail);
+                Failure { detail, ..failure }
+            })?;
+            // Nobody is on the way.
+            log_in(store, place, stream, NoTls, SslMode::Disable, listeners).await
+        }
+        Endpoint::Tcp((host, port)) => {
+            let stream = tcp(host, *port).await?;
+            match store.url.tls {
+                TlsMode::Disable => {
+                    log_in(store, place, stream, NoTls, SslMode::Disable, listeners).await
+                }
+                #[cfg(feature = "tls")]
+                _ => {
+                    let of = store.clone();
+                    let connector = on_blocking_thread(move || {
+                        super::tls::connector(&of.url, of.authorities())
+                    });
+                    let mut connector = connector.await.map_err(unreachable)??;
+                    let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connector, host);
+                    let tls = tls.map_err(|e| unreachable(std::io::Error::other(e)))?;
+                    log_in(store, place, stream, tls, SslMode::Require, listeners).await
+                }
+                #[cfg(not(feature = "tls"))]
+                _ => Err(Failure::before_sending(
+                    FailureKind::Unsupported,
+                    "TLS is not built in",
+                )),
+            }
+        }
+    }
+}
+
+async fn log_in<S, T>(
+    store: &Arc<Postgres>,
+    place: &Endpoint,
+    stream: S,
+    tls: T,
+    mode: SslMode,
+    listeners: Option<(Arc<Listeners>, Source)>,
+) -> Result<(Client, Arc<ConnectionWatch>), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: TlsConnect<S>,
+    T::Stream: Send + 'static,
+{
+    let mut config = Config::new();
+    let url = &store.url;
+    config
+        .user(&url.user)
+        .dbname(&url.database)
+        .application_name(
+            url.application_name
+                .as_deref()
+                .unwrap_or(&store.client_name),
+        )
+        .ssl_mode(mode)
+        .channel_binding(match url.channel_binding {
+            ChannelBinding::Disable => Binding::Disable,
+            ChannelBinding::Prefer => Binding::Prefer,
+            ChannelBinding::Require => Binding::Require,
+        });
+    let (of, at) = (store.clone(), place.clone());
+    let password = on_blocking_thread(move || password(&of.url, &at)).await;
+    if let Some(password) = password.map_err(unreachable)? {
+        config.password(password);
+    }
+    let connected = config.connect_raw(stream, tls).await;
+    let (client, connection) = connected.map_err(|e| of_connecting(&e))?;
+    let watch = Arc::new(ConnectionWatch::default());
+    if let Some((listeners, source)) = listeners {
+        watch.listen(&listeners, source);
+    }
+    let task = run(connection, watch.clone());
+    tokio::spawn(UnlessForked::new(task));
+    Ok((client, watch))
+}
+
+/// Reads and writes on a connection until it ends.
+async fn run<S, T>(mut connection: Connection<S, T>, watch: Arc<ConnectionWatch>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let failure = loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(message))) => {
+                watch.notify(message.channel(), message.payload());
+            }
+            Some(Ok(AsyncMessage::Notice(notice))) if notice.severity() == "WARNING" => {
+                watch.is_doubtful.store(true, Ordering::Release);
+            }
+            Some(Ok(_)) => {}
+            Some(Err(e)) => break without_effect(&e),
+            None => {
+                let detail = "the connection was closed";
+                break Failure::before_sending(FailureKind::Unreachable, detail);
+            }
+        }
+    };
+    watch.state().end = Some(failure);
+    watch.ended.notify_one();
+}
+
+/// What the task of a connection has seen.
+#[derive(Default)]
+pub(super) struct ConnectionWatch {
+    /// Whether the server has warned since the last commit: it may not be replicated.
+    is_doubtful: AtomicBool,
+    state: Mutex<ConnectionWatchState>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct ConnectionWatchState {
+    /// Why the connection has ended.
+    end: Option<Failure>,
+    /// Where notifications go, and where their times are from.
+    listeners: Option<(Arc<Listeners>, Source)>,
+}
+
+impl ConnectionWatch {
+    fn state(&self) -> MutexGuard<'_, ConnectionWatchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn listen(&self, listeners: &Arc<Listeners>, source: Source) {
+        self.state().listeners = Some((listeners.clone(), source));
+    }
+
+    pub(super) fn trust(&self) {
+        self.is_doubtful.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end(&self) -> Option<Failure> {
+        self.state().end.clone()
+    }
+
+    /// Completes once the connection has ended. One task at a time waits for it.
+    pub(super) async fn ended(&self) {
+        while self.state().end.is_none() {
+            self.ended.notified().await;
+        }
+    }
+
+    fn notify(&self, channel: &str, payload: &str) {
+        let listeners = self.state().listeners.clone();
+        if let (Some((listeners, source)), Some(push)) = (listeners, grant_in(payload)) {
+            listeners.deliver(channel, source, push);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A batch: the requests that share two round trips.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use arbiter_lock_core::{
+    Acquired, Answer, Contender, Grant, Moment, Reply, Request, Resource, Tried,
+};
+use serde_json::json;
+
+use super::database::Postgres;
+use super::queued_request::QueuedRequest;
+use super::rows::SnapshotRows;
+use super::wire;
+use crate::store::{Envelope, Failure, FailureKind, Source};
+use crate::system::rng;
+
+/// The most names of a batch.
+const NAMES: usize = 64;
+/// The most requests of a batch.
+const JOBS: usize = 256;
+
+/// How many of the first waiters a step may grant or skip, and look at.
+const HEADS: usize = arbiter_lock_core::MAX_STEPS + 1;
+
+/// Requests for several names, in the order of the names.
+pub(super) struct Exchange {
+    groups: BTreeMap<Arc<str>, Group>,
+}
+
+/// The requests for a name.
+#[derive(Default)]
+struct Group {
+    jobs: Vec<QueuedRequest>,
+    /// None before the rows were read.
+    applied: Option<Applied>,
+}
+
+/// What the requests for a name do.
+struct Applied {
+    at: Moment,
+    expected: Option<i64>,
+    rows: SnapshotRows,
+    answers: Vec<Answer<Reply>>,
+}
+
+/// Why requests start again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The rows have changed meanwhile.
+    Changed,
+    /// All rows are needed.
+    All,
+    /// A transaction guards the hold that they end.
+    Guarded,
+}
+
+impl Exchange {
+    /// Takes requests from the front of a queue. Renewals go alone, so that they wait for nothing.
+    pub(super) fn take(queue: &mut VecDeque<QueuedRequest>) -> Self {
+        let mut groups: BTreeMap<_, Group> = BTreeMap::new();
+        let mut count = 0;
+        while let Some(job) = queue.front() {
+            let is_full = groups.len() == NAMES && !groups.contains_key(&job.key);
+            if is_full || count == JOBS {
+                break;
+            }
+            let Some(job) = queue.pop_front() else { break };
+            // Its caller has gone, or waits no longer.
+            if job.reply.is_closed() || !job.stage.send() {
+                continue;
+            }
+            groups.entry(job.key.clone()).or_default().jobs.push(job);
+            count += 1;
+        }
+        Self { groups }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Returns what to read.
+    pub(super) fn to_load(&self, own_channel: &str) -> String {
+        let items = self.groups.iter().map(|(key, group)| {
+            let jobs = &group.jobs;
+            let ids: Vec<_> = jobs.iter().filter_map(QueuedRequest::id).collect();
+            let ids: Vec<_> = ids.iter().map(|id| wire::escaped(id)).collect();
+            let fences: Vec<_> = jobs.iter().filter_map(QueuedRequest::fence).collect();
+            let inspects = jobs.iter().any(|job| job.request == Request::Inspect);
+            let heads = if inspects {
+                arbiter_lock_core::Status::MOST_WAITERS
+            } else {
+                HEADS
+            };
+            let needs_all = jobs.iter().any(|job| job.needs_all);
+            let wants_run = jobs.iter().any(QueuedRequest::wants_run);
+            json!([
+                &**key,
+                ids,
+                fences,
+                own_channel,
+                heads,
+                needs_all,
+                wants_run
+            ])
+        });
+        serde_json::Value::Array(items.collect()).to_string()
+    }
+
+    /// Applies the requests to what was read. Returns what to write, and whether that has to be
+    /// durable.
+    pub(super) fn apply(
+        &mut self,
+        store: &Postgres,
+        states: &[String],
+        is_listening: bool,
+    ) -> Result<(wire::Changeset, bool), Failure> {
+        let (mut batch, mut is_durable) = (wire::Changeset::default(), false);
+        if states.len() != self.groups.len() {
+            let detail = "a state for each name is expected";
+            return Err(Failure::before_sending(FailureKind::Malformed, detail));
+        }
+        for ((key, group), state) in self.groups.iter_mut().zip(states) {
+            let applied = group.apply(store, state, is_listening)?;
+            if applied.needs_writing(&group.jobs) {
+                let revision = rng::draw::<i64>();
+                batch.change(key, &applied.rows, applied.expected, revision);
+                for grant in applied.granted() {
+                    if !store.listeners.has(&grant.channel) && is_notified(&grant.channel) {
+                        batch.notify(key, grant);
+                    }
+                }
+                is_durable |= applied.is_durable();
+            }
+            group.applied = Some(applied);
+        }
+        Ok((batch, is_durable))
+    }
+
+    /// Answers the requests for the names that were written, or needed no writing. Delivers grants
+    /// of this client. Returns the others.
+    pub(super) fn finish(
+        self,
+        store: &Postgres,
+        source: Source,
+        written: &[String],
+        guarded: &[String],
+    ) -> Vec<(Again, QueuedRequest)> {
+        let written: HashSet<&str> = written.iter().map(String::as_str).collect();
+        let guarded: HashSet<&str> = guarded.iter().map(String::as_str).collect();
+        let mut again = Vec::new();
+        for (key, group) in self.groups {
+            let Group { jobs, applied } = group;
+            let Some(applied) = applied else { continue };
+            let needs_writing = applied.needs_writing(&jobs);
+            let why = if applied.rows.is_incomplete() {
+                Some(Again::All)
+            } else if !needs_writing || written.contains(&*key) {
+                None
+            } else if guarded.contains(&*key) {
+                Some(Again::Guarded)
+            } else {
+                Some(Again::Changed)
+            };
+            if let Some(why) = why {
+                again.extend(jobs.into_iter().map(|job| (why, job)));
+                continue;
+            }
+            if needs_writing {
+                for grant in applied.granted() {
+                    let channel = grant.channel.clone();
+                    let push = grant.clone().into();
+                    store.listeners.deliver(&channel, source, push);
+                }
+            }
+            for (job, answer) in jobs.into_iter().zip(applied.answers) {
+                let envelope = Envelope::new(answer.reply, applied.at, answer.again);
+                job.answer(Ok(Envelope { source, ..envelope }));
+            }
+        }
+        again
+    }
+
+    /// Returns the requests.
+    pub(super) fn into_jobs(self) -> impl Iterator<Item = QueuedRequest> {
+        self.groups.into_values().flat_map(|group| group.jobs)
+    }
+}
+
+impl Group {
+    fn apply(&self, store: &Postgres, state: &str, is_listening: bool) -> Result<Applied, Failure> {
+        let (at, mut loaded) = wire::loaded(state)?;
+        if self.jobs.iter().any(|job| job.is_guarded) {
+            loaded.keep_guarded(at);
+        }
+        let ids: Vec<_> = self
+            .jobs
+            .iter()
+            .filter_map(QueuedRequest::id)
+            .cloned()
+            .collect();
+        let fences: Vec<_> = self.jobs.iter().filter_map(QueuedRequest::fence).collect();
+        let (expected, unheard) = (loaded.revision, std::mem::take(&mut loaded.unheard));
+        let reach = |channel: &str| {
+            store.listeners.has(channel) || !is_notified(channel) || !unheard.contains(channel)
+        };
+        let mut resource = Resource::new(SnapshotRows::new(loaded, &ids, &fences));
+        let apply = |job: &QueuedRequest| match (&job.request, is_listening) {
+            // Its waiter polls.
+            (Request::Acquire { contender, ticket }, false) => {
+                let request = Request::Acquire {
+                    contender: unnotified(contender).into(),
+                    ticket: *ticket,
+                };
+                request.apply(&mut resource, at, reach)
+            }
+            (request, _) => request.apply(&mut resource, at, reach),
+        };
+        let answers = self.jobs.iter().map(apply).collect();
+        Ok(Applied {
+            at,
+            expected,
+            rows: resource.into_rows(),
+            answers,
+        })
+    }
+}
+
+impl Applied {
+    fn needs_writing(&self, jobs: &[QueuedRequest]) -> bool {
+        !self.rows.is_incomplete()
+            && self.rows.is_changed()
+            && !jobs.iter().all(QueuedRequest::only_reads)
+    }
+
+    fn granted(&self) -> impl Iterator<Item = &Grant> {
+        self.answers.iter().flat_map(|answer| &answer.granted)
+    }
+
+    /// Returns whether a crash must not undo the requests. A place in the queue or a release that is
+    /// undone costs time alone.
+    fn is_durable(&self) -> bool {
+        let is_free = |answer: &Answer<Reply>| match &answer.reply {
+            Reply::Acquired(acquired) => !matches!(acquired, Acquired::Granted { .. }),
+            Reply::Tried(tried) => !matches!(tried, Tried::Granted { .. }),
+            Reply::Ended(_) | Reply::Inspected(_) | Reply::LastRun(_) => true,
+            _ => false,
+        };
+        0 < self.granted().count() || !self.answers.iter().all(is_free)
+    }
+}
+
+/// The beginning of the channels that sessions listen on.
+const NOTIFIED: &str = "arbiter.wake:";
+
+fn is_notified(channel: &str) -> bool {
+    channel.starts_with(NOTIFIED)
+}
+
+/// Returns the contender of a client that cannot listen.
+fn unnotified(contender: &Contender) -> Contender {
+    Contender {
+        channel: contender.channel.replacen("wake", "poll", 1).into(),
+        ..contender.clone()
+    }
+}

@@ -1,0 +1,107 @@
+//! The PostgreSQL store: the core on the rows of a database.
+//!
+//! A request takes two round trips. The first **loads** the rows of a name, as a snapshot that locks
+//! nothing. The core's step is applied to it. The second **swaps** them for the rows as the step has
+//! left them, if the name is still at the revision that was read. Otherwise the request starts
+//! again. So no client that stops keeps a lock of the database, and the rules are the core's alone.
+//!
+//! The requests of a runtime share these trips: those that arrive while one is under way go together
+//! in the next one.
+
+mod backend;
+mod connecting;
+mod database;
+mod diagnosis;
+mod exchange;
+mod failure;
+mod handle;
+mod listeners;
+mod password;
+mod queued_request;
+mod rows;
+mod session;
+mod sql;
+mod sweep;
+#[cfg(feature = "tls")]
+mod tls;
+mod url;
+mod wire;
+mod worker;
+
+use std::sync::Arc;
+
+use super::acknowledgement::Replicas;
+use super::handle::random_channel;
+use super::{Acknowledgement, Handle, Registry, ServerSettings, Store};
+use crate::errors::invalid::Invalid;
+use crate::events::event::EventQueue;
+use database::Postgres;
+use handle::PostgresHandle;
+use url::PostgresUrl;
+
+/// Opens the database of a URL; connections are made later.
+pub(super) fn open(
+    url: &str,
+    settings: ServerSettings,
+    events: &EventQueue,
+) -> Result<Arc<dyn Store>, Invalid> {
+    let url = PostgresUrl::parse(url, &settings)?;
+    Ok(Arc::new(Postgres::new(url, settings, events.clone())))
+}
+
+/// Returns the SQL that makes the tables and functions of a PostgreSQL store in a schema, and lets
+/// a role use them.
+///
+/// A client makes them at its first use, if its user may. Otherwise an owner of the database runs
+/// this SQL before. It can be run again.
+///
+/// # Examples
+/// ```
+/// let sql = arbiter_lock::postgres_schema("arbiter", Some("app"));
+/// assert!(sql.contains("GRANT USAGE ON SCHEMA \"arbiter\" TO \"app\";"));
+/// ```
+#[must_use]
+pub fn postgres_schema(schema: &str, role: Option<&str>) -> String {
+    let rights = role.map(|role| sql::rights_sql(schema, role));
+    sql::schema_sql(schema) + &rights.unwrap_or_default()
+}
+
+impl Store for Postgres {
+    fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle> {
+        let channel = random_channel();
+        self.listeners
+            .add(channel.clone(), Arc::downgrade(registry));
+        Box::new(PostgresHandle::new(
+            self,
+            Some((channel, Arc::downgrade(registry))),
+        ))
+    }
+
+    fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {
+        Box::new(PostgresHandle::new(self, None))
+    }
+
+    fn has_connections(&self) -> bool {
+        true
+    }
+
+    fn guard_sql(&self) -> Option<String> {
+        let schema = sql::quoted(&self.url.schema);
+        Some(match self.settings.key_prefix.as_str() {
+            "arbiter:" => format!("SELECT {schema}.guard($1, $2)"),
+            prefix => format!("SELECT {schema}.guard($1, $2, {})", sql::literal(prefix)),
+        })
+    }
+
+    fn check_acknowledgement(&self, needed: Acknowledgement) -> Result<(), Invalid> {
+        match needed.replicas {
+            // Every grant is.
+            Replicas::AtLeast(0) => Ok(()),
+            _ => Err(Invalid::new(
+                "replicas",
+                "PostgreSQL itself decides which standbys acknowledge a commit: set \
+                 synchronous_standby_names on the server, and each grant waits for them",
+            )),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A request on its way: queued, part of a batch, or answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use arbiter_lock_core::{Contender, Renewal, Reply, Request};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::store::{Envelope, Failure};
+
+/// A request to the worker.
+pub(super) struct QueuedRequest {
+    /// The name with its prefix, as in the tables.
+    pub(super) key: Arc<str>,
+    pub(super) request: Request,
+    pub(super) stage: Arc<Stage>,
+    pub(super) reply: oneshot::Sender<Result<Envelope<Reply>, Failure>>,
+    /// When it was first part of a batch.
+    pub(super) begun: Option<Instant>,
+    /// How often it starts again.
+    pub(super) repeats: u32,
+    /// Whether all rows of the name have to be read.
+    pub(super) needs_all: bool,
+    /// Whether a transaction guards the hold that the request would end.
+    pub(super) is_guarded: bool,
+}
+
+/// How far a request has come.
+#[derive(Default)]
+pub(super) struct Stage(AtomicU8);
+
+const WAITING: u8 = 0;
+const SENT: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Stage {
+    /// Notes that it is sent, unless its caller has given it up.
+    pub(super) fn send(&self) -> bool {
+        self.change(WAITING, SENT)
+    }
+
+    /// Notes that it certainly had no effect, and is not sent.
+    pub(super) fn take_back(&self) {
+        self.change(SENT, WAITING);
+    }
+
+    /// Gives it up. Returns whether it certainly has no effect.
+    pub(super) fn give_up(&self) -> bool {
+        self.change(WAITING, GIVEN_UP)
+    }
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.compare_exchange(from, to, order.0, order.1).is_ok()
+    }
+}
+
+impl QueuedRequest {
+    /// Makes a request, and the receiver of its reply.
+    pub(super) fn new(
+        key: Arc<str>,
+        request: Request,
+    ) -> (Self, oneshot::Receiver<Result<Envelope<Reply>, Failure>>) {
+        let (reply, replied) = oneshot::channel();
+        let job = Self {
+            key,
+            request,
+            stage: Arc::default(),
+            reply,
+            begun: None,
+            repeats: 0,
+            needs_all: false,
+            is_guarded: false,
+        };
+        (job, replied)
+    }
+
+    /// Returns the contender of the request, if it has one.
+    fn contender(&self) -> Option<&Arc<Contender>> {
+        match &self.request {
+            Request::Acquire { contender, .. }
+            | Request::TryAcquire(contender)
+            | Request::End { contender, .. } => Some(contender),
+            _ => None,
+        }
+    }
+
+    /// Returns the id whose rows the request needs, if it has one.
+    pub(super) fn id(&self) -> Option<&Arc<str>> {
+        match &self.request {
+            Request::Renew(Renewal { owner, .. })
+            | Request::Downgrade(Renewal { owner, .. })
+            | Request::Proclaim { owner, .. }
+            | Request::BeginRun { owner, .. } => Some(owner),
+            _ => self.contender().map(|contender| &contender.id),
+        }
+    }
+
+    /// Returns the fence whose rows the request needs, if it has one.
+    pub(super) fn fence(&self) -> Option<u64> {
+        match &self.request {
+            Request::Break { fence, .. } => Some(*fence),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the request needs the last run.
+    pub(super) fn wants_run(&self) -> bool {
+        matches!(
+            self.request,
+            Request::BeginRun { .. } | Request::FinishRun { .. } | Request::LastRun
+        )
+    }
+
+    /// Returns whether the request only reads.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self.request, Request::Inspect | Request::LastRun)
+    }
+
+    /// Replies, unless the caller has gone.
+    pub(super) fn answer(self, reply: Result<Envelope<Reply>, Failure>) {
+        let _ = self.reply.send(reply);
+    }
+}

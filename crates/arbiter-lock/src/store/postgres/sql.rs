@@ -1,0 +1,79 @@
+//! The objects of a schema, and the statements that use them.
+
+use std::sync::Arc;
+
+/// The version of the tables and functions.
+pub(super) const VERSION: i32 = 1;
+
+const FILES: [&str; 4] = [
+    include_str!("sql/tables.sql"),
+    include_str!("sql/load.sql"),
+    include_str!("sql/swap.sql"),
+    include_str!("sql/guard.sql"),
+];
+
+/// The statements on a schema.
+#[derive(Clone)]
+pub(super) struct Statements {
+    pub(super) load: Arc<str>,
+    pub(super) swap: Arc<str>,
+    pub(super) old_names: Arc<str>,
+    pub(super) forget_runs: Arc<str>,
+    pub(super) names: Arc<str>,
+    pub(super) version: Arc<str>,
+}
+
+impl Statements {
+    pub(super) fn new(schema: &str) -> Self {
+        let schema = quoted(schema);
+        Self {
+            load: format!("SELECT {schema}.load($1::text::jsonb)").into(),
+            swap: format!("SELECT written, guarded FROM {schema}.swap($1::text::jsonb, $2)").into(),
+            old_names: format!("SELECT names, last FROM {schema}.old_names($1)").into(),
+            forget_runs: format!("SELECT {schema}.forget_runs()").into(),
+            names: format!(
+                "SELECT name FROM {schema}.names WHERE $1 < name AND starts_with(name, $2) \
+                 ORDER BY name LIMIT $3"
+            )
+            .into(),
+            version: format!("SELECT max(version) FROM {schema}.format").into(),
+        }
+    }
+}
+
+/// Returns the statements that make a schema's objects. They can run again.
+pub(super) fn schema_sql(schema: &str) -> String {
+    let name = quoted(schema);
+    let mut sql = String::from("BEGIN;\nSET LOCAL client_min_messages = warning;\n");
+    // One client at a time creates them.
+    sql +=
+        &format!("SELECT pg_advisory_xact_lock(hashtextextended('arbiter.schema {name}', 0));\n");
+    for file in FILES {
+        sql += &file.replace("{schema}", &name);
+    }
+    sql += &format!(
+        "INSERT INTO {name}.format SELECT {VERSION} WHERE NOT EXISTS (\n  \
+           SELECT FROM {name}.format WHERE {VERSION} <= version);\nCOMMIT;\n"
+    );
+    sql
+}
+
+/// Returns the statements that let a role use the schema, and nothing else.
+pub(super) fn rights_sql(schema: &str, role: &str) -> String {
+    let (schema, role) = (quoted(schema), quoted(role));
+    format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {role};\n\
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};\n\
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role};\n"
+    )
+}
+
+/// Quotes an identifier.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a text.
+pub(super) fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}

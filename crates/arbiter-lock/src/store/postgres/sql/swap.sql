@@ -1,0 +1,156 @@
+-- Writes what steps have changed, for every name that is still at the revision that was read.
+--   batch       an object of arrays of objects, whose keys are columns:
+--     names       the roots, with `expected`, the revision that was read (none for a new name);
+--                 `ends`, whether the exclusive hold ends; `forget`, whether the name goes
+--     cleared     names without a queue, before `waiters` and `notes` are written
+--     left, gone, unnoted   waiters, shared holds and notes that go
+--     waiters, shared, notes, runs   rows that are written
+--     grants      what to notify
+--   durable     whether the commit waits for the disk, and for a synchronous standby
+-- Returns the names that were written, and those whose hold a transaction guards. The others have
+-- changed meanwhile, or are being changed. No statement waits for a lock of another transaction.
+CREATE OR REPLACE FUNCTION {schema}.swap(
+  batch jsonb, durable boolean, OUT written text[], OUT guarded text[]
+)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  ends text[];
+  free text[];
+BEGIN
+  IF NOT durable THEN
+    PERFORM set_config('synchronous_commit', 'off', true);
+  ELSIF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+
+  -- In the order of the names.
+  WITH inserted AS (
+    INSERT INTO {schema}.names
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new')
+    ORDER BY 1
+    ON CONFLICT DO NOTHING
+    RETURNING name
+  )
+  SELECT coalesce(array_agg(i.name), '{}') INTO written FROM inserted i;
+
+  written := written || array(
+    SELECT n.name
+    FROM jsonb_to_recordset(batch -> 'names') AS d(name text, expected bigint)
+    JOIN {schema}.names n ON n.name = d.name AND n.revision = d.expected
+    ORDER BY n.name
+    FOR NO KEY UPDATE OF n SKIP LOCKED);
+
+  -- Only a transaction that guards a hold can lock its row now.
+  guarded := '{}';
+  ends := array(
+    SELECT d.name FROM jsonb_to_recordset(batch -> 'names') AS d(name text, ends boolean)
+    WHERE d.ends AND d.name = ANY(written));
+  IF ends <> '{}' THEN
+    free := array(
+      SELECT n.name FROM {schema}.names n WHERE n.name = ANY(ends) FOR UPDATE SKIP LOCKED);
+    guarded := array(SELECT e FROM unnest(ends) e WHERE e <> ALL(free));
+  END IF;
+  IF batch ? 'gone' THEN
+    WITH free AS MATERIALIZED (
+      SELECT s.name, s.owner
+      FROM jsonb_to_recordset(batch -> 'gone') AS d(name text, owner text)
+      JOIN {schema}.shared s ON s.name = d.name AND s.owner = d.owner
+      WHERE d.name = ANY(written)
+      FOR UPDATE OF s SKIP LOCKED
+    )
+    SELECT guarded || coalesce(array_agg(DISTINCT d.name), '{}') INTO guarded
+    FROM jsonb_to_recordset(batch -> 'gone') AS d(name text, owner text)
+    WHERE d.name = ANY(written)
+      AND NOT EXISTS (SELECT FROM free f WHERE f.name = d.name AND f.owner = d.owner);
+  END IF;
+  IF guarded <> '{}' THEN
+    written := array(SELECT w FROM unnest(written) w WHERE w <> ALL(guarded));
+  END IF;
+
+  UPDATE {schema}.names n
+  SET revision = d.revision, owner = d.owner, fence = d.fence, since = d.since, until = d.until,
+      channel = d.channel, label = d.label, stopping = d.stopping, value = d.value,
+      generation = d.generation, "limit" = d."limit", sharers = d.sharers, weight = d.weight,
+      waiting = d.waiting, skipped = d.skipped, notes = d.notes, granted = d.granted,
+      liveness_cutoff = d.liveness_cutoff, queue_until = d.queue_until,
+      last_fence = d.last_fence, fence_until = d.fence_until
+  FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'names') d
+  WHERE n.name = d.name AND d.name = ANY(written);
+  IF batch ? 'forgotten' THEN
+    DELETE FROM {schema}.names n
+    USING jsonb_array_elements_text(batch -> 'forgotten') d(name)
+    WHERE n.name = d.name AND d.name = ANY(written);
+  END IF;
+  IF batch ? 'cleared' THEN
+    DELETE FROM {schema}.waiters w USING jsonb_array_elements_text(batch -> 'cleared') d(name)
+    WHERE w.name = d.name AND d.name = ANY(written);
+    DELETE FROM {schema}.notes w USING jsonb_array_elements_text(batch -> 'cleared') d(name)
+    WHERE w.name = d.name AND d.name = ANY(written);
+  END IF;
+  IF batch ? 'left' THEN
+    DELETE FROM {schema}.waiters w
+    USING jsonb_to_recordset(batch -> 'left') AS d(name text, id text)
+    WHERE w.name = d.name AND w.id = d.id AND d.name = ANY(written);
+  END IF;
+  IF batch ? 'gone' THEN
+    DELETE FROM {schema}.shared s
+    USING jsonb_to_recordset(batch -> 'gone') AS d(name text, owner text)
+    WHERE s.name = d.name AND s.owner = d.owner AND d.name = ANY(written);
+  END IF;
+  IF batch ? 'unnoted' THEN
+    DELETE FROM {schema}.notes n
+    USING jsonb_to_recordset(batch -> 'unnoted') AS d(name text, id text, kind bigint)
+    WHERE n.name = d.name AND n.id = d.id AND n.kind = d.kind AND d.name = ANY(written);
+  END IF;
+  IF batch ? 'waiters' THEN
+    INSERT INTO {schema}.waiters AS w
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.waiters, batch -> 'waiters') d
+    WHERE d.name = ANY(written)
+    ON CONFLICT (name, id) DO UPDATE
+    SET ticket = excluded.ticket, seen = excluded.seen, skipped = excluded.skipped,
+        weight = excluded.weight, "limit" = excluded."limit", follows = excluded.follows,
+        lease_ms = excluded.lease_ms, channel = excluded.channel, label = excluded.label;
+  END IF;
+  IF batch ? 'shared' THEN
+    INSERT INTO {schema}.shared AS s
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.shared, batch -> 'shared') d
+    WHERE d.name = ANY(written)
+    ON CONFLICT (name, owner) DO UPDATE
+    SET fence = excluded.fence, weight = excluded.weight, since = excluded.since,
+        until = excluded.until, channel = excluded.channel, label = excluded.label,
+        stopping = excluded.stopping;
+  END IF;
+  IF batch ? 'notes' THEN
+    INSERT INTO {schema}.notes AS n
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.notes, batch -> 'notes') d
+    WHERE d.name = ANY(written)
+    ON CONFLICT (name, id, kind) DO UPDATE SET at = excluded.at;
+  END IF;
+  IF batch ? 'runs' THEN
+    INSERT INTO {schema}.runs AS r
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.runs, batch -> 'runs') d
+    WHERE d.name = ANY(written)
+    ON CONFLICT (name) DO UPDATE
+    SET fence = excluded.fence, label = excluded.label, started = excluded.started,
+        ended = excluded.ended, outcome = excluded.outcome, until = excluded.until;
+  END IF;
+  IF batch ? 'grants' THEN
+    -- Sessions that notify commit one after another, so others never do.
+    PERFORM pg_notify(d.channel, d.payload)
+    FROM jsonb_to_recordset(batch -> 'grants') AS d(name text, channel text, payload text)
+    WHERE d.name = ANY(written);
+  END IF;
+END $$;
+
+-- Deletes runs that are not remembered any more.
+CREATE OR REPLACE FUNCTION {schema}.forget_runs() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+  DELETE FROM {schema}.runs r WHERE r.name IN (
+    SELECT o.name FROM {schema}.runs o WHERE o.until < {schema}.now_us() / 1000
+    LIMIT 64 FOR UPDATE SKIP LOCKED)
+$$;

@@ -1,0 +1,370 @@
+//! The task of a handle: it keeps the session, and sends batches one after another.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbiter_lock_core::{Backoff, Reply, Request};
+use rand::RngExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::database::Postgres;
+use super::diagnosis;
+use super::exchange::{Again, Exchange};
+use super::queued_request::QueuedRequest;
+use super::session::{DatabaseSession, Swapped};
+use super::sweep::Sweep;
+use crate::store::diagnosis::Check;
+use crate::store::{Envelope, Failure, FailureKind};
+use crate::system::rng;
+
+/// What a handle asks its task for.
+pub(super) enum WorkerTask {
+    Send(QueuedRequest),
+    /// Opens the session, and returns the round-trip time.
+    Connect(oneshot::Sender<Result<Duration, Failure>>),
+    /// Returns names behind that one that begin with the prefix.
+    Names {
+        behind: String,
+        prefix: Arc<str>,
+        at_most: usize,
+        reply: oneshot::Sender<Result<Vec<String>, Failure>>,
+    },
+    Diagnose(oneshot::Sender<Result<Vec<Check>, Failure>>),
+}
+
+/// The pauses before a request starts again because its rows have changed. The first one is none.
+const LONGEST_PAUSE_US: u64 = 20_000;
+/// The pause before a release is repeated that a guarding transaction prevents.
+const GUARDED_PAUSE: Duration = Duration::from_millis(50);
+
+/// The task of a handle.
+pub(super) struct DatabaseWorker {
+    store: Arc<Postgres>,
+    /// The channel to listen on.
+    channel: Option<Arc<str>>,
+    tasks: mpsc::UnboundedReceiver<WorkerTask>,
+    queue: VecDeque<QueuedRequest>,
+    /// Requests that start again later.
+    delayed: Vec<(Instant, QueuedRequest)>,
+    session: Option<DatabaseSession>,
+    /// Why the last attempt to connect failed, and until when there is no other one.
+    down: Option<(Failure, Instant)>,
+    backoff: Backoff,
+    /// Whether a session was lost and not replaced yet.
+    is_lost: bool,
+    /// A session that did not answer, and may keep locks.
+    silent: Option<i32>,
+    sweep: Sweep,
+}
+
+impl DatabaseWorker {
+    pub(super) fn new(
+        store: Arc<Postgres>,
+        channel: Option<Arc<str>>,
+        tasks: mpsc::UnboundedReceiver<WorkerTask>,
+    ) -> Self {
+        Self {
+            store,
+            channel,
+            tasks,
+            queue: VecDeque::new(),
+            delayed: Vec::new(),
+            session: None,
+            down: None,
+            backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
+            is_lost: false,
+            silent: None,
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// Runs until the handle is dropped and everything is answered.
+    pub(super) async fn run(mut self) {
+        loop {
+            if !self.queue.is_empty() {
+                // Those that have arrived meanwhile come along.
+                while let Ok(task) = self.tasks.try_recv() {
+                    self.take(task).await;
+                }
+                self.send_batch().await;
+                continue;
+            }
+            let next = self.delayed.iter().map(|(at, _)| *at).min();
+            let wake = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
+            let session = self.session.as_ref();
+            let ended = async {
+                match session {
+                    Some(session) => session.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = ended => self.lose_ended(),
+                task = self.tasks.recv() => match task {
+                    Some(task) => self.take(task).await,
+                    None if self.delayed.is_empty() => return,
+                    None => sleep_until(wake).await,
+                },
+                () = sleep_until(wake) => {}
+            }
+            self.take_delayed();
+        }
+    }
+
+    /// Moves the delayed requests whose time has come into the queue.
+    fn take_delayed(&mut self) {
+        let now = Instant::now();
+        let due = self.delayed.extract_if(.., |(at, _)| *at <= now);
+        self.queue.extend(due.map(|(_, job)| job));
+    }
+
+    async fn take(&mut self, task: WorkerTask) {
+        match task {
+            WorkerTask::Send(job) => self.queue.push_back(job),
+            WorkerTask::Connect(reply) => {
+                let connected = self.connected().await.map(|session| session.round_trip);
+                let _ = reply.send(connected);
+            }
+            WorkerTask::Names {
+                behind,
+                prefix,
+                at_most,
+                reply,
+            } => {
+                let names = self.names(&behind, &prefix, at_most).await;
+                let _ = reply.send(names);
+            }
+            WorkerTask::Diagnose(reply) => {
+                let checks = self.diagnose().await;
+                let _ = reply.send(checks);
+            }
+        }
+    }
+
+    async fn names(
+        &mut self,
+        behind: &str,
+        prefix: &str,
+        at_most: usize,
+    ) -> Result<Vec<String>, Failure> {
+        let (store, limit) = (self.store.clone(), self.store.settings.command_timeout);
+        let session = self.connected().await?;
+        let names = session.names(&store, behind, prefix, at_most);
+        let names = timeout(limit, names)
+            .await
+            .unwrap_or_else(|_| Err(silent(limit)));
+        self.keep_or_lose(names)
+    }
+
+    async fn diagnose(&mut self) -> Result<Vec<Check>, Failure> {
+        let (store, limit) = (self.store.clone(), self.store.settings.command_timeout);
+        let session = self.connected().await?;
+        let checks = diagnosis::checks(&store, session);
+        let checks = timeout(limit, checks)
+            .await
+            .unwrap_or_else(|_| Err(silent(limit)));
+        self.keep_or_lose(checks)
+    }
+
+    /// Returns the session, and opens one if there is none.
+    async fn connected(&mut self) -> Result<&DatabaseSession, Failure> {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.end().is_some())
+        {
+            self.lose_ended();
+        }
+        if self.session.is_none() {
+            let opened = self.open().await?;
+            self.session = Some(opened);
+        }
+        let gone = || Failure::before_sending(FailureKind::Unreachable, "no session");
+        self.session.as_ref().ok_or_else(gone)
+    }
+
+    async fn open(&mut self) -> Result<DatabaseSession, Failure> {
+        if let Some((failure, until)) = &self.down
+            && Instant::now() < *until
+        {
+            return Err(failure.clone());
+        }
+        let limit = self.store.connect_timeout();
+        let opening = DatabaseSession::open(&self.store, self.channel.as_deref(), limit);
+        match opening.await {
+            Ok(session) => {
+                self.down = None;
+                self.backoff.reset();
+                if std::mem::take(&mut self.is_lost) {
+                    self.store.events.reconnected(&self.store);
+                }
+                if let Some(backend) = self.silent.take() {
+                    session.terminate(backend).await;
+                }
+                // Grants that were missed meanwhile are found.
+                if let Some(channel) = &self.channel {
+                    self.store.listeners.poll_again(channel);
+                }
+                Ok(session)
+            }
+            Err(failure) => {
+                let pause = self.backoff.next(rng::draw());
+                self.down = Some((failure.clone(), Instant::now() + pause));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Drops the session, whose waiters poll on the next one.
+    fn lose(&mut self, cause: &Failure) {
+        if self.session.take().is_none() {
+            return;
+        }
+        self.is_lost = true;
+        self.store.events.disconnected(&self.store, cause);
+        if let Some(channel) = &self.channel {
+            self.store.listeners.poll_again(channel);
+        }
+    }
+
+    fn lose_ended(&mut self) {
+        let cause = self.session.as_ref().and_then(DatabaseSession::end);
+        if let Some(cause) = cause {
+            self.lose(&cause);
+        }
+    }
+
+    /// Drops the session after a failure that it does not survive.
+    fn keep_or_lose<T>(&mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(failure) = &result {
+            match failure.kind {
+                FailureKind::Silent => {
+                    self.silent = self.session.as_ref().and_then(|session| session.backend);
+                    self.lose(failure);
+                }
+                // The server is not the primary any more, or its schema was replaced.
+                FailureKind::Unreachable
+                | FailureKind::ReadOnly
+                | FailureKind::Malformed
+                | FailureKind::Other => self.lose(failure),
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// Sends the requests at the front of the queue.
+    async fn send_batch(&mut self) {
+        if let Err(failure) = self.connected().await {
+            for job in self.queue.drain(..) {
+                job.answer(Err(failure.clone()));
+            }
+            return;
+        }
+        let mut batch = Exchange::take(&mut self.queue);
+        if batch.is_empty() {
+            return;
+        }
+        let exchanged = self.exchange(&mut batch).await;
+        let source = self.session.as_ref().map_or(0, |session| session.source);
+        match self.keep_or_lose(exchanged) {
+            Ok(Swapped::Done { written, guarded }) => {
+                for (why, job) in batch.finish(&self.store, source, &written, &guarded) {
+                    self.repeat(why, job);
+                }
+            }
+            Ok(Swapped::Conflict) => {
+                for job in batch.into_jobs() {
+                    self.repeat(Again::Changed, job);
+                }
+            }
+            Err(failure) => {
+                for job in batch.into_jobs() {
+                    job.answer(Err(failure.clone()));
+                }
+            }
+        }
+        if let Some(session) = &self.session {
+            self.sweep.go_on(&self.store, session).await;
+        }
+    }
+
+    /// Makes the two trips of a batch. Each may take as long as a command.
+    async fn exchange(&mut self, batch: &mut Exchange) -> Result<Swapped, Failure> {
+        let limit = self.store.settings.command_timeout;
+        let Some(session) = &self.session else {
+            let detail = "no session";
+            return Err(Failure::before_sending(FailureKind::Unreachable, detail));
+        };
+        let channel = self.channel.as_deref().unwrap_or_default();
+        let request = batch.to_load(channel);
+        let states = timeout(limit, session.load(&self.store, &request)).await;
+        let states = states.unwrap_or_else(|_| Err(silent(limit)))?;
+        let is_listening = session.is_listening;
+        let (changes, is_durable) = batch.apply(&self.store, &states, is_listening)?;
+        if changes.is_empty() {
+            return Ok(Swapped::Done {
+                written: Vec::new(),
+                guarded: Vec::new(),
+            });
+        }
+        let changes = changes.into_text();
+        let swapping = session.swap(&self.store, &changes, is_durable);
+        let swapped = timeout(limit, swapping).await;
+        swapped.unwrap_or_else(|_| {
+            let detail = format!("no answer within {limit:?}");
+            Err(Failure::unknown(FailureKind::Silent, detail))
+        })
+    }
+
+    /// Starts a request again, or fails if it has taken as long as a command may.
+    fn repeat(&mut self, why: Again, mut job: QueuedRequest) {
+        let now = Instant::now();
+        let begun = *job.begun.get_or_insert(now);
+        job.repeats += 1;
+        let pause = match why {
+            Again::All => {
+                job.needs_all = true;
+                Duration::ZERO
+            }
+            // Waiters queue behind the hold, and polls go on.
+            Again::Guarded if matches!(job.request, Request::Acquire { .. }) && !job.is_guarded => {
+                Duration::ZERO
+            }
+            Again::Guarded => GUARDED_PAUSE,
+            Again::Changed => {
+                let most = 500_u64
+                    .saturating_mul(1 << job.repeats.min(8))
+                    .min(LONGEST_PAUSE_US);
+                let most = if job.repeats == 1 { 0 } else { most };
+                Duration::from_micros(rand::rng().random_range(0..=most))
+            }
+        };
+        job.is_guarded = why == Again::Guarded;
+        if self.store.settings.command_timeout <= now + pause - begun {
+            let detail = match why {
+                Again::Guarded => "a transaction guards the hold",
+                _ => "other clients change the name all the time",
+            };
+            return job.answer(Err(Failure::before_sending(FailureKind::Loading, detail)));
+        }
+        job.stage.take_back();
+        if pause.is_zero() {
+            self.queue.push_back(job);
+        } else {
+            self.delayed.push((now + pause, job));
+        }
+    }
+}
+
+/// Returns the failure of a query that had no effect.
+fn silent(limit: Duration) -> Failure {
+    let detail = format!("no answer within {limit:?}");
+    Failure::before_sending(FailureKind::Silent, detail)
+}
+
+/// The reply to a request.
+pub(super) type Replied = Result<Envelope<Reply>, Failure>;
