@@ -42,6 +42,8 @@ mod matrix;
 mod metrics;
 mod once;
 mod options;
+#[cfg(feature = "postgres")]
+mod postgres_guard;
 mod primitives;
 mod processes;
 mod redis;
