@@ -15,6 +15,7 @@ mod measures;
 mod monitor;
 mod participant;
 mod peer;
+mod postgres;
 mod process;
 mod rounds;
 mod scale;
@@ -36,6 +37,7 @@ fn main() -> Result<(), Failure> {
         ["peer", library, url] => peer::peer(library, url),
         ["many", url] => peer::many(url),
         ["chart"] => chart::draw_again(),
+        ["postgres"] => postgres::postgres(),
         _ => compare(&Settings::read(&args)?),
     }
 }
