@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use arbiter_lock::{Error, RefusedKind};
+use nix::sys::resource::{Resource, setrlimit};
 
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +12,7 @@ pub(crate) enum Exit {
     Success,
     /// The status of the command that was run, or one that the user chose.
     Status(u8),
-    /// The command that was run died of this signal.
-    ChildDied(i32),
-    /// Arbiter received this signal, and dies of it.
+    /// The command that was run died of this signal, or a waiter received it: arbiter dies of it.
     DieOf(i32),
     /// The command line is wrong.
     Usage,
@@ -44,7 +43,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Status(status) => status,
-            Self::ChildDied(signal) | Self::DieOf(signal) => 128_u8.wrapping_add(signal as u8),
+            Self::DieOf(signal) => 128_u8.wrapping_add(signal as u8),
             Self::Usage => 64,
             Self::Data => 65,
             Self::Unavailable => 69,
@@ -87,6 +86,8 @@ impl Exit {
         if let Self::DieOf(signal) = self
             && std::process::id() != 1
         {
+            // A dump of arbiter's memory would be taken for one of the command.
+            let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
             // If that fails, the exit status represents the signal.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

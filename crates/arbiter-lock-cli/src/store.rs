@@ -1,5 +1,7 @@
 //! The store that the user names, and a client of it.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, RefusedKind};
@@ -30,6 +32,32 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
         builder = builder.key_prefix(prefix);
     }
     builder.connect_lazy().map_err(|error| fail(&error))
+}
+
+/// Returns the variables that make a nested arbiter use the same store: with `None`, the variable
+/// is removed. The URL of a file stays in the file.
+pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (url, file) = match (&args.store, &args.store_file) {
+        (Some(url), _) => (Some(OsString::from(url)), None),
+        (None, Some(path)) => (None, Some(absolute(path).into_os_string())),
+        (None, None) => match (variable("ARBITER_STORE"), variable("ARBITER_STORE_FILE")) {
+            (Some(url), _) => (Some(url), None),
+            (None, Some(path)) => (None, Some(absolute(path.as_ref()).into_os_string())),
+            // The command may have another home.
+            (None, None) => (arbiter_lock::default_store().ok().map(Into::into), None),
+        },
+    };
+    let prefix = args.key_prefix.as_ref().map(OsString::from);
+    vec![
+        ("ARBITER_STORE", url),
+        ("ARBITER_STORE_FILE", file),
+        (
+            "ARBITER_KEY_PREFIX",
+            prefix.or(variable("ARBITER_KEY_PREFIX")),
+        ),
+    ]
 }
 
 /// Checks that a lock can have that name.

@@ -53,7 +53,7 @@ impl Ended {
         match self {
             Self::Exited(0) => Exit::Success,
             Self::Exited(status) => Exit::Status((status & 0xff) as u8),
-            Self::Died(signal) => Exit::ChildDied(signal),
+            Self::Died(signal) => Exit::DieOf(signal),
             Self::Interrupted => Exit::DieOf(Signal::SIGINT as i32),
         }
     }
@@ -64,7 +64,7 @@ impl Child {
     /// the thread. `liveness` is the store's liveness file, if it has one.
     pub(crate) fn start(
         command: &[OsString],
-        env: &[(&str, String)],
+        env: &[(&str, Option<OsString>)],
         liveness: Option<&Path>,
     ) -> std::io::Result<Self> {
         let changes = signal(SignalKind::child())?;
@@ -75,8 +75,13 @@ impl Child {
         };
         let in_front = terminal.as_ref().is_some_and(Terminal::goes_to_the_command);
         let mut shim = shim::command(in_front, command);
-        shim.process_group(0)
-            .envs(env.iter().map(|(name, value)| (name, value)));
+        shim.process_group(0);
+        for (name, value) in env {
+            match value {
+                Some(value) => shim.env(name, value),
+                None => shim.env_remove(name),
+            };
+        }
         let mut watcher = Watcher::start(liveness)?;
         let child = shim.spawn()?;
         let group = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
@@ -96,20 +101,18 @@ impl Child {
     }
 
     /// Signals the whole group. A group that has ended is ignored.
-    pub(crate) fn signal(&self, signal: i32) {
-        if let Ok(signal) = Signal::try_from(signal) {
-            let _ = killpg(self.group, signal);
-        }
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = killpg(self.group, signal);
     }
 
     pub(crate) fn terminate(&self) {
-        self.signal(Signal::SIGTERM as i32);
+        self.signal(Signal::SIGTERM);
         // A stopped process cannot handle TERM.
-        self.signal(Signal::SIGCONT as i32);
+        self.signal(Signal::SIGCONT);
     }
 
     pub(crate) fn kill(&self) {
-        self.signal(Signal::SIGKILL as i32);
+        self.signal(Signal::SIGKILL);
     }
 
     /// Waits until the command has ended or was suspended. As process 1, it also reaps orphans.
@@ -122,7 +125,7 @@ impl Child {
             }
             tokio::select! {
                 _ = self.changes.recv() => {}
-                () = self.suspend.received() => self.signal(Signal::SIGTSTP as i32),
+                () = self.suspend.received() => self.signal(Signal::SIGTSTP),
             }
         }
     }
@@ -178,7 +181,7 @@ impl Child {
             terminal.give(self.group);
         }
         if how != Resume::Later {
-            self.signal(Signal::SIGCONT as i32);
+            self.signal(Signal::SIGCONT);
         }
     }
 

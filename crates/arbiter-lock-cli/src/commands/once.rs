@@ -22,7 +22,7 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
         begun = job.begin() => match begun {
             Ok(Begun::Run(run)) => {
                 let held = Held::from(run);
-                supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await
+                supervisor::supervise(held, work, store, grace, liveness.as_deref(), &mut interrupts).await
             }
             Ok(Begun::Skipped(skip)) => {
                 if !work.quiet {
@@ -32,7 +32,7 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
             }
             Err(error) => store::fail(&error).into(),
         },
-        signal = interrupts.next() => Exit::DieOf(signal).into(),
+        signal = interrupts.ending() => Exit::DieOf(signal).into(),
     };
     Ok(outcome.leave(&client).await)
 }

@@ -29,10 +29,10 @@ pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit>
     let liveness = client.liveness_file();
     let outcome = tokio::select! {
         held = acquire(&client, &names, args, grace, store, contention) => match held {
-            Ok(held) => supervisor::supervise(held, work, grace, liveness.as_deref(), &mut interrupts).await,
+            Ok(held) => supervisor::supervise(held, work, store, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit.into(),
         },
-        signal = interrupts.next() => Exit::DieOf(signal).into(),
+        signal = interrupts.ending() => Exit::DieOf(signal).into(),
     };
     Ok(outcome.leave(&client).await)
 }

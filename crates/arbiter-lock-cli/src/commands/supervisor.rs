@@ -9,14 +9,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Loss, LostReason};
+use nix::sys::signal::Signal;
 
 use crate::child::{Change, Child, Ended};
-use crate::cli::WorkArgs;
+use crate::cli::{StoreArgs, WorkArgs};
 use crate::exit::Exit;
 use crate::output;
+use crate::store;
 use deadline::Deadline;
 pub(crate) use held::Held;
 pub(crate) use interrupts::Interrupts;
+use interrupts::stops_work;
 pub(crate) use settings::{grace, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
@@ -55,6 +58,7 @@ impl Outcome {
 pub(crate) async fn supervise(
     held: Held,
     args: &WorkArgs,
+    of: &StoreArgs,
     grace: Duration,
     liveness: Option<&Path>,
     interrupts: &mut Interrupts,
@@ -64,7 +68,8 @@ pub(crate) async fn supervise(
         // This process may have been stopped since the acquire.
         return lost(&held.lost().await, "before the command started").into();
     }
-    let mut child = match Child::start(&args.command, &held.env(), liveness) {
+    let env = [held.env(), store::env(of)].concat();
+    let mut child = match Child::start(&args.command, &env, liveness) {
         Ok(child) => child,
         Err(error) => {
             output::say(&format!("cannot start a process: {error}"));
@@ -88,7 +93,9 @@ pub(crate) async fn supervise(
             loss = held.lost() => break Err(loss),
             signal = interrupts.next() => {
                 child.signal(signal);
-                interrupted = Some(signal);
+                if stops_work(signal) {
+                    interrupted = Some(signal);
+                }
             }
             () = deadline.follow(&held) => {}
         }
@@ -146,10 +153,10 @@ fn lost(loss: &Loss, when: &str) -> Exit {
     Exit::Lost
 }
 
-async fn released(held: Held, ended: Ended, interrupted: Option<i32>) -> Outcome {
-    let exit = interrupted.map_or(ended.exit(), Exit::DieOf);
+async fn released(held: Held, ended: Ended, interrupted: Option<Signal>) -> Outcome {
+    let exit = ended.exit();
     let names = held.names();
-    let cause = match tokio::time::timeout(RELEASE, held.release(ended)).await {
+    let cause = match tokio::time::timeout(RELEASE, held.release(ended, interrupted)).await {
         Ok(Ok(())) => return exit.into(),
         Ok(Err(Error::Lost(loss))) => return lost(&loss, "before the command ended").into(),
         Ok(Err(error)) => error.to_string(),

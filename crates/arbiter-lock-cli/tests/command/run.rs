@@ -13,8 +13,51 @@ fn exit_status_is_the_commands_own() {
         |command: &[&str]| status_of(&server, &[&["run", name.as_str(), "--"], command].concat());
     assert_eq!(run(&["true"]), 0);
     assert_eq!(run(&["sh", "-c", "exit 7"]), 7);
-    assert_eq!(run(&["sh", "-c", "kill -9 $$"]), 137);
+    // Arbiter dies of the same signal.
+    for (number, name) in [(9, "KILL"), (15, "TERM"), (11, "SEGV"), (10, "USR1")] {
+        let script = format!("kill -{name} $$");
+        let run = start(arbiter(&server, &["run", "n", "--", "sh", "-c", &script]));
+        let (status, died_of, stderr) = end(run);
+        assert_eq!((status, died_of), (None, Some(number)), "{name}: {stderr}");
+    }
     assert!(!is_held(&server, &name));
+}
+
+#[test]
+fn nested_arbiter_uses_the_same_store() {
+    let (server, other, name) = (Server::start(), Server::start(), unique_name());
+    let program = env!("CARGO_BIN_EXE_arbiter");
+    let script = format!(
+        "{program} status --check \"$ARBITER_NAME\"; {program} run -n \"$ARBITER_NAME\" -- true; exit $?"
+    );
+    let folder = testkit::Folder::new();
+    std::fs::write(folder.path().join("url"), server.url()).unwrap();
+    let nested = |args: &[&str]| {
+        let mut run = bare(args);
+        run.args(["run", &name, "--", "sh", "-c", &format!("cd /; {script}")]);
+        // A flag wins over variables, also further inside.
+        run.env("ARBITER_STORE", other.url());
+        run.env("ARBITER_STORE_FILE", "/nowhere");
+        run.env("ARBITER_KEY_PREFIX", "unused:");
+        run.current_dir(folder.path());
+        output(run)
+    };
+    for args in [
+        &["--store", &server.url(), "--key-prefix", "app:"][..],
+        &["--store-file", "url", "--key-prefix", "app:"],
+    ] {
+        let (status, _, stderr) = nested(args);
+        assert_eq!(status, 75, "{args:?}: {stderr}");
+    }
+    // The URL of a file stays in the file.
+    let mut run = bare(&["--store-file", "url", "run", &name, "--", "env"]);
+    run.current_dir(folder.path())
+        .env("ARBITER_STORE", other.url());
+    let (_, variables, _) = output(run);
+    let url = folder.path().join("url");
+    let file = format!("ARBITER_STORE_FILE={}", url.display());
+    assert!(variables.lines().any(|line| line == file), "{variables}");
+    assert!(!variables.contains("ARBITER_STORE="), "{variables}");
 }
 
 #[test]

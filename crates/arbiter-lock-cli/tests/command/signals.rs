@@ -1,34 +1,184 @@
 //! Signals are forwarded, children are reaped, and the lock is released.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 use testkit::{Server, eventually, unique_name};
 
 use crate::helpers::{
-    arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, unignoring,
-    wait_for,
+    arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, wait_for,
 };
 
+/// A command that writes the signals that it gets into a file, until one of them ends it.
+fn recording(file: &Path, ending: &[(&str, u8)]) -> String {
+    let traps: String = ["HUP", "USR1", "USR2", "ALRM", "WINCH", "VTALRM", "PROF"]
+        .iter()
+        .map(|name| format!("trap 'echo {name} >> {}' {name}; ", file.display()))
+        .collect();
+    let ending: String = ending
+        .iter()
+        .map(|(name, status)| format!("trap 'exit {status}' {name}; "))
+        .collect();
+    format!(
+        "{traps}{ending}echo ready >> {}; while :; do sleep 0.05; done",
+        file.display()
+    )
+}
+
+fn has_line(file: &Path, line: &str) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().any(|found| found == line)
+}
+
+/// Builds a command that runs as process 1 of a namespace, or not.
+fn perhaps_first(server: &Server, is_first: bool, args: &[&str]) -> Command {
+    let run = arbiter(server, args);
+    let mut command = if is_first {
+        let mut unshare = Command::new("unshare");
+        unshare.args([
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]);
+        // A background process of a script ignores INT and QUIT.
+        unshare.args(["env", "--default-signal"]);
+        unshare.arg(run.get_program());
+        unshare
+    } else {
+        let mut env = Command::new("env");
+        env.arg("--default-signal").arg(run.get_program());
+        env
+    };
+    command.args(run.get_args());
+    command.env("ARBITER_STORE", server.url());
+    command
+}
+
+/// Sends a signal to arbiter, which may be process 1 of a namespace: the child of its starter.
+fn signal_arbiter(child: &Child, is_first: bool, name: &str) {
+    if !is_first {
+        return signal(child, name);
+    }
+    let pid = child.id();
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(children).unwrap();
+    let sent = Command::new("kill")
+        .args(["-s", name, children.trim()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 #[test]
-fn term_int_and_hup_end_command_then_arbiter() {
+fn signals_are_forwarded_and_the_service_continues() {
     let server = Server::start();
-    for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+    for is_first in [false, true] {
         let (lock, file) = (unique_name(), fresh_file());
-        let script = format!(
-            "trap 'echo {name} > {0}; exit 3' {name}; touch {0}.ready; while :; do sleep 0.05; done",
-            file.display()
-        );
-        let mut run = unignoring(env!("CARGO_BIN_EXE_arbiter"));
-        run.args(["run", &lock, "--", "sh", "-c", &script]);
-        run.env("ARBITER_STORE", server.url());
-        let run = start(run);
-        wait_for(std::path::Path::new(&format!("{}.ready", file.display())));
-        signal(&run, name);
+        let script = recording(&file, &[("TERM", 0)]);
+        let args = ["run", &lock, "--", "sh", "-c", &script];
+        let run = start(perhaps_first(&server, is_first, &args));
+        assert!(eventually(ms(5_000), || has_line(&file, "ready")));
+        for name in ["HUP", "USR1", "USR2", "ALRM", "WINCH", "VTALRM", "PROF"] {
+            signal_arbiter(&run, is_first, name);
+            assert!(eventually(ms(3_000), || has_line(&file, name)), "{name}");
+        }
+        assert!(is_held(&server, &lock));
+        // It ends well, so arbiter does.
+        signal_arbiter(&run, is_first, "TERM");
         let (status, died_of, stderr) = end(run);
-        assert_eq!((status, died_of), (None, Some(number)), "{stderr}");
-        assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), name);
+        assert_eq!((status, died_of), (Some(0), None), "{stderr}");
         assert!(!is_held(&server, &lock));
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn command_decides_how_a_signal_ends_it() {
+    let server = Server::start();
+    for is_first in [false, true] {
+        for (name, number) in [("TERM", 15), ("INT", 2), ("QUIT", 3)] {
+            for trapped in [true, false] {
+                let (lock, file) = (unique_name(), fresh_file());
+                let ending = if trapped { &[(name, 7)][..] } else { &[] };
+                let script = recording(&file, ending);
+                let args = ["run", &lock, "--", "sh", "-c", &script];
+                let run = start(perhaps_first(&server, is_first, &args));
+                assert!(eventually(ms(5_000), || has_line(&file, "ready")));
+                signal_arbiter(&run, is_first, name);
+                let (status, died_of, stderr) = end(run);
+                let expected = match (trapped, is_first) {
+                    (true, _) => (Some(7), None),
+                    (false, false) => (None, Some(number)),
+                    (false, true) => (Some(128 + number), None),
+                };
+                assert_eq!((status, died_of), expected, "{name} {is_first}: {stderr}");
+                assert!(!is_held(&server, &lock), "{name}");
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn waiter_ends_on_ending_signals_alone() {
+    let (server, lock) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &lock, "--", "sleep", "60"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &lock)));
+    for is_first in [false, true] {
+        for (name, number) in [("QUIT", 3), ("HUP", 1), ("INT", 2), ("TERM", 15)] {
+            let args = ["run", &lock, "--", "true"];
+            let waiter = start(perhaps_first(&server, is_first, &args));
+            let waits = || {
+                let status = output(arbiter(&server, &["status", "--json", &lock])).1;
+                status.contains("\"waiting\":1")
+            };
+            assert!(eventually(ms(5_000), waits));
+            for other in ["USR1", "USR2", "ALRM", "WINCH"] {
+                signal_arbiter(&waiter, is_first, other);
+            }
+            assert!(waits());
+            signal_arbiter(&waiter, is_first, name);
+            let (status, died_of, stderr) = end(waiter);
+            let expected = match is_first {
+                true => (Some(128 + number), None),
+                false => (None, Some(number)),
+            };
+            assert_eq!((status, died_of), expected, "{name}: {stderr}");
+        }
+    }
+    signal(&holder, "KILL");
+    end(holder);
+}
+
+#[test]
+fn interrupted_job_is_repeated_whatever_its_status() {
+    let server = Server::start();
+    for (name, is_interrupted) in [
+        ("TERM", true),
+        ("INT", true),
+        ("QUIT", true),
+        ("HUP", false),
+    ] {
+        let (job, file) = (unique_name(), fresh_file());
+        let traps = [("TERM", 0), ("INT", 0), ("QUIT", 0)];
+        let mut script = recording(&file, &traps);
+        if name == "HUP" {
+            script = script.replace(&format!("echo HUP >> {}", file.display()), "exit 0");
+        }
+        let once = ["once", "--every", "1h", "--repeat-failed", &job, "--"];
+        let args = [&once[..], &["sh", "-c", &script]].concat();
+        let run = start(perhaps_first(&server, false, &args));
+        assert!(eventually(ms(5_000), || has_line(&file, "ready")));
+        signal(&run, name);
+        assert_eq!(end(run).0, Some(0), "{name}");
+        let shown = output(arbiter(&server, &["status", &job])).1;
+        assert_eq!(shown.contains("interrupted by"), is_interrupted, "{shown}");
+        let again = [&once[..], &["sh", "-c", "exit 3"]].concat();
+        let expected = if is_interrupted { 3 } else { 0 };
+        assert_eq!(output(arbiter(&server, &again)).0, expected, "{name}");
+        std::fs::remove_file(file).unwrap();
     }
 }
 

@@ -1,11 +1,13 @@
 //! The holds that a command runs under.
 
+use std::ffi::OsString;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use arbiter_lock::{Error, Guard, GuardAll, Hold, Leadership, Loss, RunGuard};
+use nix::sys::signal::Signal;
 
 use crate::child::Ended;
 
@@ -103,7 +105,7 @@ impl Held {
     /// Returns the environment of the command. Several names have a line each, in the same order.
     ///
     /// The fence of a shared hold is empty, since shared holds are in no order.
-    pub(super) fn env(&self) -> [(&'static str, String); 3] {
+    pub(super) fn env(&self) -> Vec<(&'static str, Option<OsString>)> {
         let lines = |of_one: fn(&Hold) -> String| {
             let lines: Vec<_> = self.holds.iter().map(of_one).collect();
             lines.join("\n")
@@ -119,15 +121,21 @@ impl Held {
                 }),
             ),
         ]
+        .map(|(name, value)| (name, Some(value.into())))
+        .into()
     }
 
     /// Releases the holds after the command has ended. A run is recorded with its outcome.
-    pub(super) async fn release(self, ended: Ended) -> Result<(), Error> {
+    pub(super) async fn release(
+        self,
+        ended: Ended,
+        interrupted: Option<Signal>,
+    ) -> Result<(), Error> {
         match self.end {
             End::One(guard) => guard.release().await,
             End::All(all) => all.release().await,
             End::Leadership(leadership) => leadership.resign().await,
-            End::Run(run) => match outcome(ended) {
+            End::Run(run) => match outcome(ended, interrupted) {
                 None => run.finish(Ok("")).await,
                 Some(why) => run.finish(Err(&why)).await,
             },
@@ -142,12 +150,17 @@ impl Held {
     }
 }
 
-/// Returns why the command failed, if it did.
-fn outcome(ended: Ended) -> Option<String> {
-    match ended {
-        Ended::Exited(0) => None,
-        Ended::Exited(status) => Some(format!("status {status}")),
-        Ended::Died(signal) => Some(format!("died of signal {signal}")),
-        Ended::Interrupted => Some("interrupted".to_owned()),
+/// Returns why the command failed, if it did. One that was asked to stop may not have finished,
+/// whatever its status.
+fn outcome(ended: Ended, interrupted: Option<Signal>) -> Option<String> {
+    match (ended, interrupted) {
+        (Ended::Exited(status), Some(signal)) => {
+            let signal = signal.as_str().trim_start_matches("SIG");
+            Some(format!("interrupted by {signal}, status {status}"))
+        }
+        (Ended::Exited(0), None) => None,
+        (Ended::Exited(status), None) => Some(format!("status {status}")),
+        (Ended::Died(signal), _) => Some(format!("died of signal {signal}")),
+        (Ended::Interrupted, _) => Some("interrupted".to_owned()),
     }
 }
