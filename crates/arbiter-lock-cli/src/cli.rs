@@ -7,8 +7,30 @@ use std::time::Duration;
 use arbiter_lock::{Lock, Replicas};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use crate::names::completer;
 use crate::secret::has_secret;
 use crate::shell::quoted;
+
+/// The version, and what it was built with.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nbuild: ",
+    env!("ARBITER_BUILD"),
+    "\nstores: redis, valkey, sentinel, cluster, postgres, file; TLS: rustls"
+);
+
+/// Examples and statuses, for the long help.
+const AFTER_HELP: &str = "\
+Examples:
+  arbiter run nightly -- ./report.sh         run it, after all others
+  arbiter run -n nightly -- ./report.sh      skip it if another one runs
+  arbiter once --daily UTC job -- ./job.sh   once a day among all machines
+  arbiter list                               which locks are held, and by what
+
+Exit statuses:
+  the command's own; of arbiter itself: 64 usage, 65 other data or limit, 69 store unavailable,
+  71 system error, 75 held (run -E), 77 no rights, 79 lock lost, 124 --max-hold, 126 not executable,
+  127 not found. If the command dies of a signal, arbiter dies of it.";
 
 /// Runs a command under a lock, on the Redis, Valkey or PostgreSQL that you already run, or on this
 /// machine
@@ -16,6 +38,8 @@ use crate::shell::quoted;
 #[command(
     name = "arbiter",
     version,
+    long_version = LONG_VERSION,
+    after_long_help = AFTER_HELP,
     max_term_width = 100,
     subcommand_required = true
 )]
@@ -28,6 +52,7 @@ pub(crate) struct Cli {
 
 /// The flags that name the store.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Store")]
 pub(crate) struct StoreArgs {
     /// Use this store (or ARBITER_STORE): redis://host:6379, rediss://host:6379,
     /// redis+sentinel://host,host/SERVICE, redis+cluster://host,host, redis+unix:///path/of/the/socket,
@@ -40,6 +65,23 @@ pub(crate) struct StoreArgs {
     /// Set the prefix of the keys (or ARBITER_KEY_PREFIX) [default: arbiter:]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) key_prefix: Option<String>,
+    /// Print messages on stderr as text, or as a JSON object per line
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The format of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
 }
 
 impl StoreArgs {
@@ -83,6 +125,40 @@ pub(crate) enum Command {
     /// Prepare a store before its first use
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Print the completions of a shell, which also complete the names of locks
+    #[command(
+        after_help = "Bash: source <(arbiter completions bash); zsh: source <(arbiter completions zsh); \
+                            fish: arbiter completions fish | source"
+    )]
+    Completions(CompletionsArgs),
+    /// Print the manual page of arbiter, or of one of its commands, in roff
+    #[command(after_help = "Read it: arbiter man run | man -l -")]
+    Man(ManArgs),
+}
+
+/// `arbiter completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: CompletedShell,
+}
+
+/// A shell with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompletedShell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+/// `arbiter man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The command: run, once, status, …
+    pub(crate) command: Option<String>,
 }
 
 /// `arbiter store`.
@@ -146,7 +222,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) announce: Option<String>,
     /// The lock's name; if there are several, all are acquired
-    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    #[arg(required = true, value_name = "NAME", num_args = 1.., add = completer())]
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
@@ -189,6 +265,7 @@ pub(crate) struct OnceArgs {
     )]
     pub(crate) skip_exit_code: u8,
     /// The job's name, which is also the name of its lock
+    #[arg(add = completer())]
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
@@ -198,28 +275,31 @@ pub(crate) struct OnceArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
     /// Set how long the lock outlives a crash: 100ms to 365d
-    #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = lease, default_value = "30s", help_heading = "Lock")]
     pub(crate) lease: Duration,
     /// Set the time from TERM to KILL if the lock is lost [default: 5s, or a third of the lease]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Lock")]
     pub(crate) grace: Option<Duration>,
     /// End the command after this long
-    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    #[arg(long, value_name = "DURATION", value_parser = some_time, help_heading = "Lock")]
     pub(crate) max_hold: Option<Duration>,
     /// Wait until so many replicas have acknowledged the lock: a number, or `all`
-    #[arg(long, value_name = "N|all", value_parser = replicas, default_value = "0", hide_default_value = true)]
+    #[arg(long, value_name = "N|all", value_parser = replicas, default_value = "0", hide_default_value = true, help_heading = "Lock")]
     pub(crate) replicas: Replicas,
     /// Wait until the server has the lock on its disk
-    #[arg(long)]
+    #[arg(long, help_heading = "Lock")]
     pub(crate) durable: bool,
     /// Show this note with the holder or waiter
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", help_heading = "Lock")]
     pub(crate) label: String,
-    /// Print errors only
-    #[arg(short, long, conflicts_with = "verbose")]
+    /// While waiting, report the holder again after this long, or never with 0
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", help_heading = "Output")]
+    pub(crate) heartbeat: Duration,
+    /// Print no skip, wait or warning; errors and losses are still printed
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub(crate) quiet: bool,
     /// Print all events of the lock
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output")]
     pub(crate) verbose: bool,
     /// The command and its arguments, after `--`; it is not run by a shell
     #[arg(last = true, required = true, value_name = "COMMAND", num_args = 1..)]
@@ -243,7 +323,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, conflicts_with = "check")]
     pub(crate) watch: bool,
     /// The names of the locks
-    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    #[arg(required = true, value_name = "NAME", num_args = 1.., add = completer())]
     pub(crate) names: Vec<String>,
 }
 
@@ -318,6 +398,7 @@ pub(crate) struct BreakArgs {
     #[arg(long)]
     pub(crate) now: bool,
     /// The lock's name
+    #[arg(add = completer())]
     pub(crate) name: String,
 }
 
@@ -328,6 +409,7 @@ pub(crate) struct ResizeArgs {
     #[arg(long, value_name = "N")]
     pub(crate) of: u32,
     /// The semaphore's name
+    #[arg(add = completer())]
     pub(crate) name: String,
 }
 

@@ -4,6 +4,7 @@ mod child;
 mod cli;
 mod commands;
 mod exit;
+mod names;
 mod output;
 mod secret;
 mod shell;
@@ -15,10 +16,11 @@ mod writer;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, StoreCommand};
+use crate::cli::{Cli, Command, LogFormat, StoreCommand};
 use crate::exit::Exit;
 
 fn main() -> std::process::ExitCode {
+    commands::completions::complete();
     let exit = child::shim::become_the_command()
         .or_else(child::watcher::watch)
         .unwrap_or_else(command);
@@ -45,6 +47,9 @@ fn block_on(cli: Cli) -> Exit {
 }
 
 async fn run(cli: Cli) -> Exit {
+    if cli.store.log_format == LogFormat::Json {
+        output::log_json();
+    }
     let ended = match cli.command {
         Command::Run(args) => commands::run::run(&args, &cli.store).await,
         Command::Once(args) => commands::once::once(&args, &cli.store).await,
@@ -54,6 +59,8 @@ async fn run(cli: Cli) -> Exit {
         Command::Exporter(args) => commands::exporter::exporter(&args, &cli.store).await,
         Command::Doctor(args) => commands::doctor::doctor(&args, &cli.store).await,
         Command::Store(StoreCommand::Init(args)) => commands::init::init(&args, &cli.store).await,
+        Command::Completions(args) => commands::completions::completions(&args),
+        Command::Man(args) => commands::completions::man(&args),
         Command::Break(args) => commands::r#break::r#break(&args, &cli.store).await,
     };
     match ended {

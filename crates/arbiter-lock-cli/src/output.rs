@@ -1,20 +1,59 @@
 //! Messages on stderr. Data goes to stdout.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arbiter_lock::{Contended, Event, Level, Logger};
+use arbiter_lock::{Contended, Event, EventFields, Level, Logger, Seconds};
+use serde_json::{Value, json};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::shell::quoted;
 use crate::writer;
 
+/// Whether messages are JSON objects.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Prints messages as JSON objects from now on.
+pub(crate) fn log_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
 /// Prints a message to stderr, with a prefix on each line. Does not wait for the reader.
 pub(crate) fn say(message: &str) {
-    let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
-    writer::write(lines.collect());
+    print(message, "info", &EventFields::default());
+}
+
+/// Prints a message, as an object with the fields of an event if that is asked for.
+fn print(message: &str, level: &str, fields: &EventFields<'_>) {
+    if !IS_JSON.load(Ordering::Relaxed) {
+        let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
+        return writer::write(lines.collect());
+    }
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    let time = time.map_or(0.0, |time| time.as_secs_f64());
+    let mut line = json!({ "time": time, "level": level, "message": message });
+    let kind = Some(fields.kind).filter(|kind| !kind.is_empty());
+    let cause = fields.cause.map(|cause| cause.to_string());
+    let more = [
+        ("event", kind.map(Value::from)),
+        ("name", fields.name.map(Value::from)),
+        ("fence", fields.fence.map(Value::from)),
+        ("owner", fields.owner.map(Value::from)),
+        ("waited", fields.waited.map(Value::from)),
+        ("held", fields.held.map(Value::from)),
+        ("reason", fields.reason.map(Value::from)),
+        ("cause", cause.map(Value::from)),
+        ("store", fields.store.map(Value::from)),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value {
+            line[name] = value;
+        }
+    }
+    writer::write(format!("{line}\n"));
 }
 
 /// Prints that the system has refused a descriptor, a thread or memory.
@@ -25,12 +64,28 @@ pub(crate) fn refused(error: &dyn Display) -> Exit {
 
 /// Returns the message of a wait.
 pub(crate) fn waiting(contended: &Contended, store: &StoreArgs) -> String {
-    let place = match contended.place {
+    format!("waiting{}: {}", place(contended), held(contended, store))
+}
+
+/// Returns the message of a wait that has been reported, without the times of the holder, which
+/// are old.
+pub(crate) fn still_waiting(contended: &Contended, waited: Duration, store: &StoreArgs) -> String {
+    let (name, waited) = (quoted(&contended.name), Seconds(waited));
+    let holder = contended.holder.as_ref();
+    let holder = holder.map_or(String::new(), |holder| format!(" by {}", holder.label));
+    format!(
+        "still waiting after {waited}{}: {name} is held{holder}; see: arbiter status{} {name}",
+        place(contended),
+        store.again()
+    )
+}
+
+fn place(contended: &Contended) -> String {
+    match contended.place {
         Some(place @ ..=100) => format!(", place {place}"),
         Some(_) => ", place beyond 100".to_owned(),
         None => String::new(),
-    };
-    format!("waiting{place}: {}", held(contended, store))
+    }
 }
 
 /// Returns the message of a lock that is held, with the command to type next.
@@ -101,6 +156,8 @@ impl Narrator {
             (_, Event::Lost { .. }) => false,
             // So is a missing name of the store.
             (_, Event::StoreNotNamed { .. }) => false,
+            // Waits are reported with the command to type next.
+            (_, Event::Waiting(_)) => false,
             (Verbosity::Verbose, _) | (_, Event::NotServed { .. }) => true,
             (Verbosity::Normal, Event::RenewalFailed { .. }) => self.is_due(),
             // If the next request cannot reconnect, that is reported.
@@ -123,10 +180,19 @@ impl Narrator {
     }
 }
 
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    }
+}
+
 impl Logger for Narrator {
     fn log(&self, event: &Event) {
         if self.prints(event) {
-            say(&event.to_string());
+            print(&event.to_string(), word(event.level()), &event.fields());
         }
     }
 

@@ -92,7 +92,7 @@ pub use errors::error::{
 pub use errors::invalid::Invalid;
 pub use errors::lost_reason::LostReason;
 pub use errors::refused::{Refused, RefusedKind};
-pub use events::event::{Event, Level, Logger, NoopLogger};
+pub use events::event::{Event, EventFields, Level, Logger, NoopLogger};
 pub use events::tracing_logger::TracingLogger;
 pub use holds::guard::Guard;
 pub use holds::guard_all::GuardAll;

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod r#break;
+pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod exporter;
 pub(crate) mod init;
@@ -11,3 +12,4 @@ pub(crate) mod resize;
 pub(crate) mod run;
 pub(crate) mod status;
 mod supervisor;
+mod waiting;

@@ -5,6 +5,7 @@ use arbiter_lock::{Begun, Client, Once};
 use crate::child::find;
 use crate::cli::{OnceArgs, StoreArgs};
 use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
+use crate::commands::waiting::Waits;
 use crate::exit::Exit;
 use crate::output;
 use crate::store;
@@ -15,7 +16,8 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
-    let client = store::client(store, supervisor::narrator(work))?;
+    let (news, mut waits) = Waits::new(supervisor::narrator(work));
+    let client = store::client(store, news)?;
     let job = with_settings!(job(&client, args), work, grace);
     let liveness = client.liveness_file();
     let outcome = tokio::select! {
@@ -32,6 +34,7 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
             }
             Err(error) => store::fail(&error).into(),
         },
+        () = waits.report(work, store) => unreachable!("it never ends"),
         signal = interrupts.ending() => Exit::DieOf(signal).into(),
     };
     Ok(outcome.leave(&client).await)

@@ -3,18 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Contended, Error, Event, Level, Logger};
-use tokio::sync::watch;
+use arbiter_lock::{Client, Error};
 
 use crate::child::find;
 use crate::cli::{RunArgs, StoreArgs};
 use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
+use crate::commands::waiting::Waits;
 use crate::exit::Exit;
-use crate::output::{self, Narrator};
+use crate::output;
 use crate::store;
-
-/// How long a wait lasts before the holder is reported, and the time between two reports.
-const REPORT_DELAY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let names: BTreeSet<&str> = args.names.iter().map(String::as_str).collect();
@@ -23,12 +20,11 @@ pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit>
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
-    let (news, contention) = watch::channel(None);
-    let narrator = supervisor::narrator(work);
-    let client = store::client(store, News { narrator, news })?;
+    let (news, waits) = Waits::new(supervisor::narrator(work));
+    let client = store::client(store, news)?;
     let liveness = client.liveness_file();
     let outcome = tokio::select! {
-        held = acquire(&client, &names, args, grace, store, contention) => match held {
+        held = acquire(&client, &names, args, grace, store, waits) => match held {
             Ok(held) => supervisor::supervise(held, work, store, grace, liveness.as_deref(), &mut interrupts).await,
             Err(exit) => exit.into(),
         },
@@ -99,13 +95,13 @@ async fn acquire(
     args: &RunArgs,
     grace: Duration,
     store: &StoreArgs,
-    mut contention: watch::Receiver<Option<Contended>>,
+    mut waits: Waits,
 ) -> Result<Held, Exit> {
     let acquiring = held(client, names, args, grace);
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
-        () = report_waiting(&mut contention, store), if !args.work.quiet => unreachable!("it never ends"),
+        () = waits.report(&args.work, store) => unreachable!("it never ends"),
     };
     acquired.map_err(|error| match error {
         Error::Contended(contended) => {
@@ -116,43 +112,4 @@ async fn acquire(
         }
         error => store::fail(&error),
     })
-}
-
-/// Reports the holder, and again if it has changed. Never ends.
-async fn report_waiting(contention: &mut watch::Receiver<Option<Contended>>, store: &StoreArgs) {
-    let owner =
-        |contended: &Contended| contended.holder.as_ref().map(|holder| holder.owner.clone());
-    tokio::time::sleep(REPORT_DELAY).await;
-    let mut known = None;
-    loop {
-        let news = contention.borrow_and_update().clone();
-        if let Some(contended) = news.filter(|contended| known.as_ref() != Some(&owner(contended)))
-        {
-            known = Some(owner(&contended));
-            output::say(&output::waiting(&contended, store));
-        }
-        if contention.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        tokio::time::sleep(REPORT_DELAY).await;
-    }
-}
-
-/// Publishes the latest contention, and forwards events.
-struct News {
-    narrator: Narrator,
-    news: watch::Sender<Option<Contended>>,
-}
-
-impl Logger for News {
-    fn log(&self, event: &Event) {
-        if let Event::Waiting(contended) = event {
-            self.news.send_replace(Some((**contended).clone()));
-        }
-        self.narrator.log(event);
-    }
-
-    fn enabled(&self, level: Level) -> bool {
-        level == Level::Info || self.narrator.enabled(level)
-    }
 }

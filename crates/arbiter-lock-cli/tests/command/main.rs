@@ -4,6 +4,7 @@
 mod cluster;
 mod commands;
 mod doctor;
+mod ecosystem;
 mod embedded;
 mod exporter;
 mod helpers;

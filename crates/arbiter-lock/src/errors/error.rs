@@ -371,6 +371,7 @@ impl fmt::Display for Holder {
 /// use std::time::Duration;
 /// use arbiter_lock::Seconds;
 ///
+/// assert_eq!(Seconds(Duration::from_micros(41_200)).to_string(), "42 ms");
 /// assert_eq!(Seconds(Duration::from_millis(1_234)).to_string(), "1.2 s");
 /// assert_eq!(Seconds(Duration::from_secs(3_600)).to_string(), "60 min");
 /// ```
@@ -380,6 +381,9 @@ pub struct Seconds(pub Duration);
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_secs() {
+            0 if self.0 < Duration::from_millis(100) => {
+                write!(f, "{} ms", self.0.as_micros().div_ceil(1_000))
+            }
             0..10 => write!(f, "{:.1} s", self.0.as_secs_f64()),
             s @ 10..120 => write!(f, "{s} s"),
             s @ 120..7_200 => write!(f, "{} min", s / 60),

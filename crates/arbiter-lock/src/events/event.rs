@@ -1,5 +1,6 @@
 //! Reports of the library's work, to `tracing` by default or to a [`Logger`] of your own.
 
+mod fields;
 mod queue;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use crate::errors::error::{Contended, Seconds, Why};
 use crate::errors::lost_reason::LostReason;
+pub use fields::EventFields;
 pub(crate) use queue::EventQueue;
 
 /// The severity of an [`Event`].
@@ -239,8 +241,9 @@ impl fmt::Display for Event {
             } => {
                 write!(
                     f,
-                    "acquired '{}' with fence {fence} after {waited:?}",
-                    name.escape_debug()
+                    "acquired '{}' with fence {fence} after {}",
+                    name.escape_debug(),
+                    Seconds(*waited)
                 )
             }
             Self::Waiting(contended) => write!(f, "waiting: {contended}"),
@@ -254,8 +257,9 @@ impl fmt::Display for Event {
                 name, fence, held, ..
             } => write!(
                 f,
-                "released '{}' with fence {fence} after {held:?}",
-                name.escape_debug()
+                "released '{}' with fence {fence} after {}",
+                name.escape_debug(),
+                Seconds(*held)
             ),
             Self::Renewed { name, fence, .. } => {
                 write!(f, "renewed '{}' with fence {fence}", name.escape_debug())
@@ -269,8 +273,9 @@ impl fmt::Display for Event {
             ),
             Self::RenewalsLate { holds, behind } => write!(
                 f,
-                "renewals are sent late, by up to {behind:?}: the {holds} holds of this client need a \
-                 longer lease, a shorter way to the store, or more than one client"
+                "renewals are sent late, by up to {}: the {holds} holds of this client need a \
+                 longer lease, a shorter way to the store, or more than one client",
+                Seconds(*behind)
             ),
             Self::Lost {
                 name,
@@ -282,8 +287,9 @@ impl fmt::Display for Event {
             } => {
                 write!(
                     f,
-                    "lost '{}' with fence {fence} after {held:?}: {}",
+                    "lost '{}' with fence {fence} after {}: {}",
                     name.escape_debug(),
+                    Seconds(*held),
                     Why(*reason, cause.as_deref().map(|cause| cause as _))
                 )
             }

@@ -1,11 +1,9 @@
 //! The logger of `tracing` events, with a field for each part of an event.
 
-use std::sync::Arc;
-
 use tracing_core::Kind;
 use tracing_core::callsite::DefaultCallsite;
 
-use crate::events::event::{Event, Level, Logger, seconds};
+use crate::events::event::{Event, Level, Logger};
 
 /// The default [`Logger`]: events of the `tracing` crate, target `arbiter_lock`.
 ///
@@ -22,7 +20,7 @@ pub struct TracingLogger;
 /// Makes an event of that level.
 macro_rules! log {
     ($level:expr, $event:expr) => {{
-        let (event, fields) = ($event, Fields::of($event));
+        let (event, fields) = ($event, $event.fields());
         tracing::event!(
             target: "arbiter_lock",
             $level,
@@ -54,140 +52,6 @@ impl Logger for TracingLogger {
         // The other levels are rare, and may go to the crate `log`, which has no callsites. The
         // interest is cached, so no subscriber is called here.
         level != Level::Debug || !DEBUG.interest().is_never()
-    }
-}
-
-/// The fields of an event.
-#[derive(Default)]
-struct Fields<'a> {
-    kind: &'static str,
-    name: Option<&'a str>,
-    fence: Option<u64>,
-    owner: Option<&'a str>,
-    waited: Option<f64>,
-    held: Option<f64>,
-    reason: Option<&'static str>,
-    cause: Option<&'a (dyn std::error::Error + Send + Sync)>,
-    store: Option<&'a str>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(event: &'a Event) -> Self {
-        match event {
-            Event::Acquired {
-                name,
-                fence,
-                owner,
-                waited,
-            } => Self {
-                waited: Some(seconds(*waited)),
-                ..Self::of_hold("acquired", name, *fence, owner)
-            },
-            Event::Waiting(contended) => Self {
-                waited: Some(seconds(contended.waited)),
-                ..Self::of_name("waiting", &contended.name)
-            },
-            Event::WaitsForOwnClient { name } => Self::of_name("waits_for_own_client", name),
-            Event::Released {
-                name,
-                fence,
-                owner,
-                held,
-            } => Self {
-                held: Some(seconds(*held)),
-                ..Self::of_hold("released", name, *fence, owner)
-            },
-            Event::Renewed { name, fence, owner } => Self::of_hold("renewed", name, *fence, owner),
-            Event::RenewalFailed {
-                name,
-                fence,
-                owner,
-                cause,
-            } => Self {
-                cause: Some(&**cause),
-                ..Self::of_hold("renewal_failed", name, *fence, owner)
-            },
-            Event::Lost {
-                name,
-                fence,
-                owner,
-                held,
-                reason,
-                cause,
-            } => Self {
-                held: Some(seconds(*held)),
-                reason: Some(reason.word()),
-                cause: cause.as_deref(),
-                ..Self::of_hold("lost", name, *fence, owner)
-            },
-            Event::LeftBehind { name, cause } => Self {
-                cause: Some(&**cause),
-                ..Self::of_name("left_behind", name)
-            },
-            Event::EndNotRecorded { name, fence, cause } => Self {
-                fence: Some(*fence),
-                cause: Some(&**cause),
-                ..Self::of_name("end_not_recorded", name)
-            },
-            Event::NotServed {
-                name, store, cause, ..
-            } => Self {
-                name: Some(name),
-                cause: Some(&**cause),
-                ..Self::of_store("not_served", store)
-            },
-            Event::Disconnected { store, cause } => Self::of_outage("disconnected", store, cause),
-            Event::SentinelsOutOfReach { store, cause } => {
-                Self::of_outage("sentinels_out_of_reach", store, cause)
-            }
-            Event::NoticedLate { store, cause } => Self::of_outage("noticed_late", store, cause),
-            Event::Reconnected { store } => Self::of_store("reconnected", store),
-            Event::MasterReplaced { store, .. } => Self::of_store("master_replaced", store),
-            Event::UnprotectedMaster { store } => Self::of_store("unprotected_master", store),
-            Event::StoreNotNamed { store } => Self::of_store("store_not_named", store),
-            Event::RenewalsLate { .. } => Self::of_kind("renewals_late"),
-            Event::EventsDropped { .. } => Self::of_kind("events_dropped"),
-        }
-    }
-
-    fn of_hold(kind: &'static str, name: &'a str, fence: u64, owner: &'a str) -> Self {
-        Self {
-            fence: Some(fence),
-            owner: Some(owner),
-            ..Self::of_name(kind, name)
-        }
-    }
-
-    fn of_name(kind: &'static str, name: &'a str) -> Self {
-        Self {
-            name: Some(name),
-            ..Self::of_kind(kind)
-        }
-    }
-
-    fn of_outage(
-        kind: &'static str,
-        store: &'a str,
-        cause: &'a Arc<dyn std::error::Error + Send + Sync>,
-    ) -> Self {
-        Self {
-            cause: Some(&**cause),
-            ..Self::of_store(kind, store)
-        }
-    }
-
-    fn of_store(kind: &'static str, store: &'a str) -> Self {
-        Self {
-            store: Some(store),
-            ..Self::of_kind(kind)
-        }
-    }
-
-    fn of_kind(kind: &'static str) -> Self {
-        Self {
-            kind,
-            ..Self::default()
-        }
     }
 }
 

@@ -128,7 +128,7 @@ async fn lock_logs_each_event_of_its_hold() {
     let lock = client.lock("l").lease_time(ms(3_000));
     let guard = lock.acquire().await.unwrap();
     let fence = guard.fence().to_string();
-    log.has("acquired", Level::Debug, &["'l'", &fence, "after 0ns"]);
+    log.has("acquired", Level::Debug, &["'l'", &fence, "after 0 ms"]);
     let waits = lock.clone().wait_timeout(ms(1_500)).acquire().await;
     assert!(waits.unwrap_err().is_contended());
     log.has(

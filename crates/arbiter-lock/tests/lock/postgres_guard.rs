@@ -338,7 +338,7 @@ async fn check_refuses_an_older_fence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hot_rows_do_not_slow_down_for_a_long_guard() {
+async fn long_guard_slows_down_no_hot_row() {
     let server: Arc<Postgres> = Postgres::shared();
     let (_client, lock, first) = hold(&server).await;
     let mut session = guarding(&server, "REPEATABLE READ", &first);

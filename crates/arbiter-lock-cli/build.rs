@@ -1,0 +1,9 @@
+//! Names what the command is built for.
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=ARBITER_BUILD");
+    // A package may name its own build.
+    let target = std::env::var("TARGET").unwrap_or_default();
+    let build = std::env::var("ARBITER_BUILD").unwrap_or(target);
+    println!("cargo:rustc-env=ARBITER_BUILD={build}");
+}

@@ -1,0 +1,160 @@
+//! The command among shells, pagers and log collectors.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use testkit::{Server, eventually, unique_name};
+
+use crate::helpers::{arbiter, bare, end, is_held, ms, output, signal, start};
+
+/// Runs a script of bash in which `arbiter` is on the path.
+fn bash(server: &Server, script: &str) -> String {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_arbiter"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program.parent().unwrap().display());
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", script]);
+    bash.env("PATH", path).env("ARBITER_STORE", server.url());
+    let (status, stdout, stderr) = output(bash);
+    assert_eq!(status, 0, "{stderr}");
+    stdout
+}
+
+/// Returns what bash offers behind a line.
+fn offered(server: &Server, words: &[&str]) -> Vec<String> {
+    let last = words.last().unwrap();
+    let script = format!(
+        "source <(arbiter completions bash)
+         COMP_WORDS=({}) COMP_CWORD={} COMP_TYPE=9
+         _clap_complete_arbiter arbiter '{last}' x
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" "),
+        words.len() - 1
+    );
+    let offered = bash(server, &script);
+    offered.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn bash_completes_commands_flags_and_names() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    assert!(offered(&server, &["arbiter", "sta"]).contains(&"status".to_owned()));
+    assert!(offered(&server, &["arbiter", "run", "--lea"]).contains(&"--lease".to_owned()));
+    assert_eq!(offered(&server, &["arbiter", "status", "test"]), [name]);
+    signal(&holder, "KILL");
+    end(holder);
+}
+
+#[test]
+fn store_that_is_down_offers_no_names() {
+    let mut server = Server::start();
+    server.kill();
+    assert!(
+        offered(&server, &["arbiter", "status", "te"])
+            .concat()
+            .is_empty()
+    );
+}
+
+#[test]
+fn shells_have_scripts_and_commands_have_pages() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (status, script, stderr) = output(bare(&["completions", shell]));
+        assert_eq!(status, 0, "{stderr}");
+        assert!(script.contains("COMPLETE"), "{shell}: {script}");
+    }
+    for command in [
+        "run", "once", "status", "list", "exporter", "doctor", "break", "resize",
+    ] {
+        let (status, page, stderr) = output(bare(&["man", command]));
+        assert_eq!(status, 0, "{stderr}");
+        assert!(page.contains(&format!(".TH arbiter-{command} 1")), "{page}");
+    }
+    let page = output(bare(&["man"])).1;
+    assert!(page.contains(".TH arbiter 1"), "{page}");
+    assert_eq!(output(bare(&["man", "nothing"])).0, 64);
+}
+
+#[test]
+fn version_names_the_build() {
+    let (status, version, _) = output(bare(&["--version"]));
+    assert_eq!(status, 0);
+    assert!(
+        version.contains("build: ") && version.contains("postgres"),
+        "{version}"
+    );
+}
+
+#[test]
+fn messages_are_json_objects_on_demand() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let skip = ["--log-format", "json", "run", "-n", &name, "--", "true"];
+    let (status, _, stderr) = output(arbiter(&server, &skip));
+    assert_eq!(status, 75);
+    let skipped: Value = serde_json::from_str(stderr.trim()).unwrap();
+    assert!(
+        skipped["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("skipped: "),
+        "{skipped}"
+    );
+    signal(&holder, "KILL");
+    end(holder);
+    let other = unique_name();
+    let run = ["run", "--log-format", "json", "-v", &other, "--", "true"];
+    let (_, _, stderr) = output(arbiter(&server, &run));
+    let events: Vec<Value> = stderr
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str()).collect();
+    assert_eq!(kinds, [Some("acquired"), Some("released")], "{stderr}");
+    for event in &events {
+        assert_eq!(event["name"], other);
+        assert!(event["fence"].is_u64() && event["time"].is_f64(), "{event}");
+    }
+}
+
+#[test]
+fn long_wait_is_reported_again() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "60"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let reports = |heartbeat: &str| {
+        let run = [
+            "run",
+            "--heartbeat",
+            heartbeat,
+            "--wait",
+            "4s",
+            &name,
+            "--",
+            "true",
+        ];
+        let (status, _, stderr) = output(arbiter(&server, &run));
+        assert_eq!(status, 75, "{stderr}");
+        stderr.matches("still waiting after").count()
+    };
+    assert_eq!(reports("0"), 0);
+    assert!((1..=3).contains(&reports("1s")));
+    signal(&holder, "KILL");
+    end(holder);
+}
+
+#[test]
+fn verbose_wait_says_each_fact_once() {
+    let (server, name) = (Server::start(), unique_name());
+    let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "1.5"]));
+    assert!(eventually(ms(5_000), || is_held(&server, &name)));
+    let mut run = arbiter(&server, &["run", "-v", &name, "--", "true"]);
+    run.stdin(Stdio::null());
+    let (_, _, stderr) = output(run);
+    assert_eq!(stderr.matches("is held by").count(), 1, "{stderr}");
+    assert!(!stderr.contains("µs"), "{stderr}");
+    end(holder);
+}
