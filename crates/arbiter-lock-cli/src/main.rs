@@ -32,7 +32,7 @@ fn command() -> Exit {
     match Cli::try_parse() {
         // The panic hook has printed the message.
         Ok(cli) => std::panic::catch_unwind(|| block_on(cli)).unwrap_or(Exit::Software),
-        Err(error) => usage::usage(&error),
+        Err(error) => usage::usage(error),
     }
 }
 

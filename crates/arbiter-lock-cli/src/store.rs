@@ -1,7 +1,8 @@
 //! The store that the user names, and a client of it.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, RefusedKind};
@@ -15,6 +16,7 @@ use crate::secret::has_secret;
 ///
 /// It connects at first use: connecting is part of each wait.
 pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
+    check_file(args)?;
     let builder = builder(args).map_err(|error| fail(&error))?;
     let url = builder.store_url().unwrap_or_default();
     if url.starts_with("memory:") {
@@ -58,6 +60,27 @@ pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
             prefix.or(variable("ARBITER_KEY_PREFIX")),
         ),
     ]
+}
+
+/// Checks that the file with the URL can be read: it may come late, or belong to another user.
+fn check_file(args: &StoreArgs) -> Result<(), Exit> {
+    let variable = || std::env::var_os("ARBITER_STORE_FILE").map(PathBuf::from);
+    let is_used = args.store.is_none() && std::env::var_os("ARBITER_STORE").is_none();
+    let path = args.store_file.clone().or(variable().filter(|_| is_used));
+    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let Err(error) = std::fs::File::open(&path) else {
+        return Ok(());
+    };
+    let exit = match error.kind() {
+        ErrorKind::NotFound => Exit::Unavailable,
+        ErrorKind::PermissionDenied => Exit::Denied,
+        _ => return Ok(()),
+    };
+    let path = path.display();
+    output::say(&format!("cannot read the store's URL from {path}: {error}"));
+    Err(exit)
 }
 
 /// Checks that a lock can have that name.

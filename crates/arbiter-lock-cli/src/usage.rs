@@ -1,6 +1,6 @@
 //! Errors of the command line, with a corrected line if possible.
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _};
 
 use crate::cli::Cli;
@@ -10,7 +10,7 @@ use crate::secret::{message_without_secrets, without_secrets};
 use crate::shell::quoted;
 
 /// Prints an error of the command line, or the help or version that was asked for.
-pub(crate) fn usage(error: &clap::Error) -> Exit {
+pub(crate) fn usage(error: clap::Error) -> Exit {
     let args: Vec<_> = std::env::args_os()
         .skip(1)
         .map(|arg| arg.to_string_lossy().into_owned())
@@ -21,16 +21,64 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
         ));
         return Exit::Usage;
     }
-    print(error, &args);
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(hint) = args.iter().find_map(|arg| hint(arg))
-    {
+    let hint = match error.kind() {
+        ErrorKind::InvalidSubcommand => args.iter().find_map(|arg| hint(arg)),
+        ErrorKind::UnknownArgument => argument(&error).and_then(hint_of_flag),
+        ErrorKind::ValueValidation => is_negative(&error).then_some(
+            "a duration is 0 or more: -w 0, or -n, does not wait; without -w, it waits on",
+        ),
+        ErrorKind::MissingRequiredArgument if args.iter().any(|arg| arg == "break") => {
+            Some("the fence of the hold to end is shown by: arbiter status NAME")
+        }
+        _ => None,
+    };
+    let mut error = error;
+    if hint.is_some() {
+        // It would suggest to run the flag as a command.
+        error.remove(ContextKind::Suggested);
+    }
+    print(&error, &args);
+    if let Some(hint) = hint {
         output::say(hint);
     }
     if error.use_stderr() {
         Exit::Usage
     } else {
         Exit::Success
+    }
+}
+
+/// Returns the argument that an error is about.
+fn argument(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(argument) => Some(argument),
+        _ => None,
+    }
+}
+
+fn is_negative(error: &clap::Error) -> bool {
+    let value = error.get(ContextKind::InvalidValue);
+    matches!(value, Some(ContextValue::String(value)) if value.starts_with('-'))
+}
+
+/// Returns what to type in place of a flag that other tools have.
+fn hint_of_flag(flag: &str) -> Option<&'static str> {
+    match flag {
+        "-c" | "--command" => Some("to run a line of shell: arbiter run NAME -- sh -c 'LINE'"),
+        "-x" | "-e" | "--exclusive" => Some("a lock is exclusive, unless --shared is given"),
+        "-s" => Some("to share the lock with other readers: --shared"),
+        "-t" | "--timeout" | "--wait-timeout" => Some("to wait for at most 30 s: --wait 30s"),
+        "--nb" | "--nonblock" | "--non-blocking" | "--try" => {
+            Some("to skip the command if the lock is held: --no-wait, or -n")
+        }
+        "--ttl" | "--expiry" | "--expire" => {
+            Some("to set how long the lock outlives a crash: --lease 30s")
+        }
+        "-v" | "--verbose" | "-q" | "--quiet" | "-n" | "-w" => {
+            Some("it stands behind the command: arbiter run -v NAME -- COMMAND")
+        }
+        "--redis" | "--url" | "--host" => Some("to name the store: --store redis://host:6379"),
+        _ => None,
     }
 }
 
@@ -91,7 +139,12 @@ fn corrected_of(verb: &str, args: &[String]) -> Option<String> {
     };
     let args = without_secrets(args);
     let (head, command) = args.split_at(positions[2]);
-    Some(format!("arbiter {} -- {}", shown(head), shown(command)))
+    let command = match command {
+        // One word that is a line of shell.
+        [line] if line.contains(' ') => format!("sh -c {}", quoted(line)),
+        words => shown(words),
+    };
+    Some(format!("arbiter {} -- {command}", shown(head)))
 }
 
 /// Returns how many words a flag of that command takes, including itself.

@@ -158,3 +158,57 @@ fn verbose_wait_says_each_fact_once() {
     assert!(!stderr.contains("µs"), "{stderr}");
     end(holder);
 }
+
+#[test]
+fn habits_from_other_tools_get_tips() {
+    for (args, tip) in [
+        (&["run", "x", "-c", "echo hi"][..], "sh -c 'LINE'"),
+        (&["run", "-c", "echo hi", "x"], "sh -c 'LINE'"),
+        (&["run", "a", "echo hi"], "arbiter run a -- sh -c 'echo hi'"),
+        (&["run", "-s", "x", "--", "true"], "--shared"),
+        (&["run", "-x", "x", "--", "true"], "is exclusive"),
+        (&["run", "--timeout", "5", "x", "--", "true"], "--wait 30s"),
+        (&["run", "--nonblock", "x", "--", "true"], "--no-wait"),
+        (&["run", "--ttl", "5", "x", "--", "true"], "--lease 30s"),
+        (&["run", "--wait", "-5", "x", "--", "true"], "is 0 or more"),
+        (&["-v", "run", "x", "--", "true"], "behind the command"),
+        (&["break", "x"], "arbiter status NAME"),
+        (&["lock", "x"], "arbiter run NAME -- COMMAND"),
+    ] {
+        let (status, _, stderr) = output(bare(args));
+        assert_eq!(status, 64, "{args:?}: {stderr}");
+        assert!(stderr.contains(tip), "{args:?}: {stderr}");
+        assert!(!stderr.contains("as a value"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn texts_that_are_no_url_are_named() {
+    let run = |url: &str| {
+        let mut run = bare(&["run", "-n", "x", "--", "true"]);
+        run.env("ARBITER_STORE", url);
+        let (status, _, stderr) = output(run);
+        assert_eq!(status, 64, "{stderr}");
+        stderr
+    };
+    for (url, named) in [
+        ("$REDIS_URL", "the variable REDIS_URL itself"),
+        ("\"redis://h\"", "in quotes"),
+        ("/srv/x", "file:///path"),
+        ("h:6379", "no scheme"),
+        ("http://h:8080", "HTTP"),
+    ] {
+        let stderr = run(url);
+        assert!(stderr.contains(named), "{url}: {stderr}");
+    }
+}
+
+#[test]
+fn missing_and_unreadable_url_files_have_statuses() {
+    let run = |path: &str| output(bare(&["--store-file", path, "run", "x", "--", "true"]));
+    let (status, _, stderr) = run("/no/such/file");
+    assert_eq!(status, 69, "{stderr}");
+    assert!(stderr.contains("No such file"), "{stderr}");
+    let (status, _, _) = run("/tmp");
+    assert_eq!(status, 64);
+}

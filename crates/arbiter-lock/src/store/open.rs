@@ -39,7 +39,53 @@ pub(crate) fn open(
     settings: ServerSettings,
     events: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
+    check(url)?;
     kind(url)(url, settings, events)
+}
+
+/// Names what is wrong with a text that is no URL, before it is parsed as one. The text is not
+/// shown, since it may hold a password.
+fn check(url: &str) -> Result<(), Invalid> {
+    let wrong = |message: &str| Err(Invalid::new("store", format!("the store's URL {message}")));
+    let name = |text: &str| {
+        let letters = text.trim_start_matches(['$', '{']);
+        let end = letters.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        letters[..end.unwrap_or(letters.len())].to_owned()
+    };
+    match url.chars().next() {
+        None => return wrong("is empty"),
+        Some('\u{feff}') => {
+            return wrong("begins with a byte order mark: save the file without it");
+        }
+        Some('"' | '\'') => return wrong("is in quotes: leave them out"),
+        Some('#') => return wrong("is a comment line: the file contains only the URL"),
+        Some('$') => {
+            let name = name(url);
+            return wrong(&format!(
+                "is the variable {name} itself, which nothing has expanded"
+            ));
+        }
+        Some('/' | '.' | '~') if url.ends_with(".sock") => {
+            return wrong("is a path: redis+unix:///path/of/the/socket names a socket");
+        }
+        Some('/' | '.' | '~') => {
+            return wrong("is a path: file:///path names a folder of this machine");
+        }
+        Some(_) => {}
+    }
+    if url.contains(['\n', '\r']) {
+        return wrong("has several lines: the file contains only the URL");
+    }
+    let Some((scheme, _)) = url.split_once(':') else {
+        return wrong("has no scheme: redis://host:6379 names a server");
+    };
+    if !url.contains("://") && !["memory", "file"].contains(&scheme) {
+        return wrong("has no scheme: redis://host:6379 names a server");
+    }
+    if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
+        return wrong("is one of HTTP, which no store speaks");
+    }
+    Ok(())
 }
 
 #[cfg(not(all(feature = "redis", feature = "embedded", feature = "postgres")))]
@@ -48,4 +94,43 @@ fn lacks(feature: &str, url: &str) -> Invalid {
         "store",
         format!("stores such as {url} need the feature `{feature}` of arbiter-lock"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_are_no_urls_are_named() {
+        for (text, named) in [
+            ("", "is empty"),
+            ("\u{feff}redis://h", "byte order mark"),
+            ("\"redis://:secret@h\"", "in quotes"),
+            ("'redis://h'", "in quotes"),
+            ("# secret\nredis://h", "comment line"),
+            ("redis://h\nredis://:secret@i", "several lines"),
+            ("$REDIS_URL", "variable REDIS_URL itself"),
+            ("${REDIS_URL:-secret}", "variable REDIS_URL itself"),
+            ("/srv/locks", "file:///path"),
+            ("./locks", "file:///path"),
+            ("/tmp/x.sock", "redis+unix:"),
+            ("localhost", "no scheme"),
+            ("localhost:6379", "no scheme"),
+            ("user:secret@h:6379", "no scheme"),
+            ("http://h:8080/", "HTTP"),
+        ] {
+            let error = check(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+            assert!(!error.contains("secret"), "{text}: {error}");
+        }
+        for url in [
+            "redis://h",
+            "file:///x",
+            "memory:",
+            "memory:a",
+            "postgres://h/d",
+        ] {
+            assert!(check(url).is_ok(), "{url}");
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub(super) enum Place {
 const DEFAULT_PORT: u16 = 6379;
 /// What may stand behind the path of a Unix socket.
 const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
-const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, redis+sentinel://host:26379/SERVICE, redis+cluster://host:6379, file:///folder, memory:";
+const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, redis+sentinel://host:26379/SERVICE, redis+cluster://host:6379, postgres://user@host/database, file:///folder, memory:";
 
 impl Target {
     pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
