@@ -28,7 +28,7 @@ CREATE OR REPLACE FUNCTION {schema}.load_rows(
 ) RETURNS json
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
   all_waiters boolean := whole OR coalesce(root.waiting + root.skipped, 0) <= {waiters};
@@ -142,7 +142,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.load(batch jsonb) RETURNS SETOF text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 BEGIN
   RETURN QUERY

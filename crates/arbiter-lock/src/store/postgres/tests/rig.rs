@@ -73,9 +73,10 @@ impl Rig {
         let name = quoted(&schema);
         let now = 1_700_000_000_000_000;
         let clock = format!(
-            "CREATE TABLE {name}.clock AS SELECT {now}::bigint AS now; \
+            "CREATE TABLE {name}.clock (id int PRIMARY KEY, now bigint); \
+             INSERT INTO {name}.clock VALUES (1, {now}); \
              CREATE OR REPLACE FUNCTION {name}.now_us() RETURNS bigint LANGUAGE sql STABLE \
-             RETURN (SELECT c.now FROM {name}.clock c);"
+             RETURN (SELECT c.now FROM {name}.clock c WHERE c.id = 1);"
         );
         let _ = server.sql(&(schema_sql_of(&schema, windows) + &clock));
         let settings = ServerSettings::default();
@@ -106,7 +107,7 @@ impl Rig {
             self.now += micros;
             let clock = format!("{}.clock", quoted(&self.store.url.schema));
             self.sql(&format!(
-                "UPDATE {clock} SET now = {} RETURNING '1'",
+                "UPDATE {clock} SET now = {} WHERE id = 1 RETURNING '1'",
                 self.now
             ))
             .await;
