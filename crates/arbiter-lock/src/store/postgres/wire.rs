@@ -265,7 +265,10 @@ impl Changeset {
 
     /// Adds a name that nothing remembers. Its shared holds have expired.
     pub(super) fn forget(&mut self, key: &str, rows: &SnapshotRows, expected: i64) {
-        self.add("names", json!({"name": key, "expected": expected, "ends": true}));
+        self.add(
+            "names",
+            json!({"name": key, "expected": expected, "ends": true}),
+        );
         self.add("cleared", key.into());
         self.add("forgotten", key.into());
         for owner in rows.changes.shared.keys() {
@@ -275,20 +278,25 @@ impl Changeset {
 
     /// Adds a notification of a grant.
     pub(super) fn notify(&mut self, key: &str, grant: &Grant) {
-        let Grant {
-            request,
-            channel,
-            fence,
-            ttl_ms,
-            at,
-        } = grant;
-        let payload = format!("{request} {fence} {ttl_ms} {}", at.as_micros());
-        let channel = escaped(channel);
+        let channel = escaped(&grant.channel);
         self.add(
             "grants",
-            json!({"name": key, "channel": channel, "payload": payload}),
+            json!({"name": key, "channel": channel, "payload": payload(grant)}),
         );
     }
+}
+
+/// Returns the notification of a grant: the request, its fence, its TTL in ms, the time in µs.
+pub(super) fn payload(grant: &Grant) -> String {
+    let Grant {
+        request,
+        fence,
+        ttl_ms,
+        at,
+        ..
+    } = grant;
+    let request = escaped(request);
+    format!("{request} {fence} {ttl_ms} {}", at.as_micros())
 }
 
 fn row(key: &str, columns: &[&str], values: &[Value<'_>]) -> Map<String, Json> {

@@ -55,8 +55,8 @@ impl Walk {
 }
 
 async fn compare(windows: &Windows, time: Duration) -> Walk {
-    let end = Instant::now() + testkit::soak_time(time);
     let mut walk = Walk::new(windows, 12).await;
+    let end = Instant::now() + testkit::soak_time(time);
     while Instant::now() < end {
         let name = walk.requests.dice.pick(&NAMES).unwrap_or("a");
         match walk.requests.dice.roll(3) {

@@ -11,8 +11,8 @@ const LEAST_MISSES: u64 = 5;
 
 #[tokio::test]
 async fn rows_match_core_on_random_steps() {
-    let end = Instant::now() + testkit::soak_time(Duration::from_secs(4));
     let mut walk = Walk::new(&Windows::STANDARD, 12).await;
+    let end = Instant::now() + testkit::soak_time(Duration::from_secs(4));
     while Instant::now() < end {
         walk.step(NAMES[0]).await;
     }
@@ -23,8 +23,8 @@ async fn rows_match_core_on_random_steps() {
 
 #[tokio::test]
 async fn tiny_windows_match_core_on_random_steps() {
-    let end = Instant::now() + testkit::soak_time(Duration::from_secs(6));
     let mut walk = Walk::new(&TINY, 12).await;
+    let end = Instant::now() + testkit::soak_time(Duration::from_secs(6));
     while Instant::now() < end {
         walk.rig.heads = [None, Some(1), Some(2), Some(3)][walk.requests.dice.roll(4) as usize];
         walk.step(NAMES[0]).await;

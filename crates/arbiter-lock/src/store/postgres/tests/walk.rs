@@ -25,7 +25,7 @@ pub(super) struct Walk {
 pub(super) const NAMES: [&str; 3] = ["a", "b", "\u{1}\0c"];
 
 /// How many steps pass between two comparisons of all rows.
-const CHECKED: u64 = 8;
+const CHECKED: u64 = 16;
 
 impl Walk {
     pub(super) async fn new(windows: &Windows, clients: u64) -> Self {
