@@ -228,9 +228,8 @@ impl RandomRequests {
         let grants = answer.granted.iter();
         let grants = grants.map(|grant| (grant.request.clone(), grant.fence));
         self.holds.extend(grants);
-        let contender = match request {
-            Request::Acquire { contender, .. } | Request::TryAcquire(contender) => contender,
-            _ => return,
+        let (Request::Acquire { contender, .. } | Request::TryAcquire(contender)) = request else {
+            return;
         };
         match &answer.reply {
             Reply::Acquired(Acquired::Granted { fence, .. })

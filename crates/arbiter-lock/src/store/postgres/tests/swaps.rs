@@ -70,7 +70,7 @@ async fn swap_at_old_revision_is_refused() {
         assert!(written.is_empty());
         assert!(matches!(again[..], [(Again::Changed, _)]));
         assert!(second_reply.try_recv().is_err(), "it was answered");
-        let (_, mut job) = again.into_iter().next().unwrap();
+        let (_, job) = again.into_iter().next().unwrap();
         job.stage.take_back();
         let trip = rig.begin(&rig.other, &mut [job].into(), true).await;
         let (again, written, _) = rig.finish(&rig.other, trip).await;
