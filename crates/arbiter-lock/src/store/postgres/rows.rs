@@ -231,7 +231,7 @@ impl SnapshotRows {
         self.known.all_waiters || self.known.all_places || waiter.is_some_and(is_near)
     }
 
-    /// Returns the place that the waiter of that place has now, unless it has left or was skipped.
+    /// Returns the waiter of that place as it is now, unless it has left or was skipped.
     fn place_now(&self, before: Option<&Place>) -> Option<Waiter> {
         let waiter = self.table.waiter(&before?.1);
         waiter.filter(|waiter| waiter.seen.is_some())
