@@ -87,12 +87,8 @@ impl Walk {
     /// Makes random reads and writes until one needs more rows.
     async fn reads(&mut self, tally: &mut Tally) {
         let (mut pair, ids) = self.pair().await;
-        for _ in 0..1 + self.requests.dice.roll(12) {
-            let asked = self.requests.dice.roll(2) == 0 && !ids.is_empty();
-            let id = match asked {
-                true => ids[self.requests.dice.roll(ids.len() as u64) as usize].clone(),
-                false => self.requests.id(),
-            };
+        for _ in 0..1 + self.requests.dice.roll(16) {
+            let id = self.id_for(&pair, &ids);
             let read = match self.requests.dice.roll(3) {
                 0 => self.read_holds(&mut pair, tally, &id),
                 1 => self.read_queue(&mut pair, tally, &id),
@@ -102,6 +98,20 @@ impl Walk {
                 return;
             }
         }
+    }
+
+    /// Returns an id that was asked for, one at an end of the queue, or any other.
+    fn id_for(&mut self, pair: &Pair, asked: &[Arc<str>]) -> Arc<str> {
+        let table = &pair.table;
+        let waiter = match self.requests.dice.roll(8) {
+            0 => table.first_waiting_to_share(),
+            1 => table.last_waiting(),
+            _ => None,
+        };
+        let n = self.requests.dice.roll(2 * asked.len().max(1) as u64) as usize;
+        let id = waiter.map(|waiter| waiter.contender.id);
+        let id = id.or_else(|| asked.get(n).cloned());
+        id.unwrap_or_else(|| self.requests.id())
     }
 
     fn read_holds(&mut self, pair: &mut Pair, tally: &mut Tally, id: &str) -> Option<()> {
@@ -123,7 +133,12 @@ impl Walk {
                 pair.read(tally, "last to expire", |rows| rows.last_to_expire(count))?;
             }
             4 => drop(pair.read(tally, "nth to expire", |rows| rows.nth_to_expire(count))?),
-            _ => drop(pair.read(tally, "run", |rows| rows.run())?),
+            _ => {
+                // One that is not remembered may be there or not.
+                let now = pair.at.as_millis();
+                let read = |rows: &mut dyn Rows| rows.run().filter(|run| now <= run.until);
+                pair.read(tally, "run", read)?;
+            }
         }
         Some(())
     }
@@ -189,9 +204,14 @@ impl Walk {
                     0 => self.requests.ticket(),
                     _ => at.as_micros(),
                 };
+                let leaves = self.requests.dice.roll(2) == 0;
+                let before = before.filter(|_| !leaves);
                 let ticket = before.map_or(carried, |before| before.ticket);
                 let seen = Some(at);
                 pair.write(|rows| {
+                    if leaves {
+                        rows.remove_waiter(id);
+                    }
                     rows.put_waiter(Waiter {
                         contender: contender.clone(),
                         ticket,
