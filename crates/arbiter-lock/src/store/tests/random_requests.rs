@@ -104,7 +104,7 @@ impl RandomRequests {
     pub(in crate::store) fn pause(&mut self) -> u64 {
         match (self.season, self.dice.roll(50)) {
             (Season::Mixed, 0) => 70_000_000,
-            (_, 0) if self.dice.roll(6) == 0 => 61_000_000,
+            (_, 0) => [61_000_000, 25_000_000, 25_000_000][self.dice.roll(3) as usize],
             (Season::Mixed, 1..=5) | (_, 1) => 3_000_000,
             (Season::Mixed, 6..=20) | (_, 2..=4) => 300_000,
             (_, 6..=25) => 1_000,

@@ -103,12 +103,20 @@ impl Rig {
 
     /// Advances the server's time.
     pub(super) async fn advance(&mut self, micros: u64) {
-        if micros != 0 {
-            self.now += micros;
+        self.set_clock(self.now + micros).await;
+    }
+
+    /// Sets the server's time back.
+    pub(super) async fn rewind(&mut self, micros: u64) {
+        self.set_clock(self.now - micros).await;
+    }
+
+    async fn set_clock(&mut self, now: u64) {
+        if self.now != now {
+            self.now = now;
             let clock = format!("{}.clock", quoted(&self.store.url.schema));
             self.sql(&format!(
-                "UPDATE {clock} SET now = {} WHERE id = 1 RETURNING '1'",
-                self.now
+                "UPDATE {clock} SET now = {now} WHERE id = 1 RETURNING '1'"
             ))
             .await;
         }
