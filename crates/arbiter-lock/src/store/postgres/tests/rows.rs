@@ -58,8 +58,8 @@ impl Pair {
 }
 
 impl Walk {
-    /// Reads a window of the rows, for a few random requests.
-    async fn pair(&mut self) -> (Pair, Vec<Arc<str>>) {
+    /// Loads a window of the rows for a few random requests, and uses it several times.
+    async fn reads(&mut self, tally: &mut Tally, count: u64) {
         let (ids, fences): (Vec<_>, Vec<_>) = (0..self.requests.dice.roll(3))
             .map(|_| self.requests.hold())
             .unzip();
@@ -77,33 +77,29 @@ impl Walk {
         let session = &self.rig.client.session;
         let states = session.load(&self.rig.store, &request).await.unwrap();
         self.rig.rewind(later).await;
-        let (at, loaded) = wire::loaded(&states[0]).unwrap();
-        let table = self.memory[NAMES[0]].rows().clone();
-        assert_eq!(loaded.root, *table.root());
-        let snapshot = SnapshotRows::new(loaded, &ids, &fences);
-        (
-            Pair {
+        for _ in 0..count {
+            let (at, loaded) = wire::loaded(&states[0]).unwrap();
+            let table = self.memory[NAMES[0]].rows().clone();
+            assert_eq!(loaded.root, *table.root());
+            let snapshot = SnapshotRows::new(loaded, &ids, &fences);
+            let mut pair = Pair {
                 snapshot,
                 table,
                 at,
-            },
-            ids,
-        )
+            };
+            let steps = 1 + self.requests.dice.roll(16);
+            // Ends early once it needs more rows.
+            let _ = (0..steps).try_for_each(|_| self.read(&mut pair, tally, &ids));
+        }
     }
 
-    /// Makes random reads and writes until one needs more rows.
-    async fn reads(&mut self, tally: &mut Tally) {
-        let (mut pair, ids) = self.pair().await;
-        for _ in 0..1 + self.requests.dice.roll(16) {
-            let id = self.id_for(&pair, &ids);
-            let read = match self.requests.dice.roll(3) {
-                0 => self.read_holds(&mut pair, tally, &id),
-                1 => self.read_queue(&mut pair, tally, &id),
-                _ => self.change(&mut pair, tally, &id),
-            };
-            if read.is_none() {
-                return;
-            }
+    /// Makes a random read or write. Returns none if it needs more rows.
+    fn read(&mut self, pair: &mut Pair, tally: &mut Tally, ids: &[Arc<str>]) -> Option<()> {
+        let id = self.id_for(pair, ids);
+        match self.requests.dice.roll(3) {
+            0 => self.read_holds(pair, tally, &id),
+            1 => self.read_queue(pair, tally, &id),
+            _ => self.change(pair, tally, &id),
         }
     }
 
@@ -271,9 +267,7 @@ async fn compare(windows: &Windows, time: Duration, least: (u64, u64)) -> Tally 
         let root = walk.memory[NAMES[0]].rows().root();
         let sharers = root.sharing.map_or(0, |sharing| sharing.count);
         let is_long = 3 < root.waiting || 2 < sharers;
-        for _ in 0..if is_long { 12 } else { 2 } {
-            walk.reads(&mut tally).await;
-        }
+        walk.reads(&mut tally, if is_long { 60 } else { 5 }).await;
     }
     println!("{} steps: {:?}", walk.steps, tally.0);
     tally
@@ -281,7 +275,7 @@ async fn compare(windows: &Windows, time: Duration, least: (u64, u64)) -> Tally 
 
 #[tokio::test]
 async fn reads_are_right_or_need_more_rows() {
-    let least = (20, 2);
+    let least = (50, 5);
     let tally = compare(&TINY, Duration::from_secs(5), least).await;
     assert!(tally.has(least), "{tally:#?}");
 }

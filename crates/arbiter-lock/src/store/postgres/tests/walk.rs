@@ -50,7 +50,12 @@ impl Walk {
     pub(super) async fn pass(&mut self) {
         let pause = self.requests.pause();
         self.rig.advance(pause).await;
-        if 60_000_000 < pause || self.requests.dice.roll(40) == 0 {
+        if self
+            .requests
+            .dice
+            .roll(if 60_000_000 < pause { 2 } else { 40 })
+            == 0
+        {
             self.rig.sweep().await;
             let at = self.rig.now();
             for resource in self.memory.values_mut() {
