@@ -27,6 +27,8 @@ mod registry;
 mod settings;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod tcp;
+#[cfg(all(test, any(feature = "embedded", feature = "postgres")))]
+mod tests;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod url;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arbiter_lock_core::Moment;
 
+use super::wire::unescaped;
 use crate::store::{Push, Registry, Source};
 
 /// The channels of the runtimes of a client. A grant to one of them needs no notification.
@@ -48,15 +49,16 @@ impl Listeners {
     }
 }
 
-/// Parses a notification of a grant: the request, its fence, its TTL in ms, the server's time in µs.
+/// Parses the [payload](super::wire::payload) of a notification.
 pub(super) fn grant_in(payload: &str) -> Option<Push> {
-    let mut words = payload.split(' ');
-    let request = words.next()?.into();
+    // The request comes first, and may have any text.
+    let mut words = payload.rsplitn(4, ' ');
     let mut number = || words.next()?.parse().ok();
+    let (at, ttl_ms, fence) = (number()?, number()?, number()?);
     Some(Push {
-        request,
-        fence: number()?,
-        ttl_ms: number()?,
-        at: Moment::from_micros(number()?),
+        request: unescaped(words.next()?).into(),
+        fence,
+        ttl_ms,
+        at: Moment::from_micros(at),
     })
 }

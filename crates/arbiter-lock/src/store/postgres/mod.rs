@@ -22,6 +22,8 @@ mod rows;
 mod session;
 mod sql;
 mod sweep;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod url;

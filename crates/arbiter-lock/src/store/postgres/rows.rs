@@ -4,7 +4,7 @@
 //! no effect: everything is read, and the step is repeated.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arbiter_lock_core::{Contender, Forgotten, Hold, Moment, Note, Root, Rows, Run, Table, Waiter};
@@ -16,20 +16,40 @@ pub(super) struct Loaded {
     /// None for a name that has no rows.
     pub(super) revision: Option<i64>,
     pub(super) waiters: Vec<Waiter>,
-    /// The first waiters that were not skipped, as ticket and id. None if all waiters were read.
-    pub(super) places: Option<Vec<(u64, Arc<str>)>>,
+    /// The first waiters that were not skipped. None if all waiters were read.
+    pub(super) places: Option<Vec<Place>>,
+    /// Whether the places are those of all waiters that were not skipped.
+    pub(super) has_all_places: bool,
     pub(super) shared: Vec<Hold>,
     pub(super) has_all_shared: bool,
+    /// The other shared holds end between these two.
+    pub(super) shared_between: Option<(Place, Place)>,
     pub(super) notes: Vec<(Note, Arc<str>, Moment)>,
     pub(super) has_all_notes: bool,
     /// Whether waiters or notes are so old that they are forgotten.
     pub(super) has_old: bool,
+    /// Whether some of them were not read.
+    pub(super) has_more_old: bool,
     /// Channels without a listener.
     pub(super) unheard: HashSet<Arc<str>>,
     pub(super) run: Option<Run>,
+    pub(super) has_run: bool,
 }
 
+/// A place in an order: of waiters, the ticket and the id; of shared holds, the end and the owner.
+pub(super) type Place = (u64, Arc<str>);
+
 impl Loaded {
+    /// Notes that so many shared holds were read that end first, and as many that end last.
+    pub(super) fn set_ends(&mut self, count: usize) {
+        let place = |hold: &Hold| (hold.end(), hold.owner.clone());
+        let mut places: Vec<_> = self.shared.iter().map(place).collect();
+        places.sort_unstable();
+        let first = count.checked_sub(1).and_then(|n| places.get(n));
+        let last = places.len().checked_sub(count).and_then(|n| places.get(n));
+        self.shared_between = first.cloned().zip(last.cloned());
+    }
+
     /// Makes holds that have expired last for a moment more: a transaction guards one of them.
     pub(super) fn keep_guarded(&mut self, now: Moment) {
         let now = now.as_millis();
@@ -59,19 +79,27 @@ pub(super) struct SnapshotRows {
 #[derive(Debug)]
 struct Known {
     all_waiters: bool,
+    all_places: bool,
     all_shared: bool,
     all_notes: bool,
+    run: bool,
     has_old: bool,
+    has_more_old: bool,
     /// The requests whose rows were read, if there are any.
     ids: HashSet<Arc<str>>,
+    /// The waiters that were read, and so their notes.
+    waiters: HashSet<Arc<str>>,
     fences: HashSet<u64>,
+    /// The shared holds that were read, and their fences.
+    shared: HashMap<Arc<str>, Option<u64>>,
     stubs: HashSet<Arc<str>>,
     /// All places up to this one are known, unless all are.
-    horizon: Option<(u64, Arc<str>)>,
-    last: Option<(u64, Arc<str>)>,
-    first_to_share: Option<Arc<str>>,
-    /// The shared holds that end up to the first one are known, and from the last one on.
-    ends: Option<(u64, u64)>,
+    horizon: Option<Place>,
+    last: Option<Place>,
+    /// The first waiter that wanted to share, if there was one.
+    first_to_share: Option<Place>,
+    /// The shared holds that are not known end between these two.
+    shared_between: Option<(Place, Place)>,
 }
 
 /// What steps have changed.
@@ -85,53 +113,50 @@ pub(super) struct Changes {
     pub(super) run: Option<Run>,
 }
 
-/// The first and the last of the shared holds that are read of many.
-pub(super) const SHARED_READ: usize = 100;
-
 impl SnapshotRows {
     /// Makes the rows that were read for those requests and fences.
     pub(super) fn new(loaded: Loaded, ids: &[Arc<str>], fences: &[u64]) -> Self {
         let mut table = Table::default();
         *table.root_mut() = loaded.root.clone();
+        let waiters = loaded.waiters.iter().map(|w| w.contender.id.clone());
+        let shared = loaded.shared.iter();
+        let shared = shared.map(|hold| (hold.owner.clone(), hold.fence));
         let mut known = Known {
             all_waiters: loaded.places.is_none(),
+            all_places: loaded.has_all_places,
             all_shared: loaded.has_all_shared,
             all_notes: loaded.has_all_notes,
+            run: loaded.has_run,
             has_old: loaded.has_old,
+            has_more_old: loaded.has_more_old,
             ids: ids.iter().cloned().collect(),
+            waiters: waiters.collect(),
             fences: fences.iter().copied().collect(),
+            shared: shared.collect(),
             stubs: HashSet::new(),
             horizon: None,
             last: None,
             first_to_share: None,
-            ends: None,
+            shared_between: loaded.shared_between,
         };
         let places = loaded.places.unwrap_or_default();
         known.horizon = places.last().cloned();
-        let read: BTreeSet<_> = loaded.waiters.iter().map(|w| &w.contender.id).collect();
         for (ticket, id) in places {
-            if !read.contains(&id) {
+            if !known.waiters.contains(&id) {
                 known.stubs.insert(id.clone());
                 table.put_waiter(Waiter {
                     contender: Contender::with_id(id),
                     ticket,
-                    seen: Some(Moment::from_micros(ticket)),
+                    // Old ones were read.
+                    seen: Some(Moment::from_micros(u64::MAX)),
                 });
             }
         }
-        drop(read);
         for waiter in loaded.waiters {
-            known.ids.insert(waiter.contender.id.clone());
             table.put_waiter(waiter);
         }
-        let place = |waiter: Waiter| (waiter.ticket, waiter.contender.id);
-        known.last = table.last_waiting().map(place);
-        known.first_to_share = table.first_waiting_to_share().map(|w| w.contender.id);
-        let mut ends: Vec<_> = loaded.shared.iter().map(Hold::end).collect();
-        ends.sort_unstable();
-        if !known.all_shared && SHARED_READ <= ends.len() {
-            known.ends = Some((ends[SHARED_READ - 1], ends[ends.len() - SHARED_READ]));
-        }
+        known.last = table.last_waiting().as_ref().map(place);
+        known.first_to_share = table.first_waiting_to_share().as_ref().map(place);
         for hold in loaded.shared {
             table.put_shared(hold);
         }
@@ -177,6 +202,12 @@ impl SnapshotRows {
         before.is_some() && before != fence(self.table.root())
     }
 
+    /// Returns whether that hold takes the place of another one of its owner.
+    pub(super) fn replaces(&self, hold: &Hold) -> bool {
+        let read = self.known.shared.get(&hold.owner);
+        read.is_some_and(|fence| *fence != hold.fence)
+    }
+
     /// Returns `found` if it is certain, and otherwise notes that more has to be read.
     fn certain<T: Default>(&self, is_certain: bool, found: T) -> T {
         if is_certain {
@@ -194,18 +225,21 @@ impl SnapshotRows {
     }
 
     /// Returns whether all places up to that one are known.
-    fn knows_up_to(&self, place: Option<&Waiter>) -> bool {
-        let Known {
-            all_waiters,
-            horizon,
-            ..
-        } = &self.known;
-        *all_waiters
-            || place.is_some_and(|waiter| {
-                let place = (waiter.ticket, &waiter.contender.id);
-                horizon.as_ref().is_some_and(|(t, id)| place <= (*t, id))
-            })
+    fn knows_up_to(&self, waiter: Option<&Waiter>) -> bool {
+        let horizon = self.known.horizon.as_ref();
+        let is_near = |waiter| horizon.is_some_and(|horizon| place(waiter) <= *horizon);
+        self.known.all_waiters || self.known.all_places || waiter.is_some_and(is_near)
     }
+
+    /// Returns the waiter of that place as it is now, unless it has left or was skipped.
+    fn place_now(&self, before: Option<&Place>) -> Option<Waiter> {
+        let waiter = self.table.waiter(&before?.1);
+        waiter.filter(|waiter| waiter.seen.is_some())
+    }
+}
+
+fn place(waiter: &Waiter) -> Place {
+    (waiter.ticket, waiter.contender.id.clone())
 }
 
 impl Rows for SnapshotRows {
@@ -232,25 +266,26 @@ impl Rows for SnapshotRows {
     }
 
     fn expired(&self, milli: u64) -> Vec<Hold> {
-        let ends = self.known.ends;
-        let is_known = self.known.all_shared || ends.is_some_and(|(first, _)| milli <= first);
-        self.certain(is_known, self.table.expired(milli))
+        let between = self.known.shared_between.as_ref();
+        let is_known = between.is_some_and(|((first, _), _)| milli <= *first);
+        self.certain(self.known.all_shared || is_known, self.table.expired(milli))
     }
 
     fn last_to_expire(&self, at_most: usize) -> Vec<Hold> {
         let found = self.table.last_to_expire(at_most);
-        let from = self.known.ends.map(|(_, last)| last);
-        let are_known = found.len() == at_most
-            && found
-                .last()
-                .is_none_or(|hold| from.is_some_and(|from| from < hold.end()));
+        let between = self.known.shared_between.as_ref();
+        let is_behind = |hold: &Hold| {
+            between.is_some_and(|(_, (end, owner))| (*end, owner) <= (hold.end(), &hold.owner))
+        };
+        let are_known = found.len() == at_most && found.last().is_none_or(is_behind);
         self.certain(self.known.all_shared || are_known, found)
     }
 
     fn nth_to_expire(&self, n: u64) -> Option<u64> {
         let found = self.table.nth_to_expire(n);
-        let to = self.known.ends.map(|(first, _)| first);
-        let is_known = found.is_some_and(|end| to.is_some_and(|to| end < to));
+        let between = self.known.shared_between.as_ref();
+        let is_known =
+            found.is_some_and(|end| between.is_some_and(|((first, _), _)| end <= *first));
         self.certain(self.known.all_shared || is_known, found)
     }
 
@@ -270,6 +305,7 @@ impl Rows for SnapshotRows {
         let found = self.table.waiter(id);
         let is_known = self.known.all_waiters
             || self.known.ids.contains(id)
+            || self.known.waiters.contains(id)
             || self.changes.waiters.contains_key(id);
         self.whole(self.certain(is_known || found.is_some(), found))
     }
@@ -281,43 +317,41 @@ impl Rows for SnapshotRows {
     }
 
     fn last_waiting(&self) -> Option<Waiter> {
-        // The last one may have left, and the one before it is not known.
-        let last = self.known.last.as_ref();
-        let is_there = last.is_some_and(|(_, id)| {
-            let waiter = self.table.waiter(id);
-            waiter.is_some_and(|waiter| waiter.seen.is_some())
-        });
-        self.certain(
-            self.known.all_waiters || is_there,
-            self.table.last_waiting(),
-        )
+        // It may have left or have an earlier place, and the one before it is not known.
+        let before = self.known.last.as_ref();
+        let is_last = |waiter| before.is_some_and(|before| *before <= place(waiter));
+        let is_known = self.known.all_waiters
+            || self.known.all_places
+            || self.place_now(before).as_ref().is_some_and(is_last);
+        let found = self.certain(is_known, self.table.last_waiting());
+        self.whole(found)
     }
 
     fn first_waiting_to_share(&self) -> Option<Waiter> {
-        let first = self.known.first_to_share.as_ref();
-        let is_there = first.is_none_or(|id| {
-            let waiter = self.table.waiter(id);
-            waiter.is_some_and(|waiter| waiter.seen.is_some())
-        });
-        let found = self.table.first_waiting_to_share();
-        self.certain(self.known.all_waiters || is_there, found)
+        // It may have left, have a later place or share no longer.
+        let before = self.known.first_to_share.as_ref();
+        let is_first = |before| {
+            let now = self.place_now(Some(before));
+            now.is_some_and(|waiter| waiter.shares() && place(&waiter) <= *before)
+        };
+        let is_known = self.known.all_waiters || before.is_none_or(is_first);
+        self.certain(is_known, self.table.first_waiting_to_share())
     }
 
     fn first_waiters(&self, at_most: usize) -> Vec<Waiter> {
         let found = self.table.first_waiters(at_most);
         let is_stub = |waiter: &Waiter| self.known.stubs.contains(&waiter.contender.id);
-        let are_known = self.known.all_waiters
-            || (found.len() == at_most
-                && self.knows_up_to(found.last())
-                && !found.iter().any(is_stub));
-        self.certain(are_known, found)
+        let is_full = found.len() == at_most && self.knows_up_to(found.last());
+        let are_known = self.known.all_waiters || self.known.all_places || is_full;
+        self.certain(are_known && !found.iter().any(is_stub), found)
     }
 
     fn count_waiting(&self, ticket: u64, at_most: u64) -> u64 {
         let count = self.table.count_waiting(ticket, at_most);
         let horizon = self.known.horizon.as_ref();
         let is_near = horizon.is_some_and(|(last, _)| ticket < *last);
-        let is_known = self.known.all_waiters || is_near || count == at_most;
+        let is_known =
+            self.known.all_waiters || self.known.all_places || is_near || count == at_most;
         self.certain(is_known, count)
     }
 
@@ -327,6 +361,8 @@ impl Rows for SnapshotRows {
             .waiters
             .insert(id.clone(), Some(waiter.clone()));
         self.known.stubs.remove(&id);
+        // A skipped one may be forgotten at once.
+        self.known.has_old |= waiter.seen.is_none();
         self.table.put_waiter(waiter);
     }
 
@@ -339,6 +375,7 @@ impl Rows for SnapshotRows {
         let found = self.table.has_note(note, id);
         let is_known = self.known.all_notes
             || self.known.ids.contains(id)
+            || self.known.waiters.contains(id)
             || self.changes.notes.contains_key(&(note, id.into()));
         self.certain(is_known || found, found)
     }
@@ -360,27 +397,19 @@ impl Rows for SnapshotRows {
     }
 
     fn forget_before(&mut self, moment: Moment) -> Forgotten {
-        let Known {
-            all_waiters,
-            all_notes,
-            has_old,
-            ..
-        } = self.known;
-        if !has_old {
+        if !self.certain(!self.known.has_more_old, self.known.has_old) {
             return Forgotten::default();
         }
-        if !self.certain(all_waiters && all_notes, true) {
-            return Forgotten::default();
-        }
-        let before = self.table.clone();
+        // The table does not name what it forgets.
+        let waiters: Vec<_> = self.table.waiter_ids().collect();
+        let notes: Vec<_> = self.table.note_ids().collect();
         let forgotten = self.table.forget_before(moment);
-        // The table does not name what it has forgotten.
-        for id in before.waiter_ids() {
+        for id in waiters {
             if self.table.waiter(&id).is_none() {
                 self.changes.waiters.insert(id, None);
             }
         }
-        for (note, id) in before.note_ids() {
+        for (note, id) in notes {
             if !self.table.has_note(note, &id) {
                 self.changes.notes.insert((note, id), None);
             }
@@ -396,11 +425,12 @@ impl Rows for SnapshotRows {
         self.table.forget_queue();
         self.known.stubs.clear();
         (self.known.all_waiters, self.known.all_notes) = (true, true);
-        self.known.has_old = false;
+        (self.known.has_old, self.known.has_more_old) = (false, false);
     }
 
     fn run(&self) -> Option<Run> {
-        self.table.run()
+        let is_known = self.known.run || self.changes.run.is_some();
+        self.certain(is_known, self.table.run())
     }
 
     fn put_run(&mut self, run: Run) {

@@ -12,6 +12,49 @@ const FILES: [&str; 4] = [
     include_str!("sql/guard.sql"),
 ];
 
+/// How many rows of a name are read. If there are more, only some are.
+pub(super) struct Windows {
+    /// The waiters of which all are read.
+    pub(super) waiters: u32,
+    /// The first places that are read of more waiters.
+    pub(super) places: u32,
+    /// The shared holds of which all are read.
+    pub(super) shared: u32,
+    /// The first and the last shared holds to end that are read of more.
+    pub(super) ends: u32,
+    /// The notes of which all are read.
+    pub(super) notes: u32,
+    /// The waiters and the notes to forget that are read of more.
+    pub(super) old: u32,
+}
+
+impl Windows {
+    /// Most steps need no more.
+    pub(super) const STANDARD: Self = Self {
+        waiters: 64,
+        places: 140,
+        shared: 200,
+        ends: 100,
+        notes: 200,
+        old: 64,
+    };
+
+    /// Returns the SQL of a file for these windows.
+    fn applied_to(&self, file: &str) -> String {
+        let values = [
+            ("{waiters}", self.waiters),
+            ("{places}", self.places),
+            ("{shared}", self.shared),
+            ("{ends}", self.ends),
+            ("{notes}", self.notes),
+            ("{old}", self.old),
+        ];
+        let apply =
+            |sql: String, (name, value): &(&str, u32)| sql.replace(name, &value.to_string());
+        values.iter().fold(file.to_owned(), apply)
+    }
+}
+
 /// The statements on a schema.
 #[derive(Clone)]
 pub(super) struct Statements {
@@ -43,13 +86,18 @@ impl Statements {
 
 /// Returns the statements that make a schema's objects. They can run again.
 pub(super) fn schema_sql(schema: &str) -> String {
+    schema_sql_of(schema, &Windows::STANDARD)
+}
+
+/// Returns the statements that make a schema's objects, with other windows.
+pub(super) fn schema_sql_of(schema: &str, windows: &Windows) -> String {
     let name = quoted(schema);
     let mut sql = String::from("BEGIN;\nSET LOCAL client_min_messages = warning;\n");
     // One client at a time creates them.
     sql +=
         &format!("SELECT pg_advisory_xact_lock(hashtextextended('arbiter.schema {name}', 0));\n");
     for file in FILES {
-        sql += &file.replace("{schema}", &name);
+        sql += &windows.applied_to(file).replace("{schema}", &name);
     }
     sql += &format!(
         "INSERT INTO {name}.format SELECT {VERSION} WHERE NOT EXISTS (\n  \

@@ -39,7 +39,7 @@ impl Sweep {
         self.next = Some(Instant::now() + pause);
     }
 
-    async fn forget(
+    pub(super) async fn forget(
         &mut self,
         store: &Postgres,
         session: &DatabaseSession,
@@ -63,7 +63,7 @@ impl Sweep {
             };
             let mut resource = Resource::new(SnapshotRows::new(loaded, &[], &[]));
             if resource.is_forgotten(at) {
-                batch.forget(name, expected);
+                batch.forget(name, resource.rows(), expected);
             }
         }
         if batch.is_empty() {

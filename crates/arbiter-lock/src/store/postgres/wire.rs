@@ -125,6 +125,7 @@ pub(super) fn loaded(state: &str) -> Result<(Moment, Loaded), Failure> {
     let mut loaded = Loaded {
         has_all_shared: true,
         has_all_notes: true,
+        has_all_places: true,
         ..Loaded::default()
     };
     if let Some(columns) = state.get(1).and_then(Json::as_array) {
@@ -145,7 +146,13 @@ pub(super) fn loaded(state: &str) -> Result<(Moment, Loaded), Failure> {
     loaded.shared = rows(rest, "shared")
         .map(|row| hold(&row))
         .collect::<Result<_, _>>()?;
+    loaded.has_all_places = is_set(rest, "all_places");
     loaded.has_all_shared = is_set(rest, "all_shared");
+    if !loaded.has_all_shared {
+        let ends = rest.get("ends").and_then(Json::as_u64);
+        let ends = ends.and_then(|ends| usize::try_from(ends).ok());
+        loaded.set_ends(ends.ok_or_else(|| malformed("a window"))?);
+    }
     let note = |row: JsonRow<'_>| {
         let note = match row.int(1)? {
             Some(0) => Note::GrantedMarker,
@@ -157,6 +164,8 @@ pub(super) fn loaded(state: &str) -> Result<(Moment, Loaded), Failure> {
     loaded.notes = rows(rest, "notes").map(note).collect::<Result<_, _>>()?;
     loaded.has_all_notes = is_set(rest, "all_notes");
     loaded.has_old = is_set(rest, "old");
+    loaded.has_more_old = is_set(rest, "more_old");
+    loaded.has_run = is_set(rest, "has_run");
     let unheard = rest.get("unheard").and_then(Json::as_array);
     let unheard = unheard.into_iter().flatten().filter_map(Json::as_str);
     loaded.unheard = unheard.map(|channel| unescaped(channel).into()).collect();
@@ -227,9 +236,12 @@ impl Changeset {
             }
         }
         for (owner, hold) in shared {
-            match hold {
-                Some(hold) => self.add("shared", row(key, &HOLD, &hold_values(hold)).into()),
-                None => self.add("gone", json!({"name": key, "owner": escaped(owner)})),
+            // A transaction may guard the hold that ends.
+            if hold.as_ref().is_none_or(|hold| rows.replaces(hold)) {
+                self.add("gone", json!({"name": key, "owner": escaped(owner)}));
+            }
+            if let Some(hold) = hold {
+                self.add("shared", row(key, &HOLD, &hold_values(hold)).into());
             }
         }
         for ((note, id), at) in notes {
@@ -251,29 +263,40 @@ impl Changeset {
         }
     }
 
-    /// Adds a name that nothing remembers.
-    pub(super) fn forget(&mut self, key: &str, expected: i64) {
-        self.add("names", json!({"name": key, "expected": expected}));
+    /// Adds a name that nothing remembers. Its shared holds have expired.
+    pub(super) fn forget(&mut self, key: &str, rows: &SnapshotRows, expected: i64) {
+        self.add(
+            "names",
+            json!({"name": key, "expected": expected, "ends": true}),
+        );
         self.add("cleared", key.into());
         self.add("forgotten", key.into());
+        for owner in rows.changes.shared.keys() {
+            self.add("gone", json!({"name": key, "owner": escaped(owner)}));
+        }
     }
 
     /// Adds a notification of a grant.
     pub(super) fn notify(&mut self, key: &str, grant: &Grant) {
-        let Grant {
-            request,
-            channel,
-            fence,
-            ttl_ms,
-            at,
-        } = grant;
-        let payload = format!("{request} {fence} {ttl_ms} {}", at.as_micros());
-        let channel = escaped(channel);
+        let channel = escaped(&grant.channel);
         self.add(
             "grants",
-            json!({"name": key, "channel": channel, "payload": payload}),
+            json!({"name": key, "channel": channel, "payload": payload(grant)}),
         );
     }
+}
+
+/// Returns the notification of a grant: the request, its fence, its TTL in ms, the time in µs.
+pub(super) fn payload(grant: &Grant) -> String {
+    let Grant {
+        request,
+        fence,
+        ttl_ms,
+        at,
+        ..
+    } = grant;
+    let request = escaped(request);
+    format!("{request} {fence} {ttl_ms} {}", at.as_micros())
 }
 
 fn row(key: &str, columns: &[&str], values: &[Value<'_>]) -> Map<String, Json> {

@@ -3,7 +3,8 @@ CREATE OR REPLACE FUNCTION {schema}.now_us() RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
--- The rows of a name besides its root: all of them, or those that most requests need.
+-- The rows of a name besides its root: all of them, or those that most requests need, if there are
+-- more than a window has.
 --   key         the name, with its prefix
 --   ids         the requests that are sent, whose rows are always needed
 --   fences      the fences that are asked for
@@ -12,24 +13,27 @@ RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 --   whole       whether everything is needed
 -- Returns an object:
 --   waiters     rows, in the order of the columns, without the name
---   places      [ticket, id] of waiters in order; null if `waiters` has all
+--   places      [ticket, id] of the first waiters that were not skipped; null if `waiters` has all
+--   all_places  whether `places` has all of those
 --   shared      rows; `all_shared` tells whether these are all
+--   ends        how many of the first and of the last shared holds to end are read of more
 --   notes       rows; `all_notes` tells whether these are all
 --   old         whether there is anything to forget
---   unheard        channels without a listener
---   run         the last run
+--   more_old    whether some of that was not read
+--   unheard     channels without a listener
+--   run         the last run; `has_run` tells whether it was read
 CREATE OR REPLACE FUNCTION {schema}.load_rows(
   key text, root {schema}.names, now_us bigint, ids text[], fences bigint[], own text, heads int,
   whole boolean, wants_run boolean
 ) RETURNS json
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
-  all_waiters boolean := whole OR root.waiting + root.skipped <= 64;
-  all_shared boolean := whole OR coalesce(root.sharers, 0) <= 200;
-  all_notes boolean := whole OR root.notes <= 200;
+  all_waiters boolean := whole OR coalesce(root.waiting + root.skipped, 0) <= {waiters};
+  all_shared boolean := whole OR coalesce(root.sharers, 0) <= {shared};
+  all_notes boolean := whole OR coalesce(root.notes, 0) <= {notes};
   oldest bigint := now_us - 60000000;
   found_waiters {schema}.waiters[] := '{}';
   found_shared {schema}.shared[] := '{}';
@@ -38,7 +42,9 @@ DECLARE
   places json;
   unheard text[];
   run json;
-  old boolean := false;
+  old bigint := 0;
+  old_notes bigint := 0;
+  more_old boolean := false;
 BEGIN
   IF 0 < root.waiting + root.skipped THEN
     IF all_waiters THEN
@@ -54,13 +60,18 @@ BEGIN
          ORDER BY w.ticket DESC, w.id DESC LIMIT 1)
         UNION
         (SELECT w FROM {schema}.waiters w WHERE w.name = key AND NOT w.skipped AND 0 < w.weight
-         ORDER BY w.ticket, w.id LIMIT 1));
+         ORDER BY w.ticket, w.id LIMIT 1)
+        UNION
+        (SELECT w FROM {schema}.waiters w WHERE w.name = key AND w.seen < oldest
+         ORDER BY w.seen LIMIT {old}));
       places := (
-        SELECT json_agg(json_build_array(p.ticket, p.id))
+        SELECT coalesce(json_agg(json_build_array(p.ticket, p.id)), '[]')
         FROM (SELECT w.ticket, w.id FROM {schema}.waiters w
-              WHERE w.name = key AND NOT w.skipped ORDER BY w.ticket, w.id LIMIT 140) p);
+              WHERE w.name = key AND NOT w.skipped ORDER BY w.ticket, w.id LIMIT {places}) p);
     END IF;
-    old := EXISTS (SELECT FROM {schema}.waiters w WHERE w.name = key AND w.seen < oldest);
+    old := (SELECT count(*) FROM (SELECT FROM {schema}.waiters w
+                                  WHERE w.name = key AND w.seen < oldest LIMIT {old} + 1) o);
+    more_old := NOT all_waiters AND {old} < old;
     -- A listener holds this lock. It is held for a moment only, if there is none.
     unheard := array(
       SELECT c.channel
@@ -70,10 +81,18 @@ BEGIN
   END IF;
   IF 0 < root.notes THEN
     noted := ids || array(SELECT w.id FROM unnest(found_waiters) w);
-    found_notes := array(
-      SELECT n FROM {schema}.notes n
-      WHERE n.name = key AND (all_notes OR n.id = ANY(noted)));
-    old := old OR EXISTS (SELECT FROM {schema}.notes n WHERE n.name = key AND n.at < oldest);
+    IF all_notes THEN
+      found_notes := array(SELECT n FROM {schema}.notes n WHERE n.name = key);
+    ELSE
+      found_notes := array(
+        SELECT n FROM {schema}.notes n WHERE n.name = key AND n.id = ANY(noted)
+        UNION
+        (SELECT n FROM {schema}.notes n WHERE n.name = key AND n.at < oldest
+         ORDER BY n.at LIMIT {old}));
+    END IF;
+    old_notes := (SELECT count(*) FROM (SELECT FROM {schema}.notes n
+                                        WHERE n.name = key AND n.at < oldest LIMIT {old} + 1) o);
+    more_old := more_old OR (NOT all_notes AND {old} < old_notes);
   END IF;
   IF root.sharers IS NOT NULL THEN
     IF all_shared THEN
@@ -84,10 +103,10 @@ BEGIN
         UNION
         SELECT s FROM {schema}.shared s WHERE s.name = key AND s.fence = ANY(fences)
         UNION
-        (SELECT s FROM {schema}.shared s WHERE s.name = key ORDER BY s.until, s.owner LIMIT 100)
+        (SELECT s FROM {schema}.shared s WHERE s.name = key ORDER BY s.until, s.owner LIMIT {ends})
         UNION
         (SELECT s FROM {schema}.shared s WHERE s.name = key
-         ORDER BY s.until DESC, s.owner DESC LIMIT 100));
+         ORDER BY s.until DESC, s.owner DESC LIMIT {ends}));
     END IF;
   END IF;
   IF wants_run THEN
@@ -100,17 +119,21 @@ BEGIN
                                        w.follows, w.lease_ms, w.channel, w.label))
       FROM unnest(found_waiters) w),
     'places', places,
+    'all_places', coalesce(root.waiting, 0) <= {places},
     'shared', (
       SELECT json_agg(json_build_array(s.owner, s.fence, s.weight, s.since, s.until, s.channel,
                                        s.label, s.stopping))
       FROM unnest(found_shared) s),
     'all_shared', all_shared,
+    'ends', {ends},
     'notes', (
       SELECT json_agg(json_build_array(n.id, n.kind, n.at)) FROM unnest(found_notes) n),
     'all_notes', all_notes,
-    'old', old,
+    'old', 0 < old + old_notes,
+    'more_old', more_old,
     'unheard', unheard,
-    'run', run);
+    'run', run,
+    'has_run', wants_run);
 END $$;
 
 -- Reads names, as one snapshot that locks nothing.
@@ -119,7 +142,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.load(batch jsonb) RETURNS SETOF text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 BEGIN
   RETURN QUERY

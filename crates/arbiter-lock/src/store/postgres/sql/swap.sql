@@ -1,20 +1,23 @@
 -- Writes what steps have changed, for every name that is still at the revision that was read.
 --   batch       an object of arrays of objects, whose keys are columns:
---     names       the roots, with `expected`, the revision that was read (none for a new name);
---                 `ends`, whether the exclusive hold ends; `forget`, whether the name goes
+--     new         the roots of names that had none
+--     names       the roots of the others, with `expected`, the revision that was read, and `ends`,
+--                 whether the exclusive hold ends
+--     forgotten   those of the others that go
 --     cleared     names without a queue, before `waiters` and `notes` are written
---     left, gone, unnoted   waiters, shared holds and notes that go
+--     left, gone, unnoted   waiters, shared holds and notes that go, if they are there
 --     waiters, shared, notes, runs   rows that are written
 --     grants      what to notify
 --   durable     whether the commit waits for the disk, and for a synchronous standby
 -- Returns the names that were written, and those whose hold a transaction guards. The others have
--- changed meanwhile, or are being changed. No statement waits for a lock of another transaction.
+-- changed meanwhile, or are being changed. No statement waits for a lock of another transaction,
+-- unless that makes the same new name.
 CREATE OR REPLACE FUNCTION {schema}.swap(
   batch jsonb, durable boolean, OUT written text[], OUT guarded text[]
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
   ends text[];
@@ -63,6 +66,7 @@ BEGIN
     )
     SELECT guarded || coalesce(array_agg(DISTINCT d.name), '{}') INTO guarded
     FROM jsonb_to_recordset(batch -> 'gone') AS d(name text, owner text)
+    JOIN {schema}.shared s ON s.name = d.name AND s.owner = d.owner
     WHERE d.name = ANY(written)
       AND NOT EXISTS (SELECT FROM free f WHERE f.name = d.name AND f.owner = d.owner);
   END IF;
@@ -70,6 +74,11 @@ BEGIN
     written := array(SELECT w FROM unnest(written) w WHERE w <> ALL(guarded));
   END IF;
 
+  IF batch ? 'forgotten' THEN
+    DELETE FROM {schema}.names n
+    USING jsonb_array_elements_text(batch -> 'forgotten') d(name)
+    WHERE n.name = d.name AND d.name = ANY(written);
+  END IF;
   UPDATE {schema}.names n
   SET revision = d.revision, owner = d.owner, fence = d.fence, since = d.since, until = d.until,
       channel = d.channel, label = d.label, stopping = d.stopping, value = d.value,
@@ -79,11 +88,6 @@ BEGIN
       last_fence = d.last_fence, fence_until = d.fence_until
   FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'names') d
   WHERE n.name = d.name AND d.name = ANY(written);
-  IF batch ? 'forgotten' THEN
-    DELETE FROM {schema}.names n
-    USING jsonb_array_elements_text(batch -> 'forgotten') d(name)
-    WHERE n.name = d.name AND d.name = ANY(written);
-  END IF;
   IF batch ? 'cleared' THEN
     DELETE FROM {schema}.waiters w USING jsonb_array_elements_text(batch -> 'cleared') d(name)
     WHERE w.name = d.name AND d.name = ANY(written);

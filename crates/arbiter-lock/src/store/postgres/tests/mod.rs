@@ -1,0 +1,7 @@
+mod batches;
+mod comparison;
+mod rig;
+mod rows;
+mod swaps;
+mod text;
+mod walk;
