@@ -42,6 +42,14 @@ mod matrix;
 mod metrics;
 mod once;
 mod options;
+#[cfg(feature = "postgres")]
+mod postgres_access;
+#[cfg(feature = "postgres")]
+mod postgres_faults;
+#[cfg(feature = "postgres")]
+mod postgres_pooler;
+#[cfg(feature = "postgres")]
+mod postgres_standbys;
 mod primitives;
 mod processes;
 mod redis;
