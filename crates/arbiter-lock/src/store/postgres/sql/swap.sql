@@ -1,7 +1,9 @@
 -- Writes what steps have changed, for every name that is still at the revision that was read.
 --   batch       an object of arrays of objects, whose keys are columns:
---     names       the roots, with `expected`, the revision that was read (none for a new name);
---                 `ends`, whether the exclusive hold ends; `forget`, whether the name goes
+--     new         the roots of new names
+--     names       the roots, with `expected`, the revision that was read; `ends`, whether the
+--                 exclusive hold ends
+--     forgotten   names that go, which have only `expected` in `names`
 --     cleared     names without a queue, before `waiters` and `notes` are written
 --     left, gone, unnoted   waiters, shared holds and notes that go
 --     waiters, shared, notes, runs   rows that are written
@@ -26,10 +28,11 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
 
-  -- In the order of the names.
+  -- In the order of the names. A name that another transaction is inserting is left out.
   WITH inserted AS (
     INSERT INTO {schema}.names
-    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new')
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new') d
+    WHERE pg_try_advisory_xact_lock(hashtextextended(d.name, 1))
     ORDER BY 1
     ON CONFLICT DO NOTHING
     RETURNING name
@@ -78,7 +81,7 @@ BEGIN
       liveness_cutoff = d.liveness_cutoff, queue_until = d.queue_until,
       last_fence = d.last_fence, fence_until = d.fence_until
   FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'names') d
-  WHERE n.name = d.name AND d.name = ANY(written);
+  WHERE n.name = d.name AND d.name = ANY(written) AND d.revision IS NOT NULL;
   IF batch ? 'forgotten' THEN
     DELETE FROM {schema}.names n
     USING jsonb_array_elements_text(batch -> 'forgotten') d(name)
