@@ -45,6 +45,8 @@ mod options;
 #[cfg(feature = "postgres")]
 mod postgres_access;
 #[cfg(feature = "postgres")]
+mod postgres_commits;
+#[cfg(feature = "postgres")]
 mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_pooler;
