@@ -55,10 +55,14 @@ impl Pooler {
             port,
             folder,
         };
-        let address = ("127.0.0.1", pooler.port.number);
-        let listens = || std::net::TcpStream::connect(address).is_ok();
-        assert!(eventually(START_LIMIT, listens), "{}", pooler.log());
+        pooler.wait_until_up();
         pooler
+    }
+
+    fn wait_until_up(&self) {
+        let address = ("127.0.0.1", self.port.number);
+        let listens = || std::net::TcpStream::connect(address).is_ok();
+        assert!(eventually(START_LIMIT, listens), "{}", self.log());
     }
 
     /// Returns its URL, as the superuser.
@@ -73,10 +77,14 @@ impl Pooler {
         std::fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
     }
 
-    /// Kills it, and starts it again.
+    /// Kills it, starts it again, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not listen within 10 s.
     pub fn restart(&mut self) {
         self.kill();
         self.child = spawn(&self.folder);
+        self.wait_until_up();
     }
 
     fn kill(&mut self) {

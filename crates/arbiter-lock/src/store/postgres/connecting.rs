@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio_postgres::config::{ChannelBinding as Binding, SslMode};
+use tokio_postgres::error::SqlState;
 #[cfg(feature = "tls")]
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::tls::{NoTls, TlsConnect};
@@ -74,16 +75,47 @@ pub(super) async fn in_transaction(
     values: &[Parameter<'_>],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let begin = access.begin();
-    let (begun, rows, committed) = join3(
-        client.batch_execute(&begin),
-        client.query_typed(statement, values),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun?;
-    let rows = rows?;
-    committed?;
-    Ok(rows)
+    let mut tries = 1;
+    loop {
+        let (begun, rows, committed) = join3(
+            client.batch_execute(&begin),
+            client.query_typed(statement, values),
+            client.batch_execute("COMMIT"),
+        )
+        .await;
+        match begun {
+            Err(e) if is_canceled(&e) && tries < TRIES => tries += 1,
+            Err(e) => return Err(e),
+            Ok(()) => {
+                let rows = rows?;
+                committed?;
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// Runs statements of which the first ones lift the time limit of the role.
+async fn lift_limits(client: &Client, statements: &str) -> Result<(), tokio_postgres::Error> {
+    let mut tries = 1;
+    loop {
+        let done = client.batch_execute(statements).await;
+        if done.is_err() {
+            // A transaction may be open.
+            let _ = client.batch_execute("ROLLBACK").await;
+        }
+        match done {
+            Err(e) if is_canceled(&e) && tries < TRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+/// How often statements are tried that the role's time limit cancels before it is lifted.
+const TRIES: u32 = 10;
+
+fn is_canceled(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::QUERY_CANCELED)
 }
 
 /// A process of a server that serves a session.
@@ -182,11 +214,7 @@ pub(super) async fn prepare(client: &Client, store: &Postgres) -> Result<(), Fai
         failure
     };
     let make = async || {
-        let made = client.batch_execute(&schema_sql(schema)).await;
-        if made.is_err() {
-            // The transaction is left open.
-            let _ = client.batch_execute("ROLLBACK").await;
-        }
+        let made = lift_limits(client, &schema_sql(schema)).await;
         made.map_err(|e| denied(&e))
     };
     let version = &store.statements.version;
@@ -213,7 +241,7 @@ pub(super) async fn prepare(client: &Client, store: &Postgres) -> Result<(), Fai
 
 /// Undoes the settings of the role, on a session of the server itself.
 pub(super) async fn settle(client: &Client) -> Result<(), Failure> {
-    let settled = client.batch_execute(SETTINGS).await;
+    let settled = lift_limits(client, SETTINGS).await;
     settled.map_err(|e| without_effect(&e))
 }
 
