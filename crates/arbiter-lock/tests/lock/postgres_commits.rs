@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use arbiter_lock::Client;
+use arbiter_lock::{Client, NoopLogger};
+use rustix::process::{Signal, kill_process};
 use testkit::{Postgres, eventually_async, unique_name};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,6 +19,8 @@ use crate::postgres_faults::{client, ms};
 enum Spoil {
     /// Forwards it, and loses the connection with all its answers.
     Answers,
+    /// The same, and the server does not notice.
+    Notice,
     /// Loses the connection before the commit.
     Commit,
     /// Makes its first statement fail, so that the next one is a transaction of its own.
@@ -97,6 +100,14 @@ async fn forward_requests(
                 mute.store(true, Ordering::SeqCst);
                 to.write_all(&buffer[..count]).await.unwrap();
                 tokio::time::sleep(ms(200)).await;
+                return;
+            }
+            Spoil::Notice => {
+                mute.store(true, Ordering::SeqCst);
+                to.write_all(&buffer[..count]).await.unwrap();
+                drop(from);
+                // Longer than the test.
+                tokio::time::sleep(ms(60_000)).await;
                 return;
             }
             Spoil::Commit => {
@@ -197,21 +208,37 @@ async fn open_transactions_delay_only_their_names() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unnoticed_old_session_blocks_no_new_one() {
     let server = Postgres::start();
-    let relay = Relay::before(&server, Spoil::Answers).await;
-    let builder = Client::builder().store(&relay.url());
-    let builder = builder.logger(arbiter_lock::NoopLogger);
+    let relay = Relay::before(&server, Spoil::Notice).await;
+    let builder = Client::builder().store(&relay.url()).logger(NoopLogger);
+    let client = builder.command_timeout(ms(300)).connect().await.unwrap();
+    let listening = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'";
+    acquire_and_release(&client.lock(&unique_name())).await;
+    let before = server.sql(listening);
+    relay.is_armed.store(true, Ordering::SeqCst);
+    let tried = client.lock(&unique_name()).try_acquire().await;
+    assert!(tried.unwrap_err().is_unavailable());
+    let lock = client.lock(&unique_name()).wait_timeout(ms(3_000));
+    acquire_and_release(&lock).await;
+    let listening = || server.sql(listening);
+    let is_replaced = || listening().lines().count() == 1 && listening() != before;
+    assert!(eventually_async(ms(3_000), is_replaced).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_session_is_given_up() {
+    let server = Postgres::start();
+    let builder = Client::builder().store(&server.url()).logger(NoopLogger);
     let client = builder.command_timeout(ms(300)).connect().await.unwrap();
     acquire_and_release(&client.lock(&unique_name())).await;
-    // The processes of its sessions stop, and keep their locks.
-    let sessions = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'";
-    let stopped: i32 = server.sql(sessions).parse().unwrap();
+    let listening = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'";
+    let stopped: i32 = server.sql(listening).parse().unwrap();
     let stopped = rustix::process::Pid::from_raw(stopped).unwrap();
-    rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
+    kill_process(stopped, Signal::STOP).unwrap();
     let lock = client.lock(&unique_name()).wait_timeout(ms(1_000));
     assert!(lock.acquire().await.unwrap_err().is_unavailable());
-    rustix::process::kill_process(stopped, rustix::process::Signal::CONT).unwrap();
+    kill_process(stopped, Signal::CONT).unwrap();
     let lock = client.lock(&unique_name()).wait_timeout(ms(10_000));
     acquire_and_release(&lock).await;
-    let one = || server.sql(sessions).lines().count() == 1;
-    assert!(eventually_async(ms(5_000), one).await);
+    let is_one = || server.sql(listening).lines().count() == 1;
+    assert!(eventually_async(ms(5_000), is_one).await);
 }
