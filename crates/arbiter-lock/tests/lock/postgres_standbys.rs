@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::Client;
-use testkit::{Postgres, eventually, soak_time, unique_name};
+use testkit::{Postgres, eventually, eventually_async, soak_time, unique_name};
 
 use crate::acquire_and_release;
 use crate::postgres_faults::{client, granted_in_order, ms, queue, sessions, under_load};
@@ -165,8 +165,12 @@ async fn stopped_synchronous_standby_piles_nothing_up() {
     for name in &names {
         acquire_and_release(&one.lock(name)).await;
     }
-    let lock = one.lock(&unique_name()).lease_time(ms(30_000));
-    let guard = lock.watchdog_interval(ms(300)).acquire().await.unwrap();
+    let renewed = |name: &str| {
+        let lock = one.lock(name).lease_time(ms(30_000));
+        lock.watchdog_interval(ms(300))
+    };
+    let guard = renewed("kept").acquire().await.unwrap();
+    let released = renewed("released").acquire().await.unwrap();
     pair.standby.stop();
     let begun = Instant::now();
     let mut most = 0;
@@ -180,6 +184,13 @@ async fn stopped_synchronous_standby_piles_nothing_up() {
     }
     println!("at most {most} sessions");
     assert!(most <= 4, "{most} sessions");
+    // Its renewals do not end, and keep no lock of its row: a release needs no standby.
+    drop(released);
+    let is_free = || {
+        let owner = "SELECT owner FROM arbiter.names WHERE name = 'arbiter:released'";
+        pair.primary.sql(owner).is_empty()
+    };
+    assert!(eventually_async(ms(8_000), is_free).await);
     pair.standby.cont();
     assert!(guard.is_held());
     guard.refresh().await.unwrap();
