@@ -30,7 +30,7 @@ pub use folder::Folder;
 pub use go::GoLock;
 pub use history::{History, HoldInterval, Share, Summary, Violation};
 pub use names::unique_name;
-pub use postgres::{Postgres, PostgresBuilder, Psql};
+pub use postgres::{Pooler, Postgres, PostgresBuilder, Psql};
 pub use proxy::{Fault, Proxy, Pushes, Rule, Traffic};
 pub use resp::Reply;
 pub use sentinel::{SentinelGroup, SentinelGroupBuilder};

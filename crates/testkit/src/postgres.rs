@@ -1,6 +1,7 @@
 //! A real PostgreSQL server, on loopback, that ends on drop, and with the process that started it.
 
 mod find;
+mod pooler;
 mod psql;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use crate::names::unique_name;
 use crate::port::Port;
 use crate::{Shared, bound_process, eventually, tls};
 use find::program;
+pub use pooler::Pooler;
 pub use psql::Psql;
 
 /// A running PostgreSQL server, with the superuser `postgres` and no password.
@@ -220,6 +222,17 @@ impl Postgres {
         } else {
             Err(text(&output.stderr))
         }
+    }
+
+    /// Sets a parameter of the running server.
+    ///
+    /// # Panics
+    /// If it cannot be set without a restart.
+    pub fn set(&self, name: &str, value: &str) {
+        let _ = self.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        assert_eq!(self.sql("SELECT pg_reload_conf()"), "t");
+        let is_set = || self.sql(&format!("SHOW {name}")) == value;
+        assert!(eventually(START_LIMIT, is_set), "{name} = {value}");
     }
 
     /// Opens a session that runs statements one by one.

@@ -43,7 +43,17 @@ mod metrics;
 mod once;
 mod options;
 #[cfg(feature = "postgres")]
+mod postgres_access;
+#[cfg(feature = "postgres")]
+mod postgres_commits;
+#[cfg(feature = "postgres")]
+mod postgres_faults;
+#[cfg(feature = "postgres")]
 mod postgres_guard;
+#[cfg(feature = "postgres")]
+mod postgres_pooler;
+#[cfg(feature = "postgres")]
+mod postgres_standbys;
 mod primitives;
 mod processes;
 mod redis;

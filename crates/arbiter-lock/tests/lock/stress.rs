@@ -15,14 +15,14 @@ const fn ms(n: u64) -> Duration {
 
 /// The last hold, and the number of grants.
 #[derive(Default)]
-struct Register {
+pub(crate) struct Register {
     last: Mutex<Option<Hold>>,
-    grants: AtomicUsize,
+    pub(crate) grants: AtomicUsize,
 }
 
 impl Register {
     /// Records a new hold. The previous one must not be valid now.
-    fn enter(&self, hold: &Hold) {
+    pub(crate) fn enter(&self, hold: &Hold) {
         let mut last = self.last.lock().unwrap();
         if let Some(before) = last.as_ref() {
             assert!(
@@ -50,10 +50,10 @@ fn dice(sides: u64) -> u64 {
 }
 
 /// Whether the workers go on.
-type GoesOn = Arc<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type GoesOn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Acquires and releases the lock with every operation.
-async fn worker(lock: Lock, register: Arc<Register>, goes_on: GoesOn) {
+pub(crate) async fn worker(lock: Lock, register: Arc<Register>, goes_on: GoesOn) {
     while goes_on() {
         let acquired = tokio::time::timeout(pause(600), lock.acquire()).await;
         let Ok(Ok(guard)) = acquired else {
@@ -167,7 +167,7 @@ struct Company {
 
 impl Company {
     /// Records a new hold: now either one excludes all others, or all of them fit the limit.
-    fn enter(&self, hold: &Hold, weight: u64) {
+    pub(crate) fn enter(&self, hold: &Hold, weight: u64) {
         let mut holds = self.holds.lock().unwrap();
         holds.push((hold.clone(), weight));
         holds.retain(|(hold, _)| hold.is_held());

@@ -64,6 +64,12 @@ impl Postgres {
         Ok(*source.or_insert_with(new))
     }
 
+    /// Returns whether a server of a later timeline was seen.
+    pub(super) fn is_replaced(&self, timeline: u32) -> bool {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        timeline < servers.timeline
+    }
+
     /// Returns the only certificate authorities to trust, in PEM, if they are given.
     #[cfg(feature = "tls")]
     pub(super) fn authorities(&self) -> Option<&[u8]> {

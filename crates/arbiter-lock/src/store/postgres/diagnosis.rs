@@ -41,7 +41,7 @@ pub(super) async fn checks(
         ),
         (names, _) => Check::ok("standbys", format!("each grant waits for {names}")),
     });
-    checks.push(match (session.is_listening, session.backend) {
+    checks.push(match (session.is_listening, &session.backend) {
         (true, _) => Check::ok("notifications", "waiters are notified"),
         (false, None) => Check::warning(
             "notifications",

@@ -229,8 +229,10 @@ impl Group {
 
 impl Applied {
     fn needs_writing(&self, jobs: &[QueuedRequest]) -> bool {
+        // A grant that is found may be one whose commit was not replicated. Writing again waits for
+        // that, too.
         !self.rows.is_incomplete()
-            && self.rows.is_changed()
+            && (self.rows.is_changed() || self.answers.iter().any(grants))
             && !jobs.iter().all(QueuedRequest::only_reads)
     }
 
@@ -242,13 +244,20 @@ impl Applied {
     /// undone costs time alone.
     fn is_durable(&self) -> bool {
         let is_free = |answer: &Answer<Reply>| match &answer.reply {
-            Reply::Acquired(acquired) => !matches!(acquired, Acquired::Granted { .. }),
-            Reply::Tried(tried) => !matches!(tried, Tried::Granted { .. }),
+            Reply::Acquired(_) | Reply::Tried(_) => !grants(answer),
             Reply::Ended(_) | Reply::Inspected(_) | Reply::LastRun(_) => true,
             _ => false,
         };
         0 < self.granted().count() || !self.answers.iter().all(is_free)
     }
+}
+
+/// Returns whether the request itself is granted.
+fn grants(answer: &Answer<Reply>) -> bool {
+    matches!(
+        answer.reply,
+        Reply::Acquired(Acquired::Granted { .. }) | Reply::Tried(Tried::Granted { .. })
+    )
 }
 
 /// The beginning of the channels that sessions listen on.

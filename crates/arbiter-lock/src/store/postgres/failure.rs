@@ -32,6 +32,12 @@ pub(super) fn is_conflict(error: &Error) -> bool {
     error.code().is_some_and(|code| conflicts.contains(code))
 }
 
+/// Returns whether the connection ended before the answer. A pooler reports that, too.
+pub(super) fn is_cut(error: &Error) -> bool {
+    let code = |error: &DbError| error.code().code().starts_with("08");
+    error.as_db_error().is_none_or(code)
+}
+
 fn of_server(error: &DbError) -> Failure {
     let code = error.code();
     let kind = match code.code() {

@@ -7,28 +7,99 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join3;
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error, Row};
 
 use super::backend::backend_pid;
-use super::connecting::{ConnectionWatch, ServerFacts, connect, listen, prepare};
+use super::connecting::{
+    Access, Backend, ConnectionWatch, Parameter, ServerFacts, connect, in_transaction, listen,
+    prepare, settle,
+};
 use super::database::Postgres;
-use super::failure::{is_conflict, of_commit, without_effect};
+use super::failure::{is_conflict, is_cut, of_commit, without_effect};
+use super::listeners::Listeners;
 use super::url::Endpoint;
 use crate::store::{Failure, FailureKind, Source};
 
 /// An open session.
 pub(super) struct DatabaseSession {
-    client: Client,
-    watch: Arc<ConnectionWatch>,
-    /// A session of its own that listens, and what its task sees.
-    listener: Option<(Client, Arc<ConnectionWatch>)>,
+    connection: OpenConnection,
+    /// A session of its own that listens.
+    listener: Option<OpenConnection>,
     pub(super) source: Source,
+    /// The timeline of its server.
+    pub(super) timeline: u32,
     /// The backend, if it is the server's own.
-    pub(super) backend: Option<i32>,
+    pub(super) backend: Option<Backend>,
     pub(super) is_listening: bool,
     pub(super) round_trip: Duration,
 }
+
+/// A connection, which is closed on drop: after the answers, once it is part of a session.
+struct OpenConnection {
+    client: Client,
+    watch: Arc<ConnectionWatch>,
+    is_opening: bool,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if self.is_opening {
+            self.watch.abandon();
+        }
+    }
+}
+
+impl OpenConnection {
+    async fn open(
+        store: &Arc<Postgres>,
+        place: &Endpoint,
+        listeners: Option<(Arc<Listeners>, Source)>,
+    ) -> Result<Self, Failure> {
+        let (client, watch) = connect(store, place, listeners).await?;
+        Ok(Self {
+            client,
+            watch,
+            is_opening: true,
+        })
+    }
+
+    /// Returns the backend that runs statements, unless a pooler is in front of it.
+    async fn own(&self, backend: Backend) -> Option<Backend> {
+        let named = backend_pid(&self.client).await;
+        Some(backend).filter(|backend| named == Some(backend.process))
+    }
+}
+
+/// A primary that was reached.
+struct Primary {
+    connection: OpenConnection,
+    server: ServerFacts,
+    source: Source,
+    round_trip: Duration,
+}
+
+impl Primary {
+    async fn reach(store: &Arc<Postgres>, place: &Endpoint) -> Result<Self, Failure> {
+        let connection = OpenConnection::open(store, place, None).await?;
+        let begun = Instant::now();
+        let server = ServerFacts::ask(&connection.client).await?;
+        let round_trip = begun.elapsed();
+        if server.is_standby {
+            let detail = format!("{place} is a standby, which is never read");
+            return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
+        }
+        Ok(Self {
+            connection,
+            source: store.source(&server.identity, server.timeline)?,
+            server,
+            round_trip,
+        })
+    }
+}
+
+/// How long the other hosts may take to answer, once a primary was found.
+const OTHERS_LIMIT: Duration = Duration::from_millis(300);
 
 /// What came of a swap.
 pub(super) enum Swapped {
@@ -43,22 +114,33 @@ pub(super) enum Swapped {
 
 impl DatabaseSession {
     /// Opens a session of the primary within the limit, and makes the tables if they are missing.
-    /// With a channel, it listens on it.
+    /// With a channel, it listens on it. Ends earlier sessions that do not answer.
     pub(super) async fn open(
         store: &Arc<Postgres>,
         channel: Option<&str>,
+        silent: &mut Vec<Backend>,
         limit: Duration,
     ) -> Result<Self, Failure> {
         let end = Instant::now() + limit;
-        let mut last = None;
+        let (mut last, mut found): (_, Option<Primary>) = (None, None);
         let places = &store.url.places;
+        // All of them, since a primary that was replaced may serve again.
         for (n, place) in places.iter().enumerate() {
             let left = end.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(places.len() - n).unwrap_or(1);
-            let opening = Self::open_at(store, place, channel);
-            let opened = tokio::time::timeout(share, opening).await;
-            match opened.unwrap_or_else(|_| Err(silent(place))) {
-                Ok(session) => return Ok(session),
+            let share = if found.is_some() {
+                share.min(OTHERS_LIMIT)
+            } else {
+                share
+            };
+            let reached = tokio::time::timeout(share, Primary::reach(store, place)).await;
+            match reached.unwrap_or_else(|_| Err(silent_at(place))) {
+                Ok(primary) => {
+                    let timeline = |of: &Primary| of.server.timeline;
+                    if found.as_ref().map(timeline) < Some(timeline(&primary)) {
+                        found = Some(primary);
+                    }
+                }
                 // What a host says that was reached is worth more.
                 Err(failure) => {
                     let keeps = |kept: &Failure| !kept.is_silence() && failure.is_silence();
@@ -68,79 +150,115 @@ impl DatabaseSession {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| Failure::before_sending(FailureKind::Unreachable, "no host")))
+        let none = || Failure::before_sending(FailureKind::Unreachable, "no host");
+        let Some(primary) = found else {
+            return Err(last.unwrap_or_else(none));
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        let opening = Self::of_primary(store, primary, channel, silent);
+        let opened = tokio::time::timeout(left, opening).await;
+        opened.unwrap_or_else(|_| {
+            let detail = format!("no session within {limit:?}");
+            Err(Failure::before_sending(FailureKind::Silent, detail))
+        })
     }
 
-    async fn open_at(
+    async fn of_primary(
         store: &Arc<Postgres>,
-        place: &Endpoint,
+        primary: Primary,
         channel: Option<&str>,
+        silent: &mut Vec<Backend>,
     ) -> Result<Self, Failure> {
-        let (client, watch) = connect(store, place, None).await?;
-        let begun = Instant::now();
-        let server = ServerFacts::ask(&client, store).await?;
-        let round_trip = begun.elapsed();
-        if server.is_standby {
-            let detail = format!("{place} is a standby, which is never read");
-            return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
+        let Primary {
+            connection,
+            server,
+            source,
+            round_trip,
+        } = primary;
+        let client = &connection.client;
+        let backend = connection.own(server.backend).await;
+        if backend.is_some() {
+            settle(client).await?;
         }
-        let source = store.source(&server.identity, server.timeline)?;
-        prepare(&client, store, server.has_schema).await?;
-        let backend = backend_pid(&client)
-            .await
-            .filter(|pid| *pid == server.backend);
+        // Otherwise they would keep locks.
+        for backend in silent.drain(..) {
+            backend.terminate(client).await;
+        }
+        prepare(client, store).await?;
         let mut session = Self {
-            client,
-            watch,
+            connection,
             listener: None,
             source,
+            timeline: server.timeline,
             backend,
             is_listening: false,
             round_trip,
         };
-        let Some(channel) = channel else {
-            return Ok(session);
-        };
+        if let Some(channel) = channel {
+            session.listen(store, channel).await?;
+        }
+        session.connection.is_opening = false;
+        Ok(session)
+    }
+
+    async fn listen(&mut self, store: &Arc<Postgres>, channel: &str) -> Result<(), Failure> {
         match &store.url.listen {
             Some(place) => {
-                let listeners = Some((store.listeners.clone(), source));
-                let (listener, watch) = connect(store, place, listeners).await?;
-                listen(&listener, channel).await?;
-                session.listener = Some((listener, watch));
-                session.is_listening = true;
+                let listeners = Some((store.listeners.clone(), self.source));
+                let mut listener = OpenConnection::open(store, place, listeners).await?;
+                let server = ServerFacts::ask(&listener.client).await?;
+                if listener.own(server.backend).await.is_none() {
+                    let detail = format!(
+                        "listen={place} is a pooler, which keeps no subscription: name the server"
+                    );
+                    return Err(Failure::before_sending(FailureKind::WrongUrl, detail));
+                }
+                settle(&listener.client).await?;
+                listen(&listener.client, channel).await?;
+                listener.is_opening = false;
+                self.listener = Some(listener);
             }
             // A pooler would keep the subscription on a connection of its own.
-            None if session.backend.is_some() => {
-                session.watch.listen(&store.listeners, source);
-                listen(&session.client, channel).await?;
-                session.is_listening = true;
+            None if self.backend.is_some() => {
+                self.connection.watch.listen(&store.listeners, self.source);
+                listen(&self.connection.client, channel).await?;
             }
-            None => {}
+            None => return Ok(()),
         }
-        Ok(session)
+        self.is_listening = true;
+        Ok(())
+    }
+
+    /// Closes its connections, even if answers are missing.
+    pub(super) fn abandon(&self) {
+        let listener = self.listener.as_ref();
+        for connection in listener.into_iter().chain([&self.connection]) {
+            connection.watch.abandon();
+        }
     }
 
     /// Returns why the session has ended, if it has.
     pub(super) fn end(&self) -> Option<Failure> {
         let of_listener = self.listener.as_ref();
-        let of_listener = of_listener.and_then(|(_, watch)| watch.end());
-        self.watch.end().or(of_listener)
+        let of_listener = of_listener.and_then(|listener| listener.watch.end());
+        self.connection.watch.end().or(of_listener)
     }
 
     /// Completes once the session has ended.
     pub(super) async fn ended(&self) {
+        let of_requests = self.connection.watch.ended();
         match &self.listener {
-            None => self.watch.ended().await,
-            Some((_, listener)) => tokio::select! {
-                () = self.watch.ended() => {}
-                () = listener.ended() => {}
+            None => of_requests.await,
+            Some(listener) => tokio::select! {
+                () = of_requests => {}
+                () = listener.watch.ended() => {}
             },
         }
     }
 
     /// Returns the failure of a statement. What ended the connection says more than its end.
     fn failure(&self, failure: Failure) -> Failure {
-        let end = self.watch.end();
+        let end = self.connection.watch.end();
         match end {
             Some(end) if failure.kind == FailureKind::Unreachable => Failure {
                 may_have_run: failure.may_have_run,
@@ -150,14 +268,27 @@ impl DatabaseSession {
         }
     }
 
+    /// Runs a statement that may run twice.
+    async fn query(
+        &self,
+        access: Access,
+        statement: &str,
+        values: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        let client = &self.connection.client;
+        let rows = match self.backend {
+            Some(_) => client.query_typed(statement, values).await,
+            // A pooler's connections have the settings of the role.
+            None => in_transaction(client, access, statement, values).await,
+        };
+        rows.map_err(|e| self.failure(without_effect(&e)))
+    }
+
     /// Reads the states of names.
     pub(super) async fn load(&self, store: &Postgres, batch: &str) -> Result<Vec<String>, Failure> {
-        let rows = self
-            .client
-            .query_typed(&store.statements.load, &[(&batch, Type::TEXT)])
-            .await
-            .map_err(|e| self.failure(without_effect(&e)))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let values: [Parameter<'_>; 1] = [(&batch, Type::TEXT)];
+        let rows = self.query(Access::Read, &store.statements.load, &values);
+        Ok(rows.await?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Writes what has changed, in one transaction.
@@ -167,34 +298,41 @@ impl DatabaseSession {
         batch: &str,
         durable: bool,
     ) -> Result<Swapped, Failure> {
-        self.watch.trust();
-        let values = [(&batch as _, Type::TEXT), (&durable as _, Type::BOOL)];
+        let OpenConnection { client, watch, .. } = &self.connection;
+        watch.trust();
+        let values: [Parameter<'_>; 2] = [(&batch, Type::TEXT), (&durable, Type::BOOL)];
+        let begin = Access::Write.begin();
         // The first poll of each sends it, in this order.
         let (begun, swapped, committed) = join3(
-            self.client.batch_execute(
-                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-                 SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '1s'; \
-                 SET LOCAL idle_in_transaction_session_timeout = '5s'",
-            ),
-            self.client.query_typed(&store.statements.swap, &values),
-            self.client.batch_execute("COMMIT"),
+            client.batch_execute(&begin),
+            client.query_typed(&store.statements.swap, &values),
+            client.batch_execute("COMMIT"),
         )
         .await;
+        let unknown = |e: &Error| {
+            let may_have_run = true;
+            Err(self.failure(Failure {
+                may_have_run,
+                ..of_commit(e)
+            }))
+        };
         let rows = match (begun, swapped) {
-            (Err(e), _) | (Ok(()), Err(e)) if is_conflict(&e) => return Ok(Swapped::Conflict),
-            // A connection that ends may have carried the commit.
-            (Ok(()), Err(e)) if e.as_db_error().is_none() => {
-                return Err(self.failure(of_commit(&e)));
-            }
-            (Err(e), _) | (Ok(()), Err(e)) => return Err(self.failure(without_effect(&e))),
             (Ok(()), Ok(rows)) => rows,
+            // Without the transaction, the statement has committed.
+            (Err(e), Ok(_)) => return unknown(&e),
+            // A connection that ends may have carried the commit.
+            (Err(e), _) | (_, Err(e)) if is_cut(&e) => return unknown(&e),
+            (Err(_), Err(e)) if is_cut(&e) => return unknown(&e),
+            (Err(e), _) | (_, Err(e)) if is_conflict(&e) => return Ok(Swapped::Conflict),
+            (Err(e), _) | (_, Err(e)) => return Err(self.failure(without_effect(&e))),
         };
         match committed {
             Err(e) if is_conflict(&e) => return Ok(Swapped::Conflict),
             Err(e) => return Err(self.failure(of_commit(&e))),
-            Ok(()) if self.watch.is_doubtful() => {
-                let detail = "the commit was not replicated: its wait was canceled";
-                return Err(Failure::unknown(FailureKind::NoReplicas, detail));
+            // The request is repeated, and its commit waits again.
+            Ok(()) if watch.is_doubtful() => {
+                let detail = "the wait for a synchronous standby was canceled";
+                return Err(Failure::unknown(FailureKind::Loading, detail));
             }
             Ok(()) => {}
         }
@@ -219,14 +357,13 @@ impl DatabaseSession {
         at_most: usize,
     ) -> Result<Vec<String>, Failure> {
         let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-        let values = [
-            (&behind as _, Type::TEXT),
-            (&prefix as _, Type::TEXT),
-            (&at_most as _, Type::INT8),
+        let values: [Parameter<'_>; 3] = [
+            (&behind, Type::TEXT),
+            (&prefix, Type::TEXT),
+            (&at_most, Type::INT8),
         ];
-        let rows = self.client.query_typed(&store.statements.names, &values);
-        let rows = rows.await.map_err(|e| self.failure(without_effect(&e)))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let rows = self.query(Access::Read, &store.statements.names, &values);
+        Ok(rows.await?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Returns some old names behind that one, and the last name that was looked at.
@@ -236,39 +373,25 @@ impl DatabaseSession {
         behind: &str,
     ) -> Result<(Vec<String>, Option<String>), Failure> {
         let statements = &store.statements;
-        let values = [(&behind as _, Type::TEXT)];
-        let (rows, forgotten) = tokio::join!(
-            self.client.query_typed(&statements.old_names, &values),
-            self.client.query_typed(&statements.forget_runs, &[]),
-        );
-        let failed = |e: &tokio_postgres::Error| self.failure(without_effect(e));
-        forgotten.map_err(|e| failed(&e))?;
-        let rows = rows.map_err(|e| failed(&e))?;
+        let values: [Parameter<'_>; 1] = [(&behind, Type::TEXT)];
+        let rows = self.query(Access::Read, &statements.old_names, &values);
+        let rows = rows.await?;
+        self.query(Access::Write, &statements.forget_runs, &[])
+            .await?;
         Ok(rows
             .first()
             .map(|row| (row.get(0), row.get(1)))
             .unwrap_or_default())
     }
 
-    /// Ends a session that did not answer, so that it keeps no locks.
-    pub(super) async fn terminate(&self, backend: i32) {
-        let statement = "SELECT pg_terminate_backend($1)";
-        // It may have ended, or be one of another server.
-        let _ = self
-            .client
-            .query_typed(statement, &[(&backend, Type::INT4)])
-            .await;
-    }
-
     /// Returns the values of settings and the like, as text.
     pub(super) async fn ask(&self, statement: &str) -> Result<Vec<Option<String>>, Failure> {
-        let rows = self.client.query_typed(statement, &[]).await;
-        let rows = rows.map_err(|e| self.failure(without_effect(&e)))?;
+        let rows = self.query(Access::Read, statement, &[]).await?;
         let values = rows.first().map(|row| (0..row.len()).map(|n| row.get(n)));
         Ok(values.into_iter().flatten().collect())
     }
 }
 
-fn silent(place: &Endpoint) -> Failure {
+fn silent_at(place: &Endpoint) -> Failure {
     Failure::before_sending(FailureKind::Silent, format!("{place} does not answer"))
 }

@@ -92,12 +92,22 @@ pub(super) fn schema_sql(schema: &str) -> String {
 /// Returns the statements that make a schema's objects, with other windows.
 pub(super) fn schema_sql_of(schema: &str, windows: &Windows) -> String {
     let name = quoted(schema);
-    let mut sql = String::from("BEGIN;\nSET LOCAL client_min_messages = warning;\n");
+    let mut sql = String::from(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n\
+         SET LOCAL client_min_messages = warning;\nSET LOCAL statement_timeout = 0;\n\
+         SET LOCAL lock_timeout = '4s';\n",
+    );
     // One client at a time creates them.
-    sql +=
-        &format!("SELECT pg_advisory_xact_lock(hashtextextended('arbiter.schema {name}', 0));\n");
+    let turn = literal(&format!("arbiter.schema {name}"));
+    sql += &format!("SELECT pg_advisory_xact_lock(hashtextextended({turn}, 0));\n");
+    // The quotes of the functions' bodies, which the name does not contain.
+    let mut quotes = String::from("$a$");
+    while name.contains(&quotes) {
+        quotes.insert(1, 'a');
+    }
     for file in FILES {
-        sql += &windows.applied_to(file).replace("{schema}", &name);
+        let file = windows.applied_to(file);
+        sql += &file.replace("$$", &quotes).replace("{schema}", &name);
     }
     sql += &format!(
         "INSERT INTO {name}.format SELECT {VERSION} WHERE NOT EXISTS (\n  \

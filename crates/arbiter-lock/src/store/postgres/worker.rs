@@ -9,6 +9,7 @@ use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::connecting::Backend;
 use super::database::Postgres;
 use super::diagnosis;
 use super::exchange::{Again, Exchange};
@@ -54,8 +55,8 @@ pub(super) struct DatabaseWorker {
     backoff: Backoff,
     /// Whether a session was lost and not replaced yet.
     is_lost: bool,
-    /// A session that did not answer, and may keep locks.
-    silent: Option<i32>,
+    /// Those of sessions that did not answer. They may keep locks.
+    silent: Vec<Backend>,
     sweep: Sweep,
 }
 
@@ -75,7 +76,7 @@ impl DatabaseWorker {
             down: None,
             backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
             is_lost: false,
-            silent: None,
+            silent: Vec::new(),
             sweep: Sweep::default(),
         }
     }
@@ -178,6 +179,11 @@ impl DatabaseWorker {
         {
             self.lose_ended();
         }
+        let timeline = self.session.as_ref().map(|session| session.timeline);
+        if timeline.is_some_and(|timeline| self.store.is_replaced(timeline)) {
+            let detail = "another server was promoted";
+            self.lose(&Failure::before_sending(FailureKind::ReadOnly, detail));
+        }
         if self.session.is_none() {
             let opened = self.open().await?;
             self.session = Some(opened);
@@ -193,16 +199,14 @@ impl DatabaseWorker {
             return Err(failure.clone());
         }
         let limit = self.store.connect_timeout();
-        let opening = DatabaseSession::open(&self.store, self.channel.as_deref(), limit);
+        let (channel, silent) = (self.channel.as_deref(), &mut self.silent);
+        let opening = DatabaseSession::open(&self.store, channel, silent, limit);
         match opening.await {
             Ok(session) => {
                 self.down = None;
                 self.backoff.reset();
                 if std::mem::take(&mut self.is_lost) {
                     self.store.events.reconnected(&self.store);
-                }
-                if let Some(backend) = self.silent.take() {
-                    session.terminate(backend).await;
                 }
                 // Grants that were missed meanwhile are found.
                 if let Some(channel) = &self.channel {
@@ -242,7 +246,10 @@ impl DatabaseWorker {
         if let Err(failure) = &result {
             match failure.kind {
                 FailureKind::Silent => {
-                    self.silent = self.session.as_ref().and_then(|session| session.backend);
+                    if let Some(session) = &self.session {
+                        self.silent.extend(session.backend.clone());
+                        session.abandon();
+                    }
                     self.lose(failure);
                 }
                 // The server is not the primary any more, or its schema was replaced.

@@ -29,10 +29,11 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
 
-  -- In the order of the names.
+  -- In the order of the names. A name that another transaction is inserting is left out.
   WITH inserted AS (
     INSERT INTO {schema}.names
-    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new')
+    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new') d
+    WHERE pg_try_advisory_xact_lock(hashtextextended(d.name, 1))
     ORDER BY 1
     ON CONFLICT DO NOTHING
     RETURNING name

@@ -282,7 +282,8 @@ impl Rig {
 impl Client {
     pub(super) async fn open(store: &Arc<Postgres>) -> Self {
         let channel: Arc<str> = format!("arbiter.wake:{}", testkit::unique_name()).into();
-        let session = DatabaseSession::open(store, Some(&channel), LIMIT);
+        let mut silent = Vec::new();
+        let session = DatabaseSession::open(store, Some(&channel), &mut silent, LIMIT);
         let session = session.await.unwrap();
         assert!(session.is_listening);
         Self { session, channel }
