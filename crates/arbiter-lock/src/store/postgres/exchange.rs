@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use arbiter_lock_core::{
-    Acquired, Answer, Contender, Grant, Moment, Reply, Request, Resource, Tried,
+    Acquired, Answer, Contender, Grant, Moment, Reply, Request, Resource, Rows as _, Tried,
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::database::Postgres;
+use super::known::{KnownState, KnownStates};
 use super::queued_request::QueuedRequest;
-use super::rows::SnapshotRows;
+use super::rows::{Loaded, SnapshotRows};
 use super::wire;
 use crate::store::{Envelope, Failure, FailureKind, Source};
 use crate::system::rng;
@@ -40,6 +42,8 @@ struct Group {
 struct Applied {
     at: Moment,
     expected: Option<i64>,
+    /// The revision of what is written.
+    revision: i64,
     rows: SnapshotRows,
     answers: Vec<Answer<Reply>>,
 }
@@ -56,7 +60,7 @@ pub(super) enum Again {
 }
 
 impl Exchange {
-    /// Takes requests from the front of a queue. Renewals go alone, so that they wait for nothing.
+    /// Takes requests from the front of a queue.
     pub(super) fn take(queue: &mut VecDeque<QueuedRequest>) -> Self {
         let mut groups: BTreeMap<_, Group> = BTreeMap::new();
         let mut count = 0;
@@ -80,9 +84,53 @@ impl Exchange {
         self.groups.is_empty()
     }
 
+    /// Applies releases of names whose state is known.
+    pub(super) fn release_known(&mut self, store: &Postgres, known: &mut KnownStates) {
+        for (key, group) in &mut self.groups {
+            let is_release = |job: &QueuedRequest| {
+                matches!(job.request, Request::End { .. }) && !job.needs_all && !job.is_guarded
+            };
+            // Whatever they do, it is out of date then.
+            let state = known.take(key);
+            if let Some(state) = state.filter(|_| group.jobs.iter().all(is_release)) {
+                let (at, loaded) = (state.at, state.into_loaded());
+                group.applied = Some(group.apply_to(store, at, loaded, true));
+            }
+        }
+    }
+
+    /// Returns the states of names that were written and have no other rows.
+    pub(super) fn whole_states(&self, written: &[String]) -> Vec<(Arc<str>, KnownState)> {
+        let since = Instant::now();
+        let state = |key: &String| {
+            let (key, group) = self.groups.get_key_value(key.as_str())?;
+            let applied = group.applied.as_ref()?;
+            let root = applied.rows.root();
+            KnownState::is_whole(root).then(|| {
+                let state = KnownState {
+                    at: applied.at,
+                    root: root.clone(),
+                    revision: applied.revision,
+                    since,
+                };
+                (key.clone(), state)
+            })
+        };
+        written.iter().filter_map(state).collect()
+    }
+
+    /// Returns whether everything is known.
+    pub(super) fn needs_no_reading(&self) -> bool {
+        self.groups.values().all(|group| group.applied.is_some())
+    }
+
     /// Returns what to read.
     pub(super) fn to_load(&self, own_channel: &str) -> String {
-        let items = self.groups.iter().map(|(key, group)| {
+        let unread = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.applied.is_none());
+        let items = unread.map(|(key, group)| {
             let jobs = &group.jobs;
             let ids: Vec<_> = jobs.iter().filter_map(QueuedRequest::id).collect();
             let ids: Vec<_> = ids.iter().map(|id| wire::escaped(id)).collect();
@@ -117,15 +165,21 @@ impl Exchange {
         is_listening: bool,
     ) -> Result<(wire::Changeset, bool), Failure> {
         let (mut batch, mut is_durable) = (wire::Changeset::default(), false);
-        if states.len() != self.groups.len() {
+        let mut unread: Vec<_> = self.groups.values_mut().collect();
+        unread.retain(|group| group.applied.is_none());
+        if states.len() != unread.len() {
             let detail = "a state for each name is expected";
             return Err(Failure::before_sending(FailureKind::Malformed, detail));
         }
-        for ((key, group), state) in self.groups.iter_mut().zip(states) {
-            let applied = group.apply(store, state, is_listening)?;
+        for (group, state) in unread.into_iter().zip(states) {
+            group.applied = Some(group.apply(store, state, is_listening)?);
+        }
+        for (key, group) in &self.groups {
+            let Some(applied) = &group.applied else {
+                continue;
+            };
             if applied.needs_writing(&group.jobs) {
-                let revision = rng::draw::<i64>();
-                batch.change(key, &applied.rows, applied.expected, revision);
+                batch.change(key, &applied.rows, applied.expected, applied.revision);
                 for grant in applied.granted() {
                     if !store.listeners.has(&grant.channel) && is_notified(&grant.channel) {
                         batch.notify(key, grant);
@@ -133,7 +187,6 @@ impl Exchange {
                 }
                 is_durable |= applied.is_durable();
             }
-            group.applied = Some(applied);
         }
         Ok((batch, is_durable))
     }
@@ -190,7 +243,18 @@ impl Exchange {
 
 impl Group {
     fn apply(&self, store: &Postgres, state: &str, is_listening: bool) -> Result<Applied, Failure> {
-        let (at, mut loaded) = wire::loaded(state)?;
+        let (at, loaded) = wire::loaded(state)?;
+        Ok(self.apply_to(store, at, loaded, is_listening))
+    }
+
+    /// Applies the requests to rows, at that time.
+    fn apply_to(
+        &self,
+        store: &Postgres,
+        at: Moment,
+        mut loaded: Loaded,
+        is_listening: bool,
+    ) -> Applied {
         if self.jobs.iter().any(|job| job.is_guarded) {
             loaded.keep_guarded(at);
         }
@@ -218,12 +282,13 @@ impl Group {
             (request, _) => request.apply(&mut resource, at, reach),
         };
         let answers = self.jobs.iter().map(apply).collect();
-        Ok(Applied {
+        Applied {
             at,
             expected,
+            revision: rng::draw(),
             rows: resource.into_rows(),
             answers,
-        })
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod diagnosis;
 mod exchange;
 mod failure;
 mod handle;
+mod known;
 mod listeners;
 mod password;
 mod queued_request;

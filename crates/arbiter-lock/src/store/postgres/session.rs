@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join3;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error, Row};
+use futures_util::future::{join, join3};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::backend::backend_pid;
 use super::connecting::{
@@ -31,8 +31,32 @@ pub(super) struct DatabaseSession {
     pub(super) timeline: u32,
     /// The backend, if it is the server's own.
     pub(super) backend: Option<Backend>,
+    /// None behind a pooler, which may serve the next statement on another connection.
+    prepared: Option<Prepared>,
     pub(super) is_listening: bool,
     pub(super) round_trip: Duration,
+}
+
+/// The statements of every request.
+struct Prepared {
+    load: Statement,
+    swap: Statement,
+}
+
+impl Prepared {
+    async fn new(client: &Client, store: &Postgres) -> Result<Self, Failure> {
+        let statements = &store.statements;
+        let (load, swap) = join(
+            client.prepare(&statements.load),
+            client.prepare(&statements.swap),
+        )
+        .await;
+        let failed = |e: &Error| without_effect(e);
+        Ok(Self {
+            load: load.map_err(|e| failed(&e))?,
+            swap: swap.map_err(|e| failed(&e))?,
+        })
+    }
 }
 
 /// A connection, which is closed on drop: after the answers, once it is part of a session.
@@ -185,7 +209,12 @@ impl DatabaseSession {
             backend.terminate(client).await;
         }
         prepare(client, store).await?;
+        let prepared = match &backend {
+            Some(_) => Some(Prepared::new(client, store).await?),
+            None => None,
+        };
         let mut session = Self {
+            prepared,
             connection,
             listener: None,
             source,
@@ -286,6 +315,12 @@ impl DatabaseSession {
 
     /// Reads the states of names.
     pub(super) async fn load(&self, store: &Postgres, batch: &str) -> Result<Vec<String>, Failure> {
+        if let Some(prepared) = &self.prepared {
+            let values: [&(dyn ToSql + Sync); 1] = [&batch];
+            let rows = self.connection.client.query(&prepared.load, &values).await;
+            let rows = rows.map_err(|e| self.failure(without_effect(&e)))?;
+            return Ok(rows.iter().map(|row| row.get(0)).collect());
+        }
         let values: [Parameter<'_>; 1] = [(&batch, Type::TEXT)];
         let rows = self.query(Access::Read, &store.statements.load, &values);
         Ok(rows.await?.iter().map(|row| row.get(0)).collect())
@@ -300,6 +335,14 @@ impl DatabaseSession {
     ) -> Result<Swapped, Failure> {
         let OpenConnection { client, watch, .. } = &self.connection;
         watch.trust();
+        if let Some(prepared) = &self.prepared {
+            // The statement is the transaction.
+            return match client.query(&prepared.swap, &[&batch, &durable]).await {
+                Ok(rows) => self.swapped(&rows),
+                Err(e) if is_conflict(&e) => Ok(Swapped::Conflict),
+                Err(e) => Err(self.failure(of_commit(&e))),
+            };
+        }
         let values: [Parameter<'_>; 2] = [(&batch, Type::TEXT), (&durable, Type::BOOL)];
         let begin = Access::Write.begin();
         // The first poll of each sends it, in this order.
@@ -327,14 +370,18 @@ impl DatabaseSession {
             (Err(e), _) | (_, Err(e)) => return Err(self.failure(without_effect(&e))),
         };
         match committed {
-            Err(e) if is_conflict(&e) => return Ok(Swapped::Conflict),
-            Err(e) => return Err(self.failure(of_commit(&e))),
+            Err(e) if is_conflict(&e) => Ok(Swapped::Conflict),
+            Err(e) => Err(self.failure(of_commit(&e))),
+            Ok(()) => self.swapped(&rows),
+        }
+    }
+
+    /// Returns what a swap has written, once it is committed.
+    fn swapped(&self, rows: &[Row]) -> Result<Swapped, Failure> {
+        if self.connection.watch.is_doubtful() {
             // The request is repeated, and its commit waits again.
-            Ok(()) if watch.is_doubtful() => {
-                let detail = "the wait for a synchronous standby was canceled";
-                return Err(Failure::unknown(FailureKind::Loading, detail));
-            }
-            Ok(()) => {}
+            let detail = "the wait for a synchronous standby was canceled";
+            return Err(Failure::unknown(FailureKind::Loading, detail));
         }
         let row = rows.first();
         let names = |column: usize| {

@@ -71,7 +71,8 @@ impl Statements {
         let schema = quoted(schema);
         Self {
             load: format!("SELECT {schema}.load($1::text::jsonb)").into(),
-            swap: format!("SELECT written, guarded FROM {schema}.swap($1::text::jsonb, $2)").into(),
+            swap: format!("SELECT written, guarded FROM {schema}.swap($1::text::jsonb, $2::bool)")
+                .into(),
             old_names: format!("SELECT names, last FROM {schema}.old_names($1)").into(),
             forget_runs: format!("SELECT {schema}.forget_runs()").into(),
             names: format!(
@@ -107,7 +108,9 @@ pub(super) fn schema_sql_of(schema: &str, windows: &Windows) -> String {
     }
     for file in FILES {
         let file = windows.applied_to(file);
-        sql += &file.replace("$$", &quotes).replace("{schema}", &name);
+        let file = file.replace("$$", &quotes);
+        let file = file.replace("{schema_text}", &literal(schema));
+        sql += &file.replace("{schema}", &name);
     }
     sql += &format!(
         "INSERT INTO {name}.format SELECT {VERSION} WHERE NOT EXISTS (\n  \

@@ -197,6 +197,15 @@ impl Changeset {
         }
     }
 
+    /// Adds the revision of a name that was read, and whether its exclusive hold ends.
+    fn expect(&mut self, key: &str, expected: i64, ends: bool) {
+        self.add("keys", key.into());
+        self.add("expected", expected.into());
+        if ends {
+            self.add("ends", key.into());
+        }
+    }
+
     /// Adds the changes of a name, which has another revision then.
     pub(super) fn change(
         &mut self,
@@ -211,8 +220,7 @@ impl Changeset {
         match expected {
             None => self.add("new", root.into()),
             Some(expected) => {
-                root.insert("expected".into(), expected.into());
-                root.insert("ends".into(), rows.ends_exclusive().into());
+                self.expect(key, expected, rows.ends_exclusive());
                 self.add("names", root.into());
             }
         }
@@ -265,10 +273,7 @@ impl Changeset {
 
     /// Adds a name that nothing remembers. Its shared holds have expired.
     pub(super) fn forget(&mut self, key: &str, rows: &SnapshotRows, expected: i64) {
-        self.add(
-            "names",
-            json!({"name": key, "expected": expected, "ends": true}),
-        );
+        self.expect(key, expected, true);
         self.add("cleared", key.into());
         self.add("forgotten", key.into());
         for owner in rows.changes.shared.keys() {

@@ -13,6 +13,7 @@ use super::connecting::Backend;
 use super::database::Postgres;
 use super::diagnosis;
 use super::exchange::{Again, Exchange};
+use super::known::KnownStates;
 use super::queued_request::QueuedRequest;
 use super::session::{DatabaseSession, Swapped};
 use super::sweep::Sweep;
@@ -58,6 +59,7 @@ pub(super) struct DatabaseWorker {
     /// Those of sessions that did not answer. They may keep locks.
     silent: Vec<Backend>,
     sweep: Sweep,
+    known: KnownStates,
 }
 
 impl DatabaseWorker {
@@ -78,6 +80,7 @@ impl DatabaseWorker {
             is_lost: false,
             silent: Vec::new(),
             sweep: Sweep::default(),
+            known: KnownStates::default(),
         }
     }
 
@@ -224,6 +227,8 @@ impl DatabaseWorker {
 
     /// Drops the session, whose waiters poll on the next one.
     fn lose(&mut self, cause: &Failure) {
+        // Another server may lack the latest changes.
+        self.known.forget();
         if self.session.take().is_none() {
             return;
         }
@@ -279,6 +284,9 @@ impl DatabaseWorker {
         let source = self.session.as_ref().map_or(0, |session| session.source);
         match self.keep_or_lose(exchanged) {
             Ok(Swapped::Done { written, guarded }) => {
+                for (key, state) in batch.whole_states(&written) {
+                    self.known.note(key, state);
+                }
                 for (why, job) in batch.finish(&self.store, source, &written, &guarded) {
                     self.repeat(why, job);
                 }
@@ -306,10 +314,14 @@ impl DatabaseWorker {
             let detail = "no session";
             return Err(Failure::before_sending(FailureKind::Unreachable, detail));
         };
-        let channel = self.channel.as_deref().unwrap_or_default();
-        let request = batch.to_load(channel);
-        let states = timeout(limit, session.load(&self.store, &request)).await;
-        let states = states.unwrap_or_else(|_| Err(silent(limit)))?;
+        batch.release_known(&self.store, &mut self.known);
+        let states = if batch.needs_no_reading() {
+            Vec::new()
+        } else {
+            let request = batch.to_load(self.channel.as_deref().unwrap_or_default());
+            let states = timeout(limit, session.load(&self.store, &request)).await;
+            states.unwrap_or_else(|_| Err(silent(limit)))?
+        };
         let is_listening = session.is_listening;
         let (changes, is_durable) = batch.apply(&self.store, &states, is_listening)?;
         if changes.is_empty() {

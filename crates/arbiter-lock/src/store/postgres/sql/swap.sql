@@ -1,9 +1,11 @@
 -- Writes what steps have changed, for every name that is still at the revision that was read.
 --   batch       an object of arrays of objects, whose keys are columns:
 --     new         the roots of names that had none
---     names       the roots of the others, with `expected`, the revision that was read, and `ends`,
---                 whether the exclusive hold ends
---     forgotten   those of the others that go
+--     keys        the other names, in order
+--     expected    for each of them, the revision that was read
+--     ends        those of them whose exclusive hold ends
+--     names       the roots of those that are changed
+--     forgotten   those that go
 --     cleared     names without a queue, before `waiters` and `notes` are written
 --     left, gone, unnoted   waiters, shared holds and notes that go, if they are there
 --     waiters, shared, notes, runs   rows that are written
@@ -20,7 +22,9 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
-  ends text[];
+  keys text[] := array(SELECT jsonb_array_elements_text(batch -> 'keys'));
+  revisions bigint[] := array(SELECT jsonb_array_elements_text(batch -> 'expected')::bigint);
+  ends text[] := array(SELECT jsonb_array_elements_text(batch -> 'ends'));
   free text[];
 BEGIN
   IF NOT durable THEN
@@ -29,33 +33,48 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
 
-  -- In the order of the names. A name that another transaction is inserting is left out.
-  WITH inserted AS (
-    INSERT INTO {schema}.names
-    SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new') d
-    WHERE pg_try_advisory_xact_lock(hashtextextended(d.name, 1))
-    ORDER BY 1
-    ON CONFLICT DO NOTHING
-    RETURNING name
-  )
-  SELECT coalesce(array_agg(i.name), '{}') INTO written FROM inserted i;
-
-  written := written || array(
-    SELECT n.name
-    FROM jsonb_to_recordset(batch -> 'names') AS d(name text, expected bigint)
-    JOIN {schema}.names n ON n.name = d.name AND n.revision = d.expected
-    ORDER BY n.name
-    FOR NO KEY UPDATE OF n SKIP LOCKED);
-
-  -- Only a transaction that guards a hold can lock its row now.
+  written := '{}';
   guarded := '{}';
-  ends := array(
-    SELECT d.name FROM jsonb_to_recordset(batch -> 'names') AS d(name text, ends boolean)
-    WHERE d.ends AND d.name = ANY(written));
+  -- In the order of the names. A name that another transaction is inserting is left out.
+  IF batch ? 'new' THEN
+    WITH inserted AS (
+      INSERT INTO {schema}.names
+      SELECT * FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'new') d
+      WHERE pg_try_advisory_xact_lock(hashtextextended({schema_text} || d.name, 1))
+      ORDER BY 1
+      ON CONFLICT DO NOTHING
+      RETURNING name
+    )
+    SELECT coalesce(array_agg(i.name), '{}') INTO written FROM inserted i;
+  END IF;
+  IF cardinality(ends) < cardinality(keys) THEN
+    written := written || array(
+      SELECT n.name
+      FROM unnest(keys, revisions) AS d(name, expected)
+      JOIN {schema}.names n ON n.name = d.name AND n.revision = d.expected
+      WHERE d.name <> ALL(ends)
+      ORDER BY n.name
+      FOR NO KEY UPDATE OF n SKIP LOCKED);
+  END IF;
   IF ends <> '{}' THEN
     free := array(
-      SELECT n.name FROM {schema}.names n WHERE n.name = ANY(ends) FOR UPDATE SKIP LOCKED);
-    guarded := array(SELECT e FROM unnest(ends) e WHERE e <> ALL(free));
+      SELECT n.name
+      FROM unnest(keys, revisions) AS d(name, expected)
+      JOIN {schema}.names n ON n.name = d.name AND n.revision = d.expected
+      WHERE d.name = ANY(ends)
+      ORDER BY n.name
+      FOR UPDATE OF n SKIP LOCKED);
+    written := written || free;
+    IF cardinality(free) < cardinality(ends) THEN
+      -- A guard alone leaves this lock to others.
+      guarded := array(
+        SELECT n.name
+        FROM unnest(keys, revisions) AS d(name, expected)
+        JOIN {schema}.names n ON n.name = d.name AND n.revision = d.expected
+        WHERE d.name = ANY(ends) AND d.name <> ALL(free)
+        ORDER BY n.name
+        FOR NO KEY UPDATE OF n SKIP LOCKED);
+    END IF;
   END IF;
   IF batch ? 'gone' THEN
     WITH free AS MATERIALIZED (
@@ -80,15 +99,17 @@ BEGIN
     USING jsonb_array_elements_text(batch -> 'forgotten') d(name)
     WHERE n.name = d.name AND d.name = ANY(written);
   END IF;
-  UPDATE {schema}.names n
-  SET revision = d.revision, owner = d.owner, fence = d.fence, since = d.since, until = d.until,
-      channel = d.channel, label = d.label, stopping = d.stopping, value = d.value,
-      generation = d.generation, "limit" = d."limit", sharers = d.sharers, weight = d.weight,
-      waiting = d.waiting, skipped = d.skipped, notes = d.notes, granted = d.granted,
-      liveness_cutoff = d.liveness_cutoff, queue_until = d.queue_until,
-      last_fence = d.last_fence, fence_until = d.fence_until
-  FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'names') d
-  WHERE n.name = d.name AND d.name = ANY(written);
+  IF batch ? 'names' THEN
+    UPDATE {schema}.names n
+    SET revision = d.revision, owner = d.owner, fence = d.fence, since = d.since, until = d.until,
+        channel = d.channel, label = d.label, stopping = d.stopping, value = d.value,
+        generation = d.generation, "limit" = d."limit", sharers = d.sharers, weight = d.weight,
+        waiting = d.waiting, skipped = d.skipped, notes = d.notes, granted = d.granted,
+        liveness_cutoff = d.liveness_cutoff, queue_until = d.queue_until,
+        last_fence = d.last_fence, fence_until = d.fence_until
+    FROM jsonb_populate_recordset(NULL::{schema}.names, batch -> 'names') d
+    WHERE n.name = d.name AND d.name = ANY(written);
+  END IF;
   IF batch ? 'cleared' THEN
     DELETE FROM {schema}.waiters w USING jsonb_array_elements_text(batch -> 'cleared') d(name)
     WHERE w.name = d.name AND d.name = ANY(written);
