@@ -17,13 +17,13 @@ pub(super) struct Loaded {
     pub(super) revision: Option<i64>,
     pub(super) waiters: Vec<Waiter>,
     /// The first waiters that were not skipped. None if all waiters were read.
-    pub(super) places: Option<Vec<QueuePlace>>,
+    pub(super) places: Option<Vec<SortKey>>,
     /// Whether the places are those of all waiters that were not skipped.
     pub(super) has_all_places: bool,
     pub(super) shared: Vec<Hold>,
     pub(super) has_all_shared: bool,
     /// The other shared holds end between these two.
-    pub(super) shared_between: Option<(QueuePlace, QueuePlace)>,
+    pub(super) shared_between: Option<(SortKey, SortKey)>,
     pub(super) notes: Vec<(Note, Arc<str>, Moment)>,
     pub(super) has_all_notes: bool,
     /// Whether waiters or notes are so old that they are forgotten.
@@ -36,8 +36,8 @@ pub(super) struct Loaded {
     pub(super) has_run: bool,
 }
 
-/// A place in an order: of waiters, the ticket and the id; of shared holds, the end and the owner.
-pub(super) type QueuePlace = (u64, Arc<str>);
+/// What rows are in order of: waiters of ticket and id, shared holds of end and owner.
+pub(super) type SortKey = (u64, Arc<str>);
 
 impl Loaded {
     /// Notes that so many shared holds were read that end first, and as many that end last.
@@ -94,12 +94,12 @@ struct Known {
     shared: HashMap<Arc<str>, Option<u64>>,
     stubs: HashSet<Arc<str>>,
     /// All places up to this one are known, unless all are.
-    horizon: Option<QueuePlace>,
-    last: Option<QueuePlace>,
+    horizon: Option<SortKey>,
+    last: Option<SortKey>,
     /// The first waiter that wanted to share, if there was one.
-    first_to_share: Option<QueuePlace>,
+    first_to_share: Option<SortKey>,
     /// The shared holds that are not known end between these two.
-    shared_between: Option<(QueuePlace, QueuePlace)>,
+    shared_between: Option<(SortKey, SortKey)>,
 }
 
 /// What steps have changed.
@@ -232,13 +232,13 @@ impl SnapshotRows {
     }
 
     /// Returns the waiter of that place as it is now, unless it has left or was skipped.
-    fn place_now(&self, before: Option<&QueuePlace>) -> Option<Waiter> {
+    fn place_now(&self, before: Option<&SortKey>) -> Option<Waiter> {
         let waiter = self.table.waiter(&before?.1);
         waiter.filter(|waiter| waiter.seen.is_some())
     }
 }
 
-fn place(waiter: &Waiter) -> QueuePlace {
+fn place(waiter: &Waiter) -> SortKey {
     (waiter.ticket, waiter.contender.id.clone())
 }
 
