@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{Backoff, Reply, Request};
-use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -35,8 +34,8 @@ pub(super) enum WorkerTask {
     Diagnose(oneshot::Sender<Result<Vec<Check>, Failure>>),
 }
 
-/// The pauses before a request starts again because its rows have changed. The first one is none.
-const LONGEST_PAUSE_US: u64 = 20_000;
+/// The longest pause before a request starts again because its rows have changed.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The pause before a release is repeated that a guarding transaction prevents.
 const GUARDED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,6 +57,8 @@ pub(super) struct DatabaseWorker {
     /// Those of sessions that did not answer. They may keep locks.
     silent: Vec<Backend>,
     sweep: Sweep,
+    /// How long the trips of the last batch took.
+    trips: Duration,
 }
 
 impl DatabaseWorker {
@@ -78,6 +79,7 @@ impl DatabaseWorker {
             is_lost: false,
             silent: Vec::new(),
             sweep: Sweep::default(),
+            trips: Duration::ZERO,
         }
     }
 
@@ -275,7 +277,9 @@ impl DatabaseWorker {
         if batch.is_empty() {
             return;
         }
+        let begun = Instant::now();
         let exchanged = self.exchange(&mut batch).await;
+        self.trips = begun.elapsed();
         let source = self.session.as_ref().map_or(0, |session| session.source);
         match self.keep_or_lose(exchanged) {
             Ok(Swapped::Done { written, guarded }) => {
@@ -342,12 +346,14 @@ impl DatabaseWorker {
                 Duration::ZERO
             }
             Again::Guarded => GUARDED_PAUSE,
+            // A holder goes first: those who queue have time, and are fewer after each success.
             Again::Changed => {
-                let most = 500_u64
-                    .saturating_mul(1 << job.repeats.min(8))
-                    .min(LONGEST_PAUSE_US);
-                let most = if job.repeats == 1 { 0 } else { most };
-                Duration::from_micros(rand::rng().random_range(0..=most))
+                let most = match job.request {
+                    Request::Acquire { .. } | Request::TryAcquire(_) => 1 << job.repeats.min(3),
+                    _ => u32::from(1 < job.repeats),
+                };
+                let most = (self.trips / 2 * most).min(LONGEST_PAUSE);
+                most.mul_f64(rng::draw())
             }
         };
         job.is_guarded = why == Again::Guarded;
