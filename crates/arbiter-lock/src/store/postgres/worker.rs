@@ -312,18 +312,32 @@ impl DatabaseWorker {
         };
         let channel = self.channel.as_deref().unwrap_or_default();
         let request = batch.to_load(channel);
-        let states = timeout(limit, session.load(&self.store, &request)).await;
-        let states = states.unwrap_or_else(|_| Err(silent(limit)))?;
+        let overtaken = batch.overtaken();
+        let is_locked = !overtaken.is_empty();
+        let loading = async {
+            match is_locked {
+                true => session.load_locked(&self.store, &request, &overtaken).await,
+                false => session.load(&self.store, &request).await.map(Some),
+            }
+        };
+        let states = timeout(limit, loading).await;
+        let Some(states) = states.unwrap_or_else(|_| Err(silent(limit)))? else {
+            return Ok(Swapped::Conflict);
+        };
         let is_listening = session.is_listening;
         let (changes, is_durable) = batch.apply(&self.store, &states, is_listening)?;
         if changes.is_empty() {
+            if is_locked {
+                // The next trip finds out if it is not answered.
+                let _ = timeout(limit, session.roll_back()).await;
+            }
             return Ok(Swapped::Done {
                 written: Vec::new(),
                 guarded: Vec::new(),
             });
         }
         let changes = changes.into_text();
-        let swapping = session.swap(&self.store, &changes, is_durable);
+        let swapping = session.swap(&self.store, &changes, is_durable, is_locked);
         let swapped = timeout(limit, swapping).await;
         swapped.unwrap_or_else(|_| {
             let detail = format!("no answer within {limit:?}");
