@@ -212,10 +212,10 @@ async fn wrong_passwords_and_databases_fail_at_once() {
         assert!(!text.contains("wrong"), "{text}");
         let lazy = Client::builder().store(&url).logger(NoopLogger);
         let lazy = lazy.connect_lazy().unwrap();
-        let lock = lazy.lock("l").wait_timeout(ms(20_000));
+        let lock = lazy.lock("l").wait_timeout(ms(60_000));
         let error = lock.acquire().await.unwrap_err();
         assert!(error.to_string().contains(why), "{url}: {error}");
-        assert!(begun.elapsed() < ms(5_000), "{url}: it is permanent");
+        assert!(begun.elapsed() < ms(30_000), "{url}: it is permanent");
     }
 }
 

@@ -22,6 +22,9 @@ const NAMES: usize = 64;
 /// The most requests of a batch.
 const JOBS: usize = 256;
 
+/// Every that many repetitions, the name is locked between the trips.
+const OVERTAKEN: u32 = 4;
+
 /// How many of the first waiters a step may grant or skip, and look at.
 const HEADS: usize = arbiter_lock_core::MAX_STEPS + 1;
 
@@ -122,6 +125,15 @@ impl Exchange {
     /// Returns whether everything is known.
     pub(super) fn needs_no_reading(&self) -> bool {
         self.groups.values().all(|group| group.applied.is_some())
+    }
+
+    /// Returns the names to read whose requests others have overtaken several times.
+    pub(super) fn overtaken(&self) -> Vec<&str> {
+        let is_overtaken = |job: &QueuedRequest| job.repeats % OVERTAKEN == OVERTAKEN - 1;
+        let groups = self.groups.iter();
+        let unread = groups.filter(|(_, group)| group.applied.is_none());
+        let groups = unread.filter(|(_, group)| group.jobs.iter().any(is_overtaken));
+        groups.map(|(key, _)| &**key).collect()
     }
 
     /// Returns what to read.

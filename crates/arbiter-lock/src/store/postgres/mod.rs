@@ -3,7 +3,9 @@
 //! A request takes two round trips. The first **loads** the rows of a name, as a snapshot that locks
 //! nothing. The core's step is applied to it. The second **swaps** them for the rows as the step has
 //! left them, if the name is still at the revision that was read. Otherwise the request starts
-//! again. So no client that stops keeps a lock of the database, and the rules are the core's alone.
+//! again. So the rules are the core's alone, and no client that stops keeps a lock of the database.
+//! The exception is a request that others have overtaken several times: it locks the row of its name
+//! between the trips, for at most a second if the client stops.
 //!
 //! The requests of a runtime share these trips: those that arrive while one is under way go together
 //! in the next one.

@@ -122,6 +122,10 @@ impl Primary {
     }
 }
 
+/// How long a locked read waits for other transactions, and they for this client.
+const LOCKED_LIMITS: &str = "; SET LOCAL lock_timeout = '200ms'; \
+     SET LOCAL idle_in_transaction_session_timeout = '1s'";
+
 /// How long the other hosts may take to answer, once a primary was found.
 const OTHERS_LIMIT: Duration = Duration::from_millis(300);
 
@@ -326,16 +330,55 @@ impl DatabaseSession {
         Ok(rows.await?.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Writes what has changed, in one transaction.
+    /// Reads the states of names in a transaction that stays open, and locks some of them before.
+    /// Returns none if another transaction locks them for long.
+    ///
+    /// If this client stops then, the server ends the session.
+    pub(super) async fn load_locked(
+        &self,
+        store: &Postgres,
+        batch: &str,
+        names: &[&str],
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let client = &self.connection.client;
+        let begin = Access::Write.begin() + LOCKED_LIMITS;
+        let locked: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
+        let values: [Parameter<'_>; 1] = [(&batch, Type::TEXT)];
+        let (begun, locked, rows) = join3(
+            client.batch_execute(&begin),
+            client.query_typed(&store.statements.lock, &locked),
+            client.query_typed(&store.statements.load, &values),
+        )
+        .await;
+        match begun.and(locked).and(rows) {
+            Ok(rows) => Ok(Some(rows.iter().map(|row| row.get(0)).collect())),
+            Err(e) => {
+                self.roll_back().await;
+                match is_conflict(&e) {
+                    true => Ok(None),
+                    false => Err(self.failure(without_effect(&e))),
+                }
+            }
+        }
+    }
+
+    /// Ends the transaction of a locked read.
+    pub(super) async fn roll_back(&self) {
+        // Without a transaction, this does nothing.
+        let _ = self.connection.client.batch_execute("ROLLBACK").await;
+    }
+
+    /// Writes what has changed, in one transaction, which a locked read has begun.
     pub(super) async fn swap(
         &self,
         store: &Postgres,
         batch: &str,
         durable: bool,
+        is_begun: bool,
     ) -> Result<Swapped, Failure> {
         let OpenConnection { client, watch, .. } = &self.connection;
         watch.trust();
-        if let Some(prepared) = &self.prepared {
+        if let Some(prepared) = self.prepared.as_ref().filter(|_| !is_begun) {
             // The statement is the transaction.
             return match client.query(&prepared.swap, &[&batch, &durable]).await {
                 Ok(rows) => self.swapped(&rows),
@@ -344,7 +387,10 @@ impl DatabaseSession {
             };
         }
         let values: [Parameter<'_>; 2] = [(&batch, Type::TEXT), (&durable, Type::BOOL)];
-        let begin = Access::Write.begin();
+        let begin = match is_begun {
+            true => "SET LOCAL lock_timeout = '1s'".to_owned(),
+            false => Access::Write.begin(),
+        };
         // The first poll of each sends it, in this order.
         let (begun, swapped, committed) = join3(
             client.batch_execute(&begin),

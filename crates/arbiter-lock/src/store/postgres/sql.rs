@@ -59,6 +59,7 @@ impl Windows {
 #[derive(Clone)]
 pub(super) struct Statements {
     pub(super) load: Arc<str>,
+    pub(super) lock: Arc<str>,
     pub(super) swap: Arc<str>,
     pub(super) old_names: Arc<str>,
     pub(super) forget_runs: Arc<str>,
@@ -71,6 +72,11 @@ impl Statements {
         let schema = quoted(schema);
         Self {
             load: format!("SELECT {schema}.load($1::text::jsonb)").into(),
+            lock: format!(
+                "SELECT 1 FROM {schema}.names WHERE name = ANY($1) ORDER BY name \
+                 FOR NO KEY UPDATE"
+            )
+            .into(),
             swap: format!("SELECT written, guarded FROM {schema}.swap($1::text::jsonb, $2::bool)")
                 .into(),
             old_names: format!("SELECT names, last FROM {schema}.old_names($1)").into(),

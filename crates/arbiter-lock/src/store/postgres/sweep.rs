@@ -69,7 +69,10 @@ impl Sweep {
         if batch.is_empty() {
             return Ok(names.len());
         }
-        match session.swap(store, &batch.into_text(), false).await? {
+        match session
+            .swap(store, &batch.into_text(), false, false)
+            .await?
+        {
             super::session::Swapped::Done { .. } => Ok(names.len()),
             super::session::Swapped::Conflict => {
                 Err(Failure::before_sending(FailureKind::Loading, "a conflict"))

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{Backoff, Reply, Request};
-use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -36,8 +35,8 @@ pub(super) enum WorkerTask {
     Diagnose(oneshot::Sender<Result<Vec<Check>, Failure>>),
 }
 
-/// The pauses before a request starts again because its rows have changed. The first one is none.
-const LONGEST_PAUSE_US: u64 = 20_000;
+/// The longest pause before a request starts again because its rows have changed.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The pause before a release is repeated that a guarding transaction prevents.
 const GUARDED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,6 +59,8 @@ pub(super) struct DatabaseWorker {
     silent: Vec<Backend>,
     sweep: Sweep,
     known: KnownStates,
+    /// How long the trips of the last batch took.
+    trips: Duration,
 }
 
 impl DatabaseWorker {
@@ -81,6 +82,7 @@ impl DatabaseWorker {
             silent: Vec::new(),
             sweep: Sweep::default(),
             known: KnownStates::default(),
+            trips: Duration::ZERO,
         }
     }
 
@@ -280,7 +282,9 @@ impl DatabaseWorker {
         if batch.is_empty() {
             return;
         }
+        let begun = Instant::now();
         let exchanged = self.exchange(&mut batch).await;
+        self.trips = begun.elapsed();
         let source = self.session.as_ref().map_or(0, |session| session.source);
         match self.keep_or_lose(exchanged) {
             Ok(Swapped::Done { written, guarded }) => {
@@ -315,23 +319,39 @@ impl DatabaseWorker {
             return Err(Failure::before_sending(FailureKind::Unreachable, detail));
         };
         batch.release_known(&self.store, &mut self.known);
+        // Of those that are read.
+        let overtaken = batch.overtaken();
+        let is_locked = !overtaken.is_empty();
         let states = if batch.needs_no_reading() {
             Vec::new()
         } else {
             let request = batch.to_load(self.channel.as_deref().unwrap_or_default());
-            let states = timeout(limit, session.load(&self.store, &request)).await;
-            states.unwrap_or_else(|_| Err(silent(limit)))?
+            let loading = async {
+                match is_locked {
+                    true => session.load_locked(&self.store, &request, &overtaken).await,
+                    false => session.load(&self.store, &request).await.map(Some),
+                }
+            };
+            let states = timeout(limit, loading).await;
+            match states.unwrap_or_else(|_| Err(silent(limit)))? {
+                Some(states) => states,
+                None => return Ok(Swapped::Conflict),
+            }
         };
         let is_listening = session.is_listening;
         let (changes, is_durable) = batch.apply(&self.store, &states, is_listening)?;
         if changes.is_empty() {
+            if is_locked {
+                // The next trip finds out if it is not answered.
+                let _ = timeout(limit, session.roll_back()).await;
+            }
             return Ok(Swapped::Done {
                 written: Vec::new(),
                 guarded: Vec::new(),
             });
         }
         let changes = changes.into_text();
-        let swapping = session.swap(&self.store, &changes, is_durable);
+        let swapping = session.swap(&self.store, &changes, is_durable, is_locked);
         let swapped = timeout(limit, swapping).await;
         swapped.unwrap_or_else(|_| {
             let detail = format!("no answer within {limit:?}");
@@ -354,12 +374,14 @@ impl DatabaseWorker {
                 Duration::ZERO
             }
             Again::Guarded => GUARDED_PAUSE,
+            // A holder goes first: those who queue have time, and are fewer after each success.
             Again::Changed => {
-                let most = 500_u64
-                    .saturating_mul(1 << job.repeats.min(8))
-                    .min(LONGEST_PAUSE_US);
-                let most = if job.repeats == 1 { 0 } else { most };
-                Duration::from_micros(rand::rng().random_range(0..=most))
+                let most = match job.request {
+                    Request::Acquire { .. } | Request::TryAcquire(_) => 1 << job.repeats.min(3),
+                    _ => u32::from(1 < job.repeats),
+                };
+                let most = (self.trips / 2 * most).min(LONGEST_PAUSE);
+                most.mul_f64(rng::draw())
             }
         };
         job.is_guarded = why == Again::Guarded;

@@ -178,7 +178,7 @@ impl Rig {
             true => (Vec::new(), Vec::new()),
             false => {
                 let session = &client.session;
-                let swap = session.swap(&self.store, &trip.changes, trip.is_durable);
+                let swap = session.swap(&self.store, &trip.changes, trip.is_durable, false);
                 match swap.await.unwrap() {
                     Swapped::Done { written, guarded } => (written, guarded),
                     Swapped::Conflict => panic!("a conflict"),

@@ -144,7 +144,10 @@ async fn failing_swap_writes_nothing() {
         "{\"grants\":[{\"name\":\"arbiter:b\",\"channel\":\"\",\"payload\":\"\"}],",
         1,
     );
-    let swapped = rig.client.session.swap(&rig.store, &trip.changes, true);
+    let swapped = rig
+        .client
+        .session
+        .swap(&rig.store, &trip.changes, true, false);
     assert!(swapped.await.is_err());
     for name in ["a", "b"] {
         let there = rig.everything(name).await;
