@@ -27,6 +27,14 @@ enum Spoil {
     Begin,
 }
 
+impl Spoil {
+    /// Returns whether it needs the statements of a client that is behind a pooler. Others need
+    /// one for each transaction.
+    fn is_of_a_pooler(self) -> bool {
+        matches!(self, Self::Begin | Self::Commit)
+    }
+}
+
 /// A relay before a server, which spoils one transaction when it is armed.
 struct Relay {
     port: u16,
@@ -57,15 +65,26 @@ async fn relay(client: TcpStream, server: TcpStream, spoil: Spoil, armed: Arc<At
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let is_mute = Arc::new(AtomicBool::new(false));
-    let answers = tokio::spawn(forward_answers(from_server, to_client, is_mute.clone()));
+    let answers = forward_answers(from_server, to_client, spoil, is_mute.clone());
+    let answers = tokio::spawn(answers);
     forward_requests(from_client, to_server, spoil, &armed, &is_mute).await;
     answers.abort();
 }
 
-async fn forward_answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: Arc<AtomicBool>) {
+async fn forward_answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    spoil: Spoil,
+    mute: Arc<AtomicBool>,
+) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(1..) = from.read(&mut buffer[..1]).await {
         let count = from.try_read(&mut buffer[1..]).unwrap_or(0) + 1;
+        // A pooler names a process of its own.
+        let named = buffer[..count].windows(5).position(|w| w == b"K\0\0\0\x0c");
+        if let Some(named) = named.filter(|_| spoil.is_of_a_pooler()) {
+            buffer[named + 5] ^= 0x40;
+        }
         if !mute.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).await.is_err() {
             break;
         }
@@ -82,8 +101,12 @@ async fn forward_requests(
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let find = |text: &[u8]| buffer[..count].windows(text.len()).position(|w| w == text);
-        let (begin, commit) = (find(b"READ WRITE"), find(b"COMMIT"));
-        let (Some(begin), Some(commit)) = (begin, commit) else {
+        let is_swap = find(b"\"revision\"").is_some();
+        let (begin, commit) = match spoil.is_of_a_pooler() {
+            true => (find(b"READ WRITE"), find(b"COMMIT")),
+            false => (Some(0), Some(0)),
+        };
+        let (true, Some(begin), Some(commit)) = (is_swap, begin, commit) else {
             to.write_all(&buffer[..count]).await.unwrap();
             continue;
         };

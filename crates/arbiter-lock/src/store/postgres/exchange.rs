@@ -97,7 +97,9 @@ impl Exchange {
             let state = known.take(key);
             if let Some(state) = state.filter(|_| group.jobs.iter().all(is_release)) {
                 let (at, loaded) = (state.at, state.into_loaded());
-                group.applied = Some(group.apply_to(store, at, loaded, true));
+                let applied = group.apply_to(store, at, loaded, true);
+                // Only the swap finds out whether the state is out of date.
+                group.applied = Some(applied).filter(|applied| applied.needs_writing(&group.jobs));
             }
         }
     }
