@@ -287,6 +287,12 @@ impl Postgres {
     #[must_use]
     pub fn standby(&self, name: &str) -> Self {
         let folder = new_folder();
+        self.copy_to(&folder, name);
+        Self::start_in(folder, vec!["fsync=off".to_owned()])
+    }
+
+    /// Copies this server's data into a folder, for a standby.
+    fn copy_to(&self, folder: &Path, name: &str) {
         let mut copy = as_user(&program("pg_basebackup"));
         copy.arg("-D").arg(folder.join(DATA));
         copy.args(["-X", "stream", "-c", "fast", "-N", "-R", "-d"]);
@@ -295,7 +301,16 @@ impl Postgres {
             self.port()
         ));
         run(copy);
-        Self::start_in(folder, vec!["fsync=off".to_owned()])
+    }
+
+    /// Makes a server that was killed a standby of that one, on its own port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn follow(&mut self, primary: &Self, name: &str) {
+        std::fs::remove_dir_all(self.folder.join(DATA)).expect("its data");
+        primary.copy_to(&self.folder, name);
+        self.restart();
     }
 
     /// Makes a standby the primary, and waits until it is.

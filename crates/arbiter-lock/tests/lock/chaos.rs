@@ -10,6 +10,9 @@ mod cluster;
 mod failovers;
 #[path = "chaos/nemesis.rs"]
 mod nemesis;
+#[cfg(feature = "postgres")]
+#[path = "chaos/postgres.rs"]
+mod postgres;
 #[path = "chaos/sentinel.rs"]
 mod sentinel;
 
