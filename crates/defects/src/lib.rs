@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod cluster_moves;
 mod core_rules;
+mod postgres;
 mod scripts;
 mod sentinel;
 mod store;
@@ -85,6 +86,7 @@ pub fn all() -> Vec<Defect> {
         sentinel::DEFECTS,
         cluster::DEFECTS,
         cluster_moves::DEFECTS,
+        postgres::DEFECTS,
     ]
     .concat()
 }

@@ -5,7 +5,7 @@ use super::Defect;
 
 const FAILURE: &str = "crates/arbiter-lock/src/store/redis/failure.rs";
 const PROBE: &str = "crates/arbiter-lock/src/store/redis/lua/probe.lua";
-const DIAL: &str = "crates/arbiter-lock/src/store/redis/dial.rs";
+const DIAL: &str = "crates/arbiter-lock/src/store/tcp.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const DIALING: &str = "crates/arbiter-lock/src/store/redis/connection/dialing.rs";
 const SILENCE: &str = "crates/arbiter-lock/src/store/redis/connection/silence.rs";

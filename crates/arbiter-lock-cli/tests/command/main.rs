@@ -10,6 +10,7 @@ mod exporter;
 mod helpers;
 mod list;
 mod monitoring;
+mod postgres;
 mod primitives;
 mod run;
 mod sentinel;
