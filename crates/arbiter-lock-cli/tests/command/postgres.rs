@@ -124,7 +124,7 @@ fn init_makes_the_tables() {
 }
 
 #[test]
-fn doctor_reports_a_disk_that_is_not_waited_for() {
+fn doctor_reports_a_disk_without_fsync() {
     let server = Postgres::start();
     let (status, stdout, _) = output(arbiter(&server, &["doctor"]));
     assert_eq!(status, 1, "{stdout}");
