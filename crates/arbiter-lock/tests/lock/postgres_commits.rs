@@ -161,7 +161,7 @@ async fn unknown_grant_is_ended(spoil: Spoil) {
         assert!(!relay.is_armed.load(Ordering::SeqCst), "{error}");
         let begun = Instant::now();
         while is_held(&server, &name).await {
-            assert!(begun.elapsed() < ms(3_000), "{error}");
+            assert!(begun.elapsed() < ms(10_000), "{error}");
             tokio::time::sleep(ms(10)).await;
         }
         relay.is_armed.store(true, Ordering::SeqCst);
@@ -217,7 +217,7 @@ async fn open_transactions_delay_only_their_names() {
     while begun.elapsed() < ms(4_000) {
         let turn = Instant::now();
         acquire_and_release(&client.lock(&unique_name())).await;
-        assert!(turn.elapsed() < ms(1_500), "{:?}", turn.elapsed());
+        assert!(turn.elapsed() < ms(3_000), "{:?}", turn.elapsed());
         tokio::time::sleep(ms(20)).await;
     }
     assert!(guard.is_held());

@@ -115,14 +115,14 @@ async fn killed_server_keeps_holds_and_queue_order() {
     tokio::task::block_in_place(|| server.restart());
     let begun = Instant::now();
     while guard.refresh().await.is_err() {
-        assert!(begun.elapsed() < ms(5_000));
+        assert!(begun.elapsed() < ms(15_000));
         tokio::time::sleep(ms(20)).await;
     }
     assert!(guard.is_held());
     // The crash may undo places in the queue, until the waiters poll again.
     let begun = Instant::now();
     while !matches!(other.lock(&name).inspect().await, Ok(status) if status.waiting == 3) {
-        assert!(begun.elapsed() < ms(5_000));
+        assert!(begun.elapsed() < ms(15_000));
         tokio::time::sleep(ms(20)).await;
     }
     assert!(other.lock(&name).try_acquire().await.unwrap().is_none());
@@ -177,7 +177,7 @@ async fn waiter_is_notified_on_its_next_session() {
         // Both have polled or been renewed on new sessions. The next poll is far away.
         let begun = Instant::now();
         while sessions(&server) < 2 {
-            assert!(begun.elapsed() < ms(5_000));
+            assert!(begun.elapsed() < ms(15_000));
             tokio::time::sleep(ms(5)).await;
             let _ = holder.lock(&name).inspect().await;
         }
@@ -225,7 +225,7 @@ async fn stopped_server_ends_waits_and_is_found_again() {
     let lock = client.lock(&name).wait_timeout(ms(700));
     let error = lock.acquire().await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
-    assert!(ms(650) < begun.elapsed() && begun.elapsed() < ms(1_500));
+    assert!(ms(650) < begun.elapsed() && begun.elapsed() < ms(3_000));
     server.cont();
     let lock = client.lock(&name).wait_timeout(ms(10_000));
     let mut fence = 0;

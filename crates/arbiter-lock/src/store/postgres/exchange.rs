@@ -1,6 +1,6 @@
 //! A batch: the requests that share two round trips.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use arbiter_lock_core::{
@@ -14,6 +14,7 @@ use super::known::{KnownState, KnownStates};
 use super::queued_request::QueuedRequest;
 use super::rows::{Loaded, SnapshotRows};
 use super::wire;
+use crate::label::Label;
 use crate::store::{Envelope, Failure, FailureKind, Source};
 use crate::system::rng;
 
@@ -242,11 +243,32 @@ impl Exchange {
                 }
             }
             for (job, answer) in jobs.into_iter().zip(applied.answers) {
-                let envelope = Envelope::new(answer.reply, applied.at, answer.again);
+                let mut reply = answer.reply;
+                if let Some(guards) = &job.guards {
+                    note_guards(&mut reply, guards);
+                }
+                let envelope = Envelope::new(reply, applied.at, answer.again);
                 job.answer(Ok(Envelope { source, ..envelope }));
             }
         }
         again
+    }
+
+    /// Returns the names whose holds are shown.
+    pub(super) fn inspected(&self) -> Vec<String> {
+        let inspects = |group: &Group| group.jobs.iter().any(|job| job.request == Request::Inspect);
+        let groups = self.groups.iter().filter(|(_, group)| inspects(group));
+        groups.map(|(key, _)| (**key).to_owned()).collect()
+    }
+
+    /// Notes which transactions guard holds.
+    pub(super) fn set_guards(&mut self, guards: &HashMap<String, String>) {
+        for (key, guards) in guards {
+            let group = self.groups.get_mut(key.as_str());
+            for job in group.into_iter().flat_map(|group| &mut group.jobs) {
+                job.guards = Some(guards.as_str().into());
+            }
+        }
     }
 
     /// Returns the requests.
@@ -337,6 +359,25 @@ fn grants(answer: &Answer<Reply>) -> bool {
         answer.reply,
         Reply::Acquired(Acquired::Granted { .. }) | Reply::Tried(Tried::Granted { .. })
     )
+}
+
+/// Shows with the holder which transactions guard its hold.
+fn note_guards(reply: &mut Reply, guards: &str) {
+    let holder = match reply {
+        Reply::Inspected(status) => &mut status.holder,
+        Reply::Acquired(Acquired::Queued { holder, .. })
+        | Reply::Tried(Tried::Busy { holder, .. }) => holder,
+        _ => return,
+    };
+    if let Some(holder) = holder {
+        let mut label = Label::from_line(&holder.label);
+        let note = format!("guarded by a transaction of {guards}");
+        label.note = Some(match label.note {
+            Some(before) => format!("{before}; {note}"),
+            None => note,
+        });
+        holder.label = label.to_line().into();
+    }
 }
 
 /// The beginning of the channels that sessions listen on.

@@ -24,6 +24,8 @@ pub(super) struct QueuedRequest {
     pub(super) needs_all: bool,
     /// Whether a transaction guards the hold that the request would end.
     pub(super) is_guarded: bool,
+    /// Which transactions guard the holds of the name, if that was asked.
+    pub(super) guards: Option<Arc<str>>,
 }
 
 /// How far a request has come.
@@ -72,6 +74,7 @@ impl QueuedRequest {
             repeats: 0,
             needs_all: false,
             is_guarded: false,
+            guards: None,
         };
         (job, replied)
     }

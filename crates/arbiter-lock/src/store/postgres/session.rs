@@ -3,6 +3,7 @@
 //! No state of the session matters, except that it listens. So a pooler may serve each transaction
 //! on another connection.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -439,6 +440,22 @@ impl DatabaseSession {
             written: names(0)?,
             guarded: names(1)?,
         })
+    }
+
+    /// Returns the transactions that guard holds of names, for those that have any.
+    pub(super) async fn guards(
+        &self,
+        store: &Postgres,
+        names: &[String],
+    ) -> Result<HashMap<String, String>, Failure> {
+        let values: [Parameter<'_>; 1] = [(&names, Type::TEXT_ARRAY)];
+        let rows = self.query(Access::Read, &store.statements.guards, &values);
+        let rows = rows.await?;
+        let guards = rows.iter().filter_map(|row| {
+            let guards: Option<String> = row.get(1);
+            Some((row.get(0), guards?))
+        });
+        Ok(guards.collect())
     }
 
     /// Returns some of the names behind that one that begin with a prefix, in order.

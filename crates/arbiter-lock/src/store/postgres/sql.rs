@@ -61,6 +61,7 @@ pub(super) struct Statements {
     pub(super) load: Arc<str>,
     pub(super) lock: Arc<str>,
     pub(super) swap: Arc<str>,
+    pub(super) guards: Arc<str>,
     pub(super) old_names: Arc<str>,
     pub(super) forget_runs: Arc<str>,
     pub(super) names: Arc<str>,
@@ -79,6 +80,7 @@ impl Statements {
             .into(),
             swap: format!("SELECT written, guarded FROM {schema}.swap($1::text::jsonb, $2::bool)")
                 .into(),
+            guards: format!("SELECT k, {schema}.guards(k) FROM unnest($1) k").into(),
             old_names: format!("SELECT names, last FROM {schema}.old_names($1)").into(),
             forget_runs: format!("SELECT {schema}.forget_runs()").into(),
             names: format!(

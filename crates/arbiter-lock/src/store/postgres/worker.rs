@@ -288,6 +288,7 @@ impl DatabaseWorker {
         let source = self.session.as_ref().map_or(0, |session| session.source);
         match self.keep_or_lose(exchanged) {
             Ok(Swapped::Done { written, guarded }) => {
+                self.ask_for_guards(&mut batch, &guarded).await;
                 for (key, state) in batch.whole_states(&written) {
                     self.known.note(key, state);
                 }
@@ -308,6 +309,19 @@ impl DatabaseWorker {
         }
         if let Some(session) = &self.session {
             self.sweep.go_on(&self.store, session).await;
+        }
+    }
+
+    /// Finds out which transactions guard holds that are shown, or could not be ended.
+    async fn ask_for_guards(&mut self, batch: &mut Exchange, guarded: &[String]) {
+        let names = [batch.inspected(), guarded.to_vec()].concat();
+        let Some(session) = self.session.as_ref().filter(|_| !names.is_empty()) else {
+            return;
+        };
+        let limit = self.store.settings.command_timeout;
+        // The answers are worth more than that.
+        if let Ok(Ok(guards)) = timeout(limit, session.guards(&self.store, &names)).await {
+            batch.set_guards(&guards);
         }
     }
 
@@ -386,9 +400,12 @@ impl DatabaseWorker {
         };
         job.is_guarded = why == Again::Guarded;
         if self.store.settings.command_timeout <= now + pause - begun {
-            let detail = match why {
-                Again::Guarded => "a transaction guards the hold",
-                _ => "other clients change the name all the time",
+            let detail = match (why, &job.guards) {
+                (Again::Guarded, Some(guards)) => {
+                    format!("a transaction of {guards} guards the hold")
+                }
+                (Again::Guarded, None) => "a transaction guards the hold".to_owned(),
+                _ => "other clients change the name all the time".to_owned(),
             };
             return job.answer(Err(Failure::before_sending(FailureKind::Loading, detail)));
         }

@@ -67,3 +67,35 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}."check"(name text, fence text) RETURNS void
 LANGUAGE sql VOLATILE
 RETURN {schema}."check"(name, fence::bigint);
+
+-- Names the transactions that guard the holds of a name (with its prefix), or null.
+CREATE OR REPLACE FUNCTION {schema}.guards(key text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  marks xid[];
+  mark xid;
+  lockers xid[] := '{}';
+BEGIN
+  -- What has locked a row stands in it, also after its end.
+  marks := array(
+    SELECT n.xmax FROM {schema}.names n WHERE n.name = key AND n.fence IS NOT NULL
+    UNION ALL
+    SELECT s.xmax FROM {schema}.shared s WHERE s.name = key);
+  FOREACH mark IN ARRAY marks LOOP
+    lockers := lockers || mark;
+    BEGIN
+      -- Several lockers have a number of their own.
+      lockers := lockers || array(SELECT m.xid FROM pg_get_multixact_members(mark) m);
+    EXCEPTION WHEN OTHERS THEN
+      NULL;
+    END;
+  END LOOP;
+  RETURN (
+    SELECT string_agg(DISTINCT format('pid %s (%s%s)', a.pid, pg_get_userbyid(a.usesysid),
+                                      ', since ' || to_char(a.xact_start, 'HH24:MI:SS TZ')), ', ')
+    FROM pg_locks l, pg_stat_get_activity(l.pid) a
+    WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+      AND l.transactionid = ANY(lockers) AND l.pid <> pg_backend_pid());
+END $$;
