@@ -130,10 +130,7 @@ fn server_of_another_kind_is_a_usage_error() {
     let (status, _, stderr) = output(arbiter(&sentinel, &["run", "x", "--", "true"]));
     let url = format!("redis+sentinel://127.0.0.1:{}/orders", sentinel.port());
     assert!(status == 64 && stderr.contains(&url), "{status} {stderr}");
-    let node = Server::builder()
-        .arg("--cluster-enabled")
-        .arg("yes")
-        .start();
+    let node = Server::builder().node().start();
     let (status, _, stderr) = output(arbiter(&node, &["status", "x"]));
     assert!(
         status == 64 && stderr.contains("cluster"),

@@ -40,10 +40,7 @@ async fn missing_command_ends_the_wait_at_once() {
 async fn sentinel_or_cluster_node_error_names_the_url() {
     let server = Server::start();
     let sentinel = Server::builder().sentinel("orders", server.port()).start();
-    let node = Server::builder()
-        .arg("--cluster-enabled")
-        .arg("yes")
-        .start();
+    let node = Server::builder().node().start();
     let watched = format!("use redis+sentinel://127.0.0.1:{}/orders", sentinel.port());
     let cluster = format!(
         "where only some names would work: use redis+cluster://127.0.0.1:{}",
