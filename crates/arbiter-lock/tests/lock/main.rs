@@ -54,6 +54,8 @@ mod postgres_guard;
 mod postgres_pooler;
 #[cfg(feature = "postgres")]
 mod postgres_standbys;
+#[cfg(feature = "postgres")]
+mod postgres_tls;
 mod primitives;
 mod processes;
 mod redis;
