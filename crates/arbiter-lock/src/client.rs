@@ -268,13 +268,18 @@ impl Client {
     /// [`Error::Invalid`] if the store is not a PostgreSQL database.
     ///
     /// # Examples
-    /// With `tokio-postgres`, where `transaction` is a transaction in that database:
-    /// ```ignore
+    /// With `tokio-postgres`, in the database of the store:
+    /// ```no_run
+    /// # async fn example(
+    /// #     client: &arbiter_lock::Client,
+    /// #     transaction: tokio_postgres::Transaction<'_>,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
     /// let guard = client.lock("report").acquire().await?;
     /// let fence = i64::try_from(guard.fence())?;
     /// transaction.execute(&client.guard_sql()?, &[&guard.name(), &fence]).await?;
-    /// transaction.execute("UPDATE reports SET …", &[]).await?;
+    /// transaction.execute("UPDATE reports SET done = true", &[]).await?;
     /// transaction.commit().await?;
+    /// # Ok(()) }
     /// ```
     #[cfg(feature = "postgres")]
     pub fn guard_sql(&self) -> Result<String, Error> {

@@ -80,9 +80,13 @@ DECLARE
 BEGIN
   -- What has locked a row stands in it, also after its end.
   marks := array(
-    SELECT n.xmax FROM {schema}.names n WHERE n.name = key AND n.fence IS NOT NULL
+    SELECT n.xmax FROM {schema}.names n
+    WHERE n.name = key AND n.fence IS NOT NULL AND n.xmax::text <> '0'
     UNION ALL
-    SELECT s.xmax FROM {schema}.shared s WHERE s.name = key);
+    SELECT s.xmax FROM {schema}.shared s WHERE s.name = key AND s.xmax::text <> '0');
+  IF marks = '{}' THEN
+    RETURN NULL;
+  END IF;
   FOREACH mark IN ARRAY marks LOOP
     lockers := lockers || mark;
     BEGIN
