@@ -53,6 +53,8 @@ mod postgres_guard;
 #[cfg(feature = "postgres")]
 mod postgres_pooler;
 #[cfg(feature = "postgres")]
+mod postgres_relay;
+#[cfg(feature = "postgres")]
 mod postgres_standbys;
 #[cfg(feature = "postgres")]
 mod postgres_tls;

@@ -1,147 +1,14 @@
 //! Statements and commits whose answers are lost, or that do not end.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arbiter_lock::{Client, NoopLogger};
 use rustix::process::{Signal, kill_process};
 use testkit::{Postgres, eventually_async, unique_name};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::acquire_and_release;
 use crate::postgres_faults::{client, ms};
-
-/// What a relay does to the next transaction that writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spoil {
-    /// Forwards it, and loses the connection with all its answers.
-    Answers,
-    /// The same, and the server does not notice.
-    Notice,
-    /// Loses the connection before the commit.
-    Commit,
-    /// Makes its first statement fail, so that the next one is a transaction of its own.
-    Begin,
-}
-
-impl Spoil {
-    /// Returns whether it needs the statements of a client that is behind a pooler. Others need
-    /// one for each transaction.
-    fn is_of_a_pooler(self) -> bool {
-        matches!(self, Self::Begin | Self::Commit)
-    }
-}
-
-/// A relay before a server, which spoils one transaction when it is armed.
-struct Relay {
-    port: u16,
-    is_armed: Arc<AtomicBool>,
-}
-
-impl Relay {
-    async fn before(server: &Postgres, spoil: Spoil) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, of) = (listener.local_addr().unwrap().port(), server.port());
-        let is_armed = Arc::new(AtomicBool::new(false));
-        let armed = is_armed.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(("127.0.0.1", of)).await.unwrap();
-                tokio::spawn(relay(client, server, spoil, armed.clone()));
-            }
-        });
-        Self { port, is_armed }
-    }
-
-    fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-}
-
-async fn relay(client: TcpStream, server: TcpStream, spoil: Spoil, armed: Arc<AtomicBool>) {
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let is_mute = Arc::new(AtomicBool::new(false));
-    let answers = forward_answers(from_server, to_client, spoil, is_mute.clone());
-    let answers = tokio::spawn(answers);
-    forward_requests(from_client, to_server, spoil, &armed, &is_mute).await;
-    answers.abort();
-}
-
-async fn forward_answers(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    spoil: Spoil,
-    mute: Arc<AtomicBool>,
-) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(1..) = from.read(&mut buffer[..1]).await {
-        let count = from.try_read(&mut buffer[1..]).unwrap_or(0) + 1;
-        // A pooler names a process of its own.
-        let named = buffer[..count].windows(5).position(|w| w == b"K\0\0\0\x0c");
-        if let Some(named) = named.filter(|_| spoil.is_of_a_pooler()) {
-            buffer[named + 5] ^= 0x40;
-        }
-        if !mute.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).await.is_err() {
-            break;
-        }
-    }
-}
-
-async fn forward_requests(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    spoil: Spoil,
-    armed: &AtomicBool,
-    mute: &AtomicBool,
-) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let find = |text: &[u8]| buffer[..count].windows(text.len()).position(|w| w == text);
-        let is_swap = find(b"\"revision\"").is_some();
-        let (begin, commit) = match spoil.is_of_a_pooler() {
-            true => (find(b"READ WRITE"), find(b"COMMIT")),
-            false => (Some(0), Some(0)),
-        };
-        let (true, Some(begin), Some(commit)) = (is_swap, begin, commit) else {
-            to.write_all(&buffer[..count]).await.unwrap();
-            continue;
-        };
-        if !armed.swap(false, Ordering::SeqCst) {
-            to.write_all(&buffer[..count]).await.unwrap();
-            continue;
-        }
-        match spoil {
-            Spoil::Begin => {
-                buffer[begin] = b'X';
-                to.write_all(&buffer[..count]).await.unwrap();
-            }
-            Spoil::Answers => {
-                mute.store(true, Ordering::SeqCst);
-                to.write_all(&buffer[..count]).await.unwrap();
-                tokio::time::sleep(ms(200)).await;
-                return;
-            }
-            Spoil::Notice => {
-                mute.store(true, Ordering::SeqCst);
-                to.write_all(&buffer[..count]).await.unwrap();
-                drop(from);
-                // Longer than the test.
-                tokio::time::sleep(ms(60_000)).await;
-                return;
-            }
-            Spoil::Commit => {
-                // Its first five bytes are the kind and the length.
-                to.write_all(&buffer[..commit - 5]).await.unwrap();
-                tokio::time::sleep(ms(200)).await;
-                return;
-            }
-        }
-    }
-}
+use crate::postgres_relay::{Relay, Spoil};
 
 async fn is_held(server: &Postgres, name: &str) -> bool {
     let owner = format!("SELECT owner FROM arbiter.names WHERE name = 'arbiter:{name}'");
@@ -155,16 +22,16 @@ async fn unknown_grant_is_ended(spoil: Spoil) {
     let client = client(&relay.url()).await;
     for _ in 0..3 {
         let name = unique_name();
-        relay.is_armed.store(true, Ordering::SeqCst);
+        relay.arm();
         let error = client.lock(&name).try_acquire().await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
-        assert!(!relay.is_armed.load(Ordering::SeqCst), "{error}");
+        assert!(relay.has_spoiled(), "{error}");
         let begun = Instant::now();
         while is_held(&server, &name).await {
             assert!(begun.elapsed() < ms(10_000), "{error}");
             tokio::time::sleep(ms(10)).await;
         }
-        relay.is_armed.store(true, Ordering::SeqCst);
+        relay.arm();
         let lock = client.lock(&name).wait_timeout(ms(5_000));
         let guard = lock.acquire().await.unwrap();
         assert!(is_held(&server, &name).await);
@@ -175,6 +42,11 @@ async fn unknown_grant_is_ended(spoil: Spoil) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grant_with_lost_answers_is_ended() {
     unknown_grant_is_ended(Spoil::Answers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grant_of_a_server_that_panics_is_ended() {
+    unknown_grant_is_ended(Spoil::Panic).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -237,7 +109,7 @@ async fn unnoticed_old_session_blocks_no_new_one() {
     let listening = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'";
     acquire_and_release(&client.lock(&unique_name())).await;
     let before = server.sql(listening);
-    relay.is_armed.store(true, Ordering::SeqCst);
+    relay.arm();
     let tried = client.lock(&unique_name()).try_acquire().await;
     assert!(tried.unwrap_err().is_unavailable());
     let lock = client.lock(&unique_name()).wait_timeout(ms(3_000));

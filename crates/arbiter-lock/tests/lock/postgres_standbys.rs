@@ -7,6 +7,7 @@ use testkit::{Postgres, eventually, eventually_async, soak_time, unique_name};
 
 use crate::acquire_and_release;
 use crate::postgres_faults::{client, granted_in_order, ms, queue, sessions, under_load};
+use crate::postgres_relay::{Relay, Spoil};
 
 const LEASE: Duration = ms(5_000);
 
@@ -200,12 +201,10 @@ async fn stopped_synchronous_standby_piles_nothing_up() {
     assert!(eventually(ms(5_000), || sessions(&pair.primary) <= 2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn canceled_wait_for_standby_grants_nothing() {
-    let pair = Pair::start_synchronous();
-    let url = pair.primary.url();
+/// Checks that no grant counts whose wait for the standby was canceled.
+async fn canceled_wait_grants_nothing(pair: &Pair, url: &str) {
     let builder = Client::builder()
-        .store(&url)
+        .store(url)
         .logger(arbiter_lock::NoopLogger);
     // Longer than the test, so that no request times out.
     let client = builder.command_timeout(ms(20_000)).connect().await.unwrap();
@@ -230,4 +229,17 @@ async fn canceled_wait_for_standby_grants_nothing() {
     let guard = tokio::time::timeout(ms(20_000), waiter).await;
     let guard = guard.expect("a grant").unwrap().unwrap();
     guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn canceled_wait_for_standby_grants_nothing() {
+    let pair = Pair::start_synchronous();
+    canceled_wait_grants_nothing(&pair, &pair.primary.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warning_in_another_language_grants_nothing() {
+    let pair = Pair::start_synchronous();
+    let relay = Relay::before(&pair.primary, Spoil::Language).await;
+    canceled_wait_grants_nothing(&pair, &relay.url()).await;
 }

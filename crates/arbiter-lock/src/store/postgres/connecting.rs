@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio_postgres::config::{ChannelBinding as Binding, SslMode};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 #[cfg(feature = "tls")]
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::tls::{NoTls, TlsConnect};
@@ -385,7 +385,10 @@ where
             Some(Ok(AsyncMessage::Notification(message))) => {
                 watch.notify(message.channel(), message.payload());
             }
-            Some(Ok(AsyncMessage::Notice(notice))) if notice.severity() == "WARNING" => {
+            // The severity of which the language does not depend on the server's settings.
+            Some(Ok(AsyncMessage::Notice(notice)))
+                if notice.parsed_severity() == Some(Severity::Warning) =>
+            {
                 watch.is_doubtful.store(true, Ordering::Release);
             }
             Some(Ok(_)) => {}

@@ -1,7 +1,7 @@
 //! Errors of the server and of the connection as failures.
 
 use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::store::{Failure, FailureKind};
 
@@ -39,12 +39,11 @@ pub(super) fn is_cut(error: &Error) -> bool {
 }
 
 fn of_server(error: &DbError) -> Failure {
-    let code = error.code();
-    let kind = match code.code() {
-        // A server that ends may have committed.
-        "57P01" | "57P02" => {
-            return Failure::unknown(FailureKind::Unreachable, text(error));
-        }
+    let kind = match error.code().code() {
+        // The server or the connection ends.
+        "57P01" | "57P02" => FailureKind::Unreachable,
+        code if code.starts_with("08") => FailureKind::Unreachable,
+        _ if error.parsed_severity() == Some(Severity::Panic) => FailureKind::Unreachable,
         "57P03" | "53300" | "57014" | "40001" | "40P01" | "55P03" | "25P03" | "57P05" => {
             FailureKind::Loading
         }
@@ -53,14 +52,14 @@ fn of_server(error: &DbError) -> Failure {
         "42501" | "28000" | "28P01" => FailureKind::Denied,
         "3D000" => FailureKind::WrongUrl,
         "0A000" => FailureKind::Unsupported,
-        code if code.starts_with("08") => {
-            return Failure::unknown(FailureKind::Unreachable, text(error));
-        }
-        // An object of the schema is missing, or of another version.
-        "42P01" | "42883" | "3F000" | "42703" => FailureKind::Other,
         _ => FailureKind::Other,
     };
-    Failure::before_sending(kind, text(error))
+    // Only an error that ends the session may come after the commit: its record may be on the disk.
+    let is_over = error.parsed_severity() != Some(Severity::Error);
+    Failure {
+        may_have_run: is_over || kind == FailureKind::Unreachable,
+        ..Failure::before_sending(kind, text(error))
+    }
 }
 
 /// Returns what the server says, in at most 300 characters.
