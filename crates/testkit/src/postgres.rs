@@ -51,12 +51,14 @@ impl PostgresBuilder {
         self
     }
 
-    /// Also serves TLS, with its own certificate for 127.0.0.1: see [`Postgres::certificate`].
+    /// Also serves TLS, with its own certificate for 127.0.0.1: see [`Postgres::certificate`]. That
+    /// is also the authority of clients.
     pub fn tls(mut self) -> Self {
         self.is_tls = true;
         self.setting("ssl", "on")
             .setting("ssl_cert_file", tls::CERTIFICATE)
             .setting("ssl_key_file", tls::KEY)
+            .setting("ssl_ca_file", tls::CERTIFICATE)
     }
 
     /// Uses these lines as its `pg_hba.conf`.
@@ -186,6 +188,12 @@ impl Postgres {
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.join(DATA).join(tls::CERTIFICATE)
+    }
+
+    /// Returns the path of the certificate's key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.folder.join(DATA).join(tls::KEY)
     }
 
     /// Returns the content of its log.

@@ -7,6 +7,7 @@ use crate::acquire_and_release;
 
 /// Demands TLS and a password of every client.
 const DEMANDING: &str = "hostssl all app 127.0.0.1/32 scram-sha-256\n\
+                         hostssl all certified 127.0.0.1/32 trust clientcert=verify-ca\n\
                          host all postgres 127.0.0.1/32 trust\n\
                          local all all trust\n";
 
@@ -15,7 +16,8 @@ fn server() -> Postgres {
     let server = builder.tls().hba(DEMANDING).start();
     let _ = server.sql(
         "SET password_encryption = 'scram-sha-256';
-         CREATE ROLE app LOGIN PASSWORD 'a secret'; GRANT CREATE ON DATABASE postgres TO app",
+         CREATE ROLE app LOGIN PASSWORD 'a secret'; GRANT CREATE ON DATABASE postgres TO app;
+         CREATE ROLE certified LOGIN; GRANT CREATE ON DATABASE postgres TO certified",
     );
     server
 }
@@ -86,6 +88,23 @@ async fn server_that_demands_tls_is_recognized() {
         error.to_string().contains("does not support TLS"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_presents_its_certificate() {
+    let server = server();
+    let (certificate, key) = (server.certificate(), server.key());
+    let plain = format!(
+        "{}?sslmode=verify-full&sslrootcert={}",
+        server.url_as("certified"),
+        certificate.display()
+    );
+    let error = connect(&plain).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let (certificate, key) = (certificate.display(), key.display());
+    let with_it = format!("{plain}&sslcert={certificate}&sslkey={key}");
+    let client = connect(&with_it).await.unwrap();
+    acquire_and_release(&client.lock("l")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! URLs of PostgreSQL: which servers, as whom, and over which connection.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::errors::invalid::Invalid;
@@ -14,7 +14,7 @@ const EXAMPLE: &str = "postgres://user@host:5432/database";
 /// Where the servers are, and as whom to go there. Its `Display` has no secrets.
 #[derive(Clone, Debug)]
 pub(super) struct PostgresUrl {
-    /// Tried in order, until one is the primary.
+    /// One of them is the primary.
     pub(super) places: Vec<Endpoint>,
     /// Where to listen for notifications, if not on the connection for requests.
     pub(super) listen: Option<Endpoint>,
@@ -126,8 +126,8 @@ impl PostgresUrl {
                     "verify-full" => TlsMode::VerifyFull,
                     "allow" | "prefer" => {
                         return Err(wrong(
-                            "verify-full, verify-ca, require or disable (with the others, whoever \
-                             is on the way decides)",
+                            "verify-full, verify-ca, require or disable (a connection of the \
+                             others may be downgraded on its way)",
                         ));
                     }
                     _ => return Err(wrong("verify-full, verify-ca, require or disable")),
@@ -165,11 +165,28 @@ impl PostgresUrl {
     }
 
     fn check_tls(&self) -> Result<(), Invalid> {
+        let root = self.root_certificate.as_deref();
         if self.tls == TlsMode::Disable {
-            if self.channel_binding == ChannelBinding::Require {
-                return Err(invalid("requires channel binding, which needs an sslmode"));
-            }
-            return Ok(());
+            let needs_tls = [
+                (
+                    "channel_binding=require",
+                    self.channel_binding == ChannelBinding::Require,
+                ),
+                ("sslrootcert", root.is_some()),
+                ("sslcert", self.certificate.is_some()),
+            ];
+            return match needs_tls.iter().find(|(_, is_given)| *is_given) {
+                Some((option, _)) => Err(invalid(format!(
+                    "has {option}, which needs TLS: add sslmode=verify-full"
+                ))),
+                None => Ok(()),
+            };
+        }
+        if root == Some(Path::new("system")) && self.tls != TlsMode::VerifyFull {
+            return Err(invalid(
+                "has sslrootcert=system, which needs sslmode=verify-full: its authorities certify \
+                 any host",
+            ));
         }
         if !cfg!(feature = "tls") {
             return Err(invalid("needs TLS, which is in the feature `tls`"));

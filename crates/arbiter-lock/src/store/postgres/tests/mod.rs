@@ -4,4 +4,5 @@ mod rig;
 mod rows;
 mod swaps;
 mod text;
+mod urls;
 mod walk;
