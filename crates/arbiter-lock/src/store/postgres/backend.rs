@@ -1,4 +1,4 @@
-//! Whether a session is one of the server itself, or of a pooler in front of it.
+//! The process of a server that serves a session, and whether a pooler is in front of it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,34 @@ use tokio::io::{
 };
 use tokio_postgres::Client;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::types::Type;
+
+use super::transaction::{Access, Parameter, in_transaction};
+
+/// A process of a server that serves a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Backend {
+    pub(super) process: i32,
+    /// When it began, so that a later process with this number is another one.
+    pub(super) begun: String,
+}
+
+impl Backend {
+    /// Returns it if the session is its own, and none if a pooler is in front of it.
+    pub(super) async fn unless_pooled(self, client: &Client) -> Option<Self> {
+        let named = backend_pid(client).await;
+        Some(self).filter(|backend| named == Some(backend.process))
+    }
+
+    /// Ends it, if it is one of this server.
+    pub(super) async fn terminate(&self, client: &Client) {
+        let statement = "SELECT pg_terminate_backend(a.pid) FROM pg_stat_get_activity($1) a \
+                         WHERE extract(epoch FROM a.backend_start)::text = $2";
+        let values: [Parameter<'_>; 2] = [(&self.process, Type::INT4), (&self.begun, Type::TEXT)];
+        // It may have ended by itself.
+        let _ = in_transaction(client, Access::Read, statement, &values).await;
+    }
+}
 
 /// The length of a request to cancel: its length, its code, the process and a secret.
 const CANCEL: usize = 16;
@@ -17,7 +45,7 @@ const CANCEL: usize = 16;
 ///
 /// A pooler names another one than the process that runs a statement. The client library only shows
 /// it in a request to cancel, which is written to nowhere here.
-pub(super) async fn backend_pid(client: &Client) -> Option<i32> {
+async fn backend_pid(client: &Client) -> Option<i32> {
     let (ours, mut theirs) = tokio::io::duplex(64);
     // The answer to a request for TLS.
     theirs.write_all(b"S").await.ok()?;

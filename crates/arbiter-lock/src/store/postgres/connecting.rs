@@ -4,276 +4,41 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{join, join3};
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "tls")]
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio_postgres::config::{ChannelBinding as Binding, SslMode};
-use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::error::Severity;
 #[cfg(feature = "tls")]
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::tls::{NoTls, TlsConnect};
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 
 use super::database::Postgres;
 use super::failure::{of_connecting, without_effect};
 use super::listeners::{Listeners, grant_in};
 use super::password::password;
-use super::sql::{VERSION, quoted, schema_sql};
 use super::url::{ChannelBinding, Endpoint, TlsMode};
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::tcp::{tcp, unreachable};
 use crate::store::{Failure, FailureKind, Source};
 use crate::system::process::UnlessForked;
 
-/// The errors for a schema, a table or a column that does not exist.
-const MISSING: [&str; 3] = ["3F000", "42P01", "42703"];
-
-/// The oldest supported version of the server.
-const OLDEST: i32 = 14_00_00;
-
-/// Undoes what the settings of a role or a database would change for a session.
-const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = '2s'; \
-     SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '5s'; \
-     SET default_transaction_isolation = 'read committed'; \
-     SET default_transaction_read_only = off; SET client_min_messages = 'warning'";
-
-/// Whether a transaction may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
+/// A connection, which is closed on drop: after the answers, once it is part of a session.
+pub(super) struct OpenConnection {
+    pub(super) client: Client,
+    pub(super) watch: Arc<ConnectionWatch>,
+    pub(super) is_opening: bool,
 }
 
-impl Access {
-    /// Returns the statements that begin a transaction, whatever the settings of the role are.
-    pub(super) fn begin(self) -> String {
-        let access = match self {
-            Self::Read => "READ ONLY",
-            Self::Write => "READ WRITE",
-        };
-        format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED {access}; \
-             SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '1s'; \
-             SET LOCAL idle_in_transaction_session_timeout = '5s'; \
-             SET LOCAL client_min_messages = 'warning'"
-        )
-    }
-}
-
-/// A value of a statement.
-pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
-
-/// Runs a statement in a transaction of its own, in one round trip.
-pub(super) async fn in_transaction(
-    client: &Client,
-    access: Access,
-    statement: &str,
-    values: &[Parameter<'_>],
-) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let begin = access.begin();
-    let mut tries = 1;
-    loop {
-        let (begun, rows, committed) = join3(
-            client.batch_execute(&begin),
-            client.query_typed(statement, values),
-            client.batch_execute("COMMIT"),
-        )
-        .await;
-        match begun {
-            Err(e) if is_canceled(&e) && tries < TRIES => tries += 1,
-            Err(e) => return Err(e),
-            Ok(()) => {
-                let rows = rows?;
-                committed?;
-                return Ok(rows);
-            }
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if self.is_opening {
+            self.watch.abandon();
         }
     }
-}
-
-/// Runs statements of which the first ones lift the time limit of the role.
-async fn lift_limits(client: &Client, statements: &str) -> Result<(), tokio_postgres::Error> {
-    let mut tries = 1;
-    loop {
-        let done = client.batch_execute(statements).await;
-        if done.is_err() {
-            // A transaction may be open.
-            let _ = client.batch_execute("ROLLBACK").await;
-        }
-        match done {
-            Err(e) if is_canceled(&e) && tries < TRIES => tries += 1,
-            done => return done,
-        }
-    }
-}
-
-/// How often statements are tried that the role's time limit cancels before it is lifted.
-const TRIES: u32 = 10;
-
-fn is_canceled(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&SqlState::QUERY_CANCELED)
-}
-
-/// A process of a server that serves a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Backend {
-    pub(super) process: i32,
-    /// When it began, so that a later process with this number is another one.
-    begun: String,
-}
-
-impl Backend {
-    /// Ends it, if it is one of this server.
-    pub(super) async fn terminate(&self, client: &Client) {
-        let statement = "SELECT pg_terminate_backend(a.pid) FROM pg_stat_get_activity($1) a \
-                         WHERE extract(epoch FROM a.backend_start)::text = $2";
-        let values: [Parameter<'_>; 2] = [(&self.process, Type::INT4), (&self.begun, Type::TEXT)];
-        // It may have ended by itself.
-        let _ = in_transaction(client, Access::Read, statement, &values).await;
-    }
-}
-
-/// What a server says of itself.
-pub(super) struct ServerFacts {
-    pub(super) is_standby: bool,
-    pub(super) backend: Backend,
-    pub(super) timeline: u32,
-    /// Another one for every start of a server.
-    pub(super) identity: String,
-}
-
-impl ServerFacts {
-    pub(super) async fn ask(client: &Client) -> Result<Self, Failure> {
-        let statement = "SELECT pg_is_in_recovery(), \
-                                current_setting('server_version_num')::int4, \
-                                current_setting('server_encoding'), a.pid, \
-                                extract(epoch FROM a.backend_start)::text, \
-                                CASE WHEN NOT pg_is_in_recovery() \
-                                     THEN pg_walfile_name(pg_current_wal_lsn()) END, \
-                                concat_ws(' ', inet_server_addr(), inet_server_port(), \
-                                          extract(epoch FROM pg_postmaster_start_time())) \
-                         FROM pg_stat_get_activity(pg_backend_pid()) a";
-        let rows = in_transaction(client, Access::Read, statement, &[]).await;
-        let rows = rows.map_err(|e| without_effect(&e))?;
-        let row = rows.first();
-        let row = row.ok_or_else(|| {
-            Failure::before_sending(FailureKind::Malformed, "an answer without a row")
-        })?;
-        let version: i32 = row.get(1);
-        if version < OLDEST {
-            return Err(Failure::before_sending(
-                FailureKind::Unsupported,
-                format!(
-                    "it is PostgreSQL {}, and {} or later is needed",
-                    version / 10_000,
-                    OLDEST / 10_000
-                ),
-            ));
-        }
-        let encoding: String = row.get(2);
-        if encoding != "UTF8" {
-            return Err(Failure::before_sending(
-                FailureKind::Unsupported,
-                format!(
-                    "the database has the encoding {encoding}, which lacks some names: use one \
-                         with UTF8"
-                ),
-            ));
-        }
-        let log: Option<String> = row.get(5);
-        let timeline = log.and_then(|log| u32::from_str_radix(log.get(..8)?, 16).ok());
-        let timeline = timeline.unwrap_or_default();
-        Ok(Self {
-            is_standby: row.get(0),
-            backend: Backend {
-                process: row.get(3),
-                begun: row.get(4),
-            },
-            timeline,
-            identity: format!("{} {timeline}", row.get::<_, String>(6)),
-        })
-    }
-}
-
-/// Makes the tables if they are missing, and checks their version.
-pub(super) async fn prepare(client: &Client, store: &Postgres) -> Result<(), Failure> {
-    let schema = &store.url.schema;
-    let advice = format!(
-        "an owner of the database can make what is missing: arbiter store init --print --schema \
-         {schema} | psql"
-    );
-    let denied = |e: &tokio_postgres::Error| {
-        let mut failure = without_effect(e);
-        if failure.kind == FailureKind::Denied {
-            failure.detail = format!("{}; {advice}", failure.detail);
-        }
-        failure
-    };
-    let make = async || {
-        let made = lift_limits(client, &schema_sql(schema)).await;
-        made.map_err(|e| denied(&e))
-    };
-    let version = &store.statements.version;
-    let rows = match in_transaction(client, Access::Read, version, &[]).await {
-        // The schema or the table is missing.
-        Err(e) if e.code().is_some_and(|code| MISSING.contains(&code.code())) => {
-            return make().await;
-        }
-        rows => rows.map_err(|e| denied(&e))?,
-    };
-    let version: Option<i32> = rows.first().and_then(|row| row.get(0));
-    match version.unwrap_or_default() {
-        VERSION => Ok(()),
-        older if older < VERSION => make().await,
-        newer => Err(Failure::before_sending(
-            FailureKind::Unsupported,
-            format!(
-                "the schema {schema} was written by a newer version of arbiter (format {newer}, \
-                 this one supports {VERSION})"
-            ),
-        )),
-    }
-}
-
-/// Undoes the settings of the role, on a session of the server itself.
-pub(super) async fn settle(client: &Client) -> Result<(), Failure> {
-    let settled = lift_limits(client, SETTINGS).await;
-    settled.map_err(|e| without_effect(&e))
-}
-
-/// Listens on a channel, on a session of the server itself.
-pub(super) async fn listen(client: &Client, channel: &str) -> Result<(), Failure> {
-    let listen = format!("LISTEN {}", quoted(channel));
-    let values: [Parameter<'_>; 1] = [(&channel, Type::TEXT)];
-    // The lock shows that the session listens, until it ends.
-    let (listened, locked) = join(
-        client.batch_execute(&listen),
-        client.query_typed(
-            "SELECT pg_try_advisory_lock(hashtextextended($1, 0))",
-            &values,
-        ),
-    )
-    .await;
-    listened.map_err(|e| without_effect(&e))?;
-    let locked = locked.map_err(|e| without_effect(&e))?;
-    if locked.first().is_some_and(|row| row.get(0)) {
-        return Ok(());
-    }
-    // An earlier session of this client has it, and the server has not noticed its end.
-    let end = client.query_typed(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks \
-         WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ExclusiveLock' \
-           AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-           AND ((classid::bigint << 32) | objid::bigint) = hashtextextended($1, 0)",
-        &values,
-    );
-    end.await.map_err(|e| without_effect(&e))?;
-    let lock = client.query_typed("SELECT pg_advisory_lock(hashtextextended($1, 0))", &values);
-    lock.await.map(drop).map_err(|e| without_effect(&e))
 }
 
 /// Connects to a place. The connection's task runs on the runtime of the caller.
@@ -281,7 +46,7 @@ pub(super) async fn connect(
     store: &Arc<Postgres>,
     place: &Endpoint,
     listeners: Option<(Arc<Listeners>, Source)>,
-) -> Result<(Client, Arc<ConnectionWatch>), Failure> {
+) -> Result<OpenConnection, Failure> {
     match place {
         Endpoint::Unix(folder, port) => {
             let socket = folder.join(format!(".s.PGSQL.{port}"));
@@ -291,7 +56,7 @@ pub(super) async fn connect(
                 let detail = format!("{}: {}", socket.display(), failure.detail);
                 Failure { detail, ..failure }
             })?;
-            // Nobody is on the way.
+            // No other machine is on the way.
             log_in(store, place, stream, NoTls, SslMode::Disable, listeners).await
         }
         Endpoint::Tcp((host, port)) => {
@@ -328,7 +93,7 @@ async fn log_in<S, T>(
     tls: T,
     mode: SslMode,
     listeners: Option<(Arc<Listeners>, Source)>,
-) -> Result<(Client, Arc<ConnectionWatch>), Failure>
+) -> Result<OpenConnection, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: TlsConnect<S>,
@@ -363,7 +128,11 @@ where
     }
     let task = run(connection, watch.clone());
     tokio::spawn(UnlessForked::new(task));
-    Ok((client, watch))
+    Ok(OpenConnection {
+        client,
+        watch,
+        is_opening: true,
+    })
 }
 
 /// Reads and writes on a connection until it ends.

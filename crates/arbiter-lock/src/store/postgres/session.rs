@@ -1,51 +1,46 @@
-//! A session of a server: how it is opened, and the statements on it.
+//! A session of a server: the statements on it.
 //!
 //! No state of the session matters, except that it listens. So a pooler may serve each transaction
 //! on another connection.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::backend::backend_pid;
-use super::connecting::{
-    Access, Backend, ConnectionWatch, Parameter, ServerFacts, connect, in_transaction, listen,
-    prepare, settle,
-};
+use super::backend::Backend;
+use super::connecting::OpenConnection;
 use super::database::Postgres;
 use super::failure::{is_conflict, is_cut, of_commit, without_effect};
-use super::listeners::Listeners;
-use super::url::Endpoint;
+use super::transaction::{Access, Parameter, in_transaction};
 use crate::store::{Failure, FailureKind, Source};
 
 /// An open session.
 pub(super) struct DatabaseSession {
-    connection: OpenConnection,
+    pub(super) connection: OpenConnection,
     /// A session of its own that listens.
-    listener: Option<OpenConnection>,
+    pub(super) listener: Option<OpenConnection>,
     pub(super) source: Source,
     /// The timeline of its server.
     pub(super) timeline: u32,
     /// The backend, if it is the server's own.
     pub(super) backend: Option<Backend>,
     /// None behind a pooler, which may serve the next statement on another connection.
-    prepared: Option<Prepared>,
+    pub(super) prepared: Option<Prepared>,
     pub(super) is_listening: bool,
     pub(super) round_trip: Duration,
 }
 
 /// The statements of every request.
-struct Prepared {
+pub(super) struct Prepared {
     load: Statement,
     swap: Statement,
 }
 
 impl Prepared {
-    async fn new(client: &Client, store: &Postgres) -> Result<Self, Failure> {
+    pub(super) async fn new(client: &Client, store: &Postgres) -> Result<Self, Failure> {
         let statements = &store.statements;
         let (load, swap) = join(
             client.prepare(&statements.load),
@@ -60,75 +55,9 @@ impl Prepared {
     }
 }
 
-/// A connection, which is closed on drop: after the answers, once it is part of a session.
-struct OpenConnection {
-    client: Client,
-    watch: Arc<ConnectionWatch>,
-    is_opening: bool,
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        if self.is_opening {
-            self.watch.abandon();
-        }
-    }
-}
-
-impl OpenConnection {
-    async fn open(
-        store: &Arc<Postgres>,
-        place: &Endpoint,
-        listeners: Option<(Arc<Listeners>, Source)>,
-    ) -> Result<Self, Failure> {
-        let (client, watch) = connect(store, place, listeners).await?;
-        Ok(Self {
-            client,
-            watch,
-            is_opening: true,
-        })
-    }
-
-    /// Returns the backend that runs statements, unless a pooler is in front of it.
-    async fn own(&self, backend: Backend) -> Option<Backend> {
-        let named = backend_pid(&self.client).await;
-        Some(backend).filter(|backend| named == Some(backend.process))
-    }
-}
-
-/// A primary that was reached.
-struct Primary {
-    connection: OpenConnection,
-    server: ServerFacts,
-    source: Source,
-    round_trip: Duration,
-}
-
-impl Primary {
-    async fn reach(store: &Arc<Postgres>, place: &Endpoint) -> Result<Self, Failure> {
-        let connection = OpenConnection::open(store, place, None).await?;
-        let begun = Instant::now();
-        let server = ServerFacts::ask(&connection.client).await?;
-        let round_trip = begun.elapsed();
-        if server.is_standby {
-            let detail = format!("{place} is a standby, which is never read");
-            return Err(Failure::before_sending(FailureKind::ReadOnly, detail));
-        }
-        Ok(Self {
-            connection,
-            source: store.source(&server.identity, server.timeline)?,
-            server,
-            round_trip,
-        })
-    }
-}
-
 /// How long a locked read waits for other transactions, and they for this client.
 const LOCKED_LIMITS: &str = "; SET LOCAL lock_timeout = '200ms'; \
      SET LOCAL idle_in_transaction_session_timeout = '1s'";
-
-/// How long the other hosts may take to answer, once a primary was found.
-const OTHERS_LIMIT: Duration = Duration::from_millis(300);
 
 /// What came of a swap.
 pub(super) enum Swapped {
@@ -142,127 +71,6 @@ pub(super) enum Swapped {
 }
 
 impl DatabaseSession {
-    /// Opens a session of the primary within the limit, and makes the tables if they are missing.
-    /// With a channel, it listens on it. Ends earlier sessions that do not answer.
-    pub(super) async fn open(
-        store: &Arc<Postgres>,
-        channel: Option<&str>,
-        silent: &mut Vec<Backend>,
-        limit: Duration,
-    ) -> Result<Self, Failure> {
-        let end = Instant::now() + limit;
-        let (mut last, mut found): (_, Option<Primary>) = (None, None);
-        let places = &store.url.places;
-        // All of them, since a primary that was replaced may serve again.
-        for (n, place) in places.iter().enumerate() {
-            let left = end.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(places.len() - n).unwrap_or(1);
-            let share = if found.is_some() {
-                share.min(OTHERS_LIMIT)
-            } else {
-                share
-            };
-            let reached = tokio::time::timeout(share, Primary::reach(store, place)).await;
-            match reached.unwrap_or_else(|_| Err(silent_at(place))) {
-                Ok(primary) => {
-                    let timeline = |of: &Primary| of.server.timeline;
-                    if found.as_ref().map(timeline) < Some(timeline(&primary)) {
-                        found = Some(primary);
-                    }
-                }
-                // What a host says that was reached is worth more.
-                Err(failure) => {
-                    let keeps = |kept: &Failure| !kept.is_silence() && failure.is_silence();
-                    if !last.as_ref().is_some_and(keeps) {
-                        last = Some(failure);
-                    }
-                }
-            }
-        }
-        let none = || Failure::before_sending(FailureKind::Unreachable, "no host");
-        let Some(primary) = found else {
-            return Err(last.unwrap_or_else(none));
-        };
-        let left = end.saturating_duration_since(Instant::now());
-        let opening = Self::of_primary(store, primary, channel, silent);
-        let opened = tokio::time::timeout(left, opening).await;
-        opened.unwrap_or_else(|_| {
-            let detail = format!("no session within {limit:?}");
-            Err(Failure::before_sending(FailureKind::Silent, detail))
-        })
-    }
-
-    async fn of_primary(
-        store: &Arc<Postgres>,
-        primary: Primary,
-        channel: Option<&str>,
-        silent: &mut Vec<Backend>,
-    ) -> Result<Self, Failure> {
-        let Primary {
-            connection,
-            server,
-            source,
-            round_trip,
-        } = primary;
-        let client = &connection.client;
-        let backend = connection.own(server.backend).await;
-        if backend.is_some() {
-            settle(client).await?;
-        }
-        // Otherwise they would keep locks.
-        for backend in silent.drain(..) {
-            backend.terminate(client).await;
-        }
-        prepare(client, store).await?;
-        let prepared = match &backend {
-            Some(_) => Some(Prepared::new(client, store).await?),
-            None => None,
-        };
-        let mut session = Self {
-            prepared,
-            connection,
-            listener: None,
-            source,
-            timeline: server.timeline,
-            backend,
-            is_listening: false,
-            round_trip,
-        };
-        if let Some(channel) = channel {
-            session.listen(store, channel).await?;
-        }
-        session.connection.is_opening = false;
-        Ok(session)
-    }
-
-    async fn listen(&mut self, store: &Arc<Postgres>, channel: &str) -> Result<(), Failure> {
-        match &store.url.listen {
-            Some(place) => {
-                let listeners = Some((store.listeners.clone(), self.source));
-                let mut listener = OpenConnection::open(store, place, listeners).await?;
-                let server = ServerFacts::ask(&listener.client).await?;
-                if listener.own(server.backend).await.is_none() {
-                    let detail = format!(
-                        "listen={place} is a pooler, which keeps no subscription: name the server"
-                    );
-                    return Err(Failure::before_sending(FailureKind::WrongUrl, detail));
-                }
-                settle(&listener.client).await?;
-                listen(&listener.client, channel).await?;
-                listener.is_opening = false;
-                self.listener = Some(listener);
-            }
-            // A pooler would keep the subscription on a connection of its own.
-            None if self.backend.is_some() => {
-                self.connection.watch.listen(&store.listeners, self.source);
-                listen(&self.connection.client, channel).await?;
-            }
-            None => return Ok(()),
-        }
-        self.is_listening = true;
-        Ok(())
-    }
-
     /// Closes its connections, even if answers are missing.
     pub(super) fn abandon(&self) {
         let listener = self.listener.as_ref();
@@ -500,8 +308,4 @@ impl DatabaseSession {
         let values = rows.first().map(|row| (0..row.len()).map(|n| row.get(n)));
         Ok(values.into_iter().flatten().collect())
     }
-}
-
-fn silent_at(place: &Endpoint) -> Failure {
-    Failure::before_sending(FailureKind::Silent, format!("{place} does not answer"))
 }

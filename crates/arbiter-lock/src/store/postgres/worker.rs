@@ -8,11 +8,12 @@ use arbiter_lock_core::{Backoff, Reply, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connecting::Backend;
+use super::backend::Backend;
 use super::database::Postgres;
 use super::diagnosis;
 use super::exchange::{Again, Exchange};
 use super::known::KnownStates;
+use super::opening::open_session;
 use super::queued_request::QueuedRequest;
 use super::session::{DatabaseSession, Swapped};
 use super::sweep::Sweep;
@@ -205,7 +206,7 @@ impl DatabaseWorker {
         }
         let limit = self.store.connect_timeout();
         let (channel, silent) = (self.channel.as_deref(), &mut self.silent);
-        let opening = DatabaseSession::open(&self.store, channel, silent, limit);
+        let opening = open_session(&self.store, channel, silent, limit);
         match opening.await {
             Ok(session) => {
                 self.down = None;

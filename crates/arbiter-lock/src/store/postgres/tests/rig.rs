@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::super::database::Postgres;
 use super::super::exchange::{Again, Exchange};
 use super::super::listeners::grant_in;
+use super::super::opening::open_session;
 use super::super::queued_request::QueuedRequest;
 use super::super::rows::Loaded;
 use super::super::session::{DatabaseSession, Swapped};
@@ -283,7 +284,7 @@ impl Client {
     pub(super) async fn open(store: &Arc<Postgres>) -> Self {
         let channel: Arc<str> = format!("arbiter.wake:{}", testkit::unique_name()).into();
         let mut silent = Vec::new();
-        let session = DatabaseSession::open(store, Some(&channel), &mut silent, LIMIT);
+        let session = open_session(store, Some(&channel), &mut silent, LIMIT);
         let session = session.await.unwrap();
         assert!(session.is_listening);
         Self { session, channel }
