@@ -262,7 +262,7 @@ impl Client {
     ///
     /// Its parameters are the name of the hold (`text`) and its fence (`bigint`). Run it first in the
     /// transaction of your writes, in the database of the store. As long as the transaction is open,
-    /// the hold does not end and nobody else is granted. So no write of a former holder commits.
+    /// the hold does not end, and no other client is granted. So no write of a former holder commits.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the store is not a PostgreSQL database.

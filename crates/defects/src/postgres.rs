@@ -41,7 +41,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release believes what its client remembers",
         file: "crates/arbiter-lock/src/store/postgres/exchange.rs",
-        was: ".filter(|applied| applied.needs_writing(&group.jobs))",
+        was: ".filter(|applied| applied.needs_writing)",
         put_back: ".filter(|_| true)",
         caught_by: Lock(&["acquire_dropped_after_any_poll_leaves_nothing"]),
     },

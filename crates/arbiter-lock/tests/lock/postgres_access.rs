@@ -199,7 +199,7 @@ async fn wrong_passwords_and_databases_fail_at_once() {
         ),
         (of("app", "postgres"), "password"),
         (
-            of("nobody:right", "postgres"),
+            of("unknown:right", "postgres"),
             "password authentication failed",
         ),
         (of("postgres", "missing"), "\"missing\" does not exist"),

@@ -254,14 +254,14 @@ fn stopped_client_keeps_nothing_locked() {
         std::thread::sleep(Duration::from_micros(round * 137 % 3_000));
         child.stop();
         // What it has sent is done within a moment.
-        let nobody = || {
+        let is_unlocked = || {
             let locked = "SELECT count(*) FROM pg_locks
                           WHERE mode IN ('RowExclusiveLock', 'RowShareLock', 'ExclusiveLock')
                             AND locktype IN ('relation', 'transactionid', 'tuple')
                             AND pid <> pg_backend_pid()";
             server.sql(locked) == "0"
         };
-        assert!(eventually(ms(2_000), nobody), "round {round}");
+        assert!(eventually(ms(2_000), is_unlocked), "round {round}");
         let begun = Instant::now();
         runtime.block_on(async {
             acquire_and_release(&other.lock(&unique_name())).await;

@@ -304,7 +304,7 @@ async fn shared_holds_are_guarded_one_by_one() {
     let mut session = server.psql();
     session.run("BEGIN");
     assert_eq!(session.run(&statement(one.name(), one.fence())), "");
-    // Nobody waits for the transaction but the hold that it guards.
+    // Only the hold that it guards waits for the transaction.
     other.release().await.unwrap();
     let third = semaphore.acquire().await.unwrap();
     third.refresh().await.unwrap();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::database::Postgres;
 use super::known::{KnownState, KnownStates};
-use super::queued_request::QueuedRequest;
+use super::queued_request::{Again, QueuedRequest};
 use super::rows::{Loaded, SnapshotRows};
 use super::wire;
 use crate::label::Label;
@@ -21,7 +21,7 @@ use crate::system::rng;
 /// The most names of a batch.
 const NAMES: usize = 64;
 /// The most requests of a batch.
-const JOBS: usize = 256;
+const REQUESTS: usize = 256;
 
 /// Every that many repetitions, the name is locked between the trips.
 const OVERTAKEN: u32 = 4;
@@ -37,7 +37,7 @@ pub(super) struct Exchange {
 /// The requests for a name.
 #[derive(Default)]
 struct Group {
-    jobs: Vec<QueuedRequest>,
+    requests: Vec<QueuedRequest>,
     /// None before the rows were read.
     applied: Option<Applied>,
 }
@@ -50,17 +50,7 @@ struct Applied {
     revision: i64,
     rows: SnapshotRows,
     answers: Vec<Answer<Reply>>,
-}
-
-/// Why requests start again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
-    /// The rows have changed meanwhile.
-    Changed,
-    /// All rows are needed.
-    All,
-    /// A transaction guards the hold that they end.
-    Guarded,
+    needs_writing: bool,
 }
 
 impl Exchange {
@@ -68,17 +58,23 @@ impl Exchange {
     pub(super) fn take(queue: &mut VecDeque<QueuedRequest>) -> Self {
         let mut groups: BTreeMap<_, Group> = BTreeMap::new();
         let mut count = 0;
-        while let Some(job) = queue.front() {
-            let is_full = groups.len() == NAMES && !groups.contains_key(&job.key);
-            if is_full || count == JOBS {
+        while let Some(queued) = queue.front() {
+            let is_full = groups.len() == NAMES && !groups.contains_key(&queued.key);
+            if is_full || count == REQUESTS {
                 break;
             }
-            let Some(job) = queue.pop_front() else { break };
+            let Some(queued) = queue.pop_front() else {
+                break;
+            };
             // Its caller has gone, or waits no longer.
-            if job.reply.is_closed() || !job.stage.send() {
+            if queued.reply.is_closed() || !queued.stage.send() {
                 continue;
             }
-            groups.entry(job.key.clone()).or_default().jobs.push(job);
+            groups
+                .entry(queued.key.clone())
+                .or_default()
+                .requests
+                .push(queued);
             count += 1;
         }
         Self { groups }
@@ -91,16 +87,18 @@ impl Exchange {
     /// Applies releases of names whose state is known.
     pub(super) fn release_known(&mut self, store: &Postgres, known: &mut KnownStates) {
         for (key, group) in &mut self.groups {
-            let is_release = |job: &QueuedRequest| {
-                matches!(job.request, Request::End { .. }) && !job.needs_all && !job.is_guarded
+            let is_release = |queued: &QueuedRequest| {
+                matches!(queued.request, Request::End { .. })
+                    && !queued.needs_all
+                    && !queued.is_guarded
             };
             // Whatever they do, it is out of date then.
             let state = known.take(key);
-            if let Some(state) = state.filter(|_| group.jobs.iter().all(is_release)) {
+            if let Some(state) = state.filter(|_| group.requests.iter().all(is_release)) {
                 let (at, loaded) = (state.at, state.into_loaded());
                 let applied = group.apply_to(store, at, loaded, true);
                 // Only the swap finds out whether the state is out of date.
-                group.applied = Some(applied).filter(|applied| applied.needs_writing(&group.jobs));
+                group.applied = Some(applied).filter(|applied| applied.needs_writing);
             }
         }
     }
@@ -132,10 +130,10 @@ impl Exchange {
 
     /// Returns the names to read whose requests others have overtaken several times.
     pub(super) fn overtaken(&self) -> Vec<&str> {
-        let is_overtaken = |job: &QueuedRequest| job.repeats % OVERTAKEN == OVERTAKEN - 1;
+        let is_overtaken = |queued: &QueuedRequest| queued.repeats % OVERTAKEN == OVERTAKEN - 1;
         let groups = self.groups.iter();
         let unread = groups.filter(|(_, group)| group.applied.is_none());
-        let groups = unread.filter(|(_, group)| group.jobs.iter().any(is_overtaken));
+        let groups = unread.filter(|(_, group)| group.requests.iter().any(is_overtaken));
         groups.map(|(key, _)| &**key).collect()
     }
 
@@ -146,18 +144,20 @@ impl Exchange {
             .iter()
             .filter(|(_, group)| group.applied.is_none());
         let items = unread.map(|(key, group)| {
-            let jobs = &group.jobs;
-            let ids: Vec<_> = jobs.iter().filter_map(QueuedRequest::id).collect();
+            let requests = &group.requests;
+            let ids: Vec<_> = requests.iter().filter_map(QueuedRequest::id).collect();
             let ids: Vec<_> = ids.iter().map(|id| wire::escaped(id)).collect();
-            let fences: Vec<_> = jobs.iter().filter_map(QueuedRequest::fence).collect();
-            let inspects = jobs.iter().any(|job| job.request == Request::Inspect);
+            let fences: Vec<_> = requests.iter().filter_map(QueuedRequest::fence).collect();
+            let inspects = requests
+                .iter()
+                .any(|queued| queued.request == Request::Inspect);
             let heads = if inspects {
                 arbiter_lock_core::Status::MOST_WAITERS
             } else {
                 HEADS
             };
-            let needs_all = jobs.iter().any(|job| job.needs_all);
-            let wants_run = jobs.iter().any(QueuedRequest::wants_run);
+            let needs_all = requests.iter().any(|queued| queued.needs_all);
+            let wants_run = requests.iter().any(QueuedRequest::wants_run);
             json!([
                 &**key,
                 ids,
@@ -193,7 +193,7 @@ impl Exchange {
             let Some(applied) = &group.applied else {
                 continue;
             };
-            if applied.needs_writing(&group.jobs) {
+            if applied.needs_writing {
                 batch.change(key, &applied.rows, applied.expected, applied.revision);
                 for grant in applied.granted() {
                     if !store.listeners.has(&grant.channel) && is_notified(&grant.channel) {
@@ -219,9 +219,9 @@ impl Exchange {
         let guarded: HashSet<&str> = guarded.iter().map(String::as_str).collect();
         let mut again = Vec::new();
         for (key, group) in self.groups {
-            let Group { jobs, applied } = group;
+            let Group { requests, applied } = group;
             let Some(applied) = applied else { continue };
-            let needs_writing = applied.needs_writing(&jobs);
+            let needs_writing = applied.needs_writing;
             let why = if applied.rows.is_incomplete() {
                 Some(Again::All)
             } else if !needs_writing || written.contains(&*key) {
@@ -232,7 +232,7 @@ impl Exchange {
                 Some(Again::Changed)
             };
             if let Some(why) = why {
-                again.extend(jobs.into_iter().map(|job| (why, job)));
+                again.extend(requests.into_iter().map(|queued| (why, queued)));
                 continue;
             }
             if needs_writing {
@@ -242,13 +242,13 @@ impl Exchange {
                     store.listeners.deliver(&channel, source, push);
                 }
             }
-            for (job, answer) in jobs.into_iter().zip(applied.answers) {
+            for (queued, answer) in requests.into_iter().zip(applied.answers) {
                 let mut reply = answer.reply;
-                if let Some(guards) = &job.guards {
+                if let Some(guards) = &queued.guards {
                     note_guards(&mut reply, guards);
                 }
                 let envelope = Envelope::new(reply, applied.at, answer.again);
-                job.answer(Ok(Envelope { source, ..envelope }));
+                queued.answer(Ok(Envelope { source, ..envelope }));
             }
         }
         again
@@ -256,7 +256,12 @@ impl Exchange {
 
     /// Returns the names whose holds are shown.
     pub(super) fn inspected(&self) -> Vec<String> {
-        let inspects = |group: &Group| group.jobs.iter().any(|job| job.request == Request::Inspect);
+        let inspects = |group: &Group| {
+            group
+                .requests
+                .iter()
+                .any(|queued| queued.request == Request::Inspect)
+        };
         let groups = self.groups.iter().filter(|(_, group)| inspects(group));
         groups.map(|(key, _)| (**key).to_owned()).collect()
     }
@@ -265,15 +270,15 @@ impl Exchange {
     pub(super) fn set_guards(&mut self, guards: &HashMap<String, String>) {
         for (key, guards) in guards {
             let group = self.groups.get_mut(key.as_str());
-            for job in group.into_iter().flat_map(|group| &mut group.jobs) {
-                job.guards = Some(guards.as_str().into());
+            for queued in group.into_iter().flat_map(|group| &mut group.requests) {
+                queued.guards = Some(guards.as_str().into());
             }
         }
     }
 
     /// Returns the requests.
-    pub(super) fn into_jobs(self) -> impl Iterator<Item = QueuedRequest> {
-        self.groups.into_values().flat_map(|group| group.jobs)
+    pub(super) fn into_requests(self) -> impl Iterator<Item = QueuedRequest> {
+        self.groups.into_values().flat_map(|group| group.requests)
     }
 }
 
@@ -291,22 +296,26 @@ impl Group {
         mut loaded: Loaded,
         is_listening: bool,
     ) -> Applied {
-        if self.jobs.iter().any(|job| job.is_guarded) {
+        if self.requests.iter().any(|queued| queued.is_guarded) {
             loaded.keep_guarded(at);
         }
         let ids: Vec<_> = self
-            .jobs
+            .requests
             .iter()
             .filter_map(QueuedRequest::id)
             .cloned()
             .collect();
-        let fences: Vec<_> = self.jobs.iter().filter_map(QueuedRequest::fence).collect();
+        let fences: Vec<_> = self
+            .requests
+            .iter()
+            .filter_map(QueuedRequest::fence)
+            .collect();
         let (expected, unheard) = (loaded.revision, std::mem::take(&mut loaded.unheard));
         let reach = |channel: &str| {
             store.listeners.has(channel) || !is_notified(channel) || !unheard.contains(channel)
         };
         let mut resource = Resource::new(SnapshotRows::new(loaded, &ids, &fences));
-        let apply = |job: &QueuedRequest| match (&job.request, is_listening) {
+        let apply = |queued: &QueuedRequest| match (&queued.request, is_listening) {
             // Its waiter polls.
             (Request::Acquire { contender, ticket }, false) => {
                 let request = Request::Acquire {
@@ -317,26 +326,25 @@ impl Group {
             }
             (request, _) => request.apply(&mut resource, at, reach),
         };
-        let answers = self.jobs.iter().map(apply).collect();
+        let answers: Vec<_> = self.requests.iter().map(apply).collect();
+        let rows = resource.into_rows();
+        // A grant that is found may be one whose commit was not replicated. Writing again waits for
+        // that, too.
+        let needs_writing = !rows.is_incomplete()
+            && (rows.is_changed() || answers.iter().any(grants))
+            && !self.requests.iter().all(QueuedRequest::only_reads);
         Applied {
             at,
             expected,
             revision: rng::draw(),
-            rows: resource.into_rows(),
+            rows,
             answers,
+            needs_writing,
         }
     }
 }
 
 impl Applied {
-    fn needs_writing(&self, jobs: &[QueuedRequest]) -> bool {
-        // A grant that is found may be one whose commit was not replicated. Writing again waits for
-        // that, too.
-        !self.rows.is_incomplete()
-            && (self.rows.is_changed() || self.answers.iter().any(grants))
-            && !jobs.iter().all(QueuedRequest::only_reads)
-    }
-
     fn granted(&self) -> impl Iterator<Item = &Grant> {
         self.answers.iter().flat_map(|answer| &answer.granted)
     }

@@ -1,5 +1,7 @@
 //! Errors of the server and of the connection as failures.
 
+use std::time::Duration;
+
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
@@ -13,13 +15,20 @@ pub(super) fn without_effect(error: &Error) -> Failure {
     }
 }
 
-/// Returns the failure of a commit. What the server answers to it may be known: a transaction that
+/// Returns the failure of a commit. An answer of the server may decide: a transaction that
 /// it rolled back had no effect.
 pub(super) fn of_commit(error: &Error) -> Failure {
     match error.as_db_error() {
         Some(error) => of_server(error),
         None => Failure::unknown(FailureKind::Unreachable, with_causes(error)),
     }
+}
+
+/// Returns the failure of a request that was not sent, or of a query, without an answer.
+pub(super) fn no_answer(limit: Duration) -> Failure {
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let limit = Duration::from_millis(millis);
+    Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
 }
 
 /// Returns whether the transaction was rolled back for a reason that a repetition may not meet.
@@ -62,7 +71,7 @@ fn of_server(error: &DbError) -> Failure {
     }
 }
 
-/// Returns what the server says, in at most 300 characters.
+/// Returns the message of the server, in at most 300 characters.
 fn text(error: &DbError) -> String {
     let hint = error.hint().map(|hint| format!(" ({hint})"));
     let text = format!("{}{}", error.message(), hint.unwrap_or_default());

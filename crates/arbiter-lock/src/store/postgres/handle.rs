@@ -1,7 +1,7 @@
 //! A runtime's handle of a database.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbiter_lock_core::{Name, Renewal, Renewed, Reply, Request};
@@ -9,12 +9,13 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use super::database::Postgres;
+use super::failure::no_answer;
 use super::queued_request::QueuedRequest;
 use super::wire;
 use super::worker::{DatabaseWorker, Replied, WorkerTask};
 use crate::store::diagnosis::Check;
 use crate::store::{
-    Acknowledgement, Envelope, Failure, FailureKind, Handle, PAGE, Page, Pattern, Registry, Sending,
+    Acknowledgement, Envelope, Failure, FailureKind, Handle, PAGE, Page, Pattern, Sending,
 };
 use crate::system::process::UnlessForked;
 
@@ -38,10 +39,10 @@ impl Drop for PostgresHandle {
 }
 
 impl PostgresHandle {
-    pub(super) fn new(store: Arc<Postgres>, notified: Option<(Arc<str>, Weak<Registry>)>) -> Self {
+    pub(super) fn new(store: Arc<Postgres>, channel: Option<Arc<str>>) -> Self {
         Self {
             store,
-            channel: notified.map(|(channel, _)| channel),
+            channel,
             tasks: OnceLock::new(),
             round_trip: AtomicU64::new(0),
         }
@@ -69,7 +70,7 @@ impl PostgresHandle {
         self.post(task(reply))?;
         match tokio::time::timeout(limit, replied).await {
             Ok(replied) => replied.unwrap_or_else(|_| Err(ended())),
-            Err(_) => Err(silent(limit)),
+            Err(_) => Err(no_answer(limit)),
         }
     }
 
@@ -79,9 +80,9 @@ impl PostgresHandle {
             let detail = "no time was left to send it";
             return Err(Failure::before_sending(FailureKind::Silent, detail));
         }
-        let (job, replied) = QueuedRequest::new(self.store.key(name.as_str()), request);
-        let stage = job.stage.clone();
-        self.post(WorkerTask::Send(job))?;
+        let (queued, replied) = QueuedRequest::new(self.store.key(name.as_str()), request);
+        let stage = queued.stage.clone();
+        self.post(WorkerTask::Send(queued))?;
         match tokio::time::timeout(limit, replied).await {
             Ok(Ok(replied)) => replied,
             Ok(Err(_)) if stage.give_up() => Err(ended()),
@@ -89,10 +90,10 @@ impl PostgresHandle {
                 may_have_run: true,
                 ..ended()
             }),
-            Err(_) if stage.give_up() => Err(silent(limit)),
+            Err(_) if stage.give_up() => Err(no_answer(limit)),
             Err(_) => Err(Failure {
                 may_have_run: true,
-                ..silent(limit)
+                ..no_answer(limit)
             }),
         }
     }
@@ -169,10 +170,4 @@ impl Handle for PostgresHandle {
 
 fn ended() -> Failure {
     Failure::before_sending(FailureKind::Unreachable, "the runtime has ended")
-}
-
-fn silent(limit: Duration) -> Failure {
-    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    let limit = Duration::from_millis(millis);
-    Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
 }

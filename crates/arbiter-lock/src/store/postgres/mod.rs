@@ -79,10 +79,7 @@ impl Store for Postgres {
         let channel = random_channel();
         self.listeners
             .add(channel.clone(), Arc::downgrade(registry));
-        Box::new(PostgresHandle::new(
-            self,
-            Some((channel, Arc::downgrade(registry))),
-        ))
+        Box::new(PostgresHandle::new(self, Some(channel)))
     }
 
     fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {

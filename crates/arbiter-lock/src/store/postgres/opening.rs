@@ -94,7 +94,7 @@ async fn primary_among(store: &Arc<Postgres>, end: Instant) -> Result<Primary, F
                     found = Some(primary);
                 }
             }
-            // What a host says that was reached is worth more.
+            // The failure of a host that was reached is worth more.
             Err(failure) => {
                 let keeps = |kept: &Failure| !kept.is_silence() && failure.is_silence();
                 if !last.as_ref().is_some_and(keeps) {

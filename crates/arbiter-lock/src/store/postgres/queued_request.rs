@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use arbiter_lock_core::{Contender, Renewal, Reply, Request};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::store::{Envelope, Failure};
+use crate::store::{Envelope, Failure, FailureKind};
+use crate::system::rng;
 
 /// A request to the worker.
 pub(super) struct QueuedRequest {
@@ -27,6 +29,22 @@ pub(super) struct QueuedRequest {
     /// Which transactions guard the holds of the name, if that was asked.
     pub(super) guards: Option<Arc<str>>,
 }
+
+/// Why a request starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The rows have changed meanwhile.
+    Changed,
+    /// All rows are needed.
+    All,
+    /// A transaction guards the hold that it ends.
+    Guarded,
+}
+
+/// The longest pause before a request starts again because its rows have changed.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The pause before a release is repeated that a guarding transaction prevents.
+const GUARDED_PAUSE: Duration = Duration::from_millis(50);
 
 /// How far a request has come.
 #[derive(Default)]
@@ -65,7 +83,7 @@ impl QueuedRequest {
         request: Request,
     ) -> (Self, oneshot::Receiver<Result<Envelope<Reply>, Failure>>) {
         let (reply, replied) = oneshot::channel();
-        let job = Self {
+        let queued = Self {
             key,
             request,
             stage: Arc::default(),
@@ -76,7 +94,7 @@ impl QueuedRequest {
             is_guarded: false,
             guards: None,
         };
-        (job, replied)
+        (queued, replied)
     }
 
     /// Returns the contender of the request, if it has one.
@@ -119,6 +137,46 @@ impl QueuedRequest {
     /// Returns whether the request only reads.
     pub(super) fn only_reads(&self) -> bool {
         matches!(self.request, Request::Inspect | Request::LastRun)
+    }
+
+    /// Returns how long to wait before it starts again, of trips that took that long.
+    pub(super) fn pause_before_repeat(&self, why: Again, trips: Duration) -> Duration {
+        let acquires = matches!(self.request, Request::Acquire { .. });
+        match why {
+            Again::All => Duration::ZERO,
+            // Waiters queue behind the hold, and polls go on.
+            Again::Guarded if acquires && !self.is_guarded => Duration::ZERO,
+            Again::Guarded => GUARDED_PAUSE,
+            // A holder goes first: waiters have time, and are fewer after each success.
+            Again::Changed => {
+                let repeats = self.repeats + 1;
+                let most = match self.request {
+                    Request::Acquire { .. } | Request::TryAcquire(_) => 1 << repeats.min(3),
+                    _ => u32::from(1 < repeats),
+                };
+                let most = (trips / 2 * most).min(LONGEST_PAUSE);
+                most.mul_f64(rng::draw())
+            }
+        }
+    }
+
+    /// Notes that it starts again.
+    pub(super) fn note_repeat(&mut self, why: Again) {
+        self.repeats += 1;
+        self.needs_all |= why == Again::All;
+        self.is_guarded = why == Again::Guarded;
+    }
+
+    /// Returns the failure of a request that had to start again for too long.
+    pub(super) fn failure(&self, why: Again) -> Failure {
+        let detail = match (why, &self.guards) {
+            (Again::Guarded, Some(guards)) => {
+                format!("a transaction of {guards} guards the hold")
+            }
+            (Again::Guarded, None) => "a transaction guards the hold".to_owned(),
+            _ => "other clients change the name all the time".to_owned(),
+        };
+        Failure::before_sending(FailureKind::Loading, detail)
     }
 
     /// Replies, unless the caller has gone.

@@ -10,7 +10,7 @@ use crate::store::{Failure, FailureKind};
 /// The oldest supported version of the server.
 const OLDEST: i32 = 14_00_00;
 
-/// What a server says of itself.
+/// What a server reports of itself.
 pub(super) struct ServerFacts {
     pub(super) is_standby: bool,
     pub(super) backend: Backend,

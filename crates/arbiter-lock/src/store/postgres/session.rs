@@ -98,7 +98,7 @@ impl DatabaseSession {
         }
     }
 
-    /// Returns the failure of a statement. What ended the connection says more than its end.
+    /// Returns the failure of a statement. The cause of the end is worth more than the end.
     fn failure(&self, failure: Failure) -> Failure {
         let end = self.connection.watch.end();
         match end {

@@ -12,9 +12,9 @@ use super::session::DatabaseSession;
 use super::wire;
 use crate::store::{Failure, FailureKind};
 
-/// The pause between two looks, unless the last one has found many.
+/// The pause between two steps of the sweep, unless the last one has found many.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many old names make the next look come at once.
+/// How many old names make the next step come at once.
 const MANY: usize = 32;
 
 /// How far the sweep has come.
@@ -25,7 +25,7 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Looks at the next names, if it is time. A failure is left to the next request.
+    /// Sweeps the next names, if it is time. A failure is left to the next request.
     pub(super) async fn go_on(&mut self, store: &Postgres, session: &DatabaseSession) {
         let now = Instant::now();
         let next = *self.next.get_or_insert(now + PAUSE);

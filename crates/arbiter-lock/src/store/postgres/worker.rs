@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Backoff, Reply, Request};
+use arbiter_lock_core::{Backoff, Reply};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backend::Backend;
 use super::database::Postgres;
 use super::diagnosis;
-use super::exchange::{Again, Exchange};
+use super::exchange::Exchange;
+use super::failure::no_answer;
 use super::known::KnownStates;
 use super::opening::open_session;
-use super::queued_request::QueuedRequest;
+use super::queued_request::{Again, QueuedRequest};
 use super::session::{DatabaseSession, Swapped};
 use super::sweep::Sweep;
 use crate::store::diagnosis::Check;
@@ -35,11 +36,6 @@ pub(super) enum WorkerTask {
     },
     Diagnose(oneshot::Sender<Result<Vec<Check>, Failure>>),
 }
-
-/// The longest pause before a request starts again because its rows have changed.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-/// The pause before a release is repeated that a guarding transaction prevents.
-const GUARDED_PAUSE: Duration = Duration::from_millis(50);
 
 /// The task of a handle.
 pub(super) struct DatabaseWorker {
@@ -125,12 +121,12 @@ impl DatabaseWorker {
     fn take_delayed(&mut self) {
         let now = Instant::now();
         let due = self.delayed.extract_if(.., |(at, _)| *at <= now);
-        self.queue.extend(due.map(|(_, job)| job));
+        self.queue.extend(due.map(|(_, queued)| queued));
     }
 
     async fn take(&mut self, task: WorkerTask) {
         match task {
-            WorkerTask::Send(job) => self.queue.push_back(job),
+            WorkerTask::Send(queued) => self.queue.push_back(queued),
             WorkerTask::Connect(reply) => {
                 let connected = self.connected().await.map(|session| session.round_trip);
                 let _ = reply.send(connected);
@@ -160,20 +156,16 @@ impl DatabaseWorker {
         let (store, limit) = (self.store.clone(), self.store.settings.command_timeout);
         let session = self.connected().await?;
         let names = session.names(&store, behind, prefix, at_most);
-        let names = timeout(limit, names)
-            .await
-            .unwrap_or_else(|_| Err(silent(limit)));
-        self.keep_or_lose(names)
+        let names = timeout(limit, names).await;
+        self.keep_or_lose(names.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
     async fn diagnose(&mut self) -> Result<Vec<Check>, Failure> {
         let (store, limit) = (self.store.clone(), self.store.settings.command_timeout);
         let session = self.connected().await?;
         let checks = diagnosis::checks(&store, session);
-        let checks = timeout(limit, checks)
-            .await
-            .unwrap_or_else(|_| Err(silent(limit)));
-        self.keep_or_lose(checks)
+        let checks = timeout(limit, checks).await;
+        self.keep_or_lose(checks.unwrap_or_else(|_| Err(no_answer(limit))))
     }
 
     /// Returns the session, and opens one if there is none.
@@ -274,8 +266,8 @@ impl DatabaseWorker {
     /// Sends the requests at the front of the queue.
     async fn send_batch(&mut self) {
         if let Err(failure) = self.connected().await {
-            for job in self.queue.drain(..) {
-                job.answer(Err(failure.clone()));
+            for queued in self.queue.drain(..) {
+                queued.answer(Err(failure.clone()));
             }
             return;
         }
@@ -293,18 +285,18 @@ impl DatabaseWorker {
                 for (key, state) in batch.whole_states(&written) {
                     self.known.note(key, state);
                 }
-                for (why, job) in batch.finish(&self.store, source, &written, &guarded) {
-                    self.repeat(why, job);
+                for (why, queued) in batch.finish(&self.store, source, &written, &guarded) {
+                    self.repeat(why, queued);
                 }
             }
             Ok(Swapped::Conflict) => {
-                for job in batch.into_jobs() {
-                    self.repeat(Again::Changed, job);
+                for queued in batch.into_requests() {
+                    self.repeat(Again::Changed, queued);
                 }
             }
             Err(failure) => {
-                for job in batch.into_jobs() {
-                    job.answer(Err(failure.clone()));
+                for queued in batch.into_requests() {
+                    queued.answer(Err(failure.clone()));
                 }
             }
         }
@@ -348,7 +340,7 @@ impl DatabaseWorker {
                 }
             };
             let states = timeout(limit, loading).await;
-            match states.unwrap_or_else(|_| Err(silent(limit)))? {
+            match states.unwrap_or_else(|_| Err(no_answer(limit)))? {
                 Some(states) => states,
                 None => return Ok(Swapped::Conflict),
             }
@@ -369,60 +361,30 @@ impl DatabaseWorker {
         let swapping = session.swap(&self.store, &changes, is_durable, is_locked);
         let swapped = timeout(limit, swapping).await;
         swapped.unwrap_or_else(|_| {
-            let detail = format!("no answer within {limit:?}");
-            Err(Failure::unknown(FailureKind::Silent, detail))
+            Err(Failure {
+                may_have_run: true,
+                ..no_answer(limit)
+            })
         })
     }
 
     /// Starts a request again, or fails if it has taken as long as a command may.
-    fn repeat(&mut self, why: Again, mut job: QueuedRequest) {
+    fn repeat(&mut self, why: Again, mut queued: QueuedRequest) {
         let now = Instant::now();
-        let begun = *job.begun.get_or_insert(now);
-        job.repeats += 1;
-        let pause = match why {
-            Again::All => {
-                job.needs_all = true;
-                Duration::ZERO
-            }
-            // Waiters queue behind the hold, and polls go on.
-            Again::Guarded if matches!(job.request, Request::Acquire { .. }) && !job.is_guarded => {
-                Duration::ZERO
-            }
-            Again::Guarded => GUARDED_PAUSE,
-            // A holder goes first: those who queue have time, and are fewer after each success.
-            Again::Changed => {
-                let most = match job.request {
-                    Request::Acquire { .. } | Request::TryAcquire(_) => 1 << job.repeats.min(3),
-                    _ => u32::from(1 < job.repeats),
-                };
-                let most = (self.trips / 2 * most).min(LONGEST_PAUSE);
-                most.mul_f64(rng::draw())
-            }
-        };
-        job.is_guarded = why == Again::Guarded;
+        let begun = *queued.begun.get_or_insert(now);
+        let pause = queued.pause_before_repeat(why, self.trips);
+        queued.note_repeat(why);
         if self.store.settings.command_timeout <= now + pause - begun {
-            let detail = match (why, &job.guards) {
-                (Again::Guarded, Some(guards)) => {
-                    format!("a transaction of {guards} guards the hold")
-                }
-                (Again::Guarded, None) => "a transaction guards the hold".to_owned(),
-                _ => "other clients change the name all the time".to_owned(),
-            };
-            return job.answer(Err(Failure::before_sending(FailureKind::Loading, detail)));
+            let failure = queued.failure(why);
+            return queued.answer(Err(failure));
         }
-        job.stage.take_back();
+        queued.stage.take_back();
         if pause.is_zero() {
-            self.queue.push_back(job);
+            self.queue.push_back(queued);
         } else {
-            self.delayed.push((now + pause, job));
+            self.delayed.push((now + pause, queued));
         }
     }
-}
-
-/// Returns the failure of a query that had no effect.
-fn silent(limit: Duration) -> Failure {
-    let detail = format!("no answer within {limit:?}");
-    Failure::before_sending(FailureKind::Silent, detail)
 }
 
 /// The reply to a request.

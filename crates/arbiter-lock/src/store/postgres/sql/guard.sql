@@ -1,5 +1,5 @@
 -- Fails unless the hold of that name with that fence is in force. As long as the transaction is
--- open, nobody else is granted the name, and the hold does not end.
+-- open, the hold does not end, and no other client is granted the name.
 CREATE OR REPLACE FUNCTION {schema}.guard(name text, fence bigint, prefix text DEFAULT 'arbiter:')
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -8,10 +8,10 @@ use arbiter_lock_core::{Grant, Moment, Note, Reply, Request, Resource, Rows as _
 use serde_json::{Value as Json, json};
 
 use super::super::database::Postgres;
-use super::super::exchange::{Again, Exchange};
+use super::super::exchange::Exchange;
 use super::super::listeners::grant_in;
 use super::super::opening::open_session;
-use super::super::queued_request::QueuedRequest;
+use super::super::queued_request::{Again, QueuedRequest};
 use super::super::rows::Loaded;
 use super::super::session::{DatabaseSession, Swapped};
 use super::super::sql::{Windows, quoted, schema_sql_of};
@@ -128,7 +128,7 @@ impl Rig {
         self.client.session.ask(statement).await.unwrap()
     }
 
-    fn job(&self, name: &str, request: &Request) -> (QueuedRequest, Replied) {
+    fn queued(&self, name: &str, request: &Request) -> (QueuedRequest, Replied) {
         QueuedRequest::new(self.store.key(name), request.clone())
     }
 
@@ -196,10 +196,10 @@ impl Rig {
         requests: &[(&str, Request)],
         is_listening: bool,
     ) -> (Vec<Envelope<Reply>>, Notified) {
-        let jobs = requests
+        let requests = requests
             .iter()
-            .map(|(name, request)| self.job(name, request));
-        let (mut queue, replies): (VecDeque<_>, Vec<_>) = jobs.unzip();
+            .map(|(name, request)| self.queued(name, request));
+        let (mut queue, replies): (VecDeque<_>, Vec<_>) = requests.unzip();
         let mut notified = Vec::new();
         while !queue.is_empty() {
             let needs_all = queue[0].needs_all;
@@ -207,15 +207,15 @@ impl Rig {
             let (again, _, grants) = self.finish(&self.client, trip).await;
             notified.extend(grants);
             self.misses += u64::from(!again.is_empty());
-            for (why, mut job) in again {
+            for (why, mut queued) in again {
                 assert!(
                     why == Again::All && !needs_all,
                     "{why:?}: {:?}",
-                    job.request
+                    queued.request
                 );
-                job.needs_all = true;
-                job.stage.take_back();
-                queue.push_back(job);
+                queued.needs_all = true;
+                queued.stage.take_back();
+                queue.push_back(queued);
             }
         }
         (replies.into_iter().map(reply).collect(), notified)
@@ -227,8 +227,8 @@ impl Rig {
         name: &str,
         request: &Request,
     ) -> (VecDeque<QueuedRequest>, Replied) {
-        let (job, replied) = self.job(name, request);
-        (VecDeque::from([job]), replied)
+        let (queued, replied) = self.queued(name, request);
+        (VecDeque::from([queued]), replied)
     }
 
     /// Forgets the names that nothing remembers.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock_core::{Acquired, Contender, Limit, Mode, Reply, Request, Resource, Table};
 
-use super::super::exchange::Again;
+use super::super::queued_request::Again;
 use super::super::sql::{Windows, quoted};
 use super::rig::{Client, Rig, TINY, Trip, notified, reply};
 use super::walk::{NAMES, UNHEARD, Walk};
@@ -70,9 +70,9 @@ async fn swap_at_old_revision_is_refused() {
         assert!(written.is_empty());
         assert!(matches!(again[..], [(Again::Changed, _)]));
         assert!(second_reply.try_recv().is_err(), "it was answered");
-        let (_, job) = again.into_iter().next().unwrap();
-        job.stage.take_back();
-        let trip = rig.begin(&rig.other, &mut [job].into(), true).await;
+        let (_, queued) = again.into_iter().next().unwrap();
+        queued.stage.take_back();
+        let trip = rig.begin(&rig.other, &mut [queued].into(), true).await;
         let (again, written, _) = rig.finish(&rig.other, trip).await;
         assert!(again.is_empty() && written.len() == 1);
         let reply = reply(second_reply).reply;
@@ -103,8 +103,8 @@ async fn conflict_spoils_no_other_name() {
     let mut replies = Vec::new();
     for name in ["a", "b", "c"] {
         for request in &requests {
-            let (job, replied) = rig.queue(name, request);
-            queue.extend(job);
+            let (queued, replied) = rig.queue(name, request);
+            queue.extend(queued);
             replies.push(replied);
         }
     }
@@ -120,7 +120,7 @@ async fn conflict_spoils_no_other_name() {
     assert!(
         again
             .iter()
-            .all(|(why, job)| *why == Again::Changed && &*job.key == "arbiter:b")
+            .all(|(why, queued)| *why == Again::Changed && &*queued.key == "arbiter:b")
     );
     let after = |before: &[Request]| [before, &requests].concat();
     let memory = in_memory(&rig, &after(&[]));
@@ -242,7 +242,7 @@ impl Walk {
         let mut second = second;
         if collides && !is_refused {
             let (again, ..) = self.rig.finish(&self.rig.other, second).await;
-            let Some((why, mut job)) = again.into_iter().next() else {
+            let Some((why, mut queued)) = again.into_iter().next() else {
                 // It wrote nothing, and so came before the other.
                 let reach = |channel: &str| channel != UNHEARD;
                 let expected = requests[1].apply(&mut before, self.rig.now(), reach);
@@ -250,11 +250,11 @@ impl Walk {
                 return false;
             };
             assert_eq!(why, Again::All);
-            job.needs_all = true;
-            job.stage.take_back();
+            queued.needs_all = true;
+            queued.stage.take_back();
             second = self
                 .rig
-                .begin(&self.rig.other, &mut [job].into(), true)
+                .begin(&self.rig.other, &mut [queued].into(), true)
                 .await;
         }
         let (_, answer) = self
@@ -276,21 +276,21 @@ impl Walk {
         let expected = self.expected(name, request);
         loop {
             let (again, written, grants) = self.rig.finish(&self.rig.other, trip).await;
-            let Some((why, mut job)) = again.into_iter().next() else {
+            let Some((why, mut queued)) = again.into_iter().next() else {
                 self.check_grants(&grants, &notified(&expected.granted));
                 assert!(!is_refused, "{request:?}");
                 return (!written.is_empty(), expected);
             };
             match why {
-                Again::All => job.needs_all = true,
+                Again::All => queued.needs_all = true,
                 Again::Changed => assert!(is_refused, "{request:?}"),
                 Again::Guarded => panic!("{request:?}"),
             }
             is_refused = false;
-            job.stage.take_back();
+            queued.stage.take_back();
             trip = self
                 .rig
-                .begin(&self.rig.client, &mut [job].into(), true)
+                .begin(&self.rig.client, &mut [queued].into(), true)
                 .await;
         }
     }
