@@ -111,6 +111,7 @@ pub(crate) enum Command {
     /// Run a command while holding the lock NAME
     Run(RunArgs),
     /// Run a command at most once per period among all machines
+    #[command(mut_arg("command", |command| command.required(false).required_unless_present("reset")))]
     Once(OnceArgs),
     /// Show the holders of locks, and their waiters
     Status(StatusArgs),
@@ -234,13 +235,14 @@ pub(crate) struct RunArgs {
 /// `arbiter once`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "arbiter once [OPTIONS] NAME RULE... -- COMMAND [ARGUMENT]...\n\n\
+    override_usage = "arbiter once [OPTIONS] NAME RULE... -- COMMAND [ARGUMENT]...\n       \
+                      arbiter once [OPTIONS] --reset NAME\n\n\
                       Rules: --every DURATION, --hourly ZONE or --daily ZONE; --at-least DURATION, \
                       alone or with one of these",
-    group(ArgGroup::new("rule").args(["every", "hourly", "daily", "at_least"]).required(true).multiple(true))
+    group(ArgGroup::new("rule").args(["every", "hourly", "daily", "at_least", "reset"]).required(true).multiple(true))
 )]
 pub(crate) struct OnceArgs {
-    /// Skip the command until this long after the last start (less a tenth, at most a minute)
+    /// Skip the command until the next point of a schedule that begins with the first start
     #[arg(long, value_name = "DURATION", value_parser = some_time, conflicts_with_all = ["hourly", "daily"])]
     pub(crate) every: Option<Duration>,
     /// Skip the command within the same hour of a time zone: UTC, Europe/Berlin
@@ -252,9 +254,15 @@ pub(crate) struct OnceArgs {
     /// Skip the command until this long after the last end
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) at_least: Option<Duration>,
-    /// Ignore a run that failed or crashed
+    /// Ignore a run that failed, was interrupted or crashed
     #[arg(long)]
     pub(crate) repeat_failed: bool,
+    /// Run the command even if it is not due, and record the run
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Forget the last run of NAME, and run nothing
+    #[arg(long, conflicts_with_all = ["every", "hourly", "daily", "at_least", "force", "repeat_failed", "command"])]
+    pub(crate) reset: bool,
     /// While the command runs elsewhere, wait this long before it is skipped [default: 0]
     #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,

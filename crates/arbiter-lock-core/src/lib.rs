@@ -34,7 +34,8 @@ pub use moment::Moment;
 pub use name::{Name, NameError};
 pub use resource::{
     Acquired, Answer, Broken, Contender, Downgraded, EXPIRY_WATCHERS, Ended, Forgotten, Grant,
-    Hold, HolderView, Limit, MAX_STEPS, Mode, Note, PLACES, POLL_INTERVAL_MS, Refusal, Renewal,
-    Renewed, Reply, Request, Resized, Resource, Root, Rows, Run, SHARED_OWNER, SharerView, Sharing,
-    SharingView, Status, Table, Tried, Waiter, WaiterView, Written, provisional_ttl_ms,
+    Hold, HolderView, LONGEST_RUN_MS, Limit, MAX_STEPS, Mode, Note, PLACES, POLL_INTERVAL_MS,
+    Refusal, Renewal, Renewed, Reply, Request, Resized, Resource, Root, Rows, Run, SHARED_OWNER,
+    SharerView, Sharing, SharingView, Status, Table, Tried, Waiter, WaiterView, Written,
+    provisional_ttl_ms,
 };

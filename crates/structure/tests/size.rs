@@ -6,7 +6,7 @@ use structure::sources;
 /// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
     ("crates/arbiter-lock", 21_700),
-    ("crates/arbiter-lock-cli", 3_300),
+    ("crates/arbiter-lock-cli", 3_330),
     ("crates/arbiter-lock-core", 1_850),
 ];
 

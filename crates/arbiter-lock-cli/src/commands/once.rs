@@ -1,6 +1,6 @@
 //! `arbiter once`: a command that runs at most once per period among all machines.
 
-use arbiter_lock::{Begun, Client, Once};
+use arbiter_lock::{Begun, Client, NoopLogger, Once};
 
 use crate::child::find;
 use crate::cli::{OnceArgs, StoreArgs};
@@ -12,6 +12,9 @@ use crate::store;
 
 pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     store::check_name(&args.name)?;
+    if args.reset {
+        return reset(args, store).await;
+    }
     let work = &args.work;
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
@@ -40,9 +43,27 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
     Ok(outcome.leave(&client).await)
 }
 
+/// Forgets the last run.
+async fn reset(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
+    let client = store::client(store, NoopLogger)?;
+    client
+        .once(&args.name)
+        .reset()
+        .await
+        .map_err(|error| store::fail(&error))?;
+    if !args.work.quiet {
+        let name = args.name.escape_debug();
+        output::say(&format!("the last run of '{name}' is forgotten"));
+    }
+    Ok(Exit::Status(0))
+}
+
 /// Returns the job with the rules of the flags.
 fn job(client: &Client, args: &OnceArgs) -> Once {
-    let mut job = client.once(&args.name).repeat_failed(args.repeat_failed);
+    let mut job = client
+        .once(&args.name)
+        .repeat_failed(args.repeat_failed)
+        .force(args.force);
     if let Some(period) = args.every {
         job = job.every(period);
     }

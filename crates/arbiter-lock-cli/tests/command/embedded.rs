@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use nix::fcntl::{Flock, FlockArg};
-use testkit::{Folder, eventually};
+use testkit::{Folder, WallClock, eventually};
 
 use crate::helpers::{bare, end, ms, output, signal, start, wait_for};
 
@@ -33,6 +33,30 @@ fn default_store_warns_that_it_is_machine_local() {
         stderr.lines().count() == 2 && stderr.lines().all(|line| line.starts_with(says)),
         "{stderr}"
     );
+}
+
+#[test]
+fn daily_job_follows_the_current_date() {
+    const DAY: i64 = 86_400_000_000;
+    let (folder, clock) = (Folder::new(), WallClock::new());
+    let once = |text: &str| {
+        let mut command = on(
+            &folder,
+            &["once", "job", "--daily", "UTC", "--", "echo", text],
+        );
+        command.envs(clock.env());
+        output(command).1
+    };
+    // The store keeps its time from here on, whatever the date becomes.
+    clock.run_ahead(6 * DAY);
+    assert_eq!(once("six days ahead"), "six days ahead\n");
+    assert_eq!(once("again"), "");
+    clock.run_ahead(0);
+    assert_eq!(once("today"), "today\n", "a run in the future is none");
+    assert_eq!(once("again"), "");
+    clock.run_ahead(DAY);
+    assert_eq!(once("tomorrow"), "tomorrow\n");
+    assert_eq!(once("again"), "");
 }
 
 #[test]

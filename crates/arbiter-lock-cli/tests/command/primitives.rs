@@ -235,6 +235,32 @@ fn once_skip_succeeds_and_names_the_last_run() {
 }
 
 #[test]
+fn once_is_forced_and_reset_by_hand() {
+    let (server, name) = (Server::start(), unique_name());
+    let once = |rest: &[&str]| {
+        let args = [&["once", &name, "--every", "1h"][..], rest].concat();
+        output(arbiter(&server, &args))
+    };
+    assert_eq!(once(&["--", "true"]).0, 0);
+    assert!(once(&["--", "true"]).2.contains("skipped"));
+    assert_eq!(once(&["--force", "--", "sh", "-c", "exit 3"]).0, 3);
+    assert!(once(&["--", "true"]).2.contains("status 3"));
+    let (status, _, said) = output(arbiter(&server, &["once", "--reset", &name]));
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains(&format!("the last run of '{name}' is forgotten")));
+    assert_eq!(json(&server, &name)["last_run"], serde_json::Value::Null);
+    assert_eq!(once(&["--", "sh", "-c", "exit 4"]).0, 4);
+    for wrong in [
+        &["once", &name, "--reset", "--", "true"][..],
+        &["once", &name, "--reset", "--every", "1h"],
+        &["once", &name, "--force", "--", "true"],
+        &["once", &name, "--every", "1h"],
+    ] {
+        assert_eq!(status_of(&server, wrong), 64, "{wrong:?}");
+    }
+}
+
+#[test]
 fn once_reports_running_and_crashed_jobs() {
     let server = Server::builder().start();
     let (name, marker) = (unique_name(), fresh_file());

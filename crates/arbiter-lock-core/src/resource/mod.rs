@@ -30,6 +30,7 @@ pub use holds::SHARED_OWNER;
 pub use queue::PLACES;
 pub use request::{Renewal, Reply, Request};
 pub use rows::{Forgotten, Hold, Note, Root, Rows, Run, Sharing, Waiter};
+pub use runs::LONGEST_RUN_MS;
 pub use status::{SharerView, SharingView, Status, WaiterView};
 pub use table::Table;
 
@@ -71,6 +72,7 @@ pub const EXPIRY_WATCHERS: u64 = 4;
 #[derive(Clone, Debug)]
 pub struct Resource<R = Table> {
     rows: R,
+    date: Option<Moment>,
 }
 
 impl Default for Resource<Table> {
@@ -82,7 +84,16 @@ impl Default for Resource<Table> {
 impl<R: Rows> Resource<R> {
     /// Creates a resource on the given records.
     pub fn new(rows: R) -> Self {
-        Self { rows }
+        Self { rows, date: None }
+    }
+
+    /// Sets the date for records of runs, if the clock that decides leases does not show dates.
+    pub fn set_date(&mut self, date: Moment) {
+        self.date = Some(date);
+    }
+
+    fn date(&self, now: Moment) -> Moment {
+        self.date.unwrap_or(now)
     }
 
     /// Returns the records.

@@ -57,8 +57,10 @@ pub enum Request {
         owner: Arc<str>,
         /// The fence of the hold.
         fence: u64,
-        /// How long to remember it, in milliseconds.
-        keep_ms: u64,
+        /// The time that it serves.
+        turn: Moment,
+        /// How long to remember it after its end, in milliseconds.
+        memory_ms: u64,
     },
     /// Records that a run has ended: [`Resource::finish_run`].
     FinishRun {
@@ -66,9 +68,9 @@ pub enum Request {
         fence: u64,
         /// The outcome.
         outcome: Arc<str>,
-        /// How long to remember it, in milliseconds.
-        keep_ms: u64,
     },
+    /// Forgets the last run: [`Resource::forget_run`].
+    ForgetRun,
     /// Reads the holds and the queue: [`Resource::inspect`].
     Inspect,
     /// Reads the last run: [`Resource::last_run`].
@@ -133,7 +135,7 @@ replies! {
     Downgraded(Downgraded),
     /// To [`Request::Resize`].
     Resized(Resized),
-    /// To [`Request::Proclaim`], [`Request::BeginRun`] and [`Request::FinishRun`].
+    /// To [`Request::Proclaim`], and to what writes the record of a run.
     Written(Written),
     /// To [`Request::Inspect`].
     Inspected(Status),
@@ -188,13 +190,16 @@ impl Request {
             Self::BeginRun {
                 owner,
                 fence,
-                keep_ms,
-            } => Answer::only(resource.begin_run(now, owner, *fence, *keep_ms).into()),
-            Self::FinishRun {
-                fence,
-                outcome,
-                keep_ms,
-            } => Answer::only(resource.finish_run(now, *fence, outcome, *keep_ms).into()),
+                turn,
+                memory_ms,
+            } => {
+                let begun = resource.begin_run(now, owner, *fence, *turn, *memory_ms);
+                Answer::only(begun.into())
+            }
+            Self::FinishRun { fence, outcome } => {
+                Answer::only(resource.finish_run(now, *fence, outcome).into())
+            }
+            Self::ForgetRun => Answer::only(resource.forget_run().into()),
             Self::Inspect => Answer::only(resource.inspect(now).into()),
             Self::LastRun => Answer::only(resource.last_run(now).into()),
         }

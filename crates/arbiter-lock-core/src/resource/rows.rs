@@ -140,8 +140,12 @@ pub struct Run {
     pub label: Arc<str>,
     /// When it was begun.
     pub started: Moment,
+    /// The time that the run serves: its start, or the point of a schedule that it reached.
+    pub turn: Moment,
     /// When it ended, and its outcome, if that was reported.
     pub ended: Option<(Moment, Arc<str>)>,
+    /// How long to remember the run after its end, in milliseconds.
+    pub memory_ms: u64,
     /// The last millisecond for which the run is remembered.
     pub until: u64,
 }

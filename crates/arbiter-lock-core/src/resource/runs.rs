@@ -6,6 +6,9 @@ use super::answer::Written;
 use super::rows::{Rows, Run};
 use super::{Moment, Resource};
 
+/// How much longer a run is remembered that has not ended: 30 days, in milliseconds.
+pub const LONGEST_RUN_MS: u64 = 30 * 86_400_000;
+
 impl<R: Rows> Resource<R> {
     /// Sets the value that the exclusive hold with this owner and this fence proclaims.
     pub fn proclaim(&mut self, now: Moment, owner: &str, fence: u64, value: &str) -> Written {
@@ -20,46 +23,61 @@ impl<R: Rows> Resource<R> {
         }
     }
 
-    /// Records that work has begun under the exclusive hold with this owner and this fence, and
-    /// remembers it for `keep_ms`. Repeated, it changes nothing.
-    pub fn begin_run(&mut self, now: Moment, owner: &str, fence: u64, keep_ms: u64) -> Written {
+    /// Records that work has begun under the exclusive hold with this owner and this fence.
+    ///
+    /// The run serves `turn`. It is remembered for [`LONGEST_RUN_MS`], and for `memory_ms` after its
+    /// end, or for as long as the run before it, if that is longer. Repeated, it changes nothing.
+    pub fn begin_run(
+        &mut self,
+        now: Moment,
+        owner: &str,
+        fence: u64,
+        turn: Moment,
+        memory_ms: u64,
+    ) -> Written {
         self.settle(now);
         let alone = self.root().exclusive.as_ref();
         let found = alone.filter(|hold| &*hold.owner == owner && hold.fence == Some(fence));
         let Some(label) = found.map(|hold| hold.label.clone()) else {
             return Written::NotYours;
         };
-        if self.last_run(now).is_none_or(|run| run.fence != fence) {
+        let last = self.last_run(now);
+        if last.as_ref().is_none_or(|run| run.fence != fence) {
+            let memory_ms = memory_ms.max(last.map_or(0, |run| run.memory_ms));
             self.rows.put_run(Run {
                 fence,
                 label,
-                started: now,
+                started: self.date(now),
+                turn,
                 ended: None,
-                until: now.last_milli(keep_ms),
+                memory_ms,
+                until: now.last_milli(memory_ms.saturating_add(LONGEST_RUN_MS)),
             });
         }
         Written::Written
     }
 
-    /// Records that the work under that fence has ended, and remembers it for `keep_ms` more.
+    /// Records that the work under that fence has ended.
     ///
     /// The hold may have ended, as long as no other run has begun. Repeated, it changes nothing.
-    pub fn finish_run(
-        &mut self,
-        now: Moment,
-        fence: u64,
-        outcome: &Arc<str>,
-        keep_ms: u64,
-    ) -> Written {
+    pub fn finish_run(&mut self, now: Moment, fence: u64, outcome: &Arc<str>) -> Written {
         let Some(run) = self.last_run(now).filter(|run| run.fence == fence) else {
             return Written::NotYours;
         };
         if run.ended.is_none() {
             self.rows.put_run(Run {
-                ended: Some((now, outcome.clone())),
-                until: now.last_milli(keep_ms),
+                ended: Some((self.date(now), outcome.clone())),
+                until: now.last_milli(run.memory_ms),
                 ..run
             });
+        }
+        Written::Written
+    }
+
+    /// Forgets the last run, even while it continues.
+    pub fn forget_run(&mut self) -> Written {
+        if let Some(run) = self.rows.run() {
+            self.rows.put_run(Run { until: 0, ..run });
         }
         Written::Written
     }

@@ -34,7 +34,7 @@ fn run_record_keeps_first_start_and_first_end() {
     let begin = |fixture: &mut Fixture| {
         fixture
             .resource
-            .begin_run(fixture.now(), "a", fence, 60_000)
+            .begin_run(fixture.now(), "a", fence, started, 60_000)
     };
     assert_eq!(begin(&mut fixture), Written::Written);
     fixture.pass(SECOND);
@@ -46,7 +46,7 @@ fn run_record_keeps_first_start_and_first_end() {
     let finish = |fixture: &mut Fixture, fence, outcome: &str| {
         fixture
             .resource
-            .finish_run(fixture.now(), fence, &outcome.into(), 60_000)
+            .finish_run(fixture.now(), fence, &outcome.into())
     };
     assert_eq!(finish(&mut fixture, fence, "0"), Written::Written);
     fixture.pass(SECOND);
@@ -59,7 +59,7 @@ fn run_record_keeps_first_start_and_first_end() {
     assert_eq!(fixture.resource.last_run(fixture.now()), None);
     let now = fixture.now();
     assert_eq!(
-        fixture.resource.begin_run(now, "a", fence, 60_000),
+        fixture.resource.begin_run(now, "a", fence, now, 60_000),
         Written::NotYours
     );
 }

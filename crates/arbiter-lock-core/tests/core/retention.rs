@@ -1,6 +1,6 @@
 //! The records that the resource keeps, for how long, and its reports.
 
-use arbiter_lock_core::{Acquired, Broken, Contender, Ended, Written};
+use arbiter_lock_core::{Acquired, Broken, Contender, Ended, LONGEST_RUN_MS, Moment, Written};
 
 use crate::fixture::{Fixture, SECOND, ids, permits, reader, request};
 
@@ -185,31 +185,74 @@ fn lost_or_expired_run_record_is_forgotten() {
     let fence = fixture.hold(&request("a", 30_000));
     let now = fixture.now();
     assert_eq!(
-        fixture.resource.begin_run(now, "b", fence, 5_000),
+        fixture.resource.begin_run(now, "b", fence, now, 5_000),
         Written::NotYours
     );
     assert_eq!(
-        fixture.resource.begin_run(now, "a", fence + 1, 5_000),
+        fixture.resource.begin_run(now, "a", fence + 1, now, 5_000),
         Written::NotYours
     );
     assert_eq!(fixture.resource.last_run(now), None);
     assert_eq!(
-        fixture.resource.begin_run(now, "a", fence, 5_000),
+        fixture.resource.begin_run(now, "a", fence, now, 5_000),
         Written::Written
     );
     fixture.pass(4 * SECOND);
     let (outcome, now) = ("done".into(), fixture.now());
     assert_eq!(
-        fixture.resource.finish_run(now, fence, &outcome, 5_000),
+        fixture.resource.finish_run(now, fence, &outcome),
         Written::Written
     );
     fixture.pass(4 * SECOND);
-    assert!(
-        fixture.resource.last_run(fixture.now()).is_some(),
-        "its end prolongs it"
-    );
-    fixture.resource.lose_last_run();
+    assert!(fixture.resource.last_run(fixture.now()).is_some());
+    assert_eq!(fixture.resource.forget_run(), Written::Written);
     assert_eq!(fixture.resource.last_run(fixture.now()), None);
+    assert_eq!(
+        fixture.resource.finish_run(now, fence, &outcome),
+        Written::NotYours
+    );
+}
+
+#[test]
+fn longest_memory_of_a_run_counts() {
+    let mut fixture = Fixture::new();
+    let run = |fixture: &mut Fixture, memory_ms| {
+        let fence = fixture.hold(&request("a", 30_000));
+        let now = fixture.now();
+        let begun = fixture.resource.begin_run(now, "a", fence, now, memory_ms);
+        assert_eq!(begun, Written::Written);
+        let begun = fixture.resource.last_run(now).unwrap();
+        assert_eq!(
+            begun.until - begun.memory_ms,
+            now.as_millis() + LONGEST_RUN_MS
+        );
+        let ended = fixture.resource.finish_run(now, fence, &"ok".into());
+        assert_eq!(ended, Written::Written);
+        drop(fixture.end("a", false));
+        fixture.resource.last_run(now).unwrap().memory_ms
+    };
+    assert_eq!(run(&mut fixture, 10_000), 10_000);
+    assert_eq!(run(&mut fixture, 5_000), 10_000);
+    assert_eq!(run(&mut fixture, 20_000), 20_000);
+    fixture.pass(20 * SECOND);
+    assert!(fixture.resource.last_run(fixture.now()).is_some());
+    fixture.pass(SECOND);
+    assert_eq!(fixture.resource.last_run(fixture.now()), None);
+    assert_eq!(run(&mut fixture, 5_000), 5_000, "nothing is left of it");
+}
+
+#[test]
+fn run_date_is_not_the_lease_clock() {
+    let mut fixture = Fixture::new();
+    let fence = fixture.hold(&request("a", 30_000));
+    let (now, date) = (fixture.now(), Moment::from_micros(7));
+    let mut dated = fixture.resource.clone();
+    dated.set_date(date);
+    dated.begin_run(now, "a", fence, date, 5_000);
+    dated.finish_run(now, fence, &"ok".into());
+    let run = dated.last_run(now).unwrap();
+    assert_eq!((run.started, run.ended.unwrap().0), (date, date));
+    assert_eq!(run.until, now.as_millis() + 5_000);
 }
 
 #[test]

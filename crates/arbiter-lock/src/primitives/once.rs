@@ -37,9 +37,9 @@ pub use skip::Skip;
 /// the job, it is skipped.
 ///
 /// Whether the job is due is decided by the store's clock and by the rules of this handle, so use
-/// the same rules everywhere. If the store's clock steps back, the job is due that much later, or
-/// at once if that is more than two periods away. A run that fails, or whose machine dies, counts
-/// as a run, unless [`Once::repeat_failed`] is set.
+/// the same rules everywhere. If the store's clock steps back, the job is due that much later. A run
+/// that is more than a minute in the future, or more than a period, is ignored. A run that fails, or
+/// whose machine dies, counts as a run, unless [`Once::repeat_failed`] is set.
 ///
 /// A `Once` is a handle with options, and cheap to clone.
 ///
@@ -102,10 +102,12 @@ impl Once {
 
     setters_of_the_lock!();
 
-    /// Sets the time between the starts of two runs: from 1 ms to 365 days.
+    /// Sets the period of the schedule: from 1 ms to 365 days.
     ///
-    /// The job is due a tenth of the period, and at most a minute, earlier, since calls at fixed
-    /// times are not exact. Replaces an earlier period.
+    /// The first recorded start is the first point of the schedule, and the others follow it by
+    /// whole periods. A run serves the latest point that is reached, so a late start does not delay
+    /// the next one. The job is due a tenth of the period, and at most a minute, before a point,
+    /// since calls at fixed times are not exact. Replaces an earlier period.
     pub fn every(self, period: Duration) -> Self {
         self.with_period(Period::Every(period))
     }
@@ -123,6 +125,14 @@ impl Once {
     /// Sets whether a failed or crashed run is ignored. By default it counts as a run.
     pub fn repeat_failed(mut self, repeat: bool) -> Self {
         self.rules.repeat_failed = repeat;
+        self
+    }
+
+    /// Sets whether the job runs even if it is not due. By default it does not.
+    ///
+    /// The run is recorded as any other, and counts. While the job runs elsewhere, it is skipped.
+    pub fn force(mut self, force: bool) -> Self {
+        self.rules.is_forced = force;
         self
     }
 
@@ -225,8 +235,9 @@ impl Once {
 
     /// Returns the last run of the job, or `None` if none is recorded.
     ///
-    /// A run is kept for two periods after its end, and for at least a minute. A run that has not
-    /// ended is kept for 30 days longer.
+    /// A run is kept for two periods after its end, and for at least a minute. If handles have
+    /// stated different periods, the longest counts. A run that has not ended is kept for 30 days
+    /// longer.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
@@ -244,6 +255,39 @@ impl Once {
             }
         };
         self.lock.inner.run(|| reading).await?
+    }
+
+    /// Forgets the last run, so that the job is due at once.
+    ///
+    /// The schedule of [`Once::every`] begins again with the next run. A run that continues goes on,
+    /// and its end is not recorded.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the run may have been forgotten.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use arbiter_lock::Outcome;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let job = client.once("clean-up").every(Duration::from_secs(3_600));
+    /// let work = |_| async { Ok::<(), std::io::Error>(()) };
+    /// assert!(matches!(job.run(work).await?, Outcome::Ran(_)));
+    /// job.reset().await?;
+    /// assert!(matches!(job.run(work).await?, Outcome::Ran(_)));
+    /// # Ok(()) }
+    /// ```
+    pub async fn reset(&self) -> Result<(), Error> {
+        let record = self.record()?;
+        let effort = Effort::of(&self.lock);
+        let forgetting = async move { record.forget(&effort).await };
+        self.lock.inner.run(|| forgetting).await?
     }
 
     fn record(&self) -> Result<Record, Error> {
@@ -282,12 +326,9 @@ async fn begin(record: Record, lock: Lock, rules: Rules) -> Result<Begun, Error>
     }
     // A request that is given up may still be recorded, and the job would count as run.
     let effort = Effort::until_silent(record.inner.clone());
-    record.begin(hold, &rules, &effort).await?;
-    Ok(Begun::Run(RunGuard {
-        guard,
-        record,
-        rules,
-    }))
+    let turn = rules.turn(at, reply.as_ref());
+    record.begin(hold, turn, &rules, &effort).await?;
+    Ok(Begun::Run(RunGuard { guard, record }))
 }
 
 impl fmt::Debug for Once {

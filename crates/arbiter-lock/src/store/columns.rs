@@ -231,10 +231,12 @@ pub(crate) fn run<C: Columns>(row: &C) -> Result<Run, C::Error> {
         started: Moment::from_micros(row.number(2)?),
         ended,
         until: row.number(5)?,
+        turn: Moment::from_micros(row.number(6)?),
+        memory_ms: row.number(7)?,
     })
 }
 
-pub(crate) fn run_values(run: &Run) -> [Value<'_>; 6] {
+pub(crate) fn run_values(run: &Run) -> [Value<'_>; 8] {
     let ended = run.ended.as_ref();
     [
         Value::Int(int(run.fence)),
@@ -243,5 +245,7 @@ pub(crate) fn run_values(run: &Run) -> [Value<'_>; 6] {
         Value::maybe_at(ended.map(|(at, _)| *at)),
         Value::maybe_text(ended.map(|(_, outcome)| &**outcome)),
         Value::Int(int(run.until)),
+        Value::Int(micros(run.turn)),
+        Value::Int(int(run.memory_ms)),
     ]
 }

@@ -9,7 +9,7 @@ pub(super) mod handle;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 #[cfg(feature = "testing")]
 use arbiter_lock_core::Broken;
@@ -23,7 +23,7 @@ pub use faults::FaultInjection;
 use faults::Stalls;
 
 use super::{Envelope, Failure, FailureKind, Page, Push, Registry, Source};
-use crate::system::clock::Clock;
+use crate::system::clock::{Clock, date};
 use crate::system::process::PerProcess;
 
 /// All names of a memory store.
@@ -290,8 +290,7 @@ fn wall_us() -> u64 {
     if crate::system::rng::seeded::is_seeded() {
         return 1_000_000_000_000_000;
     }
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(wall.unwrap_or_default().as_micros()).unwrap_or_default()
+    u64::try_from(date().as_micros()).unwrap_or_default()
 }
 
 fn silent(limit: Duration) -> Failure {

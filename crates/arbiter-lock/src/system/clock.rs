@@ -3,7 +3,7 @@
 //! It counts suspend, so a computer that slept detects that its leases ran out. Clients of a memory
 //! store use the runtime's clock, which tests can pause.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -41,6 +41,12 @@ impl Clock {
             Self::Runtime(_) => Duration::from_secs(86_400),
         }
     }
+}
+
+/// Returns the current date, as the time since 1970. It can be set, so it decides no lease.
+pub(crate) fn date() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

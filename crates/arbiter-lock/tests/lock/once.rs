@@ -94,6 +94,24 @@ async fn run_is_forgotten_two_periods_after_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn longest_stated_period_is_remembered() {
+    let client = Client::in_memory();
+    let (hourly, brief) = (
+        client.once("j").every(HOUR),
+        client.once("j").every(MINUTE / 60),
+    );
+    run(&hourly).await;
+    pass(MINUTE).await;
+    run(&brief).await;
+    // By its own period, the brief one's run would be forgotten.
+    pass(2 * MINUTE).await;
+    let Skip::NotDue { next, .. } = skip(&hourly).await else {
+        panic!("it is not running");
+    };
+    assert!(50 * MINUTE < next, "{next:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn unrecorded_end_is_logged_and_run_still_succeeds() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = events.clone();

@@ -186,6 +186,61 @@ pub async fn failed_run_counts_unless_repeated(store: &Store) {
 }
 
 #[expect(missing_docs, reason = "a claim's name says it")]
+pub async fn forced_run_is_recorded_and_skips_nothing(store: &Store) {
+    let client = store.client().await;
+    let job = client.once("j").every(HOUR);
+    begin(&job).await.finish(Ok("a")).await.expect("held");
+    let forced = job.clone().force(true);
+    let run = begin(&forced).await;
+    assert!(matches!(skip(&forced).await, Skip::Running { .. }));
+    run.finish(Ok("b")).await.expect("held to its end");
+    let state = last_run(&job).await.state;
+    assert!(
+        matches!(&state, RunState::EndedWell { note, .. } if note == "b"),
+        "{state:?}"
+    );
+    assert!(matches!(skip(&job).await, Skip::NotDue { .. }));
+}
+
+#[expect(missing_docs, reason = "a claim's name says it")]
+pub async fn reset_job_is_due(store: &Store) {
+    let client = store.client().await;
+    let job = client.once("j").every(HOUR);
+    job.reset().await.expect("an answer");
+    let run = begin(&job).await;
+    job.reset().await.expect("an answer");
+    assert_eq!(job.last_run().await.expect("an answer"), None);
+    assert!(matches!(skip(&job).await, Skip::Running { .. }));
+    run.finish(Ok("")).await.expect("held to its end");
+    assert_eq!(job.last_run().await.expect("an answer"), None);
+    begin(&job).await.finish(Ok("")).await.expect("held");
+    job.reset().await.expect("an answer");
+    drop(begin(&job).await);
+}
+
+#[expect(missing_docs, reason = "a claim's name says it")]
+pub async fn late_run_does_not_delay_the_next(store: &Store) {
+    let client = store.client().await;
+    let period = ms(2_000);
+    let job = client.once("j").every(period);
+    let first = std::time::Instant::now();
+    begin(&job).await.finish(Ok("")).await.expect("held");
+    // The second run is half a period late, and the third is due at its point.
+    tokio::time::sleep(
+        (first + period * 3 / 2).saturating_duration_since(std::time::Instant::now()),
+    )
+    .await;
+    begin(&job).await.finish(Ok("")).await.expect("held");
+    let Skip::NotDue { next, .. } = skip(&job).await else {
+        panic!("it is not running");
+    };
+    assert!(next <= period / 2, "{next:?}");
+    tokio::time::sleep(next + ms(5)).await;
+    begin(&job).await.finish(Ok("")).await.expect("held");
+    skip(&job).await;
+}
+
+#[expect(missing_docs, reason = "a claim's name says it")]
 pub async fn pause_counts_from_the_end_of_a_run(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(ms(10)).at_least(ms(1_000));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::Moment;
+use arbiter_lock_core::{Moment, Run};
 
 #[cfg(feature = "calendar")]
 use super::calendar::Calendar;
@@ -11,9 +11,10 @@ use crate::errors::invalid::Invalid;
 
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
-/// How often a job is due, counted from the start of its last run.
+/// How often a job is due.
 #[derive(Clone, Debug)]
 pub(super) enum Period {
+    /// At points that are this far apart, from the first recorded start on.
     Every(Duration),
     #[cfg(feature = "calendar")]
     Calendar(Calendar),
@@ -31,15 +32,27 @@ impl Period {
         }
     }
 
-    /// Returns when a job that started then is due again.
-    pub(super) fn next_after(&self, started: Moment) -> Moment {
+    /// Returns when the job is due after that run.
+    pub(super) fn next_after(&self, last: &Run) -> Moment {
+        match self {
+            Self::Every(period) => later(last.turn, *period - slack(*period)),
+            #[cfg(feature = "calendar")]
+            Self::Calendar(calendar) => calendar.next_after(last.started),
+        }
+    }
+
+    /// Returns the time that a run that starts now serves: of the points that are whole periods
+    /// after the turn of the last run, the latest that is reached.
+    pub(super) fn turn(&self, now: Moment, last: &Run) -> Moment {
         match self {
             Self::Every(period) => {
-                let slack = (*period / 10).min(MOST_SLACK);
-                later(started, *period - slack)
+                let reached = later(now, slack(*period)).as_micros();
+                let since = reached.saturating_sub(last.turn.as_micros());
+                let step = u64::try_from(period.as_micros()).unwrap_or(u64::MAX).max(1);
+                Moment::from_micros(last.turn.as_micros() + since / step * step)
             }
             #[cfg(feature = "calendar")]
-            Self::Calendar(calendar) => calendar.next_after(started),
+            Self::Calendar(_) => now,
         }
     }
 
@@ -51,6 +64,11 @@ impl Period {
             Self::Calendar(calendar) => calendar.longest(),
         }
     }
+}
+
+/// Returns how much earlier than a point of its schedule a job may start.
+fn slack(period: Duration) -> Duration {
+    (period / 10).min(MOST_SLACK)
 }
 
 pub(super) fn later(moment: Moment, by: Duration) -> Moment {

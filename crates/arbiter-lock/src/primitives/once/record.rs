@@ -74,35 +74,38 @@ impl Record {
         Ok(written)
     }
 
-    /// Records that a run begins under that hold.
+    /// Records that a run that serves that turn begins under that hold.
     pub(super) async fn begin(
         &self,
         hold: &Hold,
+        turn: Moment,
         rules: &Rules,
         effort: &Effort,
     ) -> Result<(), Error> {
         let begin = Request::BeginRun {
             owner: hold.state.contender.id.clone(),
             fence: hold.fence(),
-            keep_ms: rules.keep_running_ms(),
+            turn,
+            memory_ms: rules.memory_ms(),
         };
         let step = |limit| self.write(&hold.state, &begin, limit);
         effort.write(hold, step).await
     }
 
+    /// Forgets the last run.
+    pub(super) async fn forget(&self, effort: &Effort) -> Result<(), Error> {
+        let handle = self.inner.handle();
+        let step = |limit| handle.send(&self.name, &Request::ForgetRun, limit);
+        let _: Envelope<Written> = effort.repeat(&self.name, step).await?;
+        Ok(())
+    }
+
     /// Records the end of the run of that hold. If that fails, an event is logged.
-    pub(super) async fn finish(
-        &self,
-        hold: &Hold,
-        ending: Ending<'_>,
-        rules: &Rules,
-        effort: &Effort,
-    ) {
+    pub(super) async fn finish(&self, hold: &Hold, ending: Ending<'_>, effort: &Effort) {
         let fence = hold.fence();
         let finish = Request::FinishRun {
             fence,
             outcome: ending.to_line(),
-            keep_ms: rules.keep_ended_ms(),
         };
         let step = |limit| self.write(&hold.state, &finish, limit);
         let finished = effort.repeat(&self.name, step).await;

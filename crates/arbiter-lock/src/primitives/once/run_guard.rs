@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::ending::Ending;
 use super::record::Record;
-use super::rules::Rules;
 use crate::errors::error::Error;
 use crate::errors::lost_reason::LostReason;
 use crate::holds::guard::Guard;
@@ -24,7 +23,6 @@ const RECORDING: Duration = Duration::from_secs(5);
 pub struct RunGuard {
     pub(super) guard: Guard,
     pub(super) record: Record,
-    pub(super) rules: Rules,
 }
 
 impl RunGuard {
@@ -52,17 +50,13 @@ impl RunGuard {
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
         let finishing = async move {
             let outcome = outcome.as_deref().map_err(|why| why.as_str());
-            let Self {
-                guard,
-                record,
-                rules,
-            } = self;
+            let Self { guard, record } = self;
             // Checked first: the work has ended now, however long recording that takes.
             let over = guard.hold().state.over();
             let limit = over.map_or(RECORDING, |_| Duration::ZERO);
             let effort = Effort::within(record.inner.clone(), limit);
             let ending = Ending::from(outcome);
-            record.finish(guard.hold(), ending, &rules, &effort).await;
+            record.finish(guard.hold(), ending, &effort).await;
             if let Some(reason) = over {
                 return Err(guard.hold().state.lost(reason));
             }

@@ -4,12 +4,13 @@ use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arbiter_lock_core::{Answer, Moment, Name, Reply, Request, Resource};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
+use super::boot::boot;
 use super::connections::Tracked;
 use super::liveness::Process;
 use super::log::{self, Log};
@@ -17,11 +18,11 @@ use super::records::Records;
 use super::rights::{self, Rights};
 use super::{failure, folder};
 use crate::store::{Envelope, Failure, FailureKind, PAGE};
-use crate::system::clock::Clock;
+use crate::system::clock::{Clock, date};
 
 /// `arb1`, which identifies the file.
 const APPLICATION: i32 = 0x6172_6231;
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// How long a step waits if another program has locked the file.
@@ -185,10 +186,7 @@ impl Database {
     }
 
     fn restart_clock(&self, boot: &str) -> rusqlite::Result<i64> {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall = i64::try_from(wall.as_micros()).unwrap_or_default();
+        let wall = i64::try_from(date().as_micros()).unwrap_or_default();
         let transaction = self.connection.unchecked_transaction()?;
         let highest: i64 = transaction.query_row(
             "SELECT max(coalesce((SELECT max(last_fence) FROM names), 0),
@@ -211,8 +209,7 @@ impl Database {
     }
 
     fn now(&self) -> Moment {
-        let now = self.start + Clock::Boot.now();
-        Moment::from_micros(u64::try_from(now.as_micros()).unwrap_or_default())
+        moment(self.start + Clock::Boot.now())
     }
 
     /// Applies a step to the rows of a name, completely or not at all.
@@ -229,6 +226,7 @@ impl Database {
             .and_then(|()| Records::load(&self.connection, name.as_str()))
             .and_then(|records| {
                 let mut resource = Resource::new(records);
+                resource.set_date(moment(date()));
                 let done = step(&mut resource, at);
                 resource.into_rows().save()?;
                 self.run("COMMIT")?;
@@ -265,6 +263,11 @@ impl Database {
                     _ => Vec::new(),
                 };
                 resource.into_rows().check()?;
+                // Runs have dates of the calendar.
+                let at = match request {
+                    Request::LastRun => moment(date()),
+                    _ => at,
+                };
                 Ok((Envelope::new(reply, at, again), predecessors))
             });
         // Nothing was written.
@@ -472,27 +475,6 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Returns an id of this boot of the computer.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn boot() -> std::io::Result<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    // A time namespace has its own clock; a kernel without them has no such file.
-    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let offset = offsets.lines().find(|line| line.starts_with("boottime"));
-    let mut words = offset.unwrap_or_default().split_whitespace().skip(1);
-    Ok(match (words.next(), words.next()) {
-        (Some(seconds), Some(nanos)) if (seconds, nanos) != ("0", "0") => {
-            format!("{} {seconds} {nanos}", id.trim())
-        }
-        _ => id.trim().to_owned(),
-    })
-}
-
-/// Returns an id of this boot of the computer.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn boot() -> std::io::Result<String> {
-    let output = std::process::Command::new("/usr/sbin/sysctl")
-        .args(["-n", "kern.bootsessionuuid"])
-        .output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+fn moment(since: Duration) -> Moment {
+    Moment::from_micros(u64::try_from(since.as_micros()).unwrap_or_default())
 }

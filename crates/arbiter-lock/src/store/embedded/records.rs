@@ -288,14 +288,15 @@ impl Rows for Records<'_> {
     }
 
     fn run(&self) -> Option<Run> {
-        let sql = "SELECT fence, label, started, ended, outcome, until FROM runs WHERE name = ?1";
+        let sql = "SELECT fence, label, started, ended, outcome, until, turn, memory_ms FROM runs \
+                   WHERE name = ?1";
         self.one(sql, &[&self.name], |row| run(row))
     }
 
     fn put_run(&mut self, run: Run) {
         let values = [Value::Text(self.name)].into_iter().chain(run_values(&run));
         self.put(
-            "REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             values,
         );
     }

@@ -53,5 +53,6 @@ CREATE INDEX notes_by_touch ON notes (name, at);
 CREATE TABLE runs (
   name TEXT PRIMARY KEY,
   fence INTEGER NOT NULL, label TEXT NOT NULL, started INTEGER NOT NULL,
-  ended INTEGER, outcome TEXT, until INTEGER NOT NULL
+  ended INTEGER, outcome TEXT, until INTEGER NOT NULL,
+  turn INTEGER NOT NULL, memory_ms INTEGER NOT NULL
 ) WITHOUT ROWID;

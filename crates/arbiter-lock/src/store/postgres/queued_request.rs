@@ -130,7 +130,10 @@ impl QueuedRequest {
     pub(super) fn wants_run(&self) -> bool {
         matches!(
             self.request,
-            Request::BeginRun { .. } | Request::FinishRun { .. } | Request::LastRun
+            Request::BeginRun { .. }
+                | Request::FinishRun { .. }
+                | Request::ForgetRun
+                | Request::LastRun
         )
     }
 

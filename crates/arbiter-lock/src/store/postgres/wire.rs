@@ -43,7 +43,16 @@ const HOLD: [&str; 8] = [
 const WAITER: [&str; 10] = [
     "id", "ticket", "seen", "skipped", "weight", "limit", "follows", "lease_ms", "channel", "label",
 ];
-const RUN: [&str; 6] = ["fence", "label", "started", "ended", "outcome", "until"];
+const RUN: [&str; 8] = [
+    "fence",
+    "label",
+    "started",
+    "ended",
+    "outcome",
+    "until",
+    "turn",
+    "memory_ms",
+];
 
 /// Escapes what PostgreSQL's text cannot contain.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {

@@ -24,9 +24,10 @@ pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, F
         Request::Break { .. } => timed(value, broken),
         Request::Downgrade(_) => timed(value, downgraded),
         Request::Resize(_) => timed(value, resized),
-        Request::Proclaim { .. } | Request::BeginRun { .. } | Request::FinishRun { .. } => {
-            Ok(untimed(written(value)?, false))
-        }
+        Request::Proclaim { .. }
+        | Request::BeginRun { .. }
+        | Request::FinishRun { .. }
+        | Request::ForgetRun => Ok(untimed(written(value)?, false)),
         Request::Inspect => timed(value, inspected),
         Request::LastRun => timed(value, last_run),
     }
@@ -236,6 +237,8 @@ fn last_run(word: &str, at: Moment, answer: &mut Answer) -> Read<Option<Run>> {
                 label,
                 started,
                 ended: ended.map(|at| (at, outcome.into())),
+                turn: Moment::from_micros(answer.number()?),
+                memory_ms: answer.number()?,
                 until: at.as_millis() + answer.number()?,
             };
             Ok((Some(run), false))

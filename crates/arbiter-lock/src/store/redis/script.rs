@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use arbiter_lock_core::{Contender, Limit, Mode, Renewal, Request, Status};
+use arbiter_lock_core::{Contender, LONGEST_RUN_MS, Limit, Mode, Renewal, Request, Status};
 use redis::{Cmd, RedisWrite};
 
 use super::keys::Keys;
@@ -58,6 +58,7 @@ scripts! {
     PROCLAIM = "lua/proclaim.lua";
     BEGIN_RUN = "lua/time.lua" "lua/begin_run.lua";
     FINISH_RUN = "lua/time.lua" "lua/finish_run.lua";
+    FORGET_RUN = "lua/forget_run.lua";
     LAST_RUN = "lua/time.lua" "lua/last_run.lua";
     PROBE = "lua/probe.lua";
 }
@@ -176,19 +177,18 @@ pub(super) fn request(keys: &Keys, request: &Request) -> Call {
         Request::BeginRun {
             owner,
             fence,
-            keep_ms,
+            turn,
+            memory_ms,
         } => Call::new(&BEGIN_RUN, &[&keys.lock, &keys.run()])
             .with(owner)
             .with(fence)
-            .with(keep_ms),
-        Request::FinishRun {
-            fence,
-            outcome,
-            keep_ms,
-        } => Call::new(&FINISH_RUN, &[&keys.run()])
+            .with(turn.as_micros())
+            .with(memory_ms)
+            .with(LONGEST_RUN_MS),
+        Request::FinishRun { fence, outcome } => Call::new(&FINISH_RUN, &[&keys.run()])
             .with(fence)
-            .with(outcome)
-            .with(keep_ms),
+            .with(outcome),
+        Request::ForgetRun => Call::new(&FORGET_RUN, &[&keys.run()]),
         Request::Inspect => Call::new(&INSPECT, &[&keys.lock, &keys.queue, &keys.share])
             .with(Status::MOST_WAITERS)
             .with(Status::MOST_SHARERS),

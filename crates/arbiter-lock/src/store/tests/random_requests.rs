@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Acquired, Answer, Contender, Limit, Mode, Renewal, Reply, Request, Tried};
+use arbiter_lock_core::{
+    Acquired, Answer, Contender, Limit, Mode, Moment, Renewal, Reply, Request, Tried,
+};
 
 /// A small generator, whose seed determines everything.
 pub(in crate::store) struct Dice(u64);
@@ -157,7 +159,7 @@ impl RandomRequests {
             ];
             self.season = self.dice.pick(&seasons).unwrap_or(Season::Mixed);
         }
-        let keep_ms = 5_000;
+        let memory_ms = 5_000;
         match self.dice.roll(if let Season::Mixed = self.season {
             52
         } else {
@@ -190,14 +192,15 @@ impl RandomRequests {
                 Request::BeginRun {
                     owner,
                     fence,
-                    keep_ms,
+                    turn: Moment::from_micros(fence),
+                    memory_ms,
                 }
             }
             48 | 49 => Request::FinishRun {
                 fence: self.hold().1,
                 outcome: "0".into(),
-                keep_ms,
             },
+            50 => Request::ForgetRun,
             _ => Request::LastRun,
         }
     }

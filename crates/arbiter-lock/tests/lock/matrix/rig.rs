@@ -80,11 +80,11 @@ pub(super) fn is_proclamation(args: &[Vec<u8>]) -> bool {
 }
 
 pub(super) fn is_begin(args: &[Vec<u8>]) -> bool {
-    is_call(args, 2, b"arbiter.run", 3)
+    is_call(args, 2, b"arbiter.run", 5)
 }
 
 pub(super) fn is_finish(args: &[Vec<u8>]) -> bool {
-    is_call(args, 1, b"arbiter.run", 3)
+    is_call(args, 1, b"arbiter.run", 2)
 }
 
 pub(super) struct Rig {

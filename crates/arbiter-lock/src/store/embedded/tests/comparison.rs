@@ -67,6 +67,7 @@ fn file_and_memory_agree_on_random_steps() {
         let expected = step(&mut memory, at, &drawn, unreachable);
         let (answer, _) = database
             .step(&name, |resource, _| {
+                resource.set_date(at);
                 let answer = step(resource, at, &drawn, unreachable);
                 assert_eq!(
                     resource.rows().root(),

@@ -70,10 +70,10 @@ fn unusable_file_is_refused_and_left_unchanged() {
             Box::new(|path: &std::path::Path| {
                 drop(Database::open(path.parent().unwrap(), || Ok(())).unwrap());
                 let file = rusqlite::Connection::open(path).unwrap();
-                file.pragma_update(None, "user_version", 3).unwrap();
+                file.pragma_update(None, "user_version", 4).unwrap();
             }),
             FailureKind::Unsupported,
-            "another version of arbiter (format 3, this one supports 2)",
+            "another version of arbiter (format 4, this one supports 3)",
         ),
         (
             Box::new(|path: &std::path::Path| {

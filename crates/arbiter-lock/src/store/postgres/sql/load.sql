@@ -110,7 +110,8 @@ BEGIN
     END IF;
   END IF;
   IF wants_run THEN
-    run := (SELECT json_build_array(r.fence, r.label, r.started, r.ended, r.outcome, r.until)
+    run := (SELECT json_build_array(r.fence, r.label, r.started, r.ended, r.outcome, r.until,
+                                   r.turn, r.memory_ms)
             FROM {schema}.runs r WHERE r.name = key);
   END IF;
   RETURN json_build_object(

@@ -161,7 +161,8 @@ BEGIN
     WHERE d.name = ANY(written)
     ON CONFLICT (name) DO UPDATE
     SET fence = excluded.fence, label = excluded.label, started = excluded.started,
-        ended = excluded.ended, outcome = excluded.outcome, until = excluded.until;
+        ended = excluded.ended, outcome = excluded.outcome, until = excluded.until,
+        turn = excluded.turn, memory_ms = excluded.memory_ms;
   END IF;
   IF batch ? 'grants' THEN
     -- Sessions that notify commit one after another, so others never do.

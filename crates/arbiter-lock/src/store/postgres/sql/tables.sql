@@ -55,7 +55,8 @@ CREATE INDEX IF NOT EXISTS notes_by_touch ON {schema}.notes (name, at);
 CREATE TABLE IF NOT EXISTS {schema}.runs (
   name text COLLATE "C" PRIMARY KEY,
   fence bigint NOT NULL, label text NOT NULL, started bigint NOT NULL,
-  ended bigint, outcome text, until bigint NOT NULL
+  ended bigint, outcome text, until bigint NOT NULL,
+  turn bigint NOT NULL, memory_ms bigint NOT NULL
 );
 
 -- The highest fence that `check` has seen, for locks that are kept elsewhere.

@@ -79,13 +79,10 @@ async fn any_text_survives_in_every_column() {
             Request::BeginRun {
                 owner: owner.clone(),
                 fence,
-                keep_ms: 60_000,
+                turn: Moment::from_micros(1),
+                memory_ms: 60_000,
             },
-            Request::FinishRun {
-                fence,
-                outcome,
-                keep_ms: 60_000,
-            },
+            Request::FinishRun { fence, outcome },
             Request::Inspect,
             Request::LastRun,
             Request::End {

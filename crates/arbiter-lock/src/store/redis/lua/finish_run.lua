@@ -1,14 +1,14 @@
 -- Notes that the work that was begun under that fence has ended. Repeated, it changes nothing.
 --
 -- KEYS     run
--- ARGV     fence, outcome, for how long to remember it in ms
+-- ARGV     fence, outcome
 -- Returns  'written', 'not-yours'
-local run = redis.call('HMGET', KEYS[1], 'fence', 'ended')
+local run = redis.call('HMGET', KEYS[1], 'fence', 'ended', 'memory')
 if run[1] ~= ARGV[1] then
   return 'not-yours'
 end
 if not run[2] then
   redis.call('HSET', KEYS[1], 'ended', now_text, 'outcome', ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], run[3])
 end
 return 'written'

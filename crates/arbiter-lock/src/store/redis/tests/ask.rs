@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arbiter_lock_core::{Acquired, Contender, Ended, Mode, Renewal, Reply, Request};
+use arbiter_lock_core::{Acquired, Contender, Ended, Mode, Moment, Renewal, Reply, Request};
 use redis::Value;
 
 use super::super::reply;
@@ -49,7 +49,7 @@ pub(super) fn renewal(owner: &str, fence: u64, lease_ms: u64) -> Renewal {
 /// One request of each kind.
 pub(in super::super) fn one_of_each() -> Vec<Request> {
     let (contender, owner) = (contender("id", "c0", 5_000), Arc::<str>::from("id"));
-    let (fence, keep_ms) = (7, 5_000);
+    let (fence, memory_ms) = (7, 5_000);
     vec![
         acquire(&contender, None),
         try_acquire(&contender),
@@ -69,13 +69,14 @@ pub(in super::super) fn one_of_each() -> Vec<Request> {
         Request::BeginRun {
             owner,
             fence,
-            keep_ms,
+            turn: Moment::from_micros(fence),
+            memory_ms,
         },
         Request::FinishRun {
             fence,
             outcome: "0".into(),
-            keep_ms,
         },
+        Request::ForgetRun,
         Request::Inspect,
         Request::LastRun,
     ]

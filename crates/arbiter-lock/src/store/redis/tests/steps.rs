@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Broken, Downgraded, Ended, Limit, Mode, Refusal, Renewed, Request, Resized, Tried,
-    Written,
+    Acquired, Broken, Downgraded, Ended, Limit, Mode, Moment, Refusal, Renewed, Request, Resized,
+    Tried, Written,
 };
 use rand::RngExt;
 
@@ -248,7 +248,7 @@ impl Walk {
 
     pub(super) async fn write_as(&mut self, index: usize) {
         let (request, _, fence) = self.pool[index].clone();
-        let keep_ms = [900, 5_000, 100_000][self.random.random_range(0..3)];
+        let memory_ms = [900, 5_000, 100_000][self.random.random_range(0..3)];
         let owner = request.id;
         let (kind, write) = match self.random.random_range(0..4) {
             0 => {
@@ -264,7 +264,8 @@ impl Walk {
                 let write = Request::BeginRun {
                     owner,
                     fence,
-                    keep_ms,
+                    turn: Moment::from_micros(fence),
+                    memory_ms,
                 };
                 ("run begun", write)
             }
@@ -272,7 +273,6 @@ impl Walk {
                 let write = Request::FinishRun {
                     fence: self.rig.last_run().await.map_or(fence, |run| run.fence),
                     outcome: "0".into(),
-                    keep_ms,
                 };
                 ("run ended", write)
             }

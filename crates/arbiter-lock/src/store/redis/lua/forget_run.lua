@@ -1,0 +1,6 @@
+-- Forgets the last run.
+--
+-- KEYS     run
+-- Returns  'written'
+redis.call('DEL', KEYS[1])
+return 'written'
