@@ -24,6 +24,9 @@ pub(crate) use settings::{grace, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
 const RELEASE: Duration = Duration::from_millis(650);
+/// The same on the store of this machine, where only a busy machine delays it: the store reports
+/// sooner that a process is stopped.
+const RELEASE_HERE: Duration = Duration::from_secs(30);
 /// How long the shutdown waits for pending releases.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -103,7 +106,8 @@ pub(crate) async fn supervise(
     let loss = match ended {
         Ok(ended) => {
             child.let_go();
-            return released(held, ended, interrupted).await;
+            let limit = liveness.map_or(RELEASE, |_| RELEASE_HERE);
+            return released(held, ended, interrupted, limit).await;
         }
         Err(loss) => loss,
     };
@@ -153,14 +157,19 @@ fn lost(loss: &Loss, when: &str) -> Exit {
     Exit::Lost
 }
 
-async fn released(held: Held, ended: Ended, interrupted: Option<Signal>) -> Outcome {
+async fn released(
+    held: Held,
+    ended: Ended,
+    interrupted: Option<Signal>,
+    limit: Duration,
+) -> Outcome {
     let exit = ended.exit();
     let names = held.names();
-    let cause = match tokio::time::timeout(RELEASE, held.release(ended, interrupted)).await {
+    let cause = match tokio::time::timeout(limit, held.release(ended, interrupted)).await {
         Ok(Ok(())) => return exit.into(),
         Ok(Err(Error::Lost(loss))) => return lost(&loss, "before the command ended").into(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {RELEASE:?}"),
+        Err(_) => format!("no answer within {limit:?}"),
     };
     // The command has run under the lock to its end.
     Outcome {

@@ -1,6 +1,6 @@
 //! The command on the embedded store, without a server.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use testkit::{Folder, WallClock, eventually};
@@ -33,6 +33,60 @@ fn default_store_warns_that_it_is_machine_local() {
         stderr.lines().count() == 2 && stderr.lines().all(|line| line.starts_with(says)),
         "{stderr}"
     );
+}
+
+#[test]
+fn processes_that_start_at_once_all_run() {
+    const PROCESSES: usize = 400;
+    let folder = Folder::new();
+    let children: Vec<_> = (0..PROCESSES)
+        .map(|n| {
+            let name = format!("job{n}");
+            let mut command = on(&folder, &["run", "-n", &name, "--", "true"]);
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for child in children {
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        // Nothing is unconfirmed, and no live process is accused.
+        assert!(ended.status.success() && said.is_empty(), "{said}");
+    }
+    let (_, listed, _) = output(on(&folder, &["list", "--json"]));
+    assert_eq!(listed, "", "all are released");
+}
+
+#[test]
+fn deep_home_shares_one_store_by_push() {
+    let folder = Folder::new();
+    let home = folder.path().join("deep/".repeat(40));
+    std::fs::create_dir_all(&home).unwrap();
+    let at_home = |args: &[&str]| {
+        let mut command = bare(args);
+        command.env("ARBITER_STORE", format!("file://{}/store", home.display()));
+        command
+    };
+    let up = folder.path().join("up");
+    let script = format!("touch {}; exec sleep 60", up.display());
+    let holder = start(at_home(&["run", "job", "--", "sh", "-c", &script]));
+    wait_for(&up);
+    assert_eq!(output(at_home(&["run", "-n", "job", "--", "true"])).0, 75);
+    let mut waiter = start(at_home(&["run", "job", "--", "true"]));
+    let waits = || {
+        output(at_home(&["status", "--json", "job"]))
+            .1
+            .contains("\"waiting\":1")
+    };
+    assert!(eventually(ms(5_000), waits));
+    // It is tied to the holder's process by a socket, not by a lease of 30 s.
+    signal(&holder, "KILL");
+    assert!(eventually(ms(10_000), || waiter
+        .try_wait()
+        .unwrap()
+        .is_some()));
+    assert_eq!(end(waiter).0, Some(0));
+    end(holder);
 }
 
 #[test]

@@ -16,6 +16,9 @@ use crate::system::rng;
 /// A request in progress. It ends within its limit and the store's own.
 pub(crate) type Sending<'a, T> = BoxFuture<'a, Result<T, Failure>>;
 
+/// How long a single try may take in all.
+const TRY_LIMIT: Duration = Duration::from_secs(2);
+
 /// A runtime's handle of one store, as the store implements it.
 ///
 /// The handle sends every request once. The request is answered or fails within its limit and the
@@ -33,6 +36,12 @@ pub(crate) trait Handle: Send + Sync {
     /// Returns the round-trip time to the store, as last measured.
     fn round_trip(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Returns how long a single try may take in all. A handle whose store makes no progress fails
+    /// it sooner.
+    fn try_limit(&self) -> Duration {
+        TRY_LIMIT
     }
 
     /// Returns the channel on which waiters for that name are notified of grants.
@@ -159,6 +168,11 @@ impl StoreHandle {
     /// Returns the round-trip time to the store, as last measured.
     pub(crate) fn round_trip(&self) -> Duration {
         self.inner.round_trip()
+    }
+
+    /// Returns how long a single try may take in all.
+    pub(crate) fn try_limit(&self) -> Duration {
+        self.inner.try_limit()
     }
 
     /// Checks within the limit that the store answers and supports the protocol.

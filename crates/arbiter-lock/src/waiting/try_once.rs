@@ -11,24 +11,20 @@ use crate::holds::hold::{HoldState, Validity};
 use crate::status::Holder;
 use crate::store::Envelope;
 
-/// How long a single try may take in all.
-const TRY_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long connecting may take in a single try. The rest is left for the answer.
-const READY_TO_TRY_LIMIT: Duration = Duration::from_millis(1_500);
-
 /// How long a try is repeated while there is more to hand off.
 const LONGEST_TRY: Duration = Duration::from_millis(500);
 
-/// Tries once. It does not wait for a holder, and waits for the store for at most [`TRY_LIMIT`].
+/// Tries once. It does not wait for a holder, and waits for the store for as long as that allows.
 pub(super) async fn try_once(mut attempt: Attempt) -> Result<Arc<HoldState>, NotAcquired> {
-    let ready = attempt.ready(READY_TO_TRY_LIMIT).await;
+    let limit = attempt.handle.try_limit();
+    // The rest is left for the answer.
+    let ready = attempt.ready(limit / 4 * 3).await;
     ready.map_err(|failure| attempt.store_error(failure))?;
     loop {
         let sent = attempt.send();
         let request = Request::TryAcquire(attempt.contender.clone());
         let (handle, name) = (&attempt.handle, &attempt.name);
-        let left = TRY_LIMIT.saturating_sub(attempt.waited());
+        let left = limit.saturating_sub(attempt.waited());
         let needed = attempt.options.acknowledgement;
         let step = handle.send_acknowledged(name, &request, needed, left).await;
         let envelope = match attempt.answered(step) {

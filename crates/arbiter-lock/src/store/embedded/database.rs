@@ -1,213 +1,48 @@
 //! The SQLite file: its settings, its clock, and the steps on it.
 
-use std::fs::Metadata;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arbiter_lock_core::{Answer, Moment, Name, Reply, Request, Resource};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{ErrorCode, params};
 
-use super::boot::boot;
 use super::connections::Tracked;
+use super::failure;
 use super::liveness::Process;
-use super::log::{self, Log};
+use super::log::Log;
 use super::records::Records;
-use super::rights::{self, Rights};
-use super::{failure, folder};
 use crate::store::{Envelope, Failure, FailureKind, PAGE};
 use crate::system::clock::{Clock, date};
 
-/// `arb1`, which identifies the file.
-const APPLICATION: i32 = 0x6172_6231;
-const VERSION: i32 = 3;
-const SCHEMA: &str = include_str!("schema.sql");
-
 /// How long a step waits if another program has locked the file.
-const BUSY: Duration = Duration::from_millis(100);
+pub(super) const BUSY: Duration = Duration::from_millis(100);
 /// How long no step waits after that.
 const RETRY_LOCKED: Duration = Duration::from_secs(1);
 /// How many names are checked per turn of the file lock, to forget them.
 pub(super) const NAMES_AT_ONCE: usize = 64;
 /// How many pages of the file are freed per turn of the file lock.
 const PAGES_AT_ONCE: i64 = 256;
-/// The unit in bytes by which SQLite extends the index of its log.
-const INDEX_PIECE: u64 = 32 << 10;
 /// How many requests of a dead process are read at once.
 const MOST_LEFT: usize = 64;
 
 pub(super) struct Database {
     pub(super) connection: Tracked,
-    path: PathBuf,
-    log: Log,
+    pub(super) path: PathBuf,
+    pub(super) log: Log,
     /// The device and inode of the file when it was opened.
-    identity: (u64, u64),
+    pub(super) identity: (u64, u64),
     /// When another program was last found to have locked the file.
-    locked: Option<Duration>,
+    pub(super) locked: Option<Duration>,
     /// The time of the store's clock at boot.
-    start: Duration,
+    pub(super) start: Duration,
+    /// Whether the clock was found unchanged after the file was opened.
+    pub(super) has_checked_clock: bool,
     /// The last name that the sweep for forgotten names has checked.
-    swept: String,
+    pub(super) swept: String,
 }
 
 impl Database {
-    /// Opens the file, under the file lock. Calls `after_reboot` if its last use was before a
-    /// reboot.
-    pub(super) fn open(
-        folder: &Path,
-        after_reboot: impl FnOnce() -> Result<(), Failure>,
-    ) -> Result<Self, Failure> {
-        let path = folder::database(folder);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &path);
-        make(folder)?;
-        let connection = Connection::open_with_flags(&path, flags).map_err(|e| failed(&e))?;
-        let identity = identity(&path).map_err(|e| failure::of_io(&e, &path))?;
-        let mut database = Self {
-            connection: Tracked::new(connection),
-            path: path.clone(),
-            log: Log::of(folder),
-            identity,
-            locked: None,
-            start: Duration::ZERO,
-            swept: String::new(),
-        };
-        let pragma = |name| {
-            let connection = &database.connection;
-            connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0))
-        };
-        let of_whom = pragma("application_id").map_err(|e| failed(&e))?;
-        let version = pragma("user_version").map_err(|e| failed(&e))?;
-        match (of_whom, version) {
-            (APPLICATION, VERSION) => database.settings().map_err(|e| failed(&e))?,
-            (0, 0) if database.is_empty().map_err(|e| failed(&e))? => {
-                database.create().map_err(|e| failed(&e))?;
-            }
-            (APPLICATION, other) => {
-                return Err(Failure::before_sending(
-                    FailureKind::Unsupported,
-                    format!(
-                        "{} was written by another version of arbiter (format {other}, this one \
-                         supports {VERSION}); use that version or another folder",
-                        path.display()
-                    ),
-                ));
-            }
-            _ => {
-                return Err(Failure::before_sending(
-                    FailureKind::WrongType,
-                    format!(
-                        "{} belongs to another program; use another folder",
-                        path.display()
-                    ),
-                ));
-            }
-        }
-        database.set_clock(after_reboot)?;
-        database.widen(folder);
-        Ok(database)
-    }
-
-    /// Gives the files the rights of their folder. SQLite creates its additional files with the
-    /// group of this process, and an older version may have created all of them for fewer users. A
-    /// file that another user has put in the place of one of them stays as it is.
-    fn widen(&self, folder: &Path) {
-        let Ok(rights) = Rights::of(folder) else {
-            return;
-        };
-        let is_it = |found: &Metadata| (found.dev(), found.ino()) == self.identity;
-        rights.give_unopened(&self.path, is_it);
-        let is_index =
-            |found: &Metadata| found.len().is_multiple_of(INDEX_PIECE) && 0 < found.len();
-        rights.give_unopened(&self.path.with_extension("db-shm"), is_index);
-        self.log.widen(rights);
-    }
-
-    fn settings(&self) -> rusqlite::Result<()> {
-        let connection = &self.connection;
-        connection.busy_timeout(BUSY)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        // The plan of a statement does not depend on its values, so it is made once.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // Set before the first write. A step writes a page or two, so pages are small.
-        connection.pragma_update(None, "page_size", 1024)?;
-        // Unused pages can be freed, a few at a time.
-        connection.pragma_update(None, "auto_vacuum", "incremental")?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        // The log is overwritten from its beginning, and truncated only if it has grown too large.
-        connection.pragma_update(None, "journal_size_limit", log::LARGEST)?;
-        connection.pragma_update(None, "synchronous", "normal")?;
-        // The thread of the file lock copies the log, not a step.
-        connection.pragma_update(None, "wal_autocheckpoint", 0)
-    }
-
-    fn is_empty(&self) -> rusqlite::Result<bool> {
-        let count = "SELECT count(*) FROM sqlite_schema";
-        self.connection
-            .query_row(count, [], |row| Ok(row.get::<_, i64>(0)? == 0))
-    }
-
-    fn create(&self) -> rusqlite::Result<()> {
-        self.settings()?;
-        self.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA}
-             PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-        ))
-    }
-
-    /// Continues the clock of this boot. After a reboot there are no holds and no waiters, and the
-    /// clock starts above every fence.
-    fn set_clock(
-        &mut self,
-        after_reboot: impl FnOnce() -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
-        let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
-        let found = self
-            .connection
-            .query_row("SELECT boot, start_us FROM clock", [], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
-            })
-            .optional()
-            .map_err(|e| failed(&e))?;
-        let start_us = match found {
-            Some((known, start_us)) if known == boot => start_us,
-            _ => {
-                after_reboot()?;
-                self.restart_clock(&boot).map_err(|e| failed(&e))?
-            }
-        };
-        self.start = Duration::from_micros(u64::try_from(start_us).unwrap_or_default());
-        Ok(())
-    }
-
-    fn restart_clock(&self, boot: &str) -> rusqlite::Result<i64> {
-        let wall = i64::try_from(date().as_micros()).unwrap_or_default();
-        let transaction = self.connection.unchecked_transaction()?;
-        let highest: i64 = transaction.query_row(
-            "SELECT max(coalesce((SELECT max(last_fence) FROM names), 0),
-                        coalesce((SELECT max(forgotten_us) FROM clock), 0))",
-            [],
-            |row| row.get(0),
-        )?;
-        let since_boot = i64::try_from(Clock::Boot.now().as_micros()).unwrap_or_default();
-        let start_us = wall.max(highest + 1) - since_boot;
-        transaction.execute_batch(
-            "DELETE FROM names; DELETE FROM shared; DELETE FROM waiters; DELETE FROM notes;
-             DELETE FROM clock",
-        )?;
-        transaction.execute(
-            "INSERT INTO clock VALUES (?1, ?2, ?3)",
-            params![boot, start_us, highest],
-        )?;
-        transaction.commit()?;
-        Ok(start_us)
-    }
-
     fn now(&self) -> Moment {
         moment(self.start + Clock::Boot.now())
     }
@@ -219,6 +54,7 @@ impl Database {
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
     ) -> Result<(T, Moment), Failure> {
         self.check_identity()?;
+        self.check_clock()?;
         let at = self.now();
         let done = self
             .set_busy_timeout()
@@ -458,20 +294,7 @@ impl Database {
     }
 }
 
-/// Creates the file if it is missing: SQLite alone would make it writable for one user. Fails if
-/// this process may not use one of the existing files.
-fn make(folder: &Path) -> Result<(), Failure> {
-    let path = folder::database(folder);
-    if let Err(e) = rights::create_new(&path, folder)
-        && e.kind() != ErrorKind::AlreadyExists
-    {
-        return Err(failure::within(&e, &path, folder));
-    }
-    let files = ["db", "db-wal", "db-shm"].map(|end| path.with_extension(end));
-    failure::if_narrow(&files, folder)
-}
-
-fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+pub(super) fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 

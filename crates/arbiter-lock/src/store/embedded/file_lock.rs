@@ -6,15 +6,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags, flock, fstat};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::database::{Database, NAMES_AT_ONCE};
 use super::failure;
@@ -24,8 +25,8 @@ use super::turn::{self, Pace};
 use crate::store::{Failure, FailureKind};
 use crate::system::clock::Clock;
 
-/// How long a step waits for its turn at most, as on a server.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a step waits for its turn while no other process has one.
+const NO_TURNS: Duration = Duration::from_secs(1);
 /// How many steps the thread runs in one turn at most.
 const MOST_AT_ONCE: usize = 64;
 /// How often to clean up: in steps, and in time.
@@ -52,7 +53,7 @@ pub(super) struct FileLock {
     database: Arc<Mutex<Database>>,
     pace: Mutex<Pace>,
     file: File,
-    path: PathBuf,
+    folder: PathBuf,
     jobs: mpsc::Sender<Job>,
     steps: AtomicU32,
 }
@@ -97,7 +98,7 @@ impl FileLock {
             database,
             pace: Mutex::default(),
             file: open(folder)?,
-            path: path(folder),
+            folder: folder.to_owned(),
             jobs,
             steps: AtomicU32::new(0),
         })
@@ -132,14 +133,15 @@ impl FileLock {
                 let _ = done.send(result.map(rest));
             })
         }));
-        let limit = limit.min(COMMAND_TIMEOUT);
-        let sent = self.jobs.send(job).is_ok();
-        match tokio::time::timeout(limit, result).await {
-            Ok(Ok(result)) if sent => result,
-            _ => {
-                let detail = timeout_cause(&self.file, &self.path);
-                Err(Failure::unknown(FailureKind::Silent, detail))
-            }
+        // Without the thread, the result is closed at once.
+        let _ = self.jobs.send(job);
+        match while_others_take_turns(&self.folder, limit, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Failure::unknown(
+                FailureKind::Other,
+                "the thread of the file lock has ended; restart the program",
+            )),
+            Err(cause) => Err(Failure::unknown(FailureKind::Silent, cause)),
         }
     }
 
@@ -168,17 +170,66 @@ impl FileLock {
     }
 }
 
+/// Waits for a result that needs a turn, at most for `limit`, and only as long as other processes
+/// take turns. Returns why it did not come.
+pub(super) async fn while_others_take_turns<T>(
+    folder: &Path,
+    limit: Duration,
+    result: impl Future<Output = T>,
+) -> Result<T, String> {
+    let log = Log::of(folder);
+    let begun = Instant::now();
+    let mut result = std::pin::pin!(result);
+    loop {
+        let stamp = log.stamp();
+        let pause = NO_TURNS.min(limit.saturating_sub(begun.elapsed()));
+        if let Ok(result) = tokio::time::timeout(pause, &mut result).await {
+            return Ok(result);
+        }
+        if stamp == log.stamp() {
+            return Err(timeout_cause(&path(folder)));
+        }
+        if limit <= begun.elapsed() {
+            return Err(format!(
+                "the processes that use {} keep this machine busy; allow a longer wait",
+                folder.display()
+            ));
+        }
+    }
+}
+
 /// Returns why no turn came in time.
-pub(super) fn timeout_cause(file: &File, path: &Path) -> String {
+fn timeout_cause(path: &Path) -> String {
+    let found = std::fs::metadata(path).ok();
+    let pid = found.and_then(|found| (0..ATTEMPTS).find_map(|_| locked_by(found.ino())));
     let path = path.display();
-    let found = fstat(file).ok();
-    match found.and_then(|found| (0..ATTEMPTS).find_map(|_| locked_by(found.st_ino))) {
-        Some(pid) => format!("process {pid} keeps {path} locked; is it stopped?"),
+    match pid {
+        Some(pid) if is_stopped(pid) => {
+            format!("process {pid} is stopped, and keeps {path} locked")
+        }
+        Some(pid) => format!("process {pid} keeps {path} locked; try again"),
         None => format!("{path} was not unlocked in time; try again"),
     }
 }
 
-fn unlock(file: &File) {
+/// Returns whether the process is stopped, by a signal or a debugger.
+fn is_stopped(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The name of the program may contain anything.
+    let state = state
+        .ok()
+        .and_then(|stat| Some(stat.rsplit_once(')')?.1.trim_start().to_owned()));
+    state.is_some_and(|state| state.starts_with(['T', 't']))
+}
+
+/// Waits for the lock. The system queues the waiters; hundreds of them that try again and again
+/// would keep each other from their work.
+pub(super) fn lock(file: &File) {
+    // Locking an open file fails only if a signal interrupts it.
+    while flock(file, FlockOperation::LockExclusive).is_err() {}
+}
+
+pub(super) fn unlock(file: &File) {
     // Unlocking an open file does not fail.
     let _ = flock(file, FlockOperation::Unlock);
 }
@@ -233,7 +284,7 @@ impl Worker {
 
     /// Waits for the lock, and runs the step together with the steps that have arrived meanwhile.
     fn run_steps(&self, work: Work, jobs: &mpsc::Receiver<Job>) {
-        self.lock();
+        lock(&self.file);
         let rests = self.with_database(|database| {
             let mut rests = vec![work(database)];
             for job in jobs.try_iter().take(MOST_AT_ONCE) {
@@ -248,16 +299,11 @@ impl Worker {
         }
     }
 
-    fn lock(&self) {
-        // Locking an open file fails only if a signal interrupts it.
-        while flock(&self.file, FlockOperation::LockExclusive).is_err() {}
-    }
-
     /// Waits for the lock, but spins first: a thread that sleeps is woken at each unlock, and
     /// mostly too late.
     fn spin_then_lock(&self) {
         if !turn::lock_soon(&self.file) {
-            self.lock();
+            lock(&self.file);
         }
     }
 

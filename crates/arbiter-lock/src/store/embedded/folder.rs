@@ -14,8 +14,14 @@ use super::rights::Rights;
 use crate::errors::invalid::Invalid;
 use crate::store::{Failure, FailureKind};
 
-/// The longest path of a folder: the paths of its sockets must fit into the system's limit.
-const LONGEST: usize = 70;
+/// The longest path of a folder whose sockets are named by it: the system limits their paths.
+pub(super) const LONGEST_FOR_SOCKETS: usize = 70;
+/// The longest path of a folder. SQLite's limit for its files is 512 bytes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LONGEST: usize = 400;
+/// The longest path of a folder.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LONGEST: usize = LONGEST_FOR_SOCKETS;
 
 /// The characters that are percent-encoded in a URL.
 const PLAIN: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
@@ -183,7 +189,7 @@ mod tests {
         assert_eq!(folder("file:a"), None);
         let long = format!("file:///{}", "x".repeat(LONGEST));
         let error = folder_of_url(&long).unwrap_err().to_string();
-        assert!(error.contains("71 bytes"), "{error}");
+        assert!(error.contains(&format!("{} bytes", LONGEST + 1)), "{error}");
     }
 
     #[test]

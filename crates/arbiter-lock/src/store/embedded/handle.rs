@@ -12,23 +12,20 @@ use arbiter_lock_core::{
 use super::database::Database;
 use super::liveness::Process;
 use super::records::Records;
-use super::{Embedded, Opened, failure, folder, liveness};
+use super::{Embedded, Opened, file_lock, folder, liveness};
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
-use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::{
     Acknowledgement, Envelope, Failure, FailureKind, Handle, Page, Pattern, Registry, Sending,
     ServerSettings, Store,
 };
 use crate::system::rng;
 
+/// How long a try waits while other processes take turns.
+const LONGEST_TRY: Duration = Duration::from_secs(30);
+
 /// How often a step is repeated because a process ahead of it has died.
 const MOST_DEAD: usize = 64;
-
-/// How long a request waits for the folder to be opened, as for a connection.
-const OPEN_LIMIT: Duration = Duration::from_secs(1);
-/// How long after its limit an opening may still return.
-const LATE: Duration = Duration::from_millis(100);
 
 struct EmbeddedHandle {
     store: Arc<Embedded>,
@@ -70,18 +67,9 @@ impl EmbeddedHandle {
     }
 
     async fn open(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
-        let store = self.store.clone();
-        let opening = on_blocking_thread(move || store.open(limit));
-        match tokio::time::timeout(limit.saturating_add(LATE), opening).await {
-            Ok(opened) => opened.map_err(|e| failure::of_io(&e, &self.store.folder))?,
-            Err(_) => Err(Failure::before_sending(
-                FailureKind::Silent,
-                format!(
-                    "{} is still being opened; try again",
-                    self.store.folder.display()
-                ),
-            )),
-        }
+        let (folder, opening) = (&self.store.folder, self.store.opening());
+        let opened = file_lock::while_others_take_turns(folder, limit, opening).await;
+        opened.unwrap_or_else(|cause| Err(Failure::before_sending(FailureKind::Silent, cause)))
     }
 
     async fn answered(
@@ -90,7 +78,7 @@ impl EmbeddedHandle {
         request: &Request,
         limit: Duration,
     ) -> Result<Envelope<Reply>, Failure> {
-        let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+        let opened = self.opened(limit).await?;
         for _ in 0..MOST_DEAD {
             let (envelope, predecessors) = match request {
                 // These only read, and need no turn.
@@ -118,6 +106,12 @@ impl Handle for EmbeddedHandle {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }
 
+    /// While other processes take turns, this one will have its own: a machine with hundreds of
+    /// processes is slow, and answers.
+    fn try_limit(&self) -> Duration {
+        LONGEST_TRY
+    }
+
     fn channel(&self, _: &Name) -> Arc<str> {
         self.channel.clone()
     }
@@ -133,7 +127,7 @@ impl Handle for EmbeddedHandle {
 
     fn names<'a>(&'a self, cursor: &'a str, _: &'a Pattern, limit: Duration) -> Sending<'a, Page> {
         Box::pin(async move {
-            let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+            let opened = self.opened(limit).await?;
             let names = opened
                 .file_lock
                 .read(|database| database.names_after(cursor))?;
@@ -164,7 +158,7 @@ impl Handle for EmbeddedHandle {
             Ok(renewals.iter().map(renew).collect())
         };
         Box::pin(async move {
-            let opened = self.opened(limit.min(OPEN_LIMIT)).await?;
+            let opened = self.opened(limit).await?;
             opened
                 .file_lock
                 .run(limit, work, std::convert::identity)

@@ -78,8 +78,11 @@ impl Liveness {
     pub(super) fn begin(folder: &Path, process: &Process) -> Result<Self, Failure> {
         let own = file(folder, process);
         let failed = |e: io::Error| failure::within(&e, &own, folder);
-        let locked = rights::create_new(&own, folder).map_err(failed)?;
+        // It appears locked: an unlocked one would seem to be that of a dead process.
+        let new = own.with_extension("new");
+        let locked = rights::create_new(&new, folder).map_err(failed)?;
         flock(&locked, FlockOperation::LockShared).map_err(|e| failed(e.into()))?;
+        std::fs::rename(&new, &own).map_err(failed)?;
         Ok(Self {
             folder: folder.to_owned(),
             own,
@@ -107,9 +110,7 @@ impl Liveness {
         }
     }
 
-    /// Returns some of the processes that have ended without cleaning up. Call it under the file
-    /// lock, since processes start under it: a process whose file is not locked yet would seem
-    /// dead.
+    /// Returns some of the processes that have ended without cleaning up.
     pub(super) fn some_dead(&self) -> Vec<Process> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("live")) else {
             return Vec::new();

@@ -1,9 +1,10 @@
 //! The log of the SQLite file: its size limit, and how it reaches the disk.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 
@@ -22,7 +23,14 @@ pub(super) struct Log(PathBuf);
 impl Log {
     /// Returns the log of a folder's file.
     pub(super) fn of(folder: &Path) -> Self {
-        Self(folder::database(folder).with_extension("db-wal"))
+        Self::of_database(&folder::database(folder))
+    }
+
+    /// Returns the log of a file.
+    pub(super) fn of_database(path: &Path) -> Self {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        Self(log.into())
     }
 
     /// Gives the log these rights, if it is one.
@@ -35,7 +43,10 @@ impl Log {
         };
         let mut begin = [0; 4];
         // The last bit is the byte order of the checksums.
-        if log.read_exact(&mut begin).is_ok() && u32::from_be_bytes(begin) | 1 == MAGIC {
+        let is_log = log.read_exact(&mut begin).is_ok() && u32::from_be_bytes(begin) | 1 == MAGIC;
+        // One that is just created is empty, and known by no other name.
+        let is_new = |found: Metadata| found.len() == 0 && found.nlink() == 1;
+        if is_log || log.metadata().is_ok_and(is_new) {
             rights.give(&log);
         }
     }
@@ -43,6 +54,12 @@ impl Log {
     /// Returns whether the log is large enough to copy.
     pub(super) fn has_grown(&self) -> bool {
         std::fs::metadata(&self.0).is_ok_and(|found| u64::from(LARGEST) < found.len())
+    }
+
+    /// Returns what changes with each step that writes: the log's size and time.
+    pub(super) fn stamp(&self) -> Option<(u64, SystemTime)> {
+        let found = std::fs::metadata(&self.0).ok()?;
+        Some((found.len(), found.modified().ok()?))
     }
 
     /// Flushes the log to the disk, if it has grown. Copying it flushes it too, under the file

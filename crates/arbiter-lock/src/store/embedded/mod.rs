@@ -16,6 +16,7 @@ mod denied;
 mod failure;
 mod file_lock;
 mod folder;
+mod format;
 pub(super) mod handle;
 mod liveness;
 mod log;
@@ -26,6 +27,7 @@ mod reaper;
 mod records;
 mod rights;
 mod row;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -34,14 +36,16 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use arbiter_lock_core::Grant;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 
 pub(crate) use folder::default_url;
 
 use super::{Failure, Push, Registry, Source};
 use crate::events::event::EventQueue;
+use crate::store::blocking_thread::on_blocking_thread;
 use denied::Denied;
 use file_lock::FileLock;
 use liveness::{Liveness, Process, ProcessState};
@@ -54,8 +58,11 @@ struct Embedded {
     process: Process,
     events: EventQueue,
     opened: OnceLock<Arc<Opened>>,
-    opening: Mutex<()>,
+    opening: Mutex<Option<Opening>>,
 }
+
+/// An opening that all callers wait for.
+type Opening = Shared<BoxFuture<'static, Result<Arc<Opened>, Failure>>>;
 
 /// A folder that has been opened.
 struct Opened {
@@ -80,15 +87,32 @@ impl Embedded {
         }
     }
 
-    /// Opens the folder, unless it is open. Blocks until the file lock is free, at most for
-    /// `limit`.
-    fn open(&self, limit: Duration) -> Result<Arc<Opened>, Failure> {
-        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = self.opened.get() {
-            return Ok(opened.clone());
+    /// Returns the opening in progress, or begins one. It continues if its callers are dropped.
+    fn opening(self: &Arc<Self>) -> Opening {
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ongoing) = opening.as_ref().filter(|ongoing| ongoing.peek().is_none()) {
+            return ongoing.clone();
         }
-        let opened = open::open(&self.folder, &self.process, self.events.clone(), limit)?;
-        Ok(self.opened.get_or_init(|| opened).clone())
+        let (folder, process, events) = (
+            self.folder.clone(),
+            self.process.clone(),
+            self.events.clone(),
+        );
+        let store = Arc::downgrade(self);
+        let open = move || {
+            let opened = open::open(&folder, &process, events)?;
+            // Without the store, the folder is left again.
+            if let Some(store) = store.upgrade() {
+                let _: &Arc<Opened> = store.opened.get_or_init(|| opened.clone());
+            }
+            Ok(opened)
+        };
+        let folder = self.folder.clone();
+        let begun = async move {
+            let opened = on_blocking_thread(open).await;
+            opened.map_err(|e| failure::of_io(&e, &folder))?
+        };
+        opening.insert(begun.boxed().shared()).clone()
     }
 }
 

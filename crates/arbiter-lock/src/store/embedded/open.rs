@@ -1,12 +1,9 @@
 //! Opens a folder: creates missing files, and resets the store after a reboot.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::database::Database;
 use super::denied::Denied;
@@ -22,25 +19,27 @@ use crate::store::{Failure, FailureKind};
 /// it is created.
 const RIGHTS_LATE: Duration = Duration::from_millis(100);
 
-/// Opens the folder, waiting for the file lock at most for `limit`.
+/// Opens the folder. Blocks until the file lock is free, if the folder is new or was last used
+/// before a reboot.
 pub(super) fn open(
     folder: &Path,
     process: &Process,
     events: EventQueue,
-    limit: Duration,
 ) -> Result<Arc<Opened>, Failure> {
     let lock_file = unless_denied(|| {
         folder::prepare(folder)?;
         file_lock::open(folder)
     })?;
-    Log::of(folder).flush_if_grown();
-    enter(&lock_file, folder, limit)?;
-    // Dropping the file at the end unlocks it.
-    let database = connections::open(|| {
-        let mut database = Database::open(folder, || liveness::clean_up_all(folder))?;
-        // A short-lived process may end before its background thread does this.
-        database.checkpoint();
-        Ok(database)
+    let log = Log::of(folder);
+    log.flush_if_grown();
+    // Mostly, nothing has to be written: hundreds of processes can start at once.
+    let prepared = connections::open(|| Database::open_prepared(folder));
+    let database = prepared.or_else(|_| {
+        file_lock::lock(&lock_file);
+        let opened =
+            connections::open(|| Database::open(folder, || liveness::clean_up_all(folder)));
+        file_lock::unlock(&lock_file);
+        opened
     })?;
     let liveness = Liveness::begin(folder, process)?;
     // No other step cleans up after processes that neither held nor waited.
@@ -49,6 +48,13 @@ pub(super) fn open(
         if database.left_by(&process)?.is_empty() {
             liveness.clean_up(&process);
         }
+    }
+    // A short-lived process may end before its background thread does this.
+    if log.has_grown() {
+        file_lock::lock(&lock_file);
+        let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
+        database.checkpoint();
+        file_lock::unlock(&lock_file);
     }
     let post = Post::open(folder, process)?;
     let opened = Arc::new(Opened {
@@ -61,7 +67,6 @@ pub(super) fn open(
         denied: Denied::new(folder, events),
     });
     opened.post.deliver_to(Arc::downgrade(&opened));
-    drop(lock_file);
     Ok(opened)
 }
 
@@ -79,18 +84,6 @@ fn unless_denied<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T
             done => return done,
         }
     }
-}
-
-fn enter(lock_file: &File, folder: &Path, limit: Duration) -> Result<(), Failure> {
-    let begun = Instant::now();
-    while flock(lock_file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if limit < begun.elapsed() {
-            let detail = file_lock::timeout_cause(lock_file, &file_lock::path(folder));
-            return Err(Failure::before_sending(FailureKind::Silent, detail));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

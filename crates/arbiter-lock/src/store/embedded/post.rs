@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::denied::Denied;
 use super::liveness::{self, Process};
+use super::sockets::Sockets;
 use super::{Opened, failure, rights};
 use crate::store::{Failure, Push};
 
@@ -28,7 +29,7 @@ const MOST_SENDINGS: u32 = 1_000;
 
 /// The sockets of a process, and the thread that serves them.
 pub(super) struct Post {
-    folder: PathBuf,
+    sockets: Sockets,
     sender: Arc<Socket>,
     /// One socket for all checks whether a process listens: without room for another one, live
     /// processes would seem unreachable.
@@ -40,19 +41,19 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn open(folder: &Path, process: &Process) -> Result<Self, Failure> {
+        let sockets = Sockets::of(folder)?;
         let live = folder.join("live");
         let failed = |e: io::Error| failure::within(&e, &live, folder);
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(failed)?;
-        let own = liveness::file(folder, process);
         let entered = runtime.enter();
-        let (wake_path, tie_path) = (liveness::wake_socket(&own), liveness::tie_socket(&own));
-        let wake = UnixDatagram::bind(&wake_path).map_err(failed)?;
-        let tie = UnixListener::bind(&tie_path).map_err(failed)?;
+        let wake = UnixDatagram::bind(sockets.wake(process)).map_err(failed)?;
+        let tie = UnixListener::bind(sockets.tie(process)).map_err(failed)?;
         drop(entered);
-        for path in [wake_path, tie_path] {
+        let own = liveness::file(folder, process);
+        for path in [liveness::wake_socket(&own), liveness::tie_socket(&own)] {
             rights::give_socket(&path, folder).map_err(failed)?;
         }
         let sender = Socket::unbound().map_err(failed)?;
@@ -73,7 +74,7 @@ impl Post {
             .spawn(move || runtime.block_on(serve))
             .map_err(failed)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            sockets,
             sender: Arc::new(sender),
             probe: Socket::unbound().map_err(failed)?,
             runtime: handle,
@@ -103,7 +104,7 @@ impl Post {
     /// does not. A process that cannot be checked finds its grant by a poll, and must not be
     /// skipped.
     pub(super) fn is_bound(&self, process: &Process, denied: &Denied) -> bool {
-        let wake = self.wake_socket(process);
+        let wake = self.sockets.wake(process);
         match self.probe.connect(&wake) {
             Ok(()) => true,
             Err(e) => match e.kind() {
@@ -116,13 +117,9 @@ impl Post {
         }
     }
 
-    fn wake_socket(&self, process: &Process) -> PathBuf {
-        liveness::wake_socket(&liveness::file(&self.folder, process))
-    }
-
     /// Sends a grant to the process of its request, without waiting.
     pub(super) fn send(&self, process: &Process, grant: &Grant) {
-        let wake = self.wake_socket(process);
+        let wake = self.sockets.wake(process);
         let Grant {
             request,
             channel,
@@ -136,16 +133,25 @@ impl Post {
         }
     }
 
-    /// Waits until a process ends; returns at once if it accepts no connection.
-    pub(super) async fn wait_for_end(folder: &Path, process: &Process) {
-        let tie = liveness::tie_socket(&liveness::file(folder, process));
-        if let Ok(mut tie) = UnixStream::connect(tie).await {
-            until_closed(&mut tie).await;
-        }
+    /// Returns the tie to a process, which can be waited for without the post.
+    pub(super) fn tie_to(&self, process: &Process) -> Tie {
+        Tie(self.sockets.tie(process))
     }
 
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        &self.sockets.folder
+    }
+}
+
+/// The path of a process's socket that closes with the process.
+pub(super) struct Tie(PathBuf);
+
+impl Tie {
+    /// Waits until the process ends; returns at once if it accepts no connection.
+    pub(super) async fn wait_for_end(&self) {
+        if let Ok(mut tie) = UnixStream::connect(&self.0).await {
+            until_closed(&mut tie).await;
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Opened;
 use super::liveness::{Process, ProcessState};
-use super::post::Post;
 use crate::store::Failure;
 
 /// How often the process is checked at once after its tie is lost. It closes its sockets before
@@ -110,10 +109,10 @@ impl Watch {
                     return;
                 }
             }
-            let folder = opened.post.folder().to_owned();
+            let tie = opened.post.tie_to(&self.process);
             drop(opened);
             tokio::select! {
-                () = Post::wait_for_end(&folder, &self.process) => {
+                () = tie.wait_for_end() => {
                     checks += 1;
                     if checks <= IMMEDIATE_CHECKS {
                         tokio::task::yield_now().await;
