@@ -39,7 +39,7 @@ use arbiter_lock_core::Grant;
 
 pub(crate) use folder::default_url;
 
-use super::{Failure, Push, Registry, Source};
+use super::{Failure, KeyPrefix, Push, Registry, Source};
 use crate::events::event::EventQueue;
 use denied::Denied;
 use file_lock::FileLock;
@@ -49,6 +49,7 @@ use post::Post;
 /// A folder as a store.
 struct Embedded {
     folder: PathBuf,
+    key_prefix: KeyPrefix,
     /// This process's use of the folder; part of its channels.
     process: Process,
     events: EventQueue,
@@ -69,9 +70,10 @@ struct Opened {
 }
 
 impl Embedded {
-    fn new(folder: PathBuf, events: EventQueue) -> Self {
+    fn new(folder: PathBuf, key_prefix: KeyPrefix, events: EventQueue) -> Self {
         Self {
             folder,
+            key_prefix,
             process: Process::random(),
             events,
             opened: OnceLock::new(),
