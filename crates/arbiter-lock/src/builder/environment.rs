@@ -6,6 +6,7 @@ use std::env::VarError;
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
 #[cfg(feature = "embedded")]
+use crate::printable::Printable;
 use crate::store::embedded;
 
 pub(super) type Variables<'a> = &'a dyn Fn(&'static str) -> Result<String, VarError>;
@@ -33,7 +34,7 @@ pub(super) fn parse_address_map(text: &str) -> Result<Addresses, Error> {
             "address_map",
             format!(
                 "an address map is host:port=host:port,…, got '{}'",
-                pair.escape_debug()
+                Printable(pair)
             ),
         )
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 
 /// What no lock's key contains: on a server, keys and channels with it belong to locks.
 pub(crate) const RESERVED: &str = "#arbiter.";
@@ -29,7 +30,7 @@ impl KeyPrefix {
         } else {
             return Ok(Self(text.into()));
         };
-        let message = format!("the key prefix '{}' {fault}", text.escape_debug());
+        let message = format!("the key prefix '{}' {fault}", Printable(text));
         Err(Invalid::new("key_prefix", message))
     }
 
@@ -50,8 +51,8 @@ impl KeyPrefix {
         let message = format!(
             "the name '{}' is reserved: a name must not contain '#arbiter.', also not together \
              with the key prefix '{}'; use another name",
-            name.escape_debug(),
-            self.0.escape_debug()
+            Printable(name),
+            Printable(&self.0)
         );
         Err(Invalid::new("name", message))
     }

@@ -7,6 +7,7 @@ use arbiter_lock_core::Lease;
 use redis::{Cmd, Value};
 
 use super::introduction::{field, text};
+use crate::printable::Printable;
 use crate::store::diagnosis::Check;
 use crate::store::{Failure, FailureKind, KeyPrefix};
 
@@ -57,7 +58,7 @@ pub(super) fn notifications(reply: &Result<Value, Failure>, prefix: &KeyPrefix) 
     let fix = format!(
         "allow +subscribe, +publish and +pubsub, or on a cluster +ssubscribe, +spublish and \
          +pubsub|shardnumsub, on the channels &{}*",
-        prefix.as_str().escape_debug()
+        Printable(prefix.as_str())
     );
     let count = match reply {
         Ok(Value::Array(parts)) => parts.get(1).and_then(text),

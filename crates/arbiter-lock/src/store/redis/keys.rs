@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 use crate::store::Pattern;
 use crate::store::key_prefix::{KeyPrefix, RESERVED};
 use crate::system::process::Lazy;
@@ -130,7 +131,7 @@ pub(super) fn check_on_cluster(prefix: &KeyPrefix) -> Result<(), Invalid> {
              node: add the }, or leave the { out"
         }
     };
-    let shown = prefix.as_str().escape_debug();
+    let shown = Printable(prefix.as_str());
     let message = format!("the key prefix '{shown}' {fault}");
     Err(Invalid::new("key_prefix", message))
 }
