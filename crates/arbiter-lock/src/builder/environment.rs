@@ -5,8 +5,8 @@ use std::env::VarError;
 
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
-#[cfg(feature = "embedded")]
 use crate::printable::Printable;
+#[cfg(feature = "embedded")]
 use crate::store::embedded;
 
 pub(super) type Variables<'a> = &'a dyn Fn(&'static str) -> Result<String, VarError>;

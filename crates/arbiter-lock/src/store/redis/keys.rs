@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn companions_share_slot_and_prefix_of_locks() {
+    fn companions_share_the_slot_of_their_lock() {
         for_all(|prefix, name| {
             let keys = Keys::new(prefix, name);
             for companion in keys.iter().flat_map(companions) {
