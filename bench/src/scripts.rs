@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
-use testkit::GoLock;
+use testkit::{GoLock, companion};
 
 macro_rules! lua {
     ($file:literal) => {
@@ -79,13 +79,9 @@ pub(crate) struct Keys([String; 4]);
 
 impl Keys {
     pub(crate) fn new(name: &str) -> Self {
-        let companion = |kind| format!("arbiter.{kind}2:{{arbiter:{name}}}");
-        Self([
-            format!("arbiter:{name}"),
-            companion("last"),
-            companion("queue"),
-            companion("share"),
-        ])
+        let lock = format!("arbiter:{name}");
+        let [last, queue, share] = ["last", "queue", "share"].map(|kind| companion(&lock, kind));
+        Self([lock, last, queue, share])
     }
 
     fn words(&self) -> [&str; 4] {

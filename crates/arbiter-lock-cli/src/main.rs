@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod names;
 mod output;
+mod printable_json;
 mod secret;
 mod shell;
 mod signals;

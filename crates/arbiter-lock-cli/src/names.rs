@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use arbiter_lock::{ClientBuilder, Error, NoopLogger};
+use arbiter_lock::{ClientBuilder, Error, NoopLogger, Printable};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use tokio::time::timeout;
 
@@ -38,7 +38,9 @@ async fn list(begun: &str, names: &mut Vec<String>) -> Result<(), Error> {
     let client = builder.logger(NoopLogger).connect_lazy()?;
     let mut list = client.list("*");
     while let Some(listed) = list.next().await? {
-        if listed.name.starts_with(begun) {
+        // What cannot be shown cannot be typed, and its escaped form is another name.
+        let can_be_typed = Printable(&listed.name).to_string() == listed.name;
+        if can_be_typed && listed.name.starts_with(begun) {
             names.push(listed.name);
         }
         if MOST <= names.len() {

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arbiter_lock::{Contended, Event, EventFields, Level, Logger, Seconds};
+use arbiter_lock::{Contended, Event, EventFields, Level, Logger, Printable, Seconds};
 use serde_json::{Value, json};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
+use crate::printable_json::PrintableJson;
 use crate::shell::quoted;
 use crate::writer;
 
@@ -29,7 +30,9 @@ pub(crate) fn say(message: &str) {
 /// Prints a message, as an object with the fields of an event if that is asked for.
 fn print(message: &str, level: &str, fields: &EventFields<'_>) {
     if !IS_JSON.load(Ordering::Relaxed) {
-        let lines = message.lines().map(|line| format!("arbiter: {line}\n"));
+        let lines = message
+            .lines()
+            .map(|line| format!("arbiter: {}\n", Printable(line)));
         return writer::write(lines.collect());
     }
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -53,7 +56,7 @@ fn print(message: &str, level: &str, fields: &EventFields<'_>) {
             line[name] = value;
         }
     }
-    writer::write(format!("{line}\n"));
+    writer::write(format!("{}\n", PrintableJson(&line)));
 }
 
 /// Prints that the system has refused a descriptor, a thread or memory.

@@ -1,13 +1,15 @@
 //! Quoting for a shell.
 
+use arbiter_lock::Printable;
+
 /// Quotes a word for a shell.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
-    if word.chars().any(char::is_control) {
-        // Control characters must not reach the terminal.
+    if Printable(word).to_string() != word {
+        // They must not reach the terminal.
         return format!("$'{}'", ansi_c(word));
     }
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -17,8 +19,8 @@ pub(crate) fn quoted(word: &str) -> String {
 fn ansi_c(word: &str) -> String {
     let escaped = |c: char| match c {
         '\'' | '\\' => format!("\\{c}"),
-        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
+        c if Printable(&c.to_string()).to_string() == c.to_string() => c.to_string(),
+        c => format!("\\U{:08x}", u32::from(c)),
     };
     word.chars().map(escaped).collect()
 }
@@ -34,6 +36,8 @@ mod tests {
             ("", "''"),
             ("a b", "'a b'"),
             ("it's", r"'it'\''s'"),
+            ("a\n'b'", r"$'a\U0000000a\'b\''"),
+            ("a\u{202e}b", r"$'a\U0000202eb'"),
         ] {
             assert_eq!(quoted(word), shown);
         }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, RefusedKind};
+use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, Printable, RefusedKind};
 
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
@@ -137,7 +137,7 @@ fn limits(error: &Error) -> Option<String> {
     let Error::Refused(refused) = error else {
         return None;
     };
-    let name = refused.name.escape_debug();
+    let name = Printable(&refused.name);
     let message = match refused.kind {
         RefusedKind::AboveLimit { asked, limit } => {
             format!("--permits {asked} is more than there are: '{name}' has {limit}")

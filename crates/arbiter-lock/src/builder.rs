@@ -20,7 +20,7 @@ use crate::events::tracing_logger::TracingLogger;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::store::ServerSettings;
 use crate::store::acknowledgement::Replicas;
-use crate::store::memory::MemoryStore;
+use crate::store::memory::handle::PrefixedMemory;
 use crate::store::open;
 
 #[cfg(feature = "embedded")]
@@ -119,7 +119,7 @@ impl ClientBuilder {
     pub(crate) fn in_memory() -> Client {
         let builder = Self::default();
         let inner = Engine::new(
-            Arc::new(MemoryStore::new()),
+            Arc::new(PrefixedMemory::new()),
             EventQueue::new(builder.logger),
             builder.store_timeout,
             builder.defaults,
@@ -290,9 +290,14 @@ impl std::fmt::Debug for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Sets the prefix of keys on a Redis server: `arbiter:` by default, as in the Go library.
+    /// Sets the prefix of all keys and channels: `arbiter:` by default, as in the Go library.
     ///
-    /// Surrounding whitespace is ignored.
+    /// A lock is its prefix and name together, on every store: clients with different prefixes do
+    /// not see each other's locks, and a server's user may have rights to one prefix only.
+    ///
+    /// Surrounding whitespace is ignored. Connecting fails with [`Error::Invalid`] if the prefix
+    /// contains whitespace, control characters or `#arbiter.`, which is reserved, and on a cluster
+    /// if its hash tag is empty or not closed.
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         self.server.key_prefix = prefix.trim().to_owned();
         self

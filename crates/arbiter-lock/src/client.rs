@@ -115,7 +115,7 @@ impl Client {
     /// Connects to the store that the environment names.
     ///
     /// `ARBITER_STORE` is the URL of the store, or `ARBITER_STORE_FILE` is the path of a file that
-    /// contains the URL. `ARBITER_KEY_PREFIX` is the prefix of keys on a server, and
+    /// contains the URL. `ARBITER_KEY_PREFIX` is the prefix of keys, and
     /// `ARBITER_ADDRESS_MAP` maps announced addresses ([`ClientBuilder::address_map`]).
     /// If no store is named, the client uses `default_store` (feature `embedded`) and logs an
     /// [event](crate::Event::StoreNotNamed). To change other settings, use

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 
 /// Describes the process of a holder or waiter.
 ///
@@ -109,15 +110,15 @@ impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program.as_deref().unwrap_or("unknown program");
         // Any client of the store may have written it.
-        write!(f, "{}", program.escape_debug())?;
+        write!(f, "{}", Printable(program))?;
         if let Some(pid) = self.pid {
             write!(f, " (pid {pid})")?;
         }
         if let Some(host) = &self.host {
-            write!(f, " on {}", host.escape_debug())?;
+            write!(f, " on {}", Printable(host))?;
         }
         match &self.note {
-            Some(note) => write!(f, ": {}", note.escape_debug()),
+            Some(note) => write!(f, ": {}", Printable(note)),
             None => Ok(()),
         }
     }

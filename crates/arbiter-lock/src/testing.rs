@@ -53,7 +53,7 @@ impl Testing {
             return false;
         };
         match Name::new(name) {
-            Ok(name) => store.expire(&name),
+            Ok(name) => store.expire(self.inner.store.key_prefix(), name),
             Err(error) => panic!("expire failed: {error}; pass the name of a lock"),
         }
     }

@@ -9,6 +9,8 @@ const DIAL: &str = "crates/arbiter-lock/src/store/tcp.rs";
 const CONNECTION: &str = "crates/arbiter-lock/src/store/redis/connection.rs";
 const DIALING: &str = "crates/arbiter-lock/src/store/redis/connection/dialing.rs";
 const SILENCE: &str = "crates/arbiter-lock/src/store/redis/connection/silence.rs";
+const KEY_PREFIX: &str = "crates/arbiter-lock/src/store/key_prefix.rs";
+const EMBEDDED_HANDLE: &str = "crates/arbiter-lock/src/store/embedded/handle.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
@@ -100,17 +102,28 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: KEYS,
         was: "(0 < close).then(|| &rest[..close])",
         put_back: "Some(&rest[..close])",
-        caught_by: Unit(&[
-            "companions_share_the_slot_of_their_lock",
-            "slot_follows_the_cluster_specification",
-        ]),
+        caught_by: Unit(&["slot_follows_the_cluster_specification"]),
     },
     Defect {
         name: "a name looks like another's companion",
+        file: KEY_PREFIX,
+        was: "(!key.contains(RESERVED)).then_some(name)",
+        put_back: "Some(name)",
+        caught_by: Unit(&["reserved_keys_are_refused_for_every_prefix"]),
+    },
+    Defect {
+        name: "a key beside a lock's key lies in another slot",
         file: KEYS,
-        was: "if lock.starts_with(COMPANION) {",
-        put_back: "if lock.is_empty() {",
-        caught_by: Unit(&["key_resembling_a_companion_is_refused"]),
+        was: "&[0; DIGITS]);",
+        put_back: "&[]);",
+        caught_by: Unit(&["companions_share_the_slot_of_their_lock"]),
+    },
+    Defect {
+        name: "the locks of a folder do not keep to their prefix",
+        file: EMBEDDED_HANDLE,
+        was: "let key = self.store.key_prefix.key(name.as_str());",
+        put_back: "let key = name.as_str().to_owned();",
+        caught_by: Lock(&["prefixes_keep_names_and_lists_apart"]),
     },
     Defect {
         name: "a store shows its password",
@@ -129,7 +142,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "the requests of a dead process remain until their leases end",
         file: REAPER,
-        was: "            for (name, owner) in left {\n                self.end(&name, &owner).await?;\n            }",
+        was: "            for (key, owner) in left {\n                self.end(&key, &owner).await?;\n            }",
         put_back: "            if !left.is_empty() {\n                break;\n            }",
         caught_by: Lock(&["killed_holder_frees_long_before_its_lease"]),
     },

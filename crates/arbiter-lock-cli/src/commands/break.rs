@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock::{Asked, Lock, NoopLogger, Seconds};
+use arbiter_lock::{Asked, Lock, NoopLogger, Printable, Seconds};
 
 use crate::cli::{BreakArgs, StoreArgs};
 use crate::exit::Exit;
@@ -73,7 +73,7 @@ async fn not_held(lock: &Lock, args: &BreakArgs) -> Result<Exit, Exit> {
     };
     output::say(&format!(
         "'{}' is not held with fence {}; {instead}",
-        args.name.escape_debug(),
+        Printable(&args.name),
         args.fence
     ));
     Ok(Exit::Contended)

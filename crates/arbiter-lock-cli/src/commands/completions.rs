@@ -23,7 +23,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Exit> {
     completer
         .write_registration("COMPLETE", "arbiter", "arbiter", "arbiter", &mut script)
         .map_err(|error| output::refused(&error))?;
-    line(String::from_utf8_lossy(&script).trim_end())?;
+    line(&String::from_utf8_lossy(&script).trim_end())?;
     Ok(Exit::Success)
 }
 
@@ -50,6 +50,6 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Exit> {
     clap_mangen::Man::new(page)
         .render(&mut roff)
         .map_err(|error| output::refused(&error))?;
-    line(String::from_utf8_lossy(&roff).trim_end())?;
+    line(&String::from_utf8_lossy(&roff).trim_end())?;
     Ok(Exit::Success)
 }

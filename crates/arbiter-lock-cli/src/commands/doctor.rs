@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{DoctorArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::stdout::line;
+use crate::stdout::{json_line, lines};
 use crate::store;
 
 /// Prints the checks. The exit is 1 if one of them is not fine.
@@ -28,7 +28,7 @@ pub(crate) async fn doctor(args: &DoctorArgs, store: &StoreArgs) -> Result<Exit,
     };
     if args.json {
         let array = Value::Array(checks.iter().map(json_of).collect());
-        line(&array.to_string())?;
+        json_line(&array)?;
     } else {
         checks.iter().try_for_each(print)?;
     }
@@ -46,14 +46,14 @@ fn unasked(args: &DoctorArgs, message: &str, fix: &str) -> Result<(), Exit> {
         return Ok(());
     }
     let failure = object("connection", "failure", message, Some(fix));
-    line(&json!([failure]).to_string())
+    json_line(&json!([failure]))
 }
 
 fn print(check: &Check) -> Result<(), Exit> {
     let (name, status) = (check.name, word(check.status));
-    line(&format!("{status:<8} {name:<14} {}", check.message))?;
+    lines(&format!("{status:<8} {name:<14} {}", check.message))?;
     match &check.fix {
-        Some(fix) => line(&format!("{:23} fix: {fix}", "")),
+        Some(fix) => lines(&format!("{:23} fix: {fix}", "")),
         None => Ok(()),
     }
 }

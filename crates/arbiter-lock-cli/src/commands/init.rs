@@ -16,7 +16,7 @@ const LEASE: Duration = Duration::from_secs(30);
 pub(crate) async fn init(args: &InitArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     if args.print {
         let sql = arbiter_lock::postgres_schema(&args.schema, args.role.as_deref());
-        line(sql.trim_end())?;
+        line(&sql.trim_end())?;
         return Ok(Exit::Success);
     }
     let client = store::client(store, NoopLogger)?;

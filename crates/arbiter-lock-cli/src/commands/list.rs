@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use arbiter_lock::{Holder, Listed, NoopLogger, Seconds, Status};
+use arbiter_lock::{Holder, Listed, NoopLogger, Printable, Seconds, Status};
 
 use super::kind::Kind;
 use super::status::json_of;
@@ -11,7 +11,7 @@ use crate::cli::{ListArgs, SortKey, StoreArgs};
 use crate::exit::Exit;
 use crate::output;
 use crate::shell::quoted;
-use crate::stdout::line;
+use crate::stdout::{json_line, lines};
 use crate::store;
 
 /// Lists the locks, page by page unless they are sorted.
@@ -97,7 +97,7 @@ impl Printer {
                 fields.remove("last_run");
                 fields.insert("kind".into(), kind(&lock.status).into());
             }
-            return line(&object.to_string());
+            return json_line(&object);
         }
         self.heading()?;
         let status = &lock.status;
@@ -113,13 +113,13 @@ impl Printer {
             (_, Some(holder)) => holder.label.to_string(),
             (_, None) => "-".to_owned(),
         };
-        line(&row(
-            &lock.name.escape_debug().to_string(),
+        lines(&row(
+            &Printable(&lock.name).to_string(),
             &kind(status),
             &time(holder.and_then(|holder| holder.held)),
             &time(holder.and_then(|holder| holder.remaining)),
             &status.waiting.to_string(),
-            &held_by.escape_debug().to_string(),
+            &Printable(&held_by).to_string(),
         ))
     }
 
@@ -127,7 +127,7 @@ impl Printer {
         if self.json || std::mem::replace(&mut self.has_heading, true) {
             return Ok(());
         }
-        line(&row(
+        lines(&row(
             "NAME",
             "KIND",
             "HELD",

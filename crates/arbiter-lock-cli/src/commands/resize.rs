@@ -1,6 +1,6 @@
 //! `arbiter resize`: changes how many permits there are while some are held.
 
-use arbiter_lock::NoopLogger;
+use arbiter_lock::{NoopLogger, Printable};
 
 use crate::cli::{ResizeArgs, StoreArgs};
 use crate::exit::Exit;
@@ -12,7 +12,7 @@ pub(crate) async fn resize(args: &ResizeArgs, store: &StoreArgs) -> Result<Exit,
     let client = store::client(store, NoopLogger)?;
     let semaphore = client.semaphore(&args.name, args.of);
     let before = semaphore.resize(args.of).await;
-    let name = args.name.escape_debug();
+    let name = Printable(&args.name);
     Ok(match before.map_err(|error| store::fail(&error))? {
         Some(before) => {
             output::say(&format!(

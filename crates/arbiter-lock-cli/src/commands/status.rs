@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use arbiter_lock::{
-    Client, Error, Holder, Label, LastRun, NoopLogger, RunState, Seconds, Sharer, Sharing, Status,
+    Client, Error, Holder, Label, LastRun, NoopLogger, Printable, RunState, Seconds, Sharer,
+    Sharing, Status,
 };
 use serde_json::{Map, Value, json};
 
 use crate::cli::{StatusArgs, StoreArgs};
 use crate::exit::Exit;
-use crate::stdout::{is_reader_gone, line};
+use crate::stdout::{is_reader_gone, json_line, lines};
 use crate::store::{self, Outage};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -105,16 +106,14 @@ fn print(
     status: &Status,
     last: Option<&LastRun>,
 ) -> Result<(), Exit> {
-    let text = if args.json {
-        json_of(name, status, last).to_string()
-    } else {
-        text_of(name, status, last)
-    };
-    line(&text)
+    match args.json {
+        true => json_line(&json_of(name, status, last)),
+        false => lines(&text_of(name, status, last)),
+    }
 }
 
 fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {
-    let name = name.escape_debug();
+    let name = Printable(name);
     let mut lines = match (&status.sharing, &status.holder) {
         (Some(sharing), _) => shared(&name.to_string(), sharing),
         (None, None) => vec![format!("{name}: free")],
@@ -124,12 +123,12 @@ fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {
                 .map_or("none".to_owned(), |fence| fence.to_string());
             vec![
                 format!("{name}: held by {holder}"),
-                format!("  fence {fence}, owner {}", holder.owner.escape_debug()),
+                format!("  fence {fence}, owner {}", Printable(&holder.owner)),
             ]
         }
     };
     if let Some(value) = &status.value {
-        lines.push(format!("  announces: {}", value.escape_debug()));
+        lines.push(format!("  announces: {}", Printable(value)));
     }
     if let Some(last) = last {
         lines.push(format!("  last run: {last}"));

@@ -8,7 +8,7 @@ mod settings;
 use std::path::Path;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error, Loss, LostReason};
+use arbiter_lock::{Client, Error, Loss, LostReason, Printable};
 use nix::sys::signal::Signal;
 
 use crate::child::{Change, Child, Ended};
@@ -141,7 +141,7 @@ async fn stop(child: &mut Child, reason: LostReason, deadline: &Deadline, grace:
 }
 
 fn lost(loss: &Loss, when: &str) -> Exit {
-    let name = loss.name.escape_debug();
+    let name = Printable(&loss.name);
     if loss.reason == LostReason::MaxHold {
         output::say(&format!(
             "stopped the command, which held '{name}' for --max-hold"

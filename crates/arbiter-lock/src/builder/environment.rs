@@ -5,6 +5,7 @@ use std::env::VarError;
 
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 #[cfg(feature = "embedded")]
 use crate::store::embedded;
 
@@ -33,7 +34,7 @@ pub(super) fn parse_address_map(text: &str) -> Result<Addresses, Error> {
             "address_map",
             format!(
                 "an address map is host:port=host:port,…, got '{}'",
-                pair.escape_debug()
+                Printable(pair)
             ),
         )
     };

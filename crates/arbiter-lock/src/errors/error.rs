@@ -8,6 +8,7 @@ use arbiter_lock_core::PLACES;
 use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
 use crate::errors::refused::{Refused, RefusedKind};
+use crate::printable::Printable;
 use crate::status::Holder;
 use crate::store::{Failure, FailureKind};
 
@@ -110,7 +111,7 @@ impl Loss {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.escape_debug();
+        let name = Printable(&self.name);
         write!(
             f,
             "lost the lock '{name}': {}",
@@ -285,7 +286,7 @@ impl fmt::Display for Error {
             Self::Lost(e) => e.fmt(f),
             Self::Unavailable(e) => e.failure.write_of(f, &e.name, &e.store),
             Self::Refused(e) => e.fmt(f),
-            Self::Invalid(e) => f.write_str(&e.message),
+            Self::Invalid(e) => e.fmt(f),
             Self::Closed => f.write_str("the client was shut down"),
             Self::Forked => f.write_str(
                 "the client belongs to the process from which this one was forked; create a new client in this process",
@@ -307,7 +308,7 @@ impl std::error::Error for Error {
 
 impl fmt::Display for Contended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lock '{}' ", self.name.escape_debug())?;
+        write!(f, "lock '{}' ", Printable(&self.name))?;
         match (&self.holder, self.place) {
             (Some(holder), _) => write!(f, "is held by {holder}")?,
             (None, Some(_)) => f.write_str("is held")?,
@@ -330,7 +331,7 @@ impl fmt::Display for Contended {
 
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |name: &String| format!("'{}'", name.escape_debug());
+        let quoted = |name: &String| format!("'{}'", Printable(name));
         let names: Vec<_> = self.names.iter().map(quoted).collect();
         write!(
             f,
@@ -347,7 +348,7 @@ impl fmt::Display for Holder {
             write!(
                 f,
                 "a client without a label (owner {})",
-                self.owner.escape_debug()
+                Printable(&self.owner)
             )?;
         } else if self.is_shared() {
             write!(f, "some who share it, the longest by {}", self.label)?;

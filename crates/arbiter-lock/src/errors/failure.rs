@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::printable::Printable;
+
 /// The failure of a request to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -97,7 +99,7 @@ impl Failure {
         store: &str,
     ) -> fmt::Result {
         if !name.is_empty() {
-            write!(f, "lock '{}': ", name.escape_debug())?;
+            write!(f, "lock '{}': ", Printable(name))?;
         }
         write!(f, "the store {store} {self}")
     }
@@ -139,9 +141,25 @@ impl fmt::Display for Failure {
         };
         match self.detail.as_str() {
             "" => f.write_str(what),
-            detail => write!(f, "{what}: {detail}"),
+            detail => write!(f, "{what}: {}", Printable(detail)),
         }
     }
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::error::Error;
+
+    #[test]
+    fn text_of_a_server_is_escaped() {
+        let failure = Failure::unknown(FailureKind::Other, "ERR \u{1b}[2J\u{202e}\nfoo 'x'");
+        let shown = r"answered with an error: ERR \u{1b}[2J\u{202e}\nfoo 'x'";
+        assert_eq!(failure.to_string(), shown);
+        let error = Error::of_store("a\u{2066}b", "redis://h", failure);
+        let expected = format!("lock 'a\\u{{2066}}b': the store redis://h {shown}");
+        assert_eq!(error.to_string(), expected);
+    }
+}

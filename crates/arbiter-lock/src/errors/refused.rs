@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use arbiter_lock_core::{Mode, Refusal};
 
 use crate::errors::failure::Failure;
+use crate::printable::Printable;
 
 /// A request that the store refuses. A retry does not help.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.escape_debug();
+        let name = Printable(&self.name);
         match self.kind {
             RefusedKind::LimitDiffers {
                 asked: Some(asked),

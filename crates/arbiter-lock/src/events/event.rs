@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::errors::error::{Contended, Seconds, Why};
 use crate::errors::lost_reason::LostReason;
+use crate::printable::Printable;
 pub use fields::EventFields;
 pub(crate) use queue::EventQueue;
 
@@ -242,7 +243,7 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "acquired '{}' with fence {fence} after {}",
-                    name.escape_debug(),
+                    Printable(name),
                     Seconds(*waited)
                 )
             }
@@ -251,25 +252,25 @@ impl fmt::Display for Event {
                 f,
                 "still waiting for '{}', which this client holds: another of its tasks has to \
                  release it, and nested locking needs a session",
-                name.escape_debug()
+                Printable(name)
             ),
             Self::Released {
                 name, fence, held, ..
             } => write!(
                 f,
                 "released '{}' with fence {fence} after {}",
-                name.escape_debug(),
+                Printable(name),
                 Seconds(*held)
             ),
             Self::Renewed { name, fence, .. } => {
-                write!(f, "renewed '{}' with fence {fence}", name.escape_debug())
+                write!(f, "renewed '{}' with fence {fence}", Printable(name))
             }
             Self::RenewalFailed {
                 name, fence, cause, ..
             } => write!(
                 f,
                 "a renewal of '{}' with fence {fence} failed and is tried again: the store {cause}",
-                name.escape_debug()
+                Printable(name)
             ),
             Self::RenewalsLate { holds, behind } => write!(
                 f,
@@ -288,7 +289,7 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "lost '{}' with fence {fence} after {}: {}",
-                    name.escape_debug(),
+                    Printable(name),
                     Seconds(*held),
                     Why(*reason, cause.as_deref().map(|cause| cause as _))
                 )
@@ -296,12 +297,12 @@ impl fmt::Display for Event {
             Self::LeftBehind { name, cause } => write!(
                 f,
                 "left '{}' to expire by itself, since the store {cause}",
-                name.escape_debug()
+                Printable(name)
             ),
             Self::EndNotRecorded { name, fence, cause } => write!(
                 f,
                 "the end of the run of '{}' with fence {fence} was not recorded: {cause}",
-                name.escape_debug()
+                Printable(name)
             ),
             Self::Disconnected { store, cause } => {
                 write!(f, "lost a connection: the store {store} {cause}")
@@ -314,11 +315,16 @@ impl fmt::Display for Event {
             } => write!(
                 f,
                 "'{}' is not served for {} and is tried again: the store {store} {cause}",
-                name.escape_debug(),
+                Printable(name),
                 Seconds(*since)
             ),
             Self::MasterReplaced { store, from, to } => {
-                write!(f, "the master of {store} is {to} now, and was {from}")
+                write!(
+                    f,
+                    "the master of {store} is {} now, and was {}",
+                    Printable(to),
+                    Printable(from)
+                )
             }
             Self::SentinelsOutOfReach { store, cause } => write!(
                 f,

@@ -13,6 +13,7 @@ use crate::errors::lost_reason::LostReason;
 use crate::holds::guard::Grip;
 use crate::holds::hold::Exclusivity;
 use crate::primitives::rw_lock::READ;
+use crate::printable::Printable;
 use crate::store::{Envelope, Failure};
 
 impl Grip {
@@ -80,7 +81,7 @@ fn another_writes(name: &str) -> Error {
         "lock",
         format!(
             "another guard of the session writes '{}' and counts on being alone: release it before you downgrade",
-            name.escape_debug(),
+            Printable(name),
         ),
     ).into()
 }

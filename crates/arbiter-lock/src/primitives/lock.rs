@@ -395,9 +395,10 @@ impl Lock {
     }
 
     pub(crate) fn checked_name(&self) -> Result<Name, Error> {
-        self.name
-            .clone()
-            .map_err(|e| Invalid::new("name", e.to_string()).into())
+        let name = self.name.clone();
+        let name = name.map_err(|e| Invalid::new("name", e.to_string()))?;
+        self.inner.store.key_prefix().check(name.as_str())?;
+        Ok(name)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::errors::invalid::Invalid;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::HoldState;
 use crate::primitives::options::{Options, WaitLimit};
+use crate::printable::Printable;
 use crate::sessions::session_id::SessionId;
 use crate::system::process::LeakInChild;
 use crate::waiting::{self, News, Origin};
@@ -310,7 +311,7 @@ fn no_upgrade(name: &Name) -> Error {
         "lock",
         format!(
             "the session holds '{}' as a reader and asks to write: two readers that did so would wait for each other; release it first, or write from the beginning",
-            name.as_str().escape_debug(),
+            Printable(name.as_str()),
         ),
     ).into()
 }

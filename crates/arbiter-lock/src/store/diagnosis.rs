@@ -1,5 +1,7 @@
 //! What a store reports of itself that matters to its locks.
 
+use crate::printable::Printable;
+
 /// A property of a store that matters to its locks: see
 /// [`Client::diagnose`](crate::Client::diagnose).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +30,12 @@ pub enum CheckStatus {
 }
 
 impl Check {
+    /// Makes a check that is fine. Servers have named parts of the message.
     pub(crate) fn ok(name: &'static str, message: impl Into<String>) -> Self {
         Self {
             name,
             status: CheckStatus::Ok,
-            message: message.into(),
+            message: Printable(&message.into()).to_string(),
             fix: None,
         }
     }

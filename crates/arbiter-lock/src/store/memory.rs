@@ -4,10 +4,9 @@
 mod counters;
 #[cfg(feature = "testing")]
 mod faults;
-pub(super) mod handle;
+pub(crate) mod handle;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,11 +21,11 @@ pub use faults::FaultInjection;
 #[cfg(feature = "testing")]
 use faults::Stalls;
 
-use super::{Envelope, Failure, FailureKind, Page, Push, Registry, Source};
+use super::{Envelope, Failure, FailureKind, KeyPrefix, Page, Push, Registry, Source};
 use crate::system::clock::{Clock, date};
 use crate::system::process::PerProcess;
 
-/// All names of a memory store.
+/// All resources of a memory store.
 pub(crate) struct MemoryStore {
     clock: Clock,
     wall: Mutex<Wall>,
@@ -45,9 +44,19 @@ pub(crate) struct MemoryStore {
 
 #[derive(Default)]
 struct Names {
-    resources: HashMap<Name, Resource>,
+    /// By their keys.
+    resources: HashMap<Arc<str>, Resource>,
     /// Steps since the last sweep for forgotten names.
     steps: usize,
+    /// The key of the latest step, so that a step does not allocate one.
+    key: String,
+}
+
+/// A name with the prefix of the client that uses it: the parts of a key.
+#[derive(Clone)]
+struct PrefixedName {
+    prefix: KeyPrefix,
+    name: Name,
 }
 
 /// The store's wall clock, from which fences are made.
@@ -137,8 +146,8 @@ impl MemoryStore {
     }
 
     /// Applies a request, and notifies the other requests that it has granted.
-    fn answer(&self, name: &Name, request: &Request) -> Envelope<Reply> {
-        let (answer, at) = self.step(name, |resource, now| {
+    fn answer(&self, of: &PrefixedName, request: &Request) -> Envelope<Reply> {
+        let (answer, at) = self.step(of, |resource, now| {
             request.apply(resource, now, |channel| self.listens(channel))
         });
         let Answer {
@@ -147,25 +156,28 @@ impl MemoryStore {
             again,
         } = answer;
         for grant in granted {
-            self.notify(name, grant);
+            self.notify(of, grant);
         }
         #[cfg(feature = "testing")]
-        self.counters().answered(name, request, &reply);
+        self.counters().answered(&of.name, request, &reply);
         Envelope::new(reply, at, again)
     }
 
-    /// Returns a page of names in order.
-    fn names_after(&self, cursor: &str) -> Page {
+    /// Returns a page of the names behind one, in order.
+    fn names_after(&self, prefix: &KeyPrefix, cursor: &str) -> Page {
+        let behind = prefix.key(cursor);
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = names.resources.keys().filter(|name| cursor < name.as_str());
-        let mut after: Vec<Name> = after.cloned().collect();
+        let keys = names.resources.keys();
+        let after =
+            keys.filter(|key| behind.as_str() < &***key && key.starts_with(prefix.as_str()));
+        let mut after: Vec<Arc<str>> = after.cloned().collect();
         drop(names);
         after.sort_unstable();
-        Page::in_order(after)
+        Page::in_order(prefix, &after)
     }
 
-    fn renew(&self, name: &Name, renewal: &Renewal) -> Renewed {
-        let (renewed, _) = self.step(name, |resource, now| {
+    fn renew(&self, of: &PrefixedName, renewal: &Renewal) -> Renewed {
+        let (renewed, _) = self.step(of, |resource, now| {
             resource.renew(now, &renewal.owner, renewal.fence, renewal.lease_ms)
         });
         #[cfg(feature = "testing")]
@@ -174,8 +186,13 @@ impl MemoryStore {
     }
 
     /// Applies a step to the resource of that name, and returns the time of the step too.
-    fn step<T>(&self, name: &Name, step: impl FnOnce(&mut Resource, Moment) -> T) -> (T, Moment) {
+    fn step<T>(
+        &self,
+        of: &PrefixedName,
+        step: impl FnOnce(&mut Resource, Moment) -> T,
+    ) -> (T, Moment) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = &mut *names;
         let at = self.now();
         names.steps += 1;
         if SWEEP_EVERY <= names.steps {
@@ -184,7 +201,14 @@ impl MemoryStore {
                 .resources
                 .retain(|_, resource| !resource.is_forgotten(at));
         }
-        let resource = names.resources.entry(name.clone()).or_default();
+        names.key.clear();
+        names.key.push_str(of.prefix.as_str());
+        names.key.push_str(of.name.as_str());
+        let key = names.key.as_str();
+        let resource = match names.resources.get_mut(key) {
+            Some(known) => known,
+            None => names.resources.entry(key.into()).or_default(),
+        };
         #[cfg(feature = "testing")]
         let before = self.has_faults().then(|| resource.inspect(at));
         let reply = step(resource, at);
@@ -195,18 +219,12 @@ impl MemoryStore {
         (reply, at)
     }
 
-    fn notify(&self, name: &Name, grant: Grant) {
+    fn notify(&self, of: &PrefixedName, grant: Grant) {
         let registry = self.listeners().get(&grant.channel).and_then(Weak::upgrade);
         if let Some(registry) = registry {
             let channel = grant.channel.clone();
-            self.deliver(name, grant.into(), &channel, registry);
+            self.deliver(&of.name, grant.into(), &channel, registry);
         }
-    }
-}
-
-impl fmt::Display for MemoryStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("memory:")
     }
 }
 
@@ -269,12 +287,14 @@ impl MemoryStore {
     }
 
     /// Ends the hold of that name, as if its lease had expired. Returns whether there was one.
-    pub(crate) fn expire(&self, name: &Name) -> bool {
-        let (status, _) = self.step(name, |resource, now| resource.inspect(now));
+    pub(crate) fn expire(&self, prefix: &KeyPrefix, name: Name) -> bool {
+        let prefix = prefix.clone();
+        let of = PrefixedName { prefix, name };
+        let (status, _) = self.step(&of, |resource, now| resource.inspect(now));
         let fence = status.holder.and_then(|holder| holder.fence);
         fence.is_some_and(|fence| {
             let at_once = true;
-            let answer = self.answer(name, &Request::Break { fence, at_once });
+            let answer = self.answer(&of, &Request::Break { fence, at_once });
             answer.reply == Reply::Broken(Broken::Freed)
         })
     }

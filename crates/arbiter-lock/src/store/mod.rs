@@ -16,6 +16,7 @@ pub(crate) mod diagnosis;
 pub(crate) mod embedded;
 mod handle;
 pub(crate) mod health;
+pub(crate) mod key_prefix;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pattern;
@@ -49,6 +50,7 @@ pub(crate) use acknowledgement::Acknowledgement;
 pub(crate) use handle::Destination;
 pub(crate) use handle::{Handle, Sending, StoreHandle};
 pub(crate) use health::StoreMonitor;
+pub(crate) use key_prefix::KeyPrefix;
 pub(crate) use pattern::Pattern;
 pub(crate) use registry::{Push, PushedGrant, Registry, Slot, Source, Woken};
 #[cfg(feature = "redis")]
@@ -130,14 +132,16 @@ pub(crate) struct Page {
 pub(crate) const PAGE: usize = 1_000;
 
 impl Page {
-    /// Makes a page of names in order. If it is full, there may be more.
-    pub(crate) fn in_order(mut names: Vec<Name>) -> Self {
-        let is_last = names.len() < PAGE;
-        names.truncate(PAGE);
-        let last = names.last().filter(|_| !is_last);
+    /// Makes a page of the names of keys in order, which all have the prefix. If it is full, there
+    /// may be more.
+    pub(crate) fn in_order<K: AsRef<str>>(prefix: &KeyPrefix, keys: &[K]) -> Self {
+        let keys = &keys[..PAGE.min(keys.len())];
+        let last = keys.last().filter(|_| keys.len() == PAGE);
+        let cursor = last.and_then(|key| key.as_ref().strip_prefix(prefix.as_str()));
+        let names = keys.iter().filter_map(|key| prefix.name_of(key.as_ref()));
         Self {
-            next: last.map(|name| name.as_str().to_owned()),
-            names,
+            next: cursor.map(str::to_owned),
+            names: names.filter_map(|name| Name::new(name).ok()).collect(),
             free_only: false,
             is_restart: false,
         }
@@ -166,6 +170,9 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
     fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {
         self.handle(&Arc::default())
     }
+
+    /// Returns the prefix of this client's keys.
+    fn key_prefix(&self) -> &KeyPrefix;
 
     /// Returns the clock by which leases are measured.
     fn clock(&self) -> Clock {

@@ -1,9 +1,9 @@
-//! The settings of stores that are servers.
+//! The settings of stores.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The settings of stores that are servers.
+/// The settings of stores: the prefix of keys, and those of servers.
 #[derive(Clone)]
 pub(crate) struct ServerSettings {
     pub(crate) key_prefix: String,

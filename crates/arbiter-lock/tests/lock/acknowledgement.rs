@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Begun, Client, Error, NoopLogger, RefusedKind, Replicas};
-use testkit::{Cluster, SentinelGroup, Server, eventually, unique_name};
+use testkit::{Cluster, SentinelGroup, Server, companion, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -161,7 +161,7 @@ async fn record_of_a_run_is_acknowledged() {
         panic!("it never ran");
     };
     let outcome = |server: &Server| {
-        let key = format!("arbiter.run2:{{arbiter:{name}}}");
+        let key = companion(&format!("arbiter:{name}"), "run");
         server.call(&["HGET", &key, "outcome"]).text()
     };
     replicas[0].stop();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, ClientBuilder, Error, LostReason, NoopLogger};
-use testkit::{Cluster, Reply, Server, Traffic, eventually_async};
+use testkit::{Cluster, Reply, Server, Traffic, companion, eventually_async};
 
 use crate::cluster::PREFIX;
 use crate::sentinel::{mapped, owner, proxies};
@@ -124,7 +124,7 @@ async fn grant_of_another_node_is_not_believed() {
     let waiter = tokio::spawn(async move { lock.acquire().await });
     let channels = || master.call(&["PUBSUB", "SHARDCHANNELS"]).texts();
     assert!(eventually_async(ms(2_000), || !channels().is_empty()).await);
-    let queue = format!("arbiter.queue2:{{{PREFIX}{name}}}");
+    let queue = companion(&format!("{PREFIX}{name}"), "queue");
     let queued = master.call(&["ZRANGE", &queue, "0", "-1"]).texts();
     let body = queued.iter().find_map(|record| record.strip_prefix('w'));
     let request = body.unwrap().split(' ').next().unwrap().to_owned();

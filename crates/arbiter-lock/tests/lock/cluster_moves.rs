@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Event, Guard, Lock};
-use testkit::{Cluster, Server, Shared, eventually_async, soak_time, unique_name};
+use testkit::{Cluster, Server, Shared, companion_kind, eventually_async, soak_time, unique_name};
 use tokio::task::JoinHandle;
 
 use crate::acquire_and_release;
@@ -215,7 +215,7 @@ fn lasting_keys(cluster: &Cluster, slot_move: Move) -> Vec<String> {
         .flat_map(|node| slot_move.keys(cluster, node))
         .collect();
     // The last fence outlives its lock.
-    keys.retain(|key| !key.starts_with("arbiter.last"));
+    keys.retain(|key| companion_kind(key) != Some("last"));
     keys
 }
 

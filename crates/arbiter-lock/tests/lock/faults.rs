@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Event, Guard, LostReason, block_on};
-use testkit::{Proxy, Server, Traffic, eventually, unique_name};
+use testkit::{Proxy, Server, Traffic, companion, eventually, unique_name};
 
 use crate::acquire_and_release;
 
@@ -18,7 +18,7 @@ pub(crate) fn key(name: &str) -> String {
 }
 
 fn queue(name: &str) -> String {
-    format!("arbiter.queue2:{{{}}}", key(name))
+    companion(&key(name), "queue")
 }
 
 pub(crate) async fn held(server: &Server) -> (Client, String, Guard) {

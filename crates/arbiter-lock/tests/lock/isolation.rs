@@ -135,8 +135,8 @@ async fn refused_name_leaves_nothing_pending() {
         .connect()
         .await
         .unwrap();
-    let error = client.lock("arbiter.x").acquire().await.unwrap_err();
-    println!("{error}");
+    let error = client.lock("x#arbiter.queue").acquire().await.unwrap_err();
+    assert!(matches!(&error, Error::Invalid(_)), "{error}");
     let begun = Instant::now();
     client.shutdown(ms(3_000)).await;
     assert!(

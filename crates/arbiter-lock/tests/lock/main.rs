@@ -58,6 +58,7 @@ mod postgres_relay;
 mod postgres_standbys;
 #[cfg(feature = "postgres")]
 mod postgres_tls;
+mod prefixes;
 mod primitives;
 mod processes;
 mod redis;

@@ -365,7 +365,10 @@ async fn unsubscribed_waiter_polls_again_in_any_state() {
             2,
         ),
         // Another slot has left.
-        (|_| queued() + &unsubscribed("arbiter.wake:{0}other"), 1),
+        (
+            |_| queued() + &unsubscribed("arbiter:#arbiter.wake.other/000000"),
+            1,
+        ),
     ];
     for (n, (answer, subscriptions)) in states.into_iter().enumerate() {
         let polls = Arc::new(AtomicUsize::new(0));

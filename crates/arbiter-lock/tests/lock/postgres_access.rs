@@ -326,7 +326,7 @@ async fn prefixes_and_schemas_keep_clients_apart() {
     let odd = format!("{}?schema=o%22d%20%27$$a$d", server.url());
     let (mut guards, mut fences) = (Vec::new(), Vec::new());
     for url in [server.url(), odd, format!("{}?schema=B", server.url())] {
-        for prefix in ["arbiter:", "b:", "b:%", "_", "\u{1}"] {
+        for prefix in ["arbiter:", "b:", "b:%", "_", "{}"] {
             let builder = Client::builder().store(&url).logger(NoopLogger);
             let client = builder.key_prefix(prefix).connect().await.unwrap();
             let guard = client.lock(&name).try_acquire().await.unwrap();

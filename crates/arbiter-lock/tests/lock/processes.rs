@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arbiter_lock::Client;
-use testkit::{ChildProcess, Server, eventually, unique_name};
+use testkit::{ChildProcess, Server, companion, companion_kind, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -169,7 +169,7 @@ fn guard_dropped_at_end_of_main_frees() {
         server
             .keys()
             .iter()
-            .all(|key| key.starts_with("arbiter.last")),
+            .all(|key| companion_kind(key) == Some("last")),
         "{:?}",
         server.keys()
     );
@@ -184,7 +184,7 @@ fn owner(server: &Server, name: &str) -> Option<u64> {
 }
 
 fn waiting(server: &Server, name: &str) -> i64 {
-    let queue = format!("arbiter.queue2:{{arbiter:{name}}}");
+    let queue = companion(&format!("arbiter:{name}"), "queue");
     server
         .call(&["ZCOUNT", &queue, "(0", "+inf"])
         .int()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arbiter_lock::Client;
-use testkit::{Server, unique_name};
+use testkit::{Server, companion_kind, unique_name};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -24,7 +24,7 @@ async fn released_lock_leaves_only_its_last_fence() {
     second.release().await.unwrap();
     let keys = server.keys();
     assert!(
-        keys.len() == 1 && keys[0].starts_with("arbiter.last"),
+        keys.len() == 1 && companion_kind(&keys[0]) == Some("last"),
         "{keys:?}"
     );
 }

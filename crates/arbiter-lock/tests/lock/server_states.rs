@@ -50,16 +50,6 @@ async fn refusal_says_why_and_changes_nothing() {
         tokio::time::sleep(ms(50)).await;
         assert_eq!(server.call(&["DUMP", &key]), before);
     }
-    let reserved = Client::builder()
-        .store(&server.url())
-        .key_prefix("arbiter.")
-        .connect()
-        .await
-        .unwrap();
-    assert_eq!(
-        kind(reserved.lock("x").acquire().await.unwrap_err()),
-        RefusedKind::Unsupported
-    );
     server.call(&[
         "ACL",
         "SETUSER",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, Guard, LostReason, NoopLogger};
 use futures_util::future::join_all;
-use testkit::{ChildProcess, GoLock, Server, eventually_async, unique_name};
+use testkit::{ChildProcess, GoLock, Server, companion, eventually_async, unique_name};
 use tokio::task::JoinSet;
 
 use crate::in_line;
@@ -23,8 +23,8 @@ fn key(name: &str) -> String {
     format!("arbiter:{name}")
 }
 
-fn companion(name: &str) -> String {
-    format!("arbiter.share2:{{arbiter:{name}}}")
+fn share_key(name: &str) -> String {
+    companion(&key(name), "share")
 }
 
 fn exists(server: &Server, key: &str) -> bool {
@@ -99,7 +99,7 @@ async fn sharers_are_renewed_at_the_memory_limit() {
     for guard in readers.into_iter().chain([guard]) {
         guard.release().await.unwrap();
     }
-    assert!(!exists(&server, &key(&name)) && !exists(&server, &companion(&name)));
+    assert!(!exists(&server, &key(&name)) && !exists(&server, &share_key(&name)));
 }
 
 #[tokio::test]
@@ -122,16 +122,16 @@ async fn sharers_release_and_downgrade_at_the_memory_limit() {
     let unheld = unique_name();
     let reader = client.rw_lock(&unheld).wait_timeout(ms(300));
     assert!(reader.read().await.unwrap_err().is_unavailable());
-    assert!(!exists(&server, &key(&unheld)) && !exists(&server, &companion(&unheld)));
+    assert!(!exists(&server, &key(&unheld)) && !exists(&server, &share_key(&unheld)));
     a.release().await.unwrap();
     let status = semaphore.inspect().await.unwrap();
     assert_eq!(status.sharing.unwrap().weight, 1);
     b.release().await.unwrap();
-    assert!(!exists(&server, &key(&name)) && !exists(&server, &companion(&name)));
+    assert!(!exists(&server, &key(&name)) && !exists(&server, &share_key(&name)));
     writer.downgrade().await.unwrap();
     all_end(&server);
     writer.release().await.unwrap();
-    assert!(!exists(&server, &key(&written)) && !exists(&server, &companion(&written)));
+    assert!(!exists(&server, &key(&written)) && !exists(&server, &share_key(&written)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +162,7 @@ async fn release_grants_a_thousand_waiting_readers() {
     drop(guards);
     let is_free = eventually_async(ms(30_000), || !exists(&server, &key(&name))).await;
     assert!(is_free);
-    assert!(!exists(&server, &companion(&name)));
+    assert!(!exists(&server, &share_key(&name)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +289,7 @@ async fn sharers_are_notified_of_lost_keys() {
             semaphore.acquire().await.unwrap(),
             semaphore.acquire().await.unwrap(),
         ];
-        let (lock, share) = (key(&name), companion(&name));
+        let (lock, share) = (key(&name), share_key(&name));
         match astray {
             "DEL K" => server.call(&["DEL", &lock]),
             "DEL S" => server.call(&["DEL", &share]),
@@ -431,7 +431,7 @@ async fn go_client_acquires_after_longest_remaining_hold() {
     let go = GoLock::new(&server, &name, ms(30_000));
     assert!(!go.try_lock());
     long.release().await.unwrap();
-    for key in [key(&name), companion(&name)] {
+    for key in [key(&name), share_key(&name)] {
         let life = server.call(&["PTTL", &key]).int().unwrap();
         assert!(life <= 700, "{key}: {life}");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Guard, Hold, Lock, NoopLogger, block_on};
 use rand::RngExt as _;
-use testkit::{Server, eventually, goes_on, soak_time};
+use testkit::{Server, companion_kind, eventually, goes_on, soak_time};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -282,7 +282,7 @@ fn writers_and_permits_never_overlap_under_stalls() {
     assert!(are_enough(counts), "{counts:?}");
     let left = || {
         let keys = server.keys().into_iter();
-        let held = |key: &String| key.starts_with("arbiter:") || key.starts_with("arbiter.share");
+        let held = |key: &String| matches!(companion_kind(key), None | Some("share"));
         keys.filter(held).collect::<Vec<_>>()
     };
     assert!(eventually(ms(1_500), || left().is_empty()), "{:?}", left());

@@ -9,6 +9,7 @@ mod exclusive;
 mod helpers;
 pub mod lock;
 pub mod once;
+pub mod prefixes;
 pub mod rw_lock;
 pub mod semaphore;
 pub mod several;
@@ -69,6 +70,13 @@ macro_rules! conformance {
             first_loss_is_reported_and_others_are_released,
             one_lost_name_drops_the_work,
             bad_names_are_refused_before_acquiring,
+        );
+    };
+    (prefixes: $store:expr) => {
+        $crate::conformance!(@each prefixes $store;
+            prefixes_keep_names_and_lists_apart,
+            lock_is_prefix_and_name_together,
+            reserved_names_are_refused_under_every_prefix,
         );
     };
     (election: $store:expr) => {

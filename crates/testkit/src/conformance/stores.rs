@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use arbiter_lock::{Client, NoopLogger};
+use arbiter_lock::{Client, ClientBuilder, NoopLogger};
 
 use super::exclusive::{Exclusive, Primitive};
 use crate::{Cluster, Folder, Postgres, SentinelGroup, Server, Shared, unique_name};
@@ -138,8 +138,17 @@ impl Store {
     /// # Panics
     /// If it cannot connect.
     pub async fn client(&self) -> Client {
+        self.client_of("").await
+    }
+
+    /// Connects a client with that text behind the prefix of the test.
+    pub(super) async fn client_of(&self, more: &str) -> Client {
+        let connecting = self.builder_of(more).connect();
+        connecting.await.expect("a client of the store")
+    }
+
+    pub(super) fn builder_of(&self, more: &str) -> ClientBuilder {
         let builder = Client::builder().store(&self.url).logger(NoopLogger);
-        let builder = builder.key_prefix(&self.key_prefix);
-        builder.connect().await.expect("a client of the store")
+        builder.key_prefix(&[&self.key_prefix, more].concat())
     }
 }

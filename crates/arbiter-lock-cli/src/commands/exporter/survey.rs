@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use arbiter_lock::Listed;
+use arbiter_lock::{Listed, Printable};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -117,7 +117,7 @@ impl Survey {
         let wait = metrics.by_name("lock_wait_seconds", "Age of the lock's longest wait");
         for named in &self.named {
             let label = NameLabel {
-                name: named.name.clone(),
+                name: label_of(&named.name),
             };
             let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
             held.get_or_create(&label)
@@ -127,6 +127,11 @@ impl Survey {
             wait.get_or_create(&label).set(seconds(named.oldest_wait));
         }
     }
+}
+
+/// Returns the label of a name. No two names have the same.
+fn label_of(name: &str) -> String {
+    Printable(&name.replace('\\', r"\\")).to_string()
 }
 
 /// Returns the text of a scrape that took `duration`, in the OpenMetrics format. Without a survey,

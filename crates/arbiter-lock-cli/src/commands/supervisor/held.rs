@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use arbiter_lock::{Error, Guard, GuardAll, Hold, Leadership, Loss, RunGuard};
+use arbiter_lock::{Error, Guard, GuardAll, Hold, Leadership, Loss, Printable, RunGuard};
 use nix::sys::signal::Signal;
 
 use crate::child::Ended;
@@ -98,7 +98,7 @@ impl Held {
         let names = self
             .holds
             .iter()
-            .map(|hold| format!("'{}'", hold.name().escape_debug()));
+            .map(|hold| format!("'{}'", Printable(hold.name())));
         names.collect::<Vec<_>>().join(", ")
     }
 

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::errors::error::Error;
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 
 /// The hours or the days of a time zone.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl Calendar {
                 "zone",
                 format!(
                     "no time zone is called '{}': names are like Europe/Berlin or UTC",
-                    zone.escape_debug()
+                    Printable(zone)
                 ),
             )
             .into()),

@@ -8,6 +8,7 @@ use arbiter_lock_core::{Moment, Run};
 use super::ending::Ending;
 use crate::errors::error::Seconds;
 use crate::label::Label;
+use crate::printable::Printable;
 
 /// The last run of a job, at one moment of the store's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,6 @@ impl fmt::Display for RunState {
 fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     match text {
         "" => Ok(()),
-        text => write!(f, ": {}", text.escape_debug()),
+        text => write!(f, ": {}", Printable(text)),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{LastRun, RunState};
 use crate::errors::error::Seconds;
+use crate::printable::Printable;
 use crate::status::Holder;
 
 /// Why a job was skipped. Its `Display` is a readable message.
@@ -33,7 +34,7 @@ impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotDue { name, last, next } => {
-                let name = name.escape_debug();
+                let name = Printable(name);
                 match last.state {
                     RunState::Running => {
                         let started = Seconds(last.started);
@@ -48,7 +49,7 @@ impl fmt::Display for Skip {
                 write!(f, "it may run again in {}", Seconds(*next))
             }
             Self::Running { name, holder } => {
-                write!(f, "'{}' is running now", name.escape_debug())?;
+                write!(f, "'{}' is running now", Printable(name))?;
                 match holder {
                     Some(holder) => write!(f, ", by {holder}"),
                     None => Ok(()),

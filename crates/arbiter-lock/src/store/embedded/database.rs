@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use arbiter_lock_core::{Answer, Moment, Name, Reply, Request, Resource};
+use arbiter_lock_core::{Answer, Moment, Reply, Request, Resource};
 use rusqlite::{ErrorCode, params};
 
 use super::connections::Tracked;
@@ -12,7 +12,7 @@ use super::failure;
 use super::liveness::Process;
 use super::log::Log;
 use super::records::Records;
-use crate::store::{Envelope, Failure, FailureKind, PAGE};
+use crate::store::{Envelope, Failure, FailureKind, KeyPrefix, PAGE};
 use crate::system::clock::{Clock, date};
 
 /// How long a step waits if another program has locked the file.
@@ -50,7 +50,7 @@ impl Database {
     /// Applies a step to the rows of a name, completely or not at all.
     pub(super) fn step<T>(
         &mut self,
-        name: &Name,
+        key: &str,
         step: impl FnOnce(&mut Resource<Records<'_>>, Moment) -> T,
     ) -> Result<(T, Moment), Failure> {
         self.check_identity()?;
@@ -59,7 +59,7 @@ impl Database {
         let done = self
             .set_busy_timeout()
             .and_then(|()| self.run("BEGIN IMMEDIATE"))
-            .and_then(|()| Records::load(&self.connection, name.as_str()))
+            .and_then(|()| Records::load(&self.connection, key))
             .and_then(|records| {
                 let mut resource = Resource::new(records);
                 resource.set_date(moment(date()));
@@ -83,14 +83,14 @@ impl Database {
     /// Answers a request that only reads, and returns the processes of the holds that it shows.
     pub(super) fn read(
         &mut self,
-        name: &Name,
+        key: &str,
         request: &Request,
     ) -> Result<(Envelope<Reply>, Vec<Process>), Failure> {
         self.check_identity()?;
         let at = self.now();
         let seen = self
             .run("BEGIN")
-            .and_then(|()| Records::load(&self.connection, name.as_str()))
+            .and_then(|()| Records::load(&self.connection, key))
             .and_then(|records| {
                 let mut resource = Resource::new(records);
                 let Answer { reply, again, .. } = request.apply(&mut resource, at, |_| false);
@@ -111,18 +111,23 @@ impl Database {
         seen.map_err(|error| failure::of_sqlite(&error, &self.path))
     }
 
-    /// Returns a page of names in order.
-    pub(super) fn names_after(&mut self, cursor: &str) -> Result<Vec<Name>, Failure> {
+    /// Returns the keys of that prefix behind one, in order; at most a page of them.
+    pub(super) fn keys_after(
+        &mut self,
+        key: &str,
+        prefix: &KeyPrefix,
+    ) -> Result<Vec<String>, Failure> {
         self.check_identity()?;
         let find = || {
+            // Keys are ordered by their bytes, so those of a prefix lie together.
             let sql = "SELECT name FROM names WHERE name > ?1 ORDER BY name LIMIT ?2";
             let mut select = self.connection.prepare_cached(sql)?;
-            let rows = select.query_map(params![cursor, PAGE as i64], |row| row.get(0))?;
-            let names: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
-            Ok(names
-                .iter()
-                .filter_map(|name| Name::new(name).ok())
-                .collect())
+            let rows = select.query_map(params![key, PAGE as i64], |row| row.get(0))?;
+            let has_prefix = |key: &rusqlite::Result<String>| {
+                let key = key.as_ref();
+                key.map_or(true, |key| key.starts_with(prefix.as_str()))
+            };
+            rows.take_while(has_prefix).collect::<rusqlite::Result<_>>()
         };
         find().map_err(|error| failure::of_sqlite(&error, &self.path))
     }
@@ -131,7 +136,7 @@ impl Database {
     pub(super) fn left_by(
         &mut self,
         process: &Process,
-    ) -> Result<Vec<(Name, std::sync::Arc<str>)>, Failure> {
+    ) -> Result<Vec<(String, std::sync::Arc<str>)>, Failure> {
         let find = || {
             let mut found = Vec::new();
             for sql in [
@@ -150,8 +155,8 @@ impl Database {
                         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
                     })?;
                 for row in rows {
-                    let (name, id) = row?;
-                    found.extend(Name::new(&name).ok().map(|name| (name, id.into())));
+                    let (key, id) = row?;
+                    found.push((key, id.into()));
                 }
             }
             Ok(found)

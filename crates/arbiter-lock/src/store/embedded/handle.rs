@@ -16,8 +16,8 @@ use super::{Embedded, Opened, file_lock, folder, liveness};
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::{
-    Acknowledgement, Envelope, Failure, FailureKind, Handle, Page, Pattern, Registry, Sending,
-    ServerSettings, Store,
+    Acknowledgement, Envelope, Failure, FailureKind, Handle, KeyPrefix, Page, Pattern, Registry,
+    Sending, ServerSettings, Store,
 };
 use crate::system::rng;
 
@@ -79,13 +79,14 @@ impl EmbeddedHandle {
         limit: Duration,
     ) -> Result<Envelope<Reply>, Failure> {
         let opened = self.opened(limit).await?;
+        let key = self.store.key_prefix.key(name.as_str());
         for _ in 0..MOST_DEAD {
             let (envelope, predecessors) = match request {
                 // These only read, and need no turn.
                 Request::Inspect | Request::LastRun => opened
                     .file_lock
-                    .read(|database| database.read(name, request))?,
-                _ => opened.step(name, request, limit).await?,
+                    .read(|database| database.read(&key, request))?,
+                _ => opened.step(&key, request, limit).await?,
             };
             // The holds of a dead process are neither waited for nor shown.
             let has_ended_some = match request {
@@ -128,10 +129,12 @@ impl Handle for EmbeddedHandle {
     fn names<'a>(&'a self, cursor: &'a str, _: &'a Pattern, limit: Duration) -> Sending<'a, Page> {
         Box::pin(async move {
             let opened = self.opened(limit).await?;
-            let names = opened
+            let prefix = &self.store.key_prefix;
+            let behind = prefix.key(cursor);
+            let keys = opened
                 .file_lock
-                .read(|database| database.names_after(cursor))?;
-            Ok(Page::in_order(names))
+                .read(|database| database.keys_after(&behind, prefix))?;
+            Ok(Page::in_order(prefix, &keys))
         })
     }
 
@@ -142,6 +145,7 @@ impl Handle for EmbeddedHandle {
         _: Acknowledgement,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>> {
+        let prefix = self.store.key_prefix.clone();
         let work = move |database: &mut Database| {
             let renew = |(name, renewal): &(Name, Renewal)| {
                 let Renewal {
@@ -150,7 +154,8 @@ impl Handle for EmbeddedHandle {
                     lease_ms,
                     ..
                 } = renewal;
-                let renewed = database.step(name, |resource, now| {
+                let key = prefix.key(name.as_str());
+                let renewed = database.step(&key, |resource, now| {
                     resource.renew(now, owner, *fence, *lease_ms)
                 });
                 renewed.map(|(renewed, _)| renewed)
@@ -170,11 +175,13 @@ impl Handle for EmbeddedHandle {
 /// Creates the store of a URL; its files are opened later.
 pub(in super::super) fn open(
     url: &str,
-    _: ServerSettings,
+    settings: ServerSettings,
     events: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
     let folder = folder::folder_of_url(url)?;
-    Ok(Arc::new(Embedded::new(folder, events.clone())))
+    let key_prefix = KeyPrefix::new(&settings.key_prefix)?;
+    let store = Embedded::new(folder, key_prefix, events.clone());
+    Ok(Arc::new(store))
 }
 
 impl Store for Embedded {
@@ -182,6 +189,10 @@ impl Store for Embedded {
         let channel = self.process.channel(rng::draw());
         let registry = Arc::downgrade(registry);
         Box::new(EmbeddedHandle::new(self, channel, registry))
+    }
+
+    fn key_prefix(&self) -> &KeyPrefix {
+        &self.key_prefix
     }
 
     /// Returns the file that is locked while this process lives.
@@ -203,14 +214,14 @@ impl Opened {
     /// reply with the processes ahead of the contender.
     async fn step(
         self: &Arc<Self>,
-        name: &Name,
+        key: &str,
         request: &Request,
         limit: Duration,
     ) -> Result<(Envelope<Reply>, Vec<Process>), Failure> {
-        let (opened, name, request) = (self.clone(), name.clone(), request.clone());
+        let (opened, key, request) = (self.clone(), key.to_owned(), request.clone());
         let work = move |database: &mut Database| {
             let reach = |channel: &str| opened.listens(channel);
-            let ((answer, predecessors), at) = database.step(&name, |resource, now| {
+            let ((answer, predecessors), at) = database.step(&key, |resource, now| {
                 let answer = request.apply(resource, now, reach);
                 let predecessors = predecessors(resource, &request, &answer.reply);
                 (answer, predecessors)
@@ -231,17 +242,13 @@ impl Opened {
     }
 
     /// Ends a request of a dead process.
-    pub(super) async fn end(
-        self: &Arc<Self>,
-        name: &Name,
-        id: &Arc<str>,
-    ) -> Result<Ended, Failure> {
+    pub(super) async fn end(self: &Arc<Self>, key: &str, id: &Arc<str>) -> Result<Ended, Failure> {
         let end = Request::End {
             contender: Contender::with_id(id.clone()).into(),
             tombstone: false,
         };
         loop {
-            let (Envelope { reply, again, .. }, _) = self.step(name, &end, Duration::MAX).await?;
+            let (Envelope { reply, again, .. }, _) = self.step(key, &end, Duration::MAX).await?;
             if let (Reply::Ended(ended), false) = (reply, again) {
                 return Ok(ended);
             }

@@ -43,7 +43,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 pub(crate) use folder::default_url;
 
-use super::{Failure, Push, Registry, Source};
+use super::{Failure, KeyPrefix, Push, Registry, Source};
 use crate::events::event::EventQueue;
 use crate::store::blocking_thread::on_blocking_thread;
 use denied::Denied;
@@ -54,6 +54,7 @@ use post::Post;
 /// A folder as a store.
 struct Embedded {
     folder: PathBuf,
+    key_prefix: KeyPrefix,
     /// This process's use of the folder; part of its channels.
     process: Process,
     events: EventQueue,
@@ -77,9 +78,10 @@ struct Opened {
 }
 
 impl Embedded {
-    fn new(folder: PathBuf, events: EventQueue) -> Self {
+    fn new(folder: PathBuf, key_prefix: KeyPrefix, events: EventQueue) -> Self {
         Self {
             folder,
+            key_prefix,
             process: Process::random(),
             events,
             opened: OnceLock::new(),

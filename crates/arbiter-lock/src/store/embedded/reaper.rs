@@ -60,8 +60,8 @@ impl Opened {
             if left.is_empty() {
                 break;
             }
-            for (name, owner) in left {
-                self.end(&name, &owner).await?;
+            for (key, owner) in left {
+                self.end(&key, &owner).await?;
             }
             // There may be thousands.
             tokio::task::yield_now().await;

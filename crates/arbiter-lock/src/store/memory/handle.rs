@@ -1,23 +1,31 @@
 //! A runtime's handle of a memory store.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arbiter_lock_core::{Ended, Name, Renewal, Renewed, Reply, Request};
 
-use super::{COMMAND_TIMEOUT, MemoryStore, silent};
+use super::{COMMAND_TIMEOUT, MemoryStore, PrefixedName, silent};
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::handle::random_channel;
 use crate::store::{
-    Acknowledgement, Envelope, Failure, Handle, Page, Pattern, PendingRelease, Registry, Sending,
-    ServerSettings, Store,
+    Acknowledgement, Envelope, Failure, Handle, KeyPrefix, Page, Pattern, PendingRelease, Registry,
+    Sending, ServerSettings, Store,
 };
 use crate::system::clock::Clock;
+
+/// A memory store as one client uses it.
+pub(crate) struct PrefixedMemory {
+    store: Arc<MemoryStore>,
+    key_prefix: KeyPrefix,
+}
 
 /// A runtime's handle of a memory store.
 struct MemoryHandle {
     store: Arc<MemoryStore>,
+    key_prefix: KeyPrefix,
     channel: Arc<str>,
 }
 
@@ -43,13 +51,13 @@ impl Handle for MemoryHandle {
         request: &'a Request,
         limit: Duration,
     ) -> Sending<'a, Envelope<Reply>> {
-        let (name, request) = (name.clone(), request.clone());
-        Box::pin(self.carry(limit, move |store| store.answer(&name, &request)))
+        let (of, request) = (self.of(name), request.clone());
+        Box::pin(self.carry(limit, move |store| store.answer(&of, &request)))
     }
 
     fn names<'a>(&'a self, cursor: &'a str, _: &'a Pattern, limit: Duration) -> Sending<'a, Page> {
-        let cursor = cursor.to_owned();
-        Box::pin(self.carry(limit, move |store| store.names_after(&cursor)))
+        let (prefix, cursor) = (self.key_prefix.clone(), cursor.to_owned());
+        Box::pin(self.carry(limit, move |store| store.names_after(&prefix, &cursor)))
     }
 
     fn renew(
@@ -58,14 +66,24 @@ impl Handle for MemoryHandle {
         _: Acknowledgement,
         limit: Duration,
     ) -> Sending<'_, Vec<Result<Renewed, Failure>>> {
+        let renewals = renewals.into_iter();
+        let renewals = renewals.map(|(name, renewal)| (self.of(&name), renewal));
+        let renewals = Vec::from_iter(renewals);
         Box::pin(self.carry(limit, move |store| {
-            let renew = |(name, renewal): &(Name, Renewal)| Ok(store.renew(name, renewal));
+            let renew = |(of, renewal): &(PrefixedName, Renewal)| Ok(store.renew(of, renewal));
             renewals.iter().map(renew).collect()
         }))
     }
 }
 
 impl MemoryHandle {
+    fn of(&self, name: &Name) -> PrefixedName {
+        PrefixedName {
+            prefix: self.key_prefix.clone(),
+            name: name.clone(),
+        }
+    }
+
     /// Runs a step with a yield before and after it, at both of which the caller can be dropped.
     async fn carry<T: Send + 'static>(
         &self,
@@ -97,36 +115,64 @@ impl MemoryHandle {
 /// Opens a new memory store, or the one of that name in this process.
 pub(in super::super) fn open(
     url: &str,
-    _: ServerSettings,
+    settings: ServerSettings,
     _: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
-    Ok(match url.strip_prefix("memory:") {
+    let store = match url.strip_prefix("memory:") {
         None | Some("") => Arc::new(MemoryStore::new()),
         Some(name) => MemoryStore::shared(name),
-    })
+    };
+    let key_prefix = KeyPrefix::new(&settings.key_prefix)?;
+    Ok(Arc::new(PrefixedMemory { store, key_prefix }))
 }
 
-impl Store for MemoryStore {
+impl PrefixedMemory {
+    /// Makes a new memory store for one client.
+    pub(crate) fn new() -> Self {
+        Self {
+            store: Arc::new(MemoryStore::new()),
+            key_prefix: KeyPrefix::default(),
+        }
+    }
+}
+
+impl fmt::Display for PrefixedMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("memory:")
+    }
+}
+
+impl Store for PrefixedMemory {
     fn handle(self: Arc<Self>, registry: &Arc<Registry>) -> Box<dyn Handle> {
         let channel = random_channel();
-        self.listeners()
-            .insert(channel.clone(), Arc::downgrade(registry));
+        let mut listeners = self.store.listeners();
+        listeners.insert(channel.clone(), Arc::downgrade(registry));
+        drop(listeners);
         Box::new(MemoryHandle {
-            store: self,
+            store: self.store.clone(),
+            key_prefix: self.key_prefix.clone(),
             channel,
         })
     }
 
+    fn key_prefix(&self) -> &KeyPrefix {
+        &self.key_prefix
+    }
+
     fn clock(&self) -> Clock {
-        self.clock.clone()
+        self.store.clock.clone()
     }
 
     /// Releases at once, unless the store is silent or has faults.
     fn end_at_once(&self, pending: &PendingRelease) -> Option<Ended> {
-        if self.is_silent() || self.has_faults() {
+        if self.store.is_silent() || self.store.has_faults() {
             return None;
         }
-        let end = || self.answer(&pending.name, &pending.request());
+        let of = PrefixedName {
+            prefix: self.key_prefix.clone(),
+            name: pending.name.clone(),
+        };
+        let end = || self.store.answer(&of, &pending.request());
         let Envelope {
             reply, mut again, ..
         } = end();
@@ -138,6 +184,6 @@ impl Store for MemoryStore {
 
     #[cfg(feature = "testing")]
     fn as_memory(&self) -> Option<&MemoryStore> {
-        Some(self)
+        Some(&self.store)
     }
 }

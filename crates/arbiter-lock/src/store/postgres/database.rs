@@ -10,15 +10,17 @@ use super::listeners::Listeners;
 use super::sql::Statements;
 use super::url::PostgresUrl;
 use super::wire;
+use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::client_name::client_name;
-use crate::store::{Failure, FailureKind, ServerSettings, Source};
+use crate::store::{Failure, FailureKind, KeyPrefix, ServerSettings, Source};
 
 /// A database as a store.
 pub(super) struct Postgres {
     pub(super) url: PostgresUrl,
     pub(super) statements: Statements,
     pub(super) settings: ServerSettings,
+    pub(super) key_prefix: KeyPrefix,
     pub(super) client_name: Arc<str>,
     pub(super) events: EventQueue,
     pub(super) listeners: Arc<Listeners>,
@@ -34,8 +36,13 @@ struct SeenServers {
 }
 
 impl Postgres {
-    pub(super) fn new(url: PostgresUrl, settings: ServerSettings, events: EventQueue) -> Self {
-        Self {
+    pub(super) fn new(
+        url: PostgresUrl,
+        settings: ServerSettings,
+        events: EventQueue,
+    ) -> Result<Self, Invalid> {
+        Ok(Self {
+            key_prefix: KeyPrefix::new(&settings.key_prefix)?,
             statements: Statements::new(&url.schema),
             client_name: client_name(settings.client_name.as_deref()),
             url,
@@ -43,7 +50,7 @@ impl Postgres {
             events,
             listeners: Arc::default(),
             servers: Mutex::default(),
-        }
+        })
     }
 
     /// Returns the number of a server on that timeline, or fails for one that was replaced.
@@ -85,7 +92,7 @@ impl Postgres {
 
     /// Returns the key of a name in the tables.
     pub(super) fn key(&self, name: &str) -> Arc<str> {
-        wire::escaped(&format!("{}{name}", self.settings.key_prefix)).into()
+        wire::escaped(&self.key_prefix.key(name)).into()
     }
 }
 

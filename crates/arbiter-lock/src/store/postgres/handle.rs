@@ -133,19 +133,16 @@ impl Handle for PostgresHandle {
 
     fn names<'a>(&'a self, cursor: &'a str, _: &'a Pattern, limit: Duration) -> Sending<'a, Page> {
         Box::pin(async move {
-            let prefix: Arc<str> = self.store.key("");
-            let behind = format!("{prefix}{}", wire::escaped(cursor));
-            let of = prefix.clone();
-            let names = self.ask(limit, |reply| WorkerTask::Names {
+            let behind = self.store.key(cursor).to_string();
+            let keys = self.ask(limit, |reply| WorkerTask::Names {
                 behind,
-                prefix: of,
+                prefix: self.store.key(""),
                 at_most: PAGE,
                 reply,
             });
-            let names = names.await?;
-            let names = names.iter().filter_map(|key| key.strip_prefix(&*prefix));
-            let names = names.filter_map(|name| Name::new(&wire::unescaped(name)).ok());
-            Ok(Page::in_order(names.collect()))
+            let keys = keys.await?;
+            let keys: Vec<_> = keys.iter().map(|key| wire::unescaped(key)).collect();
+            Ok(Page::in_order(&self.store.key_prefix, &keys))
         })
     }
 

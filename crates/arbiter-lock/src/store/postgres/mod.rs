@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use super::acknowledgement::Replicas;
 use super::handle::random_channel;
-use super::{Acknowledgement, Handle, Registry, ServerSettings, Store};
+use super::{Acknowledgement, Handle, KeyPrefix, Registry, ServerSettings, Store};
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use database::Postgres;
@@ -54,7 +54,8 @@ pub(super) fn open(
     events: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
     let url = PostgresUrl::parse(url, &settings)?;
-    Ok(Arc::new(Postgres::new(url, settings, events.clone())))
+    let store = Postgres::new(url, settings, events.clone())?;
+    Ok(Arc::new(store))
 }
 
 /// Returns the SQL that makes the tables and functions of a PostgreSQL store in a schema, and lets
@@ -86,13 +87,17 @@ impl Store for Postgres {
         Box::new(PostgresHandle::new(self, None))
     }
 
+    fn key_prefix(&self) -> &KeyPrefix {
+        &self.key_prefix
+    }
+
     fn has_connections(&self) -> bool {
         true
     }
 
     fn guard_sql(&self) -> Option<String> {
         let schema = sql::quoted(&self.url.schema);
-        Some(match self.settings.key_prefix.as_str() {
+        Some(match self.key_prefix.as_str() {
             "arbiter:" => format!("SELECT {schema}.guard($1, $2)"),
             prefix => format!("SELECT {schema}.guard($1, $2, {})", sql::literal(prefix)),
         })

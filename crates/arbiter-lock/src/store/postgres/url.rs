@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 use crate::store::ServerSettings;
 use crate::store::url::{Address, Host, UrlParts, address, decoded, invalid};
 
@@ -157,7 +158,7 @@ impl PostgresUrl {
                 return Err(invalid(format!(
                     "has the option '{}', which is not understood (in a password, '?' is written \
                      %3F, '&' %26)",
-                    name.escape_debug()
+                    Printable(name)
                 )));
             }
         }

@@ -353,6 +353,7 @@ mod tests {
         let settings = ConnectionSettings {
             limits: LIMITS,
             client_name: "test".into(),
+            key_prefix: crate::store::KeyPrefix::default(),
             events,
         };
         Connection::new(route, settings, subscription)

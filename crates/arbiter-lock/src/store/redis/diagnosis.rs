@@ -7,8 +7,9 @@ use arbiter_lock_core::Lease;
 use redis::{Cmd, Value};
 
 use super::introduction::{field, text};
+use crate::printable::Printable;
 use crate::store::diagnosis::Check;
-use crate::store::{Failure, FailureKind};
+use crate::store::{Failure, FailureKind, KeyPrefix};
 
 /// How many times the round trip is measured.
 const PINGS: usize = 16;
@@ -52,10 +53,13 @@ pub(super) enum Watched {
 }
 
 /// Checks the reply to the question how many listen on this client's channel.
-pub(super) fn notifications(reply: &Result<Value, Failure>) -> Check {
+pub(super) fn notifications(reply: &Result<Value, Failure>, prefix: &KeyPrefix) -> Check {
     let name = "notifications";
-    let fix = "allow +subscribe, +publish and +pubsub, or on a cluster +ssubscribe, +spublish and \
-               +pubsub|shardnumsub, on the channels arbiter.wake:*";
+    let fix = format!(
+        "allow +subscribe, +publish and +pubsub, or on a cluster +ssubscribe, +spublish and \
+         +pubsub|shardnumsub, on the channels &{}*",
+        Printable(prefix.as_str())
+    );
     let count = match reply {
         Ok(Value::Array(parts)) => parts.get(1).and_then(text),
         Ok(Value::Map(pairs)) => pairs.first().and_then(|(_, count)| text(count)),

@@ -15,7 +15,7 @@ use super::frames::Frames;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
 use crate::store::tcp::{tcp, unreachable};
-use crate::store::{Failure, FailureKind};
+use crate::store::{Failure, FailureKind, KeyPrefix};
 
 /// How long commands and connecting may take.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,7 @@ pub(super) struct Limits {
 pub(super) struct ConnectionSettings {
     pub(super) limits: Limits,
     pub(super) client_name: Arc<str>,
+    pub(super) key_prefix: KeyPrefix,
     pub(super) events: EventQueue,
 }
 

@@ -17,8 +17,8 @@ use super::{keys, reply, script};
 use crate::store::acknowledgement::Replicas;
 use crate::store::diagnosis::Check;
 use crate::store::{
-    Acknowledgement, Destination, Envelope, Failure, FailureKind, Handle, Page, Pattern, Sending,
-    Source,
+    Acknowledgement, Destination, Envelope, Failure, FailureKind, Handle, KeyPrefix, Page, Pattern,
+    Sending, Source,
 };
 
 /// How many keys one `SCAN` visits: more would delay the server's other clients.
@@ -80,7 +80,7 @@ impl fmt::Display for Cursor {
 /// A runtime's handle of a server or a cluster.
 pub(super) struct RedisHandle {
     servers: Servers,
-    key_prefix: Arc<str>,
+    key_prefix: KeyPrefix,
 }
 
 /// The connections of a handle.
@@ -98,7 +98,7 @@ pub(super) enum Servers {
 }
 
 impl RedisHandle {
-    pub(super) fn new(servers: Servers, key_prefix: Arc<str>) -> Self {
+    pub(super) fn new(servers: Servers, key_prefix: KeyPrefix) -> Self {
         Self {
             servers,
             key_prefix,
@@ -106,12 +106,9 @@ impl RedisHandle {
     }
 
     fn keys(&self, name: &Name) -> Result<Keys, Failure> {
-        Keys::new(&self.key_prefix, name.as_str()).ok_or_else(|| {
-            Failure::before_sending(
-                FailureKind::Unsupported,
-                "does not take keys that begin with 'arbiter.': they are kept for companions",
-            )
-        })
+        // A lock with such a name was refused before.
+        Keys::new(&self.key_prefix, name.as_str())
+            .ok_or_else(|| Failure::before_sending(FailureKind::Unsupported, "its key is reserved"))
     }
 
     fn slot(&self, name: &Name) -> u16 {
@@ -227,15 +224,22 @@ impl Handle for RedisHandle {
             let left = limit.saturating_sub(begun.elapsed());
             let called = match (&self.servers, to) {
                 (Servers::One { connection, .. }, _) => {
-                    let probe = script::probe(keys::PROBE);
+                    let probe = script::probe(&keys::probe(&self.key_prefix));
                     connection.call(&probe, false, left).await
                 }
-                (Servers::Cluster(nodes), Some(name)) => {
-                    let slot = self.slot(name);
-                    let probe = script::probe(&keys::probe_in(slot));
+                (Servers::Cluster(nodes), to) => {
+                    if to.is_none() {
+                        nodes.check()?;
+                    }
+                    // Without a hash tag, the node that was checked may have any of the names.
+                    let of_name = to.map(|name| self.slot(name));
+                    let Some(slot) = of_name.or_else(|| keys::slot_of_prefix(&self.key_prefix))
+                    else {
+                        return Ok(());
+                    };
+                    let probe = script::probe(&keys::probe_in(&self.key_prefix, slot));
                     nodes.call(slot, &probe, None, left).await
                 }
-                (Servers::Cluster(nodes), None) => return nodes.check(),
             };
             called.map(drop)
         })
@@ -304,7 +308,7 @@ impl Handle for RedisHandle {
             } = Cursor::parse(cursor);
             let (matching, key_type) = match is_of_locks {
                 true => (keys::pattern_of(&self.key_prefix, pattern), "hash"),
-                false => (keys::QUEUES.to_owned(), "zset"),
+                false => (keys::queue_pattern_of(&self.key_prefix, pattern), "zset"),
             };
             let mut scan = redis::cmd("SCAN");
             scan.arg(&at).arg("MATCH").arg(matching);
@@ -330,7 +334,7 @@ impl Handle for RedisHandle {
                     true => key,
                     false => keys::lock_of_queue(key)?,
                 };
-                Name::new(keys::name_of(&self.key_prefix, lock)?).ok()
+                Name::new(self.key_prefix.name_of(lock)?).ok()
             };
             let next = match (at.as_str(), is_of_locks, &self.servers, node) {
                 ("0", true, _, node) => Some(Cursor::begin(false, node)),

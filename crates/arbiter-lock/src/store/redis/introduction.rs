@@ -6,6 +6,7 @@ use redis::{RedisError, Value};
 use super::dial::Line;
 use super::failure::failure_of;
 use super::target::Target;
+use crate::printable::Printable;
 use crate::store::{Failure, FailureKind};
 
 /// Queries the kind of the server, refuses one that does not match the URL, selects the database,
@@ -115,7 +116,7 @@ pub(super) async fn masters(
         Err(e) => return Err(before_use(&e)),
     };
     let names = masters.iter().filter_map(|master| field(master, "name"));
-    let names = names.map(|name| name.escape_debug().to_string());
+    let names = names.map(|name| Printable(&name).to_string());
     Ok(names.take(MOST_NAMES).collect())
 }
 

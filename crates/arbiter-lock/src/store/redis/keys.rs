@@ -1,10 +1,20 @@
-//! The keys of a name. No other file builds one, or turns one back into a name.
+//! The keys of a name on a server, and the channels and keys beside them. No other file builds one, or
+//! turns one back into a name.
+//!
+//! All of them begin with the client's prefix, so that one ACL rule covers them.
 
+use std::fmt::Write as _;
+
+use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 use crate::store::Pattern;
+use crate::store::key_prefix::{KeyPrefix, RESERVED};
 use crate::system::process::Lazy;
 
-/// The keys of one name: the hash that the Go library shares, and its companions, which lie in
-/// the same hash slot and cannot collide with any name's keys.
+/// The keys of one name: the hash that the Go library shares, and its companions.
+///
+/// Companions depend on the lock's key alone, since clients with different prefixes may share a lock.
+/// They lie in its slot. No lock's key contains what they contain behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keys {
     pub(super) lock: String,
@@ -13,47 +23,43 @@ pub(super) struct Keys {
     pub(super) share: String,
 }
 
-/// What every companion's name begins with, and no lock's.
-const COMPANION: &str = "arbiter.";
 const QUEUE: &str = "queue";
 /// How many slots a cluster has.
 pub(super) const SLOTS: u16 = 16_384;
 
-/// For each slot the smallest number that lies in it, as text; none has more than six digits.
+/// How many digits move a key to a slot: with five, some slots cannot be reached.
+const DIGITS: usize = 6;
+
+/// For each slot the smallest number whose digits alone have it as their checksum.
 static NUMBERS: Lazy<Vec<u32>> = Lazy::new(|| {
     let mut numbers = vec![None; usize::from(SLOTS)];
     let mut missing = SLOTS;
-    // Those of all numbers so far: that of 123 continues that of 12.
-    let mut checksums: Vec<u16> = Vec::new();
+    let mut tens: u32 = 0;
     while 0 < missing {
-        let number = checksums.len();
-        let before = if number < 10 {
-            0
-        } else {
-            checksums[number / 10]
-        };
-        let checksum = checksum(before, b"0123456789"[number % 10]);
-        checksums.push(checksum);
-        if let Some(none @ None) = numbers.get_mut(usize::from(checksum % SLOTS)) {
-            *none = u32::try_from(number).ok();
-            missing -= 1;
+        let digits = [10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (tens / unit % 10) as u8);
+        let before = checksum_of(0, &digits);
+        for digit in 0..10 {
+            let checksum = checksum(before, b"0123456789"[digit as usize]);
+            if let Some(none @ None) = numbers.get_mut(usize::from(checksum % SLOTS)) {
+                *none = Some(10 * tens + digit);
+                missing -= 1;
+            }
         }
+        tens += 1;
     }
     numbers.into_iter().map(Option::unwrap_or_default).collect()
 });
 
 impl Keys {
-    /// The keys of `prefix` and `name`; none for a key that looks like a companion.
-    pub(super) fn new(prefix: &str, name: &str) -> Option<Self> {
-        let lock = [prefix, name].concat();
-        if lock.starts_with(COMPANION) {
-            return None;
-        }
-        let companion = |kind: &str| companion(kind, &lock);
+    /// The keys of a name; none if they are reserved.
+    pub(super) fn new(prefix: &KeyPrefix, name: &str) -> Option<Self> {
+        let lock = prefix.key(name);
+        prefix.name_of(&lock)?;
+        let slot = slot(lock.as_bytes());
         Some(Self {
-            last_fence: companion("last"),
-            queue: companion(QUEUE),
-            share: companion("share"),
+            last_fence: companion(&lock, "last", slot),
+            queue: companion(&lock, QUEUE, slot),
+            share: companion(&lock, "share", slot),
             lock,
         })
     }
@@ -65,31 +71,19 @@ impl Keys {
 
     /// Where the last run is remembered.
     pub(super) fn run(&self) -> String {
-        companion("run", &self.lock)
+        companion(&self.lock, "run", self.slot())
     }
-}
-
-/// Returns the name of a lock's key; `None` for a key of another prefix, or of a companion.
-pub(super) fn name_of<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
-    let name = key.strip_prefix(prefix)?;
-    (!key.starts_with(COMPANION)).then_some(name)
 }
 
 /// Returns the lock's key of a queue's key; `None` for any other key.
 pub(super) fn lock_of_queue(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix(COMPANION)?.strip_prefix(QUEUE)?;
-    let lock = match rest.split_once(':')? {
-        ("1", lock) => lock,
-        ("2", tagged) => tagged.strip_prefix('{')?.strip_suffix('}')?,
-        ("3", tagged) => tagged.strip_prefix('{')?.split_once('}')?.1,
-        _ => return None,
-    };
-    (companion(QUEUE, lock) == key).then_some(lock)
+    let (lock, _) = key.split_once(RESERVED)?;
+    (companion(lock, QUEUE, slot(lock.as_bytes())) == key).then_some(lock)
 }
 
 /// Returns a pattern of the server for lock keys, which matches at least the keys of the names that
 /// match.
-pub(super) fn pattern_of(prefix: &str, names: &Pattern) -> String {
+pub(super) fn pattern_of(prefix: &KeyPrefix, names: &Pattern) -> String {
     let mut keys = String::new();
     let literal = |keys: &mut String, c: char| {
         if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
@@ -97,7 +91,7 @@ pub(super) fn pattern_of(prefix: &str, names: &Pattern) -> String {
         }
         keys.push(c);
     };
-    prefix.chars().for_each(|c| literal(&mut keys, c));
+    prefix.as_str().chars().for_each(|c| literal(&mut keys, c));
     for c in names.as_str().chars() {
         match c {
             // The server's `?` is one byte.
@@ -108,43 +102,88 @@ pub(super) fn pattern_of(prefix: &str, names: &Pattern) -> String {
     keys
 }
 
+/// Returns a pattern of the server for the keys of the queues of those names.
+pub(super) fn queue_pattern_of(prefix: &KeyPrefix, names: &Pattern) -> String {
+    [&pattern_of(prefix, names), RESERVED, QUEUE, "*"].concat()
+}
+
 /// Returns the slot of a name's keys on a cluster.
-pub(super) fn slot_of_name(prefix: &str, name: &str) -> u16 {
-    slot([prefix, name].concat().as_bytes())
+pub(super) fn slot_of_name(prefix: &KeyPrefix, name: &str) -> u16 {
+    slot(prefix.key(name).as_bytes())
 }
 
-/// Returns a key of that slot that is never written, to check rights on its node.
-pub(super) fn probe_in(slot: u16) -> String {
-    format!("arbiter.probe{{{}}}", number_in(slot))
+/// Returns the slot of all keys of a prefix on a cluster, if it has a hash tag.
+pub(super) fn slot_of_prefix(prefix: &KeyPrefix) -> Option<u16> {
+    tag(prefix.as_str().as_bytes()).map(slot_of_tag)
 }
 
-/// Returns the channel in that slot for grants to the waiters of one handle.
-pub(super) fn channel_in(slot: u16, handle: &str) -> String {
-    format!("arbiter.wake:{{{}}}{handle}", number_in(slot))
+/// Refuses a prefix on a cluster whose braces are no hash tag.
+pub(super) fn check_on_cluster(prefix: &KeyPrefix) -> Result<(), Invalid> {
+    let fault = match prefix.as_str().split_once('{') {
+        None => return Ok(()),
+        Some((_, rest)) if rest.starts_with('}') => {
+            "has an empty hash tag, which a cluster ignores: put text between { and }, or leave \
+             them out"
+        }
+        Some((_, rest)) if rest.contains('}') => return Ok(()),
+        Some(_) => {
+            "opens a hash tag and does not close it, so that a } in a name would decide on its \
+             node: add the }, or leave the { out"
+        }
+    };
+    let shown = Printable(prefix.as_str());
+    let message = format!("the key prefix '{shown}' {fault}");
+    Err(Invalid::new("key_prefix", message))
 }
 
-/// A key that is never written, to check rights on a single server.
-pub(super) const PROBE: &str = "arbiter.probe";
+/// Returns a key that is never written, to check rights on a single server.
+pub(super) fn probe(prefix: &KeyPrefix) -> String {
+    beside(prefix, "probe")
+}
 
-/// A pattern of the keys of all queues.
-pub(super) const QUEUES: &str = "arbiter.queue[123]:*";
+/// Returns such a key in that slot, if keys of the prefix can have it.
+pub(super) fn probe_in(prefix: &KeyPrefix, slot: u16) -> String {
+    in_slot(probe(prefix), slot)
+}
 
-/// A companion of a lock's key, in its slot: class 1 where the key has a hash tag of its own,
-/// class 2 where the key can be one, class 3 where a tag has to be found.
-fn companion(kind: &str, lock: &str) -> String {
-    if tag(lock.as_bytes()).is_some() {
-        return [COMPANION, kind, "1:", lock].concat();
+/// Returns the channel of a single server for grants to the waiters of one handle.
+pub(super) fn channel(prefix: &KeyPrefix, handle: &str) -> String {
+    beside(prefix, "wake.") + handle
+}
+
+/// Returns the channel in that slot for grants to the waiters of one handle. The scripts know it by
+/// the `/` before its digits.
+pub(super) fn channel_in(prefix: &KeyPrefix, slot: u16, handle: &str) -> String {
+    in_slot(channel(prefix, handle) + "/", slot)
+}
+
+fn beside(prefix: &KeyPrefix, what: &str) -> String {
+    [prefix.as_str(), RESERVED, what].concat()
+}
+
+/// A companion of the lock's key in that slot. A hash tag of the key is the companion's, too.
+fn companion(lock: &str, kind: &str, slot: u16) -> String {
+    let mut key = String::with_capacity(lock.len() + RESERVED.len() + kind.len() + DIGITS);
+    key.push_str(lock);
+    key.push_str(RESERVED);
+    key.push_str(kind);
+    match tag(lock.as_bytes()) {
+        Some(_) => key,
+        None => in_slot(key, slot),
     }
-    if !lock.contains('}') {
-        return [COMPANION, kind, "2:{", lock, "}"].concat();
-    }
-    let number = number_in(slot(lock.as_bytes())).to_string();
-    [COMPANION, kind, "3:{", &number, "}", lock].concat()
 }
 
-/// Returns the smallest number that lies in that slot.
-fn number_in(slot: u16) -> u32 {
-    NUMBERS.get(usize::from(slot)).copied().unwrap_or_default()
+/// Appends the digits with which a key without a hash tag lies in that slot.
+///
+/// The checksum is linear: that of the digits behind the key is that of as many zero bytes behind it,
+/// XOR that of the digits alone.
+fn in_slot(mut key: String, slot: u16) -> String {
+    let before = checksum_of(checksum_of(0, key.as_bytes()), &[0; DIGITS]);
+    let number = NUMBERS.get(usize::from((before % SLOTS) ^ slot));
+    let number = number.copied().unwrap_or_default();
+    // Writing to a string does not fail.
+    let _ = write!(key, "{number:0DIGITS$}");
+    key
 }
 
 /// The part of a key that decides its slot: between the first `{` and the next `}`, if that is
@@ -163,7 +202,12 @@ fn slot(key: &[u8]) -> u16 {
 
 /// CRC-16/XMODEM modulo the number of slots, as the cluster specification has it.
 fn slot_of_tag(tag: &[u8]) -> u16 {
-    tag.iter().fold(0, |crc, byte| checksum(crc, *byte)) % SLOTS
+    checksum_of(0, tag) % SLOTS
+}
+
+/// Continues the checksum with bytes.
+fn checksum_of(before: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(before, |crc, byte| checksum(crc, *byte))
 }
 
 /// Continues the checksum with a byte.
@@ -194,33 +238,178 @@ static CHECKSUMS: [u16; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use std::collections::HashMap;
 
-    const NASTY: [&str; 14] = [
-        "plain", "a{b}c", "a}b", "{}", "}{", "{}x", "{{b}}", "a{b", "}", "{a}", "a{}{b}c", "ünï",
-        "\n", "2:{x}",
+    const NASTY: [&str; 26] = [
+        "plain",
+        "a{b}c",
+        "a}b",
+        "{}",
+        "}{",
+        "{}x",
+        "{{b}}",
+        "a{b",
+        "}",
+        "{",
+        "{a}",
+        "a{}{b}c",
+        "ünï",
+        "\n",
+        "a:b",
+        "b:c",
+        "c",
+        "#",
+        "#arbiter",
+        "arbiter.queue",
+        "queue",
+        "queue012345",
+        "arbiter:",
+        "arbiter.wake.x/012345",
+        "0",
+        "*",
     ];
+
+    const PREFIXES: [&str; 16] = [
+        "arbiter:",
+        "",
+        "{t}:",
+        "}",
+        "{",
+        "{}",
+        "a:",
+        "a:b:",
+        "a{",
+        "#",
+        "#arbiter",
+        "x#",
+        "p*[?]",
+        "arbiter.queue",
+        "a{b}",
+        "ünï:",
+    ];
+
+    fn prefix(text: &str) -> KeyPrefix {
+        KeyPrefix::new(text).unwrap()
+    }
+
+    /// Calls the function for many prefixes and names: those above, in all pairs of names too.
+    fn for_all(mut check: impl FnMut(&KeyPrefix, &str)) {
+        for text in PREFIXES {
+            let prefix = prefix(text);
+            for name in NASTY {
+                check(&prefix, name);
+                for more in NASTY {
+                    check(&prefix, &[name, more].concat());
+                    check(&prefix, &[name, "#arbiter", more].concat());
+                }
+            }
+        }
+    }
+
+    fn companions(keys: &Keys) -> [String; 4] {
+        let Keys {
+            last_fence,
+            queue,
+            share,
+            ..
+        } = keys.clone();
+        [queue, last_fence, share, keys.run()]
+    }
 
     #[test]
     fn names_are_read_back_from_keys() {
-        for name in NASTY {
-            for prefix in ["arbiter:", "", "{t}:", "}"] {
-                let keys = Keys::new(prefix, name).unwrap();
-                assert_eq!(name_of(prefix, &keys.lock), Some(name));
-                assert_eq!(lock_of_queue(&keys.queue), Some(keys.lock.as_str()));
-                for other in [&keys.lock, &keys.last_fence, &keys.share, &keys.run()] {
-                    assert_eq!(lock_of_queue(other), None, "{other}");
-                }
-                assert_eq!(name_of("", &keys.queue), None);
+        for_all(|prefix, name| {
+            let Some(keys) = Keys::new(prefix, name) else {
+                assert!(prefix.check(name).is_err(), "{prefix:?} {name}");
+                return;
+            };
+            assert_eq!(prefix.check(name), Ok(()));
+            assert_eq!(prefix.name_of(&keys.lock), Some(name));
+            assert_eq!(lock_of_queue(&keys.queue), Some(&*keys.lock));
+            for (n, companion) in companions(&keys).iter().enumerate() {
+                assert_eq!(prefix.name_of(companion), None);
+                assert_eq!(lock_of_queue(companion).is_some(), n == 0, "{companion}");
             }
-        }
+        });
+        let queue = Keys::new(&prefix(""), "a").unwrap().queue;
         for odd in [
-            "arbiter.queue2:{a{b}c}",
-            "arbiter.queue3:{7}a",
-            "arbiter.queue4:x",
+            &queue[1..],
+            &queue[..queue.len() - 1],
+            &format!("{queue}0"),
+            "a#arbiter.queue",
         ] {
             assert_eq!(lock_of_queue(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn companions_share_the_slot_of_their_lock() {
+        for_all(|prefix, name| {
+            let keys = Keys::new(prefix, name);
+            for companion in keys.iter().flat_map(companions) {
+                let lock = &keys.as_ref().unwrap().lock;
+                assert_eq!(
+                    slot(companion.as_bytes()),
+                    slot(lock.as_bytes()),
+                    "{companion}"
+                );
+                assert!(companion.starts_with(&**lock), "{companion}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_two_locks_share_a_key() {
+        let mut owners: HashMap<String, String> = HashMap::new();
+        let mut own = |key: String, owner: &str| {
+            let before = owners
+                .entry(key.clone())
+                .or_insert_with(|| owner.to_owned());
+            assert_eq!(*before, owner, "{key}");
+        };
+        for_all(|prefix, name| {
+            let Some(keys) = Keys::new(prefix, name) else {
+                return;
+            };
+            own(keys.lock.clone(), &keys.lock);
+            for (n, companion) in companions(&keys).into_iter().enumerate() {
+                own(companion, &format!("{} {n}", keys.lock));
+            }
+        });
+        for text in PREFIXES {
+            let prefix = prefix(text);
+            own(probe(&prefix), "a probe");
+            own(probe_in(&prefix, 7), "a probe");
+            own(channel(&prefix, "x"), "a channel");
+            own(channel_in(&prefix, 7, "x"), "a channel");
+        }
+    }
+
+    #[test]
+    fn probes_and_channels_lie_in_any_slot() {
+        for text in PREFIXES {
+            let prefix = prefix(text);
+            if check_on_cluster(&prefix).is_err() {
+                continue;
+            }
+            for slot_of_node in [0, 1, 777, SLOTS - 1] {
+                let expected = slot_of_prefix(&prefix).unwrap_or(slot_of_node);
+                let channel = channel_in(&prefix, slot_of_node, "0123456789abcdef");
+                for key in [probe_in(&prefix, slot_of_node), channel] {
+                    assert_eq!(slot(key.as_bytes()), expected, "{key}");
+                    assert!(key.starts_with(text), "{key}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slots_of_a_tagged_prefix_agree() {
+        for_all(|prefix, name| {
+            if let Some(slot) = slot_of_prefix(prefix) {
+                assert_eq!(slot_of_name(prefix, name), slot, "{prefix:?} {name}");
+            }
+        });
     }
 
     #[test]
@@ -232,7 +421,7 @@ mod tests {
 
     #[test]
     fn every_slot_has_its_smallest_number() {
-        let of_slot = |n: u32| usize::from(slot(n.to_string().as_bytes()));
+        let of_slot = |n: u32| usize::from(slot(format!("{n:06}").as_bytes()));
         assert!((0..20_000).all(|n| NUMBERS[of_slot(n)] <= n));
         for (slot, number) in NUMBERS.iter().enumerate() {
             assert_eq!(of_slot(*number), slot, "{number}");
@@ -240,48 +429,28 @@ mod tests {
     }
 
     #[test]
-    fn companions_share_the_slot_of_their_lock() {
-        for name in NASTY {
-            for prefix in ["arbiter:", "", "{t}:", "}"] {
-                let keys = Keys::new(prefix, name).unwrap();
-                for companion in [&keys.last_fence, &keys.queue, &keys.share, &keys.run()] {
-                    assert_eq!(
-                        slot(companion.as_bytes()),
-                        slot(keys.lock.as_bytes()),
-                        "{companion:?}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn no_two_locks_share_a_key() {
-        let mut locks: HashSet<String> = HashSet::new();
-        let mut all = HashSet::new();
-        for prefix in ["arbiter:", "", "1:", "{", "}"] {
-            for name in NASTY {
-                let keys = Keys::new(prefix, name).unwrap();
-                if locks.insert(keys.lock.clone()) {
-                    assert!(all.insert(keys.lock.clone()), "{keys:?}");
-                    assert!(all.insert(keys.last_fence.clone()), "{keys:?}");
-                    assert!(all.insert(keys.queue.clone()), "{keys:?}");
-                    assert!(all.insert(keys.share.clone()), "{keys:?}");
-                    assert!(all.insert(keys.run()), "{keys:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn key_pattern_escapes_prefix_and_name() {
-        let keys = pattern_of("p*:", &Pattern::new("a*b?[c]"));
-        assert_eq!(keys, "p\\*:a*b*\\[c\\]");
+        let (prefix, names) = (prefix("p*:"), Pattern::new("a*b?[c]"));
+        assert_eq!(pattern_of(&prefix, &names), "p\\*:a*b*\\[c\\]");
+        assert_eq!(
+            queue_pattern_of(&prefix, &names),
+            "p\\*:a*b*\\[c\\]#arbiter.queue*"
+        );
     }
 
     #[test]
-    fn key_resembling_a_companion_is_refused() {
-        assert_eq!(Keys::new("", "arbiter.queue2:{x}"), None);
-        assert_eq!(Keys::new("arbiter", ".x"), None);
+    fn prefix_without_a_whole_tag_is_refused() {
+        for (text, fault) in [
+            ("a{b", "does not close it"),
+            ("}a{", "does not close it"),
+            ("{}a", "empty hash tag"),
+            ("{}{a}", "empty hash tag"),
+        ] {
+            let error = check_on_cluster(&prefix(text)).unwrap_err();
+            assert!(error.message.contains(fault), "{error}");
+        }
+        for text in ["", "a", "a}", "{a}", "{{a}", "{a}{}"] {
+            assert_eq!(check_on_cluster(&prefix(text)), Ok(()));
+        }
     }
 }

@@ -38,8 +38,7 @@ use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::acknowledgement::Replicas;
 use crate::store::client_name::client_name;
-use crate::store::handle::random_channel;
-use crate::store::{Acknowledgement, Handle, Registry, ServerSettings, Store};
+use crate::store::{Acknowledgement, Handle, KeyPrefix, Registry, ServerSettings, Store};
 use crate::system::rng;
 use acknowledger::Acknowledger;
 use cluster::{Cluster, ClusterUrl};
@@ -54,7 +53,6 @@ use target::Target;
 /// A server, the master of a Sentinel group or a cluster, before a runtime uses it.
 struct Server {
     topology: Topology,
-    key_prefix: Arc<str>,
     settings: ConnectionSettings,
 }
 
@@ -74,6 +72,7 @@ impl Server {
                 connect: given.connect_timeout,
             },
             client_name: client_name(given.client_name.as_deref()),
+            key_prefix: KeyPrefix::new(&given.key_prefix)?,
             events,
         };
         // The login of the settings replaces the URL's.
@@ -91,6 +90,7 @@ impl Server {
             Topology::One(ServerRoute::Master(sentinels))
         } else if let Some(cluster) = ClusterUrl::parse(url) {
             let mut cluster = cluster?;
+            keys::check_on_cluster(&settings.key_prefix)?;
             (cluster.username, cluster.password) = login((cluster.username, cluster.password));
             cluster.authorities = given.authorities;
             Topology::Cluster(Cluster::new(cluster, given.address_map, settings.clone()))
@@ -100,11 +100,7 @@ impl Server {
             target.authorities = given.authorities;
             Topology::One(ServerRoute::One(Arc::new(target)))
         };
-        Ok(Self {
-            topology,
-            key_prefix: given.key_prefix.into(),
-            settings,
-        })
+        Ok(Self { topology, settings })
     }
 
     fn handle_on(&self, registry: Option<&Arc<Registry>>) -> Box<dyn Handle> {
@@ -112,7 +108,9 @@ impl Server {
         let settings = self.settings.clone();
         let servers = match &self.topology {
             Topology::One(route) => {
-                let channel = registry.as_ref().map(|_| random_channel());
+                let channel = registry.as_ref().map(|_| -> Arc<str> {
+                    keys::channel(&settings.key_prefix, &rng::draw_id()).into()
+                });
                 let subscription = registry.map(|registry| Subscription {
                     channel: channel.clone(),
                     registry,
@@ -130,7 +128,7 @@ impl Server {
                 Servers::Cluster(nodes)
             }
         };
-        Box::new(RedisHandle::new(servers, self.key_prefix.clone()))
+        Box::new(RedisHandle::new(servers, self.settings.key_prefix.clone()))
     }
 }
 
@@ -151,6 +149,10 @@ impl Store for Server {
 
     fn handle_without_notifications(self: Arc<Self>) -> Box<dyn Handle> {
         self.handle_on(None)
+    }
+
+    fn key_prefix(&self) -> &KeyPrefix {
+        &self.settings.key_prefix
     }
 
     fn has_connections(&self) -> bool {

@@ -92,7 +92,8 @@ impl NodeConnections {
     /// Returns the channel of the waiters of a slot; empty without notifications.
     pub(super) fn channel(&self, slot: u16) -> Arc<str> {
         let subscriber = self.subscriber.as_ref();
-        let channel = subscriber.map(|(_, id)| channel_in(slot, id).into());
+        let channel =
+            subscriber.map(|(_, id)| channel_in(&self.settings.key_prefix, slot, id).into());
         channel.unwrap_or_default()
     }
 

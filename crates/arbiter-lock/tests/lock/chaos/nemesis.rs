@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::{ChildProcess, History, Proxy, Pushes, Server, Traffic, WallClock, eventually};
+use testkit::{
+    ChildProcess, History, Proxy, Pushes, Server, Traffic, WallClock, companion_kind, eventually,
+};
 
 use super::{LEASE, ms};
 
@@ -309,8 +311,7 @@ impl Nemesis {
         assert!(all_run, "a worker has ended by itself");
         self.workers.clear();
         let held = || {
-            let is_hold =
-                |key: &String| key.starts_with("arbiter:") || key.starts_with("arbiter.share");
+            let is_hold = |key: &String| matches!(companion_kind(key), None | Some("share"));
             let keys = self.server.keys().into_iter();
             keys.filter(is_hold).collect::<Vec<_>>()
         };

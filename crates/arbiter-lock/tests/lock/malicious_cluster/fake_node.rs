@@ -22,7 +22,7 @@ impl Asked {
 
     /// Whether it is a script, and not the check of a node.
     pub(super) fn is_script(&self) -> bool {
-        self.is("EVAL") && !self.words[3].starts_with("arbiter.probe")
+        self.is("EVAL") && !self.words[3].contains("#arbiter.probe")
     }
 
     /// Returns the argument of a script at that place.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Guard, NoopLogger};
-use testkit::{Fault, Proxy, Server, unique_name};
+use testkit::{Fault, Proxy, Server, companion_kind, unique_name};
 
 pub(super) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -43,27 +43,27 @@ pub(super) fn is_try(args: &[Vec<u8>]) -> bool {
 }
 
 /// Returns whether a request is a script call with those numbers of keys and arguments, and that
-/// kind of last key.
-pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last_key: &[u8], count: usize) -> bool {
+/// kind of last key: that of a lock, or beside it.
+pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last: Option<&str>, count: usize) -> bool {
     words(args).is_some_and(|words| words.len() == count && args.len() == 3 + keys + count)
-        && args[2 + keys].starts_with(last_key)
+        && companion_kind(&String::from_utf8_lossy(&args[2 + keys])) == last
 }
 
 pub(crate) fn is_end(args: &[Vec<u8>]) -> bool {
     let counts = [2, 3];
     counts
         .iter()
-        .any(|count| is_call(args, 4, b"arbiter.share", *count))
+        .any(|count| is_call(args, 4, Some("share"), *count))
         && has_label(args)
 }
 
 /// Returns whether a request is a renewal: that of an exclusive hold has its lock twice.
 pub(super) fn is_renewal(args: &[Vec<u8>]) -> bool {
-    is_call(args, 2, b"arbiter.share", 3) || is_call(args, 2, b"", 3) && args[3] == args[4]
+    is_call(args, 2, Some("share"), 3) || is_call(args, 2, None, 3) && args[3] == args[4]
 }
 
 pub(super) fn is_downgrade(args: &[Vec<u8>]) -> bool {
-    is_call(args, 4, b"arbiter.share", 3) && !has_label(args)
+    is_call(args, 4, Some("share"), 3) && !has_label(args)
 }
 
 /// Returns whether the second argument is the label of a request.
@@ -72,19 +72,19 @@ fn has_label(args: &[Vec<u8>]) -> bool {
 }
 
 pub(super) fn is_resize(args: &[Vec<u8>]) -> bool {
-    is_call(args, 4, b"arbiter.share", 1)
+    is_call(args, 4, Some("share"), 1)
 }
 
 pub(super) fn is_proclamation(args: &[Vec<u8>]) -> bool {
-    is_call(args, 1, b"arbiter:", 3)
+    is_call(args, 1, None, 3)
 }
 
 pub(super) fn is_begin(args: &[Vec<u8>]) -> bool {
-    is_call(args, 2, b"arbiter.run", 5)
+    is_call(args, 2, Some("run"), 5)
 }
 
 pub(super) fn is_finish(args: &[Vec<u8>]) -> bool {
-    is_call(args, 1, b"arbiter.run", 2)
+    is_call(args, 1, Some("run"), 2)
 }
 
 pub(super) struct Rig {

@@ -1,6 +1,6 @@
 //! The rows of the file against those in memory: the same random steps, the same replies.
 
-use arbiter_lock_core::{Answer, Moment, Name, Reply, Request, Resource, Rows, Table};
+use arbiter_lock_core::{Answer, Moment, Reply, Request, Resource, Rows, Table};
 
 use super::super::database::Database;
 use super::folder;
@@ -50,7 +50,7 @@ fn file_and_memory_agree_on_random_steps() {
     let channel = |client| format!("c{client}").into();
     let mut requests = RandomRequests::new(Dice::from_environment(), 12, channel);
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
-    let name = Name::new("n").unwrap();
+    let name = "n";
     let mut memory: Resource<Table> = Resource::default();
     let mut now = 1_000_000_000;
     for n in 0..STEPS {
@@ -66,7 +66,7 @@ fn file_and_memory_agree_on_random_steps() {
         let unreachable = requests.dice.roll(40);
         let expected = step(&mut memory, at, &drawn, unreachable);
         let (answer, _) = database
-            .step(&name, |resource, _| {
+            .step(name, |resource, _| {
                 resource.set_date(at);
                 let answer = step(resource, at, &drawn, unreachable);
                 assert_eq!(

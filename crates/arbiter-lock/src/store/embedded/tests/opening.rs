@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use arbiter_lock_core::{Acquired, Contender, Limit, Mode, Name};
+use arbiter_lock_core::{Acquired, Contender, Limit, Mode};
 
 use super::super::database::Database;
 use super::folder;
@@ -19,7 +19,7 @@ fn request(id: &str) -> Contender {
     }
 }
 
-fn acquire(database: &mut Database, name: &Name, id: &str) -> Acquired {
+fn acquire(database: &mut Database, name: &str, id: &str) -> Acquired {
     let step = database.step(name, |resource, now| {
         resource
             .acquire(now, &request(id), None, |_: &str| true)
@@ -30,9 +30,9 @@ fn acquire(database: &mut Database, name: &Name, id: &str) -> Acquired {
 
 #[test]
 fn reboot_frees_holds_and_keeps_fences_rising() {
-    let (folder, name) = (folder(), Name::new("n").unwrap());
+    let (folder, name) = (folder(), "n");
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
-    let Acquired::Granted { fence, .. } = acquire(&mut database, &name, "a") else {
+    let Acquired::Granted { fence, .. } = acquire(&mut database, name, "a") else {
         panic!()
     };
     drop(database);
@@ -51,7 +51,7 @@ fn reboot_frees_holds_and_keeps_fences_rising() {
     })
     .unwrap();
     assert!(rebooted);
-    let Acquired::Granted { fence: next, .. } = acquire(&mut database, &name, "b") else {
+    let Acquired::Granted { fence: next, .. } = acquire(&mut database, name, "b") else {
         panic!("the hold from before the reboot is still in force")
     };
     assert!(ahead < next, "{ahead} {next}");
@@ -108,9 +108,9 @@ fn unused_names_leave_no_rows_or_pages() {
     let folder = folder();
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     for n in 0..20_000 {
-        let name = Name::new(&format!("n{n}")).unwrap();
-        acquire(&mut database, &name, "a");
-        let ended = database.step(&name, |resource, now| {
+        let name = &format!("n{n}");
+        acquire(&mut database, name, "a");
+        let ended = database.step(name, |resource, now| {
             drop(resource.end(now, "a", false, |_: &str| true));
         });
         ended.unwrap();
@@ -140,7 +140,7 @@ fn unused_names_leave_no_rows_or_pages() {
 
 #[test]
 fn expired_holds_do_not_block_after_tidying() {
-    let (folder, name) = (folder(), Name::new("n").unwrap());
+    let (folder, name) = (folder(), "n");
     let mut database = Database::open(folder.path(), || Ok(())).unwrap();
     let permit = Contender {
         mode: Mode::Shared {
@@ -150,12 +150,12 @@ fn expired_holds_do_not_block_after_tidying() {
         lease_ms: 100,
         ..request("dead")
     };
-    let shared = database.step(&name, |resource, now| {
+    let shared = database.step(name, |resource, now| {
         resource.acquire(now, &permit, None, |_: &str| true).reply
     });
     assert!(matches!(shared.unwrap().0, Acquired::Granted { .. }));
     std::thread::sleep(Duration::from_millis(150));
     while database.forget_some().is_some() {}
-    let next = acquire(&mut database, &name, "next");
+    let next = acquire(&mut database, name, "next");
     assert!(matches!(next, Acquired::Granted { .. }), "{next:?}");
 }

@@ -18,7 +18,7 @@ use super::super::target::{Address, Target};
 use super::map::SlotMap;
 use super::{Cluster, REFRESH_EVERY, REFRESH_IN_DOUBT, SHORTEST_PAUSE, now};
 use crate::store::tcp::HEAD_START;
-use crate::store::{Failure, FailureKind};
+use crate::store::{Failure, FailureKind, KeyPrefix};
 use crate::system::rng;
 
 /// The minimum time that a node may take to answer.
@@ -54,6 +54,7 @@ type Asking = BoxFuture<'static, (Address, Queried)>;
 struct Survey {
     limits: Limits,
     client_name: Arc<str>,
+    key_prefix: KeyPrefix,
     /// Whether replicas are queried, too.
     counts_replicas: bool,
     /// The node that answered last.
@@ -137,6 +138,7 @@ impl Survey {
         Self {
             limits: cluster.settings.limits,
             client_name: cluster.settings.client_name.clone(),
+            key_prefix: cluster.settings.key_prefix.clone(),
             counts_replicas: false,
             kept: None,
             asking: FuturesUnordered::new(),
@@ -202,10 +204,10 @@ impl Survey {
                 Ok(None) | Err(_) => {}
             }
             if let Some((address, target)) = candidates.pop() {
-                let name = self.client_name.clone();
+                let client = (self.client_name.clone(), self.key_prefix.clone());
                 let counts_replicas = self.counts_replicas;
                 let (to, limits) = (address.clone(), self.limits);
-                let dialing = dial_and_ask(to, target, limits, name, counts_replicas);
+                let dialing = dial_and_ask(to, target, limits, client, counts_replicas);
                 self.ask(address, dialing);
             }
         }
@@ -241,7 +243,7 @@ async fn dial_and_ask(
     address: Address,
     target: Result<Target, Failure>,
     limits: Limits,
-    name: Arc<str>,
+    (name, prefix): (Arc<str>, KeyPrefix),
     counts_replicas: bool,
 ) -> Result<(Kept, MapReply), Failure> {
     let target = target?;
@@ -250,14 +252,14 @@ async fn dial_and_ask(
     in_time(limits, introduced).await?;
     let (mut kept, reply) = ask(Kept { address, line }, limits, counts_replicas).await?;
     let slot = reply.map.slot_of(&kept.address).unwrap_or_default();
-    let checked = in_time(limits, check_node(&mut kept.line, slot)).await;
+    let checked = in_time(limits, check_node(&mut kept.line, &prefix, slot)).await;
     Ok((kept, MapReply { checked, ..reply }))
 }
 
 /// Checks that a node supports the scripts, with a key of that slot. One that does not have the
 /// slot is not checked further.
-async fn check_node(line: &mut Line, slot: u16) -> Result<(), Failure> {
-    let probe = probe(&probe_in(slot)).by_source();
+async fn check_node(line: &mut Line, prefix: &KeyPrefix, slot: u16) -> Result<(), Failure> {
+    let probe = probe(&probe_in(prefix, slot)).by_source();
     let checked = line.connection.send_packed_command(&probe).await;
     match checked.and_then(Value::extract_error) {
         Err(e) if !matches!(e.code(), Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")) => {

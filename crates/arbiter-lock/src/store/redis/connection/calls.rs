@@ -130,7 +130,10 @@ impl Connection {
         count.arg(if is_of_slot { "SHARDNUMSUB" } else { "NUMSUB" });
         count.arg(&**channel);
         let count = self.query(&count, Duration::MAX).await;
-        checks.push(notifications(&count.map(|(answer, _)| answer)));
+        checks.push(notifications(
+            &count.map(|(answer, _)| answer),
+            &self.0.settings.key_prefix,
+        ));
         Ok(checks)
     }
 }

@@ -11,8 +11,8 @@ if is_mine and not tombstone then
   local seen = id and call('ZMSCORE', queue, 's' .. body, 'f') or {}
   local at, floor = tonumber(seen[1]), tonumber(seen[2] or 1)
   local is_live = at and tonumber(now_text) + at <= 2500000 and at < floor
-  -- The channel of a slot: 'arbiter.wake:{'.
-  local is_of_slot = id and string.byte(channel, 14) == 123
+  -- The channel of a slot: '/' and six digits end it.
+  local is_of_slot = id and string.byte(channel, -7) == 47
   local count = is_of_slot and 'SHARDNUMSUB' or 'NUMSUB'
   if is_live and redis.pcall('PUBSUB', count, channel)[2] ~= 0 then
     call('ZREM', queue, head, 's' .. body, mark)

@@ -86,9 +86,9 @@ local function is_live(body, low)
   return true
 end
 
--- On a cluster a channel is one of a slot: 'arbiter.wake:{'.
+-- On a cluster a channel is one of a slot: '/' and six digits end it.
 local function is_of_slot(channel)
-  return string.byte(channel, 14) == 123
+  return string.byte(channel, -7) == 47
 end
 
 -- Names this node in a message of a slot, which the other nodes of its shard deliver too.

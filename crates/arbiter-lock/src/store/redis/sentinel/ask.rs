@@ -8,6 +8,7 @@ use redis::aio::MultiplexedConnection;
 use super::super::failure::failure_of;
 use super::super::introduction::{field, masters, text};
 use super::view::{Master, SentinelReply};
+use crate::printable::Printable;
 use crate::store::{Failure, FailureKind};
 
 /// How many other sentinels an answer may name.
@@ -93,7 +94,7 @@ async fn unknown_service(connection: &mut MultiplexedConnection, service: &str) 
     };
     let detail = format!(
         "the sentinels watch no master '{}', {known}",
-        service.escape_debug()
+        Printable(service)
     );
     Failure::before_sending(FailureKind::WrongUrl, detail)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::super::hosts::{HostsUrl, ListedHosts, UrlKind};
 use super::super::target::{Address, Target, decoded, invalid};
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 
 /// A Sentinel group: its sentinels, the name of the master, and the logins.
 ///
@@ -112,7 +113,7 @@ impl SentinelUrl {
 impl fmt::Display for SentinelUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.hosts.write(f, KIND)?;
-        write!(f, "/{}", self.service.escape_debug())?;
+        write!(f, "/{}", Printable(&self.service))?;
         match self.database {
             0 => Ok(()),
             database => write!(f, "/{database}"),

@@ -16,7 +16,7 @@ use crate::store::redis::keys::Keys;
 use crate::store::redis::route::ServerRoute;
 use crate::store::redis::script;
 use crate::store::redis::target::Target;
-use crate::store::{Failure, FailureKind};
+use crate::store::{Failure, FailureKind, KeyPrefix};
 
 fn of_server(line: &str) -> Failure {
     let reply = format!("-{line}\r\n");
@@ -183,12 +183,13 @@ async fn request_without_time_left_is_not_sent() {
         ConnectionSettings {
             limits,
             client_name: "test".into(),
+            key_prefix: KeyPrefix::default(),
             events: EventQueue::new(Box::new(NoopLogger)),
         },
         None,
     );
     connection.connect(Duration::MAX).await.unwrap();
-    let keys = Keys::new("arbiter:", "name").unwrap();
+    let keys = Keys::new(&KeyPrefix::default(), "name").unwrap();
     let acquire = script::request(&keys, &ask::acquire(&contender("r", "c", 5_000), None));
     let failure = connection
         .call(&acquire, false, Duration::ZERO)

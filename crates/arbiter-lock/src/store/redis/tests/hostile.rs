@@ -7,6 +7,7 @@ use super::super::keys::Keys;
 use super::super::reply;
 use super::super::target::Target;
 use super::ask::one_of_each;
+use crate::store::KeyPrefix;
 
 /// Words that replies are made of, and others.
 fn words() -> impl Strategy<Value = Vec<u8>> {
@@ -120,10 +121,18 @@ proptest! {
     }
 
     #[test]
-    fn no_two_names_share_a_key(prefix in "[{}a:]{0,3}", names in prop::collection::vec("[{}ab.:]{1,6}", 2)) {
-        let keys = names.iter().map(|name| Keys::new(&prefix, name));
+    fn no_two_locks_share_a_key(
+        prefixes in prop::collection::vec("[{}a:#]{0,4}(#arbiter)?[.{]?", 2),
+        names in prop::collection::vec("([{}ab.:#]{0,6}|\\.?(queue|run|wake)[0-9]{0,6}){1,2}", 2),
+    ) {
+        let prefixes = prefixes.iter().filter_map(|text| KeyPrefix::new(text).ok());
+        let keys = prefixes.zip(&names).map(|(prefix, name)| {
+            let keys = Keys::new(&prefix, name);
+            assert_eq!(keys.is_some(), prefix.check(name).is_ok(), "{prefix:?} {name}");
+            keys
+        });
         let keys: Vec<Keys> = keys.flatten().collect();
-        if let [a, b] = &keys[..] && names[0] != names[1] {
+        if let [a, b] = &keys[..] && a.lock != b.lock {
             let all = |keys: &Keys| {
                 let Keys { lock, last_fence, queue, share } = keys.clone();
                 [lock, last_fence, queue, share, keys.run()]

@@ -18,7 +18,7 @@ use super::super::reply;
 use super::super::script::{self, Call};
 use super::super::target::Target;
 use super::ask;
-use crate::store::{Envelope, Push};
+use crate::store::{Envelope, KeyPrefix, Push};
 
 /// Channels on which somebody listens; on any other, nobody does.
 pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
@@ -68,7 +68,7 @@ impl Rig {
         Self {
             ends_lives_early,
             core: Resource::default(),
-            keys: Keys::new("arbiter:", "name").unwrap(),
+            keys: Keys::new(&KeyPrefix::default(), "name").unwrap(),
             server,
             clock,
             line,
