@@ -49,7 +49,9 @@ fn before_arguments(line: &[u8], count: usize) -> Vec<OsString> {
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     let hidden = words.len().saturating_sub(count);
     let words = words.iter().skip(1).take(hidden);
-    words.map(|word| OsString::from_vec(word.to_vec())).collect()
+    words
+        .map(|word| OsString::from_vec(word.to_vec()))
+        .collect()
 }
 
 /// Returns the file that the name of this process stands for.
@@ -62,7 +64,10 @@ fn by_name() -> io::Result<PathBuf> {
     let found = found.into_iter().find(|path| is_executable(path));
     let path = found.ok_or_else(|| {
         let name = name.to_string_lossy();
-        io::Error::other(format!("/proc is missing, and '{}' is no program", name.escape_debug()))
+        io::Error::other(format!(
+            "/proc is missing, and '{}' is no program",
+            name.escape_debug()
+        ))
     })?;
     std::path::absolute(path)
 }
@@ -76,7 +81,11 @@ mod tests {
         let cases: [(&[u8], usize, &[&str]); 5] = [
             (b"arbiter\0run\0\0", 3, &[]),
             (b"/lib/ld.so\0./arbiter\0run\0", 2, &["./arbiter"]),
-            (b"ld.so\0--argv0\0x\0./a\0run\0", 2, &["--argv0", "x", "./a"]),
+            (
+                b"ld.so\0--argv0\0x\0./a\0run\0",
+                2,
+                &["--argv0", "x", "./a"],
+            ),
             (b"ld.so\0./a\0", 1, &["./a"]),
             (b"", 2, &[]),
         ];

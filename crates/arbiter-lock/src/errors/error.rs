@@ -167,6 +167,9 @@ pub enum UnavailableKind {
     Full,
     /// The store has fewer replicas than its configuration requires for a write.
     NoReplicas,
+    /// The system refuses this process what it needs to use the store: a file descriptor or a
+    /// thread.
+    System,
     /// The store answered with another error.
     Other,
 }
@@ -254,6 +257,7 @@ impl Error {
             FailureKind::ReadOnly => return unavailable(UnavailableKind::ReadOnly),
             FailureKind::Full => return unavailable(UnavailableKind::Full),
             FailureKind::NoReplicas => return unavailable(UnavailableKind::NoReplicas),
+            FailureKind::System => return unavailable(UnavailableKind::System),
             FailureKind::Other => return unavailable(UnavailableKind::Other),
         };
         Self::Refused(Box::new(Refused {

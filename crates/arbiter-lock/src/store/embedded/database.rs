@@ -15,7 +15,7 @@ use super::liveness::Process;
 use super::log::{self, Log};
 use super::records::Records;
 use super::rights::{self, Rights};
-use super::{failure, folder};
+use super::{boot, failure, folder};
 use crate::store::{Envelope, Failure, FailureKind, PAGE};
 use crate::system::clock::Clock;
 
@@ -164,7 +164,7 @@ impl Database {
         &mut self,
         after_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
+        let boot = boot::id()?;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
         let found = self
             .connection
@@ -470,29 +470,4 @@ fn make(folder: &Path) -> Result<(), Failure> {
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
-}
-
-/// Returns an id of this boot of the computer.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn boot() -> std::io::Result<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    // A time namespace has its own clock; a kernel without them has no such file.
-    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let offset = offsets.lines().find(|line| line.starts_with("boottime"));
-    let mut words = offset.unwrap_or_default().split_whitespace().skip(1);
-    Ok(match (words.next(), words.next()) {
-        (Some(seconds), Some(nanos)) if (seconds, nanos) != ("0", "0") => {
-            format!("{} {seconds} {nanos}", id.trim())
-        }
-        _ => id.trim().to_owned(),
-    })
-}
-
-/// Returns an id of this boot of the computer.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn boot() -> std::io::Result<String> {
-    let output = std::process::Command::new("/usr/sbin/sysctl")
-        .args(["-n", "kern.bootsessionuuid"])
-        .output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

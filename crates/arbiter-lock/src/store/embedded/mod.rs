@@ -9,6 +9,7 @@
 //! The rules are the core's. This store adds one: the requests of a process that has ended are
 //! ended at once.
 
+mod boot;
 mod connections;
 mod database;
 mod denied;
