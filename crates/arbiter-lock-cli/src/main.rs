@@ -47,7 +47,7 @@ fn command() -> Exit {
 }
 
 /// How many descriptors a command needs at once, for its runtimes, its store and its processes.
-const DESCRIPTORS: usize = 24;
+const DESCRIPTORS: usize = 32;
 
 /// Checks that there are enough descriptors, before anything is acquired: the runtime would panic,
 /// and the command could not be started.

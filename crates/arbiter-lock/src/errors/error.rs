@@ -362,7 +362,7 @@ impl fmt::Display for Holder {
             write!(f, ", for {}", Seconds(held))?;
         }
         match self.remaining {
-            Some(left) => write!(f, ", {} left of its lease", Seconds(left)),
+            Some(left) => write!(f, ", {} left of its lease", Seconds::left(left)),
             None => f.write_str(", without end"),
         }
     }
@@ -381,6 +381,31 @@ impl fmt::Display for Holder {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Seconds(pub Duration);
+
+impl Seconds {
+    /// Rounds a time that is left up to the unit that is shown, so that it has passed by then.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use arbiter_lock::Seconds;
+    ///
+    /// assert_eq!(Seconds::left(Duration::from_millis(3_599_100)).to_string(), "60 min");
+    /// assert_eq!(Seconds::left(Duration::from_millis(29_970)).to_string(), "30 s");
+    /// ```
+    #[must_use]
+    pub fn left(left: Duration) -> Self {
+        let unit_ms = match left.as_secs() {
+            0 if left < Duration::from_millis(100) => 1,
+            0..10 => 100,
+            10..120 => 1_000,
+            120..7_200 => 60_000,
+            _ => 3_600_000,
+        };
+        let millis = left.as_nanos().div_ceil(1_000_000 * unit_ms) * unit_ms;
+        Self(u64::try_from(millis).map_or(left, Duration::from_millis))
+    }
+}
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

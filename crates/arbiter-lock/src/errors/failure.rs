@@ -15,6 +15,12 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
 }
 
+/// Says that nothing came within a limit, in whole milliseconds.
+pub(crate) fn nothing(what: &str, limit: Duration) -> String {
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    format!("no {what} within {:?}", Duration::from_millis(millis))
+}
+
 /// The kind of a failure. The first group is transient, so the request is sent again; the second is
 /// permanent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +108,7 @@ impl Failure {
     /// Returns the failure of a request that was not sent, since `what` did not come within a limit.
     /// The clock of the runtime may have run ahead of the time that has really `passed`.
     pub(crate) fn too_late(what: &str, limit: Duration, passed: Duration) -> Self {
-        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let limit = Duration::from_millis(millis);
-        let mut detail = format!("no {what} within {limit:?}");
+        let mut detail = nothing(what, limit);
         if passed < limit / 2 {
             detail += " of the time of this tokio runtime, which is paused and ran ahead: resume it \
                        (tokio::time::resume), or use the store memory:";
