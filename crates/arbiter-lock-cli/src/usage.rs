@@ -26,11 +26,6 @@ fn arguments() -> Vec<String> {
 
 /// Prints an error of the command line, or the help or version that was asked for.
 pub(crate) fn usage(error: clap::Error) -> Exit {
-    if !error.use_stderr() {
-        // The reader may have closed the pipe.
-        let _ = error.print();
-        return Exit::Success;
-    }
     let args = arguments();
     if asks_for_json(&args) {
         output::log_json();
@@ -43,6 +38,11 @@ pub(crate) fn usage(error: clap::Error) -> Exit {
             "put the command to run after --, like this:\n  {line}"
         ));
         return Exit::Usage;
+    }
+    if !error.use_stderr() {
+        // The reader may have closed the pipe.
+        let _ = error.print();
+        return Exit::Success;
     }
     let tip = tips::tip(&error, &args);
     let mut error = error;

@@ -127,8 +127,12 @@ fn quiet_silences_skips_and_waits_alone() {
     signal(&holder, "TERM");
     end(holder);
     // Warnings, errors and losses remain.
-    let run = arbiter(&server, &["run", "-q", &name, "--", "sleep", "60"]);
-    let run = start(run);
+    let run = [
+        &["run", "-q", "--lease", "1s"][..],
+        &[&name, "--", "sleep", "60"],
+    ]
+    .concat();
+    let run = start(arbiter(&server, &run));
     assert!(eventually_held(&server, &format!("arbiter:{name}")));
     server.call(&["DEL", &format!("arbiter:{name}")]);
     let (status, _, stderr) = end(run);
