@@ -167,7 +167,7 @@ const DURATIONS: &[&str] = &[
 ];
 
 /// Returns the message for a duration whose unit stands apart: it would be taken for a name.
-pub(crate) fn apart(args: &[String]) -> Option<String> {
+pub(crate) fn split_duration(args: &[String]) -> Option<String> {
     let flags = args.split(|arg| arg == "--").next()?;
     flags.windows(3).find_map(|words| {
         let [flag, number, word] = words else {

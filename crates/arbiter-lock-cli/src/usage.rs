@@ -12,7 +12,7 @@ use crate::tips::{self, OTHER_COMMANDS};
 
 /// Checks what parses, but cannot be meant.
 pub(crate) fn check() -> Result<(), Exit> {
-    let Some(message) = tips::apart(&arguments()) else {
+    let Some(message) = tips::split_duration(&arguments()) else {
         return Ok(());
     };
     output::say(&message);

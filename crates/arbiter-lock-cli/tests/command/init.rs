@@ -105,13 +105,11 @@ fn command_gets_sockets_and_watchdog_under_its_pid() {
     let inner = "[ $LISTEN_PID = $$ ] && [ $WATCHDOG_PID = $$ ] && [ -z \"$LISTEN_PIDFDID\" ] \
                  && echo $NOTIFY_SOCKET $LISTEN_FDS && cat <&3";
     let run = arbiter(&server, &["run", &name, "--", "sh", "-c", inner]);
-    let service = format!(
-        "export LISTEN_PID=$$ WATCHDOG_PID=$$ LISTEN_PIDFDID=1 LISTEN_FDS=1 NOTIFY_SOCKET=/n; \
-         exec 3<<EOF; exec \"$0\" \"$@\"\npassed\nEOF\n"
-    );
+    let service = "export LISTEN_PID=$$ WATCHDOG_PID=$$ LISTEN_PIDFDID=1 LISTEN_FDS=1 \
+                   NOTIFY_SOCKET=/n; exec 3<<EOF; exec \"$0\" \"$@\"\npassed\nEOF\n";
     let mut shell = Command::new("bash");
     shell
-        .args(["-c", &service])
+        .args(["-c", service])
         .arg(run.get_program())
         .args(run.get_args());
     shell.env("ARBITER_STORE", server.url());

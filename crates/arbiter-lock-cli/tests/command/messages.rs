@@ -9,7 +9,7 @@ use testkit::{Folder, Server, unique_name};
 use crate::helpers::{arbiter, bare, end, eventually_held, output, signal, start};
 
 #[test]
-fn every_line_of_a_wrong_command_line_begins_alike() {
+fn every_line_on_stderr_begins_alike() {
     let lines = [
         "",
         "x",

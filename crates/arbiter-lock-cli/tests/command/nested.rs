@@ -5,7 +5,7 @@ use testkit::{Folder, Server, unique_name};
 use crate::helpers::{bare, output};
 
 #[test]
-fn every_way_to_name_a_store_reaches_nested_calls() {
+fn nested_calls_see_the_store_however_named() {
     let (server, other, folder) = (Server::start(), Server::start(), Folder::new());
     let write = |name: &str, url: &str| {
         let path = folder.path().join(name);
