@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
 
-use testkit::{Folder, Server, unique_name};
+use testkit::{Folder, Server, eventually, unique_name};
 
-use crate::helpers::{arbiter, bare, end, eventually_held, output, signal, start};
+use crate::helpers::{arbiter, bare, end, eventually_held, ms, output, signal, start};
 
 #[test]
 fn every_line_on_stderr_begins_alike() {
@@ -309,6 +309,25 @@ fn url_files_that_cannot_be_used_are_named() {
         status == 77 && stderr.contains("Permission denied"),
         "{stderr}"
     );
+}
+
+#[test]
+fn provisional_ttl_is_not_shown_as_a_lease() {
+    let (server, name) = (Server::start(), unique_name());
+    let run = |seconds: &str| start(arbiter(&server, &["run", &name, "--", "sleep", seconds]));
+    let first = run("0.5");
+    assert!(eventually_held(&server, &format!("arbiter:{name}")));
+    let second = run("2");
+    let status = || output(arbiter(&server, &["status", "--json", &name])).1;
+    assert!(eventually(ms(5_000), || status().contains("\"waiting\":1")));
+    let (_, _, stderr) = output(arbiter(&server, &["run", "-v", &name, "--", "true"]));
+    assert!(stderr.contains("is held by"), "{stderr}");
+    let is_true = |line: &str| {
+        !line.contains("left") || line.contains("30 s left") || line.contains("29 s left")
+    };
+    assert!(stderr.lines().all(is_true), "{stderr}");
+    end(first);
+    end(second);
 }
 
 #[test]

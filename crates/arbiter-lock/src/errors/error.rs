@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use arbiter_lock_core::PLACES;
+use arbiter_lock_core::{PLACES, provisional_ttl_ms};
 
 use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
@@ -345,6 +345,10 @@ impl fmt::Display for Deadlock {
     }
 }
 
+/// A hold that lasts less than this in all may be a grant that is not claimed: its provisional TTL, and
+/// what rounding adds.
+const UNCLAIMED: Duration = Duration::from_millis(provisional_ttl_ms(u64::MAX) + 10);
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.fence.is_none() {
@@ -362,6 +366,8 @@ impl fmt::Display for Holder {
             write!(f, ", for {}", Seconds(held))?;
         }
         match self.remaining {
+            // A grant that its waiter has not claimed yet: this is not its lease.
+            Some(left) if self.held.is_some_and(|held| held + left < UNCLAIMED) => Ok(()),
             Some(left) => write!(f, ", {} left of its lease", Seconds::left(left)),
             None => f.write_str(", without end"),
         }

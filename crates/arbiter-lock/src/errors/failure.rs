@@ -107,6 +107,10 @@ impl Failure {
 
     /// Returns the failure of a request that was not sent, since `what` did not come within a limit.
     /// The clock of the runtime may have run ahead of the time that has really `passed`.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "a server is dialed on the caller's runtime")
+    )]
     pub(crate) fn too_late(what: &str, limit: Duration, passed: Duration) -> Self {
         let mut detail = nothing(what, limit);
         if passed < limit / 2 {
