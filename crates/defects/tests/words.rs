@@ -1,5 +1,4 @@
 //! The program by its output and exit status.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 
