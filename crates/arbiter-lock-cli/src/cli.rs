@@ -31,9 +31,10 @@ Examples:
   arbiter list                               which locks are held, and by what
 
 Exit statuses:
-  the command's own; of arbiter itself: 64 usage, 65 other data or limit, 69 store unavailable,
-  71 system error, 75 held (run -E), 77 no rights, 79 lock lost, 124 --max-hold, 126 not executable,
-  127 not found. If the command dies of a signal, arbiter dies of it.";
+  the command's own; of arbiter itself: 1 doctor has a finding, 64 usage, 65 other data or limit,
+  69 store unavailable, 70 internal error, 71 system error, 75 held (run -E), 77 no rights, 79 lock
+  lost, 124 --max-hold, 126 not executable, 127 not found. If the command dies of a signal, arbiter
+  dies of it.";
 
 /// Runs a command under a lock, on the Redis, Valkey or PostgreSQL that you already run, or on this
 /// machine
@@ -306,7 +307,7 @@ pub(crate) struct WorkArgs {
     /// While waiting, report the holder again after this long, or never with 0
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", help_heading = "Output")]
     pub(crate) heartbeat: Duration,
-    /// Print no skip, wait or warning; errors and losses are still printed
+    /// Print no skip and no wait; warnings, errors and losses are still printed
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub(crate) quiet: bool,
     /// Print all events of the lock

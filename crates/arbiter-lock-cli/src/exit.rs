@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use arbiter_lock::{Error, RefusedKind};
+use arbiter_lock::{Error, RefusedKind, UnavailableKind};
 use nix::sys::resource::{Resource, setrlimit};
 
 /// How the command ends.
@@ -73,6 +73,7 @@ impl Exit {
                 RefusedKind::WrongUrl => Self::Usage,
                 _ => Self::Unavailable,
             },
+            Error::Unavailable(outage) if outage.kind == UnavailableKind::System => Self::Os,
             Error::Closed | Error::Unavailable(_) => Self::Unavailable,
             // The command uses no sessions.
             Error::Deadlock(_) => Self::Software,

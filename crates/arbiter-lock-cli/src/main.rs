@@ -12,16 +12,23 @@ mod shell;
 mod signals;
 mod stdout;
 mod store;
+mod tips;
 mod usage;
 mod writer;
 
+use std::fs::File;
+
 use clap::Parser;
+use rustix::io::Errno;
 
 use crate::cli::{Cli, Command, LogFormat, StoreCommand};
 use crate::exit::Exit;
 
 fn main() -> std::process::ExitCode {
     commands::completions::complete();
+    std::panic::set_hook(Box::new(|panic| {
+        output::say(&format!("this is a fault of arbiter: {panic}"));
+    }));
     let exit = child::shim::become_the_command()
         .or_else(child::watcher::watch)
         .unwrap_or_else(command);
@@ -31,13 +38,41 @@ fn main() -> std::process::ExitCode {
 
 fn command() -> Exit {
     match Cli::try_parse() {
-        // The panic hook has printed the message.
-        Ok(cli) => std::panic::catch_unwind(|| block_on(cli)).unwrap_or(Exit::Software),
+        Ok(cli) => match usage::check() {
+            // The panic hook has printed the message.
+            Ok(()) => std::panic::catch_unwind(|| block_on(cli)).unwrap_or(Exit::Software),
+            Err(exit) => exit,
+        },
         Err(error) => usage::usage(error),
     }
 }
 
+/// How many descriptors a command needs at once, for its runtimes, its store and its processes.
+const DESCRIPTORS: usize = 32;
+
+/// Checks that there are enough descriptors, before anything is acquired: the runtime would panic,
+/// and the command could not be started.
+fn descriptors() -> std::io::Result<()> {
+    let opened: std::io::Result<Vec<_>> = (0..DESCRIPTORS).map(|_| File::open("/")).collect();
+    match opened {
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::MFILE | Errno::NFILE)
+            ) =>
+        {
+            Err(std::io::Error::other(format!(
+                "{error}; arbiter needs {DESCRIPTORS} more (ulimit -n)"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn block_on(cli: Cli) -> Exit {
+    if let Err(error) = descriptors() {
+        return output::refused(&error);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

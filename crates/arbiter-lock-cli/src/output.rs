@@ -126,8 +126,6 @@ pub(crate) fn typed(time: Duration) -> String {
 /// Which events are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verbosity {
-    /// None.
-    Quiet,
     /// Warnings and errors.
     Normal,
     /// All of them.
@@ -154,7 +152,6 @@ impl Narrator {
 
     fn prints(&self, event: &Event) -> bool {
         match (self.verbosity, event) {
-            (Verbosity::Quiet, _) => false,
             // The command reports its own loss.
             (_, Event::Lost { .. }) => false,
             // So is a missing name of the store.
@@ -201,7 +198,6 @@ impl Logger for Narrator {
 
     fn enabled(&self, level: Level) -> bool {
         match self.verbosity {
-            Verbosity::Quiet => false,
             Verbosity::Normal => Level::Warn <= level,
             Verbosity::Verbose => true,
         }

@@ -1,6 +1,7 @@
 //! Signals to arbiter. A signal that was ignored at its start, as by `nohup`, stays ignored.
 
 use std::io;
+use std::sync::OnceLock;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,11 +17,6 @@ impl Listener {
         signal(SignalKind::from_raw(number)).map(Some).map(Self)
     }
 
-    /// Makes a listener that receives nothing, and keeps the signal's default.
-    pub(crate) const fn never() -> Self {
-        Self(None)
-    }
-
     /// Waits for the signal.
     ///
     /// Cancel safe.
@@ -34,10 +30,14 @@ impl Listener {
     }
 }
 
-/// Returns whether a signal is ignored, or false if the kernel does not report it.
+/// Returns whether a signal was ignored at the start, or false if the kernel does not report it.
 fn is_ignored(number: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ignored_in(&status, number)
+    static STATUS: OnceLock<String> = OnceLock::new();
+    let status = STATUS.get_or_init(|| {
+        // Without /proc, no signal counts as ignored.
+        std::fs::read_to_string("/proc/self/status").unwrap_or_default()
+    });
+    ignored_in(status, number)
 }
 
 fn ignored_in(status: &str, number: i32) -> bool {

@@ -39,7 +39,6 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
 /// Returns the variables that make a nested arbiter use the same store: with `None`, the variable
 /// is removed. The URL of a file stays in the file.
 pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (url, file) = match (&args.store, &args.store_file) {
         (Some(url), _) => (Some(OsString::from(url)), None),
@@ -51,7 +50,14 @@ pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
             (None, None) => (arbiter_lock::default_store().ok().map(Into::into), None),
         },
     };
-    let prefix = args.key_prefix.as_ref().map(OsString::from);
+    // An empty variable counts as not set, and surrounding whitespace is ignored.
+    let prefix = args
+        .key_prefix
+        .as_deref()
+        .map(|prefix| match prefix.trim() {
+            "" => OsString::from(" "),
+            prefix => prefix.into(),
+        });
     vec![
         ("ARBITER_STORE", url),
         ("ARBITER_STORE_FILE", file),
@@ -62,12 +68,20 @@ pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
     ]
 }
 
+/// Returns a variable. An empty one counts as not set.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Checks that the file with the URL can be read: it may come late, or belong to another user.
 fn check_file(args: &StoreArgs) -> Result<(), Exit> {
-    let variable = || std::env::var_os("ARBITER_STORE_FILE").map(PathBuf::from);
-    let is_used = args.store.is_none() && std::env::var_os("ARBITER_STORE").is_none();
-    let path = args.store_file.clone().or(variable().filter(|_| is_used));
-    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+    let path = match (&args.store, &args.store_file) {
+        (Some(_), _) => None,
+        (None, Some(path)) => Some(path.clone()),
+        (None, None) if variable("ARBITER_STORE").is_some() => None,
+        (None, None) => variable("ARBITER_STORE_FILE").map(PathBuf::from),
+    };
+    let Some(path) = path else {
         return Ok(());
     };
     let Err(error) = std::fs::File::open(&path) else {

@@ -1,6 +1,6 @@
 //! Errors of the command line, with a corrected line if possible.
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, CommandFactory as _};
 
 use crate::cli::Cli;
@@ -8,107 +8,68 @@ use crate::exit::Exit;
 use crate::output;
 use crate::secret::{message_without_secrets, without_secrets};
 use crate::shell::quoted;
+use crate::tips::{self, OTHER_COMMANDS};
+
+/// Checks what parses, but cannot be meant.
+pub(crate) fn check() -> Result<(), Exit> {
+    let Some(message) = tips::split_duration(&arguments()) else {
+        return Ok(());
+    };
+    output::say(&message);
+    Err(Exit::Usage)
+}
+
+fn arguments() -> Vec<String> {
+    let args = std::env::args_os().skip(1);
+    args.map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
 
 /// Prints an error of the command line, or the help or version that was asked for.
 pub(crate) fn usage(error: clap::Error) -> Exit {
-    let args: Vec<_> = std::env::args_os()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
+    let args = arguments();
+    if asks_for_json(&args) {
+        output::log_json();
+    }
+    if let Err(exit) = check() {
+        return exit;
+    }
     if let Some(line) = corrected(&args) {
         output::say(&format!(
             "put the command to run after --, like this:\n  {line}"
         ));
         return Exit::Usage;
     }
-    let hint = match error.kind() {
-        ErrorKind::InvalidSubcommand => args.iter().find_map(|arg| hint(arg)),
-        ErrorKind::UnknownArgument => argument(&error).and_then(hint_of_flag),
-        ErrorKind::ValueValidation => is_negative(&error).then_some(
-            "a duration is 0 or more: -w 0, or -n, does not wait; without -w, it waits on",
-        ),
-        ErrorKind::MissingRequiredArgument if args.iter().any(|arg| arg == "break") => {
-            Some("the fence of the hold to end is shown by: arbiter status NAME")
-        }
-        _ => None,
-    };
+    if !error.use_stderr() {
+        // The reader may have closed the pipe.
+        let _ = error.print();
+        return Exit::Success;
+    }
+    let tip = tips::tip(&error, &args);
     let mut error = error;
-    if hint.is_some() {
+    if tip.is_some() || error.kind() == ErrorKind::UnknownArgument {
         // It would suggest to run the flag as a command.
         error.remove(ContextKind::Suggested);
     }
     print(&error, &args);
-    if let Some(hint) = hint {
-        output::say(hint);
+    if let Some(tip) = tip {
+        output::say(&format!("  tip: {tip}"));
     }
-    if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Success
-    }
+    Exit::Usage
 }
 
-/// Returns the argument that an error is about.
-fn argument(error: &clap::Error) -> Option<&str> {
-    match error.get(ContextKind::InvalidArg)? {
-        ContextValue::String(argument) => Some(argument),
-        _ => None,
-    }
-}
-
-fn is_negative(error: &clap::Error) -> bool {
-    let value = error.get(ContextKind::InvalidValue);
-    matches!(value, Some(ContextValue::String(value)) if value.starts_with('-'))
-}
-
-/// Returns what to type in place of a flag that other tools have.
-fn hint_of_flag(flag: &str) -> Option<&'static str> {
-    match flag {
-        "-c" | "--command" => Some("to run a line of shell: arbiter run NAME -- sh -c 'LINE'"),
-        "-x" | "-e" | "--exclusive" => Some("a lock is exclusive, unless --shared is given"),
-        "-s" => Some("to share the lock with other readers: --shared"),
-        "-t" | "--timeout" | "--wait-timeout" => Some("to wait for at most 30 s: --wait 30s"),
-        "--nb" | "--nonblock" | "--non-blocking" | "--try" => {
-            Some("to skip the command if the lock is held: --no-wait, or -n")
-        }
-        "--ttl" | "--expiry" | "--expire" => {
-            Some("to set how long the lock outlives a crash: --lease 30s")
-        }
-        "-v" | "--verbose" | "-q" | "--quiet" | "-n" | "-w" => {
-            Some("it stands behind the command: arbiter run -v NAME -- COMMAND")
-        }
-        "--redis" | "--url" | "--host" => Some("to name the store: --store redis://host:6379"),
-        _ => None,
-    }
-}
-
-/// Returns what to type in place of a command that other tools have.
-fn hint(command: &str) -> Option<&'static str> {
-    match command {
-        "lock" | "acquire" | "exec" => {
-            Some("to run a command under a lock: arbiter run NAME -- COMMAND")
-        }
-        "unlock" | "release" => Some(
-            "a lock is released when its command ends; to end another client's hold: \
-             arbiter break --fence F NAME",
-        ),
-        "metrics" | "serve" => Some("to serve metrics for Prometheus: arbiter exporter"),
-        "locks" | "show" | "ps" | "top" => {
-            Some("to list the locks: arbiter list; to show one: arbiter status NAME")
-        }
-        _ => None,
-    }
+/// Returns whether a wrong command line asks for messages in JSON.
+fn asks_for_json(args: &[String]) -> bool {
+    let flags = args.split(|arg| arg == "--").next().unwrap_or_default();
+    flags.iter().any(|arg| arg == "--log-format=json")
+        || flags.windows(2).any(|two| two == ["--log-format", "json"])
 }
 
 /// Prints clap's message, which quotes arguments, without the secrets of URLs.
 fn print(error: &clap::Error, args: &[String]) {
-    if without_secrets(args) == args {
-        // The reader may have closed the pipe.
-        let _ = error.print();
-        return;
-    }
     let message = message_without_secrets(&error.to_string(), args);
-    output::say(message.trim_end());
+    let lines: Vec<&str> = message.lines().filter(|line| !line.is_empty()).collect();
+    let message = lines.join("\n");
+    output::say(message.strip_prefix("error: ").unwrap_or(&message));
 }
 
 /// Returns the corrected line if the `--` before the command of `run` or `once` is missing.
@@ -116,6 +77,33 @@ fn corrected(args: &[String]) -> Option<String> {
     ["run", "once"]
         .iter()
         .find_map(|verb| corrected_of(verb, args))
+        .or_else(|| without_run(args))
+}
+
+/// Returns the corrected line of `arbiter NAME -- COMMAND`, which lacks `run`.
+fn without_run(args: &[String]) -> Option<String> {
+    let mut at = 0;
+    while let Some(arg) = args
+        .get(at)
+        .filter(|arg| arg.starts_with("--") && 2 < arg.len())
+    {
+        at += words_of_flag("run", arg)?;
+    }
+    let (name, rest) = args.get(at..)?.split_first()?;
+    let cli = Cli::command();
+    let is_command = cli.get_subcommands().any(|command| {
+        command.get_name() == name || command.get_all_aliases().any(|alias| alias == name)
+    });
+    let dashes = rest.iter().position(|arg| arg == "--")?;
+    if is_command || name.starts_with('-') || OTHER_COMMANDS.contains(&name.as_str()) {
+        return None;
+    }
+    let args = without_secrets(args);
+    let words: Vec<_> = args.iter().map(|word| quoted(word)).collect();
+    let (before, after) = words.split_at(at);
+    let has_command = dashes + 1 < rest.len();
+    let line = [before, &["run".to_owned()], after].concat().join(" ");
+    has_command.then(|| format!("arbiter {line}"))
 }
 
 fn corrected_of(verb: &str, args: &[String]) -> Option<String> {
@@ -213,6 +201,8 @@ mod tests {
             ("run n git log -- file", "run n -- git log -- file"),
             ("once n --every 1h true", "once n --every 1h -- true"),
             ("once --every=1h n a -b", "once --every=1h n -- a -b"),
+            ("n -- echo hi", "run n -- echo hi"),
+            ("--store u a b -- true", "--store u run a b -- true"),
         ];
         for (typed, shown) in lines {
             assert_eq!(of(typed), Some(format!("arbiter {shown}")), "{typed}");
@@ -229,6 +219,10 @@ mod tests {
             "run --wiat 5s n echo",
             "status a b",
             "run n -w",
+            "n echo",
+            "n --",
+            "lock n -- true",
+            "list -- true",
         ] {
             assert_eq!(of(typed), None, "{typed}");
         }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
+
 /// How many messages may be queued.
 const CAPACITY: usize = 1_024;
 
@@ -53,6 +55,10 @@ fn start() -> Option<SyncSender<String>> {
 }
 
 fn write_all(messages: &Receiver<String>) {
+    // A terminal that stops background processes which write (`stty tostop`) must not stop arbiter.
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGTTOU);
+    let _ = blocked.thread_block();
     for message in messages {
         put(&message);
         let dropped = DROPPED.swap(0, Ordering::SeqCst);

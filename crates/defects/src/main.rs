@@ -35,12 +35,17 @@ fn main() -> ExitCode {
 }
 
 fn run(is_wanted: impl Fn(&Defect) -> bool) -> std::io::Result<bool> {
+    let wanted: Vec<Defect> = defects::all().into_iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        return Err(std::io::Error::other(
+            "no defect has one of these words in its name",
+        ));
+    }
     let project = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()?;
     let place = project.join("target/defects");
     let tree = Tree::copy(&project, &place.join("tree"))?;
-    let wanted: Vec<Defect> = defects::all().into_iter().filter(is_wanted).collect();
     let build = place.join("build");
     for (binary, tests) in binaries(&wanted) {
         if !matches!(test(binary, &tests, &tree, &build)?, Outcome::Passed) {

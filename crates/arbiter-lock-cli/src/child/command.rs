@@ -24,7 +24,7 @@ pub(crate) fn find(command: &OsStr) -> Result<(), Exit> {
     Err(Exit::NotFound)
 }
 
-fn candidates(command: &OsStr) -> Vec<PathBuf> {
+pub(super) fn candidates(command: &OsStr) -> Vec<PathBuf> {
     let path = Path::new(command);
     if command.as_encoded_bytes().contains(&b'/') || command.is_empty() {
         return vec![path.to_owned()];
@@ -36,6 +36,6 @@ fn candidates(command: &OsStr) -> Vec<PathBuf> {
         .collect()
 }
 
-fn is_executable(path: &Path) -> bool {
+pub(super) fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }

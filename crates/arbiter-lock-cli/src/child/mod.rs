@@ -3,9 +3,11 @@
 mod command;
 mod job;
 mod process;
+mod program;
 pub(crate) mod shim;
 mod terminal;
 pub(crate) mod watcher;
 
 pub(crate) use command::find;
 pub(crate) use process::{Change, Child, Ended};
+pub(crate) use watcher::check;

@@ -3,18 +3,20 @@
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, WaitStatus, wait};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use super::terminal::Terminal;
 use super::watcher::Watcher;
 use super::{job, shim};
 use crate::exit::Exit;
+use crate::output;
 use crate::signals::Listener;
 
 /// How often to check whether the rest of a group has ended, which no signal reports.
@@ -26,7 +28,7 @@ pub(crate) struct Child {
     watcher: Watcher,
     terminal: Option<Terminal>,
     changes: Stream,
-    /// Ctrl-Z while arbiter has the terminal and the command does not.
+    /// Ctrl-Z while arbiter has the terminal and the command does not, or TSTP from another process.
     suspend: Listener,
     ended: Option<Ended>,
 }
@@ -69,12 +71,9 @@ impl Child {
     ) -> std::io::Result<Self> {
         let changes = signal(SignalKind::child())?;
         let terminal = Terminal::open();
-        let suspend = match &terminal {
-            Some(_) => Listener::new(Signal::SIGTSTP as i32)?,
-            None => Listener::never(),
-        };
+        let suspend = Listener::new(Signal::SIGTSTP as i32)?;
         let in_front = terminal.as_ref().is_some_and(Terminal::goes_to_the_command);
-        let mut shim = shim::command(in_front, command);
+        let mut shim = shim::command(in_front, command)?;
         shim.process_group(0);
         for (name, value) in env {
             match value {
@@ -103,6 +102,27 @@ impl Child {
     /// Signals the whole group. A group that has ended is ignored.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = killpg(self.group, signal);
+    }
+
+    /// Forwards a signal to arbiter to the whole group.
+    pub(crate) fn forward(&self, number: i32) {
+        match Signal::try_from(number) {
+            Ok(signal) => self.signal(signal),
+            Err(_) => self.forward_real_time(number),
+        }
+    }
+
+    /// Sends a real-time signal, which only a shell can send without `unsafe`.
+    fn forward_real_time(&self, number: i32) {
+        let line = format!("kill -{number} -{}", self.group);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).stdin(Stdio::null());
+        // It is reaped with the orphans.
+        if let Err(error) = shell.spawn() {
+            output::say(&format!(
+                "signal {number} was not forwarded: sh cannot be started: {error}"
+            ));
+        }
     }
 
     pub(crate) fn terminate(&self) {
@@ -148,9 +168,7 @@ impl Child {
         self.ended().await;
         while killpg(self.group, None).is_ok() {
             tokio::time::sleep(POLL_INTERVAL).await;
-            while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
-                && status != WaitStatus::StillAlive
-            {}
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         }
     }
 
@@ -194,25 +212,24 @@ impl Child {
         if let Some(ended) = self.ended {
             return Some(Change::Ended(ended));
         }
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
         loop {
-            let ended = match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, status)) if pid == self.group => Ended::Exited(status),
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.group => {
-                    Ended::Died(signal as i32)
+            let change = match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some((pid, status))) if pid.as_raw_pid() == self.group.as_raw() => {
+                    change_of(status)
                 }
-                Ok(WaitStatus::Stopped(pid, signal))
-                    if pid == self.group && signal != Signal::SIGSTOP =>
-                {
-                    return Some(Change::Suspended(signal));
-                }
-                Ok(WaitStatus::StillAlive) => return None,
-                Err(Errno::ECHILD) => Ended::Died(Signal::SIGKILL as i32),
-                Ok(_) | Err(_) => continue,
+                Ok(None) => return None,
+                Err(Errno::CHILD) => Some(Change::Ended(Ended::Died(Signal::SIGKILL as i32))),
+                Ok(Some(_)) | Err(_) => continue,
             };
-            let ended = self.settle(ended);
-            self.ended = Some(ended);
-            return Some(Change::Ended(ended));
+            match change {
+                Some(Change::Ended(ended)) => {
+                    let ended = self.settle(ended);
+                    self.ended = Some(ended);
+                    return Some(Change::Ended(ended));
+                }
+                Some(suspended) => return Some(suspended),
+                None => {}
+            }
         }
     }
 
@@ -231,6 +248,18 @@ impl Child {
             ended => ended,
         }
     }
+}
+
+/// Returns what a status of the command reports. `None` if it was stopped by SIGSTOP.
+fn change_of(status: WaitStatus) -> Option<Change> {
+    if let Some(status) = status.exit_status() {
+        return Some(Change::Ended(Ended::Exited(status)));
+    }
+    if let Some(signal) = status.terminating_signal() {
+        return Some(Change::Ended(Ended::Died(signal)));
+    }
+    let signal = Signal::try_from(status.stopping_signal()?).ok()?;
+    (signal != Signal::SIGSTOP).then_some(Change::Suspended(signal))
 }
 
 /// How a suspended command continues.

@@ -2,11 +2,13 @@
 //! arbiter, and takes the terminal if arbiter had it.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use nix::unistd::{Pid, getppid};
 
+use super::program;
 use super::terminal::Terminal;
 use crate::exit::Exit;
 use crate::output;
@@ -14,25 +16,13 @@ use crate::output;
 /// The argument that makes arbiter the shim.
 const WORD: &str = "--become-the-command";
 
-/// Returns a command that runs arbiter itself, even if an upgrade has replaced its file.
-pub(super) fn own_program() -> Command {
-    let program = if cfg!(target_os = "linux") {
-        "/proc/self/exe".into()
-    } else {
-        std::env::current_exe().unwrap_or_else(|_| "arbiter".into())
-    };
-    let mut own = Command::new(program);
-    own.arg0("arbiter");
-    own
-}
-
 /// Returns the command line of the shim.
-pub(super) fn command(takes_terminal: bool, command: &[OsString]) -> Command {
-    let mut shim = own_program();
+pub(super) fn command(takes_terminal: bool, command: &[OsString]) -> io::Result<Command> {
+    let mut shim = program::again()?;
     shim.arg(WORD).arg(Pid::this().to_string());
     shim.arg(if takes_terminal { "terminal" } else { "-" })
         .args(command);
-    shim
+    Ok(shim)
 }
 
 /// Becomes the command if this process is the shim. Returns an exit only if that fails.
@@ -56,7 +46,9 @@ pub(crate) fn become_the_command() -> Option<Exit> {
     if takes_terminal && let Some(terminal) = Terminal::open() {
         terminal.take();
     }
-    let error = Command::new(&command).args(args).exec();
+    let mut becoming = Command::new(&command);
+    address_to_the_command(&mut becoming, parent);
+    let error = becoming.args(args).exec();
     output::say(&format!(
         "cannot execute {}: {error}",
         command.to_string_lossy()
@@ -65,6 +57,20 @@ pub(crate) fn become_the_command() -> Option<Exit> {
         std::io::ErrorKind::NotFound => Exit::NotFound,
         _ => Exit::CannotExecute,
     })
+}
+
+/// Names the command in the variables by which a service manager addresses arbiter: those of its
+/// sockets and its watchdog.
+fn address_to_the_command(command: &mut Command, arbiter: Pid) {
+    let is_for_arbiter = |name| std::env::var(name).is_ok_and(|pid| pid == arbiter.to_string());
+    for name in ["LISTEN_PID", "WATCHDOG_PID"] {
+        if is_for_arbiter(name) {
+            command.env(name, Pid::this().to_string());
+        }
+    }
+    if is_for_arbiter("LISTEN_PID") {
+        command.env_remove("LISTEN_PIDFDID"); // of arbiter's process, and optional
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -9,15 +9,16 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
-use super::shim::own_program;
+use super::program;
 use crate::exit::Exit;
+use crate::output;
 
 /// The argument that makes arbiter the watcher.
 const WORD: &str = "--watch-the-group";
@@ -35,7 +36,7 @@ impl Watcher {
     /// Starts a watcher in its own group, so that signals to the command do not reach it. The
     /// watcher has locked the liveness file, if there is one, when this returns.
     pub(super) fn start(liveness: Option<&Path>) -> std::io::Result<Self> {
-        let mut watcher = own_program();
+        let mut watcher = program::again()?;
         watcher
             .arg(WORD)
             .arg(liveness.map_or("".as_ref(), Path::as_os_str))
@@ -60,6 +61,31 @@ impl Watcher {
         // The watcher may have ended.
         let _ = self.0.write_all(&[DONE]);
     }
+}
+
+/// Checks that arbiter can start itself, before it acquires anything.
+pub(crate) fn check() -> Result<(), Exit> {
+    if program::is_certain() {
+        return Ok(());
+    }
+    program::again().and_then(probe).map_err(|error| {
+        output::say(&format!(
+            "the command could not be started, since arbiter cannot start itself: {error}; mount \
+             /proc, and start arbiter by its path"
+        ));
+        Exit::Os
+    })
+}
+
+/// Checks that a program becomes the watcher. This one ends at once.
+fn probe(mut program: Command) -> std::io::Result<()> {
+    program.arg(WORD).arg("").stdin(Stdio::null());
+    let output = program.output()?;
+    if output.stdout == [READY] {
+        return Ok(());
+    }
+    let shown = program.get_program().to_string_lossy().into_owned();
+    Err(std::io::Error::other(format!("{shown} is not arbiter")))
 }
 
 /// Watches if this process is the watcher.
@@ -126,8 +152,6 @@ fn is_alive(group: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]

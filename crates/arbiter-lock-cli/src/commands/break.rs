@@ -32,7 +32,7 @@ pub(crate) async fn r#break(args: &BreakArgs, store: &StoreArgs) -> Result<Exit,
         } => {
             output::say(&format!(
                 "asked the holder to stop: it is notified at its next renewal, and its hold ends in {} at the latest",
-                Seconds(remaining)
+                Seconds::left(remaining)
             ));
             wait_until_gone(&lock, args).await
         }

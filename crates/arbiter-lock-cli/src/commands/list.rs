@@ -101,9 +101,7 @@ impl Printer {
         }
         self.heading()?;
         let status = &lock.status;
-        let time = |time: Option<Duration>| {
-            time.map_or_else(|| "-".to_owned(), |time| Seconds(time).to_string())
-        };
+        let shown = |time: Option<Seconds>| time.map_or("-".to_owned(), |time| time.to_string());
         let holder = status.holder.as_ref();
         let held_by = match (&status.sharing, holder) {
             (Some(sharing), _) if 1 < sharing.count => format!("{} holders", sharing.count),
@@ -116,8 +114,12 @@ impl Printer {
         lines(&row(
             &Printable(&lock.name).to_string(),
             &kind(status),
-            &time(holder.and_then(|holder| holder.held)),
-            &time(holder.and_then(|holder| holder.remaining)),
+            &shown(holder.and_then(|holder| holder.held).map(Seconds)),
+            &shown(
+                holder
+                    .and_then(|holder| holder.remaining)
+                    .map(Seconds::left),
+            ),
             &status.waiting.to_string(),
             &Printable(&held_by).to_string(),
         ))

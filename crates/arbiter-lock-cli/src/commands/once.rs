@@ -2,7 +2,7 @@
 
 use arbiter_lock::{Begun, Client, NoopLogger, Once};
 
-use crate::child::find;
+use crate::child::{check, find};
 use crate::cli::{OnceArgs, StoreArgs};
 use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
 use crate::commands::waiting::Waits;
@@ -18,6 +18,7 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
     let work = &args.work;
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
+    check()?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let (news, mut waits) = Waits::new(supervisor::narrator(work));
     let client = store::client(store, news)?;

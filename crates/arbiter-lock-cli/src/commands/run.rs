@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Client, Error};
 
-use crate::child::find;
+use crate::child::{check, find};
 use crate::cli::{RunArgs, StoreArgs};
 use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
 use crate::commands::waiting::Waits;
@@ -19,6 +19,7 @@ pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit>
     let work = &args.work;
     let grace = supervisor::grace(work)?;
     find(work.command.first().map_or("".as_ref(), |command| command))?;
+    check()?;
     let mut interrupts = Interrupts::new().map_err(|e| output::refused(&e))?;
     let (news, waits) = Waits::new(supervisor::narrator(work));
     let client = store::client(store, news)?;

@@ -19,7 +19,7 @@ use crate::store;
 use deadline::Deadline;
 pub(crate) use held::Held;
 pub(crate) use interrupts::Interrupts;
-use interrupts::stops_work;
+use interrupts::stop_of_work;
 pub(crate) use settings::{grace, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
@@ -95,10 +95,11 @@ pub(crate) async fn supervise(
             },
             loss = held.lost() => break Err(loss),
             signal = interrupts.next() => {
-                child.signal(signal);
-                if stops_work(signal) {
-                    interrupted = Some(signal);
+                // Arbiter may have been stopped past the lease.
+                if signal != Signal::SIGCONT as i32 || held.is_held() {
+                    child.forward(signal);
                 }
+                interrupted = stop_of_work(signal).or(interrupted);
             }
             () = deadline.follow(&held) => {}
         }

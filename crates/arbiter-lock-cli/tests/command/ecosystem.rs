@@ -174,6 +174,43 @@ fn habits_from_other_tools_get_tips() {
         (&["-v", "run", "x", "--", "true"], "behind the command"),
         (&["break", "x"], "arbiter status NAME"),
         (&["lock", "x"], "arbiter run NAME -- COMMAND"),
+        (&["x", "--", "echo", "a b"], "arbiter run x -- echo 'a b'"),
+        (&["run", "-e", "x", "--", "true"], "is exclusive"),
+        (&["run", "--exclusive", "x", "--", "true"], "is exclusive"),
+        (
+            &["run", "--exec", "true", "x"],
+            "arbiter run NAME -- COMMAND",
+        ),
+        (&["run", "-o", "x", "--", "true"], "leave -o out"),
+        (&["run", "-F", "x", "--", "true"], "leave it out"),
+        (&["run", "-u", "x"], "arbiter break"),
+        (&["run", "--unlock", "x"], "arbiter break"),
+        (&["run", "-W", "5", "x", "--", "true"], "--wait 30s"),
+        (&["run", "-f", "x", "--", "true"], "--no-wait"),
+        (&["run", "-k", "5", "x", "--", "true"], "--grace 5s"),
+        (&["run", "-timeout=5s", "x", "--", "true"], "two dashes"),
+        (&["run", "-p", "6379", "x", "--", "true"], "--store redis"),
+        (&["run", "x"], "stands after --"),
+        (&["run", "-w", "x", "--", "true"], "takes a duration"),
+        (
+            &["run", "--wait", "5", "min", "x", "--", "true"],
+            "--wait 5m",
+        ),
+        (
+            &["once", "--every", "1", "hour", "x", "--", "true"],
+            "--every 1h",
+        ),
+        (
+            &["once", "--every", "daily", "x", "--", "true"],
+            "--daily ZONE",
+        ),
+        (&["once", "--daily", "--", "true"], "--daily UTC"),
+        (
+            &["once", "-n", "--every", "1h", "x", "--", "true"],
+            "does not wait",
+        ),
+        (&["status", "-q", "x"], "status --check"),
+        (&["elect", "x"], "--announce TEXT"),
     ] {
         let (status, _, stderr) = output(bare(args));
         assert_eq!(status, 64, "{args:?}: {stderr}");

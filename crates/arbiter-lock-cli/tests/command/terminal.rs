@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use nix::pty::openpty;
 use testkit::{Server, eventually, unique_name};
 
-use crate::helpers::{fresh_file, is_held, ms, unignoring};
+use crate::helpers::{fresh_file, is_held, ms, unignoring, wait_for};
 
 /// A shell that a test types into. Each command to interrupt or stop is one process (`exec`): a
 /// shell that is about to fork may miss a Ctrl-C, and a shell stopped in the middle of its `vfork`
@@ -172,4 +172,22 @@ fn fg_after_expiry_does_not_resume_the_command() {
     shell.types("fg; echo status-$?\n");
     shell.reads("status-79");
     assert!(!shell.screen.lock().unwrap().contains("tick\r\n"));
+}
+
+#[test]
+fn messages_in_the_background_never_stop_arbiter() {
+    let server = Server::start();
+    let mut shell = Shell::start(&server);
+    let done = fresh_file();
+    let run = shell.run.replace(" run ", " run -v ");
+    let line = format!(
+        "stty tostop; {run} sh -c 'sleep 0.3; >{}' &\n",
+        done.display()
+    );
+    shell.types(&line);
+    wait_for(&done);
+    assert!(eventually(ms(5_000), || !is_held(&server, &shell.lock)));
+    shell.types("wait; echo over-$((40+2))\n");
+    shell.reads("over-42");
+    std::fs::remove_file(done).unwrap();
 }

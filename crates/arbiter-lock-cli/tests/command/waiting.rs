@@ -81,13 +81,14 @@ fn full_server_is_named_while_waiting() {
 }
 
 #[test]
-fn quiet_command_reports_no_outage() {
+fn quiet_command_reports_an_outage() {
     let server = Server::start();
     server.call(&["CONFIG", "SET", "maxmemory", "1"]);
     let run = start(arbiter(&server, &["run", "-q", "n", "--", "true"]));
     std::thread::sleep(ms(2_500));
     server.call(&["CONFIG", "SET", "maxmemory", "0"]);
-    assert_eq!(end(run), (Some(0), None, String::new()));
+    let (status, _, stderr) = end(run);
+    assert!(status == Some(0) && stderr.contains("OOM"), "{stderr}");
 }
 
 #[test]

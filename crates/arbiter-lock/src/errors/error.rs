@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use arbiter_lock_core::PLACES;
+use arbiter_lock_core::{PLACES, provisional_ttl_ms};
 
 use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
@@ -168,6 +168,9 @@ pub enum UnavailableKind {
     Full,
     /// The store has fewer replicas than its configuration requires for a write.
     NoReplicas,
+    /// The system refuses this process what it needs to use the store: a file descriptor or a
+    /// thread.
+    System,
     /// The store answered with another error.
     Other,
 }
@@ -255,6 +258,7 @@ impl Error {
             FailureKind::ReadOnly => return unavailable(UnavailableKind::ReadOnly),
             FailureKind::Full => return unavailable(UnavailableKind::Full),
             FailureKind::NoReplicas => return unavailable(UnavailableKind::NoReplicas),
+            FailureKind::System => return unavailable(UnavailableKind::System),
             FailureKind::Other => return unavailable(UnavailableKind::Other),
         };
         Self::Refused(Box::new(Refused {
@@ -342,6 +346,10 @@ impl fmt::Display for Deadlock {
     }
 }
 
+/// A hold that lasts less than this in all may be a grant that is not claimed: its provisional TTL, and
+/// what rounding adds.
+const UNCLAIMED: Duration = Duration::from_millis(provisional_ttl_ms(u64::MAX) + 10);
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.fence.is_none() {
@@ -359,7 +367,9 @@ impl fmt::Display for Holder {
             write!(f, ", for {}", Seconds(held))?;
         }
         match self.remaining {
-            Some(left) => write!(f, ", {} left of its lease", Seconds(left)),
+            // A grant that its waiter has not claimed yet: this is not its lease.
+            Some(left) if self.held.is_some_and(|held| held + left < UNCLAIMED) => Ok(()),
+            Some(left) => write!(f, ", {} left of its lease", Seconds::left(left)),
             None => f.write_str(", without end"),
         }
     }
@@ -378,6 +388,31 @@ impl fmt::Display for Holder {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Seconds(pub Duration);
+
+impl Seconds {
+    /// Rounds a time that is left up to the unit that is shown, so that it has passed by then.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use arbiter_lock::Seconds;
+    ///
+    /// assert_eq!(Seconds::left(Duration::from_millis(3_599_100)).to_string(), "60 min");
+    /// assert_eq!(Seconds::left(Duration::from_millis(29_970)).to_string(), "30 s");
+    /// ```
+    #[must_use]
+    pub fn left(left: Duration) -> Self {
+        let unit_ms = match left.as_secs() {
+            0 if left < Duration::from_millis(100) => 1,
+            0..10 => 100,
+            10..120 => 1_000,
+            120..7_200 => 60_000,
+            _ => 3_600_000,
+        };
+        let millis = left.as_nanos().div_ceil(1_000_000 * unit_ms) * unit_ms;
+        Self(u64::try_from(millis).map_or(left, Duration::from_millis))
+    }
+}
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,9 @@
 //! Why a store did not answer a request, and whether the request may have been executed.
 
-use std::fmt;
+use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::io::Errno;
 
 use crate::printable::Printable;
 
@@ -12,6 +15,12 @@ pub(crate) struct Failure {
     pub(crate) may_have_run: bool,
     /// The message of the server or the system, without secrets.
     pub(crate) detail: String,
+}
+
+/// Says that nothing came within a limit, in whole milliseconds.
+pub(crate) fn nothing(what: &str, limit: Duration) -> String {
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    format!("no {what} within {:?}", Duration::from_millis(millis))
 }
 
 /// The kind of a failure. The first group is transient, so the request is sent again; the second is
@@ -38,6 +47,8 @@ pub(crate) enum FailureKind {
     Full,
     /// The server has too few replicas.
     NoReplicas,
+    /// The system refuses this process a descriptor or a thread.
+    System,
     /// An unknown error.
     Other,
 
@@ -74,6 +85,41 @@ impl Failure {
             may_have_run: true,
             detail: detail.into(),
         }
+    }
+
+    /// Returns the failure of an operation for which this process, or the system, has no descriptors
+    /// left; `None` for another error.
+    pub(crate) fn of_descriptors(error: &io::Error) -> Option<Self> {
+        let of = match Errno::from_io_error(error)? {
+            Errno::MFILE => "this process (ulimit -n)",
+            Errno::NFILE => "the system (fs.file-max)",
+            _ => return None,
+        };
+        let detail = format!("{error}; raise the limit of open files of {of}");
+        Some(Self::before_sending(FailureKind::System, detail))
+    }
+
+    /// Returns the failure of a thread that did not start.
+    pub(crate) fn of_thread(error: &io::Error) -> Self {
+        Self::of_descriptors(error).unwrap_or_else(|| {
+            let detail = format!("the system starts no thread for it: {error}");
+            Self::before_sending(FailureKind::System, detail)
+        })
+    }
+
+    /// Returns the failure of a request that was not sent, since `what` did not come within a limit.
+    /// The clock of the runtime may have run ahead of the time that has really `passed`.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "a server is dialed on the caller's runtime")
+    )]
+    pub(crate) fn too_late(what: &str, limit: Duration, passed: Duration) -> Self {
+        let mut detail = nothing(what, limit);
+        if passed < limit / 2 {
+            detail += " of the time of this tokio runtime, which is paused and ran ahead: resume it \
+                       (tokio::time::resume), or use the store memory:";
+        }
+        Self::before_sending(FailureKind::Silent, detail)
     }
 
     /// Returns whether `earlier` has the store's own answer, and this failure only a missed time
@@ -130,6 +176,7 @@ impl fmt::Display for Failure {
             FailureKind::ReadOnly => "is read-only",
             FailureKind::Full => "is out of memory or disk",
             FailureKind::NoReplicas => "has too few replicas",
+            FailureKind::System => "cannot be used by this process",
             FailureKind::Other => "answered with an error",
             FailureKind::WrongType => "holds something else under this key",
             FailureKind::Damaged => "is damaged",

@@ -81,7 +81,7 @@ impl Keeper {
     pub(crate) fn ready(&self, name: &Name) -> Result<(), Error> {
         self.ensure_running().map_err(|e| {
             let store = self.shared.store.to_string();
-            Error::of_store(name.as_str(), &store, no_thread(&e))
+            Error::of_store(name.as_str(), &store, Failure::of_thread(&e))
         })
     }
 
@@ -96,7 +96,7 @@ impl Keeper {
         if !self.shared.store.has_connections() {
             return Ok(());
         }
-        self.ensure_running().map_err(|e| no_thread(&e))?;
+        self.ensure_running().map_err(|e| Failure::of_thread(&e))?;
         let (connected, result) = oneshot::channel();
         let connect = (to.cloned(), limit, connected);
         self.shared.table().connects.push(connect);
@@ -233,11 +233,6 @@ impl Keeper {
             _ => on_a_thread(self.shared.clone()),
         }
     }
-}
-
-fn no_thread(e: &std::io::Error) -> Failure {
-    let detail = format!("this system starts no thread for it: {e}");
-    Failure::before_sending(FailureKind::Unreachable, detail)
 }
 
 /// Runs the keeper's task on a thread of its own.

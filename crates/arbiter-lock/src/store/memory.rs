@@ -22,6 +22,7 @@ pub use faults::FaultInjection;
 use faults::Stalls;
 
 use super::{Envelope, Failure, FailureKind, KeyPrefix, Page, Push, Registry, Source};
+use crate::errors::failure::nothing;
 use crate::system::clock::{Clock, date};
 use crate::system::process::PerProcess;
 
@@ -314,5 +315,5 @@ fn wall_us() -> u64 {
 }
 
 fn silent(limit: Duration) -> Failure {
-    Failure::unknown(FailureKind::Silent, format!("no answer within {limit:?}"))
+    Failure::unknown(FailureKind::Silent, nothing("answer", limit))
 }

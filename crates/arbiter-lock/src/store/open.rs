@@ -85,7 +85,33 @@ fn check(url: &str) -> Result<(), Invalid> {
     if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
         return wrong("is one of HTTP, which no store speaks");
     }
-    Ok(())
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    match rest.filter(|_| scheme != "file").and_then(unescaped) {
+        None => Ok(()),
+        Some((text, escape)) => wrong(&format!(
+            "has '{text}' before its '@': in a password, '{text}' is written {escape}"
+        )),
+    }
+}
+
+/// Returns the character that ends the hosts of a URL within its login, and how it is escaped.
+fn unescaped(rest: &str) -> Option<(char, &'static str)> {
+    let (before, rest) = rest.split_at(rest.find(['/', '?', '#'])?);
+    let ends_login = rest.find('@')?;
+    if before.contains('@') {
+        return None;
+    }
+    let is_login = before
+        .split(',')
+        .filter_map(|host| host.rsplit(']').next()?.split_once(':'))
+        .any(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit()));
+    let inside = &rest[1..ends_login];
+    match rest.chars().next()? {
+        '/' if is_login || !before.is_empty() && !inside.contains('?') => Some(('/', "%2F")),
+        '?' if is_login || !inside.contains('=') => Some(('?', "%3F")),
+        '#' => Some(('#', "%23")),
+        _ => None,
+    }
 }
 
 #[cfg(not(all(feature = "redis", feature = "embedded", feature = "postgres")))]
@@ -118,6 +144,15 @@ mod tests {
             ("localhost:6379", "no scheme"),
             ("user:secret@h:6379", "no scheme"),
             ("http://h:8080/", "HTTP"),
+            ("redis://:secret#w@h", "'#' is written %23"),
+            ("redis://:secret?w@h", "'?' is written %3F"),
+            ("redis://:secret/w@h", "'/' is written %2F"),
+            ("redis://u:12/secret@h", "'/' is written %2F"),
+            ("redis://u:12?secret@h", "'?' is written %3F"),
+            ("redis://u:12#secret@h", "'#' is written %23"),
+            ("redis+sentinel://:secret?a=b@h/m", "'?' is written %3F"),
+            ("redis+cluster://:secret/w@h,i:7", "'/' is written %2F"),
+            ("postgres://u:secret#w@h/d", "'#' is written %23"),
         ] {
             let error = check(text).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
@@ -129,6 +164,12 @@ mod tests {
             "memory:",
             "memory:a",
             "postgres://h/d",
+            "postgres://u@h/d?application_name=a@b",
+            "postgres:///d?host=/run&application_name=a@b",
+            "redis+sentinel://h:1,[::1]:2,i/m?sentinel_password=a@b",
+            "redis+unix:///run/a@b.sock",
+            "redis://u:p@w@h/0",
+            "file:///a:b/c@d",
         ] {
             assert!(check(url).is_ok(), "{url}");
         }

@@ -75,7 +75,8 @@ where
 }
 
 pub(crate) fn unreachable(e: io::Error) -> Failure {
-    Failure::before_sending(FailureKind::Unreachable, e.to_string())
+    Failure::of_descriptors(&e)
+        .unwrap_or_else(|| Failure::before_sending(FailureKind::Unreachable, e.to_string()))
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ pub(crate) fn decoded(text: &str) -> Result<String, Invalid> {
     let bytes = percent_decode_str(text).decode_utf8();
     bytes
         .map(|text| text.into_owned())
-        .map_err(|_| invalid("has an escape that is no UTF-8"))
+        .map_err(|_| invalid("has an escape that is not UTF-8 (in a password, '%' is written %25)"))
 }
 
 pub(crate) fn invalid(message: impl fmt::Display) -> Invalid {

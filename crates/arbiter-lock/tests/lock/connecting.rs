@@ -428,3 +428,14 @@ async fn dropped_client_dials_no_more() {
     });
     closed.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn paused_time_is_named() {
+    let url = silent_listener();
+    let error = Client::connect(&url).await.unwrap_err();
+    assert_eq!(unavailable(&error), UnavailableKind::Silent, "{error}");
+    assert!(error.to_string().contains("is paused"), "{error}");
+    let lock = Client::connect_lazy(&url).unwrap().lock("l");
+    let error = lock.wait_timeout(ms(500)).acquire().await.unwrap_err();
+    assert!(error.to_string().contains("is paused"), "{error}");
+}

@@ -24,24 +24,26 @@ const OTHERS: &[Signal] = &[
     Signal::SIGPROF,
     Signal::SIGWINCH,
     Signal::SIGIO,
+    Signal::SIGCONT,
     #[cfg(any(target_os = "linux", target_os = "android"))]
     Signal::SIGPWR,
 ];
 
 /// Receives the signals to arbiter.
-pub(crate) struct Interrupts(Vec<(Signal, Listener)>);
+pub(crate) struct Interrupts(Vec<(i32, Listener)>);
 
 impl Interrupts {
     pub(crate) fn new() -> io::Result<Self> {
-        let signals = ENDING.iter().chain(OTHERS);
-        let listeners = signals.map(|signal| Ok((*signal, Listener::new(*signal as i32)?)));
+        let named = ENDING.iter().chain(OTHERS).map(|signal| *signal as i32);
+        let signals = named.chain(real_time());
+        let listeners = signals.map(|signal| Ok((signal, Listener::new(signal)?)));
         listeners.collect::<io::Result<_>>().map(Self)
     }
 
     /// Waits for the next signal.
     ///
     /// Cancel safe.
-    pub(crate) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> i32 {
         let received = self.0.iter_mut().map(|(signal, listener)| {
             Box::pin(async move {
                 listener.received().await;
@@ -57,14 +59,24 @@ impl Interrupts {
     pub(crate) async fn ending(&mut self) -> i32 {
         loop {
             let signal = self.next().await;
-            if ENDING.contains(&signal) {
-                return signal as i32;
+            if ENDING.iter().any(|ending| *ending as i32 == signal) {
+                return signal;
             }
         }
     }
 }
 
-/// Returns whether a signal asks the command to stop its work, so that the work may be unfinished.
-pub(super) fn stops_work(signal: Signal) -> bool {
-    matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT)
+/// Returns the real-time signals, which are forwarded too.
+fn real_time() -> std::ops::RangeInclusive<i32> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return nix::libc::SIGRTMIN()..=nix::libc::SIGRTMAX();
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return std::ops::RangeInclusive::new(1, 0);
+}
+
+/// Returns the signal if it asks the command to stop its work, so that the work may be unfinished.
+pub(super) fn stop_of_work(signal: i32) -> Option<Signal> {
+    let signal = Signal::try_from(signal).ok()?;
+    let stops = matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT);
+    stops.then_some(signal)
 }

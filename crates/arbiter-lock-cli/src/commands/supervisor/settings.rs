@@ -56,9 +56,8 @@ pub(crate) fn note(args: &WorkArgs) -> String {
 }
 
 pub(crate) fn narrator(args: &WorkArgs) -> Narrator {
-    Narrator::new(match (args.quiet, args.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (_, true) => Verbosity::Verbose,
-        _ => Verbosity::Normal,
+    Narrator::new(match args.verbose {
+        true => Verbosity::Verbose,
+        false => Verbosity::Normal,
     })
 }

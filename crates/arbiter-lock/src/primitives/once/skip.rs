@@ -46,7 +46,7 @@ impl fmt::Display for Skip {
                     }
                     _ => write!(f, "'{name}' was run by {last}; ")?,
                 }
-                write!(f, "it may run again in {}", Seconds(*next))
+                write!(f, "it may run again in {}", Seconds::left(*next))
             }
             Self::Running { name, holder } => {
                 write!(f, "'{}' is running now", Printable(name))?;

@@ -1,9 +1,28 @@
-//! The id of this boot of the computer.
+//! The id of this boot of the computer, which a reboot changes.
+
+use std::io;
+
+use crate::store::{Failure, FailureKind};
 
 /// Returns an id of this boot of the computer.
+pub(super) fn id() -> Result<String, Failure> {
+    read().map_err(|error| {
+        let detail = format!(
+            "{BOOT_ID}: {error}; mount /proc, since without it a reboot is not detected, which ends \
+             all holds"
+        );
+        Failure::of_descriptors(&error)
+            .unwrap_or_else(|| Failure::before_sending(FailureKind::Unsupported, detail))
+    })
+}
+
+/// The source of the id.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn boot() -> std::io::Result<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn read() -> io::Result<String> {
+    let id = std::fs::read_to_string(BOOT_ID)?;
     // A time namespace has its own clock; a kernel without them has no such file.
     let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
     let offset = offsets.lines().find(|line| line.starts_with("boottime"));
@@ -16,9 +35,11 @@ pub(super) fn boot() -> std::io::Result<String> {
     })
 }
 
-/// Returns an id of this boot of the computer.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn boot() -> std::io::Result<String> {
+const BOOT_ID: &str = "sysctl kern.bootsessionuuid";
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn read() -> io::Result<String> {
     let output = std::process::Command::new("/usr/sbin/sysctl")
         .args(["-n", "kern.bootsessionuuid"])
         .output()?;

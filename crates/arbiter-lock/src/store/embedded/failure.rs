@@ -1,5 +1,6 @@
 //! Errors of the files, each with what to do about it.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use crate::store::{Failure, FailureKind};
 
 /// Creates the failure of an access to a file. Nothing has been done.
 pub(super) fn of_io(error: &std::io::Error, path: &Path) -> Failure {
+    if let Some(failure) = Failure::of_descriptors(error) {
+        return failure;
+    }
     let path = path.display();
     let (kind, advice) = match error.kind() {
         ErrorKind::PermissionDenied => (
@@ -64,9 +68,23 @@ pub(super) fn if_narrow(paths: &[PathBuf], folder: &Path) -> Result<(), Failure>
     Ok(())
 }
 
+/// Returns the failure if too few descriptors are left for the files of a database, which SQLite does
+/// not report.
+fn lack_of_descriptors(path: &Path) -> Option<Failure> {
+    const FILES: usize = 3;
+    let opened: Result<Vec<File>, _> = (0..FILES).map(|_| File::open(path)).collect();
+    Failure::of_descriptors(&opened.err()?)
+}
+
 /// Creates the failure of an SQLite operation. Everything that the step wrote is rolled back.
 pub(super) fn of_sqlite(error: &Error, path: &Path) -> Failure {
-    let (path, code) = (path.display(), error.sqlite_error_code());
+    let code = error.sqlite_error_code();
+    if code == Some(ErrorCode::CannotOpen)
+        && let Some(failure) = lack_of_descriptors(path)
+    {
+        return failure;
+    }
+    let path = path.display();
     let (kind, advice) = match code {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
             FailureKind::Damaged,

@@ -9,12 +9,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::boot::boot;
 use super::connections::Tracked;
 use super::database::{BUSY, Database, identity};
 use super::log::{self, Log};
 use super::rights::{self, Rights};
-use super::{failure, folder};
+use super::{boot, failure, folder};
 use crate::store::{Failure, FailureKind};
 use crate::system::clock::{Clock, date};
 
@@ -36,7 +35,7 @@ impl Database {
             Ok(clock.transpose()?.flatten())
         });
         let found = found.map_err(|e| failure::of_sqlite(&e, &database.path))?;
-        let boot = boot().map_err(|e| failure::of_io(&e, &database.path))?;
+        let boot = boot::id()?;
         match found {
             Some((known, start)) if known == boot => database.start = start,
             _ => {
@@ -189,7 +188,7 @@ impl Database {
         &mut self,
         after_reboot: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
+        let boot = boot::id()?;
         let failed = |e: &rusqlite::Error| failure::of_sqlite(e, &self.path);
         self.start = match self.clock().map_err(|e| failed(&e))? {
             Some((known, start)) if known == boot => start,
@@ -230,7 +229,7 @@ impl Database {
         if self.has_checked_clock {
             return Ok(());
         }
-        let boot = boot().map_err(|e| failure::of_io(&e, &self.path))?;
+        let boot = boot::id()?;
         let clock = self.clock();
         let clock = clock.map_err(|e| failure::of_sqlite(&e, &self.path))?;
         if clock != Some((boot, self.start)) {

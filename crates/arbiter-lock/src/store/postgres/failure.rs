@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use crate::errors::failure::nothing;
 use crate::store::{Failure, FailureKind};
 
 /// Returns the failure of a statement that certainly had no effect.
@@ -26,9 +27,7 @@ pub(super) fn of_commit(error: &Error) -> Failure {
 
 /// Returns the failure of a request that was not sent, or of a query, without an answer.
 pub(super) fn no_answer(limit: Duration) -> Failure {
-    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    let limit = Duration::from_millis(millis);
-    Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
+    Failure::before_sending(FailureKind::Silent, nothing("answer", limit))
 }
 
 /// Returns whether the transaction was rolled back for a reason that a repetition may not meet.

@@ -17,6 +17,7 @@ use super::session::{DatabaseSession, Prepared};
 use super::sql::{VERSION, quoted, schema_sql};
 use super::transaction::{Access, Parameter, in_transaction, lift_limits};
 use super::url::Endpoint;
+use crate::errors::failure::nothing;
 use crate::store::{Failure, FailureKind, Source};
 
 /// Undoes what the settings of a role or a database would change for a session.
@@ -71,7 +72,7 @@ pub(super) async fn open_session(
     let left = end.saturating_duration_since(Instant::now());
     let opened = timeout(left, session_on(store, primary, channel, silent)).await;
     opened.unwrap_or_else(|_| {
-        let detail = format!("no session within {limit:?}");
+        let detail = nothing("session", limit);
         Err(Failure::before_sending(FailureKind::Silent, detail))
     })
 }

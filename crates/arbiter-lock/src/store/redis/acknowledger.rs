@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::connection::{Arrival, Connection};
 use super::script::Call;
 use super::wait_command::Needed;
+use crate::errors::failure::nothing;
 use crate::store::{Failure, FailureKind};
 use crate::system::process::UnlessForked;
 
@@ -86,7 +87,7 @@ impl Acknowledger {
                 "the runtime has ended",
             )),
             Err(_) => {
-                let detail = format!("no acknowledgement within {limit:?}");
+                let detail = nothing("acknowledgement", limit);
                 Err(Failure::unknown(FailureKind::Silent, detail))
             }
         }

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use super::frames::Frames;
@@ -15,20 +15,51 @@ const MOST: usize = 64 << 20;
 
 /// Counts what has arrived since something was understood of it.
 #[derive(Clone, Default)]
-pub(super) struct Arrived(Arc<AtomicUsize>);
+pub(super) struct Arrived {
+    bytes: Arc<AtomicUsize>,
+    other_protocol: Arc<OnceLock<&'static str>>,
+}
 
 impl Arrived {
     pub(super) fn understood(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns another protocol than that of Redis, if the first bytes are of one.
+    pub(super) fn other_protocol(&self) -> Option<&'static str> {
+        self.other_protocol.get().copied()
     }
 }
 
-/// Fails when too much has arrived that nobody understands.
+/// Fails when too much has arrived that nobody understands, or when another protocol is spoken.
 pub(super) struct Bounded<S> {
-    pub(super) stream: S,
-    pub(super) arrived: Arrived,
+    stream: S,
+    arrived: Arrived,
     /// Changes some messages of a node.
-    pub(super) frames: Option<Frames>,
+    frames: Option<Frames>,
+    is_new: bool,
+}
+
+impl<S> Bounded<S> {
+    pub(super) fn new(stream: S, arrived: Arrived, frames: Option<Frames>) -> Self {
+        Self {
+            stream,
+            arrived,
+            frames,
+            is_new: true,
+        }
+    }
+}
+
+/// Returns the protocol whose first bytes these are, if it is another than that of Redis.
+fn other_protocol(first: &[u8]) -> Option<&'static str> {
+    let begins = |text: &str| first.starts_with(text.as_bytes());
+    match () {
+        // Some servers answer a page without a status line.
+        () if begins("HTTP/") || begins("<") => Some("HTTP"),
+        () if begins("SSH-") => Some("SSH"),
+        () => None,
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
@@ -40,10 +71,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
+        if std::mem::take(&mut self.is_new)
+            && let Some(protocol) = other_protocol(&buf.filled()[before..])
+        {
+            let _ = self.arrived.other_protocol.set(protocol);
+            return Poll::Ready(Err(io::Error::other(protocol)));
+        }
         if let Some(frames) = &mut self.frames {
             frames.pass(&mut buf.filled_mut()[before..]);
         }
-        if MOST < self.arrived.0.fetch_add(read, Ordering::Relaxed) + read {
+        if MOST < self.arrived.bytes.fetch_add(read, Ordering::Relaxed) + read {
             return Poll::Ready(Err(io::Error::other("an answer without end")));
         }
         Poll::Ready(Ok(()))

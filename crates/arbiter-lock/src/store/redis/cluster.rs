@@ -219,10 +219,7 @@ impl Cluster {
     fn watch(self: &Arc<Self>) -> Result<(), Failure> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
-            let service = Service::start().map_err(|e| {
-                let detail = format!("this system starts no thread for it: {e}");
-                Failure::before_sending(FailureKind::Unreachable, detail)
-            })?;
+            let service = Service::start().map_err(|e| Failure::of_thread(&e))?;
             service.spawn(query::watch(Arc::downgrade(self)));
             *thread = Some(service);
         }

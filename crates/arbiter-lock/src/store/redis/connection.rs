@@ -243,18 +243,14 @@ impl Connection {
             return at_hand;
         }
         let dialing = Box::pin(self.0.clone().dial_or_join());
+        let begun = Instant::now();
         let dialed = tokio::time::timeout(limit, dialing).await;
         dialed.unwrap_or_else(|_| {
             let down = self.0.state().down.clone();
             let sentinels = self.0.route.sentinels();
             let unheard = || sentinels.and_then(|group| group.unheard_within(limit));
             let failure = down.map(|(failure, _)| failure).or_else(unheard);
-            Err(failure.unwrap_or_else(|| {
-                Failure::before_sending(
-                    FailureKind::Silent,
-                    format!("no connection within {:?}", in_millis(limit)),
-                )
-            }))
+            Err(failure.unwrap_or_else(|| Failure::too_late("connection", limit, begun.elapsed())))
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Dials a server: the stream, the login, RESP3. The introduction selects the database.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
@@ -10,8 +10,8 @@ use tokio::net::UnixStream;
 
 use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
-use super::failure::failure_of;
 use super::frames::Frames;
+use super::introduction::before_use;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
 use crate::store::tcp::{tcp, unreachable};
@@ -50,11 +50,9 @@ pub(super) async fn dial(
     limit: Duration,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Line, Failure> {
+    let begun = Instant::now();
     let dialed = tokio::time::timeout(limit, dial_without_limit(target, on_push)).await;
-    dialed.unwrap_or_else(|_| {
-        let detail = format!("no connection within {limit:?}");
-        Err(Failure::before_sending(FailureKind::Silent, detail))
-    })
+    dialed.unwrap_or_else(|_| Err(Failure::too_late("connection", limit, begun.elapsed())))
 }
 
 async fn dial_without_limit(
@@ -100,11 +98,8 @@ where
         info = info.set_password(password);
     }
     let arrived = Arrived::default();
-    let bounded = Bounded {
-        stream,
-        arrived: arrived.clone(),
-        frames: target.is_node.then(Frames::default),
-    };
+    let frames = target.is_node.then(Frames::default);
+    let bounded = Bounded::new(stream, arrived.clone(), frames);
     let heard = arrived.clone();
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None) // the caller's limit counts
@@ -114,15 +109,20 @@ where
             on_push(push);
             Ok::<(), redis::aio::SendError>(())
         });
-    let (connection, driver) = MultiplexedConnection::new_with_config(&info, bounded, config)
-        .await
-        .map_err(|e| Failure {
-            may_have_run: false,
-            ..failure_of(&e)
-        })?;
+    let connected = MultiplexedConnection::new_with_config(&info, bounded, config).await;
+    let (connection, driver) = connected.map_err(|e| match arrived.other_protocol() {
+        Some(protocol) => speaks(protocol),
+        None => before_use(&e),
+    })?;
     Ok(Line {
         connection,
         arrived,
         driver: Driver::start(driver),
     })
+}
+
+/// Returns the failure of a server of another protocol.
+fn speaks(protocol: &str) -> Failure {
+    let detail = format!("it speaks {protocol}: the URL names the port of another program");
+    Failure::before_sending(FailureKind::Unsupported, detail)
 }

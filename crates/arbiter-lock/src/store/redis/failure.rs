@@ -4,15 +4,21 @@ use redis::{ErrorKind, RedisError};
 
 use crate::store::{Failure, FailureKind};
 
+/// What a server or a proxy without RESP3 lacks.
+const RESP3: &str =
+    "it does not know HELLO 3, so it is older than Redis 6.0, or a proxy without RESP3";
+
 /// What the error means, and whether the step may have been executed all the same.
 pub(super) fn failure_of(e: &RedisError) -> Failure {
     match code(e) {
         Some(code) => of_server(code, e),
         None => match e.kind() {
             ErrorKind::AuthenticationFailed => refused(FailureKind::Denied, e),
-            ErrorKind::RESP3NotSupported => refused(FailureKind::Unsupported, e),
+            ErrorKind::RESP3NotSupported => {
+                Failure::before_sending(FailureKind::Unsupported, RESP3)
+            }
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
-                Failure::unknown(FailureKind::Malformed, e.to_string())
+                Failure::unknown(FailureKind::Malformed, e.to_string().replace('\n', ", "))
             }
             _ => Failure::unknown(FailureKind::Unreachable, e.to_string()),
         },
@@ -47,7 +53,7 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
         "WRONGTYPE" => FailureKind::WrongType,
         // A server in protected mode says DENIED.
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FailureKind::Denied,
-        "NOPROTO" => FailureKind::Unsupported,
+        "NOPROTO" => return Failure::before_sending(FailureKind::Unsupported, RESP3),
         "MOVED" | "ASK" | "CROSSSLOT" => {
             // A redirection is parsed from its first words.
             let detail = format!(

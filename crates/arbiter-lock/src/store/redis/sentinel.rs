@@ -27,7 +27,7 @@ use super::retire::{Retire, retire_all};
 use super::target::{Address, Target, mapped};
 use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
-use crate::store::{AddressMap, Failure, FailureKind};
+use crate::store::{AddressMap, Failure};
 use crate::system::clock::Clock;
 use count::Hosts;
 pub(super) use url::SentinelUrl;
@@ -204,10 +204,7 @@ impl Sentinels {
         if thread.is_some() {
             return Ok(());
         }
-        let service = start().map_err(|e| {
-            let detail = format!("this system starts no thread for it: {e}");
-            Failure::before_sending(FailureKind::Unreachable, detail)
-        })?;
+        let service = start().map_err(|e| Failure::of_thread(&e))?;
         service.spawn(watch::watch_all(Arc::downgrade(self)));
         *thread = Some(service);
         Ok(())

@@ -83,7 +83,7 @@ impl Target {
         // Who overlooked one might go to another database than those whom it is to exclude.
         if url.fragment().is_some() || !keys.all(|key| options.contains(&&*key)) {
             return Err(invalid(
-                "has an option that is not understood (in a password, '?' is written %3F, '#' %23)",
+                "has an option that is not understood (in a password, '?' is written %3F, '#' %23, '&' %26)",
             ));
         }
         let of_query = |key: &str| {

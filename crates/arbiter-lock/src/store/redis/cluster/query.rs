@@ -17,6 +17,7 @@ use super::super::script::probe;
 use super::super::target::{Address, Target};
 use super::map::SlotMap;
 use super::{Cluster, REFRESH_EVERY, REFRESH_IN_DOUBT, SHORTEST_PAUSE, now};
+use crate::errors::failure::nothing;
 use crate::store::tcp::HEAD_START;
 use crate::store::{Failure, FailureKind, KeyPrefix};
 use crate::system::rng;
@@ -328,7 +329,7 @@ async fn in_time<T>(
     let limit = limits.command.max(SHORTEST_LIMIT);
     let answer = tokio::time::timeout(limit, answer).await;
     answer.unwrap_or_else(|_| {
-        let detail = format!("no answer within {limit:?}");
+        let detail = nothing("answer", limit);
         Err(Failure::before_sending(FailureKind::Silent, detail))
     })
 }

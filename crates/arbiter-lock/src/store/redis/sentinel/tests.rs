@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use super::view::Master;
 use super::*;
 use crate::NoopLogger;
+use crate::store::FailureKind;
 
 fn address(port: u16) -> Address {
     ("127.0.0.1".to_owned(), port)

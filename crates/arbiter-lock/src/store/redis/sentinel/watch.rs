@@ -15,6 +15,7 @@ use super::super::target::Address;
 use super::ask::ask;
 use super::count::{Hosts, count};
 use super::{Sentinels, now};
+use crate::errors::failure::nothing;
 use crate::store::tcp::addresses_of;
 use crate::store::{Failure, FailureKind};
 
@@ -225,5 +226,5 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
 }
 
 fn silence(limit: Duration) -> Failure {
-    Failure::before_sending(FailureKind::Silent, format!("no answer within {limit:?}"))
+    Failure::before_sending(FailureKind::Silent, nothing("answer", limit))
 }

@@ -1,0 +1,65 @@
+//! The variables by which a nested arbiter finds the same store.
+
+use testkit::{Folder, Server, unique_name};
+
+use crate::helpers::{bare, output};
+
+#[test]
+fn nested_calls_see_the_store_however_named() {
+    let (server, other, folder) = (Server::start(), Server::start(), Folder::new());
+    let write = |name: &str, url: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, url).unwrap();
+        path
+    };
+    let url = server.url();
+    let file = write("url", &url);
+    let other_file = write("other", &other.url());
+    let program = env!("CARGO_BIN_EXE_arbiter");
+    let script = format!("cd /; env; {program} status --check \"$ARBITER_NAME\"; echo STATUS=$?");
+    let (other_url, other_path) = (other.url(), other_file.display().to_string());
+    for store in [&[][..], &["--store", &url], &["--store-file", "url"]] {
+        for (outer_url, outer_file) in [("", "other"), (&other_url, ""), (&other_url, "other")] {
+            for prefix in [&[][..], &["--key-prefix", "app:"], &["--key-prefix", ""]] {
+                let outer_prefix = if outer_file.is_empty() { "" } else { "outer:" };
+                let name = unique_name();
+                let args = [store, prefix, &["run", &name, "--", "sh", "-c", &script]].concat();
+                let mut run = bare(&args);
+                run.current_dir(folder.path());
+                run.env("ARBITER_STORE", outer_url);
+                run.env("ARBITER_STORE_FILE", outer_file);
+                run.env("ARBITER_KEY_PREFIX", outer_prefix);
+                let (status, stdout, stderr) = output(run);
+                let case = format!("{args:?} {outer_url} {outer_file}: {stderr}");
+                assert_eq!(status, 0, "{case}");
+                let variable = |name: &str| {
+                    let line = stdout.lines().find_map(|line| line.strip_prefix(name));
+                    line.and_then(|line| line.strip_prefix('='))
+                        .map(str::to_owned)
+                };
+                let (found_url, found_file) = match (store.first(), outer_url) {
+                    (Some(&"--store"), _) => (Some(url.clone()), None),
+                    (Some(_), _) => (None, Some(file.display().to_string())),
+                    (None, "") => (None, Some(other_path.clone())),
+                    (None, outer) => (Some(outer.to_owned()), None),
+                };
+                assert_eq!(variable("ARBITER_STORE"), found_url, "{case}");
+                assert_eq!(variable("ARBITER_STORE_FILE"), found_file, "{case}");
+                assert_eq!(variable("STATUS").as_deref(), Some("75"), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn password_of_a_file_enters_no_environment() {
+    let (server, folder) = (Server::start(), Folder::new());
+    let url = server.url().replace("://", "://:s3cret@");
+    server.call(&["CONFIG", "SET", "requirepass", "s3cret"]);
+    std::fs::write(folder.path().join("url"), url).unwrap();
+    let mut run = bare(&["--store-file", "url", "run", "x", "--", "env"]);
+    run.current_dir(folder.path());
+    let (status, stdout, stderr) = output(run);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert!(!stdout.contains("s3cret"), "{stdout}");
+}
