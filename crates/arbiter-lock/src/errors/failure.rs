@@ -36,6 +36,8 @@ pub(crate) enum FailureKind {
     Full,
     /// The server has too few replicas.
     NoReplicas,
+    /// The server rejects credentials that may have been replaced.
+    Rejected,
     /// An unknown error.
     Other,
 
@@ -131,7 +133,7 @@ impl fmt::Display for Failure {
             FailureKind::Other => "answered with an error",
             FailureKind::WrongType => "holds something else under this key",
             FailureKind::Damaged => "is damaged",
-            FailureKind::Denied => "denies access",
+            FailureKind::Denied | FailureKind::Rejected => "denies access",
             FailureKind::Unsupported => "lacks what the protocol needs",
             FailureKind::WrongUrl => "needs another URL",
             FailureKind::Malformed => "answered out of the protocol",

@@ -74,6 +74,8 @@ mod sharing;
 mod simulation;
 mod stress;
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod tracing;
 mod unpolled;
 

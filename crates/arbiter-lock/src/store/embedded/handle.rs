@@ -176,9 +176,10 @@ impl Handle for EmbeddedHandle {
 /// Creates the store of a URL; its files are opened later.
 pub(in super::super) fn open(
     url: &str,
-    _: ServerSettings,
+    settings: ServerSettings,
     events: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
+    settings.check_unconnected("a folder of this machine")?;
     let folder = folder::folder_of_url(url)?;
     Ok(Arc::new(Embedded::new(folder, events.clone())))
 }

@@ -97,9 +97,10 @@ impl MemoryHandle {
 /// Opens a new memory store, or the one of that name in this process.
 pub(in super::super) fn open(
     url: &str,
-    _: ServerSettings,
+    settings: ServerSettings,
     _: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
+    settings.check_unconnected("a memory store")?;
     Ok(match url.strip_prefix("memory:") {
         None | Some("") => Arc::new(MemoryStore::new()),
         Some(name) => MemoryStore::shared(name),
