@@ -11,6 +11,7 @@ mod shell;
 mod signals;
 mod stdout;
 mod store;
+mod tls;
 mod usage;
 mod writer;
 
