@@ -162,7 +162,8 @@ impl ClientBuilder {
             }
             Ok(url) => {
                 let mut builder = self.store(&url);
-                builder.server.store_file = Some(path.to_owned());
+                // A pipe can be read once.
+                builder.server.store_file = Some(path.to_owned()).filter(|path| path.is_file());
                 return Ok(builder);
             }
             Err(e) => format!("cannot read the store's URL from {shown}: {e}"),

@@ -17,5 +17,6 @@ mod sentinel;
 mod signals;
 mod stderr;
 mod terminal;
+mod tls;
 mod usage;
 mod waiting;

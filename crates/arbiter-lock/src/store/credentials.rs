@@ -9,6 +9,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
+use super::settings::whole_millis;
 use super::{Failure, FailureKind};
 use crate::errors::error::Error;
 use crate::service::Service;
@@ -99,6 +101,7 @@ impl ChangingLogin {
             Ok(Ok(Err(_))) => Err(failure("the credentials provider panicked".to_owned())),
             Ok(Err(_)) => Err(failure("the client has ended".to_owned())),
             Err(_) => {
+                let limit = whole_millis(limit);
                 let detail = format!("the credentials provider did not answer within {limit:?}");
                 Err(Failure::before_sending(FailureKind::Silent, detail))
             }

@@ -39,7 +39,9 @@ impl StoreFile {
         let (file, known) = (self.clone(), Mutex::new(known));
         LoginSource::Changing(ChangingLogin::new(Arc::new(move || {
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = std::fs::read_to_string(&file.path).ok();
+            // A pipe in its place would block.
+            let path = Some(&file.path).filter(|path| path.is_file());
+            let found = path.and_then(|path| std::fs::read_to_string(path).ok());
             match found.and_then(|url| parse(url.trim())) {
                 Some((store, login)) if store == file.store => *known = login,
                 Some(_) => file.report(),

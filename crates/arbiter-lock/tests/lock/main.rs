@@ -16,7 +16,9 @@ mod cluster_moves;
 mod conformance;
 mod connecting;
 mod connection_driver;
+mod connector;
 mod cost;
+mod credentials;
 mod deadlock;
 mod election;
 #[cfg(feature = "embedded")]

@@ -15,7 +15,7 @@ use super::frames::Frames;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
 use crate::store::credentials::Credentials;
-use crate::store::settings::LoginSource;
+use crate::store::settings::{LoginSource, whole_millis};
 use crate::store::stream::Stream;
 use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind};
@@ -56,7 +56,7 @@ pub(super) async fn dial(
 ) -> Result<Line, Failure> {
     let dialed = tokio::time::timeout(limit, dial_without_limit(target, limit, on_push)).await;
     dialed.unwrap_or_else(|_| {
-        let detail = format!("no connection within {limit:?}");
+        let detail = format!("no connection within {:?}", whole_millis(limit));
         Err(Failure::before_sending(FailureKind::Silent, detail))
     })
 }
