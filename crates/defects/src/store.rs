@@ -11,6 +11,7 @@ const DIALING: &str = "crates/arbiter-lock/src/store/redis/connection/dialing.rs
 const SILENCE: &str = "crates/arbiter-lock/src/store/redis/connection/silence.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
+const OPTIONS: &str = "crates/arbiter-lock/src/store/redis/options.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
 const REAPER: &str = "crates/arbiter-lock/src/store/embedded/reaper.rs";
 const APART: &str = "crates/arbiter-lock/src/store/blocking_thread.rs";
@@ -121,9 +122,9 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "an option in a URL that is not known is passed over",
-        file: TARGET,
-        was: "if url.fragment().is_some() || !keys.all(",
-        put_back: "if url.fragment().is_some() && !keys.all(",
+        file: OPTIONS,
+        was: "Some((_, Meaning::Holds)) => Ok(()),",
+        put_back: "Some((_, Meaning::Holds)) | None => Ok(()),",
         caught_by: Unit(&["invalid_url_error_hides_the_password"]),
     },
     Defect {

@@ -152,7 +152,7 @@ fn run_across_a_rotation(url: impl Fn(&str) -> String, rotate: impl Fn(&str)) {
 }
 
 #[test]
-fn password_in_a_file_is_rotated_under_a_command() {
+fn server_password_is_rotated_under_a_command() {
     let server = Server::start();
     let set = |rules: &[&str]| {
         let rules = [&["ACL", "SETUSER", "app", "on"], rules].concat();

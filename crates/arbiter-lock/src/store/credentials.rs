@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-#[cfg(any(feature = "redis", feature = "postgres"))]
 use super::settings::whole_millis;
 use super::{Failure, FailureKind};
 use crate::errors::error::Error;
@@ -33,10 +32,10 @@ pub struct Credentials {
     pub(crate) password: Option<String>,
 }
 
-type Asked = Result<Credentials, Box<dyn StdError + Send + Sync>>;
+type Provided = Result<Credentials, Box<dyn StdError + Send + Sync>>;
 
 /// Returns the current credentials.
-pub(crate) type Provider = Arc<dyn Fn() -> BoxFuture<'static, Asked> + Send + Sync>;
+pub(crate) type Provider = Arc<dyn Fn() -> BoxFuture<'static, Provided> + Send + Sync>;
 
 /// Credentials that are asked for at each dial.
 ///

@@ -34,12 +34,12 @@ mod tcp;
 #[cfg(all(test, any(feature = "embedded", feature = "postgres")))]
 mod tests;
 #[cfg_attr(
+    not(all(feature = "tls", any(feature = "redis", feature = "postgres"))),
+    expect(dead_code, reason = "only servers with TLS have settings of it")
+)]
+#[cfg_attr(
     not(feature = "tls"),
-    expect(
-        dead_code,
-        unreachable_pub,
-        reason = "only a client with TLS has settings of it"
-    )
+    expect(unreachable_pub, reason = "a client without TLS has no settings of it")
 )]
 pub(crate) mod tls;
 #[cfg(any(feature = "redis", feature = "postgres"))]

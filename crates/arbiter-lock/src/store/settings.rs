@@ -33,6 +33,10 @@ pub(crate) type AddressMap = Arc<dyn Fn(&str, u16) -> (String, u16) + Send + Syn
 
 /// Where the login of a connection comes from.
 #[derive(Clone)]
+#[cfg_attr(
+    not(any(feature = "redis", feature = "postgres")),
+    expect(dead_code, reason = "only servers have logins")
+)]
 pub(crate) enum LoginSource {
     /// It is always the same.
     Fixed(Credentials),
@@ -53,7 +57,6 @@ pub(crate) type Connector =
     Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Stream>> + Send + Sync>;
 
 /// Rounds a time limit up, for messages.
-#[cfg(any(feature = "redis", feature = "postgres"))]
 pub(crate) fn whole_millis(limit: Duration) -> Duration {
     let millis = limit.as_micros().div_ceil(1_000);
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))

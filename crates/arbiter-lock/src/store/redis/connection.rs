@@ -228,19 +228,16 @@ impl Connection {
             return Err(out_of_order());
         }
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
-        let mut answer = answer.map_err(|e| failure_of(&e));
-        if let Err(failure) = &mut answer
-            && failure.kind == FailureKind::Denied
-            && Box::pin(self.0.has_another_login(up, failure)).await
-        {
-            failure.kind = FailureKind::Rejected;
-        }
+        let answer = match answer.map_err(|e| failure_of(&e)) {
+            Err(failure) if failure.kind == FailureKind::Denied => {
+                Err(Box::pin(self.0.denied(up, failure)).await)
+            }
+            answer => answer,
+        };
+        let is_rejected = |failure: &Failure| failure.kind == FailureKind::Rejected;
+        let is_over = is_over || answer.as_ref().is_err_and(is_rejected);
         match &answer {
-            Err(failure)
-                if is_over
-                    || failure.kind == FailureKind::Rejected
-                    || up.is_left_behind(failure, &self.0.route) =>
-            {
+            Err(failure) if is_over || up.is_left_behind(failure, &self.0.route) => {
                 self.0.lose(&up.messages, failure)
             }
             _ => up.unanswered.store(0, Ordering::Relaxed),

@@ -278,7 +278,6 @@ mod tests {
             "redis://:secret@h?protocol=2",
             "redis://user:12?db=secret@h",
             "redis://user:12?protocol=secret@h",
-            "redis+unix:///s.sock?database=3&pass=secret",
             "redis+unix://user:12/secret@/s.sock",
             "redis+unix:///user:secret@/s.sock",
             "redis+unix:///s.sock&pass=secret",

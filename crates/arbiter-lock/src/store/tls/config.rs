@@ -41,6 +41,7 @@ impl Tls {
     }
 
     /// Returns the name to verify for a host.
+    #[cfg(feature = "redis")]
     pub(crate) fn name_of(&self, host: &str) -> Result<ServerName<'static>, Failure> {
         let name = server_name(self.server_name.as_deref().unwrap_or(host));
         name.map_err(|problem| Failure::before_sending(FailureKind::Unsupported, problem))

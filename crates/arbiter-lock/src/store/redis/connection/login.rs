@@ -4,25 +4,36 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::{ConnectionShared, Up};
-use crate::store::Failure;
+use crate::store::credentials::ChangingLogin;
 use crate::store::settings::LoginSource;
+use crate::store::{Failure, FailureKind};
 
 /// The shortest pause between two questions for the login of one connection.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 impl ConnectionShared {
-    /// Returns whether the connection is to be replaced by one with another login, after the server
-    /// has denied a request on it.
+    /// Returns the failure of a request that the server has denied. It is transient if the login
+    /// may be another one by now, so that the connection is to be replaced.
     ///
     /// A server that has forgotten the login is logged in to again. If only a right is missing, the
     /// login has to be another one.
-    pub(super) async fn has_another_login(&self, up: &Up, denied: &Failure) -> bool {
+    pub(super) async fn denied(&self, up: &Up, failure: Failure) -> Failure {
         let LoginSource::Changing(login) = self.route.login() else {
-            return false;
+            return failure;
         };
-        if denied.detail.starts_with("NOAUTH") || denied.detail.starts_with("WRONGPASS") {
-            return true;
+        let is_forgotten = ["NOAUTH", "WRONGPASS"]
+            .iter()
+            .any(|code| failure.detail.starts_with(code));
+        if is_forgotten || self.has_another_login(up, login).await {
+            return Failure {
+                kind: FailureKind::Rejected,
+                ..failure
+            };
         }
+        failure
+    }
+
+    async fn has_another_login(&self, up: &Up, login: &ChangingLogin) -> bool {
         let now = Instant::now();
         {
             let mut asked = up
