@@ -53,6 +53,15 @@ struct LoginState {
     is_accepted: bool,
     /// The last one that was rejected.
     rejected: Option<Credentials>,
+    rejections: u64,
+}
+
+/// The answer of a provider.
+#[derive(Clone)]
+pub(crate) struct CurrentLogin {
+    pub(crate) credentials: Credentials,
+    /// How many rejections there were before the question.
+    rejections: u64,
 }
 
 impl Credentials {
@@ -89,13 +98,16 @@ impl ChangingLogin {
     }
 
     /// Asks the provider, within the limit.
-    pub(crate) async fn ask(&self, limit: Duration) -> Result<Credentials, Failure> {
+    pub(crate) async fn ask(&self, limit: Duration) -> Result<CurrentLogin, Failure> {
         let failure = |detail: String| Failure::before_sending(FailureKind::Unreachable, detail);
-        let provider = self.provider.clone();
+        let (provider, rejections) = (self.provider.clone(), self.state().rejections);
         let asking = AssertUnwindSafe(async move { provider().await }).catch_unwind();
         let asked = self.run(asking)?;
         match tokio::time::timeout(limit, asked).await {
-            Ok(Ok(Ok(Ok(credentials)))) => Ok(credentials),
+            Ok(Ok(Ok(Ok(credentials)))) => Ok(CurrentLogin {
+                credentials,
+                rejections,
+            }),
             Ok(Ok(Ok(Err(e)))) => Err(failure(format!("the credentials provider failed: {e}"))),
             Ok(Ok(Err(_))) => Err(failure("the credentials provider panicked".to_owned())),
             Ok(Err(_)) => Err(failure("the client has ended".to_owned())),
@@ -128,15 +140,17 @@ impl ChangingLogin {
         (state.is_accepted, state.rejected) = (true, None);
     }
 
-    /// Returns the failure of a dial with credentials that the server has rejected. Others may be
-    /// in force by the next dial, unless none was ever accepted, and the provider repeats itself.
-    pub(crate) fn rejected(&self, credentials: &Credentials, failure: Failure) -> Failure {
+    /// Returns the failure of a dial whose credentials the server has rejected. Others may be in
+    /// force by the next dial, unless none was ever accepted, and the provider repeats itself.
+    pub(crate) fn rejected(&self, login: CurrentLogin, failure: Failure) -> Failure {
         let mut state = self.state();
-        let is_repeated = state.rejected.as_ref() == Some(credentials);
+        let is_repeated = state.rejected.as_ref() == Some(&login.credentials)
+            && state.rejections <= login.rejections;
         if is_repeated && !state.is_accepted {
             return failure;
         }
-        state.rejected = Some(credentials.clone());
+        state.rejected = Some(login.credentials);
+        state.rejections += 1;
         Failure {
             kind: FailureKind::Rejected,
             ..failure
@@ -145,5 +159,36 @@ impl ChangingLogin {
 
     fn state(&self) -> MutexGuard<'_, LoginState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn repeated_credentials_are_denied_unless_ever_accepted() {
+        let provided = Arc::new(Mutex::new("one"));
+        let current = provided.clone();
+        let login = ChangingLogin::new(Arc::new(move || {
+            let password = *current.lock().unwrap_or_else(PoisonError::into_inner);
+            Box::pin(async move { Ok(Credentials::new("", password)) })
+        }));
+        let ask = || async { login.ask(Duration::from_secs(5)).await.ok().unwrap() };
+        let rejected = |current| {
+            let denied = Failure::before_sending(FailureKind::Denied, "WRONGPASS");
+            login.rejected(current, denied).kind
+        };
+        let (first, beside_it) = (ask().await, ask().await);
+        assert_eq!(rejected(first), FailureKind::Rejected);
+        // It was asked for before that rejection.
+        assert_eq!(rejected(beside_it), FailureKind::Rejected);
+        assert_eq!(rejected(ask().await), FailureKind::Denied);
+        *provided.lock().unwrap() = "two";
+        assert_eq!(rejected(ask().await), FailureKind::Rejected);
+        assert_eq!(rejected(ask().await), FailureKind::Denied);
+        login.accepted();
+        assert_eq!(rejected(ask().await), FailureKind::Rejected);
+        assert_eq!(rejected(ask().await), FailureKind::Rejected);
     }
 }

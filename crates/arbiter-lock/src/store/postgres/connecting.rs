@@ -63,22 +63,18 @@ async fn connect_once(
     place: &Endpoint,
     listeners: Option<(Arc<Listeners>, Source)>,
 ) -> Result<OpenConnection, Failure> {
-    let login = match &store.login {
-        // So that its failure is reported before the limit of all hosts.
-        Some(login) => login.ask(store.limit_of_login()).await?,
-        None => Credentials::default(),
+    let Some(login) = &store.login else {
+        return connect_as(store, place, &Credentials::default(), listeners).await;
     };
-    let connected = connect_as(store, place, &login, listeners).await;
-    let Some(changing) = &store.login else {
-        return connected;
-    };
-    match connected {
+    // So that its failure is reported before the limit of all hosts.
+    let current = login.ask(store.limit_of_login()).await?;
+    match connect_as(store, place, &current.credentials, listeners).await {
         Err(failure) if failure.kind == FailureKind::Denied => {
-            Err(changing.rejected(&login, failure))
+            Err(login.rejected(current, failure))
         }
         Err(failure) => Err(failure),
         Ok(connection) => {
-            changing.accepted();
+            login.accepted();
             Ok(connection)
         }
     }

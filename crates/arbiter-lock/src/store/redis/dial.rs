@@ -66,10 +66,13 @@ async fn dial_without_limit(
     limit: Duration,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Line, Failure> {
-    let credentials = match &target.login {
-        LoginSource::Fixed(credentials) => credentials.clone(),
-        // So that its failure is reported before the limit of all.
-        LoginSource::Changing(login) => login.ask(limit.mul_f64(0.9)).await?,
+    let (credentials, current) = match &target.login {
+        LoginSource::Fixed(credentials) => (credentials.clone(), None),
+        LoginSource::Changing(login) => {
+            // So that its failure is reported before the limit of all.
+            let current = login.ask(limit.mul_f64(0.9)).await?;
+            (current.credentials.clone(), Some((login, current)))
+        }
     };
     let network = &target.network;
     let stream = match &target.place {
@@ -83,20 +86,20 @@ async fn dial_without_limit(
             return Err(Failure::before_sending(FailureKind::Unsupported, detail));
         }
     };
-    let failure = match log_in(target, &credentials, stream, on_push).await {
-        Ok(line) => {
-            if let LoginSource::Changing(login) = &target.login {
+    let failure = match (log_in(target, &credentials, stream, on_push).await, current) {
+        (Ok(line), current) => {
+            if let Some((login, _)) = current {
                 login.accepted();
             }
             return Ok(line);
         }
-        Err(failure) => failure,
-    };
-    match (failure.kind, &target.login, &target.place) {
-        (FailureKind::Denied, LoginSource::Changing(login), _) => {
-            Err(login.rejected(&credentials, failure))
+        (Err(failure), Some((login, current))) if failure.kind == FailureKind::Denied => {
+            return Err(login.rejected(current, failure));
         }
-        (FailureKind::Unreachable | FailureKind::Malformed, _, Place::Tcp { host, port })
+        (Err(failure), _) => failure,
+    };
+    match (failure.kind, &target.place) {
+        (FailureKind::Unreachable | FailureKind::Malformed, Place::Tcp { host, port })
             if expects_tls(network, host, *port).await =>
         {
             let detail =

@@ -46,6 +46,6 @@ impl ConnectionShared {
             *asked = Some(now);
         }
         let current = login.ask(self.settings.limits.command).await;
-        current.is_ok_and(|current| current != up.line.credentials)
+        current.is_ok_and(|current| current.credentials != up.line.credentials)
     }
 }
