@@ -77,6 +77,15 @@ fn unusable_certificates_have_statuses() {
         ),
         (&[], &[("SSL_CERT_FILE", "/absent.pem")], 64, "/absent.pem"),
         (
+            &[],
+            &[
+                ("SSL_CERT_FILE", "/absent.pem"),
+                ("SSL_CERT_DIR", "/etc/ssl/certs"),
+            ],
+            64,
+            "/absent.pem",
+        ),
+        (
             &["--store", "redis://h", "--cacert", certificate],
             &[],
             64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::ErrorKind;
 
 use super::verifier::Verifier;
 use super::{Pem, Tls, Verification};
@@ -131,11 +132,18 @@ fn names_authorities() -> bool {
 /// Returns the authorities of the system, or those that the environment names.
 fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
     let found = rustls_native_certs::load_native_certs();
-    let problems: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-    if found.certs.is_empty() || (names_authorities() && !problems.is_empty()) {
-        let problem = match problems.as_slice() {
-            [] => "none was found".to_owned(),
-            problems => problems.join(", "),
+    let named = std::env::var_os("SSL_CERT_FILE");
+    // Of a folder, some files may be anything. A named file has to be usable.
+    let is_named = |problem: &rustls_native_certs::Error| match &problem.kind {
+        ErrorKind::Io { path, .. } => named.as_deref() == Some(path.as_os_str()),
+        _ => false,
+    };
+    if found.certs.is_empty() || found.errors.iter().any(is_named) {
+        let problems = found.errors.iter().map(ToString::to_string);
+        let problem = match (problems.collect::<Vec<_>>().join(", "), &named) {
+            (problems, _) if !problems.is_empty() => problems,
+            (_, Some(path)) => format!("{} has none", path.display()),
+            (_, None) => "none was found".to_owned(),
         };
         return Err(format!(
             "no certificate authority is known: {problem}; a file of authorities can be given, and \
