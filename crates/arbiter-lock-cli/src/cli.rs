@@ -4,6 +4,7 @@ mod values;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use arbiter_lock::Replicas;
@@ -65,10 +66,22 @@ pub(crate) struct StoreArgs {
     pub(crate) store: Option<String>,
     /// Read the store's URL from a file (or ARBITER_STORE_FILE), which hides a password
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "store")]
-    pub(crate) store_file: Option<std::path::PathBuf>,
+    pub(crate) store_file: Option<PathBuf>,
     /// Set the prefix of the keys (or ARBITER_KEY_PREFIX) [default: arbiter:]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) key_prefix: Option<String>,
+    /// Trust only the authorities in this file, in PEM (or ARBITER_CACERT) [default: the system's]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Present the certificate in this file, in PEM, with its --key (or ARBITER_CERT)
+    #[arg(long, global = true, value_name = "PATH", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Use the key in this file, in PEM, for --cert (or ARBITER_KEY)
+    #[arg(long, global = true, value_name = "PATH", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Verify this name of the servers (or ARBITER_SNI) [default: the host]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "TLS")]
+    pub(crate) sni: Option<String>,
     /// Print messages on stderr as text, or as a JSON object per line
     #[arg(
         long,
@@ -91,18 +104,20 @@ pub(crate) enum LogFormat {
 impl StoreArgs {
     /// Returns the same flags, to be typed again, without a URL that has a secret.
     pub(crate) fn again(&self) -> String {
-        let file = self.store_file.as_ref().map(|path| path.to_string_lossy());
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let url = self.store.clone().filter(|url| !has_secret(url));
         let flags = [
-            (
-                "--store",
-                self.store.as_deref().filter(|url| !has_secret(url)),
-            ),
-            ("--store-file", file.as_deref()),
-            ("--key-prefix", self.key_prefix.as_deref()),
+            ("--store", url),
+            ("--store-file", path(&self.store_file)),
+            ("--key-prefix", self.key_prefix.clone()),
+            ("--cacert", path(&self.cacert)),
+            ("--cert", path(&self.cert)),
+            ("--key", path(&self.key)),
+            ("--sni", self.sni.clone()),
         ];
         flags
             .into_iter()
-            .filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(value?))))
+            .filter_map(|(flag, value)| Some(format!(" {flag} {}", quoted(&value?))))
             .collect()
     }
 }

@@ -13,6 +13,7 @@ mod signals;
 mod stdout;
 mod store;
 mod tips;
+mod tls;
 mod usage;
 mod writer;
 

@@ -23,6 +23,17 @@ const PUBLIC: &[&str] = &[
     "target_session_attrs",
     "application_name",
     "connect_timeout",
+    "database",
+    "protocol",
+    "client_name",
+    "clientName",
+    "connectionName",
+    "decode_responses",
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
 ];
 
 /// The flag whose value is a URL, even without `://`.

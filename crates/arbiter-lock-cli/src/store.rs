@@ -11,6 +11,7 @@ use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
 use crate::secret::has_secret;
+use crate::tls::{self, absolute, with_tls};
 
 /// Makes a client of the store that the flags or the environment name, or of the default store.
 ///
@@ -18,6 +19,7 @@ use crate::secret::has_secret;
 pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
     check_file(args)?;
     let builder = builder(args).map_err(|error| fail(&error))?;
+    let builder = with_tls(args, builder)?;
     let url = builder.store_url().unwrap_or_default();
     if url.starts_with("memory:") {
         output::say("a memory store excludes no other process: every arbiter would have its own");
@@ -39,7 +41,6 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
 /// Returns the variables that make a nested arbiter use the same store: with `None`, the variable
 /// is removed. The URL of a file stays in the file.
 pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (url, file) = match (&args.store, &args.store_file) {
         (Some(url), _) => (Some(OsString::from(url)), None),
         (None, Some(path)) => (None, Some(absolute(path).into_os_string())),
@@ -58,18 +59,20 @@ pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
             "" => OsString::from(" "),
             prefix => prefix.into(),
         });
-    vec![
+    let mut env = vec![
         ("ARBITER_STORE", url),
         ("ARBITER_STORE_FILE", file),
         (
             "ARBITER_KEY_PREFIX",
             prefix.or(variable("ARBITER_KEY_PREFIX")),
         ),
-    ]
+    ];
+    env.extend(tls::env(args));
+    env
 }
 
-/// Returns a variable. An empty one counts as not set.
-fn variable(name: &str) -> Option<OsString> {
+/// Returns the value of a variable, unless it is empty.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
@@ -84,7 +87,12 @@ fn check_file(args: &StoreArgs) -> Result<(), Exit> {
     let Some(path) = path else {
         return Ok(());
     };
-    let Err(error) = std::fs::File::open(&path) else {
+    check_readable(&path, "the store's URL")
+}
+
+/// Checks that a file with that content can be read.
+pub(crate) fn check_readable(path: &Path, content: &str) -> Result<(), Exit> {
+    let Err(error) = std::fs::File::open(path) else {
         return Ok(());
     };
     let exit = match error.kind() {
@@ -93,7 +101,7 @@ fn check_file(args: &StoreArgs) -> Result<(), Exit> {
         _ => return Ok(()),
     };
     let path = path.display();
-    output::say(&format!("cannot read the store's URL from {path}: {error}"));
+    output::say(&format!("cannot read {content} from {path}: {error}"));
     Err(exit)
 }
 

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -20,12 +22,17 @@ use crate::events::tracing_logger::TracingLogger;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::store::ServerSettings;
 use crate::store::acknowledgement::Replicas;
+use crate::store::credentials::{ChangingLogin, Credentials};
 use crate::store::memory::handle::PrefixedMemory;
 use crate::store::open;
+use crate::store::settings::LoginSource;
+use crate::store::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::store::tls::Tls;
 
 #[cfg(feature = "embedded")]
 pub use environment::default_store;
-use environment::{Variables, no_store, optional, parse_address_map};
+use environment::{Variables, no_store, optional, parse_address_map, tls_settings};
 
 /// Builds a [`Client`] with other settings.
 ///
@@ -85,8 +92,10 @@ impl ClientBuilder {
 
     /// Returns the settings of the environment, except the store.
     ///
-    /// They are the prefix of keys (`ARBITER_KEY_PREFIX`) and the address map
-    /// (`ARBITER_ADDRESS_MAP`).
+    /// They are the prefix of keys (`ARBITER_KEY_PREFIX`), the address map
+    /// (`ARBITER_ADDRESS_MAP`) and the TLS settings: a file of authorities (`ARBITER_CACERT`), the
+    /// files of the client's certificate and its key (`ARBITER_CERT`, `ARBITER_KEY`), and the name of
+    /// the servers (`ARBITER_SNI`).
     ///
     /// # Errors
     /// [`Error::Invalid`] if a variable is not UTF-8 or has an invalid value.
@@ -102,6 +111,7 @@ impl ClientBuilder {
         if let Some(map) = optional(variable, "ARBITER_ADDRESS_MAP")? {
             builder = builder.address_map(&map)?;
         }
+        builder.server.network.tls = tls_settings(variable)?;
         Ok(builder)
     }
 
@@ -130,12 +140,17 @@ impl ClientBuilder {
 
     /// Sets the store's URL: see [`Client::connect`]. Surrounding whitespace is ignored.
     pub fn store(mut self, url: &str) -> Self {
+        self.server.store_file = None;
         self.store = Some(url.trim().to_owned());
         self.is_unnamed = false;
         self
     }
 
     /// Sets the store's URL to the content of a file: see [`Client::connect`].
+    ///
+    /// At each dial, the file is read again for the login, so that a password can be replaced while
+    /// the client is in use. Nothing else of the URL may change: if the file names another store,
+    /// the client keeps its own, and [`Event::StoreFileChanged`] reports it.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the file cannot be read, or is empty.
@@ -145,7 +160,12 @@ impl ClientBuilder {
             Ok(url) if url.trim().is_empty() => {
                 format!("{shown} is empty, and should hold the store's URL")
             }
-            Ok(url) => return Ok(self.store(&url)),
+            Ok(url) => {
+                let mut builder = self.store(&url);
+                // A pipe can be read once.
+                builder.server.store_file = Some(path.to_owned()).filter(|path| path.is_file());
+                return Ok(builder);
+            }
             Err(e) => format!("cannot read the store's URL from {shown}: {e}"),
         };
         Err(Invalid::new("store", message).into())
@@ -326,8 +346,79 @@ impl ClientBuilder {
 
     /// Sets the user name and the password, which override those of the URL.
     pub fn credentials(mut self, username: &str, password: &str) -> Self {
-        self.server.username = Some(username.to_owned()).filter(|name| !name.is_empty());
-        self.server.password = Some(password.to_owned());
+        let credentials = Credentials::new(username, password);
+        self.server.login = Some(LoginSource::Fixed(credentials));
+        self
+    }
+
+    /// Sets a provider of the user name and the password, which is asked at each dial: for
+    /// passwords that are replaced, and tokens that expire.
+    ///
+    /// If a server rejects them, the provider is asked again, and the dial is repeated as after any
+    /// failure: within each wait, and as long as a hold lasts. They are refused for good only if
+    /// none was ever accepted and the provider repeats itself. They are those of the servers, not of
+    /// sentinels. A URL that has a password itself is refused.
+    ///
+    /// The provider runs on a thread of its own. An error, a panic, or no answer within
+    /// [`ClientBuilder::connect_timeout`] fails the dial.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::{Client, Credentials};
+    ///
+    /// async fn token() -> std::io::Result<String> {
+    ///     std::fs::read_to_string("/run/secrets/token")
+    /// }
+    ///
+    /// let builder = Client::builder()
+    ///     .store("rediss://redis.internal:6379")
+    ///     .credentials_provider(|| async { Ok(Credentials::new("app", token().await?.trim())) });
+    /// # drop(builder);
+    /// ```
+    pub fn credentials_provider<F>(
+        mut self,
+        provider: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Credentials, Box<dyn std::error::Error + Send + Sync>>>
+            + Send
+            + 'static,
+    {
+        let login = ChangingLogin::new(Arc::new(move || Box::pin(provider())));
+        self.server.login = Some(LoginSource::Changing(login));
+        self
+    }
+
+    /// Sets how connections to servers are made, in place of TCP: through a proxy, or a network of
+    /// the program's own.
+    ///
+    /// The connector gets the host and the port of the URL, or of an announced address after the
+    /// [address map](ClientBuilder::map_address). It resolves the host itself. TLS is on top, if the
+    /// URL says so. An error, a panic, or no connection within [`ClientBuilder::connect_timeout`]
+    /// fails the dial. It must not block. A store without a host is refused.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::Client;
+    /// use tokio::net::TcpStream;
+    ///
+    /// let builder = Client::builder()
+    ///     .store("redis://redis.internal:6379")
+    ///     .connect_with(|host, port| async move { TcpStream::connect((host, port)).await });
+    /// # drop(builder);
+    /// ```
+    pub fn connect_with<F, S>(
+        mut self,
+        connector: impl Fn(String, u16) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = std::io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.server.network.connector = Some(Arc::new(move |host, port| {
+            let connecting = connector(host, port);
+            Box::pin(async move { Ok(Stream::new(connecting.await?)) })
+        }));
         self
     }
 
@@ -359,11 +450,22 @@ impl ClientBuilder {
         }))
     }
 
-    /// Sets the only certificate authorities to trust with `rediss://` URLs, in PEM.
+    /// Sets the authorities to trust, the certificate of the client, and the name of the servers.
     ///
-    /// By default, those of the system or of `SSL_CERT_FILE` are trusted.
-    pub fn certificate_authorities(mut self, pem: &[u8]) -> Self {
-        self.server.authorities = Some(pem.to_owned());
+    /// A store without TLS is refused with them, and a URL of PostgreSQL that names files of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::{Client, Tls};
+    ///
+    /// let builder = Client::builder()
+    ///     .store("rediss://redis.internal:6379")
+    ///     .tls(Tls::new().ca_file("ca.pem"));
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.server.network.tls = tls;
         self
     }
 }

@@ -117,6 +117,8 @@ impl Client {
     /// `ARBITER_STORE` is the URL of the store, or `ARBITER_STORE_FILE` is the path of a file that
     /// contains the URL. `ARBITER_KEY_PREFIX` is the prefix of keys, and
     /// `ARBITER_ADDRESS_MAP` maps announced addresses ([`ClientBuilder::address_map`]).
+    /// `ARBITER_CACERT`, `ARBITER_CERT`, `ARBITER_KEY` and `ARBITER_SNI` are settings of TLS
+    /// ([`ClientBuilder::settings_from_env`]).
     /// If no store is named, the client uses `default_store` (feature `embedded`) and logs an
     /// [event](crate::Event::StoreNotNamed). To change other settings, use
     /// [`ClientBuilder::from_env`].

@@ -110,12 +110,15 @@ pub use printable::Printable;
 pub use sessions::session::Session;
 pub use status::{Holder, Sharer, Sharing, Status, Waiter};
 pub use store::acknowledgement::Replicas;
+pub use store::credentials::Credentials;
 pub use store::diagnosis::{Check, CheckStatus};
 pub use store::health::{Health, StoreHealth};
 #[cfg(feature = "testing")]
 pub use store::memory::FaultInjection;
 #[cfg(feature = "postgres")]
 pub use store::postgres::postgres_schema;
+#[cfg(feature = "tls")]
+pub use store::tls::Tls;
 #[cfg(feature = "testing")]
 pub use testing::Testing;
 

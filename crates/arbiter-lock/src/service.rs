@@ -59,10 +59,10 @@ impl Service {
     }
 
     /// Runs the work on the thread. The work is aborted if the returned future is dropped.
-    pub(crate) fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static, W: Future<Output = T> + Send + 'static>(
         &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = Result<T, Error>> + Send + 'static {
+        work: W,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, W> {
         let mut task = AbortOnDrop(self.runtime.spawn(work));
         async move {
             match (&mut task.0).await {

@@ -13,6 +13,7 @@ const KEY_PREFIX: &str = "crates/arbiter-lock/src/store/key_prefix.rs";
 const EMBEDDED_HANDLE: &str = "crates/arbiter-lock/src/store/embedded/handle.rs";
 const KEYS: &str = "crates/arbiter-lock/src/store/redis/keys.rs";
 const TARGET: &str = "crates/arbiter-lock/src/store/redis/target.rs";
+const OPTIONS: &str = "crates/arbiter-lock/src/store/redis/options.rs";
 const POST: &str = "crates/arbiter-lock/src/store/embedded/post.rs";
 const REAPER: &str = "crates/arbiter-lock/src/store/embedded/reaper.rs";
 const APART: &str = "crates/arbiter-lock/src/store/blocking_thread.rs";
@@ -134,9 +135,9 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "an option in a URL that is not known is passed over",
-        file: TARGET,
-        was: "if url.fragment().is_some() || !keys.all(",
-        put_back: "if url.fragment().is_some() && !keys.all(",
+        file: OPTIONS,
+        was: "Some((_, Meaning::Holds)) => Ok(()),",
+        put_back: "Some((_, Meaning::Holds)) | None => Ok(()),",
         caught_by: Unit(&["invalid_url_error_hides_the_password"]),
     },
     Defect {

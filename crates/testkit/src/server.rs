@@ -47,6 +47,8 @@ pub struct ServerBuilder {
     pub(crate) tls: bool,
     /// The host of its certificate, if that is not 127.0.0.1.
     certified_as: Option<String>,
+    /// Whether its certificate is one of an authority.
+    is_authority: bool,
     /// A folder with a certificate to use.
     certificate_in: Option<PathBuf>,
     is_node: bool,
@@ -106,6 +108,12 @@ impl ServerBuilder {
         self.tls()
     }
 
+    /// Like [`ServerBuilder::tls`], with a certificate that is one of an authority, too.
+    pub fn tls_as_authority(mut self) -> Self {
+        self.is_authority = true;
+        self.tls()
+    }
+
     /// Serves TLS with the certificate of that server.
     pub(crate) fn certificate_of(mut self, server: &Server) -> Self {
         self.certificate_in = Some(server.folder.clone());
@@ -136,7 +144,10 @@ impl ServerBuilder {
                 Some(other) => tls::copy_certificate(other, &folder),
                 None if self.tls => {
                     let host = self.certified_as.as_deref().unwrap_or("127.0.0.1");
-                    tls::write_certificate(&folder, host);
+                    match self.is_authority {
+                        true => tls::write_authority(&folder, host),
+                        false => tls::write_certificate(&folder, host),
+                    }
                 }
                 None => {}
             }
@@ -244,6 +255,12 @@ impl Server {
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.join(tls::CERTIFICATE)
+    }
+
+    /// Returns the file with the key of the certificate.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.folder.join(tls::KEY)
     }
 
     /// Returns its port, which stays reserved as long as this value exists, even if the process is

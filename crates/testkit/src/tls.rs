@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,9 +17,22 @@ pub(crate) const KEY: &str = "server.key";
 
 /// Writes the certificate for that host and its key into the folder.
 pub(crate) fn write_certificate(folder: &Path, host: &str) {
-    let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
-    std::fs::write(folder.join(CERTIFICATE), made.cert.pem()).expect("the certificate's file");
-    std::fs::write(folder.join(KEY), made.signing_key.serialize_pem()).expect("the key's file");
+    write(folder, host, IsCa::NoCa);
+}
+
+/// Writes a certificate for that host that is also one of an authority, as the usual command of
+/// OpenSSL does, and its key into the folder.
+pub(crate) fn write_authority(folder: &Path, host: &str) {
+    write(folder, host, IsCa::Ca(BasicConstraints::Unconstrained));
+}
+
+fn write(folder: &Path, host: &str, is_ca: IsCa) {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new([host.to_owned()]).expect("a host");
+    params.is_ca = is_ca;
+    let made = params.self_signed(&key).expect("a certificate");
+    std::fs::write(folder.join(CERTIFICATE), made.pem()).expect("the certificate's file");
+    std::fs::write(folder.join(KEY), key.serialize_pem()).expect("the key's file");
 }
 
 /// Copies the certificate and its key from one folder to another.

@@ -164,7 +164,8 @@ fn wrong_urls_and_servers_have_their_statuses() {
     let url = cluster.url();
     let status = |url: &str| on(url, &["status", "x"]);
     assert_fails(status(&format!("{url}/1")), 64, "only database 0");
-    assert_fails(status(&format!("{url}?db=0")), 64, "option");
+    assert_fails(status(&format!("{url}?db=1")), 64, "only database 0");
+    assert_fails(status(&format!("{url}?unknown=0")), 64, "option");
     assert_fails(status("redis+cluster://"), 64, "host");
     assert_fails(status("redis+cluster://h,:6379"), 64, "host");
     assert_fails(status("redis+cluster://127.0.0.1:1"), 69, "refused");

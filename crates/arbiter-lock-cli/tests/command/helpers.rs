@@ -25,6 +25,12 @@ pub(crate) fn bare(args: &[&str]) -> Command {
         "ARBITER_STORE_FILE",
         "ARBITER_KEY_PREFIX",
         "ARBITER_ADDRESS_MAP",
+        "ARBITER_CACERT",
+        "ARBITER_CERT",
+        "ARBITER_KEY",
+        "ARBITER_SNI",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
     ] {
         command.env_remove(name);
     }

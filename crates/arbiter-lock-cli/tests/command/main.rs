@@ -23,5 +23,6 @@ mod signals;
 mod statuses;
 mod stderr;
 mod terminal;
+mod tls;
 mod usage;
 mod waiting;

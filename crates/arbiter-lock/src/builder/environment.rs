@@ -8,6 +8,7 @@ use crate::errors::invalid::Invalid;
 use crate::printable::Printable;
 #[cfg(feature = "embedded")]
 use crate::store::embedded;
+use crate::store::tls::{Pem, Tls};
 
 pub(super) type Variables<'a> = &'a dyn Fn(&'static str) -> Result<String, VarError>;
 
@@ -23,6 +24,20 @@ pub(super) fn optional(
             Err(Invalid::new("store", format!("{name} in the environment is not UTF-8")).into())
         }
     }
+}
+
+/// Reads the TLS settings.
+pub(super) fn tls_settings(variable: Variables<'_>) -> Result<Tls, Error> {
+    let file = |name| {
+        let path = optional(variable, name)?;
+        Ok::<_, Error>(path.map(|path| Pem::File(path.into())))
+    };
+    Ok(Tls {
+        authorities: file("ARBITER_CACERT")?,
+        certificate: file("ARBITER_CERT")?,
+        key: file("ARBITER_KEY")?,
+        server_name: optional(variable, "ARBITER_SNI")?,
+    })
 }
 
 pub(super) type Addresses = HashMap<(String, u16), (String, u16)>;

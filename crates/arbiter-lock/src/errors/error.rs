@@ -246,7 +246,7 @@ impl Error {
             FailureKind::Forked => return Self::Forked,
             FailureKind::WrongType => RefusedKind::WrongType,
             FailureKind::Damaged => RefusedKind::Damaged,
-            FailureKind::Denied => RefusedKind::Denied,
+            FailureKind::Denied | FailureKind::Rejected => RefusedKind::Denied,
             FailureKind::Unsupported | FailureKind::Malformed => RefusedKind::Unsupported,
             FailureKind::WrongUrl => RefusedKind::WrongUrl,
             FailureKind::Unreachable => return unavailable(UnavailableKind::Unreachable),

@@ -49,6 +49,8 @@ pub(crate) enum FailureKind {
     NoReplicas,
     /// The system refuses this process a descriptor or a thread.
     System,
+    /// The server rejects credentials that may have been replaced.
+    Rejected,
     /// An unknown error.
     Other,
 
@@ -180,7 +182,7 @@ impl fmt::Display for Failure {
             FailureKind::Other => "answered with an error",
             FailureKind::WrongType => "holds something else under this key",
             FailureKind::Damaged => "is damaged",
-            FailureKind::Denied => "denies access",
+            FailureKind::Denied | FailureKind::Rejected => "denies access",
             FailureKind::Unsupported => "lacks what the protocol needs",
             FailureKind::WrongUrl => "needs another URL",
             FailureKind::Malformed => "answered out of the protocol",

@@ -195,6 +195,14 @@ pub enum Event {
         /// The store.
         store: Arc<str>,
     },
+    /// The file that contained the store's URL names another store now. The client keeps its store,
+    /// and its last login to it. Reported once.
+    StoreFileChanged {
+        /// The store, without secrets.
+        store: Arc<str>,
+        /// The path of the file.
+        path: Arc<str>,
+    },
     /// Events were dropped, since the [`Logger`] was too slow. This event takes their place.
     EventsDropped {
         /// How many.
@@ -225,6 +233,7 @@ impl Event {
             | Self::NotServed { .. }
             | Self::NoticedLate { .. }
             | Self::StoreNotNamed { .. }
+            | Self::StoreFileChanged { .. }
             | Self::EventsDropped { .. } => Level::Warn,
             Self::Lost { .. } | Self::LeftBehind { .. } => Level::Error,
         }
@@ -345,6 +354,11 @@ impl fmt::Display for Event {
                 f,
                 "no store is named, so it is {store}: what runs as this user on this machine is \
                  excluded, and nothing else"
+            ),
+            Self::StoreFileChanged { store, path } => write!(
+                f,
+                "{path} names another store than {store}, which stays in use: start again to use \
+                 the other one"
             ),
             Self::EventsDropped { count } => {
                 write!(f, "{count} events were dropped: the logger is too slow")

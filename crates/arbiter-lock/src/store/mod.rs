@@ -11,6 +11,7 @@ mod blocking_thread;
 mod client_name;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod columns;
+pub(crate) mod credentials;
 pub(crate) mod diagnosis;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
@@ -25,11 +26,23 @@ pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod registry;
-mod settings;
+pub(crate) mod settings;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod store_file;
+pub(crate) mod stream;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod tcp;
 #[cfg(all(test, any(feature = "embedded", feature = "postgres")))]
 mod tests;
+#[cfg_attr(
+    not(all(feature = "tls", any(feature = "redis", feature = "postgres"))),
+    expect(dead_code, reason = "only servers with TLS have settings of it")
+)]
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(unreachable_pub, reason = "a client without TLS has no settings of it")
+)]
+pub(crate) mod tls;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod url;
 

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
 
 use super::blocking_thread::on_blocking_thread;
+use super::settings::Network;
+use super::stream::Stream;
+use super::url::Host;
 use super::{Failure, FailureKind};
 
 /// How long an address may not answer before the next one is dialed as well.
@@ -21,8 +25,32 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
+impl Network {
+    /// Connects to a host, by the connector if there is one.
+    ///
+    /// A connector is code of the program: it may panic.
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<Stream, Failure> {
+        let Some(connector) = self.connector.clone() else {
+            return Ok(Stream::new(tcp(host, port).await?));
+        };
+        let to = host.to_owned();
+        let connecting = AssertUnwindSafe(async move { connector(to, port).await });
+        match connecting.catch_unwind().await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(e)) => Err(unreachable(io::Error::other(format!(
+                "the connector failed for {}:{port}: {e}",
+                Host(host)
+            )))),
+            Err(_) => Err(unreachable(io::Error::other(format!(
+                "the connector panicked for {}:{port}",
+                Host(host)
+            )))),
+        }
+    }
+}
+
 /// Connects to a host, which may have several addresses.
-pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let addresses = addresses_of(host, port).await.map_err(unreachable)?;
     let stream = first_of(addresses, TcpStream::connect::<SocketAddr>).await;
     let stream = stream.map_err(unreachable)?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use arbiter_lock::Tls;
 use arbiter_lock::{Client, Error, NoopLogger};
 use testkit::Cluster;
 
@@ -122,7 +124,7 @@ async fn nodes_are_reached_over_tls() {
     let authorities = std::fs::read(cluster.nodes[0].certificate()).unwrap();
     let builder = Client::builder().store(&cluster.tls_url());
     let builder = builder.logger(NoopLogger);
-    let client = builder.certificate_authorities(&authorities);
+    let client = builder.tls(Tls::new().ca_pem(&authorities));
     let client = client.connect().await.unwrap();
     for node in 0..3 {
         acquire_and_release(&client.lock(&cluster.name_on(node, PREFIX))).await;

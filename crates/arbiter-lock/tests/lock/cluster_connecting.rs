@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tls")]
+use arbiter_lock::Tls;
 use arbiter_lock::{Client, Error, NoopLogger, RefusedKind};
 use testkit::{Cluster, Server, unique_name};
 
@@ -145,7 +147,7 @@ async fn announced_ip_is_verified_as_the_urls_host() {
     let authorities = std::fs::read(cluster.nodes[0].certificate()).unwrap();
     let connect = |url: String| {
         let builder = Client::builder().store(&url).logger(NoopLogger);
-        builder.certificate_authorities(&authorities).connect()
+        builder.tls(Tls::new().ca_pem(&authorities)).connect()
     };
     let by_name = cluster.tls_url().replace("127.0.0.1", "localhost");
     let client = connect(by_name).await.unwrap();

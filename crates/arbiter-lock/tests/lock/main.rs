@@ -16,7 +16,9 @@ mod cluster_moves;
 mod conformance;
 mod connecting;
 mod connection_driver;
+mod connector;
 mod cost;
+mod credentials;
 mod deadlock;
 mod election;
 #[cfg(feature = "embedded")]
@@ -75,6 +77,8 @@ mod sharing;
 mod simulation;
 mod stress;
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod tracing;
 mod unpolled;
 

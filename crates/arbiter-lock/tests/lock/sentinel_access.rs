@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-#[cfg(feature = "tls")]
-use arbiter_lock::NoopLogger;
 use arbiter_lock::{Client, Error, RefusedKind};
+#[cfg(feature = "tls")]
+use arbiter_lock::{NoopLogger, Tls};
 #[cfg(feature = "tls")]
 use testkit::unique_name;
 use testkit::{SentinelGroup, Server};
@@ -37,7 +37,7 @@ async fn sentinels_and_servers_are_reached_over_tls() {
     let connect = |pem: Vec<u8>| {
         let builder = Client::builder().store(&url).logger(NoopLogger);
         let builder = builder.map_address(mapped(ports.clone()));
-        builder.certificate_authorities(&pem).connect()
+        builder.tls(Tls::new().ca_pem(&pem)).connect()
     };
     let all = authorities(&mut members());
     let client = connect(all).await.unwrap();

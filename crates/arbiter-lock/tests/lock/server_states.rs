@@ -153,28 +153,6 @@ async fn unix_socket_is_supported() {
     acquire_and_release(&client.lock("l")).await;
 }
 
-#[cfg(feature = "tls")]
-#[tokio::test]
-async fn tls_accepts_credentials_and_authorities_besides_the_url() {
-    let server = Server::builder().tls().start();
-    server.call(&["ACL", "SETUSER", "u", "on", ">secret", "+@all", "~*", "&*"]);
-    let connect = |password: &'static str, pem: Vec<u8>| {
-        let builder = Client::builder().store(&server.tls_url());
-        builder
-            .credentials("u", password)
-            .certificate_authorities(&pem)
-            .connect()
-    };
-    let trusted = std::fs::read(server.certificate()).unwrap();
-    let client = connect("secret", trusted.clone()).await.unwrap();
-    acquire_and_release(&client.lock("l")).await;
-    assert!(matches!(
-        connect("wrong", trusted).await,
-        Err(Error::Refused(_))
-    ));
-    assert!(connect("secret", b"no certificate".to_vec()).await.is_err());
-}
-
 #[tokio::test]
 async fn holder_survives_a_server_busy_in_a_script() {
     let server = Server::start();

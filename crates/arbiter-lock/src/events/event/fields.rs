@@ -110,6 +110,7 @@ impl<'a> EventFields<'a> {
             Event::MasterReplaced { store, .. } => Self::of_store("master_replaced", store),
             Event::UnprotectedMaster { store } => Self::of_store("unprotected_master", store),
             Event::StoreNotNamed { store } => Self::of_store("store_not_named", store),
+            Event::StoreFileChanged { store, .. } => Self::of_store("store_file_changed", store),
             Event::RenewalsLate { .. } => Self::of_kind("renewals_late"),
             Event::EventsDropped { .. } => Self::of_kind("events_dropped"),
         }

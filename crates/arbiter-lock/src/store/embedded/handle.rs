@@ -178,6 +178,7 @@ pub(in super::super) fn open(
     settings: ServerSettings,
     events: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
+    settings.check_unconnected("a folder of this machine")?;
     let folder = folder::folder_of_url(url)?;
     let key_prefix = KeyPrefix::new(&settings.key_prefix)?;
     let store = Embedded::new(folder, key_prefix, events.clone());

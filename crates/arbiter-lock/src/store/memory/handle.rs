@@ -118,6 +118,7 @@ pub(in super::super) fn open(
     settings: ServerSettings,
     _: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
+    settings.check_unconnected("a memory store")?;
     let store = match url.strip_prefix("memory:") {
         None | Some("") => Arc::new(MemoryStore::new()),
         Some(name) => MemoryStore::shared(name),

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-#[cfg(feature = "tls")]
-use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio_postgres::config::{ChannelBinding as Binding, SslMode};
@@ -15,14 +13,18 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::tls::{NoTls, TlsConnect};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection};
+#[cfg(feature = "tls")]
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::database::Postgres;
 use super::failure::{of_connecting, without_effect};
 use super::listeners::{Listeners, grant_in};
 use super::password::password;
-use super::url::{ChannelBinding, Endpoint, TlsMode};
+use super::url::{ChannelBinding, Endpoint};
 use crate::store::blocking_thread::on_blocking_thread;
-use crate::store::tcp::{tcp, unreachable};
+use crate::store::credentials::Credentials;
+use crate::store::stream::Stream;
+use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind, Source};
 use crate::system::process::UnlessForked;
 
@@ -41,12 +43,50 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Connects to a place. The connection's task runs on the runtime of the caller.
+/// Connects to a place. The connection's task runs on the runtime of the caller. If the server
+/// rejects credentials that may have been replaced, they are asked for again.
 pub(super) async fn connect(
     store: &Arc<Postgres>,
     place: &Endpoint,
     listeners: Option<(Arc<Listeners>, Source)>,
 ) -> Result<OpenConnection, Failure> {
+    match connect_once(store, place, listeners.clone()).await {
+        Err(failure) if failure.kind == FailureKind::Rejected => {
+            connect_once(store, place, listeners).await
+        }
+        connected => connected,
+    }
+}
+
+async fn connect_once(
+    store: &Arc<Postgres>,
+    place: &Endpoint,
+    listeners: Option<(Arc<Listeners>, Source)>,
+) -> Result<OpenConnection, Failure> {
+    let Some(login) = &store.login else {
+        return connect_as(store, place, &Credentials::default(), listeners).await;
+    };
+    // So that its failure is reported before the limit of all hosts.
+    let current = login.ask(store.limit_of_login()).await?;
+    match connect_as(store, place, &current.credentials, listeners).await {
+        Err(failure) if failure.kind == FailureKind::Denied => {
+            Err(login.rejected(current, failure))
+        }
+        Err(failure) => Err(failure),
+        Ok(connection) => {
+            login.accepted();
+            Ok(connection)
+        }
+    }
+}
+
+async fn connect_as(
+    store: &Arc<Postgres>,
+    place: &Endpoint,
+    login: &Credentials,
+    listeners: Option<(Arc<Listeners>, Source)>,
+) -> Result<OpenConnection, Failure> {
+    let config = config(store, place, login).await?;
     match place {
         Endpoint::Unix(folder, port) => {
             let socket = folder.join(format!(".s.PGSQL.{port}"));
@@ -57,69 +97,89 @@ pub(super) async fn connect(
                 Failure { detail, ..failure }
             })?;
             // No other machine is on the way.
-            log_in(store, place, stream, NoTls, SslMode::Disable, listeners).await
+            log_in(
+                config,
+                Stream::new(stream),
+                NoTls,
+                SslMode::Disable,
+                listeners,
+            )
+            .await
         }
         Endpoint::Tcp((host, port)) => {
-            let stream = tcp(host, *port).await?;
-            match store.url.tls {
-                TlsMode::Disable => {
-                    log_in(store, place, stream, NoTls, SslMode::Disable, listeners).await
+            let network = &store.settings.network;
+            match store.url.tls.verification() {
+                None => {
+                    let stream = network.connect(host, *port).await?;
+                    log_in(config, stream, NoTls, SslMode::Disable, listeners).await
                 }
                 #[cfg(feature = "tls")]
-                _ => {
-                    let of = store.clone();
-                    let connector = on_blocking_thread(move || {
-                        super::tls::connector(&of.url, of.authorities())
-                    });
-                    let mut connector = connector.await.map_err(unreachable)??;
-                    let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connector, host);
+                Some(verification) => {
+                    let mut tls = MakeRustlsConnect::new(network.tls.read(verification).await?);
+                    let name = network.tls.server_name.as_ref().unwrap_or(host);
+                    let tls = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, name);
                     let tls = tls.map_err(|e| unreachable(std::io::Error::other(e)))?;
-                    log_in(store, place, stream, tls, SslMode::Require, listeners).await
+                    let stream = network.connect(host, *port).await?;
+                    log_in(config, stream, tls, SslMode::Require, listeners).await
                 }
                 #[cfg(not(feature = "tls"))]
-                _ => Err(Failure::before_sending(
-                    FailureKind::Unsupported,
-                    "TLS is not built in",
-                )),
+                Some(_) => {
+                    let detail = "TLS is not built in";
+                    Err(Failure::before_sending(FailureKind::Unsupported, detail))
+                }
             }
         }
     }
 }
 
-async fn log_in<S, T>(
+/// Returns the configuration of a connection to a place. Reads the password file, if there is no
+/// other password.
+async fn config(
     store: &Arc<Postgres>,
     place: &Endpoint,
-    stream: S,
-    tls: T,
-    mode: SslMode,
-    listeners: Option<(Arc<Listeners>, Source)>,
-) -> Result<OpenConnection, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T: TlsConnect<S>,
-    T::Stream: Send + 'static,
-{
+    login: &Credentials,
+) -> Result<Config, Failure> {
     let mut config = Config::new();
     let url = &store.url;
     config
-        .user(&url.user)
+        .user(login.username.as_ref().unwrap_or(&url.user))
         .dbname(&url.database)
         .application_name(
             url.application_name
                 .as_deref()
                 .unwrap_or(&store.client_name),
         )
-        .ssl_mode(mode)
         .channel_binding(match url.channel_binding {
             ChannelBinding::Disable => Binding::Disable,
             ChannelBinding::Prefer => Binding::Prefer,
             ChannelBinding::Require => Binding::Require,
         });
-    let (of, at) = (store.clone(), place.clone());
-    let password = on_blocking_thread(move || password(&of.url, &at)).await;
-    if let Some(password) = password.map_err(unreachable)? {
+    let password = match &login.password {
+        Some(password) => Some(password.clone()),
+        None => {
+            let (of, at) = (store.clone(), place.clone());
+            let password = on_blocking_thread(move || password(&of.url, &at)).await;
+            password.map_err(unreachable)?
+        }
+    };
+    if let Some(password) = password {
         config.password(password);
     }
+    Ok(config)
+}
+
+async fn log_in<T>(
+    mut config: Config,
+    stream: Stream,
+    tls: T,
+    mode: SslMode,
+    listeners: Option<(Arc<Listeners>, Source)>,
+) -> Result<OpenConnection, Failure>
+where
+    T: TlsConnect<Stream>,
+    T::Stream: Send + 'static,
+{
+    config.ssl_mode(mode);
     let connected = config.connect_raw(stream, tls).await;
     let (client, connection) = connected.map_err(|e| of_connecting(&e))?;
     let watch = Arc::new(ConnectionWatch::default());

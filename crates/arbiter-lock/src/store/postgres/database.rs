@@ -13,6 +13,7 @@ use super::wire;
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use crate::store::client_name::client_name;
+use crate::store::credentials::ChangingLogin;
 use crate::store::{Failure, FailureKind, KeyPrefix, ServerSettings, Source};
 
 /// A database as a store.
@@ -24,6 +25,8 @@ pub(super) struct Postgres {
     pub(super) client_name: Arc<str>,
     pub(super) events: EventQueue,
     pub(super) listeners: Arc<Listeners>,
+    /// The login of each dial, unless it is always the URL's.
+    pub(super) login: Option<Arc<ChangingLogin>>,
     servers: Mutex<SeenServers>,
 }
 
@@ -39,9 +42,11 @@ impl Postgres {
     pub(super) fn new(
         url: PostgresUrl,
         settings: ServerSettings,
+        login: Option<Arc<ChangingLogin>>,
         events: EventQueue,
     ) -> Result<Self, Invalid> {
         Ok(Self {
+            login,
             key_prefix: KeyPrefix::new(&settings.key_prefix)?,
             statements: Statements::new(&url.schema),
             client_name: client_name(settings.client_name.as_deref()),
@@ -77,17 +82,17 @@ impl Postgres {
         timeline < servers.timeline
     }
 
-    /// Returns the only certificate authorities to trust, in PEM, if they are given.
-    #[cfg(feature = "tls")]
-    pub(super) fn authorities(&self) -> Option<&[u8]> {
-        self.settings.authorities.as_deref()
-    }
-
     pub(super) fn connect_timeout(&self) -> Duration {
         let given = self.settings.connect_timeout;
         self.url
             .connect_timeout
             .map_or(given, |of_url| of_url.min(given))
+    }
+
+    /// Returns how long the login of one host may take.
+    pub(super) fn limit_of_login(&self) -> Duration {
+        let share = 0.9 / self.url.places.len().max(1) as f64;
+        self.connect_timeout().mul_f64(share)
     }
 
     /// Returns the key of a name in the tables.

@@ -29,8 +29,6 @@ mod sql;
 mod sweep;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "tls")]
-mod tls;
 mod transaction;
 mod url;
 mod wire;
@@ -39,23 +37,87 @@ mod worker;
 use std::sync::Arc;
 
 use super::acknowledgement::Replicas;
+use super::credentials::{ChangingLogin, Credentials};
 use super::handle::random_channel;
+use super::settings::LoginSource;
+use super::store_file::StoreFile;
+use super::url::invalid;
 use super::{Acknowledgement, Handle, KeyPrefix, Registry, ServerSettings, Store};
 use crate::errors::invalid::Invalid;
 use crate::events::event::EventQueue;
 use database::Postgres;
 use handle::PostgresHandle;
-use url::PostgresUrl;
+use url::{Endpoint, PostgresUrl, TlsMode};
 
 /// Opens the database of a URL; connections are made later.
 pub(super) fn open(
     url: &str,
-    settings: ServerSettings,
+    mut settings: ServerSettings,
     events: &EventQueue,
 ) -> Result<Arc<dyn Store>, Invalid> {
     let url = PostgresUrl::parse(url, &settings)?;
-    let store = Postgres::new(url, settings, events.clone())?;
+    check_network(&url, &mut settings)?;
+    let login = login(&url, &settings, events)?;
+    let store = Postgres::new(url, settings, login, events.clone())?;
     Ok(Arc::new(store))
+}
+
+/// Completes the settings by the certificates of the URL, and refuses those that contradict it.
+fn check_network(url: &PostgresUrl, settings: &mut ServerSettings) -> Result<(), Invalid> {
+    if url.has_certificates() {
+        if !settings.network.tls.is_empty() {
+            return Err(invalid(
+                "has sslrootcert or sslcert, and TLS settings are given besides: leave out one of \
+                 them",
+            ));
+        }
+        settings.network.tls = url.tls_settings();
+    }
+    let is_socket = |place: &Endpoint| matches!(place, Endpoint::Unix(..));
+    let is_socket = url.places.iter().all(is_socket);
+    let with_tls = match url.tls {
+        _ if is_socket => Some("a host in place of a socket"),
+        TlsMode::Disable => Some("sslmode=verify-full"),
+        _ => None,
+    };
+    settings.check_url(with_tls, is_socket)?;
+    #[cfg(feature = "tls")]
+    if let Some(verification) = url.tls.verification() {
+        settings.network.tls.check(verification)?;
+    }
+    Ok(())
+}
+
+/// Returns the login that is asked for at each dial, if it may change.
+fn login(
+    url: &PostgresUrl,
+    settings: &ServerSettings,
+    events: &EventQueue,
+) -> Result<Option<Arc<ChangingLogin>>, Invalid> {
+    let login = match (&settings.login, &settings.store_file) {
+        (Some(LoginSource::Changing(_)), _) if url.password.is_some() => {
+            return Err(invalid(
+                "has a password, and a credentials provider is given: leave out one of them",
+            ));
+        }
+        (Some(login), _) => login.clone(),
+        (None, None) => return Ok(None),
+        (None, Some(path)) => {
+            let login = |url: &PostgresUrl| Credentials {
+                username: Some(url.user.clone()),
+                password: url.password.clone(),
+            };
+            let file = StoreFile::new(path, url.to_string(), events.clone());
+            file.login(login(url), move |text| {
+                let url = PostgresUrl::parse(text, &ServerSettings::default()).ok()?;
+                Some((url.to_string(), login(&url)))
+            })
+        }
+    };
+    Ok(match login {
+        LoginSource::Fixed(_) => None,
+        LoginSource::Changing(login) => Some(login),
+    })
 }
 
 /// Returns the SQL that makes the tables and functions of a PostgreSQL store in a schema, and lets

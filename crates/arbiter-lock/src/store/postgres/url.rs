@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::errors::invalid::Invalid;
 use crate::printable::Printable;
 use crate::store::ServerSettings;
+use crate::store::credentials::Credentials;
+use crate::store::settings::LoginSource;
+use crate::store::tls::{Pem, Tls, Verification};
 use crate::store::url::{Address, Host, UrlParts, address, decoded, invalid};
 
 const PORT: u16 = 5432;
@@ -58,13 +61,29 @@ pub(super) enum ChannelBinding {
     Require,
 }
 
+impl TlsMode {
+    /// Returns what is verified; nothing of a connection that is not encrypted.
+    pub(super) fn verification(self) -> Option<Verification> {
+        match self {
+            Self::Disable => None,
+            Self::Require => Some(Verification::Optional),
+            Self::VerifyCa => Some(Verification::Chain),
+            Self::VerifyFull => Some(Verification::Full),
+        }
+    }
+}
+
 impl PostgresUrl {
     pub(super) fn parse(text: &str, given: &ServerSettings) -> Result<Self, Invalid> {
         let rest = text.split_once("://").map(|(_, rest)| rest);
         let rest =
             rest.ok_or_else(|| invalid(format!("is not understood; {EXAMPLE} is expected")))?;
         let parts = UrlParts::parse(rest)?;
-        let user = match given.username.clone().or(parts.username) {
+        let given = match &given.login {
+            Some(LoginSource::Fixed(login)) => login.clone(),
+            _ => Credentials::default(),
+        };
+        let user = match given.username.or(parts.username) {
             Some(user) => user,
             None => os_user()?,
         };
@@ -76,7 +95,7 @@ impl PostgresUrl {
             places: Vec::new(),
             listen: None,
             user,
-            password: given.password.clone().or(parts.password),
+            password: given.password.or(parts.password),
             database,
             schema: "arbiter".to_owned(),
             tls: TlsMode::Disable,
@@ -163,6 +182,26 @@ impl PostgresUrl {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether it has certificates of its own.
+    pub(super) fn has_certificates(&self) -> bool {
+        self.root_certificate.is_some() || self.certificate.is_some()
+    }
+
+    /// Returns the TLS settings of its options.
+    pub(super) fn tls_settings(&self) -> Tls {
+        let root = self.root_certificate.clone();
+        let (certificate, key) = self.certificate.clone().unzip();
+        Tls {
+            // The name stands for the authorities of the system.
+            authorities: root
+                .filter(|path| path.as_os_str() != "system")
+                .map(Pem::File),
+            certificate: certificate.map(Pem::File),
+            key: key.map(Pem::File),
+            server_name: None,
+        }
     }
 
     fn check_tls(&self) -> Result<(), Invalid> {

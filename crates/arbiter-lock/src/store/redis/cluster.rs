@@ -21,6 +21,7 @@ use super::retire::{Retire, retire_all};
 use super::target::{Address, Target, mapped};
 use crate::events::event::{Event, Level};
 use crate::service::Service;
+use crate::store::settings::LoginSource;
 use crate::store::{AddressMap, Failure, FailureKind};
 use crate::system::clock::Clock;
 use map::SlotMap;
@@ -91,6 +92,11 @@ impl Cluster {
             switches: Sender::new(()),
             thread: Mutex::new(None),
         })
+    }
+
+    /// Returns the login of its nodes.
+    pub(super) fn login(&self) -> &LoginSource {
+        &self.url.login
     }
 
     /// Changes when a master is replaced.

@@ -6,6 +6,7 @@
 mod acknowledging;
 mod calls;
 mod dialing;
+mod login;
 mod messages;
 mod replicas;
 mod silence;
@@ -86,6 +87,8 @@ struct Up {
     /// When it was last checked if a master sees all of its replicas, and the result.
     sees_all: Mutex<Option<(Instant, bool)>>,
     check_of_replicas: tokio::sync::Mutex<()>,
+    /// When the login was last asked for again, since the server had denied a request.
+    login_asked: Mutex<Option<Instant>>,
 }
 
 impl Up {
@@ -225,7 +228,14 @@ impl Connection {
             return Err(out_of_order());
         }
         let is_over = answer.as_ref().is_err_and(|e| e.code().is_none());
-        let answer = answer.map_err(|e| failure_of(&e));
+        let answer = match answer.map_err(|e| failure_of(&e)) {
+            Err(failure) if failure.kind == FailureKind::Denied => {
+                Err(Box::pin(self.0.denied(up, failure)).await)
+            }
+            answer => answer,
+        };
+        let is_rejected = |failure: &Failure| failure.kind == FailureKind::Rejected;
+        let is_over = is_over || answer.as_ref().is_err_and(is_rejected);
         match &answer {
             Err(failure) if is_over || up.is_left_behind(failure, &self.0.route) => {
                 self.0.lose(&up.messages, failure)
@@ -343,7 +353,7 @@ mod tests {
     };
 
     fn connection(port: u16, subscription: Option<Subscription>) -> Connection {
-        let target = Target::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
+        let (target, _) = Target::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
         let events = EventQueue::new(Box::new(NoopLogger));
         let route = ServerRoute::One(Arc::new(target));
         let settings = ConnectionSettings {

@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
+use super::expects_tls::expects_tls;
 use super::frames::Frames;
 use super::introduction::before_use;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
-use crate::store::tcp::{tcp, unreachable};
+use crate::store::credentials::Credentials;
+use crate::store::settings::LoginSource;
+use crate::store::stream::Stream;
+use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind, KeyPrefix};
 
 /// How long commands and connecting may take.
@@ -39,6 +42,8 @@ pub(super) struct Line {
     /// The data that has arrived on it.
     pub(super) arrived: Arrived,
     pub(super) driver: Driver,
+    /// Those that it has logged in with.
+    pub(super) credentials: Credentials,
 }
 
 /// How many commands may wait for the driver before callers wait for room.
@@ -51,50 +56,72 @@ pub(super) async fn dial(
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Line, Failure> {
     let begun = Instant::now();
-    let dialed = tokio::time::timeout(limit, dial_without_limit(target, on_push)).await;
+    let dialed = tokio::time::timeout(limit, dial_without_limit(target, limit, on_push)).await;
     dialed.unwrap_or_else(|_| Err(Failure::too_late("connection", limit, begun.elapsed())))
 }
 
 async fn dial_without_limit(
     target: &Target,
+    limit: Duration,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<Line, Failure> {
-    match &target.place {
-        Place::Tcp { host, port } => log_in(target, tcp(host, *port).await?, on_push).await,
-        Place::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-            log_in(target, stream, on_push).await
+    let (credentials, current) = match &target.login {
+        LoginSource::Fixed(credentials) => (credentials.clone(), None),
+        LoginSource::Changing(login) => {
+            // So that its failure is reported before the limit of all.
+            let current = login.ask(limit.mul_f64(0.9)).await?;
+            (current.credentials.clone(), Some((login, current)))
         }
+    };
+    let network = &target.network;
+    let stream = match &target.place {
+        Place::Tcp { host, port } => network.connect(host, *port).await?,
+        Place::Unix(path) => Stream::new(UnixStream::connect(path).await.map_err(unreachable)?),
         #[cfg(feature = "tls")]
-        Place::Tls { host, port, name } => {
-            let stream =
-                super::tls::secure(name, target.authorities.as_deref(), tcp(host, *port).await?)
-                    .await?;
-            log_in(target, stream, on_push).await
-        }
+        Place::Tls { host, port, name } => super::tls::connect(network, host, *port, name).await?,
         #[cfg(not(feature = "tls"))]
-        Place::Tls { .. } => Err(Failure::before_sending(
-            FailureKind::Unsupported,
-            "TLS is not built in",
-        )),
+        Place::Tls { .. } => {
+            let detail = "TLS is not built in";
+            return Err(Failure::before_sending(FailureKind::Unsupported, detail));
+        }
+    };
+    let failure = match (log_in(target, &credentials, stream, on_push).await, current) {
+        (Ok(line), current) => {
+            if let Some((login, _)) = current {
+                login.accepted();
+            }
+            return Ok(line);
+        }
+        (Err(failure), Some((login, current))) if failure.kind == FailureKind::Denied => {
+            return Err(login.rejected(current, failure));
+        }
+        (Err(failure), _) => failure,
+    };
+    match (failure.kind, &target.place) {
+        (FailureKind::Unreachable | FailureKind::Malformed, Place::Tcp { host, port })
+            if expects_tls(network, host, *port).await =>
+        {
+            let detail =
+                "it expects TLS on this port: the URL begins with rediss in place of redis";
+            Err(Failure::before_sending(FailureKind::WrongUrl, detail))
+        }
+        _ => Err(failure),
     }
 }
 
-async fn log_in<S>(
+async fn log_in(
     target: &Target,
-    stream: S,
+    credentials: &Credentials,
+    stream: Stream,
     on_push: impl Fn(PushInfo) + Send + Sync + 'static,
-) -> Result<Line, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) -> Result<Line, Failure> {
     let mut info = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP3)
         .set_skip_set_lib_name();
-    if let Some(username) = &target.username {
+    if let Some(username) = &credentials.username {
         info = info.set_username(username);
     }
-    if let Some(password) = &target.password {
+    if let Some(password) = &credentials.password {
         info = info.set_password(password);
     }
     let arrived = Arrived::default();
@@ -118,6 +145,7 @@ where
         connection,
         arrived,
         driver: Driver::start(driver),
+        credentials: credentials.clone(),
     })
 }
 

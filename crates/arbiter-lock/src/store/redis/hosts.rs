@@ -4,13 +4,13 @@ use std::fmt;
 
 use super::target::{Address, Place, invalid};
 use crate::errors::invalid::Invalid;
+use crate::store::credentials::Credentials;
 use crate::store::url::{Host, UrlParts, address};
 
 /// The parts of a URL that lists several hosts: `[user[:password]@]host[:port][,host…][/path][?query]`.
 pub(super) struct HostsUrl<'a> {
     pub(super) hosts: ListedHosts,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) credentials: Credentials,
     /// Behind the first `/`, as in the URL.
     pub(super) path: &'a str,
     /// Behind the `?`, as in the URL.
@@ -64,8 +64,7 @@ impl<'a> HostsUrl<'a> {
         let list = list.collect::<Result<_, _>>()?;
         Ok(Self {
             hosts: ListedHosts { list, is_tls },
-            username,
-            password,
+            credentials: Credentials { username, password },
             path,
             query,
         })

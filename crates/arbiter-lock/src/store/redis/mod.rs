@@ -9,6 +9,7 @@ mod connection;
 mod diagnosis;
 mod dial;
 mod driver;
+mod expects_tls;
 mod failure;
 mod frames;
 mod handle;
@@ -17,11 +18,13 @@ mod introduction;
 mod keys;
 mod library;
 mod nodes;
+mod options;
 mod reply;
 mod retire;
 mod route;
 mod script;
 mod sentinel;
+mod server_url;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -41,14 +44,14 @@ use crate::store::client_name::client_name;
 use crate::store::{Acknowledgement, Handle, KeyPrefix, Registry, ServerSettings, Store};
 use crate::system::rng;
 use acknowledger::Acknowledger;
-use cluster::{Cluster, ClusterUrl};
+use cluster::Cluster;
 use connection::{Connection, Subscription};
 use dial::{ConnectionSettings, Limits};
 use handle::{RedisHandle, Servers};
 use nodes::NodeConnections;
 use route::ServerRoute;
-use sentinel::{SentinelUrl, Sentinels};
-use target::Target;
+use sentinel::Sentinels;
+use server_url::ServerUrl;
 
 /// A server, the master of a Sentinel group or a cluster, before a runtime uses it.
 struct Server {
@@ -65,7 +68,8 @@ enum Topology {
 }
 
 impl Server {
-    fn new(url: &str, given: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
+    fn new(url: &str, mut given: ServerSettings, events: EventQueue) -> Result<Self, Invalid> {
+        let url = ServerUrl::open(url, &mut given, &events)?;
         let settings = ConnectionSettings {
             limits: Limits {
                 command: given.command_timeout,
@@ -75,30 +79,18 @@ impl Server {
             key_prefix: KeyPrefix::new(&given.key_prefix)?,
             events,
         };
-        // The login of the settings replaces the URL's.
-        let login = |of_url| match given.password {
-            Some(_) => (given.username, given.password),
-            None => of_url,
-        };
-        let topology = if let Some(group) = SentinelUrl::parse(url) {
-            let mut group = group?;
-            (group.username, group.password) = login((group.username, group.password));
-            group.authorities = given.authorities;
-            let timeout = given.command_timeout;
-            let sentinels =
-                Sentinels::new(group, given.address_map, timeout, settings.events.clone());
-            Topology::One(ServerRoute::Master(sentinels))
-        } else if let Some(cluster) = ClusterUrl::parse(url) {
-            let mut cluster = cluster?;
-            keys::check_on_cluster(&settings.key_prefix)?;
-            (cluster.username, cluster.password) = login((cluster.username, cluster.password));
-            cluster.authorities = given.authorities;
-            Topology::Cluster(Cluster::new(cluster, given.address_map, settings.clone()))
-        } else {
-            let mut target = Target::parse(url)?;
-            (target.username, target.password) = login((target.username, target.password));
-            target.authorities = given.authorities;
-            Topology::One(ServerRoute::One(Arc::new(target)))
+        let map = given.address_map;
+        let topology = match url {
+            ServerUrl::Sentinel(group) => {
+                let (timeout, events) = (given.command_timeout, settings.events.clone());
+                let sentinels = Sentinels::new(group, map, timeout, events);
+                Topology::One(ServerRoute::Master(sentinels))
+            }
+            ServerUrl::Cluster(cluster) => {
+                keys::check_on_cluster(&settings.key_prefix)?;
+                Topology::Cluster(Cluster::new(cluster, map, settings.clone()))
+            }
+            ServerUrl::One(target) => Topology::One(ServerRoute::One(Arc::new(target))),
         };
         Ok(Self { topology, settings })
     }

@@ -10,6 +10,7 @@ use super::retire::Retire;
 use super::sentinel::Sentinels;
 use super::target::{Address, Target};
 use crate::store::Failure;
+use crate::store::settings::LoginSource;
 
 /// The server that a connection is dialed to.
 #[derive(Clone)]
@@ -46,6 +47,15 @@ impl ServerRoute {
             Self::One(target) => Ok(target.clone()),
             Self::Master(sentinels) => sentinels.master(limit).await.map(Arc::new),
             Self::Node(node) => node.cluster.target(&node.address).map(Arc::new),
+        }
+    }
+
+    /// Returns the login of its servers.
+    pub(super) fn login(&self) -> &LoginSource {
+        match self {
+            Self::One(target) => &target.login,
+            Self::Master(sentinels) => sentinels.login(),
+            Self::Node(node) => node.cluster.login(),
         }
     }
 

@@ -27,6 +27,7 @@ use super::retire::{Retire, retire_all};
 use super::target::{Address, Target, mapped};
 use crate::events::event::{Event, EventQueue, Level};
 use crate::service::Service;
+use crate::store::settings::LoginSource;
 use crate::store::{AddressMap, Failure};
 use crate::system::clock::Clock;
 use count::Hosts;
@@ -108,6 +109,11 @@ impl Sentinels {
             switches: Sender::new(()),
             thread: Mutex::new(None),
         })
+    }
+
+    /// Returns the login of its servers.
+    pub(super) fn login(&self) -> &LoginSource {
+        &self.url.login
     }
 
     /// Adds a connection to retire when the master is replaced.

@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use url::Url;
 
+use super::options::UrlOptions;
 use crate::errors::invalid::Invalid;
+use crate::store::credentials::Credentials;
+use crate::store::settings::{LoginSource, Network};
 use crate::store::url::Host;
 pub(super) use crate::store::url::{Address, decoded, invalid};
 use crate::store::{AddressMap, Failure, FailureKind};
@@ -14,11 +18,9 @@ use crate::store::{AddressMap, Failure, FailureKind};
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) place: Place,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) login: LoginSource,
     pub(super) database: i64,
-    /// The only certificate authorities to trust, in PEM.
-    pub(super) authorities: Option<Vec<u8>>,
+    pub(super) network: Arc<Network>,
     /// Whether it is a node of a cluster.
     pub(super) is_node: bool,
 }
@@ -41,10 +43,12 @@ pub(super) enum Place {
 const DEFAULT_PORT: u16 = 6379;
 /// What may stand behind the path of a Unix socket.
 const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
+/// Those of them that no other URL has.
+const OWN_OF_SOCKET: &[&str] = &["user", "pass"];
 const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///path/of/the/socket, redis+sentinel://host:26379/SERVICE, redis+cluster://host:6379, postgres://user@host/database, file:///folder, memory:";
 
 impl Target {
-    pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
+    pub(super) fn parse(text: &str) -> Result<(Self, UrlOptions), Invalid> {
         let url = Url::parse(text)
             .map_err(|e| invalid(format!("is not understood ({e}); {UNDERSTOOD} are")))?;
         let place = match url.scheme() {
@@ -75,54 +79,48 @@ impl Target {
                 )));
             }
         };
-        let options = match &place {
-            Place::Unix(_) => OF_A_SOCKET,
-            Place::Tcp { .. } | Place::Tls { .. } => &[],
-        };
-        let mut keys = url.query_pairs().map(|(key, _)| key);
-        // Who overlooked one might go to another database than those whom it is to exclude.
-        if url.fragment().is_some() || !keys.all(|key| options.contains(&&*key)) {
+        if url.fragment().is_some() {
             return Err(invalid(
-                "has an option that is not understood (in a password, '?' is written %3F, '#' %23, '&' %26)",
+                "has a fragment (in a password, '?' is written %3F, '#' %23)",
             ));
         }
-        let of_query = |key: &str| {
-            url.query_pairs()
-                .find(|(k, _)| k == key)
-                .map(|(_, v)| v.into_owned())
+        let own = match &place {
+            Place::Unix(_) => OWN_OF_SOCKET,
+            Place::Tcp { .. } | Place::Tls { .. } => &[],
         };
-        let (username, password) = match (url.username(), url.password()) {
-            ("", None) => (of_query("user"), of_query("pass")),
-            (user, password) => (
-                Some(decoded(user)?).filter(|user| !user.is_empty()),
-                password.map(decoded).transpose()?,
-            ),
+        let is_tls = matches!(place, Place::Tls { .. });
+        let mut options = UrlOptions::parse(url.query().unwrap_or_default(), is_tls, own)?;
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => Credentials {
+                username: options.own("user"),
+                password: options.own("pass"),
+            },
+            (user, password) => Credentials {
+                username: Some(decoded(user)?).filter(|user| !user.is_empty()),
+                password: password.map(decoded).transpose()?,
+            },
         };
-        let database = match &place {
-            Place::Unix(_) => of_query("db"),
-            _ => Some(url.path().trim_matches('/').to_owned()),
-        };
-        let database = match database.as_deref() {
-            None | Some("") => 0,
-            Some(number) => number
-                .parse()
-                .ok()
-                .filter(|number| 0 <= *number)
+        let of_path = match (&place, url.path().trim_matches('/')) {
+            (Place::Unix(_), _) | (_, "") => None,
+            (_, number) => {
+                let number = number.parse().ok().filter(|number| 0 <= *number);
                 // It is not shown: it may be the rest of a password with a '/'.
-                .ok_or_else(|| {
+                Some(number.ok_or_else(|| {
                     invalid(
                         "names a database that is no number (in a password, '/' is written %2F)",
                     )
-                })?,
+                })?)
+            }
         };
-        Ok(Self {
+        let database = options.database(of_path)?;
+        let target = Self {
             place,
-            username,
-            password,
+            login: LoginSource::Fixed(credentials),
             database,
-            authorities: None,
+            network: Arc::default(),
             is_node: false,
-        })
+        };
+        Ok((target, options))
     }
 }
 
@@ -200,9 +198,20 @@ impl fmt::Debug for Target {
 mod tests {
     use super::*;
 
+    fn parsed(url: &str) -> Target {
+        Target::parse(url).unwrap().0
+    }
+
+    fn login(target: &Target) -> (Option<&str>, Option<&str>) {
+        match &target.login {
+            LoginSource::Fixed(login) => (login.username.as_deref(), login.password.as_deref()),
+            LoginSource::Changing(_) => panic!("it is the URL's"),
+        }
+    }
+
     #[test]
     fn url_is_shown_without_its_credentials() {
-        let target = Target::parse("redis://us%40er:p%2Fw@[::1]:7000/3").unwrap();
+        let target = parsed("redis://us%40er:p%2Fw@[::1]:7000/3");
         assert_eq!(
             target.place,
             Place::Tcp {
@@ -210,33 +219,46 @@ mod tests {
                 port: 7000
             }
         );
-        assert_eq!(target.username.as_deref(), Some("us@er"));
-        assert_eq!(target.password.as_deref(), Some("p/w"));
+        assert_eq!(login(&target), (Some("us@er"), Some("p/w")));
         assert_eq!(target.to_string(), "redis://[::1]:7000/3");
         assert_eq!(format!("{target:?}"), "redis://[::1]:7000/3");
     }
 
     #[test]
     fn password_alone_has_no_user() {
-        let target = Target::parse("redis://:secret@h").unwrap();
-        assert_eq!(
-            (target.username, target.password),
-            (None, Some("secret".into()))
-        );
+        let target = parsed("redis://:secret@h");
+        assert_eq!(login(&target), (None, Some("secret")));
     }
 
     #[test]
     fn socket_is_named_by_its_path() {
-        let target = Target::parse("redis+unix:///run/a%20b.sock?db=2&user=u&pass=p").unwrap();
+        let target = parsed("redis+unix:///run/a%20b.sock?db=2&user=u&pass=p");
         assert_eq!(target.place, Place::Unix("/run/a b.sock".into()));
         for path in ["/run/a@1:2.sock", "/run/a&b=c.sock"] {
-            let target = Target::parse(&format!("redis+unix://{path}")).unwrap();
+            let target = parsed(&format!("redis+unix://{path}"));
             assert_eq!(target.place, Place::Unix(path.into()));
         }
-        assert_eq!(
-            (target.database, target.password.as_deref()),
-            (2, Some("p"))
-        );
+        assert_eq!((target.database, login(&target).1), (2, Some("p")));
+    }
+
+    #[test]
+    fn plus_sign_stands_for_itself_everywhere() {
+        for url in [
+            "redis://a+b:c+d@h",
+            "redis+unix:///run/e+f.sock?user=a+b&pass=c+d",
+        ] {
+            assert_eq!(login(&parsed(url)), (Some("a+b"), Some("c+d")), "{url}");
+        }
+        let target = parsed("redis+unix:///run/e+f.sock");
+        assert_eq!(target.place, Place::Unix("/run/e+f.sock".into()));
+    }
+
+    #[test]
+    fn database_is_in_the_path_or_an_option() {
+        for (url, database) in [("redis://h/3", 3), ("redis://h?db=3", 3), ("redis://h", 0)] {
+            assert_eq!(parsed(url).database, database, "{url}");
+        }
+        assert!(Target::parse("redis://h/1?db=3").is_err());
     }
 
     #[test]
@@ -252,14 +274,16 @@ mod tests {
             "redis://user:12/secret@h",
             "redis://user:12?secret@h",
             "redis://user:12#secret@h",
-            "redis://:secret@h?db=3",
-            "redis+unix:///s.sock?database=3&pass=secret",
+            "redis://:secret@h/1?db=3",
+            "redis://:secret@h?protocol=2",
+            "redis://user:12?db=secret@h",
+            "redis://user:12?protocol=secret@h",
             "redis+unix://user:12/secret@/s.sock",
             "redis+unix:///user:secret@/s.sock",
             "redis+unix:///s.sock&pass=secret",
             "redis+unix:///s.sock;user=u;pass=secret",
         ] {
-            let error = Target::parse(url).unwrap_err().to_string();
+            let error = Target::parse(url).err().unwrap().to_string();
             assert!(
                 error.contains("URL") && !error.contains("secret"),
                 "{url}: {error}"

@@ -1,57 +1,63 @@
-//! TLS to a server, by the system's roots or by a certificate authority of one's own.
+//! TLS to a server, and servers that do not speak what the URL says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use crate::store::settings::Network;
+use crate::store::stream::Stream;
+use crate::store::tls::Verification;
 use crate::store::{Failure, FailureKind};
 
-/// Makes the stream secure, or says why the server is not to be trusted.
-pub(super) async fn secure(
+/// How long a server may not answer a handshake before it is asked without TLS.
+const PLAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// Connects to a server over TLS, which verifies that name, or returns why it is not to be trusted.
+pub(super) async fn connect(
+    network: &Network,
     host: &str,
-    authorities: Option<&[u8]>,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Failure> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|e| {
-        failure(
-            FailureKind::Unsupported,
-            format!("{host} is no name for TLS: {e}"),
-        )
-    })?;
-    let connector = TlsConnector::from(Arc::new(config(authorities)?));
-    connector
-        .connect(name, stream)
-        .await
-        .map_err(|e| failure(FailureKind::Unreachable, format!("TLS: {e}")))
-}
-
-/// Trusts the authorities that are given, or the system's; `SSL_CERT_FILE` names others.
-fn config(authorities: Option<&[u8]>) -> Result<ClientConfig, Failure> {
-    let mut roots = RootCertStore::empty();
-    let found = match authorities {
-        Some(pem) => CertificateDer::pem_slice_iter(pem)
-            .filter_map(Result::ok)
-            .collect(),
-        None => rustls_native_certs::load_native_certs().certs,
+    port: u16,
+    name: &str,
+) -> Result<Stream, Failure> {
+    let name = network.tls.name_of(name)?;
+    let config = network.tls.read(Verification::Full).await?;
+    let stream = network.connect(host, port).await?;
+    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let plain = || {
+        let detail = "it speaks without TLS on this port: the URL begins with redis in place of \
+                      rediss, or names the port for TLS";
+        Failure::before_sending(FailureKind::WrongUrl, detail)
     };
-    roots.add_parsable_certificates(found);
-    if roots.is_empty() {
-        let detail = "TLS: no certificate authority is known; SSL_CERT_FILE can name one";
-        return Err(failure(FailureKind::Unsupported, detail.to_owned()));
+    let secured = tokio::select! {
+        biased;
+        secured = handshake => secured,
+        () = speaks_plainly(network, host, port) => return Err(plain()),
+    };
+    match secured {
+        Ok(stream) => Ok(Stream::new(stream)),
+        Err(e) => match e.get_ref().and_then(|e| e.downcast_ref()) {
+            Some(rustls::Error::InvalidMessage(_)) => Err(plain()),
+            _ => {
+                let detail = format!("TLS: {e}");
+                Err(Failure::before_sending(FailureKind::Unreachable, detail))
+            }
+        },
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| failure(FailureKind::Unsupported, format!("TLS: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
-fn failure(kind: FailureKind, detail: String) -> Failure {
-    Failure::before_sending(kind, detail)
+/// Completes once the server has answered a command without TLS; it sends no secret.
+///
+/// A server without TLS waits for the end of the line that the handshake seems to begin.
+async fn speaks_plainly(network: &Network, host: &str, port: u16) {
+    tokio::time::sleep(PLAIN_AFTER).await;
+    if let Ok(mut stream) = network.connect(host, port).await
+        && stream.write_all(b"PING\r\n").await.is_ok()
+        && let Ok(first) = stream.read_u8().await
+        && matches!(first, b'+' | b'-')
+    {
+        return;
+    }
+    std::future::pending().await
 }

@@ -84,7 +84,7 @@ impl Rig {
         let mut url = PostgresUrl::parse(&server.url(), &settings).unwrap();
         url.schema = schema;
         let events = EventQueue::new(Box::new(NoopLogger));
-        let store = Arc::new(Postgres::new(url, settings, events).unwrap());
+        let store = Arc::new(Postgres::new(url, settings, None, events).unwrap());
         let client = Client::open(&store).await;
         let other = Client::open(&store).await;
         Self {

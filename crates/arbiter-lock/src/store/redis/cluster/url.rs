@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::super::hosts::{HostsUrl, ListedHosts, UrlKind};
+use super::super::options::UrlOptions;
 use super::super::target::{Address, Target, invalid};
 use crate::errors::invalid::Invalid;
+use crate::store::settings::{LoginSource, Network};
 
 /// A cluster: some of its nodes, and the login.
 ///
@@ -13,10 +16,8 @@ use crate::errors::invalid::Invalid;
 #[derive(Clone)]
 pub(crate) struct ClusterUrl {
     pub(super) hosts: ListedHosts,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
-    /// The only certificate authorities to trust, in PEM.
-    pub(crate) authorities: Option<Vec<u8>>,
+    pub(crate) login: LoginSource,
+    pub(crate) network: Arc<Network>,
 }
 
 const KIND: UrlKind = UrlKind {
@@ -27,28 +28,33 @@ const KIND: UrlKind = UrlKind {
 
 impl ClusterUrl {
     /// Parses the URL of a cluster; `None` for any other.
-    pub(crate) fn parse(text: &str) -> Option<Result<Self, Invalid>> {
+    pub(crate) fn parse(text: &str) -> Option<Result<(Self, UrlOptions), Invalid>> {
         Some(HostsUrl::parse(text, KIND)?.and_then(Self::new))
     }
 
-    fn new(parsed: HostsUrl<'_>) -> Result<Self, Invalid> {
+    fn new(parsed: HostsUrl<'_>) -> Result<(Self, UrlOptions), Invalid> {
         if !matches!(parsed.path.trim_end_matches('/'), "" | "0") {
             // It is not shown: it may be the rest of a password with a '/'.
             return Err(invalid(
                 "has a path, and a cluster has only database 0 (in a password, '/' is written %2F)",
             ));
         }
-        if !parsed.query.is_empty() {
+        let options = UrlOptions::parse(parsed.query, parsed.hosts.is_tls, &[])?;
+        if options.database.is_some_and(|database| database != 0) {
             return Err(invalid(
-                "has an option, and a cluster's URL has none (in a password, '?' is written %3F)",
+                "names a database, and a cluster has only database 0",
             ));
         }
-        Ok(Self {
+        let url = Self {
             hosts: parsed.hosts,
-            username: parsed.username,
-            password: parsed.password,
-            authorities: None,
-        })
+            login: LoginSource::Fixed(parsed.credentials),
+            network: Arc::default(),
+        };
+        Ok((url, options))
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.hosts.is_tls
     }
 
     /// Returns the target of a node at that address.
@@ -63,10 +69,9 @@ impl ClusterUrl {
             .filter(|_| is_ip(&address.0));
         Target {
             place: self.hosts.place(address, name.unwrap_or(&address.0)),
-            username: self.username.clone(),
-            password: self.password.clone(),
+            login: self.login.clone(),
             database: 0,
-            authorities: self.authorities.clone(),
+            network: self.network.clone(),
             is_node: true,
         }
     }
@@ -82,9 +87,10 @@ impl fmt::Display for ClusterUrl {
 mod tests {
     use super::super::super::target::Place;
     use super::*;
+    use crate::store::credentials::Credentials;
 
     fn parsed(text: &str) -> ClusterUrl {
-        ClusterUrl::parse(text).unwrap().unwrap()
+        ClusterUrl::parse(text).unwrap().unwrap().0
     }
 
     #[test]
@@ -93,8 +99,9 @@ mod tests {
         let hosts = [("a", 6_379), ("b", 7_000), ("::1", 7_001)];
         let hosts = hosts.map(|(host, port)| (host.to_owned(), port));
         assert_eq!(url.hosts.list, hosts);
-        assert_eq!(url.username.as_deref(), Some("us@er"));
-        assert_eq!(url.password.as_deref(), Some("p/w"));
+        let login = Credentials::new("us@er", "p/w");
+        assert!(matches!(url.login, LoginSource::Fixed(found) if found == login));
+        let url = parsed("redis+cluster://us%40er:p%2Fw@a,b:7000,[::1]:7001/0");
         let shown = "redis+cluster://a:6379,b:7000,[::1]:7001";
         assert_eq!(url.to_string(), shown);
         assert!(ClusterUrl::parse("redis://h").is_none());

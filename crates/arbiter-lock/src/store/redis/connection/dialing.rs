@@ -89,6 +89,7 @@ impl ConnectionShared {
                     is_in_doubt: AtomicBool::new(false),
                     sees_all: Mutex::new(None),
                     check_of_replicas: tokio::sync::Mutex::new(()),
+                    login_asked: Mutex::new(None),
                 });
                 state.down = None;
                 state.backoff.reset();
@@ -123,12 +124,17 @@ impl ConnectionShared {
         let left = || end.saturating_duration_since(tokio::time::Instant::now());
         let mut pause = SHORTEST_PAUSE;
         let mut replica = None;
+        let mut is_repeated = false;
         loop {
             let dialed = match self.route.target(left()).await {
                 Ok(target) => self.dial_target(&target, end).await,
                 Err(failure) => Err(failure),
             };
             match dialed {
+                // The credentials may have been replaced between the question and the login.
+                Err(failure) if failure.kind == FailureKind::Rejected && !is_repeated => {
+                    is_repeated = true;
+                }
                 Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left() => {
                     replica = Some(failure);
                     tokio::time::sleep(pause).await;

@@ -12,7 +12,7 @@ fn address(port: u16) -> Address {
 
 fn group(map: Option<AddressMap>) -> Arc<Sentinels> {
     let url = SentinelUrl::parse("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/m");
-    let url = url.unwrap().unwrap();
+    let (url, _) = url.unwrap().unwrap();
     let events = EventQueue::new(Box::new(NoopLogger));
     Sentinels::new(url, map, Duration::from_secs(1), events)
 }
@@ -58,9 +58,10 @@ fn refusal_is_final_once_no_majority_is_left() {
 
 #[test]
 fn refusals_of_one_sentinel_are_not_a_majority() {
-    let url = SentinelUrl::parse("redis+sentinel://a:1,b:1,c:1/m").unwrap();
+    let url = SentinelUrl::parse("redis+sentinel://a:1,b:1,c:1/m");
+    let (url, _) = url.unwrap().unwrap();
     let events = EventQueue::new(Box::new(NoopLogger));
-    let group = Sentinels::new(url.unwrap(), None, Duration::from_secs(1), events);
+    let group = Sentinels::new(url, None, Duration::from_secs(1), events);
     let at = |host: &str| (host.to_owned(), 1);
     let hosts = [
         ("a", &["10.0.0.1", "fd::1"][..]),

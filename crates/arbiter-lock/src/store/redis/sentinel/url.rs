@@ -1,11 +1,15 @@
 //! The URL of a Sentinel group.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::super::hosts::{HostsUrl, ListedHosts, UrlKind};
+use super::super::options::UrlOptions;
 use super::super::target::{Address, Target, decoded, invalid};
 use crate::errors::invalid::Invalid;
 use crate::printable::Printable;
+use crate::store::credentials::Credentials;
+use crate::store::settings::{LoginSource, Network};
 
 /// A Sentinel group: its sentinels, the name of the master, and the logins.
 ///
@@ -14,13 +18,10 @@ use crate::printable::Printable;
 pub(crate) struct SentinelUrl {
     pub(super) hosts: ListedHosts,
     pub(super) service: String,
-    pub(super) sentinel_username: Option<String>,
-    pub(super) sentinel_password: Option<String>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) sentinel_login: LoginSource,
+    pub(crate) login: LoginSource,
     database: i64,
-    /// The only certificate authorities to trust, in PEM.
-    pub(crate) authorities: Option<Vec<u8>>,
+    pub(crate) network: Arc<Network>,
 }
 
 const KIND: UrlKind = UrlKind {
@@ -29,10 +30,11 @@ const KIND: UrlKind = UrlKind {
     example: "redis+sentinel://host:26379,host:26379/SERVICE",
 };
 const ALIAS: &str = "redis-sentinel";
+const OWN: &[&str] = &["sentinel_username", "sentinel_password"];
 
 impl SentinelUrl {
     /// Parses the URL of a Sentinel group; `None` for any other.
-    pub(crate) fn parse(text: &str) -> Option<Result<Self, Invalid>> {
+    pub(crate) fn parse(text: &str) -> Option<Result<(Self, UrlOptions), Invalid>> {
         let alias = text.split_once("://");
         let alias = alias.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(ALIAS));
         let parsed = match alias {
@@ -42,7 +44,7 @@ impl SentinelUrl {
         Some(parsed.and_then(Self::new))
     }
 
-    fn new(parsed: HostsUrl<'_>) -> Result<Self, Invalid> {
+    fn new(parsed: HostsUrl<'_>) -> Result<(Self, UrlOptions), Invalid> {
         let path = parsed.path;
         let (service, database) = path.split_once('/').unwrap_or((path, ""));
         let service = decoded(service)?;
@@ -52,47 +54,40 @@ impl SentinelUrl {
                 "names no master: {example}, where SERVICE is its name in `sentinel monitor`"
             )));
         }
-        let database = match database.trim_end_matches('/') {
-            "" => 0,
-            number => number.parse().ok().filter(|n| 0 <= *n).ok_or_else(|| {
+        let of_path = match database.trim_end_matches('/') {
+            "" => None,
+            number => Some(number.parse().ok().filter(|n| 0 <= *n).ok_or_else(|| {
                 // It is not shown: it may be the rest of a password with a '/'.
                 invalid("names a database that is not a number (in a password, '/' is written %2F)")
-            })?,
+            })?),
         };
-        let mut url = Self {
+        let mut options = UrlOptions::parse(parsed.query, parsed.hosts.is_tls, OWN)?;
+        let sentinel = Credentials {
+            username: options.own("sentinel_username"),
+            password: options.own("sentinel_password"),
+        };
+        let url = Self {
             hosts: parsed.hosts,
             service,
-            sentinel_username: None,
-            sentinel_password: None,
-            username: parsed.username,
-            password: parsed.password,
-            database,
-            authorities: None,
+            sentinel_login: LoginSource::Fixed(sentinel),
+            login: LoginSource::Fixed(parsed.credentials),
+            database: options.database(of_path)?,
+            network: Arc::default(),
         };
-        for option in parsed.query.split('&').filter(|option| !option.is_empty()) {
-            let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            match key {
-                "sentinel_username" => url.sentinel_username = Some(decoded(value)?),
-                "sentinel_password" => url.sentinel_password = Some(decoded(value)?),
-                _ => {
-                    return Err(invalid(
-                        "has an option other than sentinel_username and sentinel_password \
-                         (in a password, '?' is written %3F, '&' %26)",
-                    ));
-                }
-            }
-        }
-        Ok(url)
+        Ok((url, options))
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.hosts.is_tls
     }
 
     /// Returns the target of a sentinel at that address; TLS verifies it under that name.
     pub(super) fn sentinel(&self, address: &Address, name: &str) -> Target {
         Target {
             place: self.hosts.place(address, name),
-            username: self.sentinel_username.clone(),
-            password: self.sentinel_password.clone(),
+            login: self.sentinel_login.clone(),
             database: 0,
-            authorities: self.authorities.clone(),
+            network: self.network.clone(),
             is_node: false,
         }
     }
@@ -101,10 +96,9 @@ impl SentinelUrl {
     pub(super) fn master(&self, address: &Address) -> Target {
         Target {
             place: self.hosts.place(address, &address.0),
-            username: self.username.clone(),
-            password: self.password.clone(),
+            login: self.login.clone(),
             database: self.database,
-            authorities: self.authorities.clone(),
+            network: self.network.clone(),
             is_node: false,
         }
     }
@@ -126,7 +120,12 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> SentinelUrl {
-        SentinelUrl::parse(text).unwrap().unwrap()
+        SentinelUrl::parse(text).unwrap().unwrap().0
+    }
+
+    fn is_login(source: &LoginSource, username: &str, password: &str) -> bool {
+        let login = Credentials::new(username, password);
+        matches!(source, LoginSource::Fixed(found) if *found == login)
     }
 
     #[test]
@@ -141,10 +140,8 @@ mod tests {
             hosts.map(|(host, port)| (host.to_owned(), port))
         );
         assert_eq!((url.service.as_str(), url.database), ("my master", 3));
-        assert_eq!(url.username.as_deref(), Some("us@er"));
-        assert_eq!(url.password.as_deref(), Some("p/w"));
-        assert_eq!(url.sentinel_username.as_deref(), Some("s"));
-        assert_eq!(url.sentinel_password.as_deref(), Some("q&r"));
+        assert!(is_login(&url.login, "us@er", "p/w"));
+        assert!(is_login(&url.sentinel_login, "s", "q&r"));
         let shown = "redis+sentinel://a:26379,b:7000,[::1]:7001,[::2]:26379/my master/3";
         assert_eq!(url.to_string(), shown);
     }
@@ -153,7 +150,10 @@ mod tests {
     fn encoded_at_sign_belongs_to_its_part() {
         let url = parsed("redis+sentinel://u:p%40w@h/na%40me");
         assert_eq!(url.service, "na@me");
-        assert_eq!(url.password.as_deref(), Some("p@w"));
+        assert!(is_login(&url.login, "u", "p@w"));
+        let url = parsed("redis+sentinel://a+b:c+d@h/m?sentinel_password=e+f");
+        assert!(is_login(&url.login, "a+b", "c+d"));
+        assert!(is_login(&url.sentinel_login, "", "e+f"));
     }
 
     #[test]
@@ -162,7 +162,10 @@ mod tests {
             assert!(!parsed(&format!("{plain}://h/m")).hosts.is_tls);
         }
         let tls = SentinelUrl::parse("valkeys+sentinel://h/m").unwrap();
-        assert_eq!(tls.is_ok_and(|url| url.hosts.is_tls), cfg!(feature = "tls"));
+        assert_eq!(
+            tls.is_ok_and(|(url, _)| url.hosts.is_tls),
+            cfg!(feature = "tls")
+        );
         assert!(SentinelUrl::parse("redis://h/0").is_none());
     }
 
@@ -179,7 +182,7 @@ mod tests {
             "redis+sentinel://:secret@[::1/m",
             "redis+sentinel://:secret@h/m/x",
             "redis+sentinel://:secret@h/m/-1",
-            "redis+sentinel://:secret@h/m?db=1",
+            "redis+sentinel://:secret@h/m/2?db=1",
             "redis+sentinel://user:12/secret@h/m",
             "redis+sentinel://user:12/secret@h",
             "redis+sentinel://user:12/m/secret@h",

@@ -1,6 +1,7 @@
 //! The tasks that query the sentinels.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -91,6 +92,15 @@ impl Sentinels {
         (state.watched, state.considered) = (watched, named);
     }
 
+    /// Resolves a host. With a connector, it stays as it is, since only that may resolve it.
+    async fn addresses(&self, host: &Address) -> io::Result<BTreeSet<Address>> {
+        if self.url.network.connector.is_some() {
+            return Ok([host.clone()].into());
+        }
+        let found = addresses_of(&host.0, host.1).await?;
+        Ok(found.map(|a| (a.ip().to_string(), a.port())).collect())
+    }
+
     /// Returns the addresses of all sentinels with the name that TLS verifies, and the named ones.
     ///
     /// A host that cannot be resolved counts as unreachable, and as a sentinel of its own.
@@ -99,13 +109,12 @@ impl Sentinels {
         let hosts: BTreeSet<&Address> = self.url.hosts.list.iter().collect();
         let resolving = hosts
             .iter()
-            .map(|(host, port)| tokio::time::timeout(RESOLVE_LIMIT, addresses_of(host, *port)));
+            .map(|host| tokio::time::timeout(RESOLVE_LIMIT, self.addresses(host)));
         let found = join_all(resolving).await;
         for (host, addresses) in hosts.into_iter().zip(found) {
             let (kind, cause) = match addresses {
                 Ok(Ok(found)) => {
-                    let found = found.map(|a| (a.ip().to_string(), a.port()));
-                    resolved.insert(host.clone(), found.collect());
+                    resolved.insert(host.clone(), found);
                     continue;
                 }
                 Ok(Err(e)) => (FailureKind::Unreachable, e.to_string()),

@@ -172,14 +172,14 @@ fn reset_is_unreachable_and_bad_reply_is_malformed() {
 #[tokio::test]
 async fn request_without_time_left_is_not_sent() {
     let server = Server::start();
-    let target = Arc::new(Target::parse(&server.url()).unwrap());
+    let (target, _) = Target::parse(&server.url()).unwrap();
     let second = Duration::from_secs(1);
     let limits = Limits {
         command: second,
         connect: second * 5,
     };
     let connection = Connection::new(
-        ServerRoute::One(target),
+        ServerRoute::One(Arc::new(target)),
         ConnectionSettings {
             limits,
             client_name: "test".into(),

@@ -113,7 +113,7 @@ proptest! {
             format!("{scheme}://{user}:SECRET%77ord@{host}{rest}"),
         ] {
             let shown = match Target::parse(&url) {
-                Ok(target) => format!("{target} {target:?}"),
+                Ok((target, _)) => format!("{target} {target:?}"),
                 Err(error) => format!("{error} {error:?}"),
             };
             prop_assert!(!shown.contains("SECRET"), "{} shows {}", url, shown);

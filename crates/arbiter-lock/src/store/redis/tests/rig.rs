@@ -48,7 +48,7 @@ impl Rig {
         let server = clock.rule(server).start();
         let pushed = Arc::new(Mutex::new(Vec::new()));
         let heard = pushed.clone();
-        let target = Target::parse(&server.url()).unwrap();
+        let (target, _) = Target::parse(&server.url()).unwrap();
         let on_push = move |push: redis::PushInfo| {
             if let (PushKind::Message, [_, Value::BulkString(payload)]) =
                 (push.kind, push.data.as_slice())

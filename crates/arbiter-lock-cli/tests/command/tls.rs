@@ -1,0 +1,202 @@
+//! TLS and logins of the command: its flags, its variables, and files that change.
+
+use std::fs;
+use std::process::Command;
+
+use testkit::{Folder, Postgres, Server, unique_name};
+
+use crate::helpers::{bare, end, fresh_file, ms, output, start, wait_for};
+
+/// Runs a command on a store with TLS.
+fn run(server: &Server, flags: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
+    let (status, _, stderr) = output(command(server, flags, variables));
+    (status, stderr)
+}
+
+fn command(server: &Server, flags: &[&str], variables: &[(&str, &str)]) -> Command {
+    let name = unique_name();
+    let mut command = bare(&[flags, &["run", "-n", &name, "--", "true"]].concat());
+    command.env("ARBITER_STORE", server.tls_url());
+    command.envs(variables.iter().copied());
+    command
+}
+
+#[test]
+fn flags_and_variables_name_certificates() {
+    let server = Server::builder()
+        .tls()
+        .arg("--tls-auth-clients")
+        .arg("optional");
+    let server = server.start();
+    let (certificate, key) = (server.certificate(), server.key());
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    for (flags, variables) in [
+        (&["--cacert", certificate][..], &[][..]),
+        (&[], &[("ARBITER_CACERT", certificate)]),
+        (
+            &["--cacert", certificate],
+            &[("ARBITER_CACERT", "/nowhere")],
+        ),
+        (
+            &["--cacert", certificate, "--cert", certificate, "--key", key],
+            &[],
+        ),
+        (
+            &["--cacert", certificate, "--cert", certificate],
+            &[("ARBITER_KEY", key)],
+        ),
+        (&["--sni", "127.0.0.1"], &[("SSL_CERT_FILE", certificate)]),
+    ] {
+        let (status, stderr) = run(&server, flags, variables);
+        assert_eq!(status, 0, "{flags:?} {variables:?}: {stderr}");
+    }
+    let (status, stderr) = run(&server, &["--cacert", certificate, "--sni", "h", "-w"], &[]);
+    assert_eq!(status, 64, "{stderr}");
+}
+
+#[test]
+fn unusable_certificates_have_statuses() {
+    let server = Server::builder().tls().start();
+    let certificate = server.certificate();
+    let certificate = certificate.to_str().unwrap();
+    let folder = Folder::new();
+    let text = folder.path().join("text.pem");
+    fs::write(&text, "no certificate").unwrap();
+    let text = text.to_str().unwrap();
+    for (flags, variables, expected, named) in [
+        (&["--cacert", "/absent.pem"][..], &[][..], 69, "/absent.pem"),
+        (&[], &[("ARBITER_CACERT", "/absent.pem")], 69, "/absent.pem"),
+        (&["--cacert", text], &[], 64, "text.pem has no certificate"),
+        (&["--cert", certificate], &[], 64, "needs --key"),
+        (&["--key", certificate], &[], 64, "needs --cert"),
+        (
+            &["--cert", certificate, "--key", text],
+            &[],
+            64,
+            "text.pem has no private key",
+        ),
+        (&[], &[("SSL_CERT_FILE", "/absent.pem")], 64, "/absent.pem"),
+        (
+            &[],
+            &[
+                ("SSL_CERT_FILE", "/absent.pem"),
+                ("SSL_CERT_DIR", "/etc/ssl/certs"),
+            ],
+            64,
+            "/absent.pem",
+        ),
+        (
+            &["--store", "redis://h", "--cacert", certificate],
+            &[],
+            64,
+            "use rediss://",
+        ),
+        (
+            &["--store", "file:///srv/locks", "--sni", "h"],
+            &[],
+            64,
+            "no connections",
+        ),
+    ] {
+        let (status, stderr) = run(&server, flags, variables);
+        assert_eq!(status, expected, "{flags:?} {variables:?}: {stderr}");
+        assert!(stderr.contains(named), "{flags:?} {variables:?}: {stderr}");
+    }
+}
+
+#[test]
+fn nested_arbiter_uses_the_same_certificates() {
+    let server = Server::builder().tls().start();
+    let (folder, name) = (Folder::new(), unique_name());
+    fs::copy(server.certificate(), folder.path().join("ca.pem")).unwrap();
+    let program = env!("CARGO_BIN_EXE_arbiter");
+    let script = format!("cd /; {program} run -n \"$ARBITER_NAME\" -- true; exit $?");
+    let store = server.tls_url();
+    let flags = [
+        "--store",
+        &store,
+        "--cacert",
+        "ca.pem",
+        "--sni",
+        "127.0.0.1",
+    ];
+    let mut run = bare(&[&flags[..], &["run", &name, "--", "sh", "-c", &script]].concat());
+    run.current_dir(folder.path())
+        .env("ARBITER_CACERT", "/nowhere");
+    let (status, _, stderr) = output(run);
+    assert_eq!(status, 75, "{stderr}");
+}
+
+/// Runs a command for two leases while the password in the file is replaced.
+fn run_across_a_rotation(url: impl Fn(&str) -> String, rotate: impl Fn(&str)) {
+    let (folder, started, name) = (Folder::new(), fresh_file(), unique_name());
+    let path = folder.path().join("url");
+    fs::write(&path, url("one")).unwrap();
+    let script = format!("touch {}; sleep 4", started.display());
+    let file = path.to_str().unwrap();
+    let flags = ["--store-file", file, "run", "--lease", "2s"];
+    let running = start(bare(
+        &[&flags[..], &[&name, "--", "sh", "-c", &script]].concat(),
+    ));
+    wait_for(&started);
+    rotate("two");
+    std::thread::sleep(ms(300));
+    fs::write(&path, url("two")).unwrap();
+    let (status, _, stderr) = end(running);
+    assert_eq!(status, Some(0), "{stderr}");
+    // The next one reads it at once.
+    let (status, _, stderr) = output(bare(&[
+        "--store-file",
+        file,
+        "run",
+        "-n",
+        &name,
+        "--",
+        "true",
+    ]));
+    assert_eq!(status, 0, "{stderr}");
+    fs::write(&path, url("wrong")).unwrap();
+    let (status, _, stderr) = output(bare(&["--store-file", file, "run", &name, "--", "true"]));
+    assert_eq!(status, 77, "{stderr}");
+}
+
+#[test]
+fn server_password_is_rotated_under_a_command() {
+    let server = Server::start();
+    let set = |rules: &[&str]| {
+        let rules = [&["ACL", "SETUSER", "app", "on"], rules].concat();
+        assert_eq!(server.call(&rules).text().as_deref(), Some("OK"));
+    };
+    set(&[">one", "+@all", "~*", "&*"]);
+    run_across_a_rotation(
+        |password| server.url().replace("//", &format!("//app:{password}@")),
+        |password| {
+            set(&["resetpass", &format!(">{password}")]);
+            server.call(&["CLIENT", "KILL", "USER", "app"]);
+        },
+    );
+}
+
+#[test]
+fn database_password_is_rotated_under_a_command() {
+    let rules = "host all app 127.0.0.1/32 scram-sha-256\n\
+                 host all postgres 127.0.0.1/32 trust\nlocal all all trust\n";
+    let server = Postgres::builder()
+        .setting("fsync", "off")
+        .hba(rules)
+        .start();
+    let sql = |text: &str| drop(server.sql(text));
+    sql("SET password_encryption = 'scram-sha-256';
+         CREATE ROLE app LOGIN PASSWORD 'one'; GRANT CREATE ON DATABASE postgres TO app");
+    run_across_a_rotation(
+        |password| {
+            server
+                .url_as("app")
+                .replace("app@", &format!("app:{password}@"))
+        },
+        |password| {
+            sql(&format!("ALTER ROLE app PASSWORD '{password}'"));
+            sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+        },
+    );
+}

@@ -1,0 +1,159 @@
+//! The configuration of a handshake: PEM is read, and what is wrong with it is named.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::ErrorKind;
+
+use super::verifier::Verifier;
+use super::{Pem, Tls, Verification};
+use crate::errors::invalid::Invalid;
+use crate::store::blocking_thread::on_blocking_thread;
+use crate::store::tcp::unreachable;
+use crate::store::{Failure, FailureKind};
+
+impl Tls {
+    /// Reads the settings once, so that a client is not made with ones that never work.
+    pub(crate) fn check(&self, verification: Verification) -> Result<(), Invalid> {
+        if let Some(name) = &self.server_name {
+            server_name(name).map_err(|problem| Invalid::new("tls", problem))?;
+        }
+        // The authorities of the system take long to read, and no setting names them.
+        let verification = match self.authorities {
+            None if !names_authorities() => Verification::Optional,
+            _ => verification,
+        };
+        let config = self.config(verification);
+        config
+            .map(drop)
+            .map_err(|problem| Invalid::new("tls", format!("TLS: {problem}")))
+    }
+
+    /// Reads the settings for one dial.
+    pub(crate) async fn read(&self, verification: Verification) -> Result<ClientConfig, Failure> {
+        let tls = self.clone();
+        let config = on_blocking_thread(move || tls.config(verification)).await;
+        // A file that is being replaced may be read again.
+        let failure =
+            |problem| Failure::before_sending(FailureKind::Unreachable, format!("TLS: {problem}"));
+        config.map_err(unreachable)?.map_err(failure)
+    }
+
+    /// Returns the name to verify for a host.
+    #[cfg(feature = "redis")]
+    pub(crate) fn name_of(&self, host: &str) -> Result<ServerName<'static>, Failure> {
+        let name = server_name(self.server_name.as_deref().unwrap_or(host));
+        name.map_err(|problem| Failure::before_sending(FailureKind::Unsupported, problem))
+    }
+
+    fn config(&self, verification: Verification) -> Result<ClientConfig, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (verification, anchors) = match (verification, &self.authorities) {
+            (Verification::Optional, None) => (Verification::Optional, Vec::new()),
+            (Verification::Optional, Some(pem)) => (Verification::Chain, pem.certificates()?),
+            (_, Some(pem)) => (verification, pem.certificates()?),
+            (_, None) => (verification, system_authorities()?),
+        };
+        let verifier = match verification {
+            Verification::Optional => Verifier::of_nothing(provider.clone()),
+            _ => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(anchors.iter().cloned());
+                let verifies_name = verification == Verification::Full;
+                Verifier::new(roots, anchors, verifies_name, provider.clone())
+                    .map_err(|e| format!("no authority is usable: {e}"))?
+            }
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        match (&self.certificate, &self.key) {
+            (None, None) => Ok(builder.with_no_client_auth()),
+            (Some(certificate), Some(key)) => {
+                let (chain, of_it) = (certificate.certificates()?, key.key()?);
+                let config = builder.with_client_auth_cert(chain, of_it);
+                config.map_err(|e| {
+                    format!("{certificate} and {key} are no certificate and its key: {e}")
+                })
+            }
+            _ => Err(
+                "a certificate of the client needs its key, and a key its certificate".to_owned(),
+            ),
+        }
+    }
+}
+
+impl Pem {
+    fn read(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::File(path) => {
+                std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+            }
+            Self::Bytes(bytes) => Ok(bytes.to_vec()),
+        }
+    }
+
+    /// Reads its certificates, of which there is at least one.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let pem = self.read()?;
+        let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+        match found {
+            Ok(found) if found.is_empty() => Err(format!("{self} has no certificate in PEM")),
+            Ok(found) => Ok(found),
+            Err(e) => Err(format!("{self} is not PEM: {e}")),
+        }
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        PrivateKeyDer::from_pem_slice(&self.read()?)
+            .map_err(|e| format!("{self} has no private key in PEM without a password: {e}"))
+    }
+}
+
+impl std::fmt::Display for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Bytes(_) => f.write_str("the given text"),
+        }
+    }
+}
+
+/// Returns whether the environment names authorities.
+fn names_authorities() -> bool {
+    let names = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    names.iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Returns the authorities of the system, or those that the environment names.
+fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let named = std::env::var_os("SSL_CERT_FILE");
+    // Of a folder, some files may be anything. A named file has to be usable.
+    let is_named = |problem: &rustls_native_certs::Error| match &problem.kind {
+        ErrorKind::Io { path, .. } => named.as_deref() == Some(path.as_os_str()),
+        _ => false,
+    };
+    if found.certs.is_empty() || found.errors.iter().any(is_named) {
+        let problems = found.errors.iter().map(ToString::to_string);
+        let problem = match (problems.collect::<Vec<_>>().join(", "), &named) {
+            (problems, _) if !problems.is_empty() => problems,
+            (_, Some(path)) => format!("{} has none", path.display()),
+            (_, None) => "none was found".to_owned(),
+        };
+        return Err(format!(
+            "no certificate authority is known: {problem}; a file of authorities can be given, and \
+             SSL_CERT_FILE can name one"
+        ));
+    }
+    Ok(found.certs)
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|e| format!("{} is no name for TLS: {e}", name.escape_debug()))
+}
