@@ -19,8 +19,13 @@ pub(crate) struct Failure {
 
 /// Says that nothing came within a limit, in whole milliseconds.
 pub(crate) fn nothing(what: &str, limit: Duration) -> String {
-    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    format!("no {what} within {:?}", Duration::from_millis(millis))
+    format!("no {what} within {:?}", whole_millis(limit))
+}
+
+/// Rounds a time limit up, for messages: what is left of a limit is a little less than it.
+pub(crate) fn whole_millis(limit: Duration) -> Duration {
+    let millis = limit.as_micros().div_ceil(1_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// The kind of a failure. The first group is transient, so the request is sent again; the second is

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::settings::whole_millis;
 use super::{Failure, FailureKind};
 use crate::errors::error::Error;
+use crate::errors::failure::whole_millis;
 use crate::service::Service;
 
 /// A user and a password: what a provider of

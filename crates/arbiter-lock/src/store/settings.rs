@@ -56,12 +56,6 @@ pub(crate) struct Network {
 pub(crate) type Connector =
     Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Stream>> + Send + Sync>;
 
-/// Rounds a time limit up, for messages.
-pub(crate) fn whole_millis(limit: Duration) -> Duration {
-    let millis = limit.as_micros().div_ceil(1_000);
-    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
-}
-
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {

@@ -101,5 +101,11 @@ BEGIN
                                       ', since ' || to_char(a.xact_start, 'HH24:MI:SS TZ')), ', ')
     FROM pg_locks l, pg_stat_get_activity(l.pid) a
     WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
-      AND l.transactionid = ANY(lockers) AND l.pid <> pg_backend_pid());
+      AND l.transactionid = ANY(lockers) AND l.pid <> pg_backend_pid()
+      -- A number of several lockers may be the id of another transaction, too.
+      AND EXISTS (
+        SELECT FROM pg_locks r WHERE r.pid = l.pid AND r.mode = 'RowShareLock'
+          AND r.relation IN (
+            (SELECT n.tableoid FROM {schema}.names n WHERE n.name = key LIMIT 1),
+            (SELECT s.tableoid FROM {schema}.shared s WHERE s.name = key LIMIT 1))));
 END $$;
