@@ -1,17 +1,19 @@
 //! Random steps, foreign ones and losses among them, fed to the core and to the scripts: the
 //! same replies, the same grants. `ARBITER_TEST_SEED` replays a run.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arbiter_lock_core::Contender;
 use testkit::Server;
+use tokio::runtime::Builder;
 
 use super::ask::contender;
 use super::rig::Rig;
+use super::seen::Seen;
 use super::walk::Walk;
 
-const STEPS: usize = 10_000;
-const MOST_STEPS: usize = 300_000;
+const STEPS: usize = 5_000;
+const MOST_STEPS: usize = 150_000;
 const LEAST: usize = 100;
 
 pub(super) fn seed() -> u64 {
@@ -23,21 +25,36 @@ pub(super) fn seed() -> u64 {
     seed
 }
 
-#[tokio::test]
-async fn scripts_match_core_in_every_transition() {
-    let mut walk = Walk::new(Server::builder(), seed()).await;
-    let mut steps = 0;
-    while steps < STEPS || walk.seen.rarest().1 < LEAST {
-        walk.steps(STEPS).await;
-        steps += STEPS;
-        assert!(
-            steps < MOST_STEPS,
-            "{:?}: {:#?}",
-            walk.seen.rarest(),
-            walk.seen.0
-        );
-    }
-    println!("{steps} steps: {:#?}", walk.seen.0);
+/// Two walks go on, on a core each, until both together have seen every transition often.
+#[test]
+fn scripts_match_core_in_every_transition() {
+    let (seed, seen) = (seed(), Mutex::new(Seen::default()));
+    let walk = |seed| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut walk = Walk::new(Server::builder(), seed).await;
+            for _ in 0..MOST_STEPS / STEPS {
+                walk.steps(STEPS).await;
+                let mut all = seen.lock().expect("the other walk goes on");
+                all.add(std::mem::take(&mut walk.seen));
+                if LEAST <= all.rarest().1 {
+                    return;
+                }
+            }
+        });
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| walk(seed));
+        threads.spawn(|| walk(!seed));
+    });
+    let seen = seen.into_inner().unwrap();
+    println!("{:#?}", seen.0);
+    assert!(
+        LEAST <= seen.rarest().1,
+        "{:?}: {:#?}",
+        seen.rarest(),
+        seen.0
+    );
 }
 
 #[tokio::test]

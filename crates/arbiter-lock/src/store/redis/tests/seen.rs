@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Seen(pub(super) BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 60] = [
+const KINDS: [&str; 61] = [
     "granted at once",
     "granted by a look",
     "own grant found",
@@ -67,9 +67,17 @@ const KINDS: [&str; 60] = [
     "proclaimed",
     "run begun",
     "run ended",
+    "run forgotten",
 ];
 
 impl Seen {
+    /// Adds the counts of another walk.
+    pub(super) fn add(&mut self, other: Self) {
+        for (kind, count) in other.0 {
+            *self.0.entry(kind).or_default() += count;
+        }
+    }
+
     pub(super) fn count(&mut self, kind: &'static str, seen: bool) {
         assert!(KINDS.contains(&kind), "{kind}");
         *self.0.entry(kind).or_default() += usize::from(seen);

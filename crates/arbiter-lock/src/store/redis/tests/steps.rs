@@ -250,8 +250,8 @@ impl Walk {
         let (request, _, fence) = self.pool[index].clone();
         let memory_ms = [900, 5_000, 100_000][self.random.random_range(0..3)];
         let owner = request.id;
-        let (kind, write) = match self.random.random_range(0..4) {
-            0 => {
+        let (kind, write) = match self.random.random_range(0..9) {
+            0 | 1 => {
                 let value = "a b".into();
                 let write = Request::Proclaim {
                     owner,
@@ -260,7 +260,7 @@ impl Walk {
                 };
                 ("proclaimed", write)
             }
-            1 | 2 => {
+            2..=5 => {
                 let write = Request::BeginRun {
                     owner,
                     fence,
@@ -269,13 +269,14 @@ impl Walk {
                 };
                 ("run begun", write)
             }
-            _ => {
+            6 | 7 => {
                 let write = Request::FinishRun {
                     fence: self.rig.last_run().await.map_or(fence, |run| run.fence),
                     outcome: "0".into(),
                 };
                 ("run ended", write)
             }
+            _ => ("run forgotten", Request::ForgetRun),
         };
         let written = self.rig.write(&write).await;
         self.seen.count(kind, written == Written::Written);
