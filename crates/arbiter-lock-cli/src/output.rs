@@ -22,19 +22,27 @@ pub(crate) fn log_json() {
     IS_JSON.store(true, Ordering::Relaxed);
 }
 
-/// Prints a message to stderr, with a prefix on each line. Does not wait for the reader.
+/// Prints a message of one line to stderr. Does not wait for the reader.
 pub(crate) fn say(message: &str) {
-    print(message, "info", &EventFields::default());
+    print(&[message], "info", &EventFields::default());
+}
+
+/// Prints a message of several lines, with a prefix on each.
+///
+/// A line break within a line is escaped: it may be in a path or a value, and forge a line.
+pub(crate) fn say_lines(lines: &[&str]) {
+    print(lines, "info", &EventFields::default());
 }
 
 /// Prints a message, as an object with the fields of an event if that is asked for.
-fn print(message: &str, level: &str, fields: &EventFields<'_>) {
+fn print(lines: &[&str], level: &str, fields: &EventFields<'_>) {
     if !IS_JSON.load(Ordering::Relaxed) {
-        let lines = message
-            .lines()
+        let lines = lines
+            .iter()
             .map(|line| format!("arbiter: {}\n", Printable(line)));
         return writer::write(lines.collect());
     }
+    let message = lines.join("\n");
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     let time = time.map_or(0.0, |time| time.as_secs_f64());
     let mut line = json!({ "time": time, "level": level, "message": message });
@@ -107,9 +115,10 @@ pub(crate) fn held(contended: &Contended, store: &StoreArgs) -> String {
 
 /// Returns a hint if the holder runs this very command: it would wait for itself.
 fn around(contended: &Contended) -> &'static str {
-    let outer = std::env::var("ARBITER_OWNER").ok();
-    let holder = contended.holder.as_ref().map(|holder| &holder.owner);
-    if holder.is_some() && holder == outer.as_ref() {
+    // Several names have a line each.
+    let outer = std::env::var("ARBITER_OWNER").unwrap_or_default();
+    let holder = contended.holder.as_ref();
+    if holder.is_some_and(|holder| outer.lines().any(|owner| owner == holder.owner)) {
         return ", which runs this very command: it would wait for itself";
     }
     ""
@@ -192,7 +201,7 @@ fn word(level: Level) -> &'static str {
 impl Logger for Narrator {
     fn log(&self, event: &Event) {
         if self.prints(event) {
-            print(&event.to_string(), word(event.level()), &event.fields());
+            print(&[&event.to_string()], word(event.level()), &event.fields());
         }
     }
 

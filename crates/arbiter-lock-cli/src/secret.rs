@@ -36,6 +36,9 @@ const PUBLIC: &[&str] = &[
     "ssl_keyfile",
 ];
 
+/// What may stand behind a URL that was copied from a text.
+const BEHIND_A_URL: &[char] = &[' ', '\t', '\n', '\r', '>', ')', '"', '\'', '.'];
+
 /// The flag whose value is a URL, even without `://`.
 const STORE_FLAG: &str = "--store";
 
@@ -100,10 +103,42 @@ fn masked(text: &str, start: usize) -> String {
 }
 
 /// Returns the secrets of a text whose URL continues at `start`, in order and apart.
+fn secrets(text: &str, start: usize) -> Vec<Range<usize>> {
+    let (scheme, rest) = text.split_at(start);
+    let is_folder = match scheme.ends_with("://") {
+        true => scheme.ends_with("file://"),
+        false => rest.trim_start().starts_with("file:"),
+    };
+    // A folder needs no login.
+    if is_folder && !text.contains('@') {
+        return Vec::new();
+    }
+    let lines = || pieces(text, 0, &['\n', '\r']);
+    let is_empty = |line: &Range<usize>| text[line.clone()].trim().is_empty();
+    let is_url = |line: &Range<usize>| text[line.clone()].contains("://");
+    // A line without a scheme may continue a password.
+    if lines().filter(|line| !is_empty(line)).count() < 2
+        || !lines().all(|line| is_empty(&line) || is_url(&line))
+    {
+        return secrets_of_url(text, start);
+    }
+    let of_line = |line: Range<usize>| {
+        let url = &text[line.clone()];
+        let found = secrets_of_url(url, authority(url));
+        let at = line.start;
+        let found = found
+            .into_iter()
+            .map(move |secret| at + secret.start..at + secret.end);
+        found.collect::<Vec<_>>()
+    };
+    lines().flat_map(of_line).collect()
+}
+
+/// Returns the secrets of a text with one URL.
 ///
 /// A URL that does not parse may have a secret anywhere: the password ends at the last `@`, and a
 /// port that is not a number counts as a secret.
-fn secrets(text: &str, start: usize) -> Vec<Range<usize>> {
+fn secrets_of_url(text: &str, start: usize) -> Vec<Range<usize>> {
     let rest = &text[start..];
     let mut found = Vec::new();
     let hosts = rest.rfind('@').map_or(start, |at| start + at + 1);
@@ -118,7 +153,7 @@ fn secrets(text: &str, start: usize) -> Vec<Range<usize>> {
             None => found.push(option),
         }
     }
-    let path = text[hosts..].find(['/', '?', '#']);
+    let path = text[hosts..].find(['/', '?', '&', '#', ';']);
     let path = path.map_or(text.len(), |at| hosts + at);
     for host in pieces(text, hosts, &[',']).filter(|host| host.start < path) {
         let host = host.start..host.end.min(path);
@@ -127,7 +162,8 @@ fn secrets(text: &str, start: usize) -> Vec<Range<usize>> {
         let behind = host.start + bracket..host.end;
         if let Some(colon) = text[behind.clone()].find(':') {
             let port = behind.start + colon + 1..host.end;
-            if !text[port.clone()].bytes().all(|b| b.is_ascii_digit()) {
+            let number = text[port.clone()].trim_end_matches(BEHIND_A_URL);
+            if !number.bytes().all(|b| b.is_ascii_digit()) {
                 found.push(port);
             }
         }
@@ -204,6 +240,10 @@ mod tests {
             ("redis://u:pw", "redis://u:***"),
             ("redis://u:pw/0", "redis://u:***/0"),
             ("redis://[::1]:pw", "redis://[::1]:***"),
+            ("redis://file:pw", "redis://file:***"),
+            ("redis://u:12;pw", "redis://u:12;***"),
+            ("redis://u:p\nw@h", "redis://u:***@h"),
+            ("redis://h:1\nredis://:pw@h", "redis://h:1\nredis://:***@h"),
         ] {
             assert!(
                 has_secret(url) && !has_secret(&shown.replace(MASK, "")),
@@ -226,8 +266,14 @@ mod tests {
             "file:///var/locks",
             "a:b@c",
             "x?pass=pw",
+            " redis://h:1 ",
+            "redis://h:1;",
+            "<redis://h:1>",
+            "redis://h:1\nredis://i:2\n",
+            "file:///a?x=1",
         ] {
             assert_eq!(masked_line(&[text]), [text]);
+            assert!(!text.contains("://") || !has_secret(text), "{text}");
         }
     }
 
@@ -241,6 +287,7 @@ mod tests {
         );
         assert_eq!(masked_line(&["--store=h:6379"]), ["--store=h:6379"]);
         assert!(has_secret("u:pw@h") && !has_secret("h:6379") && !has_secret("memory:"));
+        assert!(!has_secret("file:tmp/x") && !has_secret(" file:/a:b/c"));
     }
 
     #[test]

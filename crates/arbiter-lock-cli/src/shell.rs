@@ -15,12 +15,16 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Escapes a word for `$'…'`.
+/// Escapes a word for `$'…'`, by bytes: a code point depends on the locale of the shell.
 fn ansi_c(word: &str) -> String {
     let escaped = |c: char| match c {
         '\'' | '\\' => format!("\\{c}"),
         c if Printable(&c.to_string()).to_string() == c.to_string() => c.to_string(),
-        c => format!("\\U{:08x}", u32::from(c)),
+        c => c
+            .to_string()
+            .bytes()
+            .map(|byte| format!("\\x{byte:02x}"))
+            .collect(),
     };
     word.chars().map(escaped).collect()
 }
@@ -36,8 +40,8 @@ mod tests {
             ("", "''"),
             ("a b", "'a b'"),
             ("it's", r"'it'\''s'"),
-            ("a\n'b'", r"$'a\U0000000a\'b\''"),
-            ("a\u{202e}b", r"$'a\U0000202eb'"),
+            ("a\n'b'", r"$'a\x0a\'b\''"),
+            ("a\u{202e}b", r"$'a\xe2\x80\xaeb'"),
         ] {
             assert_eq!(quoted(word), shown);
         }

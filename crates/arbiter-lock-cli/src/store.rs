@@ -43,10 +43,10 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
 pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
     let (url, file) = match (&args.store, &args.store_file) {
         (Some(url), _) => (Some(OsString::from(url)), None),
-        (None, Some(path)) => (None, Some(absolute(path).into_os_string())),
+        (None, Some(path)) => (None, Some(file_for_child(path))),
         (None, None) => match (variable("ARBITER_STORE"), variable("ARBITER_STORE_FILE")) {
             (Some(url), _) => (Some(url), None),
-            (None, Some(path)) => (None, Some(absolute(path.as_ref()).into_os_string())),
+            (None, Some(path)) => (None, Some(file_for_child(path.as_ref()))),
             // The command may have another home.
             (None, None) => (arbiter_lock::default_store().ok().map(Into::into), None),
         },
@@ -71,6 +71,15 @@ pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
     env
 }
 
+/// Returns the file from which a nested arbiter reads the store's URL. A pipe can be read once, so
+/// it gets an empty file in its place, which it names.
+fn file_for_child(path: &Path) -> OsString {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => "/dev/null".into(),
+        _ => absolute(path).into_os_string(),
+    }
+}
+
 /// Returns the value of a variable, unless it is empty.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
@@ -92,6 +101,18 @@ fn check_file(args: &StoreArgs) -> Result<(), Exit> {
 
 /// Checks that a file with that content can be read.
 pub(crate) fn check_readable(path: &Path, content: &str) -> Result<(), Exit> {
+    // It may have a password.
+    if path
+        .as_os_str()
+        .as_encoded_bytes()
+        .windows(3)
+        .any(|part| part == b"://")
+    {
+        output::say(&format!(
+            "a URL is in the place of a path: {content} is read from a file"
+        ));
+        return Err(Exit::Usage);
+    }
     let Err(error) = std::fs::File::open(path) else {
         return Ok(());
     };

@@ -11,19 +11,31 @@ pub(crate) const OTHER_COMMANDS: &[&str] = &[
 /// Returns what to type in place of a wrong command line, if it is a habit from another tool.
 pub(crate) fn tip(error: &clap::Error, args: &[String]) -> Option<&'static str> {
     match error.kind() {
-        ErrorKind::InvalidSubcommand => args.iter().find_map(|arg| of_command(arg)),
+        ErrorKind::InvalidSubcommand => {
+            let command = text(error, ContextKind::InvalidSubcommand)?;
+            of_command(command).or_else(|| of_unknown(error, command))
+        }
         ErrorKind::UnknownArgument => {
             let flag = text(error, ContextKind::InvalidArg)?;
-            let verb = args
-                .iter()
-                .find(|arg| ["once", "status"].contains(&arg.as_str()));
-            of_word(args).or_else(|| of_flag(flag, verb.map_or("", |verb| verb)))
+            of_word(args).or_else(|| of_flag(flag, verb(args)))
         }
-        ErrorKind::ValueValidation => of_value(error),
+        ErrorKind::ValueValidation => of_value(error, verb(args)),
         ErrorKind::InvalidValue => of_missing_value(error),
-        ErrorKind::MissingRequiredArgument => of_missing(args),
+        ErrorKind::MissingRequiredArgument => of_missing(error, verb(args)),
+        ErrorKind::InvalidUtf8 => {
+            Some("a name and the value of a flag are UTF-8; a command after -- may have any bytes")
+        }
         _ => None,
     }
+}
+
+/// Returns the command of arbiter in a command line, or an empty text.
+fn verb(args: &[String]) -> &str {
+    let verbs = ["run", "once", "status", "break", "resize"];
+    let mut flags = args.iter().take_while(|arg| *arg != "--");
+    flags
+        .find(|arg| verbs.contains(&arg.as_str()))
+        .map_or("", |verb| verb)
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
@@ -116,19 +128,35 @@ fn of_command(command: &str) -> Option<&'static str> {
     })
 }
 
+/// Returns what to type in place of a command that neither arbiter nor another tool has.
+fn of_unknown(error: &clap::Error, command: &str) -> Option<&'static str> {
+    if command.contains("://") {
+        return Some("to name the store: arbiter --store URL run NAME -- COMMAND");
+    }
+    // clap shows it.
+    let is_similar = error.get(ContextKind::SuggestedSubcommand).is_some();
+    (!is_similar).then_some(
+        "the commands are run, once, status, list and others (arbiter --help); to run a command \
+         under a lock: arbiter run NAME -- COMMAND",
+    )
+}
+
 /// Returns what to type in place of a wrong value.
-fn of_value(error: &clap::Error) -> Option<&'static str> {
+fn of_value(error: &clap::Error, verb: &str) -> Option<&'static str> {
     let value = text(error, ContextKind::InvalidValue)?;
     let flag = text(error, ContextKind::InvalidArg)?;
     let is_number = value.starts_with(|c: char| c.is_ascii_digit());
-    match flag.split(' ').next()? {
-        "--every" if !is_number => {
+    match (flag.split(' ').next()?, verb) {
+        ("--every", _) if !is_number => {
             Some("to follow the calendar: --daily ZONE or --hourly ZONE, such as --daily UTC")
         }
-        _ if value.starts_with('-') => {
+        ("--wait", "once") if !is_number => {
+            Some("-w takes a duration of 0 or more, such as -w 30s; without it, once does not wait")
+        }
+        ("--wait", _) if value.starts_with('-') => {
             Some("a duration is 0 or more: -w 0, or -n, does not wait; without -w, it waits on")
         }
-        "--wait" if !is_number => Some(
+        ("--wait", _) if !is_number => Some(
             "-w takes a duration, such as -w 30s; without it, arbiter waits until the lock is free",
         ),
         _ => None,
@@ -145,13 +173,27 @@ fn of_missing_value(error: &clap::Error) -> Option<&'static str> {
     }
 }
 
-fn of_missing(args: &[String]) -> Option<&'static str> {
-    let has = |word: &str| args.iter().any(|arg| arg == word);
-    if has("break") {
-        return Some("the fence of the hold to end is shown by: arbiter status NAME");
-    }
-    (has("run") || has("once"))
-        .then_some("the command stands after --: arbiter run NAME -- COMMAND")
+fn of_missing(error: &clap::Error, verb: &str) -> Option<&'static str> {
+    let missing = match error.get(ContextKind::InvalidArg)? {
+        ContextValue::Strings(missing) => missing.as_slice(),
+        _ => &[],
+    };
+    let lacks = |flag: &str| missing.iter().any(|missing| missing.contains(flag));
+    Some(match verb {
+        "break" => "the fence of the hold to end is shown by: arbiter status NAME",
+        "resize" if lacks("--of") => {
+            "to set how many permits there are: arbiter resize --of N NAME"
+        }
+        "once" if lacks("--every") => {
+            "once needs a rule, such as --every or --daily: arbiter once --every 1h NAME -- COMMAND"
+        }
+        "once" => "the command stands after --: arbiter once --every 1h NAME -- COMMAND",
+        "run" if lacks("--of") || lacks("--permits") => {
+            "--permits and --of need each other: arbiter run --permits 1 --of 3 NAME -- COMMAND"
+        }
+        "run" => "the command stands after --: arbiter run NAME -- COMMAND",
+        _ => return None,
+    })
 }
 
 /// The flags that take a duration.

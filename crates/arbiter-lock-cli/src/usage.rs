@@ -1,6 +1,9 @@
 //! Errors of the command line, with a corrected line if possible.
 
-use clap::error::{ContextKind, ErrorKind};
+use std::io;
+
+use arbiter_lock::Printable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _};
 
 use crate::cli::Cli;
@@ -33,28 +36,50 @@ pub(crate) fn usage(error: clap::Error) -> Exit {
     if let Err(exit) = check() {
         return exit;
     }
-    if let Some(line) = corrected(&args) {
-        output::say(&format!(
-            "put the command to run after --, like this:\n  {line}"
-        ));
+    if may_lack_dashes(error.kind(), &args)
+        && let Some(line) = corrected(&args)
+    {
+        output::say_lines(&[
+            "put the command to run after --, like this:",
+            &format!("  {line}"),
+        ]);
         return Exit::Usage;
     }
     if !error.use_stderr() {
-        // The reader may have closed the pipe.
-        let _ = error.print();
-        return Exit::Success;
+        return match error.print() {
+            // The reader may have closed the pipe.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                output::say(&format!("cannot write to stdout: {error}"));
+                Exit::Os
+            }
+            _ => Exit::Success,
+        };
     }
     let tip = tips::tip(&error, &args);
+    let of_argument = [ErrorKind::UnknownArgument, ErrorKind::InvalidSubcommand];
     let mut error = error;
-    if tip.is_some() || error.kind() == ErrorKind::UnknownArgument {
-        // It would suggest to run the flag as a command.
+    if tip.is_some() || of_argument.contains(&error.kind()) {
+        // It would suggest to run the argument as a command.
         error.remove(ContextKind::Suggested);
     }
-    print(&error, &args);
+    print(error, &args);
     if let Some(tip) = tip {
         output::say(&format!("  tip: {tip}"));
     }
     Exit::Usage
+}
+
+/// Returns whether the cause of an error may be that the `--` before the command is missing.
+fn may_lack_dashes(kind: ErrorKind, args: &[String]) -> bool {
+    // A corrected line would show another argument.
+    let is_utf8 = std::env::args_os().all(|arg| arg.into_string().is_ok());
+    let has_dashes = args.iter().any(|arg| arg == "--");
+    // A `--` may belong to the command.
+    let is_likely = matches!(
+        kind,
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::DisplayHelp
+    );
+    is_utf8 && (is_likely || !has_dashes)
 }
 
 /// Returns whether a wrong command line asks for messages in JSON.
@@ -65,11 +90,27 @@ fn asks_for_json(args: &[String]) -> bool {
 }
 
 /// Prints clap's message, which quotes arguments, without the secrets of URLs.
-fn print(error: &clap::Error, args: &[String]) {
+fn print(mut error: clap::Error, args: &[String]) {
+    // A line break in an argument is none of the message.
+    let shown = |text: &str| Printable(&message_without_secrets(text, args)).to_string();
+    let quoted: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, ContextValue::String(shown(text)))),
+            ContextValue::Strings(texts) => {
+                let texts = texts.iter().map(|text| shown(text));
+                Some((kind, ContextValue::Strings(texts.collect())))
+            }
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in quoted {
+        error.insert(kind, value);
+    }
     let message = message_without_secrets(&error.to_string(), args);
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
     let lines: Vec<&str> = message.lines().filter(|line| !line.is_empty()).collect();
-    let message = lines.join("\n");
-    output::say(message.strip_prefix("error: ").unwrap_or(&message));
+    output::say_lines(&lines);
 }
 
 /// Returns the corrected line if the `--` before the command of `run` or `once` is missing.
@@ -81,6 +122,8 @@ fn corrected(args: &[String]) -> Option<String> {
 }
 
 /// Returns the corrected line of `arbiter NAME -- COMMAND`, which lacks `run`.
+///
+/// With two names, the first may be a mistyped command: such a line is not corrected.
 fn without_run(args: &[String]) -> Option<String> {
     let mut at = 0;
     while let Some(arg) = args
@@ -95,6 +138,11 @@ fn without_run(args: &[String]) -> Option<String> {
         command.get_name() == name || command.get_all_aliases().any(|alias| alias == name)
     });
     let dashes = rest.iter().position(|arg| arg == "--")?;
+    let mut flags = 0;
+    while flags < dashes {
+        let flag = rest.get(flags).filter(|arg| arg.starts_with('-'))?;
+        flags += words_of_flag("run", flag)?;
+    }
     if is_command || name.starts_with('-') || OTHER_COMMANDS.contains(&name.as_str()) {
         return None;
     }
@@ -202,7 +250,7 @@ mod tests {
             ("once n --every 1h true", "once n --every 1h -- true"),
             ("once --every=1h n a -b", "once --every=1h n -- a -b"),
             ("n -- echo hi", "run n -- echo hi"),
-            ("--store u a b -- true", "--store u run a b -- true"),
+            ("--store u a -n -- true", "--store u run a -n -- true"),
         ];
         for (typed, shown) in lines {
             assert_eq!(of(typed), Some(format!("arbiter {shown}")), "{typed}");
@@ -223,6 +271,9 @@ mod tests {
             "n --",
             "lock n -- true",
             "list -- true",
+            "rnu x -- true",
+            "--store u a b -- true",
+            "redis://h run x -- true",
         ] {
             assert_eq!(of(typed), None, "{typed}");
         }

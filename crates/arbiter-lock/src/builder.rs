@@ -157,6 +157,11 @@ impl ClientBuilder {
     pub fn store_file(self, path: &Path) -> Result<Self, Error> {
         let shown = path.display();
         let message = match std::fs::read_to_string(path) {
+            // It may have a password.
+            Err(_) if path.to_string_lossy().contains("://") => {
+                "the path of the file with the store's URL is a URL: name a file, or set the store"
+                    .to_owned()
+            }
             Ok(url) if url.trim().is_empty() => {
                 format!("{shown} is empty, and should hold the store's URL")
             }

@@ -107,6 +107,10 @@ pub(crate) async fn supervise(
     let loss = match ended {
         Ok(ended) => {
             child.let_go();
+            if held.is_run() {
+                // A service manager signals arbiter and the command at the same moment.
+                interrupted = interrupts.stop_already_sent().await.or(interrupted);
+            }
             let limit = liveness.map_or(RELEASE, |_| RELEASE_HERE);
             return released(held, ended, interrupted, limit).await;
         }

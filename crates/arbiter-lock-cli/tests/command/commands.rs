@@ -284,3 +284,19 @@ fn tls_connects_only_to_a_trusted_server() {
     let (status, _, stderr) = trusting(std::path::Path::new("/dev/null"));
     assert!(status == 64 && stderr.contains("/dev/null"), "{stderr}");
 }
+
+#[test]
+fn url_in_place_of_a_path_stays_hidden() {
+    for variable in ["ARBITER_STORE_FILE", "ARBITER_CACERT"] {
+        let mut command = bare(&["run", "-n", "x", "--", "true"]);
+        command.env_remove("ARBITER_STORE");
+        if variable == "ARBITER_CACERT" {
+            command.env("ARBITER_STORE", "rediss://localhost:1");
+        }
+        command.env(variable, "redis://u:SECRET@h");
+        let (status, _, said) = output(command);
+        assert_eq!(status, 64, "{said}");
+        assert!(said.contains("a URL is in the place"), "{said}");
+        assert!(!said.contains("SECRET"), "{said}");
+    }
+}

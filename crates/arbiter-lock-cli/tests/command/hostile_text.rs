@@ -92,6 +92,55 @@ fn text_of_other_clients_is_escaped_everywhere() {
 }
 
 #[test]
+fn arguments_cannot_forge_a_line() {
+    const FORGED: &str = "/no\narbiter: forged\u{202e}\r";
+    for args in [
+        &["--store-file", FORGED, "status", "x"][..],
+        &["--cacert", FORGED, "status", "x"],
+        &["--store", FORGED, "status", "x"],
+        &[
+            "--sni",
+            FORGED,
+            "--store",
+            "rediss://127.0.0.1:1",
+            "status",
+            "x",
+        ],
+        &["man", FORGED],
+        &[FORGED],
+        &[FORGED, "x", "--", "true"],
+        &["status\narbiter: forged"],
+        &["run", "--wait", FORGED, "x", "--", "true"],
+        &[
+            "run",
+            "--wait",
+            "redis://:pw\narbiter: forged@h",
+            "x",
+            "--",
+            "true",
+        ],
+        &["run", &format!("--wait={FORGED}"), "x", "--", "true"],
+        &["run", &format!("--{FORGED}"), "x", "--", "true"],
+        &["run", FORGED, "true"],
+        &["run", "x", "--", FORGED],
+        &["once", "--daily", FORGED, "x", "--", "true"],
+        &["list", "--sort", FORGED],
+        &["exporter", "--listen", FORGED],
+        &["run", "--replicas", FORGED, "x", "--", "true"],
+        &["run", "--wait", "5", FORGED],
+        &["break", "--fence", FORGED, "x"],
+    ] {
+        let (status, stdout, stderr) = output(bare(args));
+        assert!(status != 0 && stdout.is_empty(), "{args:?}: {stdout}");
+        assert_printable(&stderr);
+        let is_forged = stderr
+            .lines()
+            .any(|line| line.starts_with("arbiter: forged"));
+        assert!(!is_forged && !stderr.contains("pw"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
 fn completions_offer_only_names_that_can_be_typed() {
     let server = Server::start();
     let names = [HOSTILE, "nice"];

@@ -63,3 +63,17 @@ fn password_of_a_file_enters_no_environment() {
     assert_eq!((status, stderr.as_str()), (0, ""));
     assert!(!stdout.contains("s3cret"), "{stdout}");
 }
+
+#[test]
+fn nested_call_names_the_pipe_of_its_store() {
+    let server = Server::start();
+    let script = format!(
+        "printf %s '{}' | \"$0\" --store-file /dev/stdin run x -- \"$0\" status x",
+        server.url()
+    );
+    let mut shell = std::process::Command::new("timeout");
+    shell.args(["10", "sh", "-c", &script, env!("CARGO_BIN_EXE_arbiter")]);
+    let (status, _, said) = output(shell);
+    assert_eq!(status, 64, "{said}");
+    assert!(said.contains("/dev/null is empty"), "{said}");
+}

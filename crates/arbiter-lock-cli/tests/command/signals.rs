@@ -153,6 +153,31 @@ fn waiter_ends_on_ending_signals_alone() {
 }
 
 #[test]
+fn job_signaled_with_arbiter_is_interrupted() {
+    let server = Server::start();
+    for _ in 0..8 {
+        let (job, file) = (unique_name(), fresh_file());
+        // It ends by itself as soon as it is asked to, before arbiter forwards anything.
+        let script = "trap 'exit 0' TERM; echo $$ > \"$0\"; while :; do sleep 0.01; done";
+        let file_name = file.display().to_string();
+        let once = [
+            "once", "--every", "1h", &job, "--", "sh", "-c", script, &file_name,
+        ];
+        let run = start(arbiter(&server, &once));
+        assert!(eventually(ms(5_000), || std::fs::read_to_string(&file)
+            .is_ok_and(|pid| pid.ends_with('\n'))));
+        let pid = std::fs::read_to_string(&file).unwrap();
+        let both = format!("kill -TERM {} {}", pid.trim(), run.id());
+        let killed = Command::new("sh").args(["-c", &both]).status();
+        assert!(killed.unwrap().success());
+        assert_eq!(end(run).0, Some(0));
+        let shown = output(arbiter(&server, &["status", &job])).1;
+        assert!(shown.contains("interrupted by"), "{shown}");
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
 fn interrupted_job_is_repeated_whatever_its_status() {
     let server = Server::start();
     for (name, is_interrupted) in [

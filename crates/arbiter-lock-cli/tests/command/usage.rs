@@ -1,9 +1,11 @@
 //! Mistyped command lines, and the messages about them.
 
+use std::ffi::OsStr;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
-use testkit::{Server, eventually, unique_name};
+use testkit::{Folder, Server, eventually, unique_name};
 
 use crate::helpers::{arbiter, bare, end, eventually_held, ms, output, signal, start};
 
@@ -125,6 +127,74 @@ fn missing_dashes_do_not_trigger_help() {
 }
 
 #[test]
+fn tips_name_what_is_wrong() {
+    let lines: [(&str, &str, &str); 12] = [
+        ("rnu x -- true", "the commands are run, once", "run rnu"),
+        ("runx x -- true", "exists: 'run'", "run runx"),
+        ("foo x -- true", "the commands are run, once", "run foo"),
+        ("redis://h run x -- true", "--store URL", "run redis"),
+        ("rnu x -- show", "the commands are run", "to list"),
+        ("once x -- true", "needs a rule", "arbiter run"),
+        (
+            "run --permits 3 x -- true",
+            "--of need each other",
+            "after --",
+        ),
+        ("run --permits 3 x y -- true", "need each other", "after --"),
+        ("run x y --lease z -- true", "units of time", "after --"),
+        ("once --every 1h x", "arbiter once --every", "arbiter run"),
+        ("once --every 1h --wait -3 x -- true", "0 or more", "-n"),
+        ("run -E -1 x -- true", "-1", "duration is"),
+    ];
+    for (line, said, unsaid) in lines {
+        let args: Vec<&str> = line.split(' ').collect();
+        let (status, _, stderr) = output(bare(&args));
+        assert_eq!(status, 64, "{line}: {stderr}");
+        assert!(
+            stderr.contains(said) && !stderr.contains(unsaid),
+            "{line}: {stderr}"
+        );
+    }
+    let mut command = bare(&["run", "x"]);
+    command.arg(OsStr::from_bytes(b"\xff")).args(["--", "true"]);
+    let (status, _, stderr) = output(command);
+    assert!(
+        status == 64 && stderr.contains("are UTF-8") && !stderr.contains("after --, like"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn wrong_store_is_named_without_its_text() {
+    let lines = [
+        ("ARBITER_STORE=redis://:s3cret@h", "is an assignment"),
+        ("<redis://u:s3cret@h>", "before its scheme"),
+        (
+            "redis+unix:///s?password=s3cret",
+            "?user=NAME&pass=PASSWORD",
+        ),
+        (
+            "redis+unix:///s?username=s3cret",
+            "?user=NAME&pass=PASSWORD",
+        ),
+        ("s3cret", "has no scheme"),
+    ];
+    let folder = Folder::new();
+    for (url, said) in lines {
+        let file = folder.path().join("url");
+        std::fs::write(&file, url).unwrap();
+        for flags in [
+            ["--store", url],
+            ["--store-file", &file.display().to_string()],
+        ] {
+            let (status, _, stderr) = output(bare(&[&flags[..], &["status", "x"]].concat()));
+            assert!(status == 64 && stderr.contains(said), "{url}: {stderr}");
+            assert!(!stderr.contains("s3cret"), "{url}: {stderr}");
+        }
+    }
+}
+
+#[test]
 fn out_of_range_values_fail_before_connecting() {
     let unreachable = "redis://127.0.0.1:1";
     let long = "x".repeat(513);
@@ -190,26 +260,32 @@ fn suggested_command_repeats_the_store_flags() {
 #[test]
 fn unwritable_stdout_is_reported() {
     let server = Server::start();
-    let mut command = arbiter(&server, &["status", "n"]);
-    command.stdout(
-        std::fs::File::options()
-            .write(true)
-            .open("/dev/full")
-            .unwrap(),
-    );
-    command.stderr(std::process::Stdio::piped());
-    let (status, _, stderr) = end(command.spawn().unwrap());
-    assert!(status == Some(71) && stderr.contains("stdout"), "{stderr}");
+    for line in [&["status", "n"][..], &["--help"], &["run", "-h"]] {
+        let mut command = arbiter(&server, line);
+        command.stdout(
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        );
+        command.stderr(std::process::Stdio::piped());
+        let (status, _, stderr) = end(command.spawn().unwrap());
+        assert!(status == Some(71) && stderr.contains("stdout"), "{stderr}");
+    }
 }
 
 #[test]
 fn nested_run_reports_self_deadlock() {
     let (server, name) = (Server::start(), unique_name());
     let own = env!("CARGO_BIN_EXE_arbiter");
-    let nested = ["run", &name, "--", own, "run", "-n", &name, "--", "true"];
-    let (status, _, stderr) = output(arbiter(&server, &nested));
-    assert_eq!(status, 75, "{stderr}");
-    assert!(stderr.contains("it would wait for itself"), "{stderr}");
+    let other = unique_name();
+    for names in [&[&*name][..], &[&name, &other]] {
+        let outer = [&["run"], names, &["--", own]].concat();
+        let inner = [&["run", "-n"], names, &["--", "true"]].concat();
+        let (status, _, stderr) = output(arbiter(&server, &[outer, inner].concat()));
+        assert_eq!(status, 75, "{stderr}");
+        assert!(stderr.contains("it would wait for itself"), "{stderr}");
+    }
 }
 
 #[test]

@@ -62,6 +62,11 @@ impl From<RunGuard> for Held {
 }
 
 impl Held {
+    /// Returns whether its outcome is recorded.
+    pub(super) fn is_run(&self) -> bool {
+        matches!(self.end, End::Run(_))
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.holds.iter().all(Hold::is_held)
     }

@@ -1,6 +1,7 @@
 //! The signals to arbiter, which are forwarded to the command.
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::future::select_all;
 use nix::sys::signal::Signal;
@@ -29,6 +30,9 @@ const OTHERS: &[Signal] = &[
     Signal::SIGPWR,
 ];
 
+/// How much later than the command arbiter may receive a signal that was sent to both.
+const SAME_MOMENT: Duration = Duration::from_millis(20);
+
 /// Receives the signals to arbiter.
 pub(crate) struct Interrupts(Vec<(i32, Listener)>);
 
@@ -51,6 +55,18 @@ impl Interrupts {
             })
         });
         select_all(received).await.0
+    }
+
+    /// Returns a signal that asks the command to stop its work, if it was sent before now.
+    pub(super) async fn stop_already_sent(&mut self) -> Option<Signal> {
+        let stop = async {
+            loop {
+                if let Some(stop) = stop_of_work(self.next().await) {
+                    return stop;
+                }
+            }
+        };
+        tokio::time::timeout(SAME_MOMENT, stop).await.ok()
     }
 
     /// Waits for a signal that ends a waiter.

@@ -41,6 +41,13 @@ pub(super) fn folder_of_url(url: &str) -> Result<PathBuf, Invalid> {
             "the store's URL names no folder; use a URL such as file:///var/lib/arbiter",
         ));
     };
+    if path.contains(['?', '#']) {
+        return Err(Invalid::new(
+            "store",
+            "the store's URL has a '?' or '#', and a folder has no options; in its name, '?' is \
+             written %3F, '#' %23",
+        ));
+    }
     let bytes: Vec<u8> = percent_decode_str(path.trim_end_matches('/')).collect();
     let folder = PathBuf::from(std::ffi::OsString::from_vec(bytes));
     if LONGEST < folder.as_os_str().len() {
@@ -187,6 +194,10 @@ mod tests {
         assert_eq!(folder("file:///a/b%20c/"), Some("/a/b c".into()));
         assert_eq!(folder("file://host/a"), None);
         assert_eq!(folder("file:a"), None);
+        for with_options in ["file:///a?x=1", "file:///a#b"] {
+            assert_eq!(folder(with_options), None);
+        }
+        assert_eq!(folder("file:///a%3Fx%23"), Some("/a?x#".into()));
         let long = format!("file:///{}", "x".repeat(LONGEST));
         let error = folder_of_url(&long).unwrap_err().to_string();
         assert!(error.contains(&format!("{} bytes", LONGEST + 1)), "{error}");

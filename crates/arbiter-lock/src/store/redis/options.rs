@@ -106,6 +106,12 @@ impl UrlOptions {
                 Some(own) => {
                     options.own.insert(own, value);
                 }
+                None if own.contains(&"pass") && ["username", "password"].contains(&key) => {
+                    return Err(invalid(format!(
+                        "has the option {key}, which is not one of this library: the login of a \
+                         socket is ?user=NAME&pass=PASSWORD"
+                    )));
+                }
                 None => options.set(key, value, is_tls)?,
             }
         }
@@ -235,6 +241,16 @@ mod tests {
             let name = query.split('=').next().unwrap();
             let is_named = error.contains(name) || name == "db";
             assert!(is_named != (name == "secret"), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn login_of_a_socket_is_named() {
+        for query in ["password=secret", "username=secret"] {
+            let error = UrlOptions::parse(query, false, &["user", "pass"]);
+            let error = error.err().unwrap().to_string();
+            assert!(error.contains("pass=PASSWORD"), "{error}");
+            assert!(!error.contains("secret") && !error.contains("@host"));
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use url::Url;
+use url::{ParseError, Url};
 
 use super::options::UrlOptions;
 use crate::errors::invalid::Invalid;
@@ -49,8 +49,7 @@ const UNDERSTOOD: &str = "redis://host:6379, rediss://host:6379, redis+unix:///p
 
 impl Target {
     pub(super) fn parse(text: &str) -> Result<(Self, UrlOptions), Invalid> {
-        let url = Url::parse(text)
-            .map_err(|e| invalid(format!("is not understood ({e}); {UNDERSTOOD} are")))?;
+        let url = Url::parse(text).map_err(|error| not_understood(text, error))?;
         let place = match url.scheme() {
             "redis" | "valkey" => {
                 let (host, port) = host_and_port(&url)?;
@@ -122,6 +121,27 @@ impl Target {
         };
         Ok((target, options))
     }
+}
+
+/// Returns the error of a text that is no URL, without the text: it may have a password.
+fn not_understood(text: &str, error: ParseError) -> Invalid {
+    let scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let before = text.split_once("://").map(|(before, _)| before);
+    let before = before.map(|before| before.trim_end_matches(scheme));
+    let cause = match (error, before) {
+        (ParseError::RelativeUrlWithoutBase, Some(before)) if before.contains('=') => {
+            return invalid("is an assignment: the URL alone is expected, without NAME=");
+        }
+        (ParseError::RelativeUrlWithoutBase, Some(before)) if !before.is_empty() => {
+            return invalid(
+                "has characters before its scheme, such as a quote or '<': the URL alone is \
+                 expected",
+            );
+        }
+        (ParseError::RelativeUrlWithoutBase, _) => "it has no scheme".to_owned(),
+        (error, _) => error.to_string(),
+    };
+    invalid(format!("is not understood ({cause}); {UNDERSTOOD} are"))
 }
 
 /// Returns the address at which a client reaches an announced address.
@@ -259,6 +279,21 @@ mod tests {
             assert_eq!(parsed(url).database, database, "{url}");
         }
         assert!(Target::parse("redis://h/1?db=3").is_err());
+    }
+
+    #[test]
+    fn text_around_a_url_is_named() {
+        for (text, named) in [
+            ("ARBITER_STORE=redis://:secret@h", "is an assignment"),
+            ("export STORE='redis://:secret@h?x=y'", "is an assignment"),
+            ("<redis://:secret@h?x=y>", "before its scheme"),
+            ("\"redis://:secret@h\"", "before its scheme"),
+            ("secret", "it has no scheme"),
+        ] {
+            let error = Target::parse(text).err().unwrap().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+            assert!(!error.contains("secret") && !error.contains("without a base"));
+        }
     }
 
     #[test]
