@@ -54,6 +54,23 @@ fn flags_and_variables_name_certificates() {
     assert_eq!(status, 64, "{stderr}");
 }
 
+/// A certificate of X.509 version 1, and its key, which certify nothing.
+const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBFjCBvQIUGpC/NGp3UwelxuUHlnqPgsiyLjswCgYIKoZIzj0EAwIwDTELMAkG
+A1UEAwwCdjEwIBcNMjYxMTMwMTgzMTAwWhgPMjEyNjExMDYxODMxMDBaMA0xCzAJ
+BgNVBAMMAnYxMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEbDATUKA47jJ1nHyC
+iISTP9NqWbz4JFqfuFMDLdUfUTZ/02jdfi/UDs4gUgOg76wqnA/LEhOQ3mJLpREQ
+1eUZ8zAKBggqhkjOPQQDAgNIADBFAiBKm1lWRy7edFSQeM+vMj0hprTAKrtBo4wI
+DAdXL4SpIQIhAIMLsVc3LJ2kM4TlLWUbGJFTHgGpvY2YElIJVIXFzL+H
+-----END CERTIFICATE-----
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgvvkiuwop70ir9SIK
+78CeelPR7Yqby6lc7nlGsCGqtOehRANCAARsMBNQoDjuMnWcfIKIhJM/02pZvPgk
+Wp+4UwMt1R9RNn/TaN1+L9QOziBSA6DvrCqcD8sSE5DeYkulERDV5Rnz
+-----END PRIVATE KEY-----
+";
+
 #[test]
 fn unusable_certificates_have_statuses() {
     let server = Server::builder().tls().start();
@@ -63,6 +80,12 @@ fn unusable_certificates_have_statuses() {
     let text = folder.path().join("text.pem");
     fs::write(&text, "no certificate").unwrap();
     let text = text.to_str().unwrap();
+    let v1 = folder.path().join("v1.pem");
+    fs::write(&v1, OF_VERSION_1).unwrap();
+    let v1 = v1.to_str().unwrap();
+    let other_server = Server::builder().tls().start();
+    let other = other_server.certificate();
+    let other = other.to_str().unwrap();
     for (flags, variables, expected, named) in [
         (&["--cacert", "/absent.pem"][..], &[][..], 69, "/absent.pem"),
         (&[], &[("ARBITER_CACERT", "/absent.pem")], 69, "/absent.pem"),
@@ -75,7 +98,46 @@ fn unusable_certificates_have_statuses() {
             64,
             "text.pem has no private key",
         ),
+        (
+            &["--cacert", certificate, "--cert", v1, "--key", v1],
+            &[],
+            64,
+            "v1.pem, the client's certificate, is of an old version",
+        ),
         (&[], &[("SSL_CERT_FILE", "/absent.pem")], 64, "/absent.pem"),
+        (
+            &[],
+            &[("SSL_CERT_FILE", "/dev/null")],
+            64,
+            "SSL_CERT_FILE: /dev/null has no certificate",
+        ),
+        (
+            &[],
+            &[
+                ("SSL_CERT_FILE", "/etc/passwd"),
+                ("SSL_CERT_DIR", "/etc/ssl/certs"),
+            ],
+            64,
+            "SSL_CERT_FILE: /etc/passwd has no certificate",
+        ),
+        (
+            &[],
+            &[("SSL_CERT_DIR", "/absent")],
+            64,
+            "SSL_CERT_DIR: /absent is no folder",
+        ),
+        (
+            &[],
+            &[("SSL_CERT_FILE", certificate), ("SSL_CERT_DIR", "/absent")],
+            64,
+            "SSL_CERT_DIR: /absent is no folder",
+        ),
+        (
+            &[],
+            &[("ARBITER_CACERT", other)],
+            69,
+            "the certificate is not trusted: it is self-signed",
+        ),
         (
             &[],
             &[

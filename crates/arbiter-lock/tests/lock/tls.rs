@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use arbiter_lock::{Client, Error, NoopLogger, RefusedKind, Tls};
-use testkit::{Folder, Server, eventually_async};
+use testkit::{Folder, Postgres, Server, eventually_async};
 
 use crate::acquire_and_release;
 
@@ -79,6 +79,14 @@ async fn self_signed_authority_is_trusted_as_server() {
     ] {
         let error = connect(&url, tls).await.unwrap_err();
         assert!(error.to_string().contains("certificate"), "{url}: {error}");
+    }
+    // Of an authority or not, it is unknown.
+    let plain = Server::builder().tls().start();
+    for server in [&other, &plain] {
+        let error = connect(&server.tls_url(), tls()).await.unwrap_err();
+        let said = "the certificate is not trusted: it is self-signed or of an unknown authority; \
+                    --cacert FILE";
+        assert!(error.to_string().contains(said), "{error}");
     }
 }
 
@@ -247,4 +255,24 @@ async fn options_of_other_clients_name_files() {
         list.contains(" name=web+1 ")
     };
     assert!(eventually_async(ms(1_000), is_named).await);
+}
+
+#[tokio::test]
+async fn database_without_tls_is_a_wrong_url() {
+    let server = Postgres::shared();
+    for mode in ["require", "verify-full"] {
+        let url = format!("{}?sslmode={mode}", server.url());
+        let tls = Tls::new().ca_pem(any_certificate());
+        let error = connect(&url, tls).await.unwrap_err();
+        let is_refused = matches!(&error, Error::Refused(e) if e.kind == RefusedKind::WrongUrl);
+        let is_named = error
+            .to_string()
+            .contains("it does not support TLS on this port");
+        assert!(is_refused && is_named, "{mode}: {error}");
+    }
+}
+
+fn any_certificate() -> String {
+    let made = rcgen::generate_simple_self_signed(["h".to_owned()]);
+    made.unwrap().cert.pem()
 }

@@ -6,6 +6,8 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::errors::failure::nothing;
+#[cfg(feature = "tls")]
+use crate::store::tls::Tls;
 use crate::store::{Failure, FailureKind};
 
 /// Returns the failure of a statement that certainly had no effect.
@@ -102,5 +104,8 @@ pub(super) fn of_connecting(error: &Error) -> Failure {
         failure.detail += "; the server demands TLS: add sslmode=verify-full or sslmode=require to \
                            the URL";
     }
+    #[cfg(feature = "tls")]
+    return Tls::explained(failure);
+    #[cfg(not(feature = "tls"))]
     failure
 }

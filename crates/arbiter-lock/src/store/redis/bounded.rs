@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use super::failure::NOT_REDIS;
 use super::frames::Frames;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -25,7 +26,12 @@ impl Arrived {
         self.bytes.store(0, Ordering::Relaxed);
     }
 
-    /// Returns another protocol than that of Redis, if the first bytes are of one.
+    /// Returns whether nothing has arrived.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) == 0
+    }
+
+    /// Returns what the server speaks, if the first bytes are not of the protocol of Redis.
     pub(super) fn other_protocol(&self) -> Option<&'static str> {
         self.other_protocol.get().copied()
     }
@@ -51,14 +57,20 @@ impl<S> Bounded<S> {
     }
 }
 
-/// Returns the protocol whose first bytes these are, if it is another than that of Redis.
-fn other_protocol(first: &[u8]) -> Option<&'static str> {
+/// The first bytes of the types of RESP3.
+const TYPES: &[u8] = b"+-:$*_#,(!=%~>|";
+
+/// Returns what a server speaks with these first bytes, if it is not the protocol of Redis.
+pub(super) fn other_protocol(first: &[u8]) -> Option<&'static str> {
     let begins = |text: &str| first.starts_with(text.as_bytes());
     match () {
         // Some servers answer a page without a status line.
-        () if begins("HTTP/") || begins("<") => Some("HTTP"),
-        () if begins("SSH-") => Some("SSH"),
-        () => None,
+        () if begins("HTTP/") || begins("<") => Some("it speaks HTTP"),
+        () if begins("SSH-") => Some("it speaks SSH"),
+        () => match first.first() {
+            Some(first) if !TYPES.contains(first) => Some(NOT_REDIS),
+            _ => None,
+        },
     }
 }
 

@@ -5,19 +5,28 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
+#[cfg(feature = "tls")]
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+#[cfg(feature = "tls")]
+use super::bounded::other_protocol;
 use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
 use super::expects_tls::expects_tls;
+use super::failure::NOT_REDIS;
 use super::frames::Frames;
 use super::introduction::before_use;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
 use crate::store::credentials::Credentials;
 use crate::store::settings::LoginSource;
+#[cfg(feature = "tls")]
+use crate::store::settings::Network;
 use crate::store::stream::Stream;
 use crate::store::tcp::unreachable;
+#[cfg(feature = "tls")]
+use crate::store::tls::Tls;
 use crate::store::{Failure, FailureKind, KeyPrefix};
 
 /// How long commands and connecting may take.
@@ -78,7 +87,15 @@ async fn dial_without_limit(
         Place::Tcp { host, port } => network.connect(host, *port).await?,
         Place::Unix(path) => Stream::new(UnixStream::connect(path).await.map_err(unreachable)?),
         #[cfg(feature = "tls")]
-        Place::Tls { host, port, name } => super::tls::connect(network, host, *port, name).await?,
+        Place::Tls { host, port, name } => {
+            match super::tls::connect(network, host, *port, name).await {
+                Ok(stream) => stream,
+                Err(failure) if failure.kind == FailureKind::WrongUrl => {
+                    return Err(without_tls(network, host, *port, failure).await);
+                }
+                Err(failure) => return Err(Tls::explained(failure)),
+            }
+        }
         #[cfg(not(feature = "tls"))]
         Place::Tls { .. } => {
             let detail = "TLS is not built in";
@@ -139,6 +156,9 @@ async fn log_in(
     let connected = MultiplexedConnection::new_with_config(&info, bounded, config).await;
     let (connection, driver) = connected.map_err(|e| match arrived.other_protocol() {
         Some(protocol) => speaks(protocol),
+        None if arrived.is_empty() && e.is_connection_dropped() => {
+            Failure::before_sending(FailureKind::Unreachable, CLOSED)
+        }
         None => before_use(&e),
     })?;
     Ok(Line {
@@ -149,8 +169,42 @@ async fn log_in(
     })
 }
 
-/// Returns the failure of a server of another protocol.
+/// A connection that ended before the first answer.
+const CLOSED: &str = "it closed the connection at the first command (HELLO 3), as a server that \
+                      stops does, a proxy without RESP3, or a server of another kind";
+
+/// Returns the failure of a server of another protocol, or perhaps of TLS.
 fn speaks(protocol: &str) -> Failure {
-    let detail = format!("it speaks {protocol}: the URL names the port of another program");
-    Failure::before_sending(FailureKind::Unsupported, detail)
+    match protocol {
+        NOT_REDIS => {
+            let detail = format!("{protocol}: the URL may name the port of another program");
+            Failure::before_sending(FailureKind::Malformed, detail)
+        }
+        _ => {
+            let detail = format!("{protocol}: the URL names the port of another program");
+            Failure::before_sending(FailureKind::Unsupported, detail)
+        }
+    }
+}
+
+/// How long a server without TLS may take to answer a command.
+#[cfg(feature = "tls")]
+const PLAIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// Returns the failure of a server without TLS: the given one, unless it speaks another protocol
+/// than that of Redis.
+#[cfg(feature = "tls")]
+async fn without_tls(network: &Network, host: &str, port: u16, failure: Failure) -> Failure {
+    let asked = async {
+        let mut stream = network.connect(host, port).await.ok()?;
+        // The end of a request of HTTP, too.
+        stream.write_all(b"PING\r\n\r\n").await.ok()?;
+        let mut first = [0; 8];
+        let count = stream.read(&mut first).await.ok()?;
+        other_protocol(&first[..count])
+    };
+    match tokio::time::timeout(PLAIN_LIMIT, asked).await {
+        Ok(Some(protocol)) => speaks(protocol),
+        _ => failure,
+    }
 }

@@ -8,6 +8,9 @@ use crate::store::{Failure, FailureKind};
 const RESP3: &str =
     "it does not know HELLO 3, so it is older than Redis 6.0, or a proxy without RESP3";
 
+/// What a server of another kind lacks. The text of the parser means nothing to a user.
+pub(super) const NOT_REDIS: &str = "it does not speak the protocol of Redis";
+
 /// What the error means, and whether the step may have been executed all the same.
 pub(super) fn failure_of(e: &RedisError) -> Failure {
     match code(e) {
@@ -18,7 +21,7 @@ pub(super) fn failure_of(e: &RedisError) -> Failure {
                 Failure::before_sending(FailureKind::Unsupported, RESP3)
             }
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
-                Failure::unknown(FailureKind::Malformed, e.to_string().replace('\n', ", "))
+                Failure::unknown(FailureKind::Malformed, NOT_REDIS)
             }
             _ => Failure::unknown(FailureKind::Unreachable, e.to_string()),
         },
@@ -62,6 +65,7 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
             );
             return Failure::before_sending(FailureKind::WrongUrl, detail);
         }
+        _ if lacks_hello(e) => return Failure::before_sending(FailureKind::Unsupported, RESP3),
         // Within a script, something may have been written before.
         _ if is_beyond_it(e) && is_from_script(e) => {
             return Failure::unknown(FailureKind::Unsupported, text(e));
@@ -87,6 +91,16 @@ const BEYOND_IT: &[&str] = &[
 fn is_beyond_it(e: &RedisError) -> bool {
     let detail = e.detail().unwrap_or_default().to_ascii_lowercase();
     BEYOND_IT.iter().any(|said| detail.contains(said))
+}
+
+/// Returns whether a server does not know `HELLO`, in the spelling of any version.
+fn lacks_hello(e: &RedisError) -> bool {
+    let detail = e.detail().unwrap_or_default().to_ascii_lowercase();
+    let command = detail.strip_prefix("unknown command");
+    command.is_some_and(|command| {
+        let name = command.trim_start_matches([' ', '`', '\'']);
+        name.starts_with("hello")
+    })
 }
 
 fn is_from_script(e: &RedisError) -> bool {

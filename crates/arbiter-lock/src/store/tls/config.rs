@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_native_certs::ErrorKind;
 
 use super::verifier::Verifier;
 use super::{Pem, Tls, Verification};
@@ -13,6 +12,9 @@ use crate::errors::invalid::Invalid;
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind};
+
+/// The name of the error of a certificate that is not of version 3.
+const OLD_VERSION: &str = "UnsupportedCertVersion";
 
 impl Tls {
     /// Reads the settings once, so that a client is not made with ones that never work.
@@ -48,6 +50,25 @@ impl Tls {
         name.map_err(|problem| Failure::before_sending(FailureKind::Unsupported, problem))
     }
 
+    /// Returns a failure of a handshake in words for what is wrong with the server's certificate.
+    pub(crate) fn explained(failure: Failure) -> Failure {
+        let Some((before, cause)) = failure.detail.split_once("invalid peer certificate: ") else {
+            return failure;
+        };
+        let said = match () {
+            () if cause.contains("UnknownIssuer") || cause.contains("CaUsedAsEndEntity") => {
+                "the certificate is not trusted: it is self-signed or of an unknown authority; \
+                 --cacert FILE (Tls::ca_file) trusts it"
+            }
+            () if cause.contains(OLD_VERSION) => {
+                "the certificate of the server is of an old version of X.509; make one of version 3"
+            }
+            () => return failure,
+        };
+        let detail = format!("{before}{said}");
+        Failure { detail, ..failure }
+    }
+
     fn config(&self, verification: Verification) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (verification, anchors) = match (verification, &self.authorities) {
@@ -76,8 +97,12 @@ impl Tls {
             (Some(certificate), Some(key)) => {
                 let (chain, of_it) = (certificate.certificates()?, key.key()?);
                 let config = builder.with_client_auth_cert(chain, of_it);
-                config.map_err(|e| {
-                    format!("{certificate} and {key} are no certificate and its key: {e}")
+                config.map_err(|e| match e.to_string() {
+                    e if e.contains(OLD_VERSION) => format!(
+                        "{certificate}, the client's certificate, is of an old version of X.509; \
+                         make one of version 3"
+                    ),
+                    e => format!("{certificate} and {key} are no certificate and its key: {e}"),
                 })
             }
             _ => Err(
@@ -131,24 +156,34 @@ fn names_authorities() -> bool {
 
 /// Returns the authorities of the system, or those that the environment names.
 fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let named = std::env::var_os("SSL_CERT_FILE");
-    // Of a folder, some files may be anything. A named file has to be usable.
-    let is_named = |problem: &rustls_native_certs::Error| match &problem.kind {
-        ErrorKind::Io { path, .. } => named.as_deref() == Some(path.as_os_str()),
-        _ => false,
-    };
-    if found.certs.is_empty() || found.errors.iter().any(is_named) {
-        let problems = found.errors.iter().map(ToString::to_string);
-        let problem = match (problems.collect::<Vec<_>>().join(", "), &named) {
-            (problems, _) if !problems.is_empty() => problems,
-            (_, Some(path)) => format!("{} has none", path.display()),
-            (_, None) => "none was found".to_owned(),
-        };
-        return Err(format!(
+    let unknown = |problem: String| {
+        format!(
             "no certificate authority is known: {problem}; a file of authorities can be given, and \
              SSL_CERT_FILE can name one"
-        ));
+        )
+    };
+    // Of a folder, some files may be anything. A named file has to be usable.
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE") {
+        let named = Pem::File(path.into()).certificates();
+        named.map_err(|problem| unknown(format!("SSL_CERT_FILE: {problem}")))?;
+    }
+    if let Some(folders) = std::env::var_os("SSL_CERT_DIR").filter(|names| !names.is_empty())
+        && !std::env::split_paths(&folders).any(|folder| folder.is_dir())
+    {
+        let folders = folders.display();
+        return Err(unknown(format!("SSL_CERT_DIR: {folders} is no folder")));
+    }
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let problems = found.errors.iter().map(ToString::to_string);
+        let problem = match problems.collect::<Vec<_>>().join(", ") {
+            problems if !problems.is_empty() => problems,
+            _ => match std::env::var_os("SSL_CERT_DIR") {
+                Some(folders) => format!("SSL_CERT_DIR: {} has none", folders.display()),
+                None => "none was found".to_owned(),
+            },
+        };
+        return Err(unknown(problem));
     }
     Ok(found.certs)
 }

@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::super::failure::failure_of;
 use super::super::introduction::{field, masters, text};
+use super::super::target::Place;
 use super::view::{Master, SentinelReply};
 use crate::printable::Printable;
 use crate::store::{Failure, FailureKind};
@@ -17,6 +18,7 @@ const MOST_OTHERS: usize = 64;
 /// Queries a sentinel for the master of that name.
 pub(super) async fn ask(
     connection: &mut MultiplexedConnection,
+    place: &Place,
     service: &str,
 ) -> Result<SentinelReply, Failure> {
     let mut questions = redis::pipe();
@@ -38,6 +40,10 @@ pub(super) async fn ask(
         Ok(master) => master,
         Err(e) if e.detail().is_some_and(|d| d.starts_with("No such master")) => {
             return Err(unknown_service(connection, service).await);
+        }
+        Err(e) if e.detail().is_some_and(is_unknown_command) => {
+            let detail = format!("it is no sentinel: use {}", place.url(""));
+            return Err(Failure::before_sending(FailureKind::WrongUrl, detail));
         }
         Err(e) => return Err(failure_of(&e)),
     };
@@ -68,6 +74,11 @@ pub(super) async fn ask(
         replicas,
         others: others.iter().filter_map(other).take(MOST_OTHERS).collect(),
     })
+}
+
+/// Returns whether a server does not know a command, in the spelling of any version.
+fn is_unknown_command(detail: &str) -> bool {
+    detail.to_ascii_lowercase().starts_with("unknown command")
 }
 
 /// Reads an address: a list of a host and a port.

@@ -57,6 +57,16 @@ fn refusal_is_final_once_no_majority_is_left() {
 }
 
 #[test]
+fn wrong_server_beside_a_sentinel_is_transient() {
+    let group = group(None);
+    let asked = now();
+    answer(&group, &[1], 1, 7);
+    fails(&group, 2, FailureKind::WrongUrl);
+    fails(&group, 3, FailureKind::WrongUrl);
+    assert!(group.failure(asked).is_transient());
+}
+
+#[test]
 fn refusals_of_one_sentinel_are_not_a_majority() {
     let url = SentinelUrl::parse("redis+sentinel://a:1,b:1,c:1/m");
     let (url, _) = url.unwrap().unwrap();

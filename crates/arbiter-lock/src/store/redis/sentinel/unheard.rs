@@ -40,8 +40,10 @@ impl Sentinels {
         };
         let lasting = failures.iter().filter(|(_, f)| !f.is_transient());
         let lasting = state.count_failed(lasting.map(|(address, _)| *address).collect(), since);
-        let is_final = 2 * known.saturating_sub(lasting) <= known;
-        if is_final && failure.kind == FailureKind::WrongUrl {
+        let is_wrong_url = failure.kind == FailureKind::WrongUrl;
+        // A server in place of one sentinel does not end a client that another sentinel answers.
+        let is_final = 2 * known.saturating_sub(lasting) <= known && !(is_wrong_url && 0 < heard);
+        if is_final && is_wrong_url {
             return (*failure).clone();
         }
         let detail =

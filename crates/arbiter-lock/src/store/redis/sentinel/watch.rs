@@ -214,7 +214,7 @@ async fn follow(sentinels: &Weak<Sentinels>, address: &Address, name: &str) -> F
     }
     loop {
         let sent = now();
-        let answer = ask(&mut line.connection, &service);
+        let answer = ask(&mut line.connection, &target.place, &service);
         let answer = match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failure)) => return failure,
