@@ -33,13 +33,15 @@ pub(super) fn open(
     let log = Log::of(folder);
     log.flush_if_grown();
     // Mostly, nothing has to be written: hundreds of processes can start at once.
-    let prepared = connections::open(|| Database::open_prepared(folder));
-    let database = prepared.or_else(|_| {
-        file_lock::lock(&lock_file);
-        let opened =
-            connections::open(|| Database::open(folder, || liveness::clean_up_all(folder)));
-        file_lock::unlock(&lock_file);
-        opened
+    let database = unless_denied(|| {
+        let prepared = connections::open(|| Database::open_prepared(folder));
+        prepared.or_else(|_| {
+            file_lock::lock(&lock_file);
+            let opened =
+                connections::open(|| Database::open(folder, || liveness::clean_up_all(folder)));
+            file_lock::unlock(&lock_file);
+            opened
+        })
     })?;
     let liveness = Liveness::begin(folder, process)?;
     // No other step cleans up after processes that neither held nor waited.
