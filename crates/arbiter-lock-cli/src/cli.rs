@@ -418,8 +418,11 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BreakArgs {
     /// The fencing token of the hold to end, as `arbiter status` shows it
-    #[arg(long, value_name = "F")]
-    pub(crate) fence: u64,
+    #[arg(long, value_name = "F", required_unless_present = "external")]
+    pub(crate) fence: Option<u64>,
+    /// End the hold of an external holder, which has no fence and is not notified
+    #[arg(long, conflicts_with_all = ["fence", "now"])]
+    pub(crate) external: bool,
     /// Do not wait for the holder to stop: it is notified only at its next renewal, perhaps after
     /// the next holder was granted
     #[arg(long)]

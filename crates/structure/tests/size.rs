@@ -6,8 +6,8 @@ use structure::sources;
 /// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
     ("crates/arbiter-lock", 23_560),
-    ("crates/arbiter-lock-cli", 3_950),
-    ("crates/arbiter-lock-core", 1_850),
+    ("crates/arbiter-lock-cli", 3_970),
+    ("crates/arbiter-lock-core", 1_880),
 ];
 
 #[test]

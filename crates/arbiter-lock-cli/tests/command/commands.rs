@@ -300,3 +300,25 @@ fn url_in_place_of_a_path_stays_hidden() {
         assert!(!said.contains("SECRET"), "{said}");
     }
 }
+
+#[test]
+fn external_holder_without_end_is_broken() {
+    let (server, name) = (Server::start(), unique_name());
+    let key = format!("arbiter:{name}");
+    server.call(&["HSET", &key, "owner", "o"]);
+    let run = |args: &[&str]| output(arbiter(&server, &[args, &[&*name]].concat()));
+    let (status, _, said) = run(&["break", "--fence", "7"]);
+    assert_eq!(status, 75, "{said}");
+    assert!(said.contains("--external ends its hold"), "{said}");
+    assert_eq!(run(&["break", "--external", "--fence", "7"]).0, 64);
+    assert_eq!(run(&["break"]).0, 64);
+    assert_eq!(run(&["break", "--external"]).0, 0);
+    assert_eq!(run(&["status", "--check"]).0, 0);
+    let (status, _, said) = run(&["break", "--external"]);
+    assert_eq!(status, 75, "{said}");
+    assert!(said.contains("it is free"), "{said}");
+    server.call(&["HSET", &key, "owner", "o", "fence", "7"]);
+    let (status, _, said) = run(&["break", "--external"]);
+    assert_eq!(status, 75, "{said}");
+    assert!(said.contains("the holder's is 7"), "{said}");
+}

@@ -38,6 +38,11 @@ pub enum Request {
         /// Whether to end it now.
         at_once: bool,
     },
+    /// Ends an external hold for an operator: [`Resource::break_external`].
+    BreakExternal {
+        /// The owner, as the external client wrote it.
+        owner: Arc<str>,
+    },
     /// Turns a writer into a reader: [`Resource::downgrade`].
     Downgrade(Renewal),
     /// Sets another limit: [`Resource::resize`].
@@ -129,7 +134,7 @@ replies! {
     Renewed(Renewed),
     /// To [`Request::End`].
     Ended(Ended),
-    /// To [`Request::Break`].
+    /// To [`Request::Break`] and [`Request::BreakExternal`].
     Broken(Broken),
     /// To [`Request::Downgrade`].
     Downgraded(Downgraded),
@@ -173,6 +178,9 @@ impl Request {
             Self::Break { fence, at_once } => resource
                 .break_hold(now, *fence, *at_once, reach)
                 .into_reply(),
+            Self::BreakExternal { owner } => {
+                resource.break_external(now, owner, reach).into_reply()
+            }
             Self::Downgrade(Renewal {
                 owner,
                 fence,

@@ -241,7 +241,31 @@ impl<R: Rows> Resource<R> {
             self.put_hold(hold);
             return Answer::only(Broken::Asked { remaining_ms });
         }
-        self.free(&hold);
+        self.end_for_operator(now, &hold, reach)
+    }
+
+    /// Ends the external hold of that owner, for an operator. Such a hold has no fence.
+    pub fn break_external(
+        &mut self,
+        now: Moment,
+        owner: &str,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Broken> {
+        self.settle(now);
+        let alone = self.root().exclusive.clone();
+        let Some(hold) = alone.filter(|hold| hold.fence.is_none() && &*hold.owner == owner) else {
+            return Answer::only(Broken::NotHeld);
+        };
+        self.end_for_operator(now, &hold, reach)
+    }
+
+    fn end_for_operator(
+        &mut self,
+        now: Moment,
+        hold: &Hold,
+        reach: impl Fn(&str) -> bool,
+    ) -> Answer<Broken> {
+        self.free(hold);
         let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {
             reply: Broken::Freed,

@@ -437,3 +437,23 @@ impl Fixture {
         }
     }
 }
+
+#[test]
+fn external_hold_is_broken_by_its_owner() {
+    let mut fixture = Fixture::new();
+    let now = fixture.now();
+    let broken = |fixture: &mut Fixture, owner| {
+        let all = |_: &str| true;
+        fixture.resource.break_external(now, owner, all).reply
+    };
+    assert_eq!(broken(&mut fixture, "go"), Broken::NotHeld);
+    fixture.resource.take_externally(now, "go", None);
+    assert_eq!(broken(&mut fixture, "another"), Broken::NotHeld);
+    assert_eq!(broken(&mut fixture, "go"), Broken::Freed);
+    fixture.hold(&request("go", 30_000));
+    assert_eq!(
+        broken(&mut fixture, "go"),
+        Broken::NotHeld,
+        "it has a fence"
+    );
+}

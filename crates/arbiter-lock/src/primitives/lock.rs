@@ -380,11 +380,31 @@ impl Lock {
         Ok(self.break_hold(fence, true).await? == Broken::Freed)
     }
 
+    /// Ends the hold of an external holder at once, and grants the next waiter. For operators.
+    ///
+    /// An external holder writes the lock itself, as the Go library does, without a fence and
+    /// perhaps without an end. `owner` is what it wrote, as [`Lock::inspect`] shows it, so that the
+    /// hold of another one is not ended. The holder is not notified. Returns whether there was such
+    /// a hold.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the hold may or may not have been ended.
+    pub async fn break_external(&self, owner: &str) -> Result<bool, Error> {
+        let owner = owner.into();
+        Ok(self.send_break(Request::BreakExternal { owner }).await? == Broken::Freed)
+    }
+
     async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Broken, Error> {
+        self.send_break(Request::Break { fence, at_once }).await
+    }
+
+    async fn send_break(&self, request: Request) -> Result<Broken, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
         let breaking = async move {
-            let request = Request::Break { fence, at_once };
             let Envelope { reply, again, .. } = inner.send(&name, &request).await?;
             if again {
                 finish_hand_off(&inner.handle(), &name).await;

@@ -21,7 +21,7 @@ pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, F
             Ok(untimed(one?, false))
         }
         Request::End { .. } => ended(value),
-        Request::Break { .. } => timed(value, broken),
+        Request::Break { .. } | Request::BreakExternal { .. } => timed(value, broken),
         Request::Downgrade(_) => timed(value, downgraded),
         Request::Resize(_) => timed(value, resized),
         Request::Proclaim { .. }

@@ -164,6 +164,9 @@ pub(super) fn request(keys: &Keys, request: &Request) -> Call {
             let how = if *at_once { "now" } else { "ask" };
             Call::of_lock(&BREAK, keys).with(fence).with(how)
         }
+        Request::BreakExternal { owner } => {
+            Call::of_lock(&BREAK, keys).with(0).with("now").with(owner)
+        }
         Request::Downgrade(renewal) => Call::of_lock(&DOWNGRADE, keys).with_renewal(renewal),
         Request::Resize(limit) => Call::of_lock(&RESIZE, keys).with(limit),
         Request::Proclaim {

@@ -1,11 +1,11 @@
 -- An operator's break of the hold with that fence.
 --
 -- KEYS     lock, last fence, queue, shared holds
--- ARGV     fence, 'now' or 'ask'
+-- ARGV     fence, 'now' or 'ask', and the owner of an external hold, which has no fence
 -- Returns  {'freed', now µs, again}, {'asked', now µs, life ms}, {'not-held', now µs}
 -- A life of -1 has no end.
 local function step()
-  local broken, how = unpack(ARGV)
+  local broken, how, owner = unpack(ARGV)
   local held = call('HMGET', lock, 'owner', 'fence')
   settle(held[1], held[2])
   local id
@@ -17,7 +17,8 @@ local function step()
       end
     end
   end
-  if not id and not (alone and held[2] == broken) then
+  local external = owner and held[1] == owner and not held[2]
+  if not id and not (alone and (held[2] == broken or external)) then
     return {'not-held', now_text}
   end
   if how == 'ask' and id then
@@ -35,7 +36,8 @@ local function step()
   end
   if sharing then
     grant_ended(since)
-  else
+  elseif not external then
+    -- The grant before an external hold ended when that began.
     call('ZREM', queue, 'g')
   end
   local _, again = hand_over()

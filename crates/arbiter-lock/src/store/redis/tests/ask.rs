@@ -59,6 +59,7 @@ pub(in super::super) fn one_of_each() -> Vec<Request> {
             fence,
             at_once: true,
         },
+        Request::BreakExternal { owner: "go".into() },
         Request::Downgrade(renewal("id", fence, 5_000)),
         Request::Resize(NonZeroU32::MIN),
         Request::Proclaim {

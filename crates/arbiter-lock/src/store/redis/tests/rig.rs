@@ -252,6 +252,10 @@ impl Rig {
         self.ask(&Request::Break { fence, at_once }).await
     }
 
+    pub(super) async fn break_external(&mut self, owner: Arc<str>) -> (Broken, Vec<Grant>, bool) {
+        self.ask(&Request::BreakExternal { owner }).await
+    }
+
     pub(super) async fn downgrade(
         &mut self,
         owner: &str,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Seen(pub(super) BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 61] = [
+const KINDS: [&str; 62] = [
     "granted at once",
     "granted by a look",
     "own grant found",
@@ -36,6 +36,7 @@ const KINDS: [&str; 61] = [
     "broken",
     "broken and handed over",
     "asked to stop",
+    "external hold broken",
     "not held",
     "fence ahead of the clock",
     "passed over: deaf",

@@ -174,7 +174,18 @@ impl Walk {
             _ => 7,
         };
         let at_once = self.random.random_bool(0.5);
-        let (reply, granted, _) = self.rig.break_hold(fence, at_once).await;
+        let external = status
+            .holder
+            .as_ref()
+            .filter(|holder| holder.fence.is_none());
+        let (reply, granted, _) = match external {
+            Some(holder) if self.random.random_bool(0.8) => {
+                let owner = holder.owner.clone();
+                self.seen.count("external hold broken", true);
+                self.rig.break_external(owner).await
+            }
+            _ => self.rig.break_hold(fence, at_once).await,
+        };
         match reply {
             Broken::Freed => {
                 self.seen.count("broken", true);
