@@ -284,11 +284,13 @@ async fn fast_server_clock_ends_no_valid_grant() {
 
 #[tokio::test]
 async fn clock_beyond_the_bound_validates_expired_grants() {
-    assert_ne!(
-        cut_off_at_the_hand_off(100_000).await,
-        0,
-        "the test notices nothing"
-    );
+    // On a busy machine, no inspection may fall into the moment of an attempt.
+    for _ in 0..4 {
+        if cut_off_at_the_hand_off(100_000).await != 0 {
+            return;
+        }
+    }
+    panic!("the test notices nothing");
 }
 
 /// Returns whether the store still excludes other clients when the holder gives up. The lease is
