@@ -1,6 +1,6 @@
 //! External changes to a resource, by other clients and operators, for tests.
 
-use super::rows::{Hold, Rows};
+use super::rows::{Hold, Rows, Run};
 use super::{Moment, Resource};
 
 impl<R: Rows> Resource<R> {
@@ -21,6 +21,13 @@ impl<R: Rows> Resource<R> {
     /// Deletes the last fence.
     pub fn lose_last_fence(&mut self) {
         self.root_mut().fence_until = 0;
+    }
+
+    /// Deletes the last run.
+    pub fn lose_last_run(&mut self) {
+        if let Some(run) = self.rows.run() {
+            self.rows.put_run(Run { until: 0, ..run });
+        }
     }
 
     fn drop_all(&mut self) {

@@ -75,7 +75,10 @@ pub enum Request {
         outcome: Arc<str>,
     },
     /// Forgets the last run: [`Resource::forget_run`].
-    ForgetRun,
+    ForgetRun {
+        /// The fence of the hold under which it began.
+        fence: u64,
+    },
     /// Reads the holds and the queue: [`Resource::inspect`].
     Inspect,
     /// Reads the last run: [`Resource::last_run`].
@@ -207,7 +210,7 @@ impl Request {
             Self::FinishRun { fence, outcome } => {
                 Answer::only(resource.finish_run(now, *fence, outcome).into())
             }
-            Self::ForgetRun => Answer::only(resource.forget_run().into()),
+            Self::ForgetRun { fence } => Answer::only(resource.forget_run(now, *fence).into()),
             Self::Inspect => Answer::only(resource.inspect(now).into()),
             Self::LastRun => Answer::only(resource.last_run(now).into()),
         }

@@ -74,11 +74,12 @@ impl<R: Rows> Resource<R> {
         Written::Written
     }
 
-    /// Forgets the last run, even while it continues.
-    pub fn forget_run(&mut self) -> Written {
-        if let Some(run) = self.rows.run() {
-            self.rows.put_run(Run { until: 0, ..run });
-        }
+    /// Forgets the run under that fence, even while it continues, unless a later one has begun.
+    pub fn forget_run(&mut self, now: Moment, fence: u64) -> Written {
+        let Some(run) = self.last_run(now).filter(|run| run.fence == fence) else {
+            return Written::NotYours;
+        };
+        self.rows.put_run(Run { until: 0, ..run });
         Written::Written
     }
 

@@ -205,7 +205,12 @@ fn lost_or_expired_run_record_is_forgotten() {
     );
     fixture.pass(4 * SECOND);
     assert!(fixture.resource.last_run(fixture.now()).is_some());
-    assert_eq!(fixture.resource.forget_run(), Written::Written);
+    let now = fixture.now();
+    let forget = |fixture: &mut Fixture, fence| fixture.resource.forget_run(now, fence);
+    assert_eq!(forget(&mut fixture, fence + 1), Written::NotYours);
+    assert!(fixture.resource.last_run(now).is_some(), "a later one");
+    assert_eq!(forget(&mut fixture, fence), Written::Written);
+    assert_eq!(forget(&mut fixture, fence), Written::NotYours);
     assert_eq!(fixture.resource.last_run(fixture.now()), None);
     assert_eq!(
         fixture.resource.finish_run(now, fence, &outcome),

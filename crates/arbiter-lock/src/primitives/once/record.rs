@@ -92,10 +92,13 @@ impl Record {
         effort.write(hold, step).await
     }
 
-    /// Forgets the last run.
+    /// Forgets the last run, if there is one. A request that is sent again forgets no later run.
     pub(super) async fn forget(&self, effort: &Effort) -> Result<(), Error> {
-        let handle = self.inner.handle();
-        let step = |limit| handle.send(&self.name, &Request::ForgetRun, limit);
+        let Some(Run { fence, .. }) = self.last(effort).await?.reply else {
+            return Ok(());
+        };
+        let (handle, forget) = (self.inner.handle(), Request::ForgetRun { fence });
+        let step = |limit| handle.send(&self.name, &forget, limit);
         let _: Envelope<Written> = effort.repeat(&self.name, step).await?;
         Ok(())
     }

@@ -132,7 +132,7 @@ impl QueuedRequest {
             self.request,
             Request::BeginRun { .. }
                 | Request::FinishRun { .. }
-                | Request::ForgetRun
+                | Request::ForgetRun { .. }
                 | Request::LastRun
         )
     }

@@ -27,7 +27,7 @@ pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, F
         Request::Proclaim { .. }
         | Request::BeginRun { .. }
         | Request::FinishRun { .. }
-        | Request::ForgetRun => Ok(untimed(written(value)?, false)),
+        | Request::ForgetRun { .. } => Ok(untimed(written(value)?, false)),
         Request::Inspect => timed(value, inspected),
         Request::LastRun => timed(value, last_run),
     }

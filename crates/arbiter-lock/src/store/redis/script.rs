@@ -191,7 +191,7 @@ pub(super) fn request(keys: &Keys, request: &Request) -> Call {
         Request::FinishRun { fence, outcome } => Call::new(&FINISH_RUN, &[&keys.run()])
             .with(fence)
             .with(outcome),
-        Request::ForgetRun => Call::new(&FORGET_RUN, &[&keys.run()]),
+        Request::ForgetRun { fence } => Call::new(&FORGET_RUN, &[&keys.run()]).with(fence),
         Request::Inspect => Call::new(&INSPECT, &[&keys.lock, &keys.queue, &keys.share])
             .with(Status::MOST_WAITERS)
             .with(Status::MOST_SHARERS),

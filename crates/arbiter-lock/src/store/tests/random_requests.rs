@@ -200,7 +200,9 @@ impl RandomRequests {
                 fence: self.hold().1,
                 outcome: "0".into(),
             },
-            50 => Request::ForgetRun,
+            50 => Request::ForgetRun {
+                fence: self.hold().1,
+            },
             _ => Request::LastRun,
         }
     }

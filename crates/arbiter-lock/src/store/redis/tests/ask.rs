@@ -77,7 +77,7 @@ pub(in super::super) fn one_of_each() -> Vec<Request> {
             fence,
             outcome: "0".into(),
         },
-        Request::ForgetRun,
+        Request::ForgetRun { fence },
         Request::Inspect,
         Request::LastRun,
     ]

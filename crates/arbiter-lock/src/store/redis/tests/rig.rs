@@ -125,7 +125,7 @@ impl Rig {
             self.core.lose_last_fence();
         }
         if self.server.call(&["EXISTS", &self.keys.run()]).int() == Some(0) {
-            let _: Written = self.core.forget_run();
+            self.core.lose_last_run();
         }
     }
 

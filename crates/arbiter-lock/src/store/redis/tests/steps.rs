@@ -280,14 +280,14 @@ impl Walk {
                 };
                 ("run begun", write)
             }
-            6 | 7 => {
-                let write = Request::FinishRun {
-                    fence: self.rig.last_run().await.map_or(fence, |run| run.fence),
-                    outcome: "0".into(),
-                };
-                ("run ended", write)
+            step => {
+                let fence = self.rig.last_run().await.map_or(fence, |run| run.fence);
+                let outcome = "0".into();
+                match step {
+                    6 | 7 => ("run ended", Request::FinishRun { fence, outcome }),
+                    _ => ("run forgotten", Request::ForgetRun { fence }),
+                }
             }
-            _ => ("run forgotten", Request::ForgetRun),
         };
         let written = self.rig.write(&write).await;
         self.seen.count(kind, written == Written::Written);
