@@ -24,6 +24,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// The unit in bytes by which SQLite extends the index of its log.
 const INDEX_PIECE: u64 = 32 << 10;
+
 impl Database {
     /// Opens the file if it is complete and in use since this boot. Writes nothing, so the file
     /// lock is not needed.

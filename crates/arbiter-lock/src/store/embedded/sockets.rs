@@ -13,17 +13,6 @@ use super::liveness::{self, Process};
 use super::{failure, folder};
 use crate::store::{Failure, FailureKind};
 
-fn without_proc(folder: &Path) -> Failure {
-    Failure::before_sending(
-        FailureKind::Unsupported,
-        format!(
-            "{}: a path of more than {} bytes needs /proc, which is not mounted; use a shorter path",
-            folder.display(),
-            folder::LONGEST_FOR_SOCKETS
-        ),
-    )
-}
-
 /// The sockets in a folder.
 pub(super) struct Sockets {
     pub(super) folder: PathBuf,
@@ -62,4 +51,15 @@ impl Sockets {
     pub(super) fn tie(&self, process: &Process) -> PathBuf {
         liveness::tie_socket(&liveness::file(&self.short, process))
     }
+}
+
+fn without_proc(folder: &Path) -> Failure {
+    Failure::before_sending(
+        FailureKind::Unsupported,
+        format!(
+            "{}: a path of more than {} bytes needs /proc, which is not mounted; use a shorter path",
+            folder.display(),
+            folder::LONGEST_FOR_SOCKETS
+        ),
+    )
 }

@@ -1,11 +1,13 @@
 //! Files of other kinds at the path of the store's file.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arbiter_lock_core::{Acquired, Contender, Limit, Mode};
 
 use super::super::database::Database;
+use super::super::liveness::{self, Liveness, Process};
 use super::folder;
 use crate::store::FailureKind;
 
@@ -26,6 +28,67 @@ fn acquire(database: &mut Database, name: &str, id: &str) -> Acquired {
             .reply
     });
     step.unwrap().0
+}
+
+#[test]
+fn starting_process_never_seems_dead() {
+    let folder = folder();
+    std::fs::create_dir(folder.path().join("live")).unwrap();
+    let observer = Liveness::begin(folder.path(), &Process::random()).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for _ in 0..1_000 {
+                let started = Liveness::begin(folder.path(), &Process::random()).unwrap();
+                std::thread::sleep(Duration::from_micros(500));
+                drop(started);
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            for process in observer.some_dead() {
+                // One that leaves has removed its file before it unlocks it.
+                let file = liveness::file(folder.path(), &process);
+                assert!(!file.exists(), "it has just started");
+            }
+        }
+    });
+}
+
+#[test]
+fn file_is_opened_unlocked_only_when_prepared() {
+    for change in [
+        None,
+        Some("UPDATE clock SET boot = 'another'"),
+        Some("DELETE FROM clock"),
+        Some("PRAGMA user_version = 4"),
+    ] {
+        let folder = folder();
+        let prepared = || Database::open_prepared(folder.path()).map(drop);
+        assert!(prepared().is_err(), "it is missing");
+        drop(Database::open(folder.path(), || Ok(())).unwrap());
+        prepared().unwrap();
+        let Some(change) = change else { continue };
+        let file = rusqlite::Connection::open(folder.path().join("arbiter.db")).unwrap();
+        file.execute_batch(change).unwrap();
+        assert!(prepared().is_err(), "{change}");
+    }
+}
+
+#[test]
+fn clock_restarted_while_opening_ends_all_steps() {
+    let (folder, name) = (folder(), "n");
+    drop(Database::open(folder.path(), || Ok(())).unwrap());
+    let mut opened = Database::open_prepared(folder.path()).unwrap();
+    let file = rusqlite::Connection::open(folder.path().join("arbiter.db")).unwrap();
+    file.execute("UPDATE clock SET start_us = start_us + 1", [])
+        .unwrap();
+    for _ in 0..2 {
+        let step = opened.step(name, |_, _| ());
+        assert_eq!(step.unwrap_err().kind, FailureKind::Unsupported);
+    }
+    let mut opened = Database::open_prepared(folder.path()).unwrap();
+    assert!(opened.step(name, |_, _| ()).is_ok());
 }
 
 #[test]
