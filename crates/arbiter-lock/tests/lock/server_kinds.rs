@@ -160,6 +160,8 @@ async fn port_of_another_program_is_named() {
         #[cfg(feature = "tls")]
         (other(Other::Answers(PAGE), "rediss"), "it speaks HTTP"),
         #[cfg(feature = "tls")]
+        (other(Other::AnswersPage(PAGE), "rediss"), "it speaks HTTP"),
+        #[cfg(feature = "tls")]
         (other(Other::Greets(GREETING), "rediss"), not_redis),
         (other(Other::Answers(PAGE), "postgres"), not_postgres),
         (other(Other::AnswersPage(PAGE), "postgres"), not_postgres),

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tokio_postgres::config::{ChannelBinding as Binding, SslMode};
 use tokio_postgres::error::Severity;
 #[cfg(feature = "tls")]
@@ -21,11 +20,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::database::Postgres;
 use super::failure::{of_connecting, without_effect};
 use super::listeners::{Listeners, grant_in};
+use super::other_protocol::wrong_server;
 use super::password::password;
 use super::url::{ChannelBinding, Endpoint};
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::credentials::Credentials;
-use crate::store::settings::Network;
 use crate::store::stream::Stream;
 use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind, Source};
@@ -162,41 +161,6 @@ async fn over_tcp(
 
 /// How long a login may take before the server is asked for its kind.
 const OTHER_AFTER: Duration = Duration::from_millis(300);
-/// How long a server may take to answer a request for TLS, or a line.
-const ANSWER_LIMIT: Duration = Duration::from_millis(200);
-
-/// A request for TLS, which a server of PostgreSQL answers with one byte before any login.
-const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-
-/// Returns the failure of a server that is not of PostgreSQL, or that lacks the TLS of the URL.
-async fn wrong_server(network: &Network, host: &str, port: u16, is_tls: bool) -> Option<Failure> {
-    let asked = async |text: &'static [u8]| {
-        let asked = async {
-            let mut stream = network.connect(host, port).await.ok()?;
-            stream.write_all(text).await.ok()?;
-            stream.read_u8().await.ok()
-        };
-        timeout(ANSWER_LIMIT, asked).await
-    };
-    let answer = match asked(&TLS_REQUEST).await {
-        Ok(answer) => answer,
-        // A server of another kind may wait for the end of a line, as Redis and HTTP do.
-        Err(_) => asked(b"PING\r\n\r\n").await.ok()?,
-    };
-    let (kind, detail) = match answer? {
-        b'N' if is_tls => (
-            FailureKind::WrongUrl,
-            "it does not support TLS on this port: turn TLS on in the server, or use sslmode=disable",
-        ),
-        b'N' | b'S' | b'E' => return None,
-        _ => (
-            FailureKind::Unsupported,
-            "it does not speak the protocol of PostgreSQL: the URL may name the port of another \
-             program",
-        ),
-    };
-    Some(Failure::before_sending(kind, detail))
-}
 
 /// Returns the configuration of a connection to a place. Reads the password file, if there is no
 /// other password.

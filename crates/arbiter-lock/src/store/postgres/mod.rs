@@ -20,6 +20,7 @@ mod handle;
 mod known;
 mod listeners;
 mod opening;
+mod other_protocol;
 mod password;
 mod queued_request;
 mod rows;

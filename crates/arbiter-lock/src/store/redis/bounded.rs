@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use super::failure::NOT_REDIS;
-use super::frames::Frames;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::Frames;
+use super::other_protocol::OtherProtocol;
 
 /// How much may arrive that makes no answer and no message: far more than all answers together
 /// that can be on their way.
@@ -18,7 +19,7 @@ const MOST: usize = 64 << 20;
 #[derive(Clone, Default)]
 pub(super) struct Arrived {
     bytes: Arc<AtomicUsize>,
-    other_protocol: Arc<OnceLock<&'static str>>,
+    other_protocol: Arc<OnceLock<OtherProtocol>>,
 }
 
 impl Arrived {
@@ -32,12 +33,13 @@ impl Arrived {
     }
 
     /// Returns what the server speaks, if the first bytes are not of the protocol of Redis.
-    pub(super) fn other_protocol(&self) -> Option<&'static str> {
+    pub(super) fn other_protocol(&self) -> Option<OtherProtocol> {
         self.other_protocol.get().copied()
     }
 }
 
-/// Fails when too much has arrived that nobody understands, or when another protocol is spoken.
+/// Fails if too much arrives without an answer or a message, or if the server speaks another
+/// protocol.
 pub(super) struct Bounded<S> {
     stream: S,
     arrived: Arrived,
@@ -57,23 +59,6 @@ impl<S> Bounded<S> {
     }
 }
 
-/// The first bytes of the types of RESP3.
-const TYPES: &[u8] = b"+-:$*_#,(!=%~>|";
-
-/// Returns what a server speaks with these first bytes, if it is not the protocol of Redis.
-pub(super) fn other_protocol(first: &[u8]) -> Option<&'static str> {
-    let begins = |text: &str| first.starts_with(text.as_bytes());
-    match () {
-        // Some servers answer a page without a status line.
-        () if begins("HTTP/") || begins("<") => Some("it speaks HTTP"),
-        () if begins("SSH-") => Some("it speaks SSH"),
-        () => match first.first() {
-            Some(first) if !TYPES.contains(first) => Some(NOT_REDIS),
-            _ => None,
-        },
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -84,10 +69,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
         if std::mem::take(&mut self.is_new)
-            && let Some(protocol) = other_protocol(&buf.filled()[before..])
+            && let Some(protocol) = OtherProtocol::of(&buf.filled()[before..])
         {
             let _ = self.arrived.other_protocol.set(protocol);
-            return Poll::Ready(Err(io::Error::other(protocol)));
+            return Poll::Ready(Err(io::Error::other("another protocol")));
         }
         if let Some(frames) = &mut self.frames {
             frames.pass(&mut buf.filled_mut()[before..]);

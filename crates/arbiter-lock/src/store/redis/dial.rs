@@ -5,24 +5,17 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
-#[cfg(feature = "tls")]
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-#[cfg(feature = "tls")]
-use super::bounded::other_protocol;
 use super::bounded::{Arrived, Bounded};
 use super::driver::Driver;
 use super::expects_tls::expects_tls;
-use super::failure::NOT_REDIS;
 use super::frames::Frames;
 use super::introduction::before_use;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
 use crate::store::credentials::Credentials;
 use crate::store::settings::LoginSource;
-#[cfg(feature = "tls")]
-use crate::store::settings::Network;
 use crate::store::stream::Stream;
 use crate::store::tcp::unreachable;
 #[cfg(feature = "tls")]
@@ -88,13 +81,8 @@ async fn dial_without_limit(
         Place::Unix(path) => Stream::new(UnixStream::connect(path).await.map_err(unreachable)?),
         #[cfg(feature = "tls")]
         Place::Tls { host, port, name } => {
-            match super::tls::connect(network, host, *port, name).await {
-                Ok(stream) => stream,
-                Err(failure) if failure.kind == FailureKind::WrongUrl => {
-                    return Err(without_tls(network, host, *port, failure).await);
-                }
-                Err(failure) => return Err(Tls::explained(failure)),
-            }
+            let secured = super::tls::connect(network, host, *port, name).await;
+            secured.map_err(Tls::explained)?
         }
         #[cfg(not(feature = "tls"))]
         Place::Tls { .. } => {
@@ -155,7 +143,7 @@ async fn log_in(
         });
     let connected = MultiplexedConnection::new_with_config(&info, bounded, config).await;
     let (connection, driver) = connected.map_err(|e| match arrived.other_protocol() {
-        Some(protocol) => speaks(protocol),
+        Some(protocol) => protocol.failure(),
         None if arrived.is_empty() && e.is_connection_dropped() => {
             Failure::before_sending(FailureKind::Unreachable, CLOSED)
         }
@@ -172,39 +160,3 @@ async fn log_in(
 /// A connection that ended before the first answer.
 const CLOSED: &str = "it closed the connection at the first command (HELLO 3), as a server that \
                       stops does, a proxy without RESP3, or a server of another kind";
-
-/// Returns the failure of a server of another protocol, or perhaps of TLS.
-fn speaks(protocol: &str) -> Failure {
-    match protocol {
-        NOT_REDIS => {
-            let detail = format!("{protocol}: the URL may name the port of another program");
-            Failure::before_sending(FailureKind::Malformed, detail)
-        }
-        _ => {
-            let detail = format!("{protocol}: the URL names the port of another program");
-            Failure::before_sending(FailureKind::Unsupported, detail)
-        }
-    }
-}
-
-/// How long a server without TLS may take to answer a command.
-#[cfg(feature = "tls")]
-const PLAIN_LIMIT: Duration = Duration::from_millis(500);
-
-/// Returns the failure of a server without TLS: the given one, unless it speaks another protocol
-/// than that of Redis.
-#[cfg(feature = "tls")]
-async fn without_tls(network: &Network, host: &str, port: u16, failure: Failure) -> Failure {
-    let asked = async {
-        let mut stream = network.connect(host, port).await.ok()?;
-        // The end of a request of HTTP, too.
-        stream.write_all(b"PING\r\n\r\n").await.ok()?;
-        let mut first = [0; 8];
-        let count = stream.read(&mut first).await.ok()?;
-        other_protocol(&first[..count])
-    };
-    match tokio::time::timeout(PLAIN_LIMIT, asked).await {
-        Ok(Some(protocol)) => speaks(protocol),
-        _ => failure,
-    }
-}

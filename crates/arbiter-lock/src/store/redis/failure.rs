@@ -2,14 +2,12 @@
 
 use redis::{ErrorKind, RedisError};
 
+use super::other_protocol::NOT_REDIS;
 use crate::store::{Failure, FailureKind};
 
 /// What a server or a proxy without RESP3 lacks.
 const RESP3: &str =
     "it does not know HELLO 3, so it is older than Redis 6.0, or a proxy without RESP3";
-
-/// What a server of another kind lacks. The text of the parser means nothing to a user.
-pub(super) const NOT_REDIS: &str = "it does not speak the protocol of Redis";
 
 /// What the error means, and whether the step may have been executed all the same.
 pub(super) fn failure_of(e: &RedisError) -> Failure {

@@ -19,6 +19,7 @@ mod keys;
 mod library;
 mod nodes;
 mod options;
+mod other_protocol;
 mod reply;
 mod retire;
 mod route;

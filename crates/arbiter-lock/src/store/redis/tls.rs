@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
+use super::other_protocol::OtherProtocol;
 use crate::store::settings::Network;
 use crate::store::stream::Stream;
 use crate::store::tls::Verification;
@@ -13,6 +14,8 @@ use crate::store::{Failure, FailureKind};
 
 /// How long a server may not answer a handshake before it is asked without TLS.
 const PLAIN_AFTER: Duration = Duration::from_millis(300);
+/// How long a server that has answered a handshake without TLS is asked what it speaks.
+const PLAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// Connects to a server over TLS, which verifies that name, or returns why it is not to be trusted.
 pub(super) async fn connect(
@@ -25,39 +28,54 @@ pub(super) async fn connect(
     let config = network.tls.read(Verification::Full).await?;
     let stream = network.connect(host, port).await?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    let plain = || {
-        let detail = "it speaks without TLS on this port: the URL begins with redis in place of \
-                      rediss, or names the port for TLS";
-        Failure::before_sending(FailureKind::WrongUrl, detail)
+    // A server without TLS waits for the end of the line that the handshake seems to begin.
+    let late = async {
+        tokio::time::sleep(PLAIN_AFTER).await;
+        match plain_answer(network, host, port).await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
     };
     let secured = tokio::select! {
         biased;
         secured = handshake => secured,
-        () = speaks_plainly(network, host, port) => return Err(plain()),
+        failure = late => return Err(failure),
     };
-    match secured {
-        Ok(stream) => Ok(Stream::new(stream)),
-        Err(e) => match e.get_ref().and_then(|e| e.downcast_ref()) {
-            Some(rustls::Error::InvalidMessage(_)) => Err(plain()),
-            _ => {
-                let detail = format!("TLS: {e}");
-                Err(Failure::before_sending(FailureKind::Unreachable, detail))
-            }
-        },
+    let error = match secured {
+        Ok(stream) => return Ok(Stream::new(stream)),
+        Err(error) => error,
+    };
+    match error.get_ref().and_then(|e| e.downcast_ref()) {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            let asked = plain_answer(network, host, port);
+            let found = tokio::time::timeout(PLAIN_LIMIT, asked).await;
+            Err(found.ok().flatten().unwrap_or_else(without_tls))
+        }
+        _ => {
+            let detail = format!("TLS: {error}");
+            Err(Failure::before_sending(FailureKind::Unreachable, detail))
+        }
     }
 }
 
-/// Completes once the server has answered a command without TLS; it sends no secret.
-///
-/// A server without TLS waits for the end of the line that the handshake seems to begin.
-async fn speaks_plainly(network: &Network, host: &str, port: u16) {
-    tokio::time::sleep(PLAIN_AFTER).await;
-    if let Ok(mut stream) = network.connect(host, port).await
-        && stream.write_all(b"PING\r\n").await.is_ok()
-        && let Ok(first) = stream.read_u8().await
-        && matches!(first, b'+' | b'-')
-    {
-        return;
+fn without_tls() -> Failure {
+    let detail = "it speaks without TLS on this port: the URL begins with redis in place of \
+                  rediss, or names the port for TLS";
+    Failure::before_sending(FailureKind::WrongUrl, detail)
+}
+
+/// Asks the server something without TLS, which is no secret, and returns what its answer means.
+/// Returns `None` if it answers nothing, or as a server with TLS does.
+async fn plain_answer(network: &Network, host: &str, port: u16) -> Option<Failure> {
+    let mut stream = network.connect(host, port).await.ok()?;
+    // The end of a request of HTTP, too.
+    stream.write_all(b"PING\r\n\r\n").await.ok()?;
+    let mut first = [0; 8];
+    let count = stream.read(&mut first).await.ok()?;
+    match first.get(..count)? {
+        [b'+' | b'-', ..] => Some(without_tls()),
+        // An alert or a handshake of TLS.
+        [20..=23, ..] => None,
+        first => OtherProtocol::of(first).map(OtherProtocol::failure),
     }
-    std::future::pending().await
 }
