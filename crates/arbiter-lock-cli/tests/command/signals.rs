@@ -155,10 +155,10 @@ fn waiter_ends_on_ending_signals_alone() {
 #[test]
 fn job_signaled_with_arbiter_is_interrupted() {
     let server = Server::start();
-    for _ in 0..8 {
+    for _ in 0..24 {
         let (job, file) = (unique_name(), fresh_file());
         // It ends by itself as soon as it is asked to, before arbiter forwards anything.
-        let script = "trap 'exit 0' TERM; echo $$ > \"$0\"; while :; do sleep 0.01; done";
+        let script = "trap 'exit 0' TERM; echo $$ > \"$0\"; sleep 2 >&- 2>&- & wait";
         let file_name = file.display().to_string();
         let once = [
             "once", "--every", "1h", &job, "--", "sh", "-c", script, &file_name,
