@@ -91,7 +91,7 @@ fn asks_for_json(args: &[String]) -> bool {
 
 /// Prints clap's message, which quotes arguments, without the secrets of URLs.
 fn print(mut error: clap::Error, args: &[String]) {
-    // A line break in an argument is none of the message.
+    // A line break in an argument does not end a line of the message.
     let shown = |text: &str| Printable(&message_without_secrets(text, args)).to_string();
     let quoted: Vec<_> = error
         .context()

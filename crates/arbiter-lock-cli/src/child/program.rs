@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use arbiter_lock::Printable;
+
 use super::command::{candidates, is_executable};
 
 /// The file of the program, even if an upgrade has replaced it; or that of the loader, if arbiter
@@ -66,7 +68,7 @@ fn by_name() -> io::Result<PathBuf> {
         let name = name.to_string_lossy();
         io::Error::other(format!(
             "/proc is missing, and '{}' is no program",
-            name.escape_debug()
+            Printable(&name)
         ))
     })?;
     std::path::absolute(path)

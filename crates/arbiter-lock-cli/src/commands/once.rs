@@ -1,6 +1,6 @@
 //! `arbiter once`: a command that runs at most once per period among all machines.
 
-use arbiter_lock::{Begun, Client, NoopLogger, Once};
+use arbiter_lock::{Begun, Client, NoopLogger, Once, Printable};
 
 use crate::child::{check, find};
 use crate::cli::{OnceArgs, StoreArgs};
@@ -53,7 +53,7 @@ async fn reset(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
         .await
         .map_err(|error| store::fail(&error))?;
     if !args.work.quiet {
-        let name = args.name.escape_debug();
+        let name = Printable(&args.name);
         output::say(&format!("the last run of '{name}' is forgotten"));
     }
     Ok(Exit::Status(0))

@@ -283,7 +283,8 @@ impl Lock {
 
     /// Acquires the lock if it is free and has no waiters. Returns `None` otherwise.
     ///
-    /// It waits for the store for at most 2 s in all, of which connecting takes at most 1.5 s. A
+    /// It waits for the store for at most 2 s in all, of which connecting takes at most 1.5 s; on the
+    /// embedded store for at most 30 s, while other processes take turns at the file. A
     /// longer command timeout does not extend that.
     ///
     /// # Errors

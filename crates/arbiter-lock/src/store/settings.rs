@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::credentials::{ChangingLogin, Credentials};
 use super::stream::Stream;
 use super::tls::Tls;
 use crate::errors::invalid::Invalid;
-use futures_util::future::BoxFuture;
 
 /// The settings of stores: the prefix of keys, and those of servers.
 #[derive(Clone)]

@@ -8,6 +8,17 @@ use testkit::{Cluster, SentinelGroup, Server, eventually_async};
 use crate::acquire_and_release;
 use crate::auth::{refusals, tour};
 
+/// What a user needs besides on a cluster.
+const ON_A_CLUSTER: [&str; 7] = [
+    "+cluster|slots",
+    "+cluster|info",
+    "+cluster|myid",
+    "+asking",
+    "+ssubscribe",
+    "+spublish",
+    "+pubsub|shardnumsub",
+];
+
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -105,10 +116,7 @@ async fn rights_to_one_prefix_suffice_on_a_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_to_one_prefix_suffice_on_a_cluster() {
     let cluster = Cluster::start();
-    let more = "+cluster|slots +cluster|info +cluster|myid +asking +ssubscribe +spublish \
-                +pubsub|shardnumsub";
-    let more: Vec<_> = more.split_whitespace().collect();
-    add_users(&cluster.nodes, &["app1:", "{t}app2:"], &more);
+    add_users(&cluster.nodes, &["app1:", "{t}app2:"], &ON_A_CLUSTER);
     use_all_and_touch_no_other(&cluster.url(), &cluster.nodes).await;
     // All keys of a tagged prefix lie on one node.
     let tagged = builder(&cluster.url(), "{t}app2", "{t}app2:");
@@ -193,10 +201,7 @@ async fn denied_publish_breaks_no_release() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn denied_publish_breaks_no_release_on_a_cluster() {
     let cluster = Cluster::start();
-    let more = "+cluster|slots +cluster|info +cluster|myid +asking +ssubscribe +spublish \
-                +pubsub|shardnumsub";
-    let more: Vec<_> = more.split_whitespace().collect();
-    add_users(&cluster.nodes, &["a:", "a:b:"], &more);
+    add_users(&cluster.nodes, &["a:", "a:b:"], &ON_A_CLUSTER);
     hand_off_without_the_right_to_publish(&cluster.url(), &cluster.nodes).await;
 }
 

@@ -9,6 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::verifier::Verifier;
 use super::{Pem, Tls, Verification};
 use crate::errors::invalid::Invalid;
+use crate::printable::Printable;
 use crate::store::blocking_thread::on_blocking_thread;
 use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind};
@@ -190,5 +191,5 @@ fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn server_name(name: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned())
-        .map_err(|e| format!("{} is no name for TLS: {e}", name.escape_debug()))
+        .map_err(|e| format!("'{}' is no name for TLS: {e}", Printable(name)))
 }
