@@ -37,5 +37,5 @@ pub use resource::{
     Hold, HolderView, LONGEST_RUN_MS, Limit, MAX_STEPS, Mode, Note, PLACES, POLL_INTERVAL_MS,
     Refusal, Renewal, Renewed, Reply, Request, Resized, Resource, Root, Rows, Run, SHARED_OWNER,
     SharerView, Sharing, SharingView, Status, Table, Tried, Waiter, WaiterView, Written,
-    provisional_ttl_ms,
+    detached_id, is_detached, provisional_ttl_ms,
 };

@@ -10,6 +10,8 @@ use crate::errors::error::Error;
 #[cfg(feature = "postgres")]
 use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
+use crate::holds::guard::Guard;
+use crate::holds::token::Token;
 use crate::keeper::LINGER;
 use crate::primitives::election::Election;
 use crate::primitives::list::List;
@@ -149,6 +151,20 @@ impl Client {
     /// Returns a lock of that name. Does no I/O.
     pub fn lock(&self, name: &str) -> Lock {
         Lock::new(self.inner.clone(), name)
+    }
+
+    /// Adopts a detached hold, with the default options: see [`Lock::adopt`].
+    ///
+    /// # Errors
+    /// As [`Lock::adopt`].
+    ///
+    /// # Cancel safety
+    /// As [`Lock::adopt`].
+    ///
+    /// # Examples
+    /// See [`Guard::into_token`](crate::Guard::into_token).
+    pub async fn adopt(&self, token: &Token) -> Result<Guard, Error> {
+        self.lock(token.name()).adopt(token).await
     }
 
     /// Returns a reader-writer lock of that name. Does no I/O.

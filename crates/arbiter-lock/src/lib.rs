@@ -98,6 +98,7 @@ pub use events::tracing_logger::TracingLogger;
 pub use holds::guard::Guard;
 pub use holds::guard_all::GuardAll;
 pub use holds::hold::{Hold, Lost};
+pub use holds::token::Token;
 pub use label::Label;
 pub use primitives::election::{Election, Leader, Leadership, Observer};
 pub use primitives::list::{List, Listed};

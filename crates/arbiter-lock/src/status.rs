@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arbiter_lock_core::{HolderView, Moment, SHARED_OWNER, SharerView, SharingView};
+use arbiter_lock_core::{HolderView, Moment, SHARED_OWNER, SharerView, SharingView, is_detached};
 
 use crate::label::Label;
 
@@ -121,6 +121,13 @@ impl Holder {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.fence.is_some() && self.owner == SHARED_OWNER
+    }
+
+    /// Returns whether the hold is detached, so that no process renews it: see
+    /// [`Guard::into_token`](crate::Guard::into_token).
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.fence.is_some() && is_detached(&self.owner)
     }
 
     pub(crate) fn new(view: &HolderView, at: Moment) -> Self {

@@ -5,9 +5,9 @@ use structure::sources;
 /// The maximum number of lines of code in the sources of a crate, without tests, comments and
 /// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
-    ("crates/arbiter-lock", 23_560),
+    ("crates/arbiter-lock", 24_000),
     ("crates/arbiter-lock-cli", 3_970),
-    ("crates/arbiter-lock-core", 1_880),
+    ("crates/arbiter-lock-core", 1_970),
 ];
 
 #[test]

@@ -19,6 +19,7 @@ mod sharing;
 mod status;
 mod steps;
 mod table;
+mod transfer;
 
 pub use answer::{
     Acquired, Answer, Broken, Downgraded, Ended, Grant, HolderView, Refusal, Renewed, Resized,
@@ -33,6 +34,7 @@ pub use rows::{Forgotten, Hold, Note, Root, Rows, Run, Sharing, Waiter};
 pub use runs::LONGEST_RUN_MS;
 pub use status::{SharerView, SharingView, Status, WaiterView};
 pub use table::Table;
+pub use transfer::{detached_id, is_detached};
 
 use crate::Moment;
 

@@ -45,6 +45,15 @@ pub enum Request {
     },
     /// Turns a writer into a reader: [`Resource::downgrade`].
     Downgrade(Renewal),
+    /// Gives a hold to another request: [`Resource::transfer`].
+    Transfer {
+        /// The owner of the hold.
+        owner: Arc<str>,
+        /// The fence of the hold.
+        fence: u64,
+        /// The request that gets it.
+        to: Arc<Contender>,
+    },
     /// Sets another limit: [`Resource::resize`].
     Resize(NonZeroU32),
     /// Sets the value of an exclusive hold: [`Resource::proclaim`].
@@ -133,7 +142,7 @@ replies! {
     Acquired(Acquired),
     /// To [`Request::TryAcquire`].
     Tried(Tried),
-    /// To [`Request::Renew`].
+    /// To [`Request::Renew`] and [`Request::Transfer`].
     Renewed(Renewed),
     /// To [`Request::End`].
     Ended(Ended),
@@ -192,6 +201,9 @@ impl Request {
             }) => resource
                 .downgrade(now, owner, *fence, *lease_ms, reach)
                 .into_reply(),
+            Self::Transfer { owner, fence, to } => {
+                Answer::only(resource.transfer(now, owner, *fence, to).into())
+            }
             Self::Resize(limit) => resource.resize(now, *limit, reach).into_reply(),
             Self::Proclaim {
                 owner,

@@ -6,7 +6,7 @@ use super::answer::{Acquired, Answer, Broken, Ended, Refusal, Renewed, Tried};
 use super::hand_off::{Caller, HandOff, provisional_ttl_ms};
 use super::rows::{Hold, Rows, Waiter};
 use super::status::{SharerView, SharingView, Status, WaiterView};
-use super::{Contender, Limit, Mode, Moment, Resource};
+use super::{Contender, Limit, Mode, Moment, Resource, is_detached};
 
 impl<R: Rows> Resource<R> {
     /// Grants the request, or queues it. Repeated, it is a *poll*, which keeps the waiter live.
@@ -223,7 +223,7 @@ impl<R: Rows> Resource<R> {
     }
 
     /// Breaks the hold with that fence, for an operator. Either ends it at once, or asks its holder
-    /// to stop and no longer extends it.
+    /// to stop and no longer extends it. A detached hold has no process to ask, and ends at once.
     pub fn break_hold(
         &mut self,
         now: Moment,
@@ -235,7 +235,7 @@ impl<R: Rows> Resource<R> {
         let Some(mut hold) = self.hold_of_fence(fence) else {
             return Answer::only(Broken::NotHeld);
         };
-        if !at_once {
+        if !at_once && !is_detached(&hold.owner) {
             hold.stopping = true;
             let remaining_ms = hold.remaining_ms(now);
             self.put_hold(hold);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Contender, Ended, Grant, Limit, Mode, Moment, Resource, SharingView, Status, Tried,
+    Acquired, Contender, Ended, Grant, Limit, Mode, Moment, Renewed, Resource, SharingView, Status,
+    Tried,
 };
 use proptest::prelude::*;
 
@@ -27,6 +28,7 @@ enum Step {
     LoseFence,
     Resize(u32),
     Downgrade(usize),
+    Transfer(usize, usize),
 }
 
 fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
@@ -42,6 +44,7 @@ fn steps(may_lose_fences: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Vanish),
         1 => (1..5_u32).prop_map(Step::Resize),
         1 => (0..IDS).prop_map(Step::Downgrade),
+        1 => (0..IDS, 0..IDS).prop_map(|(from, to)| Step::Transfer(from, to)),
         1 => Just(Step::LoseQueue),
         1 => Just(if may_lose_fences { Step::LoseFence } else { Step::Vanish }),
     ];
@@ -248,6 +251,14 @@ impl Observer {
                 let fence = self.fences[*id];
                 let answer = self.resource.downgrade(at, &owner, fence, 1_000, |_| true);
                 self.pushed(&answer.granted, None);
+            }
+            Step::Transfer(from, to) => {
+                let (owner, fence) = (&self.requests[*from].id, self.fences[*from]);
+                let to_request = self.requests[*to].clone();
+                let reply = self.resource.transfer(at, owner, fence, &to_request);
+                if let Renewed::Renewed { .. } = reply {
+                    self.granted(*to, fence, false);
+                }
             }
         }
     }

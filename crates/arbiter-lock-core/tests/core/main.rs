@@ -10,3 +10,4 @@ mod permits;
 mod records;
 mod retention;
 mod shared;
+mod transfers;

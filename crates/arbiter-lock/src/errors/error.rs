@@ -361,6 +361,11 @@ impl fmt::Display for Holder {
         } else if self.is_shared() {
             write!(f, "some who share it, the longest by {}", self.label)?;
         } else {
+            f.write_str(if self.is_detached() {
+                "a detached hold of "
+            } else {
+                ""
+            })?;
             self.label.fmt(f)?;
         }
         if let Some(held) = self.held {

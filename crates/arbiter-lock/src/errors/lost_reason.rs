@@ -28,6 +28,8 @@ pub enum LostReason {
     Revoked,
     /// It was released: nothing was lost.
     Released,
+    /// Its token cannot be used: another process has adopted the hold, or it has ended.
+    TokenUsed,
     /// This process was forked from the holder, which is not affected.
     Forked,
 }
@@ -56,6 +58,7 @@ impl LostReason {
             Self::Shutdown => "shutdown",
             Self::Revoked => "revoked",
             Self::Released => "released",
+            Self::TokenUsed => "token_used",
             Self::Forked => "forked",
         }
     }
@@ -73,6 +76,7 @@ impl fmt::Display for LostReason {
             Self::Shutdown => "the client was shut down",
             Self::Revoked => "an operator asked to stop",
             Self::Released => "it was released",
+            Self::TokenUsed => "another process has adopted it, or it has ended",
             Self::Forked => "this process was forked from the one that holds it",
         })
     }

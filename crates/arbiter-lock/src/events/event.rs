@@ -67,6 +67,19 @@ pub enum Event {
         /// How long it was held: from the grant until the guard was released or dropped.
         held: Duration,
     },
+    /// A hold was [detached](crate::Guard::into_token): it stays in the store without a process.
+    Detached {
+        /// The resource.
+        name: Arc<str>,
+        /// The fencing token.
+        fence: u64,
+        /// The owner before, as [`Hold::owner`](crate::Hold::owner).
+        owner: Arc<str>,
+        /// The owner since then.
+        to: Arc<str>,
+        /// How long this client held it.
+        held: Duration,
+    },
     /// A hold was renewed.
     Renewed {
         /// The resource.
@@ -220,7 +233,10 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Acquired { .. } | Self::Released { .. } | Self::Renewed { .. } => Level::Debug,
+            Self::Acquired { .. }
+            | Self::Released { .. }
+            | Self::Detached { .. }
+            | Self::Renewed { .. } => Level::Debug,
             Self::Waiting(_) | Self::Reconnected { .. } => Level::Info,
             Self::WaitsForOwnClient { .. }
             | Self::RenewalFailed { .. }
@@ -268,6 +284,14 @@ impl fmt::Display for Event {
             } => write!(
                 f,
                 "released '{}' with fence {fence} after {}",
+                Printable(name),
+                Seconds(*held)
+            ),
+            Self::Detached {
+                name, fence, held, ..
+            } => write!(
+                f,
+                "detached '{}' with fence {fence} after {}",
                 Printable(name),
                 Seconds(*held)
             ),

@@ -63,6 +63,18 @@ impl EventQueue {
         });
     }
 
+    /// Reports that a hold stays in the store without a process. For this client it was released.
+    pub(crate) fn detached(&self, hold: HoldReport<'_>, held: Duration, to: Arc<str>) {
+        hold.series.record(Measurement::Released);
+        self.emit(Level::Debug, || Event::Detached {
+            name: hold.name.into(),
+            fence: hold.fence,
+            owner: hold.owner.clone(),
+            to,
+            held,
+        });
+    }
+
     /// Reports that a hold was lost.
     pub(crate) fn lost(&self, hold: HoldReport<'_>, held: Duration, loss: &Loss) {
         hold.series.record(Measurement::Lost(loss.reason));

@@ -1,19 +1,23 @@
 //! The guard of one hold, which releases it.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Backoff, Ended, Mode, Renewed, Request};
+use arbiter_lock_core::{Backoff, Ended, Limit, Mode, Renewed, Request};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
+use crate::errors::invalid::Invalid;
 use crate::errors::lost_reason::LostReason;
-use crate::holds::hold::{Hold, HoldState, Writer};
+use crate::holds::hold::{Exclusivity, Hold, HoldState, Writer};
 use crate::holds::lock_span::LockSpan;
+use crate::holds::token::Token;
 use crate::store::Envelope;
 use crate::system::rng;
+use crate::waiting::transfer::Detaching;
 
 /// Holds a resource until it is released or dropped, or the hold is lost.
 ///
@@ -161,6 +165,61 @@ impl Guard {
         released
     }
 
+    /// Detaches the hold from this process, and returns its token.
+    ///
+    /// From then on this client neither renews nor releases the hold. It lasts for one lease from
+    /// now, also beyond the end of this process, and on the embedded store too. It ends earlier if
+    /// an operator breaks it, or if the process that [adopts](crate::Client::adopt) it releases it.
+    /// Its fence stays the same, so that a resource cannot distinguish late writes of this process
+    /// from those of the adopter: stop writing first.
+    ///
+    /// For a hold without any process, set [`Lock::lease_time`](crate::Lock::lease_time) to how long
+    /// it is to last.
+    ///
+    /// # Errors
+    /// In each case the guard is gone, and the hold is released in the background.
+    /// - [`Error::Lost`] if the hold was over before.
+    /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it within the
+    ///   rest of the hold, and within the store's timeout.
+    /// - [`Error::Invalid`] if other guards of the session hold the same name, or if a downgrade has
+    ///   no known outcome. Other guards continue to hold.
+    /// - [`Error::Closed`] if the client was shut down.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the hold is released in the background.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use arbiter_lock::Client;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = Client::in_memory();
+    /// let deploys = client.lock("deploy").lease_time(Duration::from_secs(600));
+    /// let token = deploys.acquire().await?.into_token().await?;
+    ///
+    /// // In another process, with `token.to_string()`, or later in this one:
+    /// let guard = client.adopt(&token).await?;
+    /// assert_eq!(guard.fence(), token.fence());
+    /// assert!(client.adopt(&token).await.is_err_and(|e| e.is_lost()), "it is good for once");
+    /// # Ok(()) }
+    /// ```
+    pub async fn into_token(mut self) -> Result<Token, Error> {
+        let (inner, span) = (self.grip.inner.clone(), self.take_span());
+        let detached = inner.run(|| self.detached()).await.and_then(|done| done);
+        span.end(&detached);
+        detached
+    }
+
+    async fn detached(self) -> Result<Token, Error> {
+        drop(self.writer);
+        match Arc::into_inner(self.grip) {
+            Some(grip) => grip.detach().await,
+            None => Err(not_alone()),
+        }
+    }
+
     async fn released(self) -> Result<(), Error> {
         let state = self.grip.state.clone();
         // Checked first: once this guard has let go, the last guard may release.
@@ -232,6 +291,40 @@ impl Grip {
         Some(reason).filter(|reason| *reason != LostReason::Released)
     }
 
+    /// Gives the hold to a detached request. If that fails, the drop of `self` posts a pending
+    /// release.
+    async fn detach(mut self) -> Result<Token, Error> {
+        let state = self.state.clone();
+        let mode = match (state.exclusivity(), state.contender.mode) {
+            (Exclusivity::Unknown, _) => return Err(not_alone()),
+            (Exclusivity::Shared, Mode::Exclusive) => Mode::Shared {
+                weight: NonZeroU32::MIN,
+                limit: Limit::Unlimited,
+            },
+            (_, mode) => mode,
+        };
+        let detaching = Detaching::new(self.inner.clone(), &state, mode)?;
+        let limit = state.remaining().min(self.inner.store_timeout);
+        if let Some(reason) = self.let_go() {
+            return Err(state.lost(reason));
+        }
+        let (report, held) = (state.report(), state.held());
+        match detaching.transfer(&state, limit).await? {
+            Ok(token) => {
+                self.is_ended = true;
+                let to = token.owner.clone();
+                self.inner.events.detached(report, held, to);
+                Ok(token)
+            }
+            Err(reason) => {
+                self.is_ended = reason != LostReason::Revoked;
+                let loss = state.loss(reason);
+                self.inner.events.lost(report, held, &loss);
+                Err(Error::Lost(Box::new(loss)))
+            }
+        }
+    }
+
     /// Sends the end until it is answered, for [`RELEASE_LIMIT`]. If that fails, the drop of `self`
     /// posts a pending release.
     async fn release(mut self) -> Result<(), Error> {
@@ -270,6 +363,12 @@ impl Grip {
         self.inner.events.lost(report, held, &loss);
         Err(Error::Lost(Box::new(loss)))
     }
+}
+
+fn not_alone() -> Error {
+    let message = "only a hold with one guard and a known mode can be detached; drop the other \
+                   guards of the session, and repeat a downgrade that failed";
+    Invalid::new("into_token", message).into()
 }
 
 impl Drop for Grip {

@@ -88,9 +88,9 @@ impl LockSpan {
     }
 
     /// Closes the span after a release.
-    pub(crate) fn end(mut self, released: &Result<(), Error>) {
+    pub(crate) fn end<T>(mut self, released: &Result<T, Error>) {
         match released {
-            Ok(()) => self.close("released", None),
+            Ok(_) => self.close("released", None),
             Err(Error::Lost(loss)) => self.close("lost", Some(loss.reason)),
             Err(_) => self.close("unconfirmed", None),
         }

@@ -5,3 +5,4 @@ pub(crate) mod guard;
 pub(crate) mod guard_all;
 pub(crate) mod hold;
 pub(crate) mod lock_span;
+pub(crate) mod token;

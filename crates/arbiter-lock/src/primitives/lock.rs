@@ -12,14 +12,16 @@ use crate::errors::invalid::Invalid;
 use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::Hold;
 use crate::holds::lock_span::LockSpan;
+use crate::holds::token::Token;
 use crate::primitives::hand_off::finish_hand_off;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::primitives::primitive::Primitive;
+use crate::printable::Printable;
 use crate::sessions::state::SessionState;
 use crate::status::Status;
 use crate::store::Envelope;
 use crate::store::acknowledgement::Replicas;
-use crate::waiting::{self, Origin};
+use crate::waiting::{self, Origin, transfer};
 
 /// A distributed lock on one resource.
 ///
@@ -63,6 +65,8 @@ pub enum Asked {
         /// How long the hold lasts at most, or `None` if an operator removed its expiry.
         remaining: Option<Duration>,
     },
+    /// The hold was detached, so there was no holder to ask. It was ended.
+    Ended,
     /// No hold has that fence.
     NotHeld,
 }
@@ -330,6 +334,41 @@ impl Lock {
         Ok(done)
     }
 
+    /// Adopts a detached hold: it is held by this client from then on, and renewed.
+    ///
+    /// The hold keeps its fence, and lasts for the lease of this lock. Its waiters keep their
+    /// places. The wait limit is how long the store may take to answer. The guard belongs to no
+    /// session.
+    ///
+    /// # Errors
+    /// - [`Error::Lost`] with [`LostReason::TokenUsed`](crate::LostReason::TokenUsed) if another
+    ///   process has adopted the hold, or it has ended.
+    /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it. If the store
+    ///   may have done it, the hold is released in the background.
+    /// - [`Error::Invalid`] if the token is that of another name.
+    /// - [`Error::Closed`] if the client was shut down.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the hold stays detached, or is released in the background if it
+    /// was adopted already.
+    pub async fn adopt(&self, token: &Token) -> Result<Guard, Error> {
+        let (inner, options) = (self.inner.clone(), self.options.clone());
+        let name = self.checked_name()?;
+        if name != token.name {
+            let other = Printable(token.name());
+            let message = format!("the token is that of the lock '{other}', not of this one");
+            return Err(Invalid::new("token", message).into());
+        }
+        let span = LockSpan::begin(&self.inner, &name, options.primitive(token.mode));
+        let token = token.clone();
+        let adopting = || async move {
+            let hold = transfer::adopt(inner.clone(), &token, options).await?;
+            Ok(Guard::new(Grip::new(inner, hold)))
+        };
+        let adopted = self.inner.run(adopting).await;
+        span.enclose(adopted.and_then(|adopted| adopted))
+    }
+
     /// Returns the holder and the waiters of the resource.
     ///
     /// # Errors
@@ -351,7 +390,8 @@ impl Lock {
     ///
     /// The holder is notified at its next renewal, with
     /// [`LostReason::Revoked`](crate::LostReason::Revoked), and its hold is not renewed any more.
-    /// No waiter is granted before the holder has released, or its lease has run out.
+    /// No waiter is granted before the holder has released, or its lease has run out. A detached hold
+    /// ends at once.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
@@ -363,7 +403,8 @@ impl Lock {
             Broken::Asked { remaining_ms } => Asked::Notified {
                 remaining: remaining_ms.map(Duration::from_millis),
             },
-            Broken::Freed | Broken::NotHeld => Asked::NotHeld,
+            Broken::Freed => Asked::Ended,
+            Broken::NotHeld => Asked::NotHeld,
         })
     }
 

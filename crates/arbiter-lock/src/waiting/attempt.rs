@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arbiter_lock_core::{Contender, Mode, Name, Refusal};
+use arbiter_lock_core::{Contender, Mode, Name, Refusal, is_detached};
 
 use crate::engine::Engine;
 use crate::errors::error::{Contended, Error, HeldBy};
@@ -81,6 +81,11 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Draws the request id and registers the waiter, before anything is sent.
     pub(super) fn new(params: AcquireParams) -> Result<Self, Error> {
+        Self::with_id(params, rng::draw_id())
+    }
+
+    /// The same for an id that was drawn.
+    pub(super) fn with_id(params: AcquireParams, id: Arc<str>) -> Result<Self, Error> {
         let AcquireParams {
             inner,
             name,
@@ -97,7 +102,10 @@ impl Attempt {
             inner.store.check_acknowledgement(needed)?;
         }
         let handle = inner.handle();
-        let (id, channel) = (rng::draw_id(), handle.channel(&name));
+        let channel = match is_detached(&id) {
+            true => "-".into(),
+            false => handle.channel(&name),
+        };
         let contender = Arc::new(Contender {
             id: id.clone(),
             mode,
@@ -164,6 +172,11 @@ impl Attempt {
     /// *busy*.
     pub(super) fn nothing_to_end(&mut self) {
         self.is_known = false;
+    }
+
+    /// Notes that its hold stays in the store when it is dropped.
+    pub(super) fn leave_hold(&mut self) {
+        (self.is_known, self.unanswered) = (false, 0);
     }
 
     /// Returns whether the grant is young enough. For a grant that has to be claimed first, the

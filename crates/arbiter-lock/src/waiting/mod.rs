@@ -11,6 +11,7 @@ mod failures;
 mod pause;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transfer;
 mod try_once;
 
 use std::sync::Arc;

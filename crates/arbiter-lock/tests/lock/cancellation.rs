@@ -282,3 +282,42 @@ fn on_another_executor<T>(future: impl Future<Output = T>) -> T {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn token_dropped_after_any_poll_releases() {
+    for times in 0..12 {
+        let client = Client::in_memory();
+        let guard = client.lock("l").acquire().await.unwrap();
+        match poll_times(times, guard.into_token()).await {
+            Some(token) => client
+                .adopt(&token.unwrap())
+                .await
+                .unwrap()
+                .release()
+                .await
+                .unwrap(),
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+        assert!(is_clean(&client, "l").await, "after {times} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn adoption_dropped_after_any_poll_leaks_nothing() {
+    let (mut adopted, mut left) = (0, 0);
+    for times in 0..12 {
+        let client = Client::in_memory();
+        let guard = client.lock("l").acquire().await.unwrap();
+        let token = guard.into_token().await.unwrap();
+        if poll_times(times, client.adopt(&token)).await.is_some() {
+            adopted += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if !is_clean(&client, "l").await {
+            left += 1;
+            client.adopt(&token).await.unwrap().release().await.unwrap();
+        }
+        assert!(is_clean(&client, "l").await, "after {times} polls");
+    }
+    assert!(0 < adopted && 0 < left, "{adopted} {left}");
+}

@@ -17,40 +17,40 @@ macro_rules! claims {
 
 mod memory {
     use super::Store;
-    claims!(Store::memory(); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::memory(); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 #[cfg(feature = "embedded")]
 mod embedded {
     use super::Store;
-    claims!(Store::embedded(); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::embedded(); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 mod redis {
     use super::Store;
-    claims!(Store::redis(); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::redis(); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 mod sentinel {
     use super::Store;
-    claims!(Store::sentinel(); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::sentinel(); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 mod cluster {
     use super::Store;
-    claims!(Store::cluster(); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::cluster(); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 #[cfg(feature = "postgres")]
 mod postgres {
     use super::Store;
-    claims!(Store::postgres(); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::postgres(); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 /// The newest Valkey on this machine, or else the default server.
 mod valkey {
     use super::Store;
-    claims!(Store::server(&crate::conformance::valkey_binary()); rw_lock, semaphore, several, election, once, prefixes, with_permits);
+    claims!(Store::server(&crate::conformance::valkey_binary()); rw_lock, semaphore, several, election, once, prefixes, transfers, with_permits);
 }
 
 pub(crate) fn valkey_binary() -> std::path::PathBuf {

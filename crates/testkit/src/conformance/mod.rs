@@ -14,6 +14,7 @@ pub mod rw_lock;
 pub mod semaphore;
 pub mod several;
 mod stores;
+pub mod transfers;
 
 pub use stores::Store;
 
@@ -77,6 +78,16 @@ macro_rules! conformance {
             prefixes_keep_names_and_lists_apart,
             lock_is_prefix_and_name_together,
             reserved_names_are_refused_under_every_prefix,
+        );
+    };
+    (transfers: $store:expr) => {
+        $crate::conformance!(@each transfers $store;
+            adopted_hold_keeps_fence_and_excludes,
+            one_of_two_copies_is_adopted,
+            detached_hold_outlives_its_client_for_a_lease,
+            detached_hold_ends_when_it_is_broken,
+            adopted_permits_and_readers_keep_their_share,
+            lost_or_shared_guards_give_no_token,
         );
     };
     (election: $store:expr) => {

@@ -62,6 +62,16 @@ impl<'a> EventFields<'a> {
                 held: Some(seconds(*held)),
                 ..Self::of_hold("released", name, *fence, owner)
             },
+            Event::Detached {
+                name,
+                fence,
+                owner,
+                held,
+                ..
+            } => Self {
+                held: Some(seconds(*held)),
+                ..Self::of_hold("detached", name, *fence, owner)
+            },
             Event::Renewed { name, fence, owner } => Self::of_hold("renewed", name, *fence, owner),
             Event::RenewalFailed {
                 name,

@@ -264,7 +264,7 @@ impl HoldState {
         local.over.map(|(reason, _)| reason)
     }
 
-    pub(super) fn remaining(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         match self.over() {
             Some(_) => Duration::ZERO,
             None => self.validity_end().saturating_sub(self.clock.now()),

@@ -83,6 +83,8 @@ impl QueuedRequest {
         request: Request,
     ) -> (Self, oneshot::Receiver<Result<Envelope<Reply>, Failure>>) {
         let (reply, replied) = oneshot::channel();
+        // It concerns the rows of two requests.
+        let needs_all = matches!(request, Request::Transfer { .. });
         let queued = Self {
             key,
             request,
@@ -90,7 +92,7 @@ impl QueuedRequest {
             reply,
             begun: None,
             repeats: 0,
-            needs_all: false,
+            needs_all,
             is_guarded: false,
             guards: None,
         };

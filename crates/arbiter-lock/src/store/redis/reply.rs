@@ -16,7 +16,7 @@ pub(super) fn read(request: &Request, value: Value) -> Result<Envelope<Reply>, F
     match request {
         Request::Acquire { .. } => timed(value, acquired),
         Request::TryAcquire(_) => timed(value, tried),
-        Request::Renew(_) => {
+        Request::Renew(_) | Request::Transfer { .. } => {
             let one = renewed(value, 1)?.pop().ok_or_else(|| malformed("none"))?;
             Ok(untimed(one?, false))
         }

@@ -54,6 +54,7 @@ scripts! {
     RESIZE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
         "lua/queue.lua" "lua/resize.lua" "lua/lives.lua";
     RENEW = "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/renew.lua";
+    TRANSFER = "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/transfer.lua";
     INSPECT = "lua/time.lua" "lua/clock.lua" "lua/inspect.lua";
     PROCLAIM = "lua/proclaim.lua";
     BEGIN_RUN = "lua/time.lua" "lua/begin_run.lua";
@@ -168,6 +169,14 @@ pub(super) fn request(keys: &Keys, request: &Request) -> Call {
             Call::of_lock(&BREAK, keys).with(0).with("now").with(owner)
         }
         Request::Downgrade(renewal) => Call::of_lock(&DOWNGRADE, keys).with_renewal(renewal),
+        Request::Transfer { owner, fence, to } => {
+            Call::new(&TRANSFER, &[&keys.lock, &keys.queue, &keys.share])
+                .with(owner)
+                .with(fence)
+                .with(&to.id)
+                .with(to.lease_ms)
+                .with(&to.label)
+        }
         Request::Resize(limit) => Call::of_lock(&RESIZE, keys).with(limit),
         Request::Proclaim {
             owner,

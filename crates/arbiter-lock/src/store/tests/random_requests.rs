@@ -177,7 +177,12 @@ impl RandomRequests {
                 at_once: self.dice.roll(2) == 0,
             },
             37..=39 => Request::Inspect,
-            40 | 41 => Request::Downgrade(self.renewal(900)),
+            40 => Request::Downgrade(self.renewal(900)),
+            41 => {
+                let (owner, fence) = self.hold();
+                let to = self.contender().into();
+                Request::Transfer { owner, fence, to }
+            }
             42 => Request::Resize(self.dice.number(6)),
             43 | 44 => {
                 let (owner, fence) = self.hold();

@@ -7,7 +7,7 @@ use testkit::{Fault, Traffic};
 
 use super::rig::{
     FAULTS, Rig, is_acquire, is_begin, is_downgrade, is_end, is_finish, is_proclamation, is_resize,
-    ms,
+    is_transfer, ms,
 };
 
 #[tokio::test]
@@ -35,6 +35,35 @@ async fn permits_under_any_fault_are_all_returned() {
             assert_eq!((sharing.weight, sharing.count), (3, 2), "{fault:?}");
             two.release().await.unwrap();
             one.release().await.unwrap();
+            rig.is_clean(fault).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn transfer_under_any_fault_keeps_one_holder() {
+    at_once(|fault| async move {
+        for is_shared in [false, true] {
+            let rig = Rig::new().await;
+            let guard = match is_shared {
+                false => rig.client.lock(&rig.name).acquire().await.unwrap(),
+                true => rig.client.rw_lock(&rig.name).read().await.unwrap(),
+            };
+            let rule = rig.proxy.nth(1, fault, is_transfer);
+            let token = guard.into_token().await;
+            let token = token.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+            assert_eq!(rule.fired(), 1, "{fault:?}");
+            let near = rig.direct.lock(&rig.name);
+            assert!(near.try_acquire().await.unwrap().is_none(), "{fault:?}");
+            let rule = rig.proxy.nth(1, fault, is_transfer);
+            let adopted = rig.client.adopt(&token).await;
+            let adopted = adopted.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+            assert_eq!(rule.fired(), 1, "{fault:?}");
+            let again = rig.direct.adopt(&token).await;
+            assert!(again.is_err_and(|e| e.is_lost()), "{fault:?}");
+            adopted.refresh().await.unwrap();
+            adopted.release().await.unwrap();
             rig.is_clean(fault).await;
         }
     })

@@ -71,6 +71,10 @@ fn has_label(args: &[Vec<u8>]) -> bool {
     words(args).is_some_and(|words| words[1].contains(&b' '))
 }
 
+pub(super) fn is_transfer(args: &[Vec<u8>]) -> bool {
+    is_call(args, 3, Some("share"), 5)
+}
+
 pub(super) fn is_resize(args: &[Vec<u8>]) -> bool {
     is_call(args, 4, Some("share"), 1)
 }

@@ -21,6 +21,10 @@ local function step()
   if not id and not (alone and (held[2] == broken or external)) then
     return {'not-held', now_text}
   end
+  -- A detached hold has no process to ask.
+  if string.find(id or held[1], '^detached%-') then
+    how = 'now'
+  end
   if how == 'ask' and id then
     local record = call('HGET', lock, 'h' .. id)
     call('HSET', lock, 'h' .. id, (string.gsub(record, '^(%d+ %d+ %d+) 0', '%1 1')))

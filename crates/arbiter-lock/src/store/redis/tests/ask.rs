@@ -46,6 +46,14 @@ pub(super) fn renewal(owner: &str, fence: u64, lease_ms: u64) -> Renewal {
     }
 }
 
+pub(super) fn transfer(owner: &str, fence: u64, to: &Contender) -> Request {
+    Request::Transfer {
+        owner: owner.into(),
+        fence,
+        to: Arc::new(to.clone()),
+    }
+}
+
 /// One request of each kind.
 pub(in super::super) fn one_of_each() -> Vec<Request> {
     let (contender, owner) = (contender("id", "c0", 5_000), Arc::<str>::from("id"));
@@ -61,6 +69,7 @@ pub(in super::super) fn one_of_each() -> Vec<Request> {
         },
         Request::BreakExternal { owner: "go".into() },
         Request::Downgrade(renewal("id", fence, 5_000)),
+        transfer("id", fence, &contender),
         Request::Resize(NonZeroU32::MIN),
         Request::Proclaim {
             owner: owner.clone(),

@@ -266,6 +266,10 @@ impl Rig {
         self.ask(&request).await
     }
 
+    pub(super) async fn transfer(&mut self, owner: &str, fence: u64, to: &Contender) -> Renewed {
+        self.ask(&ask::transfer(owner, fence, to)).await.0
+    }
+
     pub(super) async fn resize(&mut self, limit: NonZeroU32) -> (Resized, Vec<Grant>, bool) {
         self.ask(&Request::Resize(limit)).await
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Seen(pub(super) BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 62] = [
+const KINDS: [&str; 67] = [
     "granted at once",
     "granted by a look",
     "own grant found",
@@ -62,6 +62,11 @@ const KINDS: [&str; 62] = [
     "downgraded and handed over",
     "downgraded again",
     "downgrade refused",
+    "transferred",
+    "transferred again",
+    "shared hold transferred",
+    "stopping, not transferred",
+    "not transferred",
     "resized",
     "resized and handed over",
     "nothing to resize",

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use arbiter_lock_core::{
-    Acquired, Broken, Downgraded, Ended, Limit, Mode, Moment, Refusal, Renewed, Request, Resized,
-    Tried, Written,
+    Acquired, Broken, Contender, Downgraded, Ended, Limit, Mode, Moment, Refusal, Renewed, Request,
+    Resized, Tried, Written, detached_id,
 };
 use rand::RngExt;
 
@@ -235,6 +235,48 @@ impl Walk {
             Downgraded::NotYours { .. } => {}
         }
         self.note_grants(&granted);
+    }
+
+    /// A hold goes to another request, mostly a fresh one; sometimes twice.
+    pub(super) async fn transfer(&mut self) {
+        let from = self.holder_or_any().await;
+        let (owner, _, fence) = self.pool[from].clone();
+        let to = match self.random.random_range(0..6) {
+            0 => owner.clone(),
+            1 => self.pool[self.random.random_range(0..self.pool.len())]
+                .0
+                .clone(),
+            2 => self.detached(),
+            _ => self.fresh(),
+        };
+        let was_shared = 0 < sharers(&self.rig.inspect().await);
+        for repeated in [false, true] {
+            let reply = self.rig.transfer(&owner.id, fence, &to).await;
+            let kind = match (reply, repeated) {
+                (Renewed::Renewed { .. }, true) => "transferred again",
+                (Renewed::Renewed { .. }, false) if was_shared => "shared hold transferred",
+                (Renewed::Renewed { .. }, false) => "transferred",
+                (Renewed::Stopping { .. }, _) => "stopping, not transferred",
+                (Renewed::NotYours { .. }, _) => "not transferred",
+            };
+            self.seen.count(kind, true);
+            if let (Renewed::Renewed { .. }, false) = (reply, repeated) {
+                self.pool[from] = (to.clone(), None, fence);
+            }
+            if self.random.random_bool(0.7) {
+                break;
+            }
+        }
+    }
+
+    /// A fresh request that no process renews.
+    fn detached(&mut self) -> Contender {
+        let request = self.fresh();
+        Contender {
+            id: detached_id(&request.id),
+            channel: "-".into(),
+            ..request
+        }
     }
 
     pub(super) async fn resize(&mut self) {

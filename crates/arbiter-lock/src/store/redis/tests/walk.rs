@@ -176,7 +176,8 @@ impl Walk {
     pub(super) async fn step(&mut self) {
         match self.random.random_range(0..1_000) {
             0..280 => self.acquire().await,
-            280..390 => self.try_acquire().await,
+            280..375 => self.try_acquire().await,
+            375..390 => self.transfer().await,
             390..450 => self.renew().await,
             450..480 => self.downgrade().await,
             480..510 => self.resize().await,
