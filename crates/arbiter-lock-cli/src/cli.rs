@@ -1,5 +1,6 @@
 //! The command line.
 
+mod hold;
 mod values;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::names::completer;
 use crate::secret::has_secret;
 use crate::shell::quoted;
+pub(crate) use hold::HoldArgs;
 use values::{duration, lease, replicas, some_time};
 
 /// The version, and what it was built with.
@@ -129,6 +131,8 @@ pub(crate) enum Command {
     /// Run a command at most once per period among all machines
     #[command(mut_arg("command", |command| command.required(false).required_unless_present("reset")))]
     Once(OnceArgs),
+    /// Hold the lock NAME without a process, until it is broken or its time is over
+    Hold(HoldArgs),
     /// Show the holders of locks, and their waiters
     Status(StatusArgs),
     /// List the locks that are held or waited for
@@ -241,6 +245,10 @@ pub(crate) struct RunArgs {
     /// Lead an election, and show this text to all clients while the command runs
     #[arg(long, value_name = "TEXT")]
     pub(crate) announce: Option<String>,
+    /// Adopt the hold whose token this file contains: see `arbiter hold`, and `into_token` of the
+    /// library
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["no_wait", "shared", "permits", "announce"])]
+    pub(crate) token_file: Option<PathBuf>,
     /// The lock's name; if there are several, all are acquired
     #[arg(required = true, value_name = "NAME", num_args = 1.., add = completer())]
     pub(crate) names: Vec<String>,

@@ -90,6 +90,7 @@ async fn run(cli: Cli) -> Exit {
     let ended = match cli.command {
         Command::Run(args) => commands::run::run(&args, &cli.store).await,
         Command::Once(args) => commands::once::once(&args, &cli.store).await,
+        Command::Hold(args) => commands::hold::hold(&args, &cli.store).await,
         Command::Resize(args) => commands::resize::resize(&args, &cli.store).await,
         Command::Status(args) => commands::status::status(&args, &cli.store).await,
         Command::List(args) => commands::list::list(&args, &cli.store).await,

@@ -39,6 +39,10 @@ pub(crate) async fn r#break(args: &BreakArgs, store: &StoreArgs) -> Result<Exit,
             ));
             wait_until_gone(&lock, fence).await
         }
+        Asked::Ended => {
+            output::say("ended; it was detached, so no process held it");
+            Ok(Exit::Success)
+        }
         Asked::NotHeld => not_held(&lock, args).await,
         _ => {
             output::say("this hold never expires: --now ends it");

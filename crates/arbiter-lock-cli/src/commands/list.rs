@@ -108,6 +108,7 @@ impl Printer {
             (_, Some(holder)) if holder.label.program.is_none() => {
                 format!("owner {}", holder.owner)
             }
+            (_, Some(holder)) if holder.is_detached() => format!("detached by {}", holder.label),
             (_, Some(holder)) => holder.label.to_string(),
             (_, None) => "-".to_owned(),
         };

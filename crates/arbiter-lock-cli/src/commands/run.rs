@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use arbiter_lock::{Client, Error};
+use arbiter_lock::{Client, Error, LostReason, Printable, Token};
 
 use crate::child::{check, find};
 use crate::cli::{RunArgs, StoreArgs};
 use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
+use crate::commands::token_file;
 use crate::commands::waiting::Waits;
 use crate::exit::Exit;
 use crate::output;
@@ -37,10 +38,10 @@ pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit>
 fn check_names(names: &BTreeSet<&str>, args: &RunArgs) -> Result<(), Exit> {
     names.iter().try_for_each(|name| store::check_name(name))?;
     let is_alone = !args.shared && args.permits.is_none() && args.announce.is_none();
-    if names.len() == 1 || is_alone {
+    if names.len() == 1 || is_alone && args.token_file.is_none() {
         return Ok(());
     }
-    output::say("--shared, --permits and --announce are for one name");
+    output::say("--shared, --permits, --announce and --token-file are for one name");
     Err(Exit::Usage)
 }
 
@@ -49,6 +50,7 @@ async fn held(
     client: &Client,
     names: &BTreeSet<&str>,
     args: &RunArgs,
+    token: Option<&Token>,
     grace: Duration,
 ) -> Result<Held, Error> {
     macro_rules! with_options {
@@ -62,7 +64,10 @@ async fn held(
         }};
     }
     let name = names.first().copied().unwrap_or_default();
-    if 1 < names.len() {
+    if let Some(token) = token {
+        let lock = with_options!(client.lock(name));
+        lock.adopt(token).await.map(Held::from)
+    } else if 1 < names.len() {
         let all = with_options!(client.lock_all(names));
         all.acquire().await.map(Held::from)
     } else if let (Some(permits), Some(of)) = (args.permits, args.of) {
@@ -98,7 +103,9 @@ async fn acquire(
     store: &StoreArgs,
     mut waits: Waits,
 ) -> Result<Held, Exit> {
-    let acquiring = held(client, names, args, grace);
+    let token = args.token_file.as_deref().map(token_file::read);
+    let token = token.transpose()?;
+    let acquiring = held(client, names, args, token.as_ref(), grace);
     tokio::pin!(acquiring);
     let acquired = tokio::select! {
         acquired = &mut acquiring => acquired,
@@ -108,6 +115,13 @@ async fn acquire(
         Error::Contended(contended) => {
             if !args.work.quiet {
                 output::say(&format!("skipped: {}", output::held(&contended, store)));
+            }
+            Exit::Status(args.conflict_exit_code)
+        }
+        Error::Lost(loss) if loss.reason == LostReason::TokenUsed => {
+            if !args.work.quiet {
+                let name = Printable(&loss.name);
+                output::say(&format!("skipped: '{name}' is not held: {}", loss.reason));
             }
             Exit::Status(args.conflict_exit_code)
         }

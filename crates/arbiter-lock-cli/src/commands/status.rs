@@ -192,6 +192,7 @@ fn holder_of(holder: &Holder) -> Map<String, Value> {
     let mut object = label_of(&holder.label);
     object.insert("owner".into(), json!(holder.owner));
     object.insert("fence".into(), json!(holder.fence));
+    object.insert("detached".into(), json!(holder.is_detached()));
     object.insert("held_ms".into(), millis(holder.held));
     object.insert("remaining_ms".into(), millis(holder.remaining));
     object

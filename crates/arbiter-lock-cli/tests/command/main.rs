@@ -8,6 +8,7 @@ mod ecosystem;
 mod embedded;
 mod exporter;
 mod helpers;
+mod hold;
 mod hostile_text;
 mod init;
 mod list;

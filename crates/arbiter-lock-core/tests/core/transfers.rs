@@ -63,7 +63,7 @@ fn first_of_several_transfers_wins() {
     assert_eq!(fixture.transfer("a", fence, &b), renewed(5_000));
     assert_eq!(fixture.transfer("b", fence, &c), renewed(5_000));
     assert_eq!(fixture.transfer("a", fence, &b), TAKEN, "a late copy");
-    fixture.end("c", false);
+    assert_eq!(fixture.end("c", false).reply, Ended::Released);
     assert_eq!(fixture.transfer("c", fence, &b), GONE);
 }
 

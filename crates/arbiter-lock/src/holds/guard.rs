@@ -165,7 +165,7 @@ impl Guard {
         released
     }
 
-    /// Detaches the hold from this process, and returns its token.
+    /// Detaches the hold from this process for one lease, and returns its token.
     ///
     /// From then on this client neither renews nor releases the hold. It lasts for one lease from
     /// now, also beyond the end of this process, and on the embedded store too. It ends earlier if
@@ -173,8 +173,7 @@ impl Guard {
     /// Its fence stays the same, so that a resource cannot distinguish late writes of this process
     /// from those of the adopter: stop writing first.
     ///
-    /// For a hold without any process, set [`Lock::lease_time`](crate::Lock::lease_time) to how long
-    /// it is to last.
+    /// [`Guard::into_token_for`] sets how long it lasts.
     ///
     /// # Errors
     /// In each case the guard is gone, and the hold is released in the background.
@@ -196,8 +195,8 @@ impl Guard {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), arbiter_lock::Error> {
     /// let client = Client::in_memory();
-    /// let deploys = client.lock("deploy").lease_time(Duration::from_secs(600));
-    /// let token = deploys.acquire().await?.into_token().await?;
+    /// let guard = client.lock("deploy").acquire().await?;
+    /// let token = guard.into_token_for(Duration::from_secs(600)).await?;
     ///
     /// // In another process, with `token.to_string()`, or later in this one:
     /// let guard = client.adopt(&token).await?;
@@ -205,17 +204,32 @@ impl Guard {
     /// assert!(client.adopt(&token).await.is_err_and(|e| e.is_lost()), "it is good for once");
     /// # Ok(()) }
     /// ```
-    pub async fn into_token(mut self) -> Result<Token, Error> {
+    pub async fn into_token(self) -> Result<Token, Error> {
+        let lease = self.grip.state.options.lease;
+        self.into_token_for(lease).await
+    }
+
+    /// Detaches the hold for that long instead of one lease: see [`Guard::into_token`].
+    ///
+    /// The time is from 100 ms to 365 days.
+    ///
+    /// # Errors
+    /// As [`Guard::into_token`], and [`Error::Invalid`] for another time.
+    ///
+    /// # Cancel safety
+    /// As [`Guard::into_token`].
+    pub async fn into_token_for(mut self, time: Duration) -> Result<Token, Error> {
         let (inner, span) = (self.grip.inner.clone(), self.take_span());
-        let detached = inner.run(|| self.detached()).await.and_then(|done| done);
+        let detached = inner.run(|| self.detached(time)).await;
+        let detached = detached.and_then(|done| done);
         span.end(&detached);
         detached
     }
 
-    async fn detached(self) -> Result<Token, Error> {
+    async fn detached(self, time: Duration) -> Result<Token, Error> {
         drop(self.writer);
         match Arc::into_inner(self.grip) {
-            Some(grip) => grip.detach().await,
+            Some(grip) => grip.detach(time).await,
             None => Err(not_alone()),
         }
     }
@@ -293,7 +307,7 @@ impl Grip {
 
     /// Gives the hold to a detached request. If that fails, the drop of `self` posts a pending
     /// release.
-    async fn detach(mut self) -> Result<Token, Error> {
+    async fn detach(mut self, time: Duration) -> Result<Token, Error> {
         let state = self.state.clone();
         let mode = match (state.exclusivity(), state.contender.mode) {
             (Exclusivity::Unknown, _) => return Err(not_alone()),
@@ -303,7 +317,7 @@ impl Grip {
             },
             (_, mode) => mode,
         };
-        let detaching = Detaching::new(self.inner.clone(), &state, mode)?;
+        let detaching = Detaching::new(self.inner.clone(), &state, mode, time)?;
         let limit = state.remaining().min(self.inner.store_timeout);
         if let Some(reason) = self.let_go() {
             return Err(state.lost(reason));

@@ -66,7 +66,7 @@ impl Token {
         let mode = parse_mode(word()?)?;
         let owner = word().filter(|owner| is_detached(owner))?;
         let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        owner.chars().all(is_id).then(|| ())?;
+        owner.chars().all(is_id).then_some(())?;
         Some(Self {
             name: Name::new(&unescape(word()?)?).ok()?,
             owner: owner.into(),

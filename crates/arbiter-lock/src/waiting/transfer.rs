@@ -22,13 +22,24 @@ use crate::system::rng;
 pub(crate) struct Detaching(Attempt);
 
 impl Detaching {
-    /// Draws the id, before the hold is given up.
-    pub(crate) fn new(inner: Arc<Engine>, state: &HoldState, mode: Mode) -> Result<Self, Error> {
+    /// Draws the id, before the hold is given up. The detached hold lasts for `lease`.
+    pub(crate) fn new(
+        inner: Arc<Engine>,
+        state: &HoldState,
+        mode: Mode,
+        lease: Duration,
+    ) -> Result<Self, Error> {
+        let options = Options {
+            lease,
+            note: state.options.note.clone(),
+            acknowledgement: state.options.acknowledgement,
+            ..Options::default()
+        };
         let params = AcquireParams {
             inner,
             name: state.name.clone(),
             mode,
-            options: state.options.clone(),
+            options: Arc::new(options),
             origin: Origin::default(),
             series: state.series.clone(),
         };

@@ -62,10 +62,10 @@ pub async fn one_of_two_copies_is_adopted(store: &Store) {
 
 pub async fn detached_hold_outlives_its_client_for_a_lease(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
-    let lease = ms(1_500);
-    let guard = a.lock("l").lease_time(lease).acquire().await;
-    let token = guard.expect("a hold").into_token().await.expect("a token");
-    let expiry = expiry(lease);
+    let time = ms(1_500);
+    let guard = a.lock("l").acquire().await.expect("a hold");
+    let token = guard.into_token_for(time).await.expect("a token");
+    let expiry = expiry(time);
     assert_eq!(a.shutdown(ms(500)).await, 0);
     drop(a);
     let lock = b.lock("l");
