@@ -17,7 +17,7 @@ use crate::shell::quoted;
 pub(crate) use hold::HoldArgs;
 use values::{duration, lease, replicas, some_time};
 
-/// The version, and what it was built with.
+/// The version, and the parts of the build.
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nbuild: ",
@@ -378,7 +378,7 @@ pub(crate) struct ListArgs {
     /// List only locks that are waited for
     #[arg(long)]
     pub(crate) waited: bool,
-    /// The names to list: `*` stands for any text, `?` for one character
+    /// The names to list: `*` matches any text, `?` one character
     #[arg(default_value = "*")]
     pub(crate) pattern: String,
 }
@@ -406,7 +406,7 @@ pub(crate) struct ExporterArgs {
     /// Add metrics with the label `name` for up to N locks; use it with a pattern
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) names: usize,
-    /// The names to read: `*` stands for any text, `?` for one character
+    /// The names to read: `*` matches any text, `?` one character
     #[arg(default_value = "*")]
     pub(crate) pattern: String,
 }
@@ -431,8 +431,8 @@ pub(crate) struct BreakArgs {
     /// End the hold of an external holder, which has no fence and is not notified
     #[arg(long, conflicts_with_all = ["fence", "now"])]
     pub(crate) external: bool,
-    /// Do not wait for the holder to stop: it is notified only at its next renewal, perhaps after
-    /// the next holder was granted
+    /// Do not wait for the holder to stop, which its next renewal reports, perhaps after the next
+    /// grant
     #[arg(long)]
     pub(crate) now: bool,
     /// The lock's name

@@ -51,8 +51,8 @@ fn command() -> Exit {
 /// How many descriptors a command needs at once, for its runtimes, its store and its processes.
 const DESCRIPTORS: usize = 32;
 
-/// Checks that there are enough descriptors, before anything is acquired: the runtime would panic,
-/// and the command could not be started.
+/// Checks that there are enough descriptors, before anything is acquired. Otherwise the runtime
+/// would panic, and the command could not be started.
 fn descriptors() -> std::io::Result<()> {
     let opened: std::io::Result<Vec<_>> = (0..DESCRIPTORS).map(|_| File::open("/")).collect();
     match opened {

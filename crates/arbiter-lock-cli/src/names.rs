@@ -26,7 +26,7 @@ fn names(begun: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let mut names = Vec::new();
-    // A shell is not kept waiting, and an error would disturb its line.
+    // A shell is not kept waiting, and an error would spoil its line.
     let listing = async { timeout(LIMIT, list(&begun, &mut names)).await };
     let _ = runtime.block_on(listing);
     names.into_iter().map(CompletionCandidate::new).collect()

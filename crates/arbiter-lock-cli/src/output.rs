@@ -177,7 +177,7 @@ impl Narrator {
         }
     }
 
-    /// Whether to report a renewal that failed.
+    /// Returns whether to report a renewal that failed.
     fn is_due(&self) -> bool {
         let last = self.renewal_failed.lock();
         let mut last = last.unwrap_or_else(PoisonError::into_inner);

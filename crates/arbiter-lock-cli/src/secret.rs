@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// What is shown in place of a secret.
+/// The text that replaces a secret.
 const MASK: &str = "***";
 
 /// The parameters of a URL whose values are shown. Any other parameter may carry a secret.
@@ -36,7 +36,7 @@ const PUBLIC: &[&str] = &[
     "ssl_keyfile",
 ];
 
-/// What may stand behind a URL that was copied from a text.
+/// Characters that may follow a URL that was copied from a text.
 const BEHIND_A_URL: &[char] = &[' ', '\t', '\n', '\r', '>', ')', '"', '\'', '.'];
 
 /// The flag whose value is a URL, even without `://`.

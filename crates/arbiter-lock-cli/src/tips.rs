@@ -98,7 +98,7 @@ fn of_flag(flag: &str, verb: &str) -> Option<&'static str> {
             "to run once a day among all machines: arbiter once --daily UTC NAME -- COMMAND"
         }
         "-v" | "--verbose" | "-q" | "--quiet" | "-n" | "-w" | "--wait" | "--no-wait" => {
-            "it stands behind the command: arbiter run -v NAME -- COMMAND"
+            "it follows the command: arbiter run -v NAME -- COMMAND"
         }
         "--redis" | "--url" | "--host" | "--port" | "-p" | "-a" | "--server" | "--endpoints" => {
             "to name the store: --store redis://host:6379"

@@ -1,8 +1,8 @@
 //! The holder's view of a hold: when to renew it, and when it is lost.
 //!
 //! Times are measured on the holder's own clock, as the time since a fixed moment.
-//! A deadline counts from when the last confirmed request was *sent*. Whatever the network
-//! did to the reply, the store ends the hold no earlier.
+//! A deadline counts from when the last confirmed request was *sent*. However long the reply was on
+//! its way, the store ends the hold no earlier.
 //!
 //! The store's own clock may run up to 2 % faster. The margin covers that for one TTL.
 
@@ -154,7 +154,7 @@ impl Lease {
     }
 
     /// Records that a renewal sent at `sent` has no known outcome. If it was the newest, the next
-    /// one is due at `again` at the latest. Returns whether nothing sent since is confirmed.
+    /// one is due by `again`. Returns whether nothing sent since is confirmed.
     pub fn fail(&mut self, sent: Duration, again: Duration) -> bool {
         if self.asked == Some(sent) {
             self.renewal = self.renewal.map(|due| due.min(again));

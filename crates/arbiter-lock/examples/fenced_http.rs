@@ -1,7 +1,7 @@
 //! A service that refuses requests with an older fence.
 //!
-//! Whoever writes sends its fence in the header `X-Fence`; the service remembers the greatest that
-//! it has seen, with the data and under the same lock or transaction.
+//! A writer sends its fence in the header `X-Fence`. The service stores the greatest fence that it
+//! has seen, with the data and under the same lock or transaction.
 
 use std::error::Error;
 
@@ -22,7 +22,7 @@ impl Report {
             return 428; // Precondition Required
         };
         if fence < self.fence {
-            return 412; // Precondition Failed: somebody was granted later
+            return 412; // Precondition Failed: a later holder has written
         }
         self.fence = fence;
         self.body = body.to_owned();

@@ -1,7 +1,7 @@
 //! A value on a Redis server that refuses writes with an older fence.
 //!
-//! Usage: `fenced_redis redis://127.0.0.1:6379`. The value and its fence stand in one hash, and
-//! are compared and written in one script.
+//! Usage: `fenced_redis redis://127.0.0.1:6379`. The value and its fence are fields of one hash.
+//! One script compares and writes them.
 
 use std::error::Error;
 

@@ -1,6 +1,6 @@
 //! A table that refuses writes with an older fence.
 //!
-//! A holder that was paused for longer than its lease does not know that somebody else holds now.
+//! A holder that was paused for longer than its lease does not know that another client holds now.
 //! The fence is stored with each row, and compared in the statement that writes.
 
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::error::Error;
 use arbiter_lock::Client;
 use rusqlite::{Connection, params};
 
-/// Writes, unless somebody who was granted later has written; answers whether it did.
+/// Writes, unless a later holder has written; returns whether it did.
 fn write(db: &Connection, fence: u64, body: &str) -> Result<bool, Box<dyn Error>> {
     // A holder may write more than once: its own fence is not older.
     let changed = db.execute(

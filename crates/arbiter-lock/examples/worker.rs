@@ -159,7 +159,8 @@ impl Worker {
         Ok(guard?.map(|guard| (guard, share)))
     }
 
-    /// Works, and increments both registers from their previous values. Returns the deadline.
+    /// Increments both registers from their previous values, as the work of a hold. Returns the
+    /// deadline.
     async fn count_up(&self, guard: &Guard, deadline_ns: u64) -> io::Result<u64> {
         let fence = guard.fence();
         let [fenced, unfenced] = ["fenced", "unfenced"]

@@ -1,7 +1,7 @@
 //! Runs a future on a blocked thread, for code that is not async.
 //!
-//! The blocked thread may be the one that a tokio runtime needs. So while a future is polled here,
-//! the operations of a client run on the client's own service thread.
+//! A tokio runtime may need the blocked thread. So while a future is polled here, the operations of
+//! a client run on the client's own service thread.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -25,8 +25,8 @@ use crate::system::process::ForkGeneration;
 ///
 /// # Within a tokio runtime
 /// It also works on a thread of a tokio runtime, even on the only thread of a current-thread
-/// runtime. That thread is blocked meanwhile, and none of its tasks make progress: prefer `.await`
-/// in async code, or call this within [`tokio::task::block_in_place`].
+/// runtime. That thread is blocked meanwhile, and its tasks make no progress: prefer `.await` in
+/// async code, or call this within [`tokio::task::block_in_place`].
 ///
 /// A future that needs the blocked thread never completes. Examples are a timer, a socket or a task
 /// of a current-thread runtime, `tokio::task::yield_now` in a task of any runtime, and an operation

@@ -356,13 +356,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets a provider of the user name and the password, which is asked at each dial: for
-    /// passwords that are replaced, and tokens that expire.
+    /// Sets a provider that returns the user name and the password at each dial. It suits passwords
+    /// that are replaced, and tokens that expire.
     ///
     /// If a server rejects them, the provider is asked again, and the dial is repeated as after any
-    /// failure: within each wait, and as long as a hold lasts. They are refused for good only if
-    /// none was ever accepted and the provider repeats itself. They are those of the servers, not of
-    /// sentinels. A URL that has a password itself is refused.
+    /// failure: within each wait, and as long as a hold lasts. They are refused permanently only if
+    /// none was ever accepted and the provider repeats itself. They are those of the servers, not
+    /// of sentinels. A URL that has a password itself is refused.
     ///
     /// The provider runs on a thread of its own. An error, a panic, or no answer within
     /// [`ClientBuilder::connect_timeout`] fails the dial.
@@ -394,13 +394,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how connections to servers are made, in place of TCP: through a proxy, or a network of
-    /// the program's own.
+    /// Sets how connections to servers are made, in place of TCP. For example, a connector uses a
+    /// proxy, or a network of the program's own.
     ///
     /// The connector gets the host and the port of the URL, or of an announced address after the
-    /// [address map](ClientBuilder::map_address). It resolves the host itself. TLS is on top, if the
-    /// URL says so. An error, a panic, or no connection within [`ClientBuilder::connect_timeout`]
-    /// fails the dial. It must not block. A store without a host is refused.
+    /// [address map](ClientBuilder::map_address). It resolves the host itself. TLS is on top, if
+    /// the URL asks for it. An error, a panic, or no connection within
+    /// [`ClientBuilder::connect_timeout`] fails the dial. It must not block. A store without a host
+    /// is refused.
     ///
     /// # Examples
     /// ```

@@ -46,9 +46,9 @@ use crate::system::process::UnlessForked;
 /// [`Guard::release`](crate::Guard::release) or [`Client::shutdown`].
 ///
 /// # Forked processes
-/// In a process that was forked from the one that created it, a client and its holds are inert.
-/// Every operation returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is false, and
-/// drops have no effect. Create a new client in the child process.
+/// In a process that was forked from its creator, a client and its holds are inert. Every operation
+/// returns [`Error::Forked`], [`Hold::is_held`](crate::Hold::is_held) is false, and drops have no
+/// effect. Create a new client in the child process.
 ///
 /// # Examples
 /// ```
@@ -225,9 +225,9 @@ impl Client {
         List::new(self.inner.clone(), pattern)
     }
 
-    /// Checks what the store reports of itself that matters to holds with that lease: its version,
-    /// eviction, persistence and replicas, whether the lease survives a failover, its clock, its
-    /// latency and the rights of this client. On a cluster it asks every master.
+    /// Checks whether the store is configured safely for holds with that lease. It checks the
+    /// version, eviction, persistence and replicas, whether the lease survives a failover, the
+    /// clock, the latency and the rights of this client. On a cluster it asks every master.
     ///
     /// It takes about half a second for each server. The command `arbiter doctor` prints the result.
     ///
@@ -275,8 +275,8 @@ impl Client {
         self.inner.run(diagnosing).await?
     }
 
-    /// Returns the SQL statement with which a transaction guards its writes: it fails unless a hold
-    /// of a PostgreSQL store is in force.
+    /// Returns the SQL statement with which a transaction guards its writes. The statement fails
+    /// unless a hold of a PostgreSQL store is in force.
     ///
     /// Its parameters are the name of the hold (`text`) and its fence (`bigint`). Run it first in the
     /// transaction of your writes, in the database of the store. As long as the transaction is open,
@@ -307,8 +307,8 @@ impl Client {
         Ok(self.inner.store.guard_sql().ok_or_else(none)?)
     }
 
-    /// Returns a snapshot of the client's health: whether the store answers, and how many holds,
-    /// waiters and late renewals there are.
+    /// Returns a snapshot of the client's health. It shows whether the store answers, and how many
+    /// holds, waiters and late renewals there are.
     ///
     /// It does no I/O and waits for nothing, so a readiness handler can call it at each request. It
     /// knows what the latest requests found: a client that is idle learns of an outage with its

@@ -152,8 +152,8 @@ impl Engine {
         }
     }
 
-    /// Makes sure that the store can serve requests for that name, or any, and that the keeper is
-    /// connected for it, before anything is held.
+    /// Waits until the store can serve requests for that name, or any, and the keeper is connected.
+    /// This comes before anything is held.
     pub(crate) async fn ready(
         &self,
         handle: &StoreHandle,

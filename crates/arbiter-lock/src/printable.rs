@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Formats text for display, with every character escaped that moves the cursor, changes the
-/// direction of text, or cannot be seen.
+/// Formats text for display, with unsafe characters escaped: those that move the cursor, change the
+/// direction of text, or are invisible.
 ///
 /// These are the control characters, the format characters of Unicode (such as U+202E, which shows
 /// what follows from right to left), line and paragraph separators, spaces other than the common

@@ -11,8 +11,8 @@ use arbiter_lock::Printable;
 
 use super::command::{candidates, is_executable};
 
-/// The file of the program, even if an upgrade has replaced it; or that of the loader, if arbiter
-/// was started by one.
+/// The file of the program, even if an upgrade has replaced it. If a loader started arbiter, it is
+/// that of the loader.
 const ITSELF: &str = "/proc/self/exe";
 
 /// Returns a command that runs arbiter itself, through the same loader if there was one.
@@ -44,8 +44,8 @@ fn loader_words() -> Vec<OsString> {
     before_arguments(&line, std::env::args_os().len())
 }
 
-/// Returns what a command line has between its first word and the last `count - 1`: the loader hides
-/// its own words from the program.
+/// Returns the words of a command line between the first one and the last `count - 1`. The loader
+/// hides its own words from the program.
 fn before_arguments(line: &[u8], count: usize) -> Vec<OsString> {
     let line = line.strip_suffix(b"\0").unwrap_or(line);
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
@@ -56,7 +56,7 @@ fn before_arguments(line: &[u8], count: usize) -> Vec<OsString> {
         .collect()
 }
 
-/// Returns the file that the name of this process stands for.
+/// Returns the file to which the name of this process refers.
 fn by_name() -> io::Result<PathBuf> {
     if !cfg!(target_os = "linux") {
         return std::env::current_exe();

@@ -53,7 +53,7 @@ impl Terminal {
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGTTOU);
         let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        // The terminal may be gone.
+        // The terminal may no longer exist.
         let _ = tcsetpgrp(&self.0, group);
         if let Ok(before) = before {
             let _ = before.thread_set_mask();

@@ -120,7 +120,7 @@ fn stay_alive(liveness: &OsStr) -> std::io::Result<Option<Flock<File>>> {
     locked.map(Some).map_err(|(_, e)| e.into())
 }
 
-/// Kills a group, and waits until it is gone.
+/// Kills a group, and waits until it has no process.
 fn kill(group: Pid) {
     let begun = Instant::now();
     while killpg(group, Signal::SIGKILL).is_ok() && is_alive(group) && begun.elapsed() < DYING {

@@ -34,7 +34,7 @@ pub(crate) async fn r#break(args: &BreakArgs, store: &StoreArgs) -> Result<Exit,
             remaining: Some(remaining),
         } => {
             output::say(&format!(
-                "asked the holder to stop: it is notified at its next renewal, and its hold ends in {} at the latest",
+                "asked the holder to stop: it is notified at its next renewal, and its hold ends within {}",
                 Seconds::left(remaining)
             ));
             wait_until_gone(&lock, fence).await

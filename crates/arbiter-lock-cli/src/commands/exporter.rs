@@ -32,7 +32,7 @@ const MOST_CONNECTIONS: usize = 32;
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// How long reading the store may take if the scrape states no timeout.
 const READ_LIMIT: Duration = Duration::from_secs(9);
-/// How long reading the store may take at most, whatever the scrape states.
+/// How long reading the store may take at most, even if the scrape states more.
 const LONGEST_LIMIT: Duration = Duration::from_secs(60);
 /// How much earlier than its timeout a scrape is answered.
 const MARGIN: Duration = Duration::from_millis(500);

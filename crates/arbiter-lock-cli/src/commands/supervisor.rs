@@ -24,7 +24,7 @@ pub(crate) use settings::{grace, narrator, note, with_settings};
 
 /// How long to wait for the store to confirm a release.
 const RELEASE: Duration = Duration::from_millis(650);
-/// The same on the store of this machine, where only a busy machine delays it: the store reports
+/// The same on the store of this machine, where only a busy machine delays it. The store reports
 /// sooner that a process is stopped.
 const RELEASE_HERE: Duration = Duration::from_secs(30);
 /// How long the shutdown waits for pending releases.
@@ -180,8 +180,7 @@ async fn released(
     Outcome {
         exit,
         unconfirmed: Some(format!(
-            "the store did not confirm that {names} was released ({cause}); its lease frees it at \
-             the latest"
+            "the store did not confirm that {names} was released ({cause}); its lease frees it"
         )),
     }
 }

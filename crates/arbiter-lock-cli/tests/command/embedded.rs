@@ -101,7 +101,7 @@ fn daily_job_follows_the_current_date() {
         command.envs(clock.env());
         output(command).1
     };
-    // The store keeps its time from here on, whatever the date becomes.
+    // The store keeps its time from here on, even if the date changes.
     clock.run_ahead(6 * DAY);
     assert_eq!(once("six days ahead"), "six days ahead\n");
     assert_eq!(once("again"), "");

@@ -205,7 +205,7 @@ fn other_requests_are_answered_and_signals_end_it() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
         assert!(request.starts_with("HEAD") == body.is_empty(), "{body}");
     }
-    // Invalid HTTP and a silent client do not disturb other clients.
+    // Invalid HTTP and a silent client do not affect other clients.
     let silent = TcpStream::connect(&exporter.address).unwrap();
     let mut other = TcpStream::connect(&exporter.address).unwrap();
     other.write_all(&[0, 255, 13, 10, 13, 10]).unwrap();

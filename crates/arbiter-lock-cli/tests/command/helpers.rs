@@ -1,4 +1,4 @@
-//! Starts `arbiter` and inspects what it does.
+//! Starts `arbiter` and inspects its output and status.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -115,7 +115,7 @@ fn command_gets_sockets_and_watchdog_under_its_pid() {
     shell.env("ARBITER_STORE", server.url());
     let (status, stdout, stderr) = output(shell);
     assert_eq!((status, stdout.as_str()), (0, "/n 1\npassed\n"), "{stderr}");
-    // What is meant for another process stays.
+    // A variable meant for another process stays.
     let mut run = arbiter(
         &server,
         &["run", &name, "--", "sh", "-c", "echo $LISTEN_PID"],

@@ -10,7 +10,7 @@ use crate::helpers::{
     arbiter, end, fresh_file, is_held, ms, output, runs, signal, start, status_of, wait_for,
 };
 
-/// A command that writes the signals that it gets into a file, until one of them ends it.
+/// Returns a command that writes the signals it receives into a file, until one ends it.
 fn recording(file: &Path, ending: &[(&str, u8)]) -> String {
     let traps: String = ["HUP", "USR1", "USR2", "ALRM", "WINCH", "VTALRM", "PROF"]
         .iter()

@@ -149,7 +149,7 @@ impl<R: Rows> Resource<R> {
         self.rows.count_waiting(ticket, PLACES + 1)
     }
 
-    /// Returns whether the waiter has polled lately, and since the last grant that expired.
+    /// Returns whether the waiter has polled recently, and since the last grant that expired.
     pub(super) fn is_live(&self, waiter: &Waiter, now: Moment) -> bool {
         let cutoff = self.root().liveness_cutoff;
         waiter.seen.is_some_and(|seen| {

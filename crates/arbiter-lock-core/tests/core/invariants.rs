@@ -226,7 +226,7 @@ impl Observer {
             }
             Step::Pass(micros) => {
                 self.now += micros;
-                // It is kept for a minute and no longer, whatever the clock does then.
+                // It is kept for a minute and no longer, even if the clock jumps then.
                 self.passed += micros;
                 let now = self.passed;
                 self.ended
@@ -263,8 +263,8 @@ impl Observer {
         }
     }
 
-    /// After a step that hands off, a free resource has no live waiter. A waiter on a free resource
-    /// would be granted by its own poll, and was skipped.
+    /// Asserts that a free resource has no live waiter after a step that hands off. A waiter on a
+    /// free resource would be granted by its own poll, and was skipped.
     fn nobody_is_left_waiting(&self, again: bool) {
         let status = self.resource.inspect(self.at());
         assert!(
@@ -286,7 +286,8 @@ fn mixed() -> Vec<Mode> {
     vec![shared(1), shared(2), Mode::Exclusive, shared(3)]
 }
 
-/// `PROPTEST_CASES` sets the number of cases. A low number finds few bugs.
+/// Returns the configuration; `PROPTEST_CASES` sets the number of cases. A low number finds few
+/// bugs.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {

@@ -6,7 +6,7 @@ use crate::fixture::{Fixture, SECOND, ids, permits, reader, request};
 
 const MINUTE: u64 = 60 * SECOND;
 
-/// A resource held by `h` for an hour, without a last fence to keep when the hold ends.
+/// Returns a resource held by `h` for an hour, without a last fence to keep when the hold ends.
 fn held() -> Fixture {
     let mut fixture = Fixture::new();
     fixture.hold(&request("h", 3_600_000));

@@ -22,8 +22,8 @@ pub enum Error {
     /// The resource is held, and the wait limit has passed. Try again later.
     #[doc(alias = "ErrLockTimeout")]
     Contended(Box<Contended>),
-    /// Sessions of this client wait for each other, so that none of them can continue. Release what
-    /// the session holds, and start again.
+    /// Sessions of this client wait for each other, so no session of the cycle can continue.
+    /// Release what the session holds, and start again.
     Deadlock(Box<Deadlock>),
     /// The hold was lost: the work was not protected until its end.
     #[doc(alias = "ErrLockNotHeld")]
@@ -85,8 +85,8 @@ pub enum HeldBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlock {
-    /// The names in the cycle: the session waits for the first, whose holder waits for the second,
-    /// and so on; the session itself holds the last.
+    /// The names in the cycle. The session waits for the first, whose holder waits for the second,
+    /// and so on. The session itself holds the last.
     pub names: Vec<String>,
 }
 
@@ -168,8 +168,8 @@ pub enum UnavailableKind {
     Full,
     /// The store has fewer replicas than its configuration requires for a write.
     NoReplicas,
-    /// The system refuses this process what it needs to use the store: a file descriptor or a
-    /// thread.
+    /// The system refuses this process a file descriptor or a thread, which it needs to use the
+    /// store.
     System,
     /// The store answered with another error.
     Other,
@@ -346,8 +346,8 @@ impl fmt::Display for Deadlock {
     }
 }
 
-/// A hold that lasts less than this in all may be a grant that is not claimed: its provisional TTL, and
-/// what rounding adds.
+/// A hold that lasts less than this in all may be an unclaimed grant. It is the provisional TTL,
+/// plus the most that rounding adds.
 const UNCLAIMED: Duration = Duration::from_millis(provisional_ttl_ms(u64::MAX) + 10);
 
 impl fmt::Display for Holder {
@@ -359,7 +359,7 @@ impl fmt::Display for Holder {
                 Printable(&self.owner)
             )?;
         } else if self.is_shared() {
-            write!(f, "some who share it, the longest by {}", self.label)?;
+            write!(f, "shared holders, the longest by {}", self.label)?;
         } else {
             f.write_str(if self.is_detached() {
                 "a detached hold of "

@@ -17,12 +17,12 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
 }
 
-/// Says that nothing came within a limit, in whole milliseconds.
+/// States that nothing arrived within a limit, in whole milliseconds.
 pub(crate) fn nothing(what: &str, limit: Duration) -> String {
     format!("no {what} within {:?}", whole_millis(limit))
 }
 
-/// Rounds a time limit up, for messages: what is left of a limit is a little less than it.
+/// Rounds a time limit up, for messages: the rest of a limit is a little less than it.
 pub(crate) fn whole_millis(limit: Duration) -> Duration {
     let millis = limit.as_micros().div_ceil(1_000);
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
@@ -71,7 +71,7 @@ pub(crate) enum FailureKind {
     WrongUrl,
     /// The server's answer violates the protocol.
     Malformed,
-    /// This process was forked from the one that connected.
+    /// This process was forked from the process that connected.
     Forked,
 }
 
@@ -94,8 +94,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of an operation for which this process, or the system, has no descriptors
-    /// left; `None` for another error.
+    /// Returns the failure if this process, or the system, has no descriptors left. Returns `None`
+    /// for another error.
     pub(crate) fn of_descriptors(error: &io::Error) -> Option<Self> {
         let of = match Errno::from_io_error(error)? {
             Errno::MFILE => "this process (ulimit -n)",

@@ -16,8 +16,8 @@ pub enum LostReason {
     Deleted,
     /// Its lease ran out while the store did not answer the renewals.
     Unreachable,
-    /// Its lease ran out while the store answered the renewals with errors: it is read-only, out
-    /// of memory, or denies access. [`Loss`](crate::Loss) carries its last answer.
+    /// Its lease expired while the store answered the renewals with errors. The store is read-only,
+    /// out of memory, or denies access. [`Loss`](crate::Loss) carries its last answer.
     NotRenewed,
     /// It reached its [`max_hold`](crate::Lock::max_hold).
     MaxHold,
@@ -77,7 +77,7 @@ impl fmt::Display for LostReason {
             Self::Revoked => "an operator asked to stop",
             Self::Released => "it was released",
             Self::TokenUsed => "another process has adopted it, or it has ended",
-            Self::Forked => "this process was forked from the one that holds it",
+            Self::Forked => "this process was forked from the holder's process",
         })
     }
 }

@@ -33,8 +33,8 @@ pub enum RefusedKind {
     Denied,
     /// The server lacks what the protocol needs, or does not speak it.
     Unsupported,
-    /// The server is of another kind than the URL names: a Sentinel or a node of a cluster behind
-    /// the URL of a single server, or a single server behind that of a cluster.
+    /// The server is of another kind than the URL names. Examples: a Sentinel or a node of a
+    /// cluster behind the URL of a single server, or a single server behind that of a cluster.
     WrongUrl,
     /// The shared holders or waiters have another limit. Readers have none.
     LimitDiffers {

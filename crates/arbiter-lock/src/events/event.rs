@@ -100,9 +100,9 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// Renewals are sent late, by more than a third of the time that was left: this client has more
-    /// holds than it can renew in time over this link to this store. Reported at most once every
-    /// 30 s.
+    /// Renewals are sent late, by more than a third of the time that was left. This client has more
+    /// holds than it can renew in time over this link to this store. Reported at most once every 30
+    /// s.
     RenewalsLate {
         /// How many holds the client has.
         holds: usize,

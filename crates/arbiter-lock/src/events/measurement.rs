@@ -1,4 +1,4 @@
-//! What is counted and measured, if the feature `metrics` is on.
+//! The counts and measurements, if the feature `metrics` is on.
 
 use std::time::Duration;
 

@@ -152,8 +152,8 @@ impl Guard {
     /// # Errors
     /// - [`Error::Lost`] if the hold was over before: the work was not protected until its end.
     /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm the release
-    ///   within 500 ms of retries. The release continues in the background, and the lease ends the
-    ///   hold at the latest.
+    ///   within 500 ms of retries. The release continues in the background. If it never succeeds,
+    ///   the hold ends with its lease.
     ///
     /// # Cancel safety
     /// If the future is dropped, the release continues in the background, as with a dropped guard.

@@ -124,8 +124,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Renews the hold at once if the request that a caller renewed it by was sent before the
-    /// server was replaced.
+    /// Renews the hold at once if a caller's renewal of it was sent before the server was replaced.
     pub(crate) fn confirmed(&self, hold: &HoldState) {
         if self.shared.table().confirmed(hold, self.shared.clock.now()) {
             self.shared.nudge.notify_one();

@@ -403,8 +403,8 @@ impl Table {
         }
     }
 
-    /// Makes the renewal of the hold due now if a caller's request has postponed it that may have
-    /// been answered by a replaced server. Returns whether the task has to wake up earlier for it.
+    /// Makes the renewal of the hold due now if a replaced server may have answered the request
+    /// that postponed it. Returns whether the task has to wake up earlier for it.
     pub(super) fn confirmed(&mut self, hold: &HoldState, now: Duration) -> bool {
         if !self.is_outdated(hold) {
             return false;

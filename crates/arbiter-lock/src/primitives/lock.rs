@@ -161,7 +161,7 @@ impl Lock {
     /// Sets the lease: how long a hold lasts without renewal.
     ///
     /// From 100 ms to 365 days, in whole milliseconds; 30 s by default. After a crash of the
-    /// holder, the resource is free after one lease at the latest.
+    /// holder, the resource is free within one lease.
     pub fn lease_time(self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.with(|options| options.lease = Duration::from_millis(whole))
@@ -209,7 +209,7 @@ impl Lock {
     ///
     /// If too few acknowledge a grant within a quarter of the command timeout, it is released. An
     /// acquire that may wait tries again within its wait limit, at the end of the queue; otherwise
-    /// it fails with [`Error::Unavailable`], which says how many did. An acquire costs one more
+    /// it fails with [`Error::Unavailable`], which reports how many did. An acquire costs one more
     /// command of the server, on a connection of its own.
     ///
     /// The memory and the embedded store have no replicas: acquiring fails with
@@ -425,9 +425,9 @@ impl Lock {
     /// Ends the hold of an external holder at once, and grants the next waiter. For operators.
     ///
     /// An external holder writes the lock itself, as the Go library does, without a fence and
-    /// perhaps without an end. `owner` is what it wrote, as [`Lock::inspect`] shows it, so that the
-    /// hold of another one is not ended. The holder is not notified. Returns whether there was such
-    /// a hold.
+    /// perhaps without an end. `owner` is the value that it wrote, as [`Lock::inspect`] shows it,
+    /// so that the hold of another owner is not ended. The holder is not notified. Returns whether
+    /// there was such a hold.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].

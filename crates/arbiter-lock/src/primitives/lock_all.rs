@@ -22,9 +22,9 @@ use crate::primitives::options::{WaitLimit, setters_of_the_lock};
 /// Several locks that are acquired together.
 ///
 /// They are acquired one by one, in the order of their names' bytes. So requests for overlapping
-/// names never deadlock, in whatever order the names are listed. A name that is listed twice counts
-/// once. The acquisition is not atomic: the first locks are held while the last is waited for. If
-/// it fails, the locks acquired so far are released.
+/// names never deadlock, in any order of the list. A name that is listed twice counts once. The
+/// acquisition is not atomic: the first locks are held while the last is waited for. If it fails,
+/// the locks acquired so far are released.
 ///
 /// The options apply to each lock, except that [`LockAll::wait_timeout`] limits the whole wait. A
 /// `LockAll` is cheap to clone.

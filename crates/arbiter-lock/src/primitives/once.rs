@@ -205,7 +205,7 @@ impl Once {
     /// # Errors
     /// As [`Lock::acquire`](crate::Lock::acquire), except for [`Error::Contended`], which is a
     /// skip. Also [`Error::Lost`] if the hold was lost before the run had begun, and
-    /// [`Error::Invalid`] if no rule says when the job is due again.
+    /// [`Error::Invalid`] if no rule determines when the job is due again.
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`](crate::Lock::acquire). If the future is dropped late, the run may have
@@ -259,8 +259,8 @@ impl Once {
 
     /// Forgets the last run, so that the job is due at once.
     ///
-    /// The schedule of [`Once::every`] begins again with the next run. A run that continues goes on,
-    /// and its end is not recorded.
+    /// The schedule of [`Once::every`] begins again with the next run. A run that has begun
+    /// continues, and its end is not recorded.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].

@@ -16,7 +16,7 @@ use crate::sessions::state::SessionState;
 ///
 /// Concurrent acquires of one name share one place in the queue. The request leaves the queue when
 /// the last of their futures is dropped or times out. Once granted, it is held until each future
-/// has been polled or dropped, and all guards are gone.
+/// has been polled or dropped, and all guards are dropped.
 ///
 /// # Readers and writers
 /// While the session writes, it can acquire the name again as a reader or a writer; while it reads,

@@ -1,9 +1,9 @@
 //! The detection of deadlocks between the sessions of a client.
 //!
 //! A session that waits is blocked by the session that holds the name, which may wait itself. If
-//! that leads back to the first session, none of them can continue. Only certain facts count: valid
-//! holds of this client, and waits that the store has just confirmed. So the search ends at a name
-//! that another client holds, and at a wait without a session.
+//! that leads back to the first session, no session of the cycle can continue. Only certain facts
+//! count: valid holds of this client, and waits that the store has just confirmed. So the search
+//! ends at a name that another client holds, and at a wait without a session.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -47,7 +47,7 @@ pub enum StoreHealth {
         /// The store's last answer, or why there was none.
         cause: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// This process was forked from the one that made the client.
+    /// This process was forked from the process that made the client.
     Forked,
 }
 

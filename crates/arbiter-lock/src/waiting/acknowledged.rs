@@ -13,7 +13,7 @@ use crate::holds::hold::HoldState;
 use crate::primitives::options::WaitLimit;
 use crate::system::rng;
 
-/// Acquires, and tries again within the wait limit if too few replicas have acknowledged it. Each
+/// Takes the lock, and tries again within the wait limit if too few replicas acknowledge it. Each
 /// time the request has been ended by then.
 pub(super) async fn acquire_acknowledged(params: AcquireParams) -> Result<Arc<HoldState>, Error> {
     let AcquireParams { inner, options, .. } = &params;
@@ -26,7 +26,7 @@ pub(super) async fn acquire_acknowledged(params: AcquireParams) -> Result<Arc<Ho
         let error = match acquire_by(attempt).await {
             Ok(hold) => return Ok(hold),
             Err(NotAcquired::Failed(error)) => {
-                // The end of the wait cut the last try short: the one before says more.
+                // The end of the wait cut the last try short: the error before it has more detail.
                 let before = before.filter(|_| error.is_unavailable());
                 return Err(before.map_or(error, |(_, before)| before));
             }

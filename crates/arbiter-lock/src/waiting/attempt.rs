@@ -45,7 +45,7 @@ pub(crate) struct Origin {
     pub(crate) news: News,
 }
 
-/// What is to be acquired, and how.
+/// The parameters of an acquire.
 #[derive(Clone)]
 pub(super) struct AcquireParams {
     pub(super) inner: Arc<Engine>,

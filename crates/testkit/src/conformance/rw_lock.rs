@@ -289,7 +289,7 @@ pub async fn contended_writer_learns_whether_its_client_reads(store: &Store) {
     let error = lock().write().await.expect_err("another reads");
     let words = error.to_string();
     assert!(
-        words.starts_with("lock 'l' is held by some who share it, the longest by "),
+        words.starts_with("lock 'l' is held by shared holders, the longest by "),
         "{words}"
     );
     assert_eq!(held_by(&error), HeldBy::Other);

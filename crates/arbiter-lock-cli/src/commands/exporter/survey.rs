@@ -55,7 +55,7 @@ impl Survey {
         if let Some(kind) = Kind::of(&status) {
             self.held[kind as usize] += 1;
         }
-        // The oldest sharer has held for longest. `holder` is the one that lasts longest.
+        // The oldest sharer has held for longest. `holder` is the hold that ends last.
         let sharers = status.sharing.iter().flat_map(|sharing| &sharing.holders);
         let holders = status.holder.iter().chain(sharers.map(|s| &s.holder));
         let held = holders.filter_map(|holder| holder.held).max();

@@ -155,8 +155,8 @@ impl Held {
     }
 }
 
-/// Returns why the command failed, if it did. One that was asked to stop may not have finished,
-/// whatever its status.
+/// Returns why the command failed, if it did. A command that was asked to stop may not have
+/// finished, even if its status is 0.
 fn outcome(ended: Ended, interrupted: Option<Signal>) -> Option<String> {
     match (ended, interrupted) {
         (Ended::Exited(status), Some(signal)) => {

@@ -342,8 +342,8 @@ impl HoldState {
             .map_or(Duration::ZERO, |local| local.validity_end())
     }
 
-    /// Returns when the newest request was sent that the store has confirmed: the one that was
-    /// granted, or a renewal. For a pushed grant, it is the earliest time of the grant.
+    /// Returns when the newest request was sent that the store has confirmed: the acquire, or a
+    /// renewal. For a pushed grant, it is the earliest time of the grant.
     pub(crate) fn confirmed_at(&self) -> Duration {
         self.local()
             .map_or(Duration::ZERO, |local| local.lease.confirmed_at())

@@ -65,7 +65,7 @@ impl Leadership {
         self.inner.run(|| proclaiming).await?
     }
 
-    /// Resigns, so that the next candidate leads.
+    /// Ends the leadership, so that the next candidate leads.
     ///
     /// # Errors
     /// As [`Guard::release`]: [`Error::Lost`] if the leadership was over before.

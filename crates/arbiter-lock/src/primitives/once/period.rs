@@ -41,8 +41,8 @@ impl Period {
         }
     }
 
-    /// Returns the time that a run that starts now serves: of the points that are whole periods
-    /// after the turn of the last run, the latest that is reached.
+    /// Returns the time that a run that starts now serves. It is the latest past point that is a
+    /// whole number of periods after the turn of the last run.
     pub(super) fn turn(&self, now: Moment, last: &Run) -> Moment {
         match self {
             Self::Every(period) => {

@@ -57,7 +57,7 @@ impl Record {
     }
 
     /// Sends a write under the hold. If replicas have to acknowledge the hold, a renewal of it
-    /// follows: they acknowledge with it whatever the server has written before.
+    /// follows. With it, they acknowledge everything that the server has written before.
     async fn write(
         &self,
         hold: &HoldState,

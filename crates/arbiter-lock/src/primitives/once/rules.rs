@@ -43,7 +43,7 @@ impl Rules {
         if self.period.is_none() && self.pause.is_none() {
             return Err(Invalid::new(
                 "every",
-                "nothing says when the job may run again: give it a period, as by every()",
+                "the job has no rule for its next run: give it a period, as by every()",
             )
             .into());
         }
