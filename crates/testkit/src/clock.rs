@@ -104,8 +104,8 @@ impl WallClock {
         self.put(3, next);
     }
 
-    /// Like [`WallClock::run_ahead`], but waits until the server shows it. Valkey reads the wall
-    /// clock once per cycle of its timer.
+    /// Advances the clock like [`WallClock::run_ahead`], but waits until the server shows it.
+    /// Valkey reads the wall clock once per cycle of its timer.
     ///
     /// # Panics
     /// If it does not within two seconds.

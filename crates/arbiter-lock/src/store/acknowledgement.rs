@@ -18,7 +18,7 @@ impl From<u32> for Replicas {
     }
 }
 
-/// What has to be acknowledged before a hold counts.
+/// The acknowledgement that a hold needs before it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Acknowledgement {
     pub(crate) replicas: Replicas,

@@ -1,17 +1,17 @@
-//! Work that blocks, on a thread of its own: a runtime that ends waits for what blocks on its own
-//! threads, such as the question to a name server that says nothing.
+//! Work that blocks, on a separate thread. A runtime that ends waits for blocking work on its own
+//! threads, such as a query to a name server that does not answer.
 
 use std::io;
 
 use tokio::sync::oneshot;
 
-/// Does the work; it goes on if its caller goes away.
+/// Does the work, which continues if its caller is dropped.
 pub(super) async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (done, result) = oneshot::channel();
     let work = move || {
-        // A caller that is gone needs no answer.
+        // A dropped caller needs no answer.
         let _ = done.send(work());
     };
     std::thread::Builder::new()

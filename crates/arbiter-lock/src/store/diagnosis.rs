@@ -7,11 +7,11 @@ use crate::printable::Printable;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// What was checked: `memory`, `clock`, …
+    /// The subject of the check: `memory`, `clock`, …
     pub name: &'static str,
     /// The result.
     pub status: CheckStatus,
-    /// What was found.
+    /// The result of the check.
     pub message: String,
     /// What to change, unless it is fine.
     pub fix: Option<String>,

@@ -28,7 +28,7 @@ pub(crate) trait Handle: Send + Sync {
     /// connections.
     fn connect<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()>;
 
-    /// Connects, and checks that the store supports the protocol.
+    /// Checks that the store supports the protocol, over a connection.
     fn probe<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()> {
         self.connect(to, limit)
     }
@@ -150,7 +150,7 @@ impl StoreHandle {
         }
     }
 
-    /// The waiters of this handle.
+    /// Returns the waiters of this handle.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }

@@ -52,7 +52,7 @@ pub enum StoreHealth {
 }
 
 impl Health {
-    /// Returns whether the client can serve: the store does not fail, and the client was neither
+    /// Returns whether the client can serve. The store does not fail, and the client was neither
     /// shut down nor made by the process from which this one was forked.
     #[must_use]
     pub fn is_ready(&self) -> bool {

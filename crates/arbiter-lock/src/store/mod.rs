@@ -109,8 +109,8 @@ impl PendingRelease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope<T> {
     pub(crate) reply: T,
-    /// The store's time of the step; zero if the reply carries none, as to an end, a renewal or a
-    /// write.
+    /// The store's time of the step. It is zero if the reply carries none, as to an end, a renewal
+    /// or a write.
     pub(crate) at: Moment,
     /// Whether there is more to hand off, so that the request is repeated at once.
     pub(crate) again: bool,
@@ -202,14 +202,14 @@ pub(crate) trait Store: fmt::Display + Send + Sync {
         None
     }
 
-    /// Returns why the store cannot acknowledge what is needed, if it cannot.
+    /// Returns why the store cannot give that acknowledgement, if it cannot.
     fn check_acknowledgement(&self, _: Acknowledgement) -> Result<(), Invalid> {
         let message = "the store has no replicas to acknowledge a hold: it is one machine";
         Err(Invalid::new("replicas", message))
     }
 
-    /// Returns the statement that makes a transaction of the store's own database fail unless a hold
-    /// is in force, if there is one. Its parameters are the name and the fence.
+    /// Returns the statement that makes a transaction of the store's database fail unless a hold is
+    /// in force. Its parameters are the name and the fence. `None` for a store without a statement.
     #[cfg(feature = "postgres")]
     fn guard_sql(&self) -> Option<String> {
         None

@@ -43,8 +43,8 @@ pub(crate) fn open(
     kind(url)(url, settings, events)
 }
 
-/// Names what is wrong with a text that is no URL, before it is parsed as one. The text is not
-/// shown, since it may hold a password.
+/// Names the mistake in a text that is no URL, before it is parsed as one. The text is not shown,
+/// since it may hold a password.
 fn check(url: &str) -> Result<(), Invalid> {
     let wrong = |message: &str| Err(Invalid::new("store", format!("the store's URL {message}")));
     let name = |text: &str| {

@@ -1,4 +1,4 @@
-//! A connection of bytes, whatever it goes over.
+//! A connection of bytes, over any transport.
 
 use std::io;
 use std::pin::Pin;

@@ -113,8 +113,8 @@ mod tests {
 
     use super::*;
 
-    /// Dials addresses that accept or refuse after a number of milliseconds. Returns the one that
-    /// was taken, and when.
+    /// Dials addresses that accept or refuse after a number of milliseconds. Returns the address
+    /// that was taken, and when.
     async fn dialed(answers: &[(u64, bool)]) -> (Option<usize>, Duration) {
         let addresses = (0..answers.len()).map(|n| SocketAddr::from(([127, 0, 0, 1], n as u16)));
         let begun = tokio::time::Instant::now();

@@ -50,7 +50,7 @@ pub(crate) enum Pem {
     Bytes(Arc<[u8]>),
 }
 
-/// What is verified of a server.
+/// How a server is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verification {
     /// Nothing, unless authorities are given: then the chain.

@@ -38,7 +38,7 @@ impl<'a> UrlParts<'a> {
         // Part of a password would be taken for hosts, or for the path.
         if login.is_some_and(|login| login.contains('@')) || path.contains('@') {
             return Err(invalid(
-                "has more than one '@', or one behind its hosts: one login stands before all hosts \
+                "has more than one '@', or one behind its hosts: one login comes before all hosts \
                  (in a password or a name, '@' is written %40, '/' %2F)",
             ));
         }

@@ -170,8 +170,8 @@ impl FileLock {
     }
 }
 
-/// Waits for a result that needs a turn, at most for `limit`, and only as long as other processes
-/// take turns. Returns why it did not come.
+/// Waits for a result that needs a turn, at most for `limit`, while other processes take turns.
+/// Otherwise returns why there is no result.
 pub(super) async fn while_others_take_turns<T>(
     folder: &Path,
     limit: Duration,

@@ -114,7 +114,7 @@ pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
     refuse_networks(folder)
 }
 
-/// Creates a folder and its missing parents, for this user alone whatever the umask.
+/// Creates a folder and its missing parents, for this user alone under any umask.
 fn make(folder: &Path) -> io::Result<()> {
     let create = || DirBuilder::new().mode(0o700).create(folder);
     let created = match (create(), folder.parent()) {
@@ -164,7 +164,7 @@ fn refuse_networks(folder: &Path) -> Result<(), Failure> {
         (0x0bd0_0bd0, "Lustre"),
     ];
     let found = rustix::fs::statfs(folder).map_err(|e| failure::of_io(&e.into(), folder))?;
-    // The kernel's type has 32 bits, whatever the width of the field.
+    // The kernel's type has 32 bits, even if the field is wider.
     let kind = found.f_type as u64 & 0xffff_ffff;
     match NETWORKS.iter().find(|(network, _)| *network == kind) {
         None => Ok(()),

@@ -10,7 +10,7 @@ use crate::store::columns::int;
 /// of dead processes get there sooner or later.
 const FIRST_HOLDERS: i64 = 16;
 
-/// How many processes with shared holds are watched whatever their leases.
+/// How many processes with shared holds are watched regardless of their leases.
 const MOST_PROCESSES: i64 = 64;
 
 /// How many of the waiters ahead are watched.

@@ -1,5 +1,5 @@
-//! The rights of a folder. Everything created in it gets the same ones, whatever the umask of the
-//! process that creates it.
+//! The rights of a folder. Everything created in it gets the same rights, regardless of the
+//! creating process's umask.
 //!
 //! Other users may write to a shared folder, and replace its files at any moment. So nothing gets
 //! rights by its name alone: a file gets them by its descriptor, and only if this process's user
@@ -112,7 +112,7 @@ impl Rights {
             commands.push(format!("chmod -R {whom}+rwX {folder}"));
         }
         if self.mode & STICKY != 0 && commands.is_empty() {
-            // The kernel may deny users the files of others there, whatever their mode.
+            // The kernel may deny users the files of others there, under any mode.
             commands.push(format!("chmod -t {folder}"));
         }
         (!commands.is_empty()).then(|| commands.join(" && "))

@@ -46,7 +46,7 @@ struct Group {
 struct Applied {
     at: Moment,
     expected: Option<i64>,
-    /// The revision of what is written.
+    /// The revision of the written rows.
     revision: i64,
     rows: SnapshotRows,
     answers: Vec<Answer<Reply>>,
@@ -92,7 +92,7 @@ impl Exchange {
                     && !queued.needs_all
                     && !queued.is_guarded
             };
-            // Whatever they do, it is out of date then.
+            // It is out of date then, in any case.
             let state = known.take(key);
             if let Some(state) = state.filter(|_| group.requests.iter().all(is_release)) {
                 let (at, loaded) = (state.at, state.into_loaded());
@@ -171,8 +171,8 @@ impl Exchange {
         serde_json::Value::Array(items.collect()).to_string()
     }
 
-    /// Applies the requests to what was read. Returns what to write, and whether that has to be
-    /// durable.
+    /// Applies the requests to the rows that were read. Returns what to write, and whether that has
+    /// to be durable.
     pub(super) fn apply(
         &mut self,
         store: &Postgres,

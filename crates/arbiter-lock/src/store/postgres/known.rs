@@ -49,7 +49,7 @@ impl KnownStates {
 }
 
 impl KnownState {
-    /// Returns whether a root stands for all rows of its name.
+    /// Returns whether a root represents all rows of its name.
     pub(super) fn is_whole(root: &Root) -> bool {
         root.sharing.is_none() && root.waiting + root.skipped + root.notes == 0
     }

@@ -121,8 +121,8 @@ fn login(
     })
 }
 
-/// Returns the SQL that makes the tables and functions of a PostgreSQL store in a schema, and lets
-/// a role use them.
+/// Returns the SQL that creates the tables and functions of a PostgreSQL store. They are in a
+/// schema, and a role gets the rights to use them.
 ///
 /// A client makes them at its first use, if its user may. Otherwise an owner of the database runs
 /// this SQL before. It can be run again.

@@ -190,11 +190,11 @@ async fn make_listen(
     Ok(())
 }
 
-/// Makes the tables if they are missing, and checks their version.
+/// Creates the tables if they are missing, and checks their version.
 async fn prepare(client: &Client, store: &Postgres) -> Result<(), Failure> {
     let schema = &store.url.schema;
     let advice = format!(
-        "an owner of the database can make what is missing: arbiter store init --print --schema \
+        "an owner of the database can create the missing tables: arbiter store init --print --schema \
          {schema} | psql"
     );
     let denied = |e: &Error| {

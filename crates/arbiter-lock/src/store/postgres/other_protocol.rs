@@ -1,4 +1,4 @@
-//! Servers of another kind, by what they answer before a login.
+//! Servers of another kind, by their answers before a login.
 
 use std::time::Duration;
 

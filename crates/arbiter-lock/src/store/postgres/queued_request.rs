@@ -149,7 +149,7 @@ impl QueuedRequest {
         let acquires = matches!(self.request, Request::Acquire { .. });
         match why {
             Again::All => Duration::ZERO,
-            // Waiters queue behind the hold, and polls go on.
+            // Waiters queue behind the hold, and polls continue.
             Again::Guarded if acquires && !self.is_guarded => Duration::ZERO,
             Again::Guarded => GUARDED_PAUSE,
             // A holder goes first: waiters have time, and are fewer after each success.
@@ -184,7 +184,7 @@ impl QueuedRequest {
         Failure::before_sending(FailureKind::Loading, detail)
     }
 
-    /// Replies, unless the caller has gone.
+    /// Sends the reply, unless the caller was dropped.
     pub(super) fn answer(self, reply: Result<Envelope<Reply>, Failure>) {
         let _ = self.reply.send(reply);
     }

@@ -1,4 +1,5 @@
-//! The rows of one name, for the steps of the core: what was read of them, and what steps change.
+//! The rows of one name, for the steps of the core: the rows that were read, and the changes of
+//! steps.
 //!
 //! Of a long queue only the rows are read that most steps need. A step that needs another one has
 //! no effect: everything is read, and the step is repeated.
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use arbiter_lock_core::{Contender, Forgotten, Hold, Moment, Note, Root, Rows, Run, Table, Waiter};
 
-/// What was read of a name.
+/// The rows of a name that were read.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) root: Root,
@@ -400,7 +401,7 @@ impl Rows for SnapshotRows {
         if !self.certain(!self.known.has_more_old, self.known.has_old) {
             return Forgotten::default();
         }
-        // The table does not name what it forgets.
+        // The table does not name the rows that it forgets.
         let waiters: Vec<_> = self.table.waiter_ids().collect();
         let notes: Vec<_> = self.table.note_ids().collect();
         let forgotten = self.table.forget_before(moment);

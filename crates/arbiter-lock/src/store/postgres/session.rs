@@ -177,7 +177,7 @@ impl DatabaseSession {
         let _ = self.connection.client.batch_execute("ROLLBACK").await;
     }
 
-    /// Writes what has changed, in one transaction, which a locked read has begun.
+    /// Writes the changes, in one transaction, which a locked read has begun.
     pub(super) async fn swap(
         &self,
         store: &Postgres,

@@ -1,4 +1,4 @@
-//! Transactions of one statement, whatever the settings of the role are.
+//! Transactions of one statement, independent of the role's settings.
 
 use futures_util::future::join3;
 use tokio_postgres::error::SqlState;
@@ -13,7 +13,7 @@ pub(super) enum Access {
 }
 
 impl Access {
-    /// Returns the statements that begin a transaction, whatever the settings of the role are.
+    /// Returns the statements that begin a transaction, independent of the role's settings.
     pub(super) fn begin(self) -> String {
         let access = match self {
             Self::Read => "READ ONLY",

@@ -1,4 +1,4 @@
-//! URLs of PostgreSQL: which servers, as whom, and over which connection.
+//! URLs of PostgreSQL: which servers, as which user, and over which connection.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::store::url::{Address, Host, UrlParts, address, decoded, invalid};
 const PORT: u16 = 5432;
 const EXAMPLE: &str = "postgres://user@host:5432/database";
 
-/// Where the servers are, and as whom to go there. Its `Display` has no secrets.
+/// The addresses of the servers, and the login. Its `Display` has no secrets.
 #[derive(Clone, Debug)]
 pub(super) struct PostgresUrl {
     /// One of them is the primary.
@@ -43,7 +43,7 @@ pub(super) enum Endpoint {
     Unix(PathBuf, u16),
 }
 
-/// Whether the connection is encrypted, and what is verified: the meanings of `libpq`.
+/// Whether the connection is encrypted, and how the server is verified: the meanings of `libpq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TlsMode {
     Disable,
@@ -62,7 +62,7 @@ pub(super) enum ChannelBinding {
 }
 
 impl TlsMode {
-    /// Returns what is verified; nothing of a connection that is not encrypted.
+    /// Returns how the server is verified; `None` for a connection that is not encrypted.
     pub(super) fn verification(self) -> Option<Verification> {
         match self {
             Self::Disable => None,
@@ -194,7 +194,7 @@ impl PostgresUrl {
         let root = self.root_certificate.clone();
         let (certificate, key) = self.certificate.clone().unzip();
         Tls {
-            // The name stands for the authorities of the system.
+            // The name means the authorities of the system.
             authorities: root
                 .filter(|path| path.as_os_str() != "system")
                 .map(Pem::File),

@@ -76,9 +76,9 @@ pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// An answer of the server that is not understood.
+/// Returns the failure for a malformed answer of the server.
 fn malformed(what: &str) -> Failure {
-    Failure::unknown(FailureKind::Malformed, format!("{what} is not understood"))
+    Failure::unknown(FailureKind::Malformed, format!("{what} in the answer is malformed"))
 }
 
 /// A row as an array.

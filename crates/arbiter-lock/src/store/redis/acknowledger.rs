@@ -1,4 +1,4 @@
-//! Writes that replicas acknowledge, on a connection of their own: `WAIT` delays whatever is behind
+//! Writes that replicas acknowledge, on a connection of their own. `WAIT` delays everything behind
 //! it on its connection, and answers for the writes of that connection only.
 //!
 //! While one batch is in flight, the next one gathers. So all that arrived meanwhile share a `WAIT`.
@@ -33,7 +33,7 @@ struct AcknowledgerShared {
 #[derive(Default)]
 struct CallQueue {
     waiting: VecDeque<PendingCall>,
-    /// Whether a task sends what is waiting.
+    /// Whether a task sends the waiting calls.
     is_running: bool,
 }
 
@@ -143,7 +143,7 @@ impl BatchTask {
             let answers = self.shared.connection.call_and_wait(&calls, needed).await;
             match answers {
                 Ok((source, answers, acknowledged)) => {
-                    // Whatever the failure, the calls have run.
+                    // The calls have run, even if `WAIT` failed.
                     let acknowledged = acknowledged.map_err(|failure| Failure {
                         may_have_run: true,
                         ..failure

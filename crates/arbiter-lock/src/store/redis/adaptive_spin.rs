@@ -1,24 +1,25 @@
-//! Whether a call looks again and again for its answer before it sleeps: to be woken may take
-//! longer than the answer does.
+//! Whether a call polls repeatedly for its answer before it sleeps. A wake-up may take longer than
+//! the answer.
 
 use std::time::{Duration, Instant};
 
-/// How long it looks: an answer from the same machine comes sooner.
+/// How long a call polls: an answer from the same machine comes sooner.
 const SOON: Duration = Duration::from_micros(100);
-/// How many calls sleep at once, after others have looked in vain, before one looks again.
+/// How many calls sleep at once, after others have polled without an answer, before one polls
+/// again.
 const MOST_ASLEEP: u32 = 64;
 
-/// How looking has paid of late.
+/// The recent success of polling.
 #[derive(Default)]
 pub(super) struct AdaptiveSpin {
     /// How many calls have yet to sleep at once.
     asleep: u32,
-    /// How many do the next time that one has looked in vain.
+    /// How many do after the next call that polls without an answer.
     next: u32,
 }
 
 impl AdaptiveSpin {
-    /// Until when a call that begins now looks again, if it does.
+    /// Returns until when a call that begins now polls; `None` if it sleeps at once.
     pub(super) fn begin(&mut self) -> Option<Instant> {
         let sleeps = 0 < self.asleep;
         self.asleep = self.asleep.saturating_sub(1);

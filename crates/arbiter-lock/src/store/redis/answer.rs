@@ -17,7 +17,7 @@ pub(super) enum Answer {
 
 /// Numbers that a double holds exactly.
 const END_OF_NUMBERS: u64 = 1 << 53;
-/// Into how many words a line is split at the most: no answer that is a line has more.
+/// The maximum number of words into which a line is split. No answer that is a line has more.
 const MOST_WORDS: usize = 10;
 
 pub(super) fn malformed(what: &str) -> Failure {
@@ -29,7 +29,7 @@ pub(super) fn malformed(what: &str) -> Failure {
 }
 
 impl Answer {
-    /// An answer that is a list, or a line of words.
+    /// Creates an answer from a list, or a line of words.
     pub(super) fn new(value: Value) -> Result<Self, Failure> {
         if let Value::Array(fields) = value {
             return Ok(Self::List(fields.into_iter()));
@@ -41,7 +41,7 @@ impl Answer {
         })
     }
 
-    /// The items of a list.
+    /// Returns the items of a list.
     pub(super) fn list(value: Value) -> Result<Vec<Value>, Failure> {
         match value {
             Value::Array(items) => Ok(items),
@@ -49,7 +49,7 @@ impl Answer {
         }
     }
 
-    /// The word at the beginning; `foreign-data` is an error whatever was asked.
+    /// Returns the first word. For every request, `foreign-data` is an error.
     pub(super) fn word(&mut self) -> Result<String, Failure> {
         match self.text()? {
             word if word == "foreign-data" => Err(Failure::before_sending(
@@ -60,7 +60,7 @@ impl Answer {
         }
     }
 
-    /// The next field, read as it stands.
+    /// Returns the next field, parsed without changes.
     fn field<T>(&mut self, read: impl FnOnce(&str) -> T) -> Result<T, Failure> {
         let too_few = || malformed("too few fields");
         let (line, next, words) = match self {
@@ -83,7 +83,7 @@ impl Answer {
             .ok_or_else(|| malformed("no number"))
     }
 
-    /// A number, or an empty string.
+    /// Returns a number; `None` for an empty string.
     pub(super) fn optional_number(&mut self) -> Result<Option<u64>, Failure> {
         self.field(|text| {
             if text.is_empty() {
@@ -110,7 +110,7 @@ impl Answer {
         })?
     }
 
-    /// What is left, as one line.
+    /// Returns the rest, as one line.
     pub(super) fn rest(mut self) -> String {
         let mut words = Vec::new();
         while let Ok(word) = self.text() {

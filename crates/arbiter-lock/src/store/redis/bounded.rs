@@ -11,11 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::frames::Frames;
 use super::other_protocol::OtherProtocol;
 
-/// How much may arrive that makes no answer and no message: far more than all answers together
-/// that can be on their way.
+/// The maximum number of bytes that may arrive without a complete answer or message. All answers
+/// that can be on their way together are far smaller.
 const MOST: usize = 64 << 20;
 
-/// Counts what has arrived since something was understood of it.
+/// Counts the bytes that have arrived since the last complete answer or message.
 #[derive(Clone, Default)]
 pub(super) struct Arrived {
     bytes: Arc<AtomicUsize>,

@@ -28,8 +28,8 @@ use super::route::ServerRoute;
 use crate::store::{Failure, FailureKind, Registry, Source};
 use messages::{Channels, Messages, out_of_order};
 
-/// The shortest time that a connection to a read-only server is kept, so that its address is not
-/// dialed for each request.
+/// The shortest time that a connection to a read-only server is kept. So its address is not dialed
+/// for each request.
 const SHORTEST_STAY: Duration = Duration::from_secs(1);
 
 /// An answer, and the connection that it arrived on.

@@ -1,13 +1,13 @@
-//! Drives a shared connection: it reads and writes for all who call.
+//! Drives a shared connection: it reads and writes for all calls.
 //!
 //! A caller that is alone drives the connection in its own polls, and so pays for no change of
-//! tasks. As soon as somebody else calls, or waits for a message, a task drives for all and
-//! gathers what they send into few writes. So a caller that is not polled holds nobody up: whoever
-//! comes next puts the task in charge.
+//! tasks. As soon as there is another call, or a waiter for a message, a task drives for all and
+//! gathers their commands into few writes. So a caller that is not polled delays no other: the next
+//! call puts the task in charge.
 //!
-//! A caller that drives does not sleep at once, since to be woken may take longer than the answer:
-//! for a moment it yields to other tasks and looks again. Where answers come later than that, it
-//! soon leaves it.
+//! A caller that drives does not sleep at once, since a wake-up may take longer than the answer.
+//! For a moment it yields to other tasks and polls again. If answers take longer than that, it soon
+//! stops doing so.
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,13 +29,13 @@ pub(super) struct Driver {
 type Driven = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct DriverState {
-    /// Polled by whoever is in charge, always with the engine itself as the waker.
+    /// Polled by the task or the call in charge, always with the engine itself as the waker.
     connection: Mutex<Option<Driven>>,
     charge: Mutex<Charge>,
     is_closed: AtomicBool,
 }
 
-/// Who is woken when the connection can go on.
+/// The task or call that is woken when the connection can continue.
 #[derive(Default)]
 struct Charge {
     task: Option<Waker>,
@@ -45,9 +45,9 @@ struct Charge {
     call: Option<u64>,
     caller: Option<Waker>,
     next_number: u64,
-    /// The caller in charge is about to look at `is_due`.
+    /// The caller in charge is about to check `is_due`.
     is_spinning: bool,
-    /// The connection could go on since it was last polled.
+    /// The connection was woken since it was last polled.
     is_due: bool,
     spin: AdaptiveSpin,
 }
@@ -71,8 +71,8 @@ impl Driver {
         }
     }
 
-    /// Makes a call and waits for its answer. It may drive if it is alone: if nobody else waits
-    /// for a message.
+    /// Makes a call and waits for its answer. It may drive if it is alone: if no waiter needs a
+    /// message.
     pub(super) async fn call<A: Future>(
         &self,
         is_alone: bool,
@@ -111,7 +111,7 @@ impl DriverState {
         self.charge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the connection go on as far as it can.
+    /// Polls the connection, which does all that it can at once.
     fn drive(self: &Arc<Self>) -> Poll<()> {
         self.charge().is_due = false;
         let waker = Waker::from(self.clone());
@@ -129,8 +129,8 @@ impl DriverState {
         driven
     }
 
-    /// Closes the connection; while it is being polled, perhaps by this very thread, that is left
-    /// to whoever polls it.
+    /// Closes the connection. While it is being polled, perhaps by this very thread, `drive` closes
+    /// it afterward.
     fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         if let Ok(mut connection) = self.connection.try_lock() {
@@ -178,7 +178,7 @@ struct DriverCall<'a> {
     engine: &'a Arc<DriverState>,
     /// Its number, if it may drive.
     number: Option<u64>,
-    /// Until when it looks again instead of sleeping.
+    /// Until when it polls again instead of sleeping.
     spin_until: Option<Instant>,
 }
 
@@ -203,7 +203,7 @@ impl<'a> DriverCall<'a> {
         }
     }
 
-    /// Whether the call is in charge; if so, it is about to drive.
+    /// Registers the waker of the call that is in charge; returns whether this one is.
     fn takes_charge(&self, waker: &Waker) -> bool {
         let Some(number) = self.number else {
             return false;
@@ -228,14 +228,14 @@ impl<'a> DriverCall<'a> {
         if !self.takes_charge(cx.waker()) {
             return answer.poll(cx);
         }
-        // Nobody but this call drives, and so brings the answer, for as long as it is in charge;
-        // when it is dismissed it is woken, and then listens.
-        let mut deaf = Context::from_waker(Waker::noop());
-        if let Poll::Ready(answered) = answer.as_mut().poll(&mut deaf) {
+        // While this call is in charge, only it drives, and so brings the answer. When it is
+        // dismissed it is woken, and then polls with its own waker.
+        let mut noop = Context::from_waker(Waker::noop());
+        if let Poll::Ready(answered) = answer.as_mut().poll(&mut noop) {
             return Poll::Ready(answered);
         }
         let is_over = self.engine.drive().is_ready();
-        if let Poll::Ready(answered) = answer.poll(&mut deaf) {
+        if let Poll::Ready(answered) = answer.poll(&mut noop) {
             if self.spin_until.is_some() {
                 self.engine.charge().spin.has_paid();
             }
@@ -293,7 +293,7 @@ impl Future for Task {
         }
         let calls = charge.calls;
         drop(charge);
-        // Whatever other tasks are about to send is gathered into one write.
+        // All that other tasks are about to send is gathered into one write.
         if !self.has_stepped_aside && 1 < calls {
             self.has_stepped_aside = true;
             cx.waker().wake_by_ref();

@@ -1,4 +1,4 @@
-//! What an error of the client library or of the server means.
+//! The meanings of errors of the client library and of the server.
 
 use redis::{ErrorKind, RedisError};
 
@@ -9,7 +9,7 @@ use crate::store::{Failure, FailureKind};
 const RESP3: &str =
     "it does not know HELLO 3, so it is older than Redis 6.0, or a proxy without RESP3";
 
-/// What the error means, and whether the step may have been executed all the same.
+/// Returns the meaning of the error, and whether the step may nevertheless have run.
 pub(super) fn failure_of(e: &RedisError) -> Failure {
     match code(e) {
         Some(code) => of_server(code, e),
@@ -26,8 +26,8 @@ pub(super) fn failure_of(e: &RedisError) -> Failure {
     }
 }
 
-/// The code of a server's error. Redis 6.2 wraps what went wrong within a script:
-/// `ERR Error running script (call to f_…): @user_script:3: -OOM command not allowed …`.
+/// Returns the code of a server's error. Redis 6.2 wraps an error within a script: `ERR Error
+/// running script (call to f_…): @user_script:3: -OOM command not allowed …`.
 fn code(e: &RedisError) -> Option<&str> {
     let outer = e.code()?;
     let is_code = |word: &&str| 3 <= word.len() && word.bytes().all(|b| b.is_ascii_uppercase());
@@ -41,18 +41,18 @@ fn code(e: &RedisError) -> Option<&str> {
     inner.or(Some(outer))
 }
 
-/// An error that the server answered: the scripts check before they write, so a step that is
-/// refused has done nothing. What we do not know may have come from the middle of a script.
+/// Returns the failure for an error that the server answered. The scripts check before they write,
+/// so a refused step has done nothing. An unknown error may have come from the middle of a script.
 fn of_server(code: &str, e: &RedisError) -> Failure {
     let kind = match code {
         "BUSY" | "LOADING" | "CLUSTERDOWN" => FailureKind::Loading,
         "TRYAGAIN" => FailureKind::Moving,
-        // Only a replica says so.
+        // Only a replica answers so.
         "READONLY" | "MASTERDOWN" => FailureKind::ReadOnly,
         "OOM" | "MISCONF" => FailureKind::Full,
         "NOREPLICAS" => FailureKind::NoReplicas,
         "WRONGTYPE" => FailureKind::WrongType,
-        // A server in protected mode says DENIED.
+        // A server in protected mode answers DENIED.
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => FailureKind::Denied,
         "NOPROTO" => return Failure::before_sending(FailureKind::Unsupported, RESP3),
         "MOVED" | "ASK" | "CROSSSLOT" => {
@@ -75,7 +75,7 @@ fn of_server(code: &str, e: &RedisError) -> Failure {
     refused(kind, e)
 }
 
-/// What a server says that cannot do what it is asked for, ever.
+/// Errors of a server that can never do the request.
 const BEYOND_IT: &[&str] = &[
     "unknown command",
     "unknown redis command",
@@ -106,8 +106,8 @@ fn is_from_script(e: &RedisError) -> bool {
     detail.contains("called from script")
 }
 
-/// Within a script, and where the client library selects a database, such errors have no code of
-/// their own.
+/// Returns whether the error denies a right. Within a script, and if the client library selects a
+/// database, such errors have no code of their own.
 fn lacks_a_right(e: &RedisError) -> bool {
     let detail = e.detail().unwrap_or_default();
     detail.contains("The user executing the script") || detail.contains("has no permissions")
@@ -117,7 +117,7 @@ fn refused(kind: FailureKind, e: &RedisError) -> Failure {
     Failure::before_sending(kind, text(e))
 }
 
-/// What the server said, in at most 200 characters.
+/// Returns the server's words, in at most 200 characters.
 fn text(e: &RedisError) -> String {
     let said = match (e.code(), e.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),

@@ -5,7 +5,7 @@
 //! Since this library never sends `SUNSUBSCRIBE`, the last letter of the word is made a capital on
 //! its way: the client library then delivers it as a message of an unknown kind.
 
-/// The word of such a message, and as what it is delivered.
+/// The word of such a message, and the word that replaces it.
 const UNSUBSCRIBED: &[u8] = b"sunsubscribe";
 pub(super) const DELIVERED: &str = "sunsubscribE";
 
@@ -86,7 +86,7 @@ impl Frames {
             }
             (b'*' | b'~', Some(count @ 1..)) => self.open.push(count),
             (b'%', Some(count @ 1..)) => self.open.push(count.saturating_mul(2)),
-            // What it is attached to follows.
+            // The value with the attributes follows.
             (b'|', Some(count)) => self.open.push(count.saturating_mul(2).saturating_add(1)),
             (b'>', Some(count @ 1..)) => {
                 self.word = self.open.is_empty().then_some(0);
@@ -124,7 +124,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Checks that only the messages in the text change, in whatever pieces it arrives.
+    /// Checks that only the messages in the text change, in any pieces that it arrives in.
     fn assert_changed(before: &str, after: &str) {
         let text = [before, MOVED, after, MOVED].concat();
         let moved = MOVED.replace("sunsubscribe", DELIVERED);

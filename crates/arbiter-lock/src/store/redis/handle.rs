@@ -216,7 +216,7 @@ impl Handle for RedisHandle {
         }
     }
 
-    /// Connects, and checks whether the server supports the scripts.
+    /// Checks whether the server supports the scripts, over a connection.
     fn probe<'a>(&'a self, to: Option<&'a Name>, limit: Duration) -> Sending<'a, ()> {
         Box::pin(async move {
             let begun = Instant::now();
@@ -288,8 +288,8 @@ impl Handle for RedisHandle {
         })
     }
 
-    /// Lists the keys of locks first, then those of queues, for names that are only waited for; on a
-    /// cluster node by node.
+    /// Lists the keys of locks first, then those of queues, for names with waiters only. On a
+    /// cluster it lists node by node.
     ///
     /// A cursor of `SCAN` means nothing to another server, so it counts on the connection that
     /// returned it.

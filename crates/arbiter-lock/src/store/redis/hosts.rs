@@ -28,7 +28,7 @@ pub(super) struct ListedHosts {
 /// What a URL of that kind looks like.
 #[derive(Clone, Copy)]
 pub(super) struct UrlKind {
-    /// What stands behind `redis`, `rediss`, `valkey` and `valkeys` in the scheme.
+    /// The rest of the scheme after `redis`, `rediss`, `valkey` or `valkeys`.
     pub(super) suffix: &'static str,
     pub(super) default_port: u16,
     /// A URL, for errors.

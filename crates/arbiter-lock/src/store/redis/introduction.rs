@@ -9,8 +9,8 @@ use super::target::Target;
 use crate::printable::Printable;
 use crate::store::{Failure, FailureKind};
 
-/// Queries the kind of the server, refuses one that does not match the URL, selects the database,
-/// and names the connection, which needs no right.
+/// Queries the kind of the server, and refuses a kind that does not match the URL. Then selects the
+/// database, and names the connection, which needs no right.
 ///
 /// On a cluster some names would work by chance, and a Sentinel keeps no locks.
 pub(super) async fn introduce(

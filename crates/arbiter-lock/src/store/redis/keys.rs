@@ -14,7 +14,7 @@ use crate::system::process::Lazy;
 /// The keys of one name: the hash that the Go library shares, and its companions.
 ///
 /// Companions depend on the lock's key alone, since clients with different prefixes may share a lock.
-/// They lie in its slot. No lock's key contains what they contain behind it.
+/// They lie in its slot. No lock's key contains their suffixes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keys {
     pub(super) lock: String,
@@ -51,7 +51,7 @@ static NUMBERS: Lazy<Vec<u32>> = Lazy::new(|| {
 });
 
 impl Keys {
-    /// The keys of a name; none if they are reserved.
+    /// Returns the keys of a name; `None` if they are reserved.
     pub(super) fn new(prefix: &KeyPrefix, name: &str) -> Option<Self> {
         let lock = prefix.key(name);
         prefix.name_of(&lock)?;
@@ -69,7 +69,7 @@ impl Keys {
         slot(self.lock.as_bytes())
     }
 
-    /// Where the last run is remembered.
+    /// Returns the key of the last run.
     pub(super) fn run(&self) -> String {
         companion(&self.lock, "run", self.slot())
     }
@@ -161,7 +161,8 @@ fn beside(prefix: &KeyPrefix, what: &str) -> String {
     [prefix.as_str(), RESERVED, what].concat()
 }
 
-/// A companion of the lock's key in that slot. A hash tag of the key is the companion's, too.
+/// Returns a companion of the lock's key in that slot. A hash tag of the key is the companion's,
+/// too.
 fn companion(lock: &str, kind: &str, slot: u16) -> String {
     let mut key = String::with_capacity(lock.len() + RESERVED.len() + kind.len() + DIGITS);
     key.push_str(lock);
@@ -186,8 +187,8 @@ fn in_slot(mut key: String, slot: u16) -> String {
     key
 }
 
-/// The part of a key that decides its slot: between the first `{` and the next `}`, if that is
-/// not empty.
+/// Returns the part of a key that decides its slot. It lies between the first `{` and the next `}`,
+/// if that is not empty.
 fn tag(key: &[u8]) -> Option<&[u8]> {
     let open = key.iter().position(|b| *b == b'{')?;
     let rest = &key[open + 1..];
@@ -195,12 +196,12 @@ fn tag(key: &[u8]) -> Option<&[u8]> {
     (0 < close).then(|| &rest[..close])
 }
 
-/// The slot of a key on a cluster.
+/// Returns the slot of a key on a cluster.
 fn slot(key: &[u8]) -> u16 {
     slot_of_tag(tag(key).unwrap_or(key))
 }
 
-/// CRC-16/XMODEM modulo the number of slots, as the cluster specification has it.
+/// Returns the CRC-16/XMODEM modulo the number of slots, as in the cluster specification.
 fn slot_of_tag(tag: &[u8]) -> u16 {
     checksum_of(0, tag) % SLOTS
 }

@@ -195,8 +195,8 @@ impl NodeConnections {
         acknowledger
     }
 
-    /// Returns whether another node has replaced the master that did not serve a request, so that
-    /// the request can be sent to that one.
+    /// Returns whether another node has replaced the master that did not serve a request. Then the
+    /// request can be sent to that node.
     async fn has_new_master(
         &self,
         slot: u16,

@@ -19,7 +19,7 @@ pub(super) struct UrlOptions {
 
 /// What an option of another client means here.
 enum Meaning {
-    /// It holds, whatever its value is.
+    /// It holds, with any value.
     Holds,
     /// It holds with one of these values.
     HoldsIf(&'static [&'static str]),
@@ -79,24 +79,24 @@ const MEANINGS: &[(&str, Meaning)] = &[
     ),
     (
         "username",
-        Meaning::Refused("the user stands before the host: user:password@host"),
+        Meaning::Refused("the user comes before the host: user:password@host"),
     ),
     (
         "password",
-        Meaning::Refused("the password stands before the host: user:password@host"),
+        Meaning::Refused("the password comes before the host: user:password@host"),
     ),
     (
         "sentinelMasterId",
-        Meaning::Refused("the name stands in the path: redis+sentinel://host/NAME"),
+        Meaning::Refused("the name is in the path: redis+sentinel://host/NAME"),
     ),
     (
         "master_name",
-        Meaning::Refused("the name stands in the path: redis+sentinel://host/NAME"),
+        Meaning::Refused("the name is in the path: redis+sentinel://host/NAME"),
     ),
 ];
 
 impl UrlOptions {
-    /// Parses what stands behind the `?`. A kind of URL may have options of its own.
+    /// Parses the part after the `?`. A kind of URL may have options of its own.
     pub(super) fn parse(query: &str, is_tls: bool, own: &[&'static str]) -> Result<Self, Invalid> {
         let mut options = Self::default();
         for option in query.split('&').filter(|option| !option.is_empty()) {

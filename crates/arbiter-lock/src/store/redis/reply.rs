@@ -272,7 +272,7 @@ fn inspected(word: &str, _: Moment, answer: &mut Answer) -> Read<Status> {
     Ok((status, false))
 }
 
-/// Reads those who share: how many, limit, weight, and some of them.
+/// Reads the shared holds: how many, limit, weight, and some of them.
 fn sharing(answer: &mut Answer) -> Result<Option<SharingView>, Failure> {
     let count = answer.number()?;
     let limit = answer.optional_number()?.map(u32::try_from).transpose();
@@ -302,7 +302,7 @@ fn sharing(answer: &mut Answer) -> Result<Option<SharingView>, Failure> {
     }))
 }
 
-/// Reads owner, fence, since, life and label; nobody where there is no life.
+/// Reads owner, fence, since, TTL and label; `None` if there is no TTL.
 fn holder(answer: &mut Answer) -> Result<Option<HolderView>, Failure> {
     let owner = answer.text()?.into();
     let fence = answer.optional_number()?;
@@ -318,8 +318,8 @@ fn holder(answer: &mut Answer) -> Result<Option<HolderView>, Failure> {
     }))
 }
 
-/// Reads a grant that was published: request id, fence, life in ms, time in µs, and on a cluster the
-/// id of the node that granted.
+/// Reads a published grant: request id, fence, TTL in ms, time in µs. On a cluster, the id of the
+/// granting node follows.
 pub(super) fn push(payload: &[u8]) -> Option<(Push, Option<&str>)> {
     let mut words = std::str::from_utf8(payload).ok()?.split(' ');
     let request = words.next()?.into();

@@ -64,7 +64,7 @@ scripts! {
     PROBE = "lua/probe.lua";
 }
 
-/// What a line `--+ name` stands for: pieces that stand in a short path too, where a function
+/// The pieces that replace a line `--+ name`. They are also in short paths, in which a function
 /// would cost too much.
 const PIECES: [(&str, &str); 2] = [
     ("--+ fence\n", include_str!("lua/fence.lua")),
@@ -260,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    /// The commands that a script fails without.
+    /// Returns the commands that a script fails without.
     fn commands(script: &Script) -> BTreeSet<&str> {
         let calls = script.source.split("call('").skip(1);
         calls.filter_map(|call| call.split('\'').next()).collect()

@@ -1,4 +1,4 @@
-//! Where a Redis or Valkey server is, and as whom to go there: read from a store's URL.
+//! The address of a Redis or Valkey server, and the login, from a store's URL.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use crate::store::url::Host;
 pub(super) use crate::store::url::{Address, decoded, invalid};
 use crate::store::{AddressMap, Failure, FailureKind};
 
-/// Where a server is, and as whom to go there. Its `Display` has no secrets.
+/// The address of a server, and the login. Its `Display` has no secrets.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) place: Place,
@@ -41,7 +41,7 @@ pub(super) enum Place {
 }
 
 const DEFAULT_PORT: u16 = 6379;
-/// What may stand behind the path of a Unix socket.
+/// The options that may follow the path of a Unix socket.
 const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
 /// Those of them that no other URL has.
 const OWN_OF_SOCKET: &[&str] = &["user", "pass"];
@@ -169,7 +169,7 @@ fn check_socket(path: &str) -> Result<(), Invalid> {
         || path.split(['&', ';']).skip(1).any(is_option)
     {
         return Err(invalid(
-            "has a login or an option in the path of its socket: ?user=NAME&pass=PASSWORD stands \
+            "has a login or an option in the path of its socket: ?user=NAME&pass=PASSWORD comes \
              behind it (in a path, '@' is written %40, '&' %26)",
         ));
     }

@@ -1,4 +1,4 @@
-//! TLS to a server, and servers that do not speak what the URL says.
+//! TLS to a server, and servers that do not speak the protocol of the URL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::store::{Failure, FailureKind};
 
 /// How long a server may not answer a handshake before it is asked without TLS.
 const PLAIN_AFTER: Duration = Duration::from_millis(300);
-/// How long a server that has answered a handshake without TLS is asked what it speaks.
+/// How long a server that has answered a handshake without TLS may take to show its protocol.
 const PLAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// Connects to a server over TLS, which verifies that name, or returns why it is not to be trusted.

@@ -85,7 +85,7 @@ impl RandomRequests {
         format!("r{}", self.dice.roll(self.clients)).into()
     }
 
-    /// Returns the owner and the fence of a hold, mostly of one that was granted lately.
+    /// Returns the owner and the fence of a hold, mostly of a recent grant.
     pub(in crate::store) fn hold(&mut self) -> (Arc<str>, u64) {
         let n = self.dice.roll(self.holds.len().max(1) as u64) as usize;
         match self.holds.get(n) {

@@ -1,4 +1,4 @@
-//! The configuration of a handshake: PEM is read, and what is wrong with it is named.
+//! The configuration of a handshake, from PEM files. Errors name the mistake in a file.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Tls {
         name.map_err(|problem| Failure::before_sending(FailureKind::Unsupported, problem))
     }
 
-    /// Returns a failure of a handshake in words for what is wrong with the server's certificate.
+    /// Returns the failure of a handshake, with the fault of the server's certificate in words.
     pub(crate) fn explained(failure: Failure) -> Failure {
         let Some((before, cause)) = failure.detail.split_once("invalid peer certificate: ") else {
             return failure;

@@ -78,7 +78,7 @@ DECLARE
   mark xid;
   lockers xid[] := '{}';
 BEGIN
-  -- What has locked a row stands in it, also after its end.
+  -- A row names the transaction that has locked it, also after its end.
   marks := array(
     SELECT n.xmax FROM {schema}.names n
     WHERE n.name = key AND n.fence IS NOT NULL AND n.xmax::text <> '0'

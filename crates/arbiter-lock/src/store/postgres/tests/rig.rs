@@ -54,7 +54,7 @@ pub(super) struct Client {
     pub(super) channel: Arc<str>,
 }
 
-/// The requests of a client that have been applied, and what they write.
+/// The requests of a client that have been applied, and their writes.
 pub(super) struct Trip {
     pub(super) exchange: Exchange,
     pub(super) changes: String,

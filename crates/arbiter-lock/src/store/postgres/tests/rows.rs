@@ -34,7 +34,7 @@ impl Tally {
 }
 
 impl Pair {
-    /// Makes a read on both. Returns what it has found, or none if it needs more rows.
+    /// Makes a read on both. Returns its result, or none if it needs more rows.
     fn read<T: PartialEq + std::fmt::Debug>(
         &mut self,
         tally: &mut Tally,
@@ -185,7 +185,7 @@ impl RandomRequests {
         self.dice.pick(&notes).unwrap_or(notes[0])
     }
 
-    /// Changes what was read, as steps do: never a row that was not read.
+    /// Changes rows that were read, as steps do; never a row that was not read.
     fn change(&mut self, pair: &mut Pair, tally: &mut Tally, id: &str) -> Option<()> {
         let at = pair.at;
         match self.dice.roll(9) {

@@ -1,4 +1,5 @@
-//! Two clients that change the same names: a swap writes what it has read, or nothing of a name.
+//! Two clients that change the same names: a swap writes the rows that it has read, or nothing of a
+//! name.
 
 use std::time::{Duration, Instant};
 
@@ -223,7 +224,8 @@ async fn forgotten_name_leaves_no_rows() {
 }
 
 impl Walk {
-    /// Two clients load, and then swap: the second one again, if the first has changed the name.
+    /// Lets two clients load, and then swap; the second one again, if the first has changed the
+    /// name.
     async fn race(&mut self) -> bool {
         self.pass().await;
         let names = [NAMES[0], NAMES[self.requests.dice.roll(2) as usize]];

@@ -1,4 +1,4 @@
-//! URLs: what they mean, and which are refused.
+//! URLs: their meanings, and which are refused.
 
 use super::super::url::{PostgresUrl, TlsMode};
 use crate::store::ServerSettings;

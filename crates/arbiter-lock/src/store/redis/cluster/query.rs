@@ -26,7 +26,7 @@ use crate::system::rng;
 const SHORTEST_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many answers that are not current are enough. While many clients of a large cluster are in
-/// doubt, none of them queries all of its nodes.
+/// doubt, no client queries all of its nodes.
 const MOST_ANSWERS: usize = 4;
 
 /// The answer of a node: the slot map, and how far to trust it.
@@ -108,8 +108,8 @@ pub(super) async fn watch(cluster: Weak<Cluster>) {
 }
 
 impl Cluster {
-    /// Returns the nodes to query with their targets, in order: the one of the last redirection,
-    /// the known masters from a random one on, and the hosts of the URL.
+    /// Returns the nodes to query with their targets, in order. First comes the node of the last
+    /// redirection, then the known masters from a random one on, then the hosts of the URL.
     ///
     /// The kept node may not know yet what a redirection has shown, so it is not asked then.
     fn candidates(&self, kept: &mut Option<Kept>) -> Vec<Candidate> {
@@ -148,10 +148,11 @@ impl Survey {
         }
     }
 
-    /// Queries one node after the other until an answer is current: of that epoch or a later one,
-    /// from a node in touch with the majority. Otherwise the best of several answers counts. An
-    /// earlier epoch counts only if half of the nodes report one, since the cluster may have been
-    /// replaced. The next node is queried as soon as one has failed, or has not answered for a moment.
+    /// Queries one node after the other until an answer is current. A current answer has that epoch
+    /// or a later one, and is from a node in touch with the majority. Otherwise the best of several
+    /// answers counts. An earlier epoch counts only if half of the nodes report one, since the
+    /// cluster may have been replaced. The next node is queried as soon as one has failed, or has
+    /// not answered for a moment.
     async fn ask_until_current(
         &mut self,
         mut candidates: Vec<Candidate>,
@@ -195,7 +196,7 @@ impl Survey {
                         break;
                     }
                 }
-                // A node that denies access does so for good.
+                // A node that denies access does so permanently.
                 Ok(Some(Err(failure))) => {
                     if failed.as_ref().is_none_or(Failure::is_transient) {
                         failed = Some(failure);

@@ -18,8 +18,8 @@ type Answers = (Source, Vec<Result<Value, Failure>>, Result<(), Failure>);
 const FLUSH: Duration = Duration::from_secs(2);
 
 impl Connection {
-    /// Calls scripts that write, and waits for the acknowledgements of their writes: for a quarter of
-    /// the command timeout, or for at least [`FLUSH`] if they have to be on disk.
+    /// Calls scripts that write, and waits for the acknowledgements of their writes. It waits for a
+    /// quarter of the command timeout, or for at least [`FLUSH`] if they have to be on disk.
     ///
     /// Each call is behind `ASKING`, if it asks for a slot that is moving. Nothing else may be sent on
     /// the connection meanwhile: it would wait, too.

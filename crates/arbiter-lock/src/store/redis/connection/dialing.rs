@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 type Dialed = (Line, Messages, Duration);
 
 impl ConnectionShared {
-    /// Dials, or waits for the dialing of another caller.
+    /// Opens a connection, or waits for the dial of another caller.
     pub(super) async fn dial_or_join(self: Arc<Self>) -> Result<Arc<Up>, Failure> {
         let gate = self.dialing_lock.clone().lock_owned().await;
         if let Some(known) = self.state().known() {

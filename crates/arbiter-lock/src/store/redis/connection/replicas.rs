@@ -1,4 +1,4 @@
-//! Whether a master can have been replaced while no sentinels are heard.
+//! Whether a master can have been replaced while no sentinels answer.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -63,7 +63,7 @@ impl ConnectedReplicas {
         })
     }
 
-    /// Returns whether these are all replicas that the sentinels know, and none of them lags.
+    /// Returns whether these are all replicas that the sentinels know, without a lag.
     fn are_all(&self, known: &BTreeSet<Address>) -> bool {
         let is_without_lag = usize::try_from(self.good) == Ok(self.connected.len());
         is_without_lag && known.is_subset(&self.connected)
@@ -92,7 +92,7 @@ impl ConnectionShared {
     }
 
     /// Returns the time left for a request, unless another master can have been promoted while no
-    /// sentinels were heard. None can if the master refuses writes without replicas, and sees all
+    /// sentinels answered. No other can if the master refuses writes without replicas, and sees all
     /// of them.
     pub(super) async fn check_replicas(
         self: &Arc<Self>,

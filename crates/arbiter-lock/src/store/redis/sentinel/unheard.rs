@@ -1,4 +1,4 @@
-//! The failures while no majority of the sentinels is heard.
+//! The failures while no majority of the sentinels answers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Sentinels, State, now};
 use crate::store::{Failure, FailureKind};
 
 impl Sentinels {
-    /// Returns the failure of a request while no majority is heard.
+    /// Returns the failure of a request while no majority answers.
     pub(crate) fn unheard(&self) -> Failure {
         // No sentinel was queried while the machine was suspended.
         self.questions.send_modify(|n| *n += 1);

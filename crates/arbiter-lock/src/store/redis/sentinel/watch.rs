@@ -34,8 +34,8 @@ const MOST_NAMED: usize = 64;
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest pause between two connections to a sentinel.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The channels on which a sentinel announces another master: at its promotion, at a change of the
-/// configuration, and at the end of the failover.
+/// The channels on which a sentinel announces another master. It does at its promotion, at a change
+/// of the configuration, and at the end of the failover.
 const ANNOUNCEMENTS: [&str; 3] = ["+promoted-slave", "+config-update-from", "+switch-master"];
 
 /// Watches every known sentinel until the client is dropped.

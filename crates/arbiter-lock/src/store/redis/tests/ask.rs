@@ -54,7 +54,7 @@ pub(super) fn transfer(owner: &str, fence: u64, to: &Contender) -> Request {
     }
 }
 
-/// One request of each kind.
+/// Returns one request of each kind.
 pub(in super::super) fn one_of_each() -> Vec<Request> {
     let (contender, owner) = (contender("id", "c0", 5_000), Arc::<str>::from("id"));
     let (fence, memory_ms) = (7, 5_000);

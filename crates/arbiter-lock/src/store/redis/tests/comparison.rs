@@ -1,5 +1,5 @@
-//! Random steps, foreign ones and losses among them, fed to the core and to the scripts: the
-//! same replies, the same grants. `ARBITER_TEST_SEED` replays a run.
+//! Random steps for the core and the scripts, with external changes and losses among them. Both
+//! return the same replies and the same grants. `ARBITER_TEST_SEED` replays a run.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +25,7 @@ pub(super) fn seed() -> u64 {
     seed
 }
 
-/// Two walks go on, on a core each, until both together have seen every transition often.
+/// Runs two walks, on a core each, until both together have seen every transition often.
 #[test]
 fn scripts_match_core_in_every_transition() {
     let (seed, seen) = (seed(), Mutex::new(Seen::default()));

@@ -1,4 +1,4 @@
-//! Who drives a connection, and that no wake is lost when that changes.
+//! Which task drives a connection, and that no wake is lost when that changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::driver::Driver;
 
-/// A connection that answers what it is sent, and can go on once more right after each answer.
+/// Returns a connection that answers each call with its argument, and has more work right after
+/// each answer.
 fn echo() -> (
     Driver,
     mpsc::UnboundedSender<oneshot::Sender<()>>,
@@ -76,7 +77,7 @@ async fn caller_without_prompt_reply_sleeps_until_woken() {
     let before = polls.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(polls.load(Ordering::SeqCst), before, "it does not sleep");
-    // Whatever can go on wakes it; the answer alone does not, since nobody else could bring it.
+    // All further work wakes it. The answer alone does not, since no other call could bring it.
     answer.send(()).unwrap();
     let (other, _unheard) = oneshot::channel();
     calls.send(other).unwrap();

@@ -1,4 +1,4 @@
-//! What nobody meant to send: it costs an error, and tells no secret.
+//! Malformed and hostile input: it costs an error, and reveals no secret.
 
 use proptest::prelude::*;
 use redis::Value;

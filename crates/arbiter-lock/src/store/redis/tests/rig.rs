@@ -20,7 +20,7 @@ use super::super::target::Target;
 use super::ask;
 use crate::store::{Envelope, KeyPrefix, Push};
 
-/// Channels on which somebody listens; on any other, nobody does.
+/// The channels with a listener. All others have none.
 pub(super) const LISTENED: [&str; 2] = ["c0", "c1"];
 
 pub(super) fn listens(channel: &str) -> bool {
@@ -81,13 +81,13 @@ impl Rig {
         Moment::from_micros(self.now)
     }
 
-    /// From now on each look of the server at its clock finds it so much later: time passes within
-    /// its scripts. The core does not follow.
+    /// Advances the server's clock by `step` at each read from now on, so time passes within its
+    /// scripts. The core does not follow.
     pub(super) fn slow_down(&self, step: Duration) {
         self.clock.step_from(self.now as i64, step);
     }
 
-    /// The grants that the server has told of.
+    /// Returns the grants that the server has published.
     pub(super) fn take_pushed(&self) -> Vec<Push> {
         std::mem::take(&mut *self.pushed.lock().unwrap())
     }
@@ -100,8 +100,8 @@ impl Rig {
         self.clock.freeze_at(self.now as i64);
     }
 
-    /// A server ends a life when it meets the key; when the clock steps back, both have to have
-    /// met it before.
+    /// Expires keys on both sides. A server expires a key when a command reads it, so before the
+    /// clock steps back, both have to have read it.
     fn end_what_is_over(&mut self) {
         self.core.renew(Moment::from_micros(self.now), "", 0, 1);
         let Keys {
@@ -152,7 +152,7 @@ impl Rig {
         ask::read(request, value).unwrap()
     }
 
-    /// Compares an answer of the server's with the core's, and the grants that each told of.
+    /// Compares an answer of the server with that of the core, and the grants of both.
     async fn compare(
         &self,
         core: Answer<Reply>,
@@ -183,7 +183,8 @@ impl Rig {
         (core.reply, core.granted, core.again)
     }
 
-    /// The lock's own key may have been given no end by an operator; no companion has been.
+    /// Asserts that each companion has a TTL. Only the lock's own key may have none, by an
+    /// operator.
     async fn companions_have_lives(&self) {
         let Keys {
             last_fence,
@@ -286,7 +287,7 @@ impl Rig {
         self.ask(&Request::Inspect).await.0
     }
 
-    /// A foreign client takes the lock, as the Go library writes it; without end for `None`.
+    /// Writes the lock as an external client, as the Go library does; without a TTL for `None`.
     pub(super) fn seize(&mut self, owner: &str, ttl_ms: Option<u64>) {
         self.server.call(&["DEL", &self.keys.lock]);
         self.server.call(&["HSET", &self.keys.lock, "owner", owner]);
@@ -309,7 +310,7 @@ impl Rig {
         }
     }
 
-    /// Somebody changes the life of the lock's key; where several share, until it has ended.
+    /// Changes the TTL of the lock's key as an operator; with shared holds, until it has expired.
     pub(super) fn change_life(&mut self, ttl_ms: Option<u64>) {
         let is_shared = self.core.inspect(self.now()).sharing.is_some();
         match ttl_ms {
@@ -335,7 +336,7 @@ impl Rig {
         self.core.lose_last_fence();
     }
 
-    /// What stands under the keys, with what is left of their lives.
+    /// Returns the values of the keys, with the rest of their TTLs.
     pub(super) fn dump(&self) -> Vec<String> {
         let Keys {
             lock,

@@ -9,7 +9,7 @@ use super::ask::contender;
 use super::walk::Walk;
 
 impl Walk {
-    /// Nobody holds or waits.
+    /// Ends all holds and waits.
     pub(super) fn clear(&mut self) {
         self.rig.vanish();
         self.rig.lose_queue();
@@ -23,7 +23,7 @@ impl Walk {
         }
     }
 
-    /// Permits, held and waited for, and a limit that is raised or lowered.
+    /// Acquires and awaits permits, under a limit that is raised or lowered.
     pub(super) async fn permits(&mut self) {
         self.clear();
         for _ in 0..self.random.random_range(2..5) {
@@ -43,8 +43,8 @@ impl Walk {
         self.resize().await;
     }
 
-    /// Those who wait under a limit behind a writer that is no more, dead or alive, and one who
-    /// comes with another.
+    /// Queues waiters under a limit behind a writer that ends, dead or alive, and a request with
+    /// another limit.
     pub(super) async fn orphans(&mut self) {
         self.clear();
         let writer = self.one_that_hears(Mode::Exclusive);
@@ -85,7 +85,7 @@ impl Walk {
         self.note_grants(&granted);
     }
 
-    /// A writer, others behind it, and what becomes of the writer.
+    /// Queues waiters behind a writer, and ends the writer in one of several ways.
     pub(super) async fn writer(&mut self) {
         self.clear();
         let request = self.one_that_hears(Mode::Exclusive);
@@ -106,7 +106,7 @@ impl Walk {
         }
     }
 
-    /// A line behind readers whose leases differ: who awaits the expiry of which.
+    /// Queues waiters behind readers with different leases; each waiter awaits the expiry of one.
     pub(super) async fn line_behind_readers(&mut self) {
         self.clear();
         let reader = Mode::Shared {
@@ -138,7 +138,7 @@ impl Walk {
         }
     }
 
-    /// A fresh request in the pool, granted or waiting.
+    /// Adds a fresh request to the pool, granted or waiting.
     pub(super) async fn acquire_as(&mut self, request: Contender) -> usize {
         let (reply, ..) = self.rig.acquire(&request, None).await;
         let fence = match reply {
@@ -150,7 +150,8 @@ impl Walk {
         index
     }
 
-    /// More dead waiters than one call skips, behind a holder whose lease ends, and the next request.
+    /// Queues more dead waiters than one call skips, behind a holder whose lease ends, and the next
+    /// request.
     pub(super) async fn crowd(&mut self) {
         if self.random.random_bool(0.8) {
             self.clear();

@@ -70,7 +70,7 @@ async fn every_step_is_idempotent() {
     )
     .await;
 
-    // The release hands over; run again it finds the waiter's hold, and leaves it alone.
+    // The release hands off. Run again, it finds the waiter's hold, and leaves it unchanged.
     let (first, second) = twice(&rig, &script::request(&keys, &ask::end(&holder, false))).await;
     assert_eq!(ask::ended(first).unwrap(), Ended::Released);
     assert_eq!(ask::ended(second).unwrap(), Ended::NotYours);
@@ -153,7 +153,7 @@ async fn releases_at_the_memory_limit(server: ServerBuilder) {
     rig.acquire(&holder, None).await;
     rig.acquire(&waiter, None).await;
     rig.server.call(&["CONFIG", "SET", "maxmemory", "1"]);
-    rig.acquire(&waiter, Some(1)).await; // a look is no growth
+    rig.acquire(&waiter, Some(1)).await; // a poll adds nothing
     let (reply, granted, _) = rig.end(&holder, false).await;
     assert_eq!((reply, granted.len()), (Ended::Released, 1));
     let fence = granted[0].fence;
@@ -272,14 +272,14 @@ async fn queue_keeps_ttl_when_its_record_changes() {
     rig.acquire(&holder, None).await;
     rig.acquire(&dead, None).await;
     rig.end(&holder, false).await;
-    every_key_has_a_life(&rig, 2); // it was passed over
+    every_key_has_a_life(&rig, 2); // it was skipped
     let next = contender("x", "c0", 900);
     rig.acquire(&next, None).await;
     rig.end(&dead, false).await;
     every_key_has_a_life(&rig, 3); // the grant of the next is known
     rig.advance(1_000_000);
     rig.end(&next, false).await;
-    every_key_has_a_life(&rig, 2); // and has lapsed
+    every_key_has_a_life(&rig, 2); // and has expired
 }
 
 fn every_key_has_a_life(rig: &Rig, keys: usize) {

@@ -293,7 +293,7 @@ impl Walk {
         self.note_grants(&granted);
     }
 
-    /// What a holder writes.
+    /// Writes a value or a run, as a holder.
     pub(super) async fn write(&mut self) {
         let index = self.holder_or_any().await;
         self.write_as(index).await;

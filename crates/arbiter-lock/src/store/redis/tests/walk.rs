@@ -114,7 +114,7 @@ impl Walk {
         }
     }
 
-    /// A request of the pool; more often than not the one that holds.
+    /// Returns a request of the pool, in most cases the holder.
     pub(super) async fn holder_or_any(&mut self) -> usize {
         let status = self.rig.inspect().await;
         let of_holder = self
@@ -142,7 +142,7 @@ impl Walk {
             7 => self.rig.change_life(None),
             8 => self.rig.lose_queue(),
             9 => self.rig.lose_share(),
-            // Within a microsecond the next sharer would have the fence of one who stays.
+            // Within a microsecond the next sharer would have the fence of a remaining one.
             _ => match self.rig.core.inspect(self.rig.now()).holder {
                 Some(holder) if holder.fence.is_some() => {}
                 _ => self.rig.lose_last_fence(),
@@ -207,7 +207,7 @@ impl Walk {
     }
 }
 
-/// The hold of that owner, alone or shared.
+/// Returns whether that owner holds, alone or shared.
 pub(super) fn holds(status: &Status, owner: &str) -> bool {
     let sharers = status.sharing.iter().flat_map(|s| &s.holders);
     let mut all = sharers.map(|s| &s.holder).chain(&status.holder);
