@@ -10,14 +10,14 @@ const NODES: &str = "crates/arbiter-lock/src/store/redis/nodes.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
-        name: "a grant of a master that was replaced is believed",
+        name: "a grant of a master that was replaced counts",
         file: "crates/arbiter-lock/src/store/redis/connection/messages.rs",
         was: "if self.route.node().is_none_or(|of| of.is(node)) {",
         put_back: "if self.route.node().is_none_or(|of| node.is_none() || !of.is(Some(\"\"))) {",
         caught_by: Lock(&["grant_of_another_node_is_not_believed"]),
     },
     Defect {
-        name: "a renewal that prolongs nothing writes nothing, and counts as acknowledged",
+        name: "a renewal that extends nothing writes nothing, and counts as acknowledged",
         file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
         was: "  redis.call('PEXPIRE', lock, left)\n",
         put_back: "  if redis.call('PTTL', lock) < tonumber(left) then redis.call('PEXPIRE', lock, left) end\n",
@@ -45,7 +45,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Lock(&["redirection_outweighs_a_node_that_lags"]),
     },
     Defect {
-        name: "the slot map of a node that is cut off is believed",
+        name: "the slot map of a node that is cut off counts",
         file: QUERY,
         was: "(true, epoch) <= self.rank()",
         put_back: "epoch <= self.epoch",
@@ -73,7 +73,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Lock(&["message_counted_as_answer_mixes_nothing_up"]),
     },
     Defect {
-        name: "a lower epoch that a single node reports is believed",
+        name: "a lower epoch that a single node reports counts",
         file: QUERY,
         was: "let enough = MOST_ANSWERS.min(known.len() / 2 + 1);",
         put_back: "let enough = MOST_ANSWERS.min(known.len() / 99);",

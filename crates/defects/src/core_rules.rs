@@ -13,7 +13,7 @@ const LEASE: &str = "crates/arbiter-lock-core/src/lease.rs";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
-        name: "a renewal names its owner only, and prolongs another hold of the same request",
+        name: "a renewal names its owner only, and extends another hold of the same request",
         file: STEPS,
         was: "match found.filter(|hold| hold.fence == Some(fence)) {\n            None => Renewed",
         put_back: "match found {\n            None => Renewed",
@@ -69,7 +69,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Core(&["external_holder_is_waited_for_and_never_ended"]),
     },
     Defect {
-        name: "a holder that was asked to stop is renewed all the same",
+        name: "a holder that was asked to stop is renewed",
         file: STEPS,
         was: "Some(hold) if hold.stopping => Renewed::Stopping {",
         put_back: "Some(hold) if hold.stopping && hold.weight == u32::MAX => Renewed::Stopping {",
@@ -202,7 +202,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Core(&["permit_counts_its_weight_and_returns_once"]),
     },
     Defect {
-        name: "an operator breaks another hold than the one that was seen",
+        name: "an operator breaks another hold than the inspected one",
         file: HOLDS,
         was: "Some(hold).filter(|hold| hold.fence == Some(fence)).cloned()",
         put_back: "Some(hold).filter(|hold| hold.fence.is_some() || fence == 0).cloned()",

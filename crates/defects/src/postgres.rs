@@ -39,7 +39,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Lock(&["grants_are_durable_whatever_the_role_sets"]),
     },
     Defect {
-        name: "a release believes what its client remembers",
+        name: "a release relies on the memory of its client",
         file: "crates/arbiter-lock/src/store/postgres/exchange.rs",
         was: ".filter(|applied| applied.needs_writing)",
         put_back: ".filter(|_| true)",

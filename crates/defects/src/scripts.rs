@@ -3,61 +3,61 @@
 use super::Caught::{Lock, Unit};
 use super::Defect;
 
-/// That of the scripts that steps them and the core side by side.
+/// The test that steps the scripts and the core side by side.
 const COMPARED: &str = "scripts_match_core_in_every_transition";
 
 pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
-        name: "a release deletes whatever stands there",
+        name: "a release deletes the hold of any owner",
         file: "crates/arbiter-lock/src/store/redis/lua/end_alone.lua",
         was: "local is_mine = held[1] == id and held[2]",
         put_back: "local is_mine = held[1] and held[2]",
         caught_by: Unit(&["every_step_is_idempotent", COMPARED]),
     },
     Defect {
-        name: "a lock has no life",
+        name: "a lock has no TTL",
         file: "crates/arbiter-lock/src/store/redis/lua/alone.lua",
-        was: "call('PEXPIRE', lock, life)",
+        was: "call('PEXPIRE', lock, ttl)",
         put_back: "",
         caught_by: Unit(&["every_key_always_has_a_ttl"]),
     },
     Defect {
-        name: "a queue has no life",
+        name: "a queue has no TTL",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "  call('ZADD', queue, ...)\n  call('PEXPIRE', queue, 60000)",
         put_back: "  call('ZADD', queue, ...)",
         caught_by: Unit(&["every_key_always_has_a_ttl"]),
     },
     Defect {
-        name: "a queue loses its life when its only record gives way to that of one passed over",
+        name: "a queue loses its TTL when the record of a skipped waiter replaces its only record",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)",
         put_back: "call('ZREM', queue, head[1])\n      call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)",
         caught_by: Unit(&["queue_keeps_ttl_when_its_record_changes"]),
     },
     Defect {
-        name: "a queue loses its life when its only record gives way to the floor",
+        name: "a queue loses its TTL when the liveness cutoff replaces its only record",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "call('ZREM', queue, 'f')\n    call('ZADD', queue, text(low), 'f')\n    if not sharing then\n      call('ZREM', queue, 'g')\n    end",
         put_back: "if not sharing then\n      call('ZREM', queue, 'g')\n    end\n    call('ZADD', queue, text(low), 'f')",
         caught_by: Unit(&["queue_keeps_ttl_when_its_record_changes"]),
     },
     Defect {
-        name: "a renewal prolongs whoever holds",
+        name: "a renewal extends the hold of any owner",
         file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
         was: "elseif held[1] ~= owner or held[2] ~= fence then",
         put_back: "elseif not held[1] then",
         caught_by: Unit(&[COMPARED]),
     },
     Defect {
-        name: "one bad name spoils the renewals of all",
+        name: "a bad name fails the renewals of all",
         file: "crates/arbiter-lock/src/store/redis/lua/renew.lua",
         was: "local held = redis.pcall('HMGET', lock, 'owner', 'fence', 'stopping')",
         put_back: "local held = redis.call('HMGET', lock, 'owner', 'fence', 'stopping')",
         caught_by: Unit(&["batch_of_renewals_survives_a_bad_key"]),
     },
     Defect {
-        name: "a free lock is granted past those who wait for it",
+        name: "a free lock is granted past its waiters",
         file: "crates/arbiter-lock/src/store/redis/lua/acquire_free.lua",
         was: "call('EXISTS', lock, queue) == 0",
         put_back: "call('EXISTS', lock) == 0",
@@ -71,10 +71,10 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&["release_without_publish_right_still_grants_next"]),
     },
     Defect {
-        name: "a release grants one that has stopped looking",
+        name: "a release grants a waiter that has stopped polling",
         file: "crates/arbiter-lock/src/store/redis/lua/end_passed.lua",
-        was: "local is_live = at and tonumber(now_text) + at <= 2500000 and at < floor",
-        put_back: "local is_live = at and at < floor",
+        was: "local is_live = at and tonumber(now_text) + at <= 2500000 and at < cutoff",
+        put_back: "local is_live = at and at < cutoff",
         caught_by: Unit(&[COMPARED]),
     },
     Defect {
@@ -85,21 +85,21 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&[COMPARED]),
     },
     Defect {
-        name: "somebody's data under the name is taken for a free lock",
+        name: "other data under the name is taken for a free lock",
         file: "crates/arbiter-lock/src/store/redis/lua/acquire.lua",
-        was: "if not held[1] and call('EXISTS', lock) == 1 then\n    return {'foreign-data'}\n  end",
+        was: "if not held[1] and call('EXISTS', lock) == 1 then\n    return {'other-data'}\n  end",
         put_back: "",
         caught_by: Unit(&["external_data_is_an_error_and_stays_untouched"]),
     },
     Defect {
-        name: "a reader with a short lease cuts everybody's",
+        name: "a reader with a short lease shortens all leases",
         file: "crates/arbiter-lock/src/store/redis/lua/keep.lua",
         was: "redis.call('ZREVRANGE', share, 0, 0, 'WITHSCORES')[2]",
         put_back: "redis.call('ZRANGEBYSCORE', share, '(0', '+inf', 'WITHSCORES')[2]",
         caught_by: Unit(&[COMPARED]),
     },
     Defect {
-        name: "a slow script writes to a key that has just been deleted for its time has come",
+        name: "a slow script writes to a key that has just expired",
         file: "crates/arbiter-lock/src/store/redis/lua/share.lua",
         was: "  keep(share, id, milli)\n  sharing.moved = true",
         put_back: "  call('PEXPIREAT', lock, text(milli))\n  call('PEXPIREAT', share, text(milli))\n  \
@@ -107,14 +107,14 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&["slow_script_keeps_ttls_and_grants_nothing_early"]),
     },
     Defect {
-        name: "one call passes over any number of the dead",
+        name: "one call skips any number of dead waiters",
         file: "crates/arbiter-lock/src/store/redis/lua/queue.lua",
         was: "  for n = 0, 32 do",
         put_back: "  for n = 33, 3200 do",
         caught_by: Unit(&[COMPARED]),
     },
     Defect {
-        name: "an acquire behind a holder barges before those who wait",
+        name: "an acquire behind a holder barges past the waiters",
         file: "crates/arbiter-lock/src/store/redis/lua/acquire_held.lua",
         was: "and (has_ticket or call('ZCOUNT', queue, now_text, '+inf') == 0)",
         put_back: "",

@@ -16,7 +16,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         caught_by: Unit(&["majority_of_the_known_has_to_answer"]),
     },
     Defect {
-        name: "the most votes decide, whatever the epoch",
+        name: "the most votes decide, in any epoch",
         file: VIEW,
         was: "max_by_key(|master| (master.epoch, votes(master)));",
         put_back: "max_by_key(|master| votes(master));",

@@ -49,10 +49,10 @@ impl Answer {
         }
     }
 
-    /// Returns the first word. For every request, `foreign-data` is an error.
+    /// Returns the first word. For every request, `other-data` is an error.
     pub(super) fn word(&mut self) -> Result<String, Failure> {
         match self.text()? {
-            word if word == "foreign-data" => Err(Failure::before_sending(
+            word if word == "other-data" => Err(Failure::before_sending(
                 FailureKind::WrongType,
                 "a hash without the field 'owner'",
             )),

@@ -44,15 +44,15 @@ macro_rules! scripts {
 scripts! {
     ACQUIRE = "lua/lock.lua" "lua/time.lua" "lua/acquire_free.lua" "lua/acquire_held.lua"
         "lua/clock.lua" "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/acquire.lua"
-        "lua/lives.lua";
+        "lua/ttls.lua";
     END = "lua/lock.lua" "lua/end_alone.lua" "lua/time.lua" "lua/end_passed.lua" "lua/clock.lua"
-        "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/end.lua" "lua/lives.lua";
+        "lua/keep.lua" "lua/share.lua" "lua/queue.lua" "lua/end.lua" "lua/ttls.lua";
     BREAK = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
-        "lua/queue.lua" "lua/break.lua" "lua/lives.lua";
+        "lua/queue.lua" "lua/break.lua" "lua/ttls.lua";
     DOWNGRADE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
-        "lua/queue.lua" "lua/downgrade.lua" "lua/lives.lua";
+        "lua/queue.lua" "lua/downgrade.lua" "lua/ttls.lua";
     RESIZE = "lua/lock.lua" "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/share.lua"
-        "lua/queue.lua" "lua/resize.lua" "lua/lives.lua";
+        "lua/queue.lua" "lua/resize.lua" "lua/ttls.lua";
     RENEW = "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/renew.lua";
     TRANSFER = "lua/time.lua" "lua/clock.lua" "lua/keep.lua" "lua/transfer.lua";
     INSPECT = "lua/time.lua" "lua/clock.lua" "lua/inspect.lua";

@@ -15,13 +15,13 @@ RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 --   waiters     rows, in the order of the columns, without the name
 --   places      [ticket, id] of the first waiters that were not skipped; null if `waiters` has all
 --   all_places  whether `places` has all of those
---   shared      rows; `all_shared` tells whether these are all
+--   shared      rows; `all_shared` is whether these are all
 --   ends        how many of the first and of the last shared holds to end are read of more
---   notes       rows; `all_notes` tells whether these are all
+--   notes       rows; `all_notes` is whether these are all
 --   old         whether there is anything to forget
 --   more_old    whether some of that was not read
 --   unheard     channels without a listener
---   run         the last run; `has_run` tells whether it was read
+--   run         the last run; `has_run` is whether it was read
 CREATE OR REPLACE FUNCTION {schema}.load_rows(
   key text, root {schema}.names, now_us bigint, ids text[], fences bigint[], own text, heads int,
   whole boolean, wants_run boolean

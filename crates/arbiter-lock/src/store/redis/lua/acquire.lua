@@ -1,20 +1,20 @@
--- Grants the request, or queues it; repeated, a look. Or tries, and queues nothing.
+-- Grants the request, or queues it; repeated, a poll. Or tries, and queues nothing.
 --
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     'wait <kind>', 'wait <kind> <ticket>' or 'try <kind>', request id, lease in ms, channel,
 --          label
--- Returns  'granted <now µs> <fence> <life ms>'
---          {'queued', now µs, ticket, place, again, owner, fence, since µs, life ms, label, and if
+-- Returns  'granted <now µs> <fence> <ttl ms>'
+--          {'queued', now µs, ticket, place, again, owner, fence, since µs, ttl ms, label, and if
 --          several share, in how many ms the hold expires after which to poll}, or the same as a
 --          line
---          {'busy', now µs, waiting, again, owner, fence, since µs, life ms, label}
+--          {'busy', now µs, waiting, again, owner, fence, since µs, ttl ms, label}
 --          {'refused', now µs, 'above' or 'differs', the limit in force or ''}
---          {'ended', now µs}, {'foreign-data'}
--- A life of -1 has no end, of -2 is nobody's.
+--          {'ended', now µs}, {'other-data'}
+-- A TTL of -1 has no end; -2 means that there is no holder.
 local function step()
   local mode, kind, ticket = string.match(how, '^(%a+) (%S+) ?(%d*)$')
   if not held[1] and call('EXISTS', lock) == 1 then
-    return {'foreign-data'}
+    return {'other-data'}
   end
   settle(held[1], held[2])
 
@@ -23,27 +23,27 @@ local function step()
   local known = call('ZMSCORE', queue, 't' .. id, 'm' .. id, 'w' .. body, 'p' .. body)
   if known[1] then
     if not alone then
-      hand_over()
+      hand_off()
     end
     return {'ended', now_text}
   end
   local has_queued = ticket ~= '' or known[2] or known[3] or known[4]
-  local life = tonumber(lease)
+  local ttl = tonumber(lease)
   if mode == 'wait' and has_queued then
-    life = math.min(life, 2000)
+    ttl = math.min(ttl, 2000)
   end
-  local function granted(fence, life)
-    return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. text(life)
+  local function granted(fence, ttl)
+    return 'granted ' .. now_text .. ' ' .. fence .. ' ' .. text(ttl)
   end
   if sharing and record_of(id) then
     -- It always writes, as a renewal does.
-    life = math.max(tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms, life)
-    last_until(id, now_ms + life)
-    return granted(record_of(id), life)
+    ttl = math.max(tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms, ttl)
+    last_until(id, now_ms + ttl)
+    return granted(record_of(id), ttl)
   elseif held[1] == id and held[2] then
-    life = math.max(call('PTTL', lock), life)
-    call('PEXPIRE', lock, text(life))
-    return granted(held[2], life)
+    ttl = math.max(call('PTTL', lock), ttl)
+    call('PEXPIRE', lock, text(ttl))
+    return granted(held[2], ttl)
   end
 
   local weight, limit, follows = parts(kind)
@@ -59,10 +59,10 @@ local function step()
   end
   local refused = weight and refusal()
   if refused and not alone and not sharing then
-    -- The dead among those who wait set no limit.
-    local fence = hand_over(mode == 'wait' and body, has_queued, life)
+    -- Waiters that are not live set no limit.
+    local fence = hand_off(mode == 'wait' and body, has_queued, ttl)
     if fence then
-      return granted(fence, life)
+      return granted(fence, ttl)
     end
     refused = refusal()
   end
@@ -70,11 +70,11 @@ local function step()
     return refused
   end
   if admits(weight, limit) and call('EXISTS', queue) == 0 then
-    local fence = grant(id, kind, life, label)
+    local fence = grant(id, kind, ttl, label)
     if mode == 'wait' and has_queued then
       touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
     end
-    return granted(fence, life)
+    return granted(fence, ttl)
   end
 
   if mode == 'wait' then
@@ -92,17 +92,17 @@ local function step()
   end
   local fence, again = nil, false
   if not alone then
-    fence, again = hand_over(mode == 'wait' and body, has_queued, life)
+    fence, again = hand_off(mode == 'wait' and body, has_queued, ttl)
     local may_try = mode == 'try' and not again and not known[3] and not known[4]
     if may_try and call('ZCOUNT', queue, 1, '+inf') == 0 and admits(weight, limit) then
-      fence = grant(id, kind, life, label)
+      fence = grant(id, kind, ttl, label)
       if call('EXISTS', queue) == 1 then
         touch('-' .. now_text, 'g')
       end
     end
   end
   if fence then
-    return granted(fence, life)
+    return granted(fence, ttl)
   end
   again = again and 1 or 0
   if mode == 'wait' then

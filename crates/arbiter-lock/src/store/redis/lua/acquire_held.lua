@@ -1,4 +1,4 @@
--- The short path into the queue, and of a look: behind one who holds alone, for one who will.
+-- The short path into the queue, and of a poll: behind an exclusive hold, for an exclusive request.
 local held = call('HMGET', lock, 'owner', 'fence', 'since', 'label')
 local looked = string.match(how, '^wait x ?(%d*)$')
 if looked and held[2] and held[1] ~= id and held[1] ~= 'shared' then
@@ -11,7 +11,7 @@ if looked and held[2] and held[1] ~= id and held[1] ~= 'shared' then
     and (has_ticket or call('ZCOUNT', queue, now_text, '+inf') == 0)
     and call('ZCOUNT', queue, is_over, '(0') == 0
   then
-    -- A life first: at the memory limit a first value would be refused.
+    -- The TTL comes first: at the memory limit a first value would be refused.
     local is_there = call('PEXPIRE', queue, 60000) == 1
     call('ZADD', queue, ticket, 'w' .. body, '-' .. now_text, 's' .. body)
     if not is_there then

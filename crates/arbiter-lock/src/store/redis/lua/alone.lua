@@ -1,7 +1,7 @@
--- Writes a hold that excludes all others. It is held since its fence says so, or since the time
--- where that is another.
+-- Writes an exclusive hold. It is held since the time of its fence, or since `now` if that is
+-- another time.
 call('HSET', lock, 'owner', id, 'fence', fence, 'label', label)
 if fence ~= now_text then
   call('HSET', lock, 'since', now_text)
 end
-call('PEXPIRE', lock, life)
+call('PEXPIRE', lock, ttl)

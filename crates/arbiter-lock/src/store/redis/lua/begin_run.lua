@@ -1,4 +1,4 @@
--- Notes that work has begun under the hold with this owner and this fence. Repeated, it changes
+-- Records that work has begun under the hold with this owner and this fence. Repeated, it changes
 -- nothing.
 --
 -- KEYS     lock, run: a hash of fence, label, started µs, ended µs, outcome, turn µs, memory ms

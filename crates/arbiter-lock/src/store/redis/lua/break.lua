@@ -1,9 +1,9 @@
--- An operator's break of the hold with that fence.
+-- Breaks the hold with that fence, for an operator.
 --
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     fence, 'now' or 'ask', and the owner of an external hold, which has no fence
--- Returns  {'freed', now µs, again}, {'asked', now µs, life ms}, {'not-held', now µs}
--- A life of -1 has no end.
+-- Returns  {'freed', now µs, again}, {'asked', now µs, ttl ms}, {'not-held', now µs}
+-- A TTL of -1 has no end.
 local function step()
   local broken, how, owner = unpack(ARGV)
   local held = call('HMGET', lock, 'owner', 'fence')
@@ -41,9 +41,9 @@ local function step()
   if sharing then
     grant_ended(since)
   elseif not external then
-    -- The grant before an external hold ended when that began.
+    -- The grant before an external hold ended when the external hold began.
     call('ZREM', queue, 'g')
   end
-  local _, again = hand_over()
+  local _, again = hand_off()
   return {'freed', now_text, again and 1 or 0}
 end

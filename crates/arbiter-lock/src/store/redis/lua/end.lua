@@ -1,4 +1,4 @@
--- Releases or abandons: frees what the request holds, or leaves the queue, and hands over.
+-- Releases the request's hold, or removes it from the queue, and hands off.
 --
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     request id, '<lease in ms> <kind> <channel> <label>', '1' to leave a tombstone
@@ -26,7 +26,7 @@ local function step()
   end
   if has_queue and not alone and (is_mine or sharing or call('EXISTS', lock) == 0) then
     local _
-    _, again = hand_over()
+    _, again = hand_off()
   end
   local word = is_mine and 'released' or waited and 'left' or 'not-yours'
   return {word, now_text, again and 1 or 0}

@@ -1,4 +1,4 @@
--- The short path of end: the holder of a lock that nobody waits for.
+-- The short path of end: the holder of a lock without waiters.
 local id, rest, tombstone = unpack(ARGV)
 local held = call('HMGET', lock, 'owner', 'fence')
 local is_mine = held[1] == id and held[2]

@@ -1,5 +1,5 @@
--- The short path of handing over: to one who will hold alone, has looked, and listens. Or nobody
--- waits, and what was granted is forgotten.
+-- The short path of a hand-off: to an exclusive waiter that has polled, and listens. Or there is no
+-- waiter, and granted markers are forgotten.
 if is_mine and not tombstone then
   local mark, head = 'm' .. id, call('ZRANGEBYSCORE', queue, 1, '+inf', 'LIMIT', 0, 1)[1]
   if not head then
@@ -9,8 +9,8 @@ if is_mine and not tombstone then
   local body = string.sub(head, 2)
   local id, lease, channel, label = string.match(body, '^(%S+) (%d+) x (%S+) (.*)$')
   local seen = id and call('ZMSCORE', queue, 's' .. body, 'f') or {}
-  local at, floor = tonumber(seen[1]), tonumber(seen[2] or 1)
-  local is_live = at and tonumber(now_text) + at <= 2500000 and at < floor
+  local at, cutoff = tonumber(seen[1]), tonumber(seen[2] or 1)
+  local is_live = at and tonumber(now_text) + at <= 2500000 and at < cutoff
   -- The channel of a slot: '/' and six digits end it.
   local is_of_slot = id and string.byte(channel, -7) == 47
   local count = is_of_slot and 'SHARDNUMSUB' or 'NUMSUB'
@@ -18,10 +18,10 @@ if is_mine and not tombstone then
     call('ZREM', queue, head, 's' .. body, mark)
     call('ZADD', queue, '-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
     call('PEXPIRE', queue, 60000)
-    local life = math.min(tonumber(lease), 2000)
+    local ttl = math.min(tonumber(lease), 2000)
     --+ fence
     --+ alone
-    local grant = id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text
+    local grant = id .. ' ' .. fence .. ' ' .. ttl .. ' ' .. now_text
     if is_of_slot then
       -- Names this node: the other nodes of its shard deliver the message too.
       local node = redis.pcall('CLUSTER', 'MYID')

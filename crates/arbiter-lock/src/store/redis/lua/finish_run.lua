@@ -1,4 +1,4 @@
--- Notes that the work that was begun under that fence has ended. Repeated, it changes nothing.
+-- Records that the work under that fence has ended. Repeated, it changes nothing.
 --
 -- KEYS     run
 -- ARGV     fence, outcome

@@ -1,17 +1,17 @@
--- What can be seen. Writes nothing.
+-- Returns the visible state. Writes nothing.
 --
 -- KEYS     lock, queue, shared holds
--- ARGV     how many waiters to list, how many of those who share
--- Returns  {'status', now µs, waiting, owner, fence, since µs, life ms, label, '' or '=value',
+-- ARGV     how many waiters to list, how many shared holds
+-- Returns  {'status', now µs, waiting, owner, fence, since µs, ttl ms, label, '' or '=value',
 --          how many share, limit or '', weight, how many of them follow,
---          owner, fence, weight, since µs, life ms, label, …, then the waiters:
---          ticket, body, …}, {'foreign-data'}
--- A life of -1 has no end, of -2 is nobody's.
+--          owner, fence, weight, since µs, ttl ms, label, …, then the waiters:
+--          ticket, body, …}, {'other-data'}
+-- A TTL of -1 has no end; -2 means that there is no holder.
 local lock, queue, share = KEYS[1], KEYS[2], KEYS[3]
 local held = redis.call('HMGET', lock, 'owner', 'fence', 'since', 'label', 'value', 'limit', 'weight')
-local life = redis.call('PTTL', lock)
-if not held[1] and life ~= -2 then
-  return {'foreign-data'}
+local ttl = redis.call('PTTL', lock)
+if not held[1] and ttl ~= -2 then
+  return {'other-data'}
 end
 
 local function record_of(member)
@@ -38,15 +38,15 @@ if held[1] == 'shared' and held[2] then
     end
   end
   if count == 0 then
-    held, life = {}, -2
+    held, ttl = {}, -2
   else
-    held[3], life, held[4] = sharers[4], sharers[5], sharers[6]
+    held[3], ttl, held[4] = sharers[4], sharers[5], sharers[6]
   end
 end
 
 local status = {
   'status', now_text, redis.call('ZCOUNT', queue, 1, '+inf'),
-  held[1] or '', held[2] or '', held[3] or held[2] or '', life, held[4] or '',
+  held[1] or '', held[2] or '', held[3] or held[2] or '', ttl, held[4] or '',
   held[5] and '=' .. held[5] or '',
   count, held[6] or '', text(weight), #sharers / 6,
 }

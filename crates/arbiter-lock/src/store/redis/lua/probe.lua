@@ -1,8 +1,7 @@
--- Finds out, before anything is written, whether the scripts may do what they do: write after they
--- have asked for the time, which on Redis 6.2 with `lua-replicate-commands no` they may not, and
--- call every command that they call. One that was denied in the middle of a script would leave a
--- key without an end. Only HSET cannot be asked for without writing; it comes before all that
--- needs it.
+-- Checks, before anything is written, that the scripts may write after they have read the time, and
+-- may call all their commands. On Redis 6.2 with `lua-replicate-commands no` they may not write
+-- then. A command that is denied in the middle of a script would leave a key without an end. Only
+-- HSET cannot be checked without writing; the scripts call it before all that needs it.
 --
 -- KEYS     a key that is never written
 -- Returns  'can'

@@ -1,4 +1,4 @@
--- Sets what the hold with this owner and this fence proclaims.
+-- Sets the value that the hold with this owner and this fence proclaims.
 --
 -- KEYS     lock
 -- ARGV     owner, fence, value

@@ -1,20 +1,20 @@
--- The queue and the hand-over, for every script that grants.
+-- The queue and the hand-off, for every script that grants.
 --
 -- KEYS[3]  a sorted set:
 --   w<body> ticket        a waiter; its body is "id lease_ms kind channel label"
---   s<body> -microseconds when it looked last
+--   s<body> -microseconds when it polled last
 --   l<body> ticket / 2^60 a waiter that wants to share: in (0, 1), and ordered like the tickets
---   p<body> -ticket       a waiter that was passed over, until it looks
+--   p<body> -ticket       a waiter that was skipped, until it polls
 --   m<id>   -microseconds a request that was granted: its place is consumed
 --   t<id>   -microseconds a request that was ended with an acquire unanswered
 --   g       -microseconds the latest grant, unless its holder has ended it
---   f       -microseconds the floor: who has not looked since is not live
+--   f       -microseconds the liveness cutoff: a waiter without a poll since is not live
 
 local function kind_of(body)
   return string.match(body, '^%S+ %S+ (%S+)')
 end
 
--- Forgets what has not been touched for a minute.
+-- Forgets records that have not been touched for a minute.
 local function prune()
   local old = call('ZRANGEBYSCORE', queue, '(' .. text(60000000 - now), '(0', 'LIMIT', 0, 1000)
   for _, record in ipairs(old) do
@@ -28,8 +28,8 @@ local function touch(...)
   call('PEXPIRE', queue, 60000)
 end
 
--- The limit in force, and whether there is one: that of those who share, or of the first who
--- waits to.
+-- The limit in force, and whether there is one. It is the limit of the shared holds, or of the
+-- first waiter that wants to share.
 local function limit_in_force()
   if sharing then
     return sharing.limit, true
@@ -42,15 +42,16 @@ local function limit_in_force()
   return limit, true
 end
 
--- Who has not looked since then is not live: where all that was held has lapsed, it is the latest
--- grant that was not ended; where some of those who share have, the latest of theirs.
-local function floor(lapsed)
+-- Returns the liveness cutoff: a waiter that has not polled since then is not live. If all holds
+-- have expired, it is the latest grant that was not ended. If some shared holds have, it is the
+-- latest of their grants.
+local function cutoff(expired)
   local found = call('ZMSCORE', queue, 'g', 'f')
   local granted, low = tonumber(found[1] or 1), tonumber(found[2] or 1)
-  if lapsed and granted < 0 then
-    low = math.min(low, sharing and -lapsed or granted)
-    -- Never empty in between: it would lose its life. A first step that adds would be refused at
-    -- the memory limit.
+  if expired and granted < 0 then
+    low = math.min(low, sharing and -expired or granted)
+    -- The key is never empty in between: it would lose its TTL. A first command that adds would be
+    -- refused at the memory limit.
     call('ZREM', queue, 'f')
     call('ZADD', queue, text(low), 'f')
     if not sharing then
@@ -60,16 +61,17 @@ local function floor(lapsed)
   return -low
 end
 
--- Finds out who holds, and ends what time has ended.
+-- Reads the holds, and ends the expired ones.
 local function settle(owner, fence)
-  local lapsed = see(owner, fence)
-  if lapsed then
-    floor(lapsed)
+  local expired = see(owner, fence)
+  if expired then
+    cutoff(expired)
   end
 end
 
--- A hold of that grant was ended, and others hold on. If it was the latest, that of the last to lapse
--- takes its place: those who lapse before it are seen to lapse.
+-- Updates the latest grant after a shared hold was ended, while others remain. If its grant was the
+-- latest, the grant of the last hold to expire takes its place. `see` handles the holds that expire
+-- earlier.
 local function grant_ended(since)
   if call('ZSCORE', queue, 'g') == '-' .. since then
     local last = call('ZREVRANGE', share, 0, 0)[1]
@@ -103,9 +105,9 @@ local function listens(channel)
 end
 
 -- Grants the first live waiter, and so on until one cannot be. `mine` is the caller's body, if it
--- may be granted; its fence is answered, and whether the bound was reached with more to do.
-local function hand_over(mine, mine_has_queued, mine_life)
-  local low, my_fence = floor(not sharing), nil
+-- may be granted. Returns its fence, and whether the bound was reached with more to do.
+local function hand_off(mine, mine_has_queued, mine_life)
+  local low, my_fence = cutoff(not sharing), nil
   for n = 0, 32 do
     local head = not alone and call('ZRANGEBYSCORE', queue, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if not head or not head[1] then
@@ -130,10 +132,10 @@ local function hand_over(mine, mine_has_queued, mine_life)
       my_fence = grant(id, kind, mine_life, label)
     elseif live and listens(channel) then
       touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
-      local life = math.min(tonumber(lease), 2000)
-      local fence = grant(id, kind, life, label)
+      local ttl = math.min(tonumber(lease), 2000)
+      local fence = grant(id, kind, ttl, label)
       local publish = is_of_slot(channel) and 'SPUBLISH' or 'PUBLISH'
-      local grant = id .. ' ' .. fence .. ' ' .. life .. ' ' .. now_text
+      local grant = id .. ' ' .. fence .. ' ' .. ttl .. ' ' .. now_text
       redis.pcall(publish, channel, grant .. node_of(channel))
     else
       call('ZADD', queue, text(-tonumber(head[2])), 'p' .. body)

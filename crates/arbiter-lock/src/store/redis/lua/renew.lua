@@ -1,10 +1,10 @@
--- Prolongs holds that have this owner and this fence: never creates one, never shortens one. It
+-- Extends holds that have this owner and this fence: never creates one, never shortens one. It
 -- always writes, since WAIT answers for the last write of a connection.
 --
 -- KEYS     for each: lock, shared holds; the lock twice for a hold that cannot be shared
 -- ARGV     for each: owner, fence, lease in ms
--- Returns  for each: 'renewed <life ms>', 'stopping <life ms>', 'taken', 'gone', 'error <text>'
--- One bad key does not spoil the others.
+-- Returns  for each: 'renewed <ttl ms>', 'stopping <ttl ms>', 'taken', 'gone', 'error <text>'
+-- A bad key does not affect the others.
 
 local function renew_shared(lock, share, owner, fence, lease, generation)
   local scores = redis.pcall('ZMSCORE', share, 'g', 'h' .. owner)

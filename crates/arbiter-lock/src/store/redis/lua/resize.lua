@@ -1,4 +1,4 @@
--- Sets another limit for those who share under one.
+-- Sets another limit for shared holds under a limit.
 --
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     limit
@@ -12,6 +12,6 @@ local function step()
   end
   call('HSET', lock, 'limit', ARGV[1])
   sharing.limit = tonumber(ARGV[1])
-  local _, again = hand_over()
+  local _, again = hand_off()
   return {'resized', now_text, again and 1 or 0, before}
 end

@@ -1,18 +1,17 @@
--- Who holds, alone or sharing, for every script that grants.
+-- The holds, exclusive or shared, for every script that grants.
 --
--- KEYS[1]  while several share: owner 'shared', fence the generation, since µs, weight and
---   limit of all together, and for each
+-- KEYS[1]  with shared holds: owner 'shared', fence the generation, since µs, weight and
+--   limit of all together, and for each hold
 --   h<id>  "fence weight since_µs stopping label", stopping 0 or 1
 -- KEYS[4]  a sorted set:
---   h<id>  the last millisecond of its life
---   g      minus the generation
--- Where the two do not belong together, the holds have been ended from outside.
+--   h<id> the last millisecond of its TTL g minus the generation If the two do not match, an
+--   external client has ended the holds.
 
--- `sharing` is {weight, limit or false} where several do, moved where their lives have changed.
+-- `sharing` is {weight, limit or false} with shared holds; `moved` if their TTLs have changed.
 local alone, sharing = false, false
 
--- What a kind says: 'x' to exclude, 's<weight>' to share, followed by '/' and the limit that it
--- states, or '~' and the limit that it takes where none is in force.
+-- Parses a kind: 'x' to exclude, 's<weight>' to share, followed by '/' and the limit that it
+-- states, or '~' and the limit that it takes if none is in force.
 local function parts(kind)
   local weight, how, limit = string.match(kind, '^s(%d+)([/~]?)(%d*)$')
   return tonumber(weight), tonumber(limit) or false, how == '~'
@@ -22,10 +21,10 @@ local function record_of(id)
   return string.match(call('HGET', lock, 'h' .. id) or '', '^(%d+) (%d+) (%d+) (%d) (.*)$')
 end
 
--- How many arguments one call has at the most.
+-- The maximum number of arguments of one call.
 local MOST = 1000
 
--- Takes those out who are no more; they are gone from KEYS[4], and weigh so much.
+-- Removes ended holds, of that total weight. They are already removed from KEYS[4].
 local function drop(members, weight)
   if call('ZCARD', share) == 1 then
     call('DEL', lock, share)
@@ -40,8 +39,8 @@ local function drop(members, weight)
   sharing.moved = true
 end
 
--- Finds out who holds, and ends the shared holds whose life is over; answers when the latest of them
--- was granted, if there were any. Without a fence it is a foreign owner, whatever it is called.
+-- Reads the holds, and ends the expired shared ones. Returns when the latest of these was granted,
+-- if there were any. An owner without a fence is external, even if its name is 'shared'.
 local function see(owner, fence)
   local is_shared = owner == 'shared' and fence
   alone, sharing = owner and not is_shared, false
@@ -71,7 +70,7 @@ local function see(owner, fence)
   return latest
 end
 
--- Ends a shared hold; answers when it was granted, if there was one.
+-- Ends a shared hold; returns when it was granted, if there was one.
 local function leave(id)
   local fence, weight, since = record_of(id)
   if not fence then
@@ -92,10 +91,10 @@ local function admits(weight, limit)
   return not weight or not limit or weight <= limit
 end
 
--- Makes KEYS[1] that of those who share: nobody yet.
+-- Makes KEYS[1] the record of shared holds, without any yet.
 local function begin_to_share(generation, limit)
   call('DEL', lock, share)
-  -- First what the probe cannot ask for: denied, it leaves nothing.
+  -- The probe cannot check this right, so this comes first: if denied, it leaves nothing.
   call('HSET', lock, 'owner', 'shared', 'fence', generation, 'since', now_text)
   call('ZADD', share, '-' .. generation, 'g')
   if limit then
@@ -117,8 +116,8 @@ local function join(id, fence, weight, since, stopping, label, milli)
   last_until(id, milli)
 end
 
--- Writes a hold that was admitted, and answers its fence.
-local function grant(id, kind, life, label)
+-- Writes a hold that was admitted, and returns its fence.
+local function grant(id, kind, ttl, label)
   local weight, limit = parts(kind)
   --+ fence
   if not weight then
@@ -129,11 +128,11 @@ local function grant(id, kind, life, label)
   if not sharing then
     begin_to_share(fence, limit)
   end
-  join(id, fence, weight, now_text, '0', label, now_ms + life)
+  join(id, fence, weight, now_text, '0', label, now_ms + ttl)
   return fence
 end
 
--- Who holds, for an answer: owner, fence, since, life, label.
+-- The holder, for a reply: owner, fence, since, TTL, label.
 local function holder()
   local held = call('HMGET', lock, 'owner', 'fence', 'since', 'label')
   if not sharing then

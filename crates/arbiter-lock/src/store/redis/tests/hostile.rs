@@ -93,11 +93,11 @@ proptest! {
 
     #[test]
     fn grant_is_read_as_sent(
-        id in "[0-9a-f]{32}", fence in any::<u64>(), life in any::<u64>(), at in any::<u64>(),
+        id in "[0-9a-f]{32}", fence in any::<u64>(), ttl in any::<u64>(), at in any::<u64>(),
     ) {
-        let payload = format!("{id} {fence} {life} {at}");
+        let payload = format!("{id} {fence} {ttl} {at}");
         let (push, _) = reply::push(payload.as_bytes()).unwrap();
-        prop_assert_eq!((&*push.request, push.fence, push.ttl_ms), (&*id, fence, life));
+        prop_assert_eq!((&*push.request, push.fence, push.ttl_ms), (&*id, fence, ttl));
         prop_assert_eq!(push.at.as_micros(), at);
     }
 

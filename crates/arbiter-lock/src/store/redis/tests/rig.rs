@@ -35,7 +35,7 @@ pub(super) struct Rig {
     line: Line,
     pushed: Arc<Mutex<Vec<Push>>>,
     now: u64,
-    /// Redis 8 ends a life with the beginning of its last millisecond, every other server with
+    /// Redis 8 ends a TTL with the beginning of its last millisecond, every other server with
     /// its end.
     pub(super) ends_lives_early: bool,
 }
@@ -179,28 +179,28 @@ impl Rig {
             .map(|grant| Push::from(grant.clone()))
             .collect();
         assert_eq!(pushed, told, "{:?}", core.reply);
-        self.companions_have_lives().await;
+        self.companions_have_ttls().await;
         (core.reply, core.granted, core.again)
     }
 
     /// Asserts that each companion has a TTL. Only the lock's own key may have none, by an
     /// operator.
-    async fn companions_have_lives(&self) {
+    async fn companions_have_ttls(&self) {
         let Keys {
             last_fence,
             queue,
             share,
             ..
         } = &self.keys;
-        let mut lives = redis::pipe();
+        let mut ttls = redis::pipe();
         for key in [last_fence, queue, share] {
-            lives.cmd("PTTL").arg(key);
+            ttls.cmd("PTTL").arg(key);
         }
         let mut connection = self.line.connection.clone();
-        let lives: Vec<i64> = lives.query_async(&mut connection).await.unwrap();
+        let ttls: Vec<i64> = ttls.query_async(&mut connection).await.unwrap();
         assert!(
-            !lives.contains(&-1),
-            "one lives for ever: {:?}",
+            !ttls.contains(&-1),
+            "a companion has no TTL: {:?}",
             self.dump()
         );
     }
@@ -288,12 +288,12 @@ impl Rig {
     }
 
     /// Writes the lock as an external client, as the Go library does; without a TTL for `None`.
-    pub(super) fn seize(&mut self, owner: &str, ttl_ms: Option<u64>) {
+    pub(super) fn take_externally(&mut self, owner: &str, ttl_ms: Option<u64>) {
         self.server.call(&["DEL", &self.keys.lock]);
         self.server.call(&["HSET", &self.keys.lock, "owner", owner]);
-        if let Some(life) = ttl_ms {
+        if let Some(ttl) = ttl_ms {
             self.server
-                .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]);
+                .call(&["PEXPIRE", &self.keys.lock, &ttl.to_string()]);
         }
         self.core.take_externally(self.now(), owner, ttl_ms);
     }
@@ -311,17 +311,17 @@ impl Rig {
     }
 
     /// Changes the TTL of the lock's key as an operator; with shared holds, until it has expired.
-    pub(super) fn change_life(&mut self, ttl_ms: Option<u64>) {
+    pub(super) fn change_ttl(&mut self, ttl_ms: Option<u64>) {
         let is_shared = self.core.inspect(self.now()).sharing.is_some();
         match ttl_ms {
-            Some(life) => self
+            Some(ttl) => self
                 .server
-                .call(&["PEXPIRE", &self.keys.lock, &life.to_string()]),
+                .call(&["PEXPIRE", &self.keys.lock, &ttl.to_string()]),
             None => self.server.call(&["PERSIST", &self.keys.lock]),
         };
         self.core.set_expiry(self.now(), ttl_ms);
-        if let Some(life) = ttl_ms.filter(|_| is_shared) {
-            self.advance((life as i64 / 7 + 1) * 7_000);
+        if let Some(ttl) = ttl_ms.filter(|_| is_shared) {
+            self.advance((ttl as i64 / 7 + 1) * 7_000);
             self.core.delete_lock(self.now());
         }
     }

@@ -89,11 +89,11 @@ async fn every_step_is_idempotent() {
 async fn external_data_is_an_error_and_stays_untouched() {
     for flavour in testkit::flavours() {
         println!("{}", flavour.name);
-        never_touches_foreign_data(Server::builder().binary(&flavour.binary)).await;
+        never_touches_other_data(Server::builder().binary(&flavour.binary)).await;
     }
 }
 
-async fn never_touches_foreign_data(server: ServerBuilder) {
+async fn never_touches_other_data(server: ServerBuilder) {
     let rig = Rig::new(server).await;
     let keys = rig.keys.clone();
     let request = contender("r", "c0", 5_000);
@@ -193,8 +193,8 @@ async fn extreme_leases_set_exact_key_ttl() {
         let request = contender(&format!("r{lease_ms}"), "c0", lease_ms);
         let (reply, ..) = rig.try_acquire(&request).await;
         assert!(matches!(reply, Tried::Granted { ttl_ms, .. } if ttl_ms == lease_ms));
-        let life = rig.server.call(&["PTTL", &rig.keys.lock]).int().unwrap();
-        assert_eq!(life, lease_ms as i64);
+        let ttl = rig.server.call(&["PTTL", &rig.keys.lock]).int().unwrap();
+        assert_eq!(ttl, lease_ms as i64);
         rig.end(&request, false).await;
     }
 }
@@ -206,30 +206,30 @@ async fn every_key_always_has_a_ttl() {
     let (first, second) = (sharer("first", 5), sharer("second", 5));
     rig.acquire(&holder, None).await;
     rig.acquire(&first, None).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
     rig.end(&first, false).await;
     rig.lose_queue();
     rig.acquire(&waiter, None).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
     rig.end(&holder, true).await;
     rig.acquire(&waiter, Some(1)).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
     rig.lose_queue();
     rig.end(&waiter, false).await;
     rig.acquire(&first, None).await;
     rig.acquire(&second, None).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
     rig.end(&second, false).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
     rig.end(&first, false).await;
     let (reply, ..) = rig.acquire(&holder, None).await;
     let Acquired::Granted { fence, .. } = reply else {
         panic!("{reply:?}")
     };
     rig.downgrade("h", fence, 5_000).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
     rig.renew("h", fence, 6_000).await;
-    every_key_has_a_life(&rig, 3);
+    every_key_has_a_ttl(&rig, 3);
 }
 
 /// Returns how many changes the server has made.
@@ -272,21 +272,21 @@ async fn queue_keeps_ttl_when_its_record_changes() {
     rig.acquire(&holder, None).await;
     rig.acquire(&dead, None).await;
     rig.end(&holder, false).await;
-    every_key_has_a_life(&rig, 2); // it was skipped
+    every_key_has_a_ttl(&rig, 2); // it was skipped
     let next = contender("x", "c0", 900);
     rig.acquire(&next, None).await;
     rig.end(&dead, false).await;
-    every_key_has_a_life(&rig, 3); // the grant of the next is known
+    every_key_has_a_ttl(&rig, 3); // the grant of the next is known
     rig.advance(1_000_000);
     rig.end(&next, false).await;
-    every_key_has_a_life(&rig, 2); // and has expired
+    every_key_has_a_ttl(&rig, 2); // and has expired
 }
 
-fn every_key_has_a_life(rig: &Rig, keys: usize) {
+fn every_key_has_a_ttl(rig: &Rig, keys: usize) {
     assert_eq!(rig.server.keys().len(), keys, "{:?}", rig.server.keys());
     for key in rig.server.keys() {
-        let life = rig.server.call(&["PTTL", &key]).int().unwrap();
-        assert!(0 < life && life <= 61_000, "{key}: {life}");
+        let ttl = rig.server.call(&["PTTL", &key]).int().unwrap();
+        assert!(0 < ttl && ttl <= 61_000, "{key}: {ttl}");
     }
 }
 
@@ -340,7 +340,7 @@ async fn forgotten_waiter_leaves_no_limit() {
 async fn external_owner_named_shared_is_one_holder() {
     let mut rig = Rig::new(Server::builder()).await;
     rig.acquire(&contender("h", "c0", 5_000), None).await;
-    rig.seize("shared", Some(3_000));
+    rig.take_externally("shared", Some(3_000));
     assert_eq!(
         rig.renew("h", 1, 5_000).await,
         Renewed::NotYours { taken: true }

@@ -57,7 +57,7 @@ const KINDS: [&str; 67] = [
     "shared hold stopping",
     "shared hold released, others stay",
     "shared hold broken, others stay",
-    "shared hold lapsed, others stay",
+    "shared hold expired, others stay",
     "downgraded",
     "downgraded and handed over",
     "downgraded again",

@@ -159,8 +159,8 @@ impl Slow {
             self.granted(&push.request, push.fence, push.at.as_micros(), push.ttl_ms);
         }
         for key in self.rig.server.keys() {
-            let life = self.rig.server.call(&["PTTL", &key]).int().unwrap();
-            assert_ne!(life, -1, "{key} has no end: {:?}", self.rig.dump());
+            let ttl = self.rig.server.call(&["PTTL", &key]).int().unwrap();
+            assert_ne!(ttl, -1, "{key} has no end: {:?}", self.rig.dump());
         }
     }
 }

@@ -130,16 +130,16 @@ impl Walk {
     pub(super) fn foreign(&mut self) {
         match self.random.random_range(0..11) {
             0..2 => {
-                let life =
+                let ttl =
                     [Some(50), Some(3_000), Some(100_000), None][self.random.random_range(0..4)];
                 let owner = ["Zm9yZWlnbg==", "shared"][self.random.random_range(0..2)];
-                self.rig.seize(owner, life);
+                self.rig.take_externally(owner, ttl);
             }
             2..6 => self.rig.vanish(),
             6 => self
                 .rig
-                .change_life(Some(self.random.random_range(1..10_000))),
-            7 => self.rig.change_life(None),
+                .change_ttl(Some(self.random.random_range(1..10_000))),
+            7 => self.rig.change_ttl(None),
             8 => self.rig.lose_queue(),
             9 => self.rig.lose_share(),
             // Within a microsecond the next sharer would have the fence of a remaining one.
@@ -165,7 +165,7 @@ impl Walk {
         if !self.rig.ends_lives_early {
             return self.rig.advance(micros);
         }
-        // Only ever whole weeks of milliseconds, of which no life is a multiple: no step then
+        // Only ever whole weeks of milliseconds, of which no TTL is a multiple: no step then
         // falls into the last millisecond of one.
         let now = self.rig.now().as_micros() as i64;
         let milli = now / 1_000 + micros.max(0) / 7_000 * 7;
@@ -200,8 +200,8 @@ impl Walk {
                 let before = sharers(&self.rig.inspect().await);
                 self.advance();
                 let after = sharers(&self.rig.inspect().await);
-                let lapsed = after < before && 0 < after;
-                self.seen.count("shared hold lapsed, others stay", lapsed);
+                let expired = after < before && 0 < after;
+                self.seen.count("shared hold expired, others stay", expired);
             }
         }
     }

@@ -1,4 +1,4 @@
--- Stands last in every script that grants.
+-- Comes last in every script that grants.
 local answer = step()
 if sharing and sharing.moved then
   follow_longest(lock, share)
