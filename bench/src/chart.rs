@@ -13,14 +13,14 @@ use crate::spread::Spread;
 
 const WIDTH: f64 = 760.0;
 const NAMES: f64 = 200.0;
-/// Right of the longest bar stands its number.
+/// The width of the number to the right of the longest bar.
 const NUMBERS: f64 = 76.0;
 const ROW: f64 = 24.0;
 const BAR: f64 = 14.0;
 const HEAD: f64 = 62.0;
 const GAP: f64 = 26.0;
 
-/// Tones between light and dark, which are read on both.
+/// Tones between light and dark, which are readable on both.
 const STYLE: &str = "text{font:13px ui-sans-serif,system-ui,sans-serif;fill:#76808b}\
     .title{font-size:15px;font-weight:600}.note{font-size:12px}\
     rect.bar{fill:#8b98a5}.ours{fill:#1f9d75}text.ours{font-weight:700}\
@@ -63,7 +63,7 @@ const PANELS: [Panel; 3] = [
     },
 ];
 
-/// Draws the picture from the figures that stand in the documentation.
+/// Draws the picture from the figures in the documentation.
 pub(crate) fn draw_again() -> Result<(), Failure> {
     let folder = Path::new("docs/performance");
     let figures = file::read(&folder.join(file::JSON))?;
@@ -71,7 +71,7 @@ pub(crate) fn draw_again() -> Result<(), Failure> {
     Ok(std::fs::write(folder.join(file::SVG), picture)?)
 }
 
-/// None where nothing was measured that it shows.
+/// Returns the picture; `None` if its figures were not measured.
 pub(crate) fn svg(figures: &Figures) -> Option<String> {
     let (mut body, mut top) = (String::new(), 0.0);
     for panel in &PANELS {
@@ -137,7 +137,7 @@ impl Panel {
     }
 }
 
-/// Where a value lies from left to right.
+/// The horizontal position of values.
 struct Axis {
     scale: Scale,
     from: f64,
@@ -204,7 +204,7 @@ impl Axis {
     }
 }
 
-/// `20 k` for 20,000.
+/// Formats 20,000 as `20 k`.
 fn short(number: f64) -> String {
     match number {
         n if 1e6 <= n => format!("{} M", n / 1e6),

@@ -12,13 +12,13 @@ use crate::scale::Scale;
 use crate::sections::hand_offs;
 use crate::stage::{ANSWER_LIMIT, Stage};
 
-/// Those that find the nodes of a cluster by themselves.
+/// Libraries that find the nodes of a cluster by themselves.
 const LIBRARIES: [&str; 2] = [ARBITER, "rueidislock"];
 
 /// How many tasks make cycles.
 const TASKS: [usize; 2] = [1, 64];
 
-/// In turn on both, and in every other round on the cluster first.
+/// Measures on both in turn, and in every other round on the cluster first.
 pub(crate) fn cluster(
     participants: &[Participant],
     scale: &Scale,
@@ -52,7 +52,7 @@ pub(crate) fn cluster(
     }
 }
 
-/// Others find the nodes from the URL of one.
+/// Returns the URL for a participant: of all nodes, or of one for a library that finds the others.
 fn url(participant: &Participant, cluster: &Cluster) -> String {
     match participant.name {
         ARBITER => cluster.url(),
@@ -89,8 +89,8 @@ fn measure(
     Ok(())
 }
 
-/// How many published messages the nodes have received from each other. Each master has no replica,
-/// so these are of other shards.
+/// Returns how many published messages the nodes have received from each other. Each master has no
+/// replica, so these are of other shards.
 fn bus_messages(servers: &[Server]) -> f64 {
     let received = servers.iter().map(|server| {
         let info = server.call(&["CLUSTER", "INFO"]).text().unwrap_or_default();

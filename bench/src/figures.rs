@@ -1,4 +1,4 @@
-//! What was measured: for each library and measure a figure of each round.
+//! The results: for each library and measure, a figure of each round.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::spread::Spread;
 pub(crate) struct Figures {
     values: BTreeMap<(String, String), BTreeMap<usize, f64>>,
     pub(crate) versions: BTreeMap<String, String>,
-    /// What did not work, or is not done by that library.
+    /// Failures, and features that a library lacks.
     notes: BTreeSet<String>,
 }
 
@@ -18,7 +18,7 @@ impl Figures {
         self.values.entry(key).or_default().insert(round, value);
     }
 
-    /// Says it, once.
+    /// Prints and records a failure, once.
     pub(crate) fn note_failure(&mut self, line: String) {
         if !self.notes.contains(&line) {
             eprintln!("{line}");
@@ -30,7 +30,7 @@ impl Figures {
         self.notes.iter().map(String::as_str)
     }
 
-    /// By library and measure, the figures of all rounds.
+    /// Returns the figures of all rounds, by library and measure.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str, Vec<f64>)> {
         self.values.iter().map(|((library, measure), rounds)| {
             (
@@ -49,7 +49,7 @@ impl Figures {
         Spread::of(self.rounds(library, measure)?.values().copied())
     }
 
-    /// The one figure by the other, each with that of the same round; of the medians, where they
+    /// Returns the ratios of two figures, round by round. It is the ratio of the medians if they
     /// have no round in common.
     pub(crate) fn ratio(&self, left: (&str, &str), right: (&str, &str)) -> Option<Spread> {
         let (left, right) = (self.rounds(left.0, left.1)?, self.rounds(right.0, right.1)?);

@@ -39,7 +39,7 @@ pub(crate) fn write(settings: &Settings, figures: &Figures, server: &str) -> Res
     Ok(())
 }
 
-/// To six digits: more are noise.
+/// Rounds to six digits: more are noise.
 fn rounded(value: f64) -> Value {
     let rounded = format!("{value:.5e}").parse::<f64>().unwrap_or(value);
     match rounded.fract() == 0.0 && rounded.abs() < 1e15 {
@@ -48,7 +48,7 @@ fn rounded(value: f64) -> Value {
     }
 }
 
-/// The figures of a file.
+/// Reads the figures of a file.
 pub(crate) fn read(path: &Path) -> Result<Figures, Failure> {
     let all: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
     let mut figures = Figures::default();

@@ -7,12 +7,12 @@ use crate::spread::Spread;
 /// A figure of a library.
 pub(crate) type Of = (&'static str, &'static str);
 
-/// Whether a peer is one of those.
+/// Whether a peer belongs to a group.
 pub(crate) type Among = fn(&str) -> bool;
 
 pub(crate) enum Against {
     One(Of),
-    /// Of those peers the one whose figure is the highest.
+    /// The peer of a group with the highest figure.
     Highest(Among, &'static str),
     Lowest(Among, &'static str),
     Number(f64),
@@ -27,24 +27,24 @@ pub(crate) enum Bound {
 pub(crate) struct Goal {
     pub(crate) text: &'static str,
     pub(crate) figure: Of,
-    /// Times the other.
+    /// The bound of the ratio.
     pub(crate) bound: Bound,
     pub(crate) against: Against,
 }
 
-/// What has become of a goal.
+/// The result of a goal.
 pub(crate) struct Outcome {
     pub(crate) is_met: bool,
     pub(crate) figure: f64,
     pub(crate) against: String,
-    /// The one figure by the other; none against zero.
+    /// The ratio of the figures; `None` against zero.
     pub(crate) ratio: Option<Spread>,
     /// By how much of the bound it is met or missed.
     pub(crate) margin: Option<f64>,
 }
 
 impl Goal {
-    /// None where one of the figures was not measured.
+    /// Returns the result; `None` if one of the figures was not measured.
     pub(crate) fn outcome(&self, figures: &Figures) -> Option<Outcome> {
         let figure = figures.spread(self.figure.0, self.figure.1)?;
         let (ratio, against) = match self.against {
@@ -100,7 +100,7 @@ fn medians(
         .filter_map(move |library| Some((library, figures.spread(library, measure)?.median)))
 }
 
-/// A number in as few digits as tell something.
+/// Formats a number with its significant digits.
 pub(crate) fn tidy(number: f64) -> String {
     let size = number.abs();
     if number == 0.0 {

@@ -1,4 +1,4 @@
-//! What Arbiter is to reach, as data: each goal names the two figures it compares.
+//! The goals of Arbiter, as data: each names the two figures that it compares.
 
 use crate::figures::Figures;
 use crate::goal::{Against, Bound, Goal, tidy};
@@ -14,12 +14,12 @@ use crate::participant::{ARBITER, BARE_SCRIPTS};
 use Against::{Highest, Lowest, Number, One};
 use Bound::{AtLeast, AtMost};
 
-/// Those with a fence, an order, or a push.
+/// Returns whether a library has a fence, an order, or a push.
 fn with_more(library: &str) -> bool {
     matches!(library, "rueidislock" | "redisson" | "redisson-fair")
 }
 
-/// Those that let anybody in.
+/// Returns whether a library grants in no order.
 fn unfair(library: &str) -> bool {
     library != "redisson-fair"
 }
@@ -60,11 +60,11 @@ const GOALS: &[Goal] = goals! {
         CYCLES[2], AtLeast(5.0), of One(("redisson", CYCLES[2]));
     "cycles/s, 256 tasks: Redisson":
         CYCLES[3], AtLeast(5.0), of One(("redisson", CYCLES[3]));
-    "cycles/s, 16 tasks: who has a fence, an order or a push":
+    "cycles/s, 16 tasks: the best with a fence, an order or a push":
         CYCLES[1], AtLeast(1.0), of Highest(with_more, CYCLES[1]);
-    "cycles/s, 64 tasks: who has a fence, an order or a push":
+    "cycles/s, 64 tasks: the best with a fence, an order or a push":
         CYCLES[2], AtLeast(1.0), of Highest(with_more, CYCLES[2]);
-    "cycles/s, 256 tasks: who has a fence, an order or a push":
+    "cycles/s, 256 tasks: the best with a fence, an order or a push":
         CYCLES[3], AtLeast(1.0), of Highest(with_more, CYCLES[3]);
     "cycles/s, 16 tasks: our own two scripts, sent bare":
         CYCLES[1], AtLeast(0.9), of One((BARE_SCRIPTS, CYCLES[1]));
@@ -140,7 +140,7 @@ const GOALS: &[Goal] = goals! {
         FILE_IN_PROCESS.p50, AtMost(1.0), of Number(300.0);
 };
 
-/// The goals as a table.
+/// Returns the goals as a table.
 pub(crate) fn text(figures: &Figures) -> String {
     let mut text = String::from("\nGoals\n");
     for goal in GOALS {

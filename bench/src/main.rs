@@ -1,7 +1,7 @@
 //! Arbiter side by side with other libraries, in one run on one server: only the ratios count.
 //!
-//! `./bench/compare` starts it. It starts itself as `bench peer LIBRARY URL`, the participants
-//! that are our own, and as `bench many URL`, Arbiter with much of everything.
+//! `./bench/compare` starts it. It starts itself as `bench peer LIBRARY URL`, for the participants
+//! of this crate, and as `bench many URL`, for Arbiter with many holds, waiters or names.
 
 mod chart;
 mod cluster;

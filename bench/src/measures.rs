@@ -1,7 +1,7 @@
-//! The names of what is measured, with units: as they stand in the files.
+//! The names of the measures, with units, as in the files.
 
 pub(crate) const TASKS: [usize; 4] = [1, 16, 64, 256];
-/// Which of those stands for many.
+/// The index of the measure that represents many tasks.
 pub(crate) const AT_64: usize = 2;
 
 pub(crate) const CYCLES: [&str; 4] = [
@@ -91,9 +91,9 @@ pub(crate) const RELEASE_TIME: [&str; 3] = [
     "release, µs on the server, 10,000 waiters",
 ];
 pub(crate) const RELEASE_COMMANDS: [&str; 3] = [
-    "release, commands besides looks, 1 waiter",
-    "release, commands besides looks, 100 waiters",
-    "release, commands besides looks, 10,000 waiters",
+    "release, commands besides polls, 1 waiter",
+    "release, commands besides polls, 100 waiters",
+    "release, commands besides polls, 10,000 waiters",
 ];
 pub(crate) const BESIDE_HOLDS: [&str; 4] = [
     "cycles/s at 64 tasks, beside 1 hold",
@@ -156,7 +156,7 @@ pub(crate) const FILE_NAME_BYTES: &str = "embedded, memory per name used once, b
 pub(crate) const FILE_LEFT: &str = "embedded, KiB of files left of 1,000,000 names";
 pub(crate) const COMMAND: &str = "a command around `true`, ms";
 
-/// What is measured on a cluster, and on one server beside it. Cycles are those of 1 task and of 64.
+/// The measures on a cluster, and on one server beside it. Cycles are those of 1 task and of 64.
 pub(crate) struct Place {
     pub(crate) name: &'static str,
     pub(crate) cycles: [&'static str; 2],

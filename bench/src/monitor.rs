@@ -1,5 +1,5 @@
-//! Counts what clients send to the server and what scripts call, which its statistics do not
-//! tell apart.
+//! Counts the commands of clients and those of scripts, which the server's statistics do not
+//! distinguish.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -55,7 +55,8 @@ fn count(reader: BufReader<TcpStream>) -> Counted {
 }
 
 impl Counted {
-    /// `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`, with `[0 lua]` for what scripts call.
+    /// Counts `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`; commands of scripts have `[0
+    /// lua]`.
     fn note(&mut self, line: &str) {
         let Some((from, words)) = line.split_once("] ") else {
             return;
@@ -73,17 +74,17 @@ impl Counted {
         *counts.entry(command).or_default() += 1.0;
     }
 
-    /// Commands that clients sent.
+    /// Returns the number of commands that clients sent.
     pub(crate) fn sent(&self) -> f64 {
         self.sent.values().sum()
     }
 
-    /// Calls of the script of that hash.
+    /// Returns the calls of the script of that hash.
     pub(crate) fn of_script(&self, sha1: &str) -> f64 {
         self.scripts.get(sha1).copied().unwrap_or_default()
     }
 
-    /// Which part of the calls of a command, as the statistics name it, clients sent.
+    /// Returns the part of the calls of a command, as named in the statistics, that clients sent.
     pub(crate) fn part_sent(&self, command: &str) -> f64 {
         let command = command.split('|').next().unwrap_or_default();
         let of = |counts: &BTreeMap<String, f64>| counts.get(command).copied().unwrap_or_default();

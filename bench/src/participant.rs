@@ -1,4 +1,4 @@
-//! Who takes part, and how each is started.
+//! The participants, and how each is started.
 
 use crate::Failure;
 use crate::process::Process;
@@ -39,12 +39,12 @@ const PEERS: [(&str, &[&str]); 5] = [
     ("python", &["redis-py", "redis-py-asyncio"]),
 ];
 
-/// All libraries, in the order of the tables.
+/// Returns all libraries, in the order of the tables.
 pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
     OURS.into_iter().chain(peers())
 }
 
-/// The libraries of others.
+/// Returns the libraries of others.
 pub(crate) fn peers() -> impl Iterator<Item = &'static str> {
     PEERS
         .iter()
@@ -53,7 +53,7 @@ pub(crate) fn peers() -> impl Iterator<Item = &'static str> {
 
 pub(crate) struct Participant {
     pub(crate) name: &'static str,
-    /// What a shell would start, without its arguments.
+    /// The command without its arguments.
     program: String,
     pub(crate) compiles_as_it_runs: bool,
 }
@@ -67,7 +67,7 @@ impl Participant {
         })
     }
 
-    /// All that are wanted and can be had.
+    /// Returns all participants that are selected and installed.
     pub(crate) fn all(settings: &Settings) -> Result<Vec<Self>, Failure> {
         let mut all = Vec::new();
         for library in OURS {
@@ -92,7 +92,7 @@ impl Participant {
     }
 }
 
-/// The command line of this program, for a part of it.
+/// Returns the command line of this program, for a part of it.
 pub(crate) fn own_program(part: &str) -> Result<String, Failure> {
     let program = std::env::current_exe()?;
     Ok(format!("'{}' {part}", program.display()))

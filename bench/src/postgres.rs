@@ -1,4 +1,4 @@
-//! Arbiter on PostgreSQL beside what the database itself offers: row updates and advisory locks.
+//! Arbiter on PostgreSQL beside features of the database itself: row updates and advisory locks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 16;
 const HAND_OFFS: usize = 200;
 
-/// Measures with a disk that is waited for, and without; prints medians of the rounds.
+/// Measures with and without waits for the disk; prints medians of the rounds.
 pub(crate) fn postgres() -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new()?;
     for fsync in ["on", "off"] {

@@ -1,4 +1,4 @@
-//! A process that is told by lines and tells by lines, and what it costs.
+//! A process that reads and writes lines, and its cost.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use crate::Failure;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Killed with its value.
+/// A child process, which is killed when its value is dropped.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -30,7 +30,7 @@ impl Process {
             .spawn()?;
         let (sender, lines) = channel();
         each_line(child.stdout.take(), move |line| {
-            // Nobody listens to one that is about to be killed.
+            // A process that is about to be killed has no reader.
             let _ = sender.send(line);
         });
         let complaint = Arc::new(Mutex::default());
@@ -46,16 +46,16 @@ impl Process {
             complaint,
             version: String::new(),
         };
-        let ready = process.hear(START_LIMIT)?;
+        let ready = process.receive(START_LIMIT)?;
         process.version = ready
             .strip_prefix("ready ")
             .and_then(|rest| rest.split_once(' '))
             .map(|(_, version)| version.to_owned())
-            .ok_or_else(|| format!("it says, and is not ready: {ready}"))?;
+            .ok_or_else(|| format!("the process is not ready: {ready}"))?;
         Ok(process)
     }
 
-    pub(crate) fn tell(&mut self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn send_line(&mut self, line: &str) -> Result<(), Failure> {
         let stdin = self
             .child
             .stdin
@@ -66,27 +66,27 @@ impl Process {
             .map_err(|_| self.ended().into())
     }
 
-    /// What it says next.
-    pub(crate) fn hear(&self, limit: Duration) -> Result<String, Failure> {
+    /// Returns its next line.
+    pub(crate) fn receive(&self, limit: Duration) -> Result<String, Failure> {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         match self.lines.recv_timeout(limit) {
             Ok(line) if line.starts_with("unable ") => Err(line.into()),
             Ok(line) => Ok(line),
-            Err(Timeout) => Err(format!("it says nothing for {limit:?}").into()),
+            Err(Timeout) => Err(format!("no line within {limit:?}").into()),
             Err(Disconnected) => Err(self.ended().into()),
         }
     }
 
-    /// Tells it a line, and hears the numbers that it answers in one that begins with the same
-    /// word, or with `word`.
+    /// Sends a line, and returns the numbers of the answer. The answer begins with the same word,
+    /// or with `word`.
     pub(crate) fn ask(
         &mut self,
         line: &str,
         word: &str,
         limit: Duration,
     ) -> Result<Vec<f64>, Failure> {
-        self.tell(line)?;
-        let answer = self.hear(limit)?;
+        self.send_line(line)?;
+        let answer = self.receive(limit)?;
         let numbers = answer.strip_prefix(word).map(|rest| {
             rest.split_whitespace()
                 .map(str::parse)
@@ -108,7 +108,7 @@ impl Process {
         format!("it has ended: {complaint}")
     }
 
-    /// The processor time that all its threads have used.
+    /// Returns the processor time that all its threads have used.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = self.read("stat");
         // The name in parentheses may hold anything.
@@ -121,7 +121,7 @@ impl Process {
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of its memory.
     pub(crate) fn memory(&self) -> f64 {
         let status = self.read("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -134,7 +134,7 @@ impl Process {
     }
 
     pub(crate) fn kill(&mut self) {
-        // One that has ended already is as good.
+        // A process that has already ended is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

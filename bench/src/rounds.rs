@@ -1,4 +1,4 @@
-//! The rounds: in each every participant in turn, on one server, so that what slows the machine
+//! The rounds. In each, every participant takes its turn on one server, so a machine that is slow
 //! for a while slows all of them.
 
 use testkit::Server;
@@ -16,7 +16,7 @@ use crate::settings::{Section, Settings};
 use crate::stage::Stage;
 use crate::usage;
 
-/// The figures, and the name of the server.
+/// Returns the figures, and the name of the server.
 pub(crate) fn all(settings: &Settings) -> Result<(Figures, String), Failure> {
     let participants = Participant::all(settings)?;
     let server = Server::start();
@@ -46,7 +46,7 @@ pub(crate) fn all(settings: &Settings) -> Result<(Figures, String), Failure> {
     Ok((figures, usage::version(&server)))
 }
 
-/// What is measured in a process comes first, then what takes two.
+/// A step of a round. Measurements in one process come first, then those with two.
 type Step = fn(&mut Stage<'_>, &Server, &Scale, usize, &mut Figures) -> Result<(), Failure>;
 const STEPS: [(Section, &str, Step); 6] = [
     (Section::Cycles, "cycles", cycles),
@@ -86,7 +86,7 @@ fn libraries(
 ) {
     let mut stage = Stage::on_server(participant, server);
     for (section, name, step) in STEPS {
-        // What is counted, and not timed, is the same in every round.
+        // Counts, unlike times, are the same in every round.
         let is_due = section != Section::Idle || round == 0;
         if !is_due || !settings.wants(section) {
             continue;

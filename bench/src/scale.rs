@@ -1,4 +1,4 @@
-//! For how long, and with how many, everything is measured.
+//! The durations and numbers of the measurements.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ pub(crate) struct Scale {
     pub(crate) is_quick: bool,
     pub(crate) cycles_ms: u64,
     pub(crate) hand_offs: usize,
-    /// Of all hand-offs of a library, with its restarts after one that hangs.
+    /// The limit of all hand-offs of a library, with its restarts after one that hangs.
     pub(crate) hand_offs_limit: Duration,
     pub(crate) crowd_ms: u64,
     /// Both windows lie within the time after which a holder renews a lease of 30 s.
     pub(crate) idle: Duration,
-    /// Holds at the same time, in steps, and what is measured at each.
+    /// The numbers of simultaneous holds, each with its measures.
     pub(crate) holds: [usize; 4],
     pub(crate) renewals: Duration,
     pub(crate) waiters: [usize; 3],
@@ -19,7 +19,7 @@ pub(crate) struct Scale {
     pub(crate) idle_waiters: usize,
     pub(crate) idle_waiters_for: Duration,
     pub(crate) names: usize,
-    /// After that a name used once is forgotten: on a server, and in a file.
+    /// The time after which a name used once is forgotten: on a server, and in a file.
     pub(crate) forgotten_after: [Duration; 2],
     pub(crate) commands: usize,
 }

@@ -1,5 +1,5 @@
-//! Scripts as they are sent without any library: Arbiter's own two, put together as it does it,
-//! those of the Go library, and the compare-and-delete.
+//! Scripts that are sent without a library: two of Arbiter, assembled as the library does, those of
+//! the Go library, and the compare-and-delete.
 
 use std::sync::LazyLock;
 
@@ -57,7 +57,7 @@ impl Script {
         }
     }
 
-    /// Makes it known to the server.
+    /// Loads it into the server.
     pub(crate) fn load(&self) -> Cmd {
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(&self.source);
@@ -99,7 +99,7 @@ const LEASE_MS: &str = "30000";
 const LABEL: &str = "host-1 1234567 bench ";
 
 impl Request {
-    /// A fresh one, told of its grant on that channel.
+    /// Creates a request that is notified of its grant on that channel.
     pub(crate) fn on(channel: &str) -> Self {
         Self {
             id: fresh_id(),
@@ -118,7 +118,7 @@ impl Request {
     }
 }
 
-/// 128 random bits.
+/// Returns 128 random bits.
 pub(crate) fn fresh_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

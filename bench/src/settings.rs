@@ -40,9 +40,9 @@ impl Section {
 pub(crate) struct Settings {
     pub(crate) rounds: usize,
     pub(crate) scale: Scale,
-    /// Of the libraries those; all, where it is empty.
+    /// The selected libraries; all if it is empty.
     only: Vec<String>,
-    /// All, where it is empty.
+    /// The selected sections; all if it is empty.
     sections: Vec<Section>,
     /// Languages, and the command lines that start their peers.
     pub(crate) peers: Vec<(String, String)>,
@@ -97,7 +97,8 @@ impl Settings {
         self.only.is_empty() || self.only.iter().any(|wanted| wanted == library)
     }
 
-    /// Where the figures go: those of a part of the comparison not to where all of it stands.
+    /// Returns the folder of the figures. Figures of a part of the comparison do not replace those
+    /// of all.
     pub(crate) fn folder(&self) -> &str {
         let is_whole = self.only.is_empty() && self.sections.is_empty() && !self.scale.is_quick;
         match &self.into {

@@ -1,4 +1,4 @@
-//! The least, the median and the most of some figures.
+//! The minimum, the median and the maximum of some figures.
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
@@ -8,7 +8,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// None of no figures.
+    /// Returns the spread of figures; `None` without figures.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -19,7 +19,7 @@ impl Spread {
         })
     }
 
-    /// Each of them by a number.
+    /// Divides each by a number.
     pub(crate) fn by(self, number: f64) -> Self {
         Self {
             min: self.min / number,
@@ -29,7 +29,7 @@ impl Spread {
     }
 }
 
-/// Of figures in order.
+/// Returns a percentile of sorted figures.
 pub(crate) fn percentile(sorted: &[f64], part: f64) -> Option<f64> {
     let at = (sorted.len() as f64 * part) as usize;
     sorted.get(at.min(sorted.len().checked_sub(1)?)).copied()

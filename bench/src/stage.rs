@@ -1,5 +1,5 @@
-//! The processes of one participant on one store: started and warmed up when they are needed,
-//! and anew after a failure.
+//! The processes of one participant on one store: started and warmed up when they are needed, and
+//! again after a failure.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::process::Process;
 pub(crate) struct Stage<'a> {
     pub(crate) participant: &'a Participant,
     url: String,
-    /// Whose data goes when the processes go.
+    /// The servers whose data is deleted when the processes end.
     servers: &'a [Server],
     processes: Vec<Process>,
     names: usize,
     pub(crate) version: String,
 }
 
-/// What an answer may take besides the time that it was asked to take.
+/// How much longer an answer may take than the requested time.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 const WARM_UP: &str = "cycles 16 500";
-/// With code that is compiled as it runs.
+/// The maximum number of warm-ups of code that is compiled as it runs.
 const MOST_WARM_UPS: usize = 10;
 
 impl<'a> Stage<'a> {
@@ -49,7 +49,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// So many warm processes.
+    /// Returns that many processes, warmed up.
     pub(crate) fn processes(&mut self, count: usize) -> Result<&mut [Process], Failure> {
         while self.processes.len() < count {
             let mut process = self.start()?;
@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
         Ok(&mut self.processes[..count])
     }
 
-    /// A process that has done nothing.
+    /// Starts a process without a warm-up.
     pub(crate) fn start(&mut self) -> Result<Process, Failure> {
         let process = self.participant.start(&self.url)?;
         self.version.clone_from(&process.version);
@@ -70,13 +70,13 @@ impl<'a> Stage<'a> {
         self.processes(1).map(|processes| &mut processes[0])
     }
 
-    /// A name that nobody has used.
+    /// Returns an unused name.
     pub(crate) fn fresh_name(&mut self) -> String {
         self.names += 1;
         format!("fresh-{}", self.names)
     }
 
-    /// Ends all processes, and what they have left.
+    /// Ends all processes, and deletes their data.
     pub(crate) fn clear(&mut self) {
         self.processes.clear();
         for server in self.servers {
@@ -91,7 +91,8 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// Twice half a second; where code is compiled as it runs, until the rate grows no more.
+/// Warms a process up for twice half a second. Code that is compiled as it runs is warmed up until
+/// the rate stops growing.
 fn warm_up(process: &mut Process, until_it_grows_no_more: bool) -> Result<(), Failure> {
     let mut best = 0.0;
     for n in 1..=MOST_WARM_UPS {

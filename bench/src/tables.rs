@@ -10,7 +10,7 @@ use crate::measures::{
 };
 use crate::participant::{ARBITER, libraries};
 
-/// A column: its head, and what stands in it for a library.
+/// A column: its head, and its cell for a library.
 type Column = (&'static str, fn(&Figures, &str) -> Option<String>);
 
 const VERSION: &str = "version";
@@ -84,7 +84,7 @@ const ON_ONE_NAME: [Column; 8] = [
     }),
 ];
 
-/// The tables of the libraries, then the figures of Arbiter alone, then what failed.
+/// Returns the tables of the libraries, then the figures of Arbiter alone, then the failures.
 pub(crate) fn text(figures: &Figures) -> String {
     let mut text = String::new();
     let mut tell = |title, columns| text.push_str(&table(figures, title, columns));
@@ -109,7 +109,7 @@ fn table(figures: &Figures, title: &str, columns: &[Column]) -> String {
             .iter()
             .map(|(_, cell)| cell(figures, library))
             .collect();
-        // The versions are known of those too that were not asked for this.
+        // The versions of unmeasured libraries are known too.
         let mut measured = columns
             .iter()
             .zip(&cells)
@@ -146,7 +146,7 @@ fn table(figures: &Figures, title: &str, columns: &[Column]) -> String {
     text
 }
 
-/// What no other library was asked for.
+/// Returns the measures of Arbiter alone.
 fn alone(figures: &Figures) -> String {
     let shown = |measure: &str| {
         let of_libraries = [
@@ -192,7 +192,7 @@ fn rate(figures: &Figures, library: &str, at: usize) -> Option<String> {
     Some(format!("{rate:.1} ({p50:.0})"))
 }
 
-/// The least, the median and the most of the ratios of all rounds.
+/// Returns the minimum, the median and the maximum of the ratios of all rounds.
 fn ratio(figures: &Figures, library: &str, measure: &str) -> Option<String> {
     let ratio = figures.ratio((ARBITER, measure), (library, measure))?;
     let [min, median, max] = [ratio.min, ratio.median, ratio.max].map(tidy);

@@ -1,10 +1,10 @@
-//! What the server has done and used, by its own count.
+//! The work and the resources of the server, by its own count.
 
 use std::collections::BTreeMap;
 
 use testkit::Server;
 
-/// Differences count: what lies between two of them.
+/// Counters of the server; the difference of two of them is the use in between.
 pub(crate) struct Usage {
     /// Microseconds of processor time.
     pub(crate) cpu: f64,
@@ -31,7 +31,7 @@ impl Usage {
         }
     }
 
-    /// What was used since `before`.
+    /// Returns the use since `before`.
     pub(crate) fn since(mut self, before: &Self) -> Self {
         self.cpu -= before.cpu;
         for (name, (calls, usec)) in &before.commands {
@@ -42,7 +42,7 @@ impl Usage {
         self
     }
 
-    /// Calls of scripts, and microseconds in them.
+    /// Returns the calls of scripts, and the microseconds in them.
     pub(crate) fn scripts(&self) -> (f64, f64) {
         let scripts = self
             .commands
@@ -51,8 +51,8 @@ impl Usage {
         scripts.fold((0.0, 0.0), |sum, (_, one)| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    /// Microseconds in commands that clients sent: `sent` tells which part of the calls of a
-    /// command were sent by clients, and not by scripts.
+    /// Returns the microseconds in commands that clients sent. `sent` returns the part of a
+    /// command's calls that clients sent, and not scripts.
     pub(crate) fn in_commands(&self, sent: impl Fn(&str) -> f64) -> f64 {
         self.commands
             .iter()
@@ -61,12 +61,12 @@ impl Usage {
     }
 }
 
-/// Bytes that the server's data takes.
+/// Returns the bytes of the server's data.
 pub(crate) fn memory(server: &Server) -> f64 {
     field(&info(server, "memory"), "used_memory:").unwrap_or_default()
 }
 
-/// The name and version of the server.
+/// Returns the name and version of the server.
 pub(crate) fn version(server: &Server) -> String {
     let info = info(server, "server");
     let line = |key: &str| {
@@ -85,7 +85,7 @@ fn info(server: &Server, section: &str) -> String {
     server.call(&["INFO", section]).text().unwrap_or_default()
 }
 
-/// The number behind a key.
+/// Returns the number after a key.
 fn field(text: &str, key: &str) -> Option<f64> {
     let (_, rest) = text.split_once(key)?;
     let end = rest.find([',', '\r', '\n']).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! How often a cycle allocates: a count that hardly varies, so that nothing gets slower unseen.
+//! How often a cycle allocates: a count that hardly varies, so that no slowdown goes unnoticed.
 
 use std::alloc::System;
 

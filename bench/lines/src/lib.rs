@@ -1,4 +1,4 @@
-//! What a participant of the bench hears and says, as `peers/README.md` tells it. The same code
+//! The protocol of a participant of the bench, as described in `peers/README.md`. The same code
 //! measures Arbiter and its peers.
 
 mod clock;
@@ -14,5 +14,5 @@ pub use serve::{lines, serve, time};
 pub use turns::{crowd, cycles};
 pub use version::version_in;
 
-/// What ends a program.
+/// The failure that ends a program.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,18 +1,18 @@
-//! A lock of any name, and what it is to hold it.
+//! A lock of any name, and its hold.
 
 use crate::Failure;
 
-/// A lock that takes part.
+/// A lock that participates.
 pub trait Lock: Clone + Send + Sync + 'static {
-    /// What is held, until it is released.
+    /// The hold, until it is released.
     type Held: Send;
 
-    /// Whether it can wait behind others; else an acquire of a held lock fails.
+    /// Whether it can wait behind others. Otherwise an acquire of a held lock fails.
     const WAITS: bool = true;
 
     /// Takes the lock of that name.
     fn acquire(&self, name: &str) -> impl Future<Output = Result<Self::Held, Failure>> + Send;
 
-    /// Frees it.
+    /// Frees the lock.
     fn release(&self, held: Self::Held) -> impl Future<Output = Result<(), Failure>> + Send;
 }

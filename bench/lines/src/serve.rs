@@ -1,4 +1,4 @@
-//! The lines of a participant are obeyed, each by a task of its own.
+//! Executes the lines for a participant, each in a task of its own.
 
 use std::collections::HashMap;
 use std::process::exit;
@@ -10,7 +10,8 @@ use crate::turns::{crowd, cycles};
 use crate::worker::{Order, work};
 use crate::{Failure, Lock};
 
-/// Says that it is ready, and obeys until the standard input ends; what is under way ends with it.
+/// Reports that it is ready, and executes lines until the standard input ends. Running tasks end
+/// with it.
 ///
 /// # Errors
 /// A line that it does not understand.
@@ -44,8 +45,8 @@ pub async fn serve<L: Lock>(library: &str, version: &str, lock: L) -> Result<(),
     exit(0)
 }
 
-/// The lines of the standard input, read on a thread of their own: the runtime may have no other
-/// than this one.
+/// Reads the lines of the standard input on a separate thread, since the runtime may have only this
+/// one.
 #[must_use]
 pub fn lines() -> UnboundedReceiver<String> {
     let (heard, lines) = unbounded_channel();
@@ -69,10 +70,10 @@ fn start(task: impl Future<Output = Result<(), Failure>> + Send + 'static) {
     });
 }
 
-/// So many milliseconds.
+/// Parses a number of milliseconds.
 ///
 /// # Errors
-/// What is no number.
+/// If the text is not a number.
 pub fn time(ms: &str) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(ms.parse()?))
 }

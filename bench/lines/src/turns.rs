@@ -6,15 +6,15 @@ use tokio::task::JoinSet;
 
 use crate::{Failure, Lock};
 
-/// What one task saw.
+/// The counts of one task.
 #[derive(Default)]
 struct Turns {
     cycles: Vec<Duration>,
     worst_acquire: Duration,
 }
 
-/// So many tasks take and free a lock each, on a name of its own, for so long; says how many cycles
-/// they made, and how long one took.
+/// Takes and frees locks in that many tasks, each on its own name. Prints how many cycles they
+/// made, and how long one took.
 ///
 /// # Errors
 /// Those of the lock.
@@ -36,7 +36,8 @@ pub async fn cycles<L: Lock>(lock: L, tasks: usize, time: Duration) -> Result<()
     Ok(())
 }
 
-/// The same, all on one name; says the longest wait, and the cycles of each.
+/// Takes and frees one lock in that many tasks. Prints the longest wait, and the cycles of each
+/// task.
 ///
 /// # Errors
 /// Those of the lock.

@@ -1,6 +1,6 @@
-//! What a program was built with.
+//! The versions of a program's dependencies.
 
-/// The version of a crate, as the text of a `Cargo.lock` tells it.
+/// Returns the version of a crate, from the text of a `Cargo.lock`.
 #[must_use]
 pub fn version_in<'a>(lock: &'a str, package: &str) -> &'a str {
     lock.split_once(&format!("name = \"{package}\"\nversion = \""))

@@ -1,4 +1,4 @@
-//! A worker holds one lock after another, each until it is told to release it.
+//! A worker holds one lock after another, each until it receives the release.
 
 use tokio::sync::mpsc::UnboundedReceiver;
 

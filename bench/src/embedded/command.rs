@@ -12,7 +12,7 @@ use crate::participant::ARBITER;
 use crate::scale::Scale;
 use crate::spread::Spread;
 
-/// The command that everybody has.
+/// The command that every machine has.
 pub(crate) const FLOCK: &str = "flock(1)";
 
 pub(super) fn measure(

@@ -24,17 +24,17 @@ pub(super) fn measure(
         let name = stage.fresh_name();
         let mut holder = stage.start()?;
         let mut waiter = stage.start()?;
-        holder.tell(&format!("acquire 0 {name}"))?;
-        holder.hear(LIMIT)?;
-        waiter.tell(&format!("acquire 0 {name}"))?;
+        holder.send_line(&format!("acquire 0 {name}"))?;
+        holder.receive(LIMIT)?;
+        waiter.send_line(&format!("acquire 0 {name}"))?;
         sleep(Duration::from_millis(20));
         let killed = nanos();
         holder.kill();
-        let acquired = waiter.hear(LIMIT)?;
+        let acquired = waiter.receive(LIMIT)?;
         let acquired: i64 = acquired.rsplit(' ').next().unwrap_or_default().parse()?;
         times.push((acquired - killed) as f64 / 1e6);
     }
-    let times = Spread::of(times).ok_or("nobody was killed")?;
+    let times = Spread::of(times).ok_or("no process was killed")?;
     figures.note_value(round, ARBITER, FILE_DEATH[0], times.median);
     figures.note_value(round, ARBITER, FILE_DEATH[1], times.max);
     Ok(())

@@ -16,7 +16,7 @@ use crate::scale::Scale;
 const LIMIT: Duration = Duration::from_secs(300);
 const TRIES: usize = 300;
 
-/// What a try costs beside a name with many waiters, and what a turn of theirs.
+/// Measures a try beside a name with many waiters, and their turns.
 pub(super) fn queues(folder: &Folder, scale: &Scale, figures: &mut Figures) -> Result<(), Failure> {
     let mut process = many(&folder.url())?;
     for (at, waiters) in scale.waiters.into_iter().enumerate() {
@@ -30,7 +30,7 @@ pub(super) fn queues(folder: &Folder, scale: &Scale, figures: &mut Figures) -> R
     Ok(())
 }
 
-/// What many names used once leave.
+/// Measures the remains of many names that were used once.
 pub(super) fn names(folder: &Folder, scale: &Scale, figures: &mut Figures) -> Result<(), Failure> {
     let mut process = many(&folder.url())?;
     let memory = process.memory();

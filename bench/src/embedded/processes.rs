@@ -27,7 +27,7 @@ pub(super) fn cycles(
     // One task of `cycles` and one of `crowd` differ in nothing but the name.
     let (mine, its) = (format!("cycles 1 {ms}"), format!("crowd 1 {ms}"));
     let both: &[(&Crowd, [&String; 2])] = match library {
-        // Its rows have no owner that anybody heeds: the name makes no difference.
+        // No participant reads the owner in its rows: the name makes no difference.
         SQLITE => &[(&FILE_OWN_NAMES, [&mine, &mine])],
         _ => &[
             (&FILE_OWN_NAMES, [&mine, &its]),
@@ -37,7 +37,7 @@ pub(super) fn cycles(
     for (measures, lines) in both {
         let processes = stage.processes(2)?;
         for (process, line) in processes.iter_mut().zip(lines) {
-            process.tell(line)?;
+            process.send_line(line)?;
         }
         let turns = processes.iter().map(|process| turns(process, ms));
         let turns = turns.collect::<Result<Vec<_>, _>>()?;
@@ -59,13 +59,13 @@ struct Turns {
 }
 
 fn turns(process: &Process, ms: u64) -> Result<Turns, Failure> {
-    let line = process.hear(Duration::from_millis(ms) + ANSWER_LIMIT)?;
+    let line = process.receive(Duration::from_millis(ms) + ANSWER_LIMIT)?;
     let (word, rest) = line.split_once(' ').ok_or("an answer has numbers")?;
     let numbers = rest.split(' ').map(str::parse::<f64>);
     let turns = match (word, &numbers.collect::<Result<Vec<_>, _>>()?[..]) {
         ("cycles", [count, seconds, _, p99]) => (*count, *seconds, p99 / 1e3),
         ("crowd", [seconds, worst, count]) => (*count, *seconds, *worst),
-        _ => return Err(format!("it says {line}").into()),
+        _ => return Err(format!("unexpected line: {line}").into()),
     };
     let (count, seconds, worst_ms) = turns;
     Ok(Turns {

@@ -13,7 +13,7 @@ use crate::participant::ARBITER;
 use crate::scale::Scale;
 use crate::usage::Usage;
 
-/// What a renewal that is just due leaves of a lease of 30 s: two thirds, less the margin.
+/// The rest of a lease of 30 s when its renewal is due: two thirds, less the margin.
 const LEFT_WHEN_DUE_MS: f64 = 20_000.0 - 500.0;
 const TENTH_MS: f64 = 3_000.0;
 
@@ -50,7 +50,7 @@ pub(super) fn measure(
         percent(Usage::of(server).since(&used).cpu / 1e6),
     );
 
-    // Apart from that, since it costs the process something to look at all its holds.
+    // A separate measurement, since a check of all holds costs the process time.
     let for_more_than_a_third = Duration::from_millis(11_000).as_millis();
     let least = process.ask(&format!("least {for_more_than_a_third}"), "least", LIMIT)?[0];
     note(

@@ -1,4 +1,4 @@
-//! What becomes of Arbiter when there is much of something.
+//! Arbiter with many holds, waiters or names.
 
 mod holds;
 mod names;
@@ -24,7 +24,7 @@ pub(crate) use server_time::GO_SCRIPTS;
 
 type Part = fn(&Server, &Scale, usize, &mut Figures) -> Result<(), Failure>;
 
-/// Those that take long and hardly differ from round to round are measured in the first.
+/// Measures growth. Long measurements that hardly differ between rounds run in the first only.
 pub(crate) fn growth(scale: &Scale, round: usize, figures: &mut Figures) {
     let parts: &[(&str, Part)] = &[
         ("server time", server_time::measure),
@@ -43,7 +43,7 @@ pub(crate) fn growth(scale: &Scale, round: usize, figures: &mut Figures) {
     }
 }
 
-/// Arbiter in a process of its own, warm.
+/// Starts Arbiter in a separate process, warmed up.
 pub(crate) fn many(url: &str) -> Result<Process, Failure> {
     let mut process = Process::start(&own_program("many")?, &[url])?;
     process.ask("cycles 64 500", "cycles", ANSWER_LIMIT)?;

@@ -1,4 +1,4 @@
-//! Many names used once each: what they leave.
+//! Many names used once each: the memory that remains.
 
 use std::thread::sleep;
 

@@ -1,7 +1,7 @@
-//! What a release costs with few and with many who wait.
+//! The cost of a release with few and with many waiters.
 //!
-//! Its time on the server is that of the script alone, sent bare, so that nobody looks meanwhile.
-//! How many commands there are to a release is counted where the library makes them.
+//! Its time on the server is that of the script alone, without the library, so that no waiter polls
+//! meanwhile. The commands of a release are counted with the library.
 
 use redis::Connection;
 use testkit::Server;
@@ -44,7 +44,8 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// Microseconds of a release, with always so many behind it: the mean of the middle half.
+/// Returns the microseconds of a release, with a constant number of waiters: the mean of the middle
+/// half.
 fn time(
     server: &Server,
     connection: &mut Connection,
@@ -70,7 +71,7 @@ fn time(
         let said: redis::Value = holder.end(&keys).query(connection)?;
         let used = Usage::of(server).since(&before);
         if !format!("{said:?}").contains("released") {
-            return Err(format!("a release is answered {said:?}: a waiter was passed over").into());
+            return Err(format!("a release is answered {said:?}: a waiter was skipped").into());
         }
         if WARM_UP <= n {
             times.push(used.scripts().1);
@@ -84,8 +85,7 @@ fn time(
     Ok(middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
-/// Commands per release besides the looks of those who wait, while a queue of so many is passed
-/// through from its head to its end.
+/// Returns the commands per release, without polls, while a queue of that length is granted.
 fn commands(server: &Server, waiters: usize, count: usize) -> Result<f64, Failure> {
     let mut process = many(&server.url())?;
     let (mut commands, mut releases) = (0.0, 0);

@@ -1,5 +1,5 @@
-//! What a cycle costs the server, with commands that arrive in heaps: the scripts themselves, and
-//! next to nothing of the network.
+//! The cost of a cycle on the server, with commands that arrive in batches: the scripts themselves,
+//! and almost no network.
 
 use redis::{Cmd, Connection};
 use testkit::Server;
@@ -20,7 +20,7 @@ pub(crate) const GO_SCRIPTS: &str = "scripts of the Go library";
 /// The two commands of a cycle on the name of that number.
 type Cycle = fn(usize) -> [Cmd; 2];
 
-/// The three take turns, since the machine may be slower for some seconds.
+/// The number of turns that the three take, since the machine may be slower for some seconds.
 const TURNS: usize = 20;
 const HEAPS_PER_TURN: usize = 30;
 const CYCLES_PER_HEAP: usize = 32;
@@ -57,7 +57,7 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// The time of everything that is sent here, and of nothing that scripts call.
+/// Returns the time of the commands that are sent here, without those that scripts call.
 fn sent(library: &str, used: &Usage) -> f64 {
     match library {
         BARE => used.in_commands(|name| f64::from(name == "set" || name == "evalsha")),

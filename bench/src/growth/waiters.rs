@@ -1,4 +1,4 @@
-//! Many waiters of one client: the memory of each, and what they cost while nothing happens.
+//! Many waiters of one client: the memory of each, and their cost while the lock is held.
 
 use std::thread::sleep;
 use std::time::Duration;

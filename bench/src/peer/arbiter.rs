@@ -1,4 +1,4 @@
-//! Arbiter as its README takes and frees a lock, on whatever store the URL names.
+//! Arbiter as its README takes and frees a lock, on the store of the URL.
 
 use arbiter_lock::{Client, Guard, NoopLogger};
 use lines::{Failure, Lock};

@@ -1,5 +1,5 @@
-//! The floor of a lock without a fence, an order or a watchdog: `SET NX` and a compare-and-delete
-//! on one multiplexed connection.
+//! The minimal cost of a lock without a fence, an order or a watchdog: `SET NX` and a
+//! compare-and-delete on one multiplexed connection.
 
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;

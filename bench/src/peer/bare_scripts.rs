@@ -1,5 +1,5 @@
-//! The floor of Arbiter: its own two scripts on one multiplexed connection, with nobody who
-//! believes, renews or waits.
+//! The minimal cost of Arbiter: its own two scripts on one multiplexed connection, without
+//! validity, renewals or waiters.
 
 use redis::aio::MultiplexedConnection;
 

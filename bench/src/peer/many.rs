@@ -1,12 +1,12 @@
-//! Arbiter with many holds, waiters or names at once, for whoever measures the process from
-//! outside. Besides `cycles` and `crowd` of the participants it obeys:
+//! Arbiter with many holds, waiters or names at once, for a measurement from another process.
+//! Besides `cycles` and `crowd` of the participants it executes:
 //!
-//! - `hold COUNT`: takes so many more names, and keeps them: `held COUNT`, those of all together
-//! - `least MS`: looks at all holds for so long: `least MS`, the least that remained of any
-//! - `wait COUNT`: so many wait behind a holder of one name: `waiting COUNT`
-//! - `tries COUNT`: tries that name so often: `tries P50_US`
-//! - `drain`: the holder releases, and all who wait take their turn: `drained SECONDS`
-//! - `names COUNT`: takes and frees so many names once: `used COUNT SECONDS`
+//! - `hold COUNT`: takes that many more names, and keeps them: `held COUNT`, the total
+//! - `least MS`: checks all holds for that long: `least MS`, the least that remained of any
+//! - `wait COUNT`: that many tasks wait behind a holder of one name: `waiting COUNT`
+//! - `tries COUNT`: tries that name that often: `tries P50_US`
+//! - `drain`: the holder releases, and all waiters take their turn: `drained SECONDS`
+//! - `names COUNT`: takes and frees that many names once: `used COUNT SECONDS`
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Our own participants: programs that speak the lines of `peers/README.md`.
+//! The participants of this crate: programs that speak the protocol of `peers/README.md`.
 
 mod arbiter;
 mod bare;
@@ -14,7 +14,7 @@ use bare_scripts::BareScripts;
 pub(crate) use many::many;
 use sqlite::Sqlite;
 
-/// Obeys the lines of the standard input as the participant of that name.
+/// Executes the lines of the standard input as the participant of that name.
 pub(crate) fn peer(library: &str, url: &str) -> Result<(), Failure> {
     let runtime = match library.ends_with("current-thread") {
         true => Builder::new_current_thread().enable_all().build()?,

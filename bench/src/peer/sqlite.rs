@@ -1,5 +1,5 @@
-//! The floor of the embedded store: two transactions per cycle on a SQLite file that is kept as
-//! that store keeps its own, with no order, no gate and nobody who waits.
+//! The minimal cost of the embedded store: two transactions per cycle on a SQLite file with that
+//! store's settings, without an order, a file lock or waiters.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Many tasks on one name, who free it as soon as they have it: of one process, or of two.
+//! Many tasks on one name, which free it as soon as they have it: of one process, or of two.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) fn crowd(
     Ok(())
 }
 
-/// Two processes on one name at once, a task in each.
+/// Measures two processes on one name at once, with a task in each.
 pub(crate) fn duel(
     stage: &mut Stage<'_>,
     scale: &Scale,
@@ -38,14 +38,14 @@ pub(crate) fn duel(
     let line = format!("crowd 1 {}", scale.crowd_ms);
     let processes = stage.processes(2)?;
     for process in &mut *processes {
-        process.tell(&line)?;
+        process.send_line(&line)?;
     }
     let (mut longest, mut worst, mut counts) = (0_f64, 0_f64, Vec::new());
     for process in processes {
-        let line = process.hear(limit(scale))?;
+        let line = process.receive(limit(scale))?;
         let words = line.split(' ').skip(1).map(str::parse::<f64>);
         let [seconds, wait, count] = words.collect::<Result<Vec<_>, _>>()?[..] else {
-            return Err(format!("at a duel it says {line}").into());
+            return Err(format!("unexpected line at a duel: {line}").into());
         };
         longest = longest.max(seconds);
         worst = worst.max(wait);
@@ -58,7 +58,7 @@ pub(crate) fn duel(
     Ok(())
 }
 
-/// Shares are parts of the mean.
+/// Records the turns; shares are parts of the mean.
 pub(crate) fn note_turns(
     measures: &Crowd,
     seconds: f64,

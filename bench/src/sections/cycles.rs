@@ -1,4 +1,5 @@
-//! Cycles per second, every task on a name of its own, and what a cycle costs whom.
+//! Cycles per second, every task on its own name, and the cost of a cycle for the client and the
+//! server.
 
 use std::time::Duration;
 

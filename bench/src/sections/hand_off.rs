@@ -1,8 +1,7 @@
-//! The time from one worker's call of release to another that runs under the lock: both in one
-//! process, or each in a process of its own.
+//! The time from one worker's call of release until another runs under the lock, both in one
+//! process or each in its own.
 //!
-//! Whoever releases asks again only when the other holds, so that nobody hands the lock to
-//! itself.
+//! The releaser acquires again only when the other holds, so no worker hands the lock to itself.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,15 +14,15 @@ use crate::scale::Scale;
 use crate::spread::percentile;
 use crate::stage::Stage;
 
-/// From the line that has a worker wait to the release: it is in the queue by then.
+/// The time from the line that makes a worker wait to the release: it is in the queue by then.
 const PAUSE: Duration = Duration::from_millis(3);
 /// A hand-off that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(2);
 const MOST_HANGS: usize = 3;
-/// Of those that are made first none count: no more than so many, and for no longer than so long.
+/// The first hand-offs, which do not count: at most that many, and for at most that time.
 const WARM_UP: (usize, Duration) = (30, Duration::from_millis(500));
 
-/// So many processes, one or two, take part. Returns how many hand-offs were made that count.
+/// Measures hand-offs between one or two processes. Returns how many were made that count.
 pub(crate) fn hand_offs(
     stage: &mut Stage<'_>,
     processes: usize,
@@ -67,7 +66,7 @@ pub(crate) fn hand_offs(
     Ok(micros.len())
 }
 
-/// Two workers who pass a lock to and fro.
+/// Two workers that pass a lock to and fro.
 struct Pair<'a> {
     processes: &'a mut [Process],
     name: String,
@@ -76,7 +75,7 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     fn begin(&mut self) -> Result<(), Failure> {
-        self.tell(0, &format!("acquire 0 {}", self.name))?;
+        self.send_line(0, &format!("acquire 0 {}", self.name))?;
         self.time(0, "acquired").map(drop)
     }
 
@@ -100,22 +99,22 @@ impl Pair<'_> {
                 break;
             }
         }
-        self.tell(self.holder, &format!("release {}", self.holder))?;
+        self.send_line(self.holder, &format!("release {}", self.holder))?;
         self.time(self.holder, "released").map(drop)
     }
 
-    /// Microseconds of one hand-off.
+    /// Returns the microseconds of one hand-off.
     fn one(&mut self) -> Result<f64, Failure> {
         let (from, to) = (self.holder, 1 - self.holder);
-        self.tell(to, &format!("acquire {to} {}", self.name))?;
+        self.send_line(to, &format!("acquire {to} {}", self.name))?;
         sleep(PAUSE);
-        self.tell(from, &format!("release {from}"))?;
+        self.send_line(from, &format!("release {from}"))?;
         let (mut released, mut acquired) = (None, None);
         for worker in [from, to] {
             match self.line(worker)?.as_slice() {
                 [word, nanos] if word == "released" => released = nanos.parse::<i64>().ok(),
                 [word, nanos] if word == "acquired" => acquired = nanos.parse::<i64>().ok(),
-                other => return Err(format!("at a hand-off it says {other:?}").into()),
+                other => return Err(format!("unexpected line at a hand-off: {other:?}").into()),
             }
         }
         self.holder = to;
@@ -128,17 +127,17 @@ impl Pair<'_> {
         &mut self.processes[worker % count]
     }
 
-    fn tell(&mut self, worker: usize, line: &str) -> Result<(), Failure> {
-        self.of(worker).tell(line)
+    fn send_line(&mut self, worker: usize, line: &str) -> Result<(), Failure> {
+        self.of(worker).send_line(line)
     }
 
-    /// The first and the last word of what the process of a worker says next.
+    /// Returns the first and the last word of the next line of a worker's process.
     fn line(&mut self, worker: usize) -> Result<Vec<String>, Failure> {
-        let line = self.of(worker).hear(LIMIT)?;
+        let line = self.of(worker).receive(LIMIT)?;
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             [word, _, nanos] => Ok(vec![word.to_owned(), nanos.to_owned()]),
-            _ => Err(format!("it says {line}").into()),
+            _ => Err(format!("unexpected line: {line}").into()),
         }
     }
 
@@ -146,7 +145,7 @@ impl Pair<'_> {
         let line = self.line(worker)?;
         match line.first() {
             Some(first) if first == word => Ok(()),
-            _ => Err(format!("{word} was due, and it says {line:?}").into()),
+            _ => Err(format!("{word} was due, not {line:?}").into()),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What somebody costs who waits while nothing happens.
+//! The cost of a waiter while the lock is held.
 //!
-//! A holder and a waiter in processes of their own, which have made one hand-off before, and no
-//! more: a library may go on renewing for each hold that it had. Commands are counted with and
+//! A holder and a waiter are in separate processes, which have made one hand-off before, and no
+//! more. A library may continue to renew each hold that it had. Commands are counted with and
 //! without the waiter, in windows that lie before the holder's first renewal is due.
 
 use std::thread::sleep;
@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::scale::Scale;
 use crate::stage::Stage;
 
-/// Then a waiter has said what it says once.
+/// The time after which a waiter has sent its first commands.
 const SETTLE: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -35,12 +35,12 @@ pub(crate) fn idle(
     let [once, name] = names.map(|name| format!("acquire 0 {name}"));
 
     told(&mut holder, &once)?;
-    waiter.tell(&once)?;
+    waiter.send_line(&once)?;
     hand_over(&mut holder, &mut waiter)?;
 
     told(&mut holder, &name)?;
     let before = commands_per_second(server, scale.idle)?;
-    waiter.tell(&name)?;
+    waiter.send_line(&name)?;
     sleep(SETTLE);
     let cpu = waiter.cpu();
     let with_waiter = commands_per_second(server, scale.idle)?;
@@ -51,16 +51,16 @@ pub(crate) fn idle(
     hand_over(&mut holder, &mut waiter)
 }
 
-/// One releases to the other who waits, and that one too.
+/// Releases the holder's lock to the waiter, then the waiter's.
 fn hand_over(holder: &mut Process, waiter: &mut Process) -> Result<(), Failure> {
     told(holder, "release 0")?;
-    waiter.hear(LIMIT)?;
+    waiter.receive(LIMIT)?;
     told(waiter, "release 0")
 }
 
 fn told(process: &mut Process, line: &str) -> Result<(), Failure> {
-    process.tell(line)?;
-    process.hear(LIMIT).map(drop)
+    process.send_line(line)?;
+    process.receive(LIMIT).map(drop)
 }
 
 fn commands_per_second(server: &Server, time: Duration) -> Result<f64, Failure> {

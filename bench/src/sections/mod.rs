@@ -1,4 +1,4 @@
-//! What is measured of every library.
+//! The measures of every library.
 
 mod crowd;
 mod cycles;

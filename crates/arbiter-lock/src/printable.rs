@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Formats text for display, with unsafe characters escaped: those that move the cursor, change the
+/// Formats text for display, with unsafe characters escaped. They move the cursor, change the
 /// direction of text, or are invisible.
 ///
 /// These are the control characters, the format characters of Unicode (such as U+202E, which shows

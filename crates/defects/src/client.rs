@@ -1,4 +1,4 @@
-//! Failures of the client: what it believes, and what it leaves behind.
+//! Failures of the client: the validity of holds, and pending releases.
 
 use super::Caught::{Lock, Unit};
 use super::Defect;

@@ -22,7 +22,7 @@ pub struct Defect {
     pub file: &'static str,
     /// What stands there, once.
     pub was: &'static str,
-    /// What is put in its place.
+    /// The text that replaces it.
     pub put_back: &'static str,
     /// The tests that notice.
     pub caught_by: Caught,
@@ -40,7 +40,7 @@ pub enum Caught {
 }
 
 impl Caught {
-    /// The names of the tests.
+    /// Returns the names of the tests.
     #[must_use]
     pub const fn tests(&self) -> &'static [&'static str] {
         match self {
@@ -48,7 +48,7 @@ impl Caught {
         }
     }
 
-    /// The arguments of `cargo` that build the processes which the tests start.
+    /// Returns the arguments of `cargo` that build the processes which the tests start.
     #[must_use]
     pub const fn processes(&self) -> &'static [&'static str] {
         match self {
@@ -64,7 +64,7 @@ impl Caught {
         }
     }
 
-    /// The arguments of `cargo test` that choose their binary.
+    /// Returns the arguments of `cargo test` that choose their binary.
     #[must_use]
     pub const fn binary(&self) -> &'static [&'static str] {
         match self {
@@ -75,7 +75,7 @@ impl Caught {
     }
 }
 
-/// All of them, by where they are put.
+/// Returns all defects, by file.
 #[must_use]
 pub fn all() -> Vec<Defect> {
     [

@@ -15,7 +15,7 @@ enum Outcome {
     Passed,
     Failed,
     Hung,
-    /// It does not build, or its process dies, and so says nothing.
+    /// It does not build, or its process dies, so it has no result.
     Broken,
 }
 
@@ -71,7 +71,7 @@ fn run(is_wanted: impl Fn(&Defect) -> bool) -> std::io::Result<bool> {
     Ok(caught == all)
 }
 
-/// The tests that are named, by the binary that they are in.
+/// Returns the tests that are named, by their binary.
 fn binaries(defects: &[Defect]) -> Vec<(Caught, Vec<&'static str>)> {
     let mut binaries: Vec<(Caught, Vec<&str>)> = Vec::new();
     for Defect { caught_by, .. } in defects {

@@ -53,7 +53,7 @@ impl Tree {
         })
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root

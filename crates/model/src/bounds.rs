@@ -19,11 +19,11 @@ pub struct Bounds {
     pub faults: Left,
 }
 
-const fn faults(losses: u8, doubles: u8, lapses: u8, deaths: u8, deletions: u8) -> Left {
+const fn faults(losses: u8, doubles: u8, expiries: u8, deaths: u8, deletions: u8) -> Left {
     Left {
         losses,
         doubles,
-        lapses,
+        expiries,
         deaths,
         deletions,
     }
@@ -46,14 +46,14 @@ impl Bounds {
         }
     }
 
-    /// Those that are searched through in a minute.
+    /// Bounds that are searched through in a minute.
     pub const SHORT: [Self; 3] = [
         Self::new(2, 1, faults(1, 1, 1, 0, 0)).with_tries(),
         Self::new(2, 1, faults(0, 0, 1, 1, 1)).with_tries(),
         Self::new(3, 1, faults(0, 0, 0, 0, 0)),
     ];
 
-    /// Those that take longer.
+    /// Bounds that take longer.
     pub const LONG: [Self; 7] = [
         Self::new(3, 1, faults(0, 0, 1, 1, 0)),
         Self::new(3, 1, faults(0, 0, 0, 0, 0)).with_tries(),
@@ -64,7 +64,7 @@ impl Bounds {
         Self::new(3, 1, faults(2, 0, 0, 0, 0)),
     ];
 
-    /// Those that are searched through settled, and not otherwise.
+    /// Bounds that only a settled search gets through.
     pub const WIDE: [Self; 4] = [
         Self::new(3, 1, faults(2, 1, 3, 0, 0)),
         Self::new(3, 1, faults(1, 1, 1, 0, 0)).with_tries(),
@@ -72,14 +72,14 @@ impl Bounds {
         Self::new(2, 2, faults(1, 1, 1, 0, 0)),
     ];
 
-    /// Those within which a break of the rule shows.
+    /// Returns bounds within which a break of the rule shows.
     #[must_use]
     pub const fn against(rule: Rule) -> Self {
         let (clients, requests, faults) = match rule {
-            Rule::FirstLifeIsShort
+            Rule::ProvisionalTtlIsShort
             | Rule::PushesAreDated
             | Rule::GrantsUseThePlace
-            | Rule::TheFloor
+            | Rule::LivenessCutoff
             | Rule::IdsArePerRequest => (2, 2, faults(0, 0, 1, 0, 0)),
             Rule::NothingShortens | Rule::EndsNameTheOwner => (3, 1, faults(0, 0, 1, 0, 0)),
             Rule::UnansweredIsUnknown | Rule::EndsAreRepeated => (2, 1, faults(1, 0, 1, 0, 0)),
@@ -97,7 +97,7 @@ impl Bounds {
     }
 }
 
-/// `2 clients, 1 request each, or tries; 2 losses, 1 lapse`.
+/// Displays `2 clients, 1 request each, or tries; 2 losses, 1 expiry`.
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_tries = if self.tries { " or try" } else { "" };
@@ -112,14 +112,14 @@ impl fmt::Display for Bounds {
         let Left {
             losses,
             doubles,
-            lapses,
+            expiries,
             deaths,
             deletions,
         } = self.faults;
         let faults = [
             (losses, "loss", "losses"),
             (doubles, "double", "doubles"),
-            (lapses, "lapse", "lapses"),
+            (expiries, "expiry", "expiries"),
             (deaths, "death", "deaths"),
             (deletions, "deletion", "deletions"),
         ];

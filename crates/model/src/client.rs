@@ -1,6 +1,6 @@
-//! A client: what it believes, and what it has yet to end.
+//! A client: its phase, and its pending releases.
 
-use crate::FIRST_LIFE;
+use crate::PROVISIONAL_TTL;
 use crate::message::Message;
 use crate::requests::{Request, Requests};
 use crate::rule::{Rule, Rules};
@@ -29,7 +29,7 @@ pub(crate) struct Waiting {
     pub(crate) tries: bool,
     /// Ticks since the first question was sent.
     pub(crate) first: u8,
-    /// Of the answers so far, the least time from question to answer.
+    /// The least time from question to answer so far.
     pub(crate) lag: Option<u8>,
     /// A question is under way.
     pub(crate) asked: bool,
@@ -52,18 +52,18 @@ pub(crate) struct Holding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ending {
     pub(crate) of: Request,
-    /// Ticks until the deadline, if it was believed until it was released.
+    /// Ticks until the deadline, if the hold was valid until it was released.
     pub(crate) left: u8,
     pub(crate) tombstone: bool,
     pub(crate) asked: bool,
     /// It was sent more than once.
     pub(crate) repeated: bool,
-    /// What only the judge knows: one of its sends freed the hold.
+    /// One of its sends freed the hold; only the invariants read it.
     pub(crate) freed: bool,
 }
 
 impl Client {
-    /// Whether it holds, waits, or has yet to end that request.
+    /// Returns whether it holds, waits, or has yet to end that request.
     pub(crate) fn is_about(&self, of: Request) -> bool {
         let now = match self.phase {
             Phase::Idle => None,
@@ -73,7 +73,7 @@ impl Client {
         now == Some(of) || self.ends.iter().any(|ending| ending.of == of)
     }
 
-    /// Forgets what nothing can depend on any more.
+    /// Forgets facts that no further step depends on.
     pub(crate) fn forget_what_is_decided(&mut self, rules: Rules) {
         if let Phase::Waiting(waiting) = &mut self.phase
             && waiting.lag.is_some()
@@ -92,15 +92,15 @@ impl Client {
         matches!(self.phase, Phase::Waiting(waiting) if waiting.of == of)
     }
 
-    /// Forgets that an acquire is unanswered, if none is under way any more, and what only RETRY is
-    /// about. A time is of no account from a first life on: none longer is pushed.
+    /// Forgets that an acquire is unanswered, if none is under way any more, and facts that only
+    /// RETRY needs. Times of a provisional TTL or more are equal, since no longer one is pushed.
     pub(crate) fn forget_unanswered(&mut self, acquired: Requests, unheard: Requests) {
         match &mut self.phase {
             Phase::Idle => {}
             Phase::Waiting(waiting) => {
                 waiting.unanswered &= unheard.contains(waiting.of);
-                waiting.first = waiting.first.min(FIRST_LIFE);
-                waiting.lag = waiting.lag.map(|lag| lag.min(FIRST_LIFE));
+                waiting.first = waiting.first.min(PROVISIONAL_TTL);
+                waiting.lag = waiting.lag.map(|lag| lag.min(PROVISIONAL_TTL));
             }
             Phase::Holding(holding) => holding.unanswered &= unheard.contains(holding.of),
         }
@@ -123,7 +123,8 @@ impl Client {
         renamed
     }
 
-    /// Whether an answer or a push makes a difference to it, or the answer to a question would.
+    /// Returns whether an answer or a push makes a difference to it, or the answer to a question
+    /// would.
     pub(crate) fn wants(&self, rules: Rules, message: &Message) -> bool {
         let of = message.of();
         match (*message, self.phase) {
@@ -132,8 +133,8 @@ impl Client {
                 .ends
                 .iter()
                 .any(|ending| ending.of == of && ending.asked),
-            (Message::Push { life, age, .. }, Phase::Waiting(waiting)) => {
-                waiting.of == of && (age < life || !rules.keep(Rule::PushesAreDated))
+            (Message::Push { ttl, age, .. }, Phase::Waiting(waiting)) => {
+                waiting.of == of && (age < ttl || !rules.keep(Rule::PushesAreDated))
             }
             (_, Phase::Waiting(waiting)) => waiting.of == of && waiting.asked,
             (Message::Push { fence, .. }, Phase::Holding(holding)) => {

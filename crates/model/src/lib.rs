@@ -1,10 +1,10 @@
 //! A model of the protocol (`docs/protocol.md`): clients, a store, and messages between them that
-//! are late, lost, doubled and overtake each other. All that can happen within stated bounds is
-//! searched through, to the end, and whatever it comes to is held against the promises.
+//! are late, lost, doubled and overtake each other. The search visits all that can happen within
+//! stated bounds, and checks each state against the invariants.
 //!
-//! Time passes in ticks. A client that takes no step for a while is a client that is stopped, so
-//! pauses need no bound; nor does the delay of a message. Each [rule](Rule) can be broken on
-//! purpose: then the search must find a violation.
+//! Time passes in ticks. A client that takes no step for a while is a stopped client, so pauses
+//! need no bound. Neither does the delay of a message. Each [rule](Rule) can be broken on purpose.
+//! Then the search must find a violation.
 
 mod bounds;
 mod client;
@@ -24,11 +24,11 @@ pub use rule::{Rule, Rules};
 pub use search::{Searched, Violation};
 pub use world::{Action, Left, World};
 
-/// How many ticks a lease lives.
+/// The ticks of a lease.
 pub(crate) const LEASE: u8 = 2;
-/// How many ticks a grant lives that its holder has not claimed.
-pub(crate) const FIRST_LIFE: u8 = 1;
-/// How many ticks ago a live waiter has looked at the most.
+/// The ticks of a grant that its holder has not claimed.
+pub(crate) const PROVISIONAL_TTL: u8 = 1;
+/// How many ticks ago a live waiter has polled at most.
 pub(crate) const LIVE: u8 = 1;
 
 /// The protocol within bounds, perhaps with a rule broken.
@@ -38,43 +38,43 @@ pub struct Protocol {
     pub bounds: Bounds,
     /// Which rules are kept.
     pub rules: Rules,
-    /// Which states are taken for the same.
+    /// Which states count as equal.
     pub form: Form,
-    /// What is not looked at, so that the search goes on to what it leads to.
+    /// An invariant that is not checked, so that the search continues past its violations.
     pub ignored: Option<Invariant>,
 }
 
-/// Which states are taken for the same: the fewer there are, the farther a search comes.
+/// Which states count as equal. The fewer different ones there are, the farther a search gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// None. Only then can the way to a state be told.
+    /// None. Only then can the path to a state be shown.
     Whole,
-    /// Those that differ only in which client is which, and in how high all fences are.
+    /// States that differ only in the numbers of clients, and in the height of all fences.
     Folded,
-    /// Those as well that differ only in what has yet to come, and comes to the same now. That
-    /// holds as long as all rules are kept.
+    /// Also states that differ only in pending steps that can as well happen now. That is correct
+    /// while all rules are kept.
     Settled,
 }
 
-/// What must hold.
+/// A property that every state must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
-    /// Believed holds never overlap, unless one was ended from outside.
+    /// Valid holds never overlap, unless an operator ended one.
     Mutex,
-    /// A holder believes no longer than its hold stands in the store, unless that was ended from
-    /// outside: it has been told before anybody else can be granted.
+    /// A hold is never valid for its holder after its end in the store, unless an operator ended
+    /// it. So the holder detects a loss before another client can be granted.
     Lost,
     /// Fences increase.
     Fence,
-    /// Who waits is granted in the order of arrival, as long as it is live; nobody barges.
+    /// Live waiters are granted in the order of arrival, and no request barges.
     Fifo,
-    /// Who comes by a free lock leaves it to a live waiter, if there is one.
+    /// Each poll of a free lock grants a live waiter, if there is one.
     Wake,
-    /// No renewal succeeds on what is not the hold that it names, and none makes one.
+    /// A renewal succeeds only on the hold that it names, and never creates one.
     NoRenew,
-    /// What has been ended neither holds nor waits.
+    /// An ended request neither holds nor waits.
     Clean,
-    /// A release that freed the hold in time is not told as a loss.
+    /// A release that freed the hold in time is not reported as a loss.
     Retry,
 }
 
@@ -119,7 +119,7 @@ impl Invariant {
 }
 
 impl Protocol {
-    /// What does not hold, if anything.
+    /// Returns a violated invariant, if there is one.
     fn violated(&self, world: &World) -> Option<Invariant> {
         world.violated().find(|it| self.ignored != Some(*it))
     }

@@ -1,6 +1,6 @@
 //! Searches the model through: as it is, within all bounds, and with each rule broken.
 //!
-//! With the name of a rule, it tells the shortest way to what a break of it does.
+//! With the name of a rule, it prints the shortest path to a violation without that rule.
 
 use std::fmt::Display;
 use std::process::ExitCode;

@@ -1,11 +1,11 @@
-//! What is under way between the clients and the store.
+//! Messages between the clients and the store.
 
 use crate::requests::Request;
 
-/// A message. Ages are in ticks, and of no account from a lease on.
+/// A message. Ages are in ticks, and equal from a lease on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Message {
-    /// To the store: to acquire, to look again, or to try.
+    /// To the store: to acquire, to poll, or to try.
     Acquire {
         /// The request.
         of: Request,
@@ -15,49 +15,49 @@ pub enum Message {
         tries: bool,
         /// Since it was sent.
         age: u8,
-        /// Whether somebody still waits for the answer.
-        heard: bool,
+        /// Whether the client still waits for the answer.
+        awaited: bool,
     },
-    /// The answer of one who holds.
+    /// The answer to the holder.
     Granted {
         /// The request.
         of: Request,
         /// Its fence.
         fence: u8,
-        /// The life that was set.
-        life: u8,
+        /// The TTL that was set.
+        ttl: u8,
         /// Since the question was sent.
         age: u8,
     },
-    /// The answer of one who waits.
+    /// The answer to a waiter.
     Queued {
         /// The request.
         of: Request,
-        /// From the sending of the question to its being answered.
+        /// The time from the question to its answer.
         lag: u8,
     },
-    /// The answer of a try in vain.
+    /// The answer to a try without a grant.
     Busy {
         /// The request.
         of: Request,
     },
-    /// The answer of one that was ended before.
+    /// The answer to an ended request.
     Ended {
         /// The request.
         of: Request,
     },
-    /// From the store, unasked: a grant.
+    /// From the store, without a question: a grant.
     Push {
         /// The request.
         of: Request,
         /// Its fence.
         fence: u8,
-        /// The life that was set.
-        life: u8,
+        /// The TTL that was set.
+        ttl: u8,
         /// Since the grant.
         age: u8,
     },
-    /// To the store: to prolong a hold.
+    /// To the store: to extend a hold.
     Renew {
         /// Whose it is.
         of: Request,
@@ -65,10 +65,10 @@ pub enum Message {
         fence: u8,
         /// Since it was sent.
         age: u8,
-        /// Whether somebody still waits for the answer.
-        heard: bool,
+        /// Whether the client still waits for the answer.
+        awaited: bool,
     },
-    /// The answer of one that was prolonged.
+    /// The answer for an extended hold.
     Renewed {
         /// Whose it is.
         of: Request,
@@ -77,21 +77,21 @@ pub enum Message {
         /// Since the question was sent.
         age: u8,
     },
-    /// The answer of one that is not there.
+    /// The answer for a hold that does not exist.
     NotYours {
         /// Whose it was.
         of: Request,
         /// Its fence.
         fence: u8,
     },
-    /// To the store: to release or abandon.
+    /// To the store: to release, or to leave the queue.
     End {
         /// The request.
         of: Request,
         /// Whether to leave a tombstone.
         tombstone: bool,
-        /// Whether somebody still waits for the answer.
-        heard: bool,
+        /// Whether the client still waits for the answer.
+        awaited: bool,
     },
     /// The answer to an end.
     EndAnswered {
@@ -145,11 +145,11 @@ impl Message {
         }
     }
 
-    /// Whether the answer is waited for, if it is a question.
-    pub(crate) fn heard(&mut self) -> Option<&mut bool> {
+    /// Returns whether the answer is awaited, if it is a question.
+    pub(crate) fn awaited(&mut self) -> Option<&mut bool> {
         match self {
-            Self::Acquire { heard, .. } | Self::Renew { heard, .. } | Self::End { heard, .. } => {
-                Some(heard)
+            Self::Acquire { awaited, .. } | Self::Renew { awaited, .. } | Self::End { awaited, .. } => {
+                Some(awaited)
             }
             _ => None,
         }

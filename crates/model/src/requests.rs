@@ -1,13 +1,13 @@
 //! Requests, and sets of them.
 
-/// A request: which one of which client. Its id, which the store knows.
+/// The id of a request, which the store knows: its client, and its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
     pub(crate) client: u8,
     pub(crate) number: u8,
 }
 
-/// As people speak of them: the first client's second request is `A2`.
+/// Displays the first client's second request as `A2`.
 impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{}", char::from(b'A' + self.client), self.number + 1)
@@ -27,7 +27,7 @@ impl Requests {
         self.0 |= Self::bit(of);
     }
 
-    /// Answers whether it was there.
+    /// Removes a request; returns whether the set had it.
     pub(crate) fn remove(&mut self, of: Request) -> bool {
         let was_there = self.contains(of);
         self.0 &= !Self::bit(of);

@@ -3,69 +3,69 @@
 /// A rule, which can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// A deadline counts from the sending of the question, not from the answer.
+    /// A deadline counts from the time of the question, not of the answer.
     DeadlineFromTheSend,
-    /// A first life is believed as what it is, not as a lease.
-    FirstLifeIsShort,
-    /// A pushed grant is dated, and not as new as its receipt.
+    /// A provisional TTL does not count as a lease.
+    ProvisionalTtlIsShort,
+    /// A pushed grant has its own date, not that of its receipt.
     PushesAreDated,
-    /// A renewal that is not answered prolongs nothing.
+    /// A renewal that is not answered extends nothing.
     UnansweredIsUnknown,
-    /// Neither a look nor a renewal shortens a life.
+    /// Neither a poll nor a renewal shortens a TTL.
     NothingShortens,
-    /// A grant uses up the place in the queue.
+    /// A grant consumes the place in the queue.
     GrantsUseThePlace,
     /// The order of arrival decides.
     ArrivalDecides,
-    /// A try leaves a free lock to those who wait.
+    /// A try leaves a free lock to the waiters.
     TriesDoNotBarge,
-    /// Whoever looks at a free lock hands it over.
-    LooksHandOver,
-    /// It is asked whether somebody listens, before a grant.
+    /// Each poll of a free lock hands off.
+    PollsHandOff,
+    /// A grant needs a listener on the waiter's channel.
     ListenersAreAsked,
-    /// Who has not looked for long is passed over.
-    TheSilentArePassedOver,
-    /// Who has not looked since a grant that lapsed is passed over.
-    TheFloor,
+    /// A waiter that has not polled for long is skipped.
+    SilentWaitersAreSkipped,
+    /// A waiter that has not polled since an expired grant is skipped.
+    LivenessCutoff,
     /// A published grant is never taken back.
     GrantsStand,
     /// The last fence outlives the hold.
     FencesAreRemembered,
     /// A renewal names the fence.
     RenewalsNameTheFence,
-    /// A renewal makes no hold.
+    /// A renewal creates no hold.
     RenewalsMakeNothing,
     /// An end frees only the request's own hold.
     EndsNameTheOwner,
     /// Each request has an id of its own, rather than its client's.
     IdsArePerRequest,
-    /// What is ended while an acquire is unanswered leaves a tombstone.
+    /// A request that is ended while an acquire is unanswered leaves a tombstone.
     Tombstones,
     /// An end is repeated until it is answered.
     EndsAreRepeated,
-    /// What was lost is ended as well.
-    TheLostAreEnded,
-    /// *Not yours*, in answer to one's own repeated end, is no loss.
+    /// A lost hold is ended as well.
+    LostHoldsAreEnded,
+    /// *Not yours*, in answer to a repeated end, is no loss.
     OwnRepeatsAreKnown,
-    /// Nothing under the protocol sends again.
+    /// Only the protocol repeats a message.
     OnlyTheProtocolRepeats,
 }
 
 impl Rule {
-    /// All of them.
+    /// All rules.
     pub const ALL: [Self; 23] = [
         Self::DeadlineFromTheSend,
-        Self::FirstLifeIsShort,
+        Self::ProvisionalTtlIsShort,
         Self::PushesAreDated,
         Self::UnansweredIsUnknown,
         Self::NothingShortens,
         Self::GrantsUseThePlace,
         Self::ArrivalDecides,
         Self::TriesDoNotBarge,
-        Self::LooksHandOver,
+        Self::PollsHandOff,
         Self::ListenersAreAsked,
-        Self::TheSilentArePassedOver,
-        Self::TheFloor,
+        Self::SilentWaitersAreSkipped,
+        Self::LivenessCutoff,
         Self::GrantsStand,
         Self::FencesAreRemembered,
         Self::RenewalsNameTheFence,
@@ -74,7 +74,7 @@ impl Rule {
         Self::IdsArePerRequest,
         Self::Tombstones,
         Self::EndsAreRepeated,
-        Self::TheLostAreEnded,
+        Self::LostHoldsAreEnded,
         Self::OwnRepeatsAreKnown,
         Self::OnlyTheProtocolRepeats,
     ];
@@ -83,7 +83,7 @@ impl Rule {
 /// All rules, or all but one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rules {
-    /// The one that is broken.
+    /// The broken rule.
     pub broken: Option<Rule>,
 }
 

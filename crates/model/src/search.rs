@@ -8,18 +8,18 @@ use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Property};
 use crate::world::{Action, World};
 use crate::{Bounds, Form, Invariant, Protocol, Rule, Rules};
 
-/// What a search has come to.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Searched {
-    /// How many different states it has been to.
+    /// The number of different states that were visited.
     pub states: usize,
-    /// Whether all that can be reached was.
+    /// Whether all reachable states were visited.
     pub is_complete: bool,
-    /// What did not hold, by a shortest way to it.
+    /// A violation, by a shortest path.
     pub violation: Option<Violation>,
 }
 
-/// What did not hold, and the way there.
+/// A violated invariant, and a path to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The invariant.
@@ -35,7 +35,7 @@ impl fmt::Display for Violation {
 }
 
 impl Protocol {
-    /// With all rules kept.
+    /// Returns the protocol with all rules kept.
     #[must_use]
     pub const fn kept(bounds: Bounds) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Protocol {
         }
     }
 
-    /// The same, with all settled that can be.
+    /// Returns the same protocol, with all states settled.
     #[must_use]
     pub const fn settled(self) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Protocol {
         }
     }
 
-    /// With that rule broken, within bounds in which it shows.
+    /// Returns the protocol with that rule broken, within bounds in which it shows.
     #[must_use]
     pub const fn with_broken(rule: Rule) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Protocol {
         }
     }
 
-    /// The same, without a look at that.
+    /// Returns the same protocol, without a check of that invariant.
     #[must_use]
     pub const fn ignoring(self, invariant: Invariant) -> Self {
         Self {
@@ -75,15 +75,15 @@ impl Protocol {
         }
     }
 
-    /// Searches through all that can happen, until something does not hold.
+    /// Searches through all states, up to the first violation.
     #[must_use]
     pub fn search(self) -> Searched {
         let mut searched = match self.form {
-            // Through all of these it would take too long: the nearest violation is looked for.
+            // All of these would take too long: the search is for the nearest violation.
             Form::Whole => self.search_below(usize::MAX),
             Form::Folded | Form::Settled => search_all(self.clone()),
         };
-        // What is found first may be by a way round.
+        // The first path that is found may be a detour.
         while let Some(violation) = &searched.violation {
             let shorter = self.search_below(violation.actions.len()).violation;
             if shorter.is_none() {
@@ -94,24 +94,24 @@ impl Protocol {
         searched
     }
 
-    /// Searches through all that fewer steps than that can come to, breadth first.
+    /// Searches through the states within fewer steps than that, breadth first.
     fn search_below(&self, steps: usize) -> Searched {
-        // One thread alone always finds the same way.
+        // One thread alone always finds the same path.
         let is_told = self.form == Form::Whole;
         let checker = checker(self.clone(), if is_told { 1 } else { threads() });
         let checker = checker.target_max_depth(steps.saturating_add(1));
         told(checker.spawn_bfs())
     }
 
-    /// Searches through all that can happen, and demands of each state that it settles to what the
-    /// settled search visits as well: if so, COVER holds.
+    /// Searches through all states, and checks that each settles to states of the settled search.
+    /// If so, COVER holds.
     #[must_use]
     pub fn compare_with_settled(self) -> Searched {
         let settled = self.clone().settled().all();
         search_all(Compared { of: self, settled })
     }
 
-    /// All states.
+    /// Returns all states.
     fn all(&self) -> HashSet<World> {
         let mut from = self.init_states();
         let mut all: HashSet<World> = from.iter().cloned().collect();
@@ -130,7 +130,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Searches through all states, depth first: that remembers the least of each.
+/// Searches through all states, depth first, which stores the least per state.
 fn search_all<M>(model: M) -> Searched
 where
     M: Model<State = World, Action = Action> + Send + Sync + 'static,
@@ -161,7 +161,7 @@ where
     }
 }
 
-/// All that can happen, and what the settled search visits.
+/// All states, and the states of the settled search.
 struct Compared {
     of: Protocol,
     settled: HashSet<World>,

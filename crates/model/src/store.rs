@@ -1,9 +1,9 @@
-//! The store: one name, and its steps. Beside what a store knows stands what only the judge does:
-//! who arrived in which order, and the highest fence.
+//! The store: one name, and its steps. It also has facts that only the invariants read: the order
+//! of arrival, and the highest fence.
 
 use crate::requests::{Request, Requests};
 use crate::rule::{Rule, Rules};
-use crate::{FIRST_LIFE, Invariant, LEASE, LIVE};
+use crate::{PROVISIONAL_TTL, Invariant, LEASE, LIVE};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Store {
@@ -27,15 +27,15 @@ pub(crate) struct Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Waiter {
     of: Request,
-    /// Ticks since it looked.
-    looked: u8,
-    /// Whether it has looked since the last grant.
+    /// Ticks since its last poll.
+    polled: u8,
+    /// Whether it has polled since the last grant.
     since_grant: bool,
-    /// Whether it has not looked since a grant that lapsed.
-    is_below_floor: bool,
+    /// Whether it has not polled since a grant that expired.
+    is_below_cutoff: bool,
 }
 
-/// The answer to a question, and whom else to tell.
+/// The answer to a question, and the other grants to publish.
 pub(crate) struct Answer<T> {
     pub(crate) reply: T,
     pub(crate) pushed: Vec<Hold>,
@@ -48,7 +48,7 @@ pub(crate) enum Acquired {
     Ended,
 }
 
-/// A step: the store, the rules it keeps, and who listens.
+/// A step: the store, the rules that it keeps, and the clients that listen.
 pub(crate) struct Step<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) rules: Rules,
@@ -61,22 +61,22 @@ impl Store {
         self.hold
     }
 
-    /// Whether any request that holds or waits is such a one.
+    /// Returns whether any request that holds or waits matches.
     pub(crate) fn any(&self, is_such: impl Fn(Request) -> bool) -> bool {
         let holder = self.hold.iter().map(|hold| hold.of);
         let mut all = self.queue.iter().map(|waiter| waiter.of).chain(holder);
         all.any(is_such)
     }
 
-    /// An operator deletes the key.
+    /// Deletes the key, as an operator.
     pub(crate) fn delete(&mut self) -> Option<Hold> {
         self.hold.take()
     }
 
-    /// Time passes; answers whether a hold has lapsed.
+    /// Advances time; returns whether a hold has expired.
     pub(crate) fn tick(&mut self) -> bool {
         for waiter in &mut self.queue {
-            waiter.looked = (waiter.looked + 1).min(LIVE + 1);
+            waiter.polled = (waiter.polled + 1).min(LIVE + 1);
         }
         let Some(hold) = &mut self.hold else {
             return false;
@@ -87,7 +87,7 @@ impl Store {
         }
         self.hold = None;
         for waiter in &mut self.queue {
-            waiter.is_below_floor |= !waiter.since_grant;
+            waiter.is_below_cutoff |= !waiter.since_grant;
         }
         true
     }
@@ -124,20 +124,20 @@ impl Store {
         self.marks.retain(is_kept);
     }
 
-    /// If no hold can lapse any more, nobody can fall below the floor.
+    /// Forgets the last grant. If no hold can expire any more, no waiter can fall below the cutoff.
     pub(crate) fn forget_the_last_grant(&mut self) {
         for waiter in &mut self.queue {
             waiter.since_grant = true;
         }
     }
 
-    /// Forgets notes of requests that nothing is about any more.
+    /// Forgets notes of requests that are no longer in use.
     pub(crate) fn forget_notes(&mut self, is_alive: impl Fn(Request) -> bool) {
         self.marks.retain(&is_alive);
         self.tombstones.retain(&is_alive);
     }
 
-    /// The fences that new ones are compared with.
+    /// Returns the fences that new ones are compared with.
     pub(crate) fn fences(&self) -> Vec<u8> {
         let held = self.hold.map(|hold| hold.fence);
         [self.last, self.highest].into_iter().chain(held).collect()
@@ -161,9 +161,9 @@ impl Store {
         renamed
     }
 
-    /// What tells a client from the others, but for its number: whether it holds, where it stands,
-    /// and what is remembered of it.
-    pub(crate) fn looks_of(&self, client: u8) -> impl Ord {
+    /// Returns the state of a client without its number: whether it holds, its place, and its
+    /// notes.
+    pub(crate) fn view_of(&self, client: u8) -> impl Ord {
         let is_its = |of: &Request| of.client == client;
         let place = |of: Option<usize>| of.map_or(u8::MAX, |n| n as u8);
         let of_waiters = self.queue.iter().map(|waiter| &waiter.of);
@@ -187,10 +187,10 @@ impl Step<'_> {
         }
         let is_queued = self.store.queue.iter().any(|waiter| waiter.of == of);
         let has_queued = ticket || is_queued || self.store.marks.contains(of);
-        let life = if has_queued { FIRST_LIFE } else { LEASE };
+        let ttl = if has_queued { PROVISIONAL_TTL } else { LEASE };
         if let Some(hold) = self.store.hold.as_mut().filter(|hold| hold.of == of) {
-            if hold.left < life || !self.rules.keep(Rule::NothingShortens) {
-                hold.left = life;
+            if hold.left < ttl || !self.rules.keep(Rule::NothingShortens) {
+                hold.left = ttl;
             }
             let hold = *hold;
             return self.answer(Acquired::Granted(hold));
@@ -201,7 +201,7 @@ impl Step<'_> {
                 if has_queued {
                     self.store.marks.insert(of);
                 }
-                let hold = self.grant(of, life);
+                let hold = self.grant(of, ttl);
                 return self.answer(Acquired::Granted(hold));
             }
         }
@@ -212,8 +212,8 @@ impl Step<'_> {
         }
     }
 
-    /// Somebody else looks at the lock.
-    pub(crate) fn come_by(mut self) -> Answer<()> {
+    /// Applies a poll of another client.
+    pub(crate) fn other_polls(mut self) -> Answer<()> {
         self.hand_over_if_free();
         self.answer(())
     }
@@ -230,9 +230,9 @@ impl Step<'_> {
     fn wait(mut self, of: Request) -> Answer<Acquired> {
         let waiter = Waiter {
             of,
-            looked: 0,
+            polled: 0,
             since_grant: true,
-            is_below_floor: false,
+            is_below_cutoff: false,
         };
         self.store.marks.remove(of);
         match self.store.queue.iter_mut().find(|known| known.of == of) {
@@ -242,8 +242,8 @@ impl Step<'_> {
         if !self.store.arrivals.contains(&of) {
             self.store.arrivals.push(of);
         }
-        if self.store.hold.is_none() && self.rules.keep(Rule::LooksHandOver) {
-            self.hand_over(Some(of));
+        if self.store.hold.is_none() && self.rules.keep(Rule::PollsHandOff) {
+            self.hand_off(Some(of));
         }
         match self.store.hold.filter(|hold| hold.of == of) {
             Some(hold) => self.answer(Acquired::Granted(hold)),
@@ -251,7 +251,7 @@ impl Step<'_> {
         }
     }
 
-    /// Answers whether there was something to end.
+    /// Ends the request; returns whether it held or waited.
     pub(crate) fn end(mut self, of: Request, tombstone: bool) -> Answer<bool> {
         let store = &mut *self.store;
         let is_ours = |hold: Hold| hold.of == of || !self.rules.keep(Rule::EndsNameTheOwner);
@@ -287,24 +287,24 @@ impl Step<'_> {
     }
 
     fn is_live(&self, waiter: &Waiter) -> bool {
-        waiter.looked <= LIVE && !waiter.is_below_floor && (self.listens)(waiter.of)
+        waiter.polled <= LIVE && !waiter.is_below_cutoff && (self.listens)(waiter.of)
     }
 
-    /// Whether the store takes it for live.
+    /// Returns whether the waiter counts as live.
     fn seems_live(&self, waiter: &Waiter) -> bool {
-        (waiter.looked <= LIVE || !self.rules.keep(Rule::TheSilentArePassedOver))
-            && (!waiter.is_below_floor || !self.rules.keep(Rule::TheFloor))
+        (waiter.polled <= LIVE || !self.rules.keep(Rule::SilentWaitersAreSkipped))
+            && (!waiter.is_below_cutoff || !self.rules.keep(Rule::LivenessCutoff))
             && ((self.listens)(waiter.of) || !self.rules.keep(Rule::ListenersAreAsked))
     }
 
     fn hand_over_if_free(&mut self) {
         if self.store.hold.is_none() {
-            self.hand_over(None);
+            self.hand_off(None);
         }
     }
 
-    /// Grants the first live waiter; `by` looks, and hears of it by the answer.
-    fn hand_over(&mut self, by: Option<Request>) {
+    /// Grants the first live waiter. `by` polls, and gets its grant in the answer.
+    fn hand_off(&mut self, by: Option<Request>) {
         let mut waiters = self.store.queue.clone();
         if !self.rules.keep(Rule::ArrivalDecides) {
             waiters.reverse();
@@ -318,7 +318,7 @@ impl Step<'_> {
             if is_in_vain && self.store.queue.iter().any(|other| self.is_live(other)) {
                 self.store.violate(Invariant::Wake);
             }
-            let hold = self.grant(of, FIRST_LIFE);
+            let hold = self.grant(of, PROVISIONAL_TTL);
             if self.rules.keep(Rule::GrantsUseThePlace) {
                 self.store.queue.retain(|waiter| waiter.of != of);
                 self.store.marks.insert(of);
@@ -334,7 +334,7 @@ impl Step<'_> {
         }
     }
 
-    fn grant(&mut self, of: Request, life: u8) -> Hold {
+    fn grant(&mut self, of: Request, ttl: u8) -> Hold {
         let due = self.store.arrivals.iter().find(|arrived| {
             let mut waiters = self.store.queue.iter();
             let waits = |waiter: &Waiter| waiter.of == **arrived && self.is_live(waiter);
@@ -357,7 +357,7 @@ impl Step<'_> {
         let hold = Hold {
             of,
             fence,
-            left: life,
+            left: ttl,
         };
         store.hold = Some(hold);
         hold

@@ -1,4 +1,4 @@
-//! Clients, the store, and what is under way between them.
+//! Clients, the store, and the messages between them.
 
 mod arrival;
 mod fold;
@@ -11,16 +11,16 @@ use crate::rule::{Rule, Rules};
 use crate::store::Store;
 use crate::{Bounds, Form, Invariant, LEASE, Protocol};
 
-/// How often each kind of fault may happen yet.
+/// How often each kind of fault may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Left {
-    /// Questions that are given up: they arrive later, or never, or their answer does not. A push
-    /// that is lost is one that is late for ever.
+    /// Questions that are given up: they arrive later, or never, or their answer does not. A lost
+    /// push is a push that stays late.
     pub losses: u8,
     /// Messages that arrive twice.
     pub doubles: u8,
-    /// Holds that lapse.
-    pub lapses: u8,
+    /// Holds that expire.
+    pub expiries: u8,
     /// Clients that die.
     pub deaths: u8,
     /// Holds that an operator deletes.
@@ -30,16 +30,16 @@ pub struct Left {
 /// What happens next. Messages are named by their place among those under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A client asks for the first time.
+    /// A client sends its first acquire.
     Begin {
         /// Which client.
         client: u8,
         /// Whether it only tries.
         tries: bool,
     },
-    /// A client that waits asks again.
-    Look(u8),
-    /// A client that waits gives up.
+    /// A waiter polls.
+    Poll(u8),
+    /// A waiter gives up.
     Abandon(u8),
     /// A holder sends a renewal.
     Renew(u8),
@@ -51,26 +51,26 @@ pub enum Action {
     Die(u8),
     /// A message arrives.
     Deliver(u8, Message),
-    /// A grant is heard of when it is too old to be believed.
+    /// A grant arrives when it is too old to be accepted.
     Miss(u8, Message),
     /// A question is given up.
     Lose(u8, Message),
     /// A message is sent twice.
     Double(u8, Message),
-    /// Somebody else looks at the lock, and does not want it.
-    ComeBy,
+    /// Another client polls, and does not want the lock.
+    OtherPolls,
     /// An operator deletes the key.
     Delete,
     /// A tick passes.
     Tick,
 }
 
-/// A state of everything.
+/// The state of clients, store and messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     clients: Vec<Client>,
     store: Store,
-    /// In order, so that equal heaps are equal.
+    /// Sorted, so that equal sets are equal.
     under_way: Vec<Message>,
     left: Left,
     /// Ended, as far as their clients know.
@@ -91,16 +91,16 @@ impl World {
         }
     }
 
-    /// What does not hold.
+    /// Returns the violated invariants.
     pub(crate) fn violated(&self) -> impl Iterator<Item = Invariant> {
-        let believed = self.clients.iter().filter_map(|client| match client.phase {
+        let held = self.clients.iter().filter_map(|client| match client.phase {
             Phase::Holding(holding) => Some(holding.fence),
             _ => None,
         });
-        let believed = believed.filter(|fence| !self.outside.contains(fence));
+        let held = held.filter(|fence| !self.outside.contains(fence));
         let stands = |fence| self.store.stands(fence);
-        let is_mutex = believed.clone().count() <= 1;
-        let is_lost = believed.clone().all(stands);
+        let is_mutex = held.clone().count() <= 1;
+        let is_lost = held.clone().all(stands);
         let is_clean = !self.store.any(|of| self.finished.contains(of));
         let found = [
             (!is_lost).then_some(Invariant::Lost),
@@ -117,7 +117,7 @@ impl World {
                 actions.extend(of_grant);
                 return;
             }
-            actions.extend(self.store.hold().is_none().then_some(Action::ComeBy));
+            actions.extend(self.store.hold().is_none().then_some(Action::OtherPolls));
         }
         for (client, it) in (0..).zip(&self.clients) {
             if !it.is_dead {
@@ -134,7 +134,7 @@ impl World {
             actions.push(Action::Delete);
         }
         let is_last = |hold: crate::store::Hold| hold.left == 1;
-        if 0 < self.left.lapses || !self.store.hold().is_some_and(is_last) {
+        if 0 < self.left.expiries || !self.store.hold().is_some_and(is_last) {
             actions.push(Action::Tick);
         }
     }
@@ -152,7 +152,7 @@ impl World {
             Phase::Idle => {}
             Phase::Waiting(waiting) => {
                 if !waiting.asked {
-                    actions.push(Action::Look(client));
+                    actions.push(Action::Poll(client));
                 }
                 actions.push(Action::Abandon(client));
             }
@@ -178,11 +178,11 @@ impl World {
         if form == Form::Settled && matches!(message, Message::End { .. }) {
             return;
         }
-        let heard = message.clone().heard().is_some_and(|heard| *heard);
-        if 0 < self.left.losses && heard {
+        let awaited = message.clone().awaited().is_some_and(|awaited| *awaited);
+        if 0 < self.left.losses && awaited {
             actions.push(Action::Lose(n, message));
         }
-        if 0 < self.left.doubles && (heard || matches!(message, Message::Push { .. })) {
+        if 0 < self.left.doubles && (awaited || matches!(message, Message::Push { .. })) {
             actions.push(Action::Double(n, message));
         }
     }
@@ -190,7 +190,7 @@ impl World {
     pub(crate) fn take(&mut self, rules: Rules, action: Action) {
         match action {
             Action::Begin { client, tries } => self.begin(rules, client, tries),
-            Action::Look(client) => self.look(client),
+            Action::Poll(client) => self.look(client),
             Action::Abandon(client) | Action::Release(client) => self.end(client),
             Action::Renew(client) => self.renew(client),
             Action::SendEnd(client, n) => self.send_end(client, n),
@@ -215,13 +215,13 @@ impl World {
                 self.left.losses -= 1;
                 let mut message = self.under_way.remove(n.into());
                 self.unanswered(rules, message);
-                if let Some(heard) = message.heard() {
-                    *heard = false;
+                if let Some(awaited) = message.awaited() {
+                    *awaited = false;
                 }
                 self.under_way.push(message);
             }
             Action::Double(n, _) => self.double(rules, n),
-            Action::ComeBy => self.step(rules, |step| step.come_by()),
+            Action::OtherPolls => self.step(rules, |step| step.other_polls()),
             Action::Delete => {
                 self.left.deletions -= 1;
                 let deleted = self.store.delete().map(|hold| hold.fence);
@@ -261,7 +261,7 @@ impl World {
             ticket: waiting.lag.is_some(),
             tries: waiting.tries,
             age: 0,
-            heard: true,
+            awaited: true,
         });
     }
 
@@ -275,11 +275,11 @@ impl World {
             of: holding.of,
             fence: holding.fence,
             age: 0,
-            heard: true,
+            awaited: true,
         });
     }
 
-    /// Releases or abandons: the rest happens in the background.
+    /// Releases, or leaves the queue; the rest happens in the background.
     fn end(&mut self, client: u8) {
         let it = &mut self.clients[usize::from(client)];
         let (of, left, tombstone) = match it.phase {
@@ -304,16 +304,16 @@ impl World {
         self.under_way.push(Message::End {
             of: ending.of,
             tombstone: ending.tombstone,
-            heard: true,
+            awaited: true,
         });
     }
 
-    /// A message is sent twice: by the protocol, which knows, or below it.
+    /// Sends a message twice: by the protocol, which records it, or below it.
     fn double(&mut self, rules: Rules, n: u8) {
         self.left.doubles -= 1;
         let mut copy = self.under_way[usize::from(n)];
-        if let Some(heard) = copy.heard() {
-            *heard = false;
+        if let Some(awaited) = copy.awaited() {
+            *awaited = false;
         }
         self.under_way.push(copy);
         if !rules.keep(Rule::OnlyTheProtocolRepeats) {
@@ -332,7 +332,7 @@ impl World {
         }
     }
 
-    /// What the one who asked makes of silence.
+    /// Applies a missing answer to the client.
     fn unanswered(&mut self, rules: Rules, message: Message) {
         let of = message.of();
         let it = &mut self.clients[usize::from(of.client)];
@@ -368,7 +368,7 @@ impl World {
 
     fn tick(&mut self, rules: Rules) {
         if self.store.tick() {
-            self.left.lapses -= 1;
+            self.left.expiries -= 1;
         }
         for message in &mut self.under_way {
             if let Some(age) = message.age() {

@@ -74,7 +74,7 @@ fn late_loss_reports_lead_to_overlapping_holds() {
 fn broken_by(rule: Rule) -> &'static str {
     match rule {
         Rule::DeadlineFromTheSend
-        | Rule::FirstLifeIsShort
+        | Rule::ProvisionalTtlIsShort
         | Rule::PushesAreDated
         | Rule::UnansweredIsUnknown
         | Rule::NothingShortens
@@ -83,14 +83,14 @@ fn broken_by(rule: Rule) -> &'static str {
         | Rule::IdsArePerRequest => "LOST",
         Rule::FencesAreRemembered => "FENCE",
         Rule::GrantsUseThePlace | Rule::ArrivalDecides | Rule::TriesDoNotBarge => "FIFO",
-        Rule::LooksHandOver
+        Rule::PollsHandOff
         | Rule::ListenersAreAsked
-        | Rule::TheSilentArePassedOver
-        | Rule::TheFloor => "WAKE",
+        | Rule::SilentWaitersAreSkipped
+        | Rule::LivenessCutoff => "WAKE",
         Rule::RenewalsNameTheFence | Rule::RenewalsMakeNothing => "NORENEW",
         Rule::Tombstones
         | Rule::EndsAreRepeated
-        | Rule::TheLostAreEnded
+        | Rule::LostHoldsAreEnded
         | Rule::OnlyTheProtocolRepeats => "CLEAN",
         Rule::OwnRepeatsAreKnown => "RETRY",
     }

@@ -87,7 +87,7 @@ fn segments(module: &str) -> Path {
     parts.map(str::to_owned).collect()
 }
 
-/// The path from the crate's root; none for one that leads to another crate.
+/// Returns the path from the crate's root; `None` for a path to another crate.
 fn absolute(path: &[String], module: &[String], modules: &BTreeSet<Path>) -> Option<Path> {
     let (first, rest) = path.split_first()?;
     match first.as_str() {
@@ -109,7 +109,7 @@ fn absolute(path: &[String], module: &[String], modules: &BTreeSet<Path>) -> Opt
     }
 }
 
-/// The module that defines what the path names.
+/// Returns the module that defines the item of the path.
 fn defining(
     path: Path,
     modules: &BTreeSet<Path>,
@@ -132,7 +132,7 @@ fn defining(
     path
 }
 
-/// All names that are used, with nested lists taken apart.
+/// Returns all names that are used, with nested lists taken apart.
 fn uses(text: &str) -> Vec<Use> {
     let mut found = Vec::new();
     for statement in statements(text) {
@@ -143,7 +143,7 @@ fn uses(text: &str) -> Vec<Use> {
     found
 }
 
-/// The `use` statements, without their semicolons.
+/// Returns the `use` statements, without their semicolons.
 fn statements(text: &str) -> Vec<String> {
     let mut statements = Vec::new();
     let mut open: Option<String> = None;
@@ -193,7 +193,7 @@ fn expand(prefix: &mut Path, tree: &str, is_export: bool, into: &mut Vec<Use>) {
     prefix.truncate(length);
 }
 
-/// The items of a list, at the commas outside of nested lists.
+/// Returns the items of a list, split at the commas outside of nested lists.
 fn items(list: &str) -> Vec<&str> {
     let (mut items, mut depth, mut begin) = (Vec::new(), 0_usize, 0);
     for (at, c) in list.char_indices() {
@@ -212,7 +212,7 @@ fn items(list: &str) -> Vec<&str> {
     items
 }
 
-/// The paths within code that begin with `crate::` or `super::`.
+/// Returns the paths within code that begin with `crate::` or `super::`.
 fn inline_paths(text: &str) -> Vec<Path> {
     let code = text.lines().filter_map(|line| line.split("//").next());
     let mut paths = Vec::new();

@@ -62,7 +62,7 @@ fn module_of(path: &Path) -> String {
     parts.join("::")
 }
 
-/// The text up to an inline test module, which stands last.
+/// Returns the text up to an inline test module, which is last in a file.
 fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().peekable();

@@ -123,7 +123,7 @@ impl ChildProcess {
         self.lines.recv_timeout(limit).ok()
     }
 
-    /// Stops the process as Ctrl-Z does, and waits until none of its threads runs. The signal
+    /// Stops the process as Ctrl-Z does, and waits until all its threads are stopped. The signal
     /// reaches one thread, which stops the others.
     ///
     /// # Panics

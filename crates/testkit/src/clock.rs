@@ -85,7 +85,7 @@ impl WallClock {
     }
 
     /// Gains that many microseconds per second of real time from now on; a negative number is a
-    /// slow clock. It keeps what it has gained so far.
+    /// slow clock. It keeps the time gained so far.
     ///
     /// # Panics
     /// If its file cannot be used.

@@ -26,7 +26,7 @@ const OPTIONS: [&str; 6] = [
     "no",
     "--repl-diskless-sync-delay",
     "0",
-    // Replicas without any data are listed once they have heard of their master.
+    // Replicas without any data are listed once their master has pinged them.
     "--repl-ping-replica-period",
     "1",
 ];
@@ -276,7 +276,7 @@ impl Cluster {
             .expect("a node that serves slots")
     }
 
-    /// Has a replica take over from its master gracefully, and returns the replica's index.
+    /// Makes a replica take over from its master gracefully, and returns the replica's index.
     ///
     /// # Panics
     /// If that takes longer than 40 s, the node is no master, or has no replica.

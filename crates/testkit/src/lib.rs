@@ -69,8 +69,8 @@ pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
     true
 }
 
-/// Like [`eventually`], without blocking the runtime. On paused time, `limit` is measured in that
-/// time.
+/// Waits like [`eventually`], without blocking the runtime. On paused time, `limit` is measured in
+/// that time.
 pub async fn eventually_async(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = tokio::time::Instant::now();
     while !condition() {

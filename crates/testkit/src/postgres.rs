@@ -51,7 +51,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// Also serves TLS, with its own certificate for 127.0.0.1: see [`Postgres::certificate`]. That
+    /// Serves TLS too, with its own certificate for 127.0.0.1: see [`Postgres::certificate`]. That
     /// is also the authority of clients.
     pub fn tls(mut self) -> Self {
         self.is_tls = true;
@@ -202,7 +202,7 @@ impl Postgres {
         std::fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
     }
 
-    /// Runs statements as the superuser, and returns what they select: rows in lines, columns
+    /// Runs statements as the superuser, and returns the selected rows: rows in lines, columns
     /// separated by `|`.
     ///
     /// # Panics

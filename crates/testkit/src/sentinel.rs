@@ -168,7 +168,7 @@ impl SentinelGroup {
         })
     }
 
-    /// Has the sentinels replace the master gracefully, and waits until they name another one.
+    /// Makes the sentinels replace the master gracefully, and waits until they name another one.
     ///
     /// # Panics
     /// If that takes longer than 40 s.

@@ -96,19 +96,19 @@ impl ServerBuilder {
         self
     }
 
-    /// Also serves TLS on [`Server::tls_url`], with its own certificate for 127.0.0.1.
+    /// Serves TLS too on [`Server::tls_url`], with its own certificate for 127.0.0.1.
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
-    /// Like [`ServerBuilder::tls`], with a certificate for that host instead.
+    /// Serves TLS like [`ServerBuilder::tls`], with a certificate for that host instead.
     pub fn tls_as(mut self, host: &str) -> Self {
         self.certified_as = Some(host.to_owned());
         self.tls()
     }
 
-    /// Like [`ServerBuilder::tls`], with a certificate that is one of an authority, too.
+    /// Serves TLS like [`ServerBuilder::tls`], with a certificate that is one of an authority, too.
     pub fn tls_as_authority(mut self) -> Self {
         self.is_authority = true;
         self.tls()
@@ -306,7 +306,7 @@ impl Server {
         self.call_bytes(&bytes)
     }
 
-    /// Like [`Server::call`], for arguments that need not be text.
+    /// Sends a command like [`Server::call`], for arguments that need not be text.
     ///
     /// # Panics
     /// If there is no answer within 5 s.
@@ -315,7 +315,7 @@ impl Server {
             .unwrap_or_else(|e| panic!("the server does not answer {args:?}: {e}"))
     }
 
-    /// Like [`Server::call_bytes`], for a server that may have ended.
+    /// Sends a command like [`Server::call_bytes`], to a server that may have ended.
     pub(crate) fn try_call(&self, args: &[&[u8]]) -> io::Result<Reply> {
         let mut client = Client::connect(self.port(), Duration::from_secs(5))?;
         if let Some(password) = &self.builder.password {

@@ -20,8 +20,8 @@ pub(crate) fn write_certificate(folder: &Path, host: &str) {
     write(folder, host, IsCa::NoCa);
 }
 
-/// Writes a certificate for that host that is also one of an authority, as the usual command of
-/// OpenSSL does, and its key into the folder.
+/// Writes a certificate for that host and its key into the folder. It is also one of an authority,
+/// as the usual command of OpenSSL makes it.
 pub(crate) fn write_authority(folder: &Path, host: &str) {
     write(folder, host, IsCa::Ca(BasicConstraints::Unconstrained));
 }
@@ -110,7 +110,7 @@ impl Terminator {
     }
 }
 
-/// A broken or distrusting client ends its own connection.
+/// Forwards a connection. A broken or distrusting client ends only its own.
 async fn carry(acceptor: TlsAcceptor, stream: TcpStream, server: u16) {
     if let Ok(mut client) = acceptor.accept(stream).await
         && let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await

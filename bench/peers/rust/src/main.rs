@@ -1,4 +1,4 @@
-//! The locks of Rust crates for the bench: ../README.md says what is heard and said.
+//! The locks of Rust crates for the bench: ../README.md describes the protocol.
 
 #[cfg(feature = "async-redis-lock")]
 mod with_async_redis_lock;

@@ -1,5 +1,5 @@
 //! rslock as its README takes and frees a lock, without the slower `using`, which would renew it.
-//! It connects at the first lock, and tries for ever when the server fails.
+//! It connects at the first lock, and retries forever when the server fails.
 
 use rslock::{LockGuard, LockManager};
 

@@ -118,7 +118,7 @@ async fn handed_over_hold_is_acknowledged_too() {
     guard.release().await.unwrap();
     let error = waiter.await.unwrap().unwrap_err();
     assert!(is_unacknowledged(&error, "0 of 1 acknowledged"), "{error}");
-    // It did not keep what it could not use.
+    // It did not keep a lock that it could not use.
     let guard = client.lock(&name).wait_timeout(ms(2_000)).acquire().await;
     guard.unwrap().release().await.unwrap();
     replicas[0].cont();

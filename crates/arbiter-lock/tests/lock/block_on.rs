@@ -29,7 +29,7 @@ fn current_thread() -> tokio::runtime::Runtime {
     runtime.enable_all().build().unwrap()
 }
 
-/// Everything that a program does, from connecting to shutting down.
+/// Connects, works and shuts down, as a program does.
 fn connects_works_and_shuts_down(url: &str) {
     let client = block_on(Client::connect(url)).unwrap();
     let lock = client.lock("l").wait_timeout(LONG);
@@ -75,7 +75,7 @@ fn connects_works_and_shuts_down(url: &str) {
     assert!(block_on(lock.acquire()).is_err());
 }
 
-/// The losses that a holder may have to be told of.
+/// Checks the losses that a holder may have to report.
 fn reports_losses(url: &str) {
     let client = block_on(Client::connect(url)).unwrap();
     let lock = client.lock("m").max_hold(ms(300));
@@ -97,7 +97,7 @@ fn reports_losses(url: &str) {
     assert!(error.is_lost(), "{error}");
 }
 
-/// The only thread of a runtime blocks, in a task that would have no budget left to await more.
+/// Blocks the only thread of a runtime, in a task without a budget for more awaits.
 fn blocks_a_current_thread_runtime(url: &str) {
     let url = url.to_owned();
     ends(move || {
@@ -174,7 +174,7 @@ fn task_of_a_multi_thread_runtime_may_block() {
         let task = runtime.spawn(async move {
             let guard = block_on(client.lock("l").acquire()).unwrap();
             block_on(guard.release()).unwrap();
-            // The worker goes on as before.
+            // The worker continues as before.
             client.lock("l").acquire().await.unwrap()
         });
         assert!(runtime.block_on(task).unwrap().is_held());

@@ -81,7 +81,7 @@ impl ChaosRun {
         summary
     }
 
-    /// Checks that every worker still gets its turn, whatever was injected.
+    /// Checks that every worker still gets its turn after the injected faults.
     fn recovers(&self) {
         let before = self.history.holds().unwrap().len();
         let limit = Instant::now() + ms(20_000);

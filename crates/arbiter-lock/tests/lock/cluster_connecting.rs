@@ -156,7 +156,7 @@ async fn announced_ip_is_verified_as_the_urls_host() {
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
-/// A server that answers `HELLO` with that version, as a node of a cluster.
+/// Starts a server that answers `HELLO` with that version, as a node of a cluster.
 fn node_of_version(version: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Clusters on bad days: partitions, all nodes down, slots without a node, and programs that end.
+//! Faults of clusters: partitions, all nodes down, slots without a node, and programs that end.
 
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,7 @@ async fn is_promoted(node: &Server) -> bool {
     eventually_async(ms(15_000), is_master).await
 }
 
-/// The client reaches all nodes, and the one that it asks for the map is cut off from them.
+/// The client reaches all nodes, and the node that it asks for the map is cut off from them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_that_is_cut_off_is_not_believed() {
     let cluster = Cluster::builder().replicas(1).start();

@@ -132,7 +132,7 @@ async fn queue(lock: &Lock, count: u64) -> Vec<JoinHandle<Result<Guard, Error>>>
     waiters
 }
 
-/// What has moved while a slot is in transit.
+/// The keys that have moved while a slot is in transit.
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Nothing,
@@ -329,7 +329,7 @@ async fn waiters_are_notified_after_an_atomic_move() {
     hand_off_after_move(valkey_cluster(), true).await;
 }
 
-/// Releases a lock as soon as its slot has moved, before its waiter may have heard of that.
+/// Releases a lock as soon as its slot has moved, before its waiter may know of that.
 async fn release_right_after_a_move(cluster: Arc<Cluster>, is_atomic: bool) {
     let (name, (client, faults)) = (unique_name(), client(&cluster).await);
     let lock = client.lock(&name);
@@ -360,7 +360,7 @@ async fn release_right_after_an_atomic_move_is_noticed() {
     release_right_after_a_move(valkey_cluster(), true).await;
 }
 
-/// A name that tasks hold in turn, and what they have seen of it.
+/// A name that tasks hold in turn, and the turns that they have seen.
 #[derive(Default)]
 struct Turns {
     is_held: AtomicBool,
@@ -381,7 +381,7 @@ impl Turns {
         tokio::time::sleep(ms(1)).await;
         self.is_held.store(false, Ordering::SeqCst);
         self.count.fetch_add(1, Ordering::Relaxed);
-        // While the slot moves, it may not be confirmed in time: the keeper goes on.
+        // While the slot moves, it may not be confirmed in time: the keeper continues.
         if let Err(error) = guard.release().await {
             assert!(error.is_unavailable(), "{error}");
         }

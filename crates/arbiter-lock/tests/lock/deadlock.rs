@@ -49,8 +49,8 @@ async fn granted(waits: Waits) -> Guard {
         .unwrap()
 }
 
-/// Each of that many sessions holds a name and waits for the next one's. The last to wait gets the
-/// error.
+/// Lets each of that many sessions hold a name and wait for the next one's. The last to wait gets
+/// the error.
 async fn the_last_gives_way(client: &Client, count: usize) {
     let names: Vec<_> = (0..count).map(|_| unique_name()).collect();
     let sessions: Vec<_> = (0..count).map(|_| client.session()).collect();

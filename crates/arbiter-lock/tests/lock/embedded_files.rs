@@ -52,7 +52,7 @@ async fn folder_removed_while_used_is_an_outage() {
     guard.release().await.unwrap();
 }
 
-/// Another process holds now. A process that used the store earlier must not.
+/// Asserts that another process holds now, and that an earlier user of the store does not.
 async fn assert_refused_after_move(before: &Client, after: &Client) {
     let guard = after.lock("l").acquire().await.unwrap();
     let error = before.lock("l").try_acquire().await.unwrap_err();

@@ -112,7 +112,7 @@ async fn events_carry_owner_and_time_held() {
             guard.release().await.unwrap();
         }
     }
-    // Lost at its deadline, and noticed later: this task is the first to look.
+    // Lost at its deadline, and noticed later: this task is the first to check.
     let guard = lock.watchdog(false).acquire().await.unwrap();
     let deadline = guard.remaining();
     expected.push(("lost", guard.owner().to_owned(), deadline));

@@ -1,4 +1,4 @@
-//! Nodes of a cluster that answer what they like.
+//! Nodes of a cluster with malicious answers.
 
 mod fake_node;
 

@@ -1,4 +1,4 @@
-//! Sentinels that answer what they like.
+//! Sentinels with malicious answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A sentinel that answers each request as the test specifies.
+/// Starts a sentinel that answers each request as the test specifies.
 fn malicious_sentinel(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -80,7 +80,7 @@ async fn malicious_sentinel_is_outvoted_and_costs_no_memory() {
     assert!(grown < 400, "{grown} MB");
 }
 
-/// A sentinel of that id, which names a master in that epoch, and no other sentinels.
+/// Starts a sentinel of that id, which names a master in that epoch, and no other sentinels.
 fn fake_sentinel(id: char, epoch: u64, master: u16) -> u16 {
     malicious_sentinel(move |request, stream| {
         let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());

@@ -264,7 +264,7 @@ struct Tally {
 
 const ROUNDS: u32 = 25;
 
-/// Acquires, holds, and releases, drops or loses, over and over.
+/// Holds the lock repeatedly, and ends each hold by a release, a drop or a loss.
 async fn contend(client: Client, name: String, mut rng: StdRng, tally: Rc<RefCell<Tally>>) {
     for _ in 0..ROUNDS {
         let lock = client.lock(&name).lease_time(ms(1_000));
@@ -332,7 +332,7 @@ fn word(reason: LostReason) -> String {
     snake
 }
 
-/// Runs tasks that contend for a name, and returns what they saw.
+/// Runs tasks that contend for a name, and returns their counts.
 async fn campaign(clients: &[Client], name: &str, seed: u64) -> Tally {
     let tally = Rc::new(RefCell::new(Tally::default()));
     let tasks = tokio::task::LocalSet::new();
@@ -427,7 +427,7 @@ async fn metrics_agree_with_tasks_on_redis() {
     }
     assert!(tally.losses.contains_key("revoked"), "{:?}", tally.losses);
     assert_agrees(&changes(&seen, Some(&name)), &tally);
-    // A connection that is lost counts, and so does the one that replaces it.
+    // A connection that is lost counts, and so does its replacement.
     let client = builder(&url).connect().await.unwrap();
     drop(client.lock(&name).acquire().await.unwrap());
     server.call(&["CLIENT", "KILL", "TYPE", "normal"]);

@@ -15,7 +15,7 @@ async fn is_held(server: &Postgres, name: &str) -> bool {
     !server.sql(&owner).is_empty()
 }
 
-/// Checks that a grant with an unknown outcome is ended, and that waits go on.
+/// Checks that a grant with an unknown outcome is ended, and that waits continue.
 async fn unknown_grant_is_ended(spoil: Spoil) {
     let server = Postgres::start();
     let relay = Relay::before(&server, spoil).await;

@@ -47,7 +47,7 @@ pub(crate) async fn granted_in_order(waiters: Vec<JoinHandle<Guard>>, mut fence:
 }
 
 /// Acquires and releases two names on three clients until `end`, while `spoil` runs. Checks that
-/// holds do not overlap, and that the names are free afterwards.
+/// holds do not overlap, and that the names are free at the end.
 pub(crate) async fn under_load(urls: &[String; 3], end: Instant, spoil: impl FnOnce() + Send) {
     let registers: [Arc<Register>; 2] = Default::default();
     let grants = {
@@ -253,7 +253,7 @@ fn stopped_client_keeps_nothing_locked() {
         assert!(child.receive(ms(5_000)).is_some(), "it goes on");
         std::thread::sleep(Duration::from_micros(round * 137 % 3_000));
         child.stop();
-        // What it has sent is done within a moment.
+        // The requests that it has sent are done within a moment.
         let is_unlocked = || {
             let locked = "SELECT count(*) FROM pg_locks
                           WHERE mode IN ('RowExclusiveLock', 'RowShareLock', 'ExclusiveLock')

@@ -29,7 +29,7 @@ fn statement(name: &str, fence: u64) -> String {
     format!("SELECT arbiter.guard('{name}', {fence})")
 }
 
-/// A session with an open transaction that has guarded its writes.
+/// Opens a session with a transaction that has guarded its writes.
 fn guarding(server: &Postgres, isolation: &str, guard: &Guard) -> Psql {
     let mut session = server.psql();
     session.run(&format!("BEGIN ISOLATION LEVEL {isolation}"));
@@ -46,7 +46,7 @@ fn waiting(lock: &Lock) -> JoinHandle<Guard> {
     tokio::spawn(async move { lock.acquire().await.unwrap() })
 }
 
-/// A table that counts writes.
+/// Creates a table that counts writes.
 fn table(server: &Postgres) -> String {
     let table = format!("t{}", unique_name().replace('-', "_"));
     let _ = server.sql(&format!(

@@ -17,7 +17,7 @@ pub(crate) enum Spoil {
     Answers,
     /// The same, and the server does not notice.
     Notice,
-    /// Forwards it, and answers like a server that fails to write its log, and ends: the commit may
+    /// Forwards it, and answers like a server that fails to write its log, and ends. The commit may
     /// be on its disk.
     Panic,
     /// Loses the connection before the commit.

@@ -56,7 +56,7 @@ fn builder(url: &str, user: &str, prefix: &str) -> ClientBuilder {
     builder.credentials(user, "secret").key_prefix(prefix)
 }
 
-/// Does all that a tenant may do, and some of what it may not.
+/// Does all that a tenant may do, and tries some operations that it may not.
 async fn use_all_and_touch_no_other(url: &str, servers: &[Server]) {
     let mine = || builder(url, "app1", "app1:");
     tour(mine(), ms(500)).await.unwrap();
@@ -139,7 +139,7 @@ async fn rights_to_one_prefix_suffice_on_a_group() {
     use_all_and_touch_no_other(&group.url(), &group.servers).await;
 }
 
-/// One lock under two prefixes, of which one user may not publish to the other's channel.
+/// Hands a lock off between two prefixes, of which one user may not publish to the other's channel.
 async fn hand_off_without_the_right_to_publish(url: &str, servers: &[Server]) {
     let (wide, narrow) = (builder(url, "a", "a:"), builder(url, "ab", "a:b:"));
     let (wide, narrow) = (

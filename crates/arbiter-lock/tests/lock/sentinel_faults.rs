@@ -1,4 +1,4 @@
-//! Sentinel groups on bad days: switches amid a dialing, sentinels that are stopped or recreated,
+//! Faults of Sentinel groups: switches during a dial, sentinels that are stopped or recreated,
 //! address maps that panic, runtimes that end.
 
 use std::time::{Duration, Instant};

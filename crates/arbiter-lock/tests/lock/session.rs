@@ -1,4 +1,4 @@
-//! Sessions: one logical owner, whatever its tasks do concurrently.
+//! Sessions: one logical owner with concurrent tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,7 +98,8 @@ async fn limited_session_wait_outlasts_the_store_timeout() {
     assert!(got.is_ok(), "{got:?}");
 }
 
-/// Two tasks of one session wait, each on its own runtime, and the first is disturbed.
+/// Lets two tasks of one session wait, each on its own runtime, and runs `happens` on the first
+/// runtime.
 fn the_second_sharer_is_granted_whatever(happens: impl FnOnce(tokio::runtime::Runtime)) {
     let server = Server::start();
     let (one, two) = (one_worker(), one_worker());

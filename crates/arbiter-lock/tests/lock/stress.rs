@@ -49,7 +49,7 @@ fn dice(sides: u64) -> u64 {
     rand::rng().random_range(0..sides)
 }
 
-/// Whether the workers go on.
+/// Whether the workers continue.
 pub(crate) type GoesOn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Acquires and releases the lock with every operation.

@@ -1,4 +1,4 @@
-//! TLS to servers: what is trusted, which files are read, and what is recognized.
+//! TLS to servers: trust, the files that are read, and the servers that are recognized.
 
 use std::fs;
 use std::path::Path;

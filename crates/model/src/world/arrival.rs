@@ -1,4 +1,4 @@
-//! What arrives, and what it does: at the store, and at a client.
+//! Arrivals of messages, at the store and at a client.
 
 use super::World;
 use crate::client::{Ending, Holding, Phase};
@@ -6,7 +6,7 @@ use crate::message::Message;
 use crate::requests::Request;
 use crate::rule::{Rule, Rules};
 use crate::store::{Acquired, Step};
-use crate::{FIRST_LIFE, Invariant, LEASE};
+use crate::{PROVISIONAL_TTL, Invariant, LEASE};
 
 impl World {
     pub(super) fn deliver(&mut self, rules: Rules, message: Message) {
@@ -16,15 +16,15 @@ impl World {
                 ticket,
                 tries,
                 age,
-                heard,
+                awaited,
             } => {
                 let answer = self.step(rules, |step| step.acquire(of, ticket, tries));
-                if heard {
+                if awaited {
                     self.under_way.push(match answer {
                         Acquired::Granted(hold) => Message::Granted {
                             of,
                             fence: hold.fence,
-                            life: hold.left,
+                            ttl: hold.left,
                             age,
                         },
                         Acquired::Queued => Message::Queued { of, lag: age },
@@ -37,10 +37,10 @@ impl World {
                 of,
                 fence,
                 age,
-                heard,
+                awaited,
             } => {
                 let is_ours = self.store.renew(rules, of, fence);
-                if heard {
+                if awaited {
                     self.under_way.push(match is_ours {
                         true => Message::Renewed { of, fence, age },
                         false => Message::NotYours { of, fence },
@@ -50,7 +50,7 @@ impl World {
             Message::End {
                 of,
                 tombstone,
-                heard,
+                awaited,
             } => {
                 let held = self.store.hold().is_some_and(|hold| hold.of == of);
                 let ended = self.step(rules, |step| step.end(of, tombstone));
@@ -58,7 +58,7 @@ impl World {
                 for ending in it.ends.iter_mut().filter(|ending| ending.of == of) {
                     ending.freed |= held;
                 }
-                if heard {
+                if awaited {
                     self.under_way.push(Message::EndAnswered { of, ended });
                 }
             }
@@ -82,7 +82,7 @@ impl World {
             self.under_way.push(Message::Push {
                 of: hold.of,
                 fence: hold.fence,
-                life: hold.left,
+                ttl: hold.left,
                 age: 0,
             });
         }
@@ -96,7 +96,7 @@ impl World {
         match (message, &mut it.phase) {
             (
                 Message::Granted {
-                    fence, life, age, ..
+                    fence, ttl, age, ..
                 },
                 Phase::Waiting(waiting),
             ) => {
@@ -106,11 +106,11 @@ impl World {
                 } else {
                     0
                 };
-                self.believe(rules, client, fence, life, age);
+                self.accept(rules, client, fence, ttl, age);
             }
             (
                 Message::Push {
-                    fence, life, age, ..
+                    fence, ttl, age, ..
                 },
                 Phase::Waiting(waiting),
             ) => {
@@ -119,7 +119,7 @@ impl World {
                     Some(lag) => age + lag,
                     None => waiting.first,
                 };
-                self.believe(rules, client, fence, life, age);
+                self.accept(rules, client, fence, ttl, age);
             }
             (Message::Push { fence, .. }, Phase::Holding(holding)) if holding.fence < fence => {
                 self.lose(rules, client);
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// Hears of a grant that is too old.
+    /// Receives a grant that is too old.
     pub(super) fn miss(&mut self, message: Message) {
         let it = &mut self.clients[usize::from(message.of().client)];
         if let (Message::Granted { .. }, Phase::Waiting(waiting)) = (message, &mut it.phase) {
@@ -176,22 +176,22 @@ impl World {
         }
     }
 
-    /// Believes a grant, unless it is too old.
-    fn believe(&mut self, rules: Rules, client: u8, fence: u8, life: u8, age: u8) {
+    /// Accepts a grant, unless it is too old.
+    fn accept(&mut self, rules: Rules, client: u8, fence: u8, ttl: u8, age: u8) {
         let it = &mut self.clients[usize::from(client)];
         let Phase::Waiting(waiting) = it.phase else {
             return;
         };
-        let is_first = life == FIRST_LIFE && !rules.keep(Rule::FirstLifeIsShort);
-        let life = if is_first { LEASE } else { life };
-        if life <= age {
+        let is_first = ttl == PROVISIONAL_TTL && !rules.keep(Rule::ProvisionalTtlIsShort);
+        let ttl = if is_first { LEASE } else { ttl };
+        if ttl <= age {
             return;
         }
         let of = waiting.of;
         it.phase = Phase::Holding(Holding {
             of,
             fence,
-            left: life - age,
+            left: ttl - age,
             renewing: false,
             unanswered: waiting.unanswered || waiting.asked,
         });
@@ -204,7 +204,7 @@ impl World {
         };
         holding.left = 0;
         let of = holding.of;
-        if rules.keep(Rule::TheLostAreEnded) {
+        if rules.keep(Rule::LostHoldsAreEnded) {
             self.end(client);
         } else {
             it.phase = Phase::Idle;

@@ -1,4 +1,4 @@
-//! When states are the same: those that go on alike.
+//! Equality of states: states with equal futures are equal.
 
 use super::World;
 use crate::client::Phase;
@@ -7,7 +7,7 @@ use crate::requests::Request;
 use crate::rule::Rules;
 
 impl World {
-    /// Removes what makes no difference any more, so that states which go on alike are alike.
+    /// Removes facts that make no difference any more, so states with equal futures are equal.
     pub(super) fn tidy(&mut self, rules: Rules) {
         for it in &mut self.clients {
             it.forget_what_is_decided(rules);
@@ -15,9 +15,9 @@ impl World {
         let clients = &self.clients;
         for message in &mut self.under_way {
             let wants = clients[usize::from(message.of().client)].wants(rules, message);
-            if let Some(heard) = message.heard() {
-                *heard &= wants;
-                if !*heard && let Some(age) = message.age() {
+            if let Some(awaited) = message.awaited() {
+                *awaited &= wants;
+                if !*awaited && let Some(age) = message.age() {
                     *age = 0;
                 }
             }
@@ -27,7 +27,7 @@ impl World {
         });
         self.under_way.sort_unstable();
         let mut outside = std::mem::take(&mut self.outside);
-        outside.retain(|fence| self.believable().any(|other| other == *fence));
+        outside.retain(|fence| self.held_or_possible().any(|other| other == *fence));
         self.outside = outside;
         let (clients, under_way) = (&self.clients, &self.under_way);
         self.store.forget_notes(|of| {
@@ -36,11 +36,11 @@ impl World {
         });
     }
 
-    /// Makes states equal that differ only in which client is which, and in how high all fences
-    /// are. What happened can then be told no more, only whether it can.
+    /// Makes states equal that differ only in the numbers of clients, and in the height of all
+    /// fences. Then the search shows only whether a state is reachable, not by which path.
     pub(crate) fn fold(mut self) -> Self {
         let mut order: Vec<u8> = (0..).take(self.clients.len()).collect();
-        order.sort_by_cached_key(|client| self.looks_of(*client));
+        order.sort_by_cached_key(|client| self.view_of(*client));
         let mut names = order.clone();
         for (new, old) in (0..).zip(&order) {
             names[usize::from(*old)] = new;
@@ -54,7 +54,7 @@ impl World {
             .map(|old| self.clients[usize::from(*old)].renamed(rename));
         self.clients = renamed.collect();
         self.finished = self.finished.renamed(rename);
-        let fences = self.store.fences().into_iter().chain(self.believable());
+        let fences = self.store.fences().into_iter().chain(self.held_or_possible());
         let least = fences.min().unwrap_or_default();
         self.store = self.store.renamed(rename, least);
         for fence in &mut self.outside {
@@ -75,8 +75,8 @@ impl World {
         self
     }
 
-    /// The fences of what is believed, or may yet be.
-    fn believable(&self) -> impl Iterator<Item = u8> {
+    /// Returns the fences of valid holds, and of possible ones.
+    fn held_or_possible(&self) -> impl Iterator<Item = u8> {
         let held = self.clients.iter().filter_map(|it| match it.phase {
             Phase::Holding(holding) => Some(holding.fence),
             _ => None,
@@ -85,8 +85,8 @@ impl World {
         held.chain(under_way.filter_map(|message| message.clone().fence().copied()))
     }
 
-    /// What tells a client from the others, but for its number.
-    fn looks_of(&self, client: u8) -> impl Ord {
+    /// Returns the state of a client without its number.
+    fn view_of(&self, client: u8) -> impl Ord {
         let anonymous = |of: Request| Request { client: 0, ..of };
         let is_its = |of: Request| of.client == client;
         let under_way = self.under_way.iter().filter(|message| is_its(message.of()));
@@ -98,6 +98,6 @@ impl World {
             })
             .collect();
         let it = self.clients[usize::from(client)].renamed(anonymous);
-        (self.store.looks_of(client), it, under_way)
+        (self.store.view_of(client), it, under_way)
     }
 }

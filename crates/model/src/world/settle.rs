@@ -1,22 +1,22 @@
-//! What is yet to come, but comes to the same now, is settled now: far fewer states stand for all.
+//! Settles steps that can as well happen now, so far fewer states represent all.
 //!
-//! Each point moves a step in time past others that it does not touch, or leaves more open than
-//! what it stands for. All rely on the rules being kept.
+//! Each point moves a step past others that it does not affect, or allows more than the states that
+//! it represents. All points rely on the rules.
 //!
-//! - Answers are heard at once. Time is counted from the sending of the question, so an answer that
-//!   comes late is a question that comes late, of a client that takes no step until then.
-//! - The answer that is a grant is heard at once, or when it is too old: in between, it would be
-//!   believed for a part of the same time.
-//! - Ends are sent at once: one that is under way for long is one that is sent late. They are
-//!   neither lost nor doubled: the first to arrive does all that they can do, and what has nothing
-//!   left to end counts as ended.
-//! - Questions that can only hand over a free lock are forgotten, since somebody may come by a free
-//!   lock at any time; and so is what only such questions could ask for.
+//! - Answers arrive at once. Time is counted from the question, so a late answer is a late
+//!   question, of a client that takes no step until then.
+//! - An answer that is a grant arrives at once, or when it is too old. In between, the hold would
+//!   be valid for a part of the same time.
+//! - Ends are sent at once: an end that is under way for long is an end that is sent late. They are
+//!   neither lost nor doubled: the first to arrive does all that they can do. A request without a
+//!   hold and a place counts as ended.
+//! - Questions that can only hand off a free lock are forgotten, since another client may poll at
+//!   any time. So is a request that only such questions are about.
 //!
-//! RETRY is about the answers to repeated ends, and so is not judged.
+//! RETRY is about the answers to repeated ends, so it is not checked.
 
 use super::{Action, Left, World};
-use crate::FIRST_LIFE;
+use crate::PROVISIONAL_TTL;
 use crate::message::Message;
 use crate::requests::{Request, Requests};
 use crate::rule::Rules;
@@ -36,21 +36,21 @@ impl World {
             let answer = self.under_way.remove(n);
             self.deliver(rules, answer);
         }
-        self.forget_questions_in_vain();
+        self.forget_useless_questions();
         self.forget_what_nothing_asks_for();
         self.tidy(rules);
         self
     }
 
-    /// Whether a grant is heard of, if one has just been the answer.
+    /// Returns the actions on a grant, if the last answer was one: it arrives, or is missed.
     pub(super) fn actions_on_grant(&self) -> Option<[Action; 2]> {
         let mut under_way = (0..).zip(&self.under_way);
         let granted = under_way.find(|(_, message)| matches!(message, Message::Granted { .. }));
         granted.map(|(n, message)| [Action::Deliver(n, *message), Action::Miss(n, *message)])
     }
 
-    /// All that stands for this when it is settled. Which losses and doubles have come to nothing
-    /// is open, and so is whether a push is still under way that has been missed.
+    /// Returns all settled states that represent this one. They leave open which losses and doubles
+    /// had no effect, and whether a missed push is still under way.
     pub(crate) fn settlements(&self, rules: Rules, most: Left) -> Vec<Self> {
         let mut unsettled = vec![self.clone().settle(rules)];
         let mut settled = Vec::new();
@@ -68,7 +68,7 @@ impl World {
             let pushed = settled[n].store.hold().map(|hold| Message::Push {
                 of: hold.of,
                 fence: hold.fence,
-                life: FIRST_LIFE,
+                ttl: PROVISIONAL_TTL,
                 age: 0,
             });
             let mut missed = settled[n].clone();
@@ -99,11 +99,11 @@ impl World {
         }
     }
 
-    fn forget_questions_in_vain(&mut self) {
+    fn forget_useless_questions(&mut self) {
         let store = &self.store;
         self.under_way.retain(|message| match *message {
-            Message::Acquire { of, heard, .. } => heard || !store.is_ended(of),
-            Message::Renew { fence, heard, .. } => heard || store.stands(fence),
+            Message::Acquire { of, awaited, .. } => awaited || !store.is_ended(of),
+            Message::Renew { fence, awaited, .. } => awaited || store.stands(fence),
             _ => true,
         });
         let acquired = self.acquired(|_| true);
@@ -115,8 +115,8 @@ impl World {
         }
         let clients = &self.clients;
         self.under_way.retain(|message| match *message {
-            Message::End { of, heard, .. } => {
-                let is_repeated = !heard && clients[usize::from(of.client)].is_about(of);
+            Message::End { of, awaited, .. } => {
+                let is_repeated = !awaited && clients[usize::from(of.client)].is_about(of);
                 !has_ended(of) && !is_repeated
             }
             _ => true,
@@ -125,7 +125,7 @@ impl World {
 
     fn forget_what_nothing_asks_for(&mut self) {
         let acquired = self.acquired(|_| true);
-        let unheard = self.acquired(|heard| !heard);
+        let unheard = self.acquired(|awaited| !awaited);
         for it in &mut self.clients {
             it.forget_unanswered(acquired, unheard);
         }
@@ -138,16 +138,16 @@ impl World {
         self.store.forget_marks(|of| {
             acquired.contains(of) || clients[usize::from(of.client)].waits_for(of)
         });
-        if self.left.lapses == 0 {
+        if self.left.expiries == 0 {
             self.store.forget_the_last_grant();
         }
     }
 
-    /// What acquires are under way for, of those that are still heard or not.
+    /// Returns the requests with acquires under way, awaited or not.
     fn acquired(&self, is_such: impl Fn(bool) -> bool) -> Requests {
         let under_way = self.under_way.iter();
         let acquired = under_way.filter_map(|message| match *message {
-            Message::Acquire { of, heard, .. } if is_such(heard) => Some(of),
+            Message::Acquire { of, awaited, .. } if is_such(awaited) => Some(of),
             _ => None,
         });
         acquired.collect()

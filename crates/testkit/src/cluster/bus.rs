@@ -1,4 +1,4 @@
-//! Partitions of a cluster: what the nodes tell each other passes through here.
+//! Partitions of a cluster: the messages between the nodes pass through here.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

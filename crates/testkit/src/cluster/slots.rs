@@ -1,4 +1,4 @@
-//! Who serves the slots, as a node lists it.
+//! Which nodes serve the slots, as a node lists them.
 
 use std::collections::BTreeSet;
 

@@ -39,7 +39,7 @@ async fn next(observer: &mut Observer) -> Option<Leader> {
         .expect("a leader, or none")
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn candidate_leads_after_leader_resigns_or_drops(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let first = lead(&a.election("e"), "first").await;
@@ -58,7 +58,7 @@ pub async fn candidate_leads_after_leader_resigns_or_drops(store: &Store) {
     third.resign().await.expect("it led to its end");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn candidate_leads_after_the_leaders_lease_expires(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let election = a.election("e").lease_time(ms(400)).watchdog(false);
@@ -77,7 +77,7 @@ pub async fn candidate_leads_after_the_leaders_lease_expires(store: &Store) {
     assert_eq!(value(&a.election("e")).await.as_deref(), Some("new"));
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn leader_value_and_vacancy_are_visible(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let (mine, other) = (a.election("e").label("node 1"), b.election("e"));
@@ -94,7 +94,7 @@ pub async fn leader_value_and_vacancy_are_visible(store: &Store) {
     assert_eq!(leader(&other).await, None);
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn observer_sees_each_leader_value_and_vacancy(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let election = a.election("e");
@@ -119,14 +119,14 @@ pub async fn observer_sees_each_leader_value_and_vacancy(store: &Store) {
     assert_eq!(seen.fence, Some(second.fence()), "the same value, another");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn stale_leader_cannot_proclaim(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let old = lead(&a.election("e"), "old").await;
     let broken = b.lock("e").break_now(old.fence()).await;
     assert!(broken.expect("an answer"));
     let new = lead(&b.election("e"), "new").await;
-    assert!(old.is_held(), "it has not been told yet");
+    assert!(old.is_held(), "its next renewal is still due");
     let stale = old.proclaim("stale").await;
     assert!(stale.expect_err("another client leads").is_lost());
     assert!(!old.is_held(), "now it has");
@@ -134,7 +134,7 @@ pub async fn stale_leader_cannot_proclaim(store: &Store) {
     new.resign().await.expect("it led to its end");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn lead_drops_the_work_on_lost_leadership(store: &Store) {
     struct Work(Arc<AtomicBool>);
     impl Drop for Work {
@@ -172,7 +172,7 @@ pub async fn lead_drops_the_work_on_lost_leadership(store: &Store) {
     assert_eq!(leader(&a.election("e")).await, None);
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn lock_holder_is_a_leader_without_value(store: &Store) {
     let client = store.client().await;
     let guard = client.lock("e").acquire().await.expect("the lock");
@@ -181,7 +181,7 @@ pub async fn lock_holder_is_a_leader_without_value(store: &Store) {
     guard.release().await.expect("it was held to its end");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn try_campaign_is_none_while_another_leads(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let leadership = a.election("e").try_campaign("one").await.expect("a try");
@@ -194,7 +194,7 @@ pub async fn try_campaign_is_none_while_another_leads(store: &Store) {
     leadership.resign().await.expect("it led to its end");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn too_long_value_is_refused(store: &Store) {
     let client = store.client().await;
     let election = client.election("e");

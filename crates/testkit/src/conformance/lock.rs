@@ -1,5 +1,5 @@
 //! Conformance tests of the lock.
-#![expect(missing_docs, reason = "a claim's name says it")]
+#![expect(missing_docs, reason = "the name is the claim")]
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -83,7 +83,7 @@ pub async fn release_grants_the_next_and_it_is_claimed(store: &Store) {
     let guard = tokio::time::timeout(ms(500), waiter).await;
     let guard = guard.expect("it is granted at once").expect("a waiter");
     tokio::time::sleep(ms(2_500)).await;
-    assert!(guard.is_held(), "the first life was claimed");
+    assert!(guard.is_held(), "the grant was claimed");
     free(guard).await;
 }
 

@@ -73,7 +73,7 @@ async fn runs_of_eight(store: &Store, job: impl Fn(&Client) -> Once) -> u64 {
     ran
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn job_runs_once_per_period_among_many_clients(store: &Store) {
     // A memory store lives as long as its clients.
     let _client = store.client().await;
@@ -84,7 +84,7 @@ pub async fn job_runs_once_per_period_among_many_clients(store: &Store) {
     assert_eq!(runs_of_eight(store, job).await, 1);
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn waiting_job_is_skipped_once_another_has_run(store: &Store) {
     let client = store.client().await;
     let job = |client: &Client| client.once("j").every(HOUR).wait_timeout(ms(5_000));
@@ -99,7 +99,7 @@ pub async fn waiting_job_is_skipped_once_another_has_run(store: &Store) {
     );
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn skip_reports_last_run_and_next_due_time(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let job = a.once("j").every(HOUR).label("of the test");
@@ -129,7 +129,7 @@ pub async fn skip_reports_last_run_and_next_due_time(store: &Store) {
     }
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn running_job_is_skipped_and_names_its_runner(store: &Store) {
     let (a, b) = (store.client().await, store.client().await);
     let run = begin(&a.once("j").every(ms(10)).label("at it")).await;
@@ -152,7 +152,7 @@ pub async fn running_job_is_skipped_and_names_its_runner(store: &Store) {
     assert!(matches!(state, RunState::EndedWell { .. }), "{state:?}");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn crashed_run_counts_unless_repeated(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
@@ -169,7 +169,7 @@ pub async fn crashed_run_counts_unless_repeated(store: &Store) {
     ));
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn failed_run_counts_unless_repeated(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
@@ -185,7 +185,7 @@ pub async fn failed_run_counts_unless_repeated(store: &Store) {
     assert_eq!(again.expect("an answer"), Outcome::Ran(Err("no disk")));
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn forced_run_is_recorded_and_skips_nothing(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
@@ -202,7 +202,7 @@ pub async fn forced_run_is_recorded_and_skips_nothing(store: &Store) {
     assert!(matches!(skip(&job).await, Skip::NotDue { .. }));
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn reset_job_is_due(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
@@ -218,7 +218,7 @@ pub async fn reset_job_is_due(store: &Store) {
     drop(begin(&job).await);
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn late_run_does_not_delay_the_next(store: &Store) {
     let client = store.client().await;
     let period = ms(2_000);
@@ -240,7 +240,7 @@ pub async fn late_run_does_not_delay_the_next(store: &Store) {
     skip(&job).await;
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn pause_counts_from_the_end_of_a_run(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(ms(10)).at_least(ms(1_000));
@@ -255,7 +255,7 @@ pub async fn pause_counts_from_the_end_of_a_run(store: &Store) {
     drop(begin(&job).await);
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn end_is_recorded_after_a_lost_hold(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
@@ -270,7 +270,7 @@ pub async fn end_is_recorded_after_a_lost_hold(store: &Store) {
     );
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn late_end_does_not_overwrite_a_later_run(store: &Store) {
     let client = store.client().await;
     let job = client
@@ -290,7 +290,7 @@ pub async fn late_end_does_not_overwrite_a_later_run(store: &Store) {
     second.finish(Ok("")).await.expect("held to its end");
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn lost_hold_drops_the_work_and_records_it(store: &Store) {
     let client = store.client().await;
     let job = client.once("j").every(HOUR);
@@ -305,7 +305,7 @@ pub async fn lost_hold_drops_the_work_and_records_it(store: &Store) {
     );
 }
 
-#[expect(missing_docs, reason = "a claim's name says it")]
+#[expect(missing_docs, reason = "the name is the claim")]
 pub async fn job_without_a_rule_is_refused(store: &Store) {
     let client = store.client().await;
     let day = Duration::from_secs(86_400);

@@ -1,5 +1,5 @@
 //! Clients with different key prefixes on one store.
-#![expect(missing_docs, reason = "a claim's name says it")]
+#![expect(missing_docs, reason = "the name is the claim")]
 
 use std::time::Duration;
 

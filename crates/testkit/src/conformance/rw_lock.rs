@@ -1,5 +1,5 @@
 //! Conformance tests of the read-write lock.
-#![expect(missing_docs, reason = "a claim's name says it")]
+#![expect(missing_docs, reason = "the name is the claim")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
 //! Conformance tests of the semaphore.
-#![expect(missing_docs, reason = "a claim's name says it")]
+#![expect(missing_docs, reason = "the name is the claim")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -200,7 +200,7 @@ pub async fn permits_of_dead_holders_return_exactly_once(store: &Store) {
     let tried = semaphore.try_acquire().await.expect("a try");
     assert!(
         tried.is_none(),
-        "the late release gave back what it had not"
+        "the late release gave permits back twice"
     );
     free(both).await;
     let one = semaphore.acquire().await.expect("a permit");
@@ -218,7 +218,7 @@ pub async fn dead_permit_returns_beside_renewed_ones(store: &Store) {
     std::mem::forget(dying.acquire().await.expect("a permit"));
     let semaphore = b.semaphore("s", 2).wait_timeout(ms(3_000));
     let next = semaphore.acquire().await.expect("that of the dead");
-    assert!(living.is_held(), "the others go on");
+    assert!(living.is_held(), "the others still hold");
     assert!(semaphore.try_acquire().await.expect("a try").is_none());
     let sharing = semaphore.inspect().await.expect("a status").sharing;
     let sharing = sharing.expect("two hold");

@@ -1,5 +1,5 @@
 //! Conformance tests of several names together.
-#![expect(missing_docs, reason = "a claim's name says it")]
+#![expect(missing_docs, reason = "the name is the claim")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +105,7 @@ pub async fn loss_during_the_wait_ends_it(store: &Store) {
     let waiting = tokio::spawn(async move { all.acquire().await });
     queued(&a, "b", 1).await;
     let error = tokio::time::timeout(ms(2_000), waiting).await;
-    let error = error.expect("it waits for what is of no use");
+    let error = error.expect("it waits for a lock that it cannot use");
     let error = error.expect("a task").expect_err("one is lost");
     assert!(error.name() == Some("a"), "{error}");
     assert!(matches!(error, Error::Lost(loss) if loss.reason == LostReason::MaxHold));

@@ -93,7 +93,7 @@ impl Record {
         Ok(())
     }
 
-    /// The order of grants is that of their fences.
+    /// Checks that grants are in the order of their fences.
     fn judge_order(
         &self,
         holds: &[HoldInterval],

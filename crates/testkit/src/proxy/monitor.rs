@@ -34,7 +34,7 @@ impl<T> Monitor<T> {
         until(&value)
     }
 
-    /// A test that panicked elsewhere leaves the value unchanged.
+    /// Locks the value. A test that panicked elsewhere leaves it unchanged.
     fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -82,7 +82,7 @@ impl Switch {
         self.0.change(|state| state.rules.push(rule));
     }
 
-    /// Every rule counts the request. The oldest that applies acts.
+    /// Returns the oldest rule that applies. Every rule counts the request.
     pub(super) fn rule_for(&self, args: &[Vec<u8>]) -> Option<(Fault, Rule)> {
         let rules = self.0.read(|state| state.rules.clone());
         let turns: Vec<_> = rules

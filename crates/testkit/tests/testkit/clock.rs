@@ -12,7 +12,8 @@ fn exists(server: &Server, key: &str) -> bool {
     server.call(&["EXISTS", key]).int() == Some(1)
 }
 
-/// Valkey advances its clock by itself between two reads.
+/// Returns whether the clock only steps with reads. Valkey advances its clock by itself between two
+/// reads.
 fn steps_by_reads(flavour: &Flavour) -> bool {
     flavour.name.starts_with("redis")
 }
@@ -98,8 +99,8 @@ fn running_clock_keeps_its_set_offset() {
     }
 }
 
-/// Returns how many microseconds the server's clock is ahead of the real one, by the quickest of some
-/// replies: a slow one shows an earlier time.
+/// Returns how many microseconds the server's clock is ahead of the real one. It takes the quickest
+/// of some replies, since a slow one shows an earlier time.
 fn ahead(server: &Server) -> i64 {
     let real = || {
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

@@ -107,8 +107,8 @@ impl Handle for EmbeddedHandle {
         Box::pin(async move { self.opened(limit).await.map(drop) })
     }
 
-    /// Other processes that take turns prove that this one will have its own. A machine with
-    /// hundreds of processes is slow, but answers.
+    /// Returns the limit of a try. Other processes that take turns prove that this one will have
+    /// its own: a machine with hundreds of processes is slow, but answers.
     fn try_limit(&self) -> Duration {
         LONGEST_TRY
     }

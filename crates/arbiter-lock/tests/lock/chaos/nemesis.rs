@@ -253,14 +253,14 @@ impl Nemesis {
         }
     }
 
-    /// A stopped process loses its turn until it has polled again.
+    /// Records a stopped process, which loses its turn until it has polled again.
     fn away(&self, victim: usize, from: u64) {
         let owner = self.workers[victim].pid().to_string();
         let to = later(from, ms(LONGEST_MS) + ms(1_500));
         self.history().away(Some(&owner), from, to).expect("a line");
     }
 
-    /// A process that was stopped before may have lost its holds at an unknown time.
+    /// Kills a process. If it was stopped before, it may have lost its holds at an unknown time.
     fn kill(&mut self) {
         let running: Vec<usize> = (0..WORKERS).filter(|n| self.stopped != Some(*n)).collect();
         let victim = running[self.rng.random_range(0..running.len())];
@@ -277,20 +277,20 @@ impl Nemesis {
         self.clock.run_ahead(self.ahead);
     }
 
-    /// The replica stops following, the server dies, and the replica takes its place.
+    /// Stops the replication, kills the server, and puts the replica in its place.
     fn fail_over(&mut self) {
         self.promote().kill();
         self.replica = Some(self.start_replica());
     }
 
-    /// The two servers swap roles, and no connection ends.
+    /// Swaps the roles of the two servers; no connection ends.
     fn switch_over(&mut self) {
         let old = self.promote();
         follow(&old, &self.server);
         self.replica = Some(old);
     }
 
-    /// The replica stops following and takes the place of the server, which still answers.
+    /// Puts the replica in the place of the server, which still answers.
     fn promote(&mut self) -> Server {
         let replica = self.replica.take().expect("a replica");
         replica.call(&["REPLICAOF", "NO", "ONE"]);
@@ -324,7 +324,7 @@ fn follow(replica: &Server, server: &Server) {
     replica.call(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
 }
 
-/// A server that sends its data to replicas at once.
+/// Starts a server that sends its data to replicas at once.
 fn start(clock: &WallClock) -> Server {
     let builder = Server::builder().arg("--repl-diskless-sync-delay").arg("0");
     clock.rule(builder).start()

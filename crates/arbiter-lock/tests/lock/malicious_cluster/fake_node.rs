@@ -20,7 +20,7 @@ impl Asked {
         self.words.join(" ").starts_with(command)
     }
 
-    /// Whether it is a script, and not the check of a node.
+    /// Returns whether it is a script, and not the check of a node.
     pub(super) fn is_script(&self) -> bool {
         self.is("EVAL") && !self.words[3].contains("#arbiter.probe")
     }
@@ -69,7 +69,7 @@ impl FakeNode {
 
 /// Instead of an answer, the connection is closed.
 pub(super) const CUT: &str = "cut";
-/// A moment in which the client may handle what was sent before.
+/// A moment in which the client may handle the earlier frames.
 pub(super) const PAUSE: char = '\0';
 
 /// Serves one connection until it ends.

@@ -42,8 +42,8 @@ pub(super) fn is_try(args: &[Vec<u8>]) -> bool {
     begins_with(args, b"try")
 }
 
-/// Returns whether a request is a script call with those numbers of keys and arguments, and that
-/// kind of last key: that of a lock, or beside it.
+/// Returns whether a request is a script call with those numbers of keys and arguments. Its last
+/// key is that of a lock, or one beside it.
 pub(super) fn is_call(args: &[Vec<u8>], keys: usize, last: Option<&str>, count: usize) -> bool {
     words(args).is_some_and(|words| words.len() == count && args.len() == 3 + keys + count)
         && companion_kind(&String::from_utf8_lossy(&args[2 + keys])) == last
