@@ -25,7 +25,7 @@ async fn allocations_per_cycle(store: &str) -> Result<f64, Error> {
     Ok((change.allocations + change.reallocations) as f64 / CYCLES as f64)
 }
 
-/// One test, since it counts what the whole process allocates.
+/// One test, since it counts the allocations of the whole process.
 #[test]
 fn cycle_allocations_stay_bounded() {
     let runtime = tokio::runtime::Builder::new_current_thread()

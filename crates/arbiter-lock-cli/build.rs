@@ -1,4 +1,4 @@
-//! Names what the command is built for.
+//! Names the target of the build.
 
 fn main() {
     println!("cargo:rerun-if-env-changed=ARBITER_BUILD");

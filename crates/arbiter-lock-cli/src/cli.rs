@@ -31,7 +31,7 @@ Examples:
   arbiter run nightly -- ./report.sh         run it, after all others
   arbiter run -n nightly -- ./report.sh      skip it if another one runs
   arbiter once --daily UTC job -- ./job.sh   once a day among all machines
-  arbiter list                               which locks are held, and by what
+  arbiter list                               list the held locks and their holders
 
 Exit statuses:
   the command's own; of arbiter itself: 1 doctor has a finding, 64 usage, 65 other data or limit,
@@ -318,7 +318,7 @@ pub(crate) struct WorkArgs {
     /// End the command after this long
     #[arg(long, value_name = "DURATION", value_parser = some_time, help_heading = "Lock")]
     pub(crate) max_hold: Option<Duration>,
-    /// Wait until so many replicas have acknowledged the lock: a number, or `all`
+    /// Wait until that many replicas have acknowledged the lock: a number, or `all`
     #[arg(long, value_name = "N|all", value_parser = replicas, default_value = "0", hide_default_value = true, help_heading = "Lock")]
     pub(crate) replicas: Replicas,
     /// Wait until the server has the lock on its disk

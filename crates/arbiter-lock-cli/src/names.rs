@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 /// How many names are offered.
 const MOST: usize = 200;
 
-/// Returns what completes the names of locks: those of the store that the environment names.
+/// Returns the completer for the names of locks in the store that the environment names.
 pub(crate) fn completer() -> ArgValueCompleter {
     ArgValueCompleter::new(names)
 }
@@ -38,7 +38,7 @@ async fn list(begun: &str, names: &mut Vec<String>) -> Result<(), Error> {
     let client = builder.logger(NoopLogger).connect_lazy()?;
     let mut list = client.list("*");
     while let Some(listed) = list.next().await? {
-        // What cannot be shown cannot be typed, and its escaped form is another name.
+        // A name that cannot be shown cannot be typed, and its escaped form is another name.
         let can_be_typed = Printable(&listed.name).to_string() == listed.name;
         if can_be_typed && listed.name.starts_with(begun) {
             names.push(listed.name);

@@ -69,7 +69,7 @@ fn print(lines: &[&str], level: &str, fields: &EventFields<'_>) {
 
 /// Prints that the system has refused a descriptor, a thread or memory.
 pub(crate) fn refused(error: &dyn Display) -> Exit {
-    say(&format!("the system refuses what arbiter needs: {error}"));
+    say(&format!("the system refuses arbiter a resource: {error}"));
     Exit::Os
 }
 

@@ -13,7 +13,7 @@ use crate::secret::{message_without_secrets, without_secrets};
 use crate::shell::quoted;
 use crate::tips::{self, OTHER_COMMANDS};
 
-/// Checks what parses, but cannot be meant.
+/// Refuses command lines that parse, but cannot be meant.
 pub(crate) fn check() -> Result<(), Exit> {
     let Some(message) = tips::split_duration(&arguments()) else {
         return Ok(());

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use arbiter_lock::Client;
 
-/// What the service keeps.
+/// The data of the service.
 #[derive(Default)]
 struct Report {
     fence: u64,

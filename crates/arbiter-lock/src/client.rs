@@ -262,7 +262,7 @@ impl Client {
                 (Ok(()), Ok(checks)) => Ok(checks),
                 // It answers, and no lock could be acquired.
                 (Err(failure), Ok(mut checks)) => {
-                    let fix = "allow what the page of the store lists, or name another server";
+                    let fix = "allow the commands in the docs of the store, or name another server";
                     checks.push(Check::failure("locks", format!("it {failure}"), fix));
                     Ok(checks)
                 }
@@ -311,9 +311,8 @@ impl Client {
     /// holds, waiters and late renewals there are.
     ///
     /// It does no I/O and waits for nothing, so a readiness handler can call it at each request. It
-    /// knows what the latest requests found: a client that is idle learns of an outage with its
-    /// next request, and a hold sends one every third of its lease. Use [`Lock::inspect`] to ask
-    /// the store itself.
+    /// reflects the latest requests: an idle client learns of an outage with its next request, and
+    /// a hold sends one every third of its lease. Use [`Lock::inspect`] to ask the store itself.
     ///
     /// # Examples
     /// ```

@@ -6,10 +6,10 @@ use std::fmt;
 /// direction of text, or are invisible.
 ///
 /// These are the control characters, the format characters of Unicode (such as U+202E, which shows
-/// what follows from right to left), line and paragraph separators, spaces other than the common
-/// one, and characters that are not assigned. They become `\n` or `\u{202e}`, as in a Rust string.
-/// Other characters, a backslash too, stay as they are. So text that was formatted is not changed
-/// again.
+/// the following text from right to left), line and paragraph separators, spaces other than the
+/// common one, and characters that are not assigned. They become `\n` or `\u{202e}`, as in a Rust
+/// string. Other characters, a backslash too, stay as they are. So text that was formatted is not
+/// changed again.
 ///
 /// All messages of this library use it, for names, labels, values, reasons and the text of servers.
 /// Fields such as [`Listed::name`](crate::Listed::name) are as they are in the store.
@@ -24,7 +24,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Printable<'a>(pub &'a str);
 
-/// What `str::escape_debug` escapes and a terminal can show.
+/// Characters that `str::escape_debug` escapes and a terminal can show.
 const SHOWN: [char; 3] = ['\\', '\'', '"'];
 
 impl fmt::Display for Printable<'_> {

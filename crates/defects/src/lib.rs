@@ -16,11 +16,11 @@ pub use tree::Tree;
 /// A failure, and how to put it back.
 #[derive(Clone, Copy, Debug)]
 pub struct Defect {
-    /// What goes wrong.
+    /// The failure, as a claim.
     pub name: &'static str,
     /// The file that is changed, from the root of the project.
     pub file: &'static str,
-    /// What stands there, once.
+    /// The text in the file, which occurs once.
     pub was: &'static str,
     /// The text that replaces it.
     pub put_back: &'static str,

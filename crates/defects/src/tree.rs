@@ -62,7 +62,7 @@ impl Tree {
     /// Puts the defect back for as long as `during` lasts.
     ///
     /// # Errors
-    /// If the file cannot be read or written, or has not what the defect changes, once.
+    /// If the file cannot be read or written, or does not have the text of the defect exactly once.
     pub fn with<T>(&self, defect: &Defect, during: impl FnOnce() -> T) -> io::Result<T> {
         let path = self.root.join(defect.file);
         let sound = fs::read_to_string(&path)?;

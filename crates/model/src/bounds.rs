@@ -1,12 +1,12 @@
-//! What may happen, and how often.
+//! The bounds of a search: the possible actions and faults, and their numbers.
 
 use std::fmt;
 
 use crate::rule::Rule;
 use crate::world::Left;
 
-/// What may happen, and how often. Messages may always be late and overtake each other, and clients
-/// may always stop for any time.
+/// The possible actions and faults, and their numbers. Messages may always be late and overtake
+/// each other, and clients may always stop for any time.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// How many clients there are.
@@ -15,7 +15,7 @@ pub struct Bounds {
     pub requests: u8,
     /// Whether they may be tries.
     pub tries: bool,
-    /// What may go wrong, and how often.
+    /// The possible faults, and their numbers.
     pub faults: Left,
 }
 

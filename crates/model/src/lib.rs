@@ -34,7 +34,7 @@ pub(crate) const LIVE: u8 = 1;
 /// The protocol within bounds, perhaps with a rule broken.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// What may happen.
+    /// The possible actions and faults.
     pub bounds: Bounds,
     /// Which rules are kept.
     pub rules: Rules,

@@ -24,7 +24,7 @@ pub struct Searched {
 pub struct Violation {
     /// The invariant.
     pub invariant: &'static str,
-    /// What happened.
+    /// The path.
     pub actions: Vec<Action>,
 }
 

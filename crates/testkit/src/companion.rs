@@ -1,6 +1,6 @@
 //! The keys beside a lock's key, as `docs/protocol.md` specifies them.
 
-/// What such a key contains, and no lock's key.
+/// The mark of such a key, which no lock's key contains.
 const MARK: &str = "#arbiter.";
 
 /// Returns the key of that kind beside a lock's key: `queue`, `last`, `share` or `run`.

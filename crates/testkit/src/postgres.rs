@@ -216,7 +216,7 @@ impl Postgres {
     /// Runs statements like [`Postgres::sql`].
     ///
     /// # Errors
-    /// What `psql` prints if one fails.
+    /// The output of `psql` if one fails.
     ///
     /// # Panics
     /// If `psql` cannot be started.

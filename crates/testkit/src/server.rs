@@ -324,7 +324,7 @@ impl Server {
         client.call(args)
     }
 
-    /// Returns what its clock shows, in microseconds since the epoch.
+    /// Returns the time of its clock, in microseconds since the epoch.
     ///
     /// # Panics
     /// If there is no answer within 5 s.

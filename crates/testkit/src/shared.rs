@@ -1,4 +1,4 @@
-//! What several tests of a process share.
+//! Servers that several tests of a process share.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -250,7 +250,7 @@ impl Child {
     }
 }
 
-/// Returns what a status of the command reports. `None` if it was stopped by SIGSTOP.
+/// Returns the change that a status of the command reports. `None` if it was stopped by SIGSTOP.
 fn change_of(status: WaitStatus) -> Option<Change> {
     if let Some(status) = status.exit_status() {
         return Some(Change::Ended(Ended::Exited(status)));

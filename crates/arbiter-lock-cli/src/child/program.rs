@@ -37,8 +37,8 @@ fn has_itself() -> bool {
     cfg!(target_os = "linux") && std::fs::metadata(ITSELF).is_ok()
 }
 
-/// Returns what follows the loader on its command line, up to arbiter's file. It is empty without a
-/// loader.
+/// Returns the words after the loader on its command line, up to arbiter's file. It is empty
+/// without a loader.
 fn loader_words() -> Vec<OsString> {
     let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     before_arguments(&line, std::env::args_os().len())

@@ -20,7 +20,7 @@ fn bash(server: &Server, script: &str) -> String {
     stdout
 }
 
-/// Returns what bash offers behind a line.
+/// Returns the words that bash offers after a line.
 fn offered(server: &Server, words: &[&str]) -> Vec<String> {
     let last = words.last().unwrap();
     let script = format!(

@@ -155,7 +155,7 @@ fn named_locks_have_escaped_labels() {
     let odd = "od\\d \"na\nme\"";
     let _holders = hold(&server, &[&[odd], &["x1"], &["x2"], &["x3"]]);
     let exporter_of_all = exporter(&server, &["--names", "9"]);
-    // The format escapes what the label has, which is escaped for terminals itself.
+    // The format escapes the label again, which is already escaped for terminals.
     let label = "od\\\\d \"na\\nme\"";
     let is_held = || exporter_of_all.metric("lock_held", &[("name", label)]) == Some(1.0);
     assert!(eventually(ms(9_000), is_held));

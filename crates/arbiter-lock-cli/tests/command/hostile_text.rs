@@ -1,4 +1,4 @@
-//! Names, labels and values that would change what a terminal shows.
+//! Names, labels and values that would change the output of a terminal.
 
 use arbiter_lock::Printable;
 use serde_json::Value;

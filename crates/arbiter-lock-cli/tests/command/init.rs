@@ -1,4 +1,5 @@
-//! What the command gets from arbiter's starter: real-time signals, sockets, `/proc`, a loader.
+//! The parts of a service manager that reach the command: real-time signals, sockets, `/proc`, a
+//! loader.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Messages: one voice, the part that is wrong, what `-q` silences.
+//! Messages: one voice, the part that is wrong, the effect of `-q`.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! A store that is late, silent or failing, and what the command reports.
+//! A store that is late, silent or failing, and the reports of the command.
 
 use std::io::Read as _;
 use std::net::TcpListener;

@@ -152,7 +152,7 @@ replies! {
     Downgraded(Downgraded),
     /// To [`Request::Resize`].
     Resized(Resized),
-    /// To [`Request::Proclaim`], and to what writes the record of a run.
+    /// To [`Request::Proclaim`], and to the requests that write the record of a run.
     Written(Written),
     /// To [`Request::Inspect`].
     Inspected(Status),

@@ -1,4 +1,4 @@
-//! What a holder writes: a proclaimed value, and the record of a run.
+//! The writes of a holder: a proclaimed value, and the record of a run.
 
 use arbiter_lock_core::Written;
 

@@ -1,4 +1,4 @@
-//! The errors of operations, by what the caller can do about them.
+//! The errors of operations, one kind for each action that the caller can take.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,13 +23,13 @@ pub enum Error {
     #[doc(alias = "ErrLockTimeout")]
     Contended(Box<Contended>),
     /// Sessions of this client wait for each other, so no session of the cycle can continue.
-    /// Release what the session holds, and start again.
+    /// Release the session's holds, and start again.
     Deadlock(Box<Deadlock>),
     /// The hold was lost: the work was not protected until its end.
     #[doc(alias = "ErrLockNotHeld")]
     Lost(Box<Loss>),
     /// The store did not serve the request in time: it is down, silent, busy, full or read-only.
-    /// The client undoes in the background what the request may have left.
+    /// The client undoes possible effects of the request in the background.
     Unavailable(Box<Unavailable>),
     /// The store refuses the request, and a retry does not help. For example, the key holds other
     /// data, the password or the rights do not suffice, the server is too old, or another limit is
@@ -102,7 +102,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Returns what the store last answered to a renewal, if that is why the lease ran out.
+    /// Returns the store's last answer to a renewal, if that is why the lease expired.
     #[must_use]
     pub fn cause(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.failure.as_ref().map(|failure| failure as _)
@@ -339,7 +339,7 @@ impl fmt::Display for Deadlock {
         let names: Vec<_> = self.names.iter().map(quoted).collect();
         write!(
             f,
-            "sessions of this client wait for each other for {}: release what this one holds, and \
+            "sessions of this client wait for each other for {}: release the locks of this one, and \
              acquire the names in the same order everywhere, or together by lock_all",
             names.join(", ")
         )

@@ -65,7 +65,7 @@ pub(crate) enum FailureKind {
     Damaged,
     /// The password is wrong, or a right is missing.
     Denied,
-    /// The server cannot do what the protocol needs.
+    /// The server lacks features that the protocol needs.
     Unsupported,
     /// The server is of another kind than the URL names.
     WrongUrl,
@@ -188,7 +188,7 @@ impl fmt::Display for Failure {
             FailureKind::WrongType => "holds something else under this key",
             FailureKind::Damaged => "is damaged",
             FailureKind::Denied | FailureKind::Rejected => "denies access",
-            FailureKind::Unsupported => "lacks what the protocol needs",
+            FailureKind::Unsupported => "lacks features that the protocol needs",
             FailureKind::WrongUrl => "needs another URL",
             FailureKind::Malformed => "answered out of the protocol",
             FailureKind::Forked => "was connected by the process from which this one was forked",

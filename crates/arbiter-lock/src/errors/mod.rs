@@ -1,4 +1,4 @@
-//! What can go wrong, and why a hold is over.
+//! The errors of operations, and the reasons why a hold is over.
 
 pub(crate) mod error;
 pub(crate) mod failure;

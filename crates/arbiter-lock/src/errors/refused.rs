@@ -31,7 +31,7 @@ pub enum RefusedKind {
     Damaged,
     /// The password is wrong or missing, or the user lacks a right.
     Denied,
-    /// The server lacks what the protocol needs, or does not speak it.
+    /// The server lacks features that the protocol needs, or does not speak it.
     Unsupported,
     /// The server is of another kind than the URL names. Examples: a Sentinel or a node of a
     /// cluster behind the URL of a single server, or a single server behind that of a cluster.

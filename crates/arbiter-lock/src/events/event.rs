@@ -122,7 +122,7 @@ pub enum Event {
         held: Duration,
         /// Why.
         reason: LostReason,
-        /// What the store last answered to a renewal, if that is why the lease ran out.
+        /// The store's last answer to a renewal, if that is why the lease expired.
         cause: Option<Cause>,
     },
     /// A request's traces on the store could not be removed within its lease and 60 s. They expire
@@ -376,8 +376,8 @@ impl fmt::Display for Event {
             ),
             Self::StoreNotNamed { store } => write!(
                 f,
-                "no store is named, so it is {store}: what runs as this user on this machine is \
-                 excluded, and nothing else"
+                "no store is named, so it is {store}: only processes of this user on this machine \
+                 exclude each other"
             ),
             Self::StoreFileChanged { store, path } => write!(
                 f,

@@ -1,4 +1,4 @@
-//! What takes the place of metrics without the feature `metrics`: nothing.
+//! Replaces metrics without the feature `metrics`, and does nothing.
 
 use arbiter_lock_core::Name;
 

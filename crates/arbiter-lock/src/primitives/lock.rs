@@ -180,9 +180,9 @@ impl Lock {
     /// Sets how long before its deadline a hold counts as lost.
     ///
     /// From 2 ms to half the lease; by default a fiftieth of the lease and 1 ms. The margin is the
-    /// time to stop work. It also covers what the server's clock may gain on the local clock within
-    /// a lease: with less than the default, a server whose clock runs 2 % fast may grant another
-    /// holder before the loss is reported.
+    /// time to stop work. It also covers the time that the server's clock may gain on the local
+    /// clock within a lease: with less than the default, a server whose clock runs 2 % fast may
+    /// grant another holder before the loss is reported.
     pub fn lost_margin(self, margin: Duration) -> Self {
         self.with(|options| options.margin = Some(margin))
     }
@@ -233,7 +233,7 @@ impl Lock {
     ///
     /// With [`Lock::replicas`], these have to have it on their disks too. It needs an append-only
     /// file, and Redis 7.2 or later: `WAITAOF`. With `appendfsync everysec` an acquire takes up to
-    /// a second, and at most 2 s. What else holds for [`Lock::replicas`] holds here.
+    /// a second, and at most 2 s. All else is as for [`Lock::replicas`].
     pub fn durable(self, on: bool) -> Self {
         self.with(|options| options.acknowledgement.durable = on)
     }
@@ -258,9 +258,8 @@ impl Lock {
     ///
     /// # Cancel safety
     /// If the future is dropped, the request leaves the queue and loses its place. The client
-    /// undoes in the background what the store may have done: within a second if the store is
-    /// reachable, otherwise within one lease. A future that is not polled does not wait: it is
-    /// skipped.
+    /// undoes a possible grant in the background: within a second if the store is reachable,
+    /// otherwise within one lease. A future that is not polled does not wait: it is skipped.
     #[doc(alias = "Lock")]
     pub async fn acquire(&self) -> Result<Guard, Error> {
         let (lock, name) = (self.clone(), self.checked_name()?);

@@ -1,4 +1,4 @@
-//! What replicas have to acknowledge before a hold counts.
+//! The acknowledgements of replicas that a hold needs before it counts.
 
 /// How many replicas have to acknowledge a hold: see [`Lock::replicas`](crate::Lock::replicas).
 ///

@@ -14,7 +14,7 @@ use crate::errors::error::Error;
 use crate::errors::failure::whole_millis;
 use crate::service::Service;
 
-/// A user and a password: what a provider of
+/// A user and a password, which a provider of
 /// [`ClientBuilder::credentials_provider`](crate::ClientBuilder::credentials_provider) returns.
 ///
 /// Its `Debug` does not show the password.

@@ -1,4 +1,4 @@
-//! What a store reports of itself that matters to its locks.
+//! The checks of a store's settings that matter to its locks.
 
 use crate::printable::Printable;
 

@@ -1,4 +1,4 @@
-//! The health of a client: whether its store answers, and what the client has to do.
+//! The health of a client: whether its store answers, and the client's holds and waiters.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::errors::invalid::Invalid;
 use crate::printable::Printable;
 
-/// What no lock's key contains: on a server, keys and channels with it belong to locks.
+/// A text that no lock's key contains. On a server, keys and channels with it belong to locks.
 pub(crate) const RESERVED: &str = "#arbiter.";
 
 /// The prefix of a client's keys. A lock is its key, so clients with different prefixes share it if

@@ -60,7 +60,7 @@ pub(crate) struct PushedGrant {
 /// Times of two connections may be of the clocks of two servers, so they are not compared.
 pub(crate) type Source = u64;
 
-/// What woke a waiter.
+/// The cause of a waiter's wake-up.
 #[derive(Debug)]
 pub(crate) enum Woken {
     Granted(PushedGrant),

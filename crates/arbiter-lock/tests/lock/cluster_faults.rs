@@ -142,7 +142,7 @@ async fn grant_of_another_node_is_not_believed() {
     waiter.await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// A node does not know yet what the answer to a request has shown.
+/// A node does not know yet of a move that the answer to a request has shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redirection_outweighs_a_node_that_lags() {
     let cluster = Cluster::builder().replicas(1).start();

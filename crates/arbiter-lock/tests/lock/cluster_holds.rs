@@ -1,4 +1,4 @@
-//! Clusters: shared holds whose slot moves, names of many slots, and what requests cost.
+//! Clusters: shared holds whose slot moves, names of many slots, and the cost of requests.
 
 use std::time::Duration;
 

@@ -388,7 +388,7 @@ impl Turns {
     }
 }
 
-/// Moves slots to and fro for that long, while 64 tasks share connections, and at least so often.
+/// Moves slots to and fro for that long, while 64 tasks share connections, and at least that often.
 async fn move_under_load(cluster: Arc<Cluster>, is_atomic: bool, time: Duration, moves: usize) {
     let (client, faults) = client(&cluster).await;
     let first = unique_name();

@@ -1,4 +1,4 @@
-//! Metrics, as a recorder sees them, against what the tests count themselves.
+//! Metrics, as a recorder sees them, against the counts of the tests.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -251,7 +251,7 @@ async fn panicking_recorder_loses_no_hold() {
     assert!(!lock.inspect().await.unwrap().is_held());
 }
 
-/// What the tasks of a campaign saw.
+/// The counts of a campaign's tasks.
 #[derive(Default)]
 struct Tally {
     acquires: BTreeMap<&'static str, f64>,
@@ -345,7 +345,7 @@ async fn campaign(clients: &[Client], name: &str, seed: u64) -> Tally {
     Rc::into_inner(tally).unwrap().into_inner()
 }
 
-/// Asserts that the metrics are what the tasks saw.
+/// Asserts that the metrics equal the counts of the tasks.
 #[track_caller]
 fn assert_agrees(values: &Values, tally: &Tally) {
     for (outcome, count) in &tally.acquires {

@@ -1,4 +1,4 @@
-//! Roles, rights, databases and limits of a PostgreSQL server, and what clients leave in it.
+//! Roles, rights, databases and limits of a PostgreSQL server, and the remains of clients in it.
 
 use std::time::{Duration, Instant};
 
@@ -225,7 +225,7 @@ async fn full_disk_is_waited_out() {
     let client = client(&server.url()).await;
     let name = unique_name();
     acquire_and_release(&client.lock(&name)).await;
-    // What the server answers when a file cannot grow.
+    // The server's answer when a file cannot grow.
     let _ = server.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            RAISE EXCEPTION 'could not extend file: No space left on device'

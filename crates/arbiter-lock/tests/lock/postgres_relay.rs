@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::postgres_faults::ms;
 
-/// What a relay does to the next transaction that writes.
+/// The fault that a relay injects into the next transaction that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoil {
     /// Forwards it, and loses the connection with all its answers.

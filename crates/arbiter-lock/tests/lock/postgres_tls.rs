@@ -1,4 +1,4 @@
-//! TLS to a database: what each `sslmode` verifies, passwords, and certificates of clients.
+//! TLS to a database: the verification of each `sslmode`, passwords, and certificates of clients.
 
 use arbiter_lock::{Client, Error, NoopLogger};
 use testkit::{Folder, Postgres};

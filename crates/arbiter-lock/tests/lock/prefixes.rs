@@ -8,7 +8,7 @@ use testkit::{Cluster, SentinelGroup, Server, eventually_async};
 use crate::acquire_and_release;
 use crate::auth::{refusals, tour};
 
-/// What a user needs besides on a cluster.
+/// Further rights that a user needs on a cluster.
 const ON_A_CLUSTER: [&str; 7] = [
     "+cluster|slots",
     "+cluster|info",

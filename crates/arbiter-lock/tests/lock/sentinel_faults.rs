@@ -140,7 +140,7 @@ async fn client_works_after_its_first_runtime_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_client_leaves_no_connection() {
     let group = SentinelGroup::start();
-    // What the members have among themselves may come and go.
+    // Connections between the members may come and go.
     let of_clients = |server: &Server| {
         let list = server.call(&["CLIENT", "LIST"]).text().unwrap();
         let is_ours = |line: &&str| line.contains("resp=3");

@@ -110,8 +110,8 @@ fn carry(
     Ok(())
 }
 
-/// Forwards what arrives until the connection ends. What arrives while it is cut is lost, and then
-/// the connection ends with the next message.
+/// Forwards all bytes until the connection ends. Bytes that arrive while it is cut are lost, and
+/// then the connection ends with the next message.
 fn forward(mut from: TcpStream, mut to: TcpStream, is_cut: impl Fn() -> bool) {
     let (mut buffer, mut has_lost) = ([0; 16_384], false);
     while let Ok(length @ 1..) = from.read(&mut buffer) {

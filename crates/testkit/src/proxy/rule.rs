@@ -15,8 +15,8 @@ pub enum Fault {
     LoseReply,
     /// It is executed. Its reply, and all later ones on the connection, are delayed by that long.
     DelayReply(Duration),
-    /// It reaches the server after [`Rule::release`], even if its client has closed, and so does
-    /// what follows on the connection.
+    /// It reaches the server after [`Rule::release`], even if its client has closed, and so do
+    /// later requests of the connection.
     HoldRequest,
     /// The connection is cut, and the request is not executed.
     CutBefore,

@@ -22,7 +22,7 @@ pub struct EventFields<'a> {
     pub held: Option<f64>,
     /// Why a hold was lost, in a word.
     pub reason: Option<&'static str>,
-    /// What the store answered.
+    /// The store's answer.
     pub cause: Option<&'a (dyn std::error::Error + Send + Sync)>,
     /// The store's URL, without secrets.
     pub store: Option<&'a str>,

@@ -271,7 +271,7 @@ impl HoldState {
         }
     }
 
-    /// Returns what the keeper has to do next. Wakes nothing, so it may be called under a lock.
+    /// Returns the keeper's next action. Wakes nothing, so it may be called under a lock.
     pub(crate) fn next(&self, now: Duration) -> Next {
         let Some(mut local) = self.local() else {
             return Next::Lost;

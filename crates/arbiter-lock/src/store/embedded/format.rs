@@ -257,7 +257,7 @@ fn create_if_missing(folder: &Path) -> Result<(), Failure> {
         let new = path.with_extension("new");
         let failed = |e: std::io::Error| failure::within(&e, &new, folder);
         for left in ["new", "new-wal", "new-shm"] {
-            // What a process has left that died here.
+            // A file of a process that died here.
             let _ = std::fs::remove_file(path.with_extension(left));
         }
         drop(rights::create_new(&new, folder).map_err(failed)?);

@@ -56,7 +56,7 @@ impl Log {
         std::fs::metadata(&self.0).is_ok_and(|found| u64::from(LARGEST) < found.len())
     }
 
-    /// Returns what changes with each step that writes: the log's size and time.
+    /// Returns the log's size and time, which change with each step that writes.
     pub(super) fn stamp(&self) -> Option<(u64, SystemTime)> {
         let found = std::fs::metadata(&self.0).ok()?;
         Some((found.len(), found.modified().ok()?))

@@ -100,7 +100,7 @@ impl Watch {
                 ProcessState::Alive | ProcessState::Unknown(_) => {}
                 ProcessState::Gone => return,
                 ProcessState::Dead => {
-                    // The next poll retries what failed here.
+                    // The next poll retries a failure.
                     if opened.end_all(&self.process).await.is_ok() {
                         for registry in opened.registries() {
                             registry.poll_again(|_| true);

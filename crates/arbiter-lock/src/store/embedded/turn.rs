@@ -1,9 +1,9 @@
 //! Turns: how a caller's own thread locks the file lock.
 //!
-//! A process reads again what another one has written, so steps that alternate between two
-//! processes take half as long again as the same steps in runs. A process whose steps follow each
-//! other closely leaves the others time for runs of their own. A process with occasional steps gets
-//! its turn between any two.
+//! A process reads the writes of another one again, so steps that alternate between two processes
+//! take half as long again as the same steps in runs. A process whose steps follow each other
+//! closely leaves the others time for runs of their own. A process with occasional steps gets its
+//! turn between any two.
 
 use std::fs::File;
 use std::time::Duration;

@@ -262,7 +262,7 @@ where
     watch.ended.notify_one();
 }
 
-/// What the task of a connection has seen.
+/// The observations of a connection's task.
 #[derive(Default)]
 pub(super) struct ConnectionWatch {
     /// Whether the server has warned since the last commit: it may not be replicated.

@@ -1,4 +1,4 @@
-//! What a database reports of itself that matters to its locks.
+//! The checks of a database's settings that matter to its locks.
 
 use super::database::Postgres;
 use super::session::DatabaseSession;

@@ -42,7 +42,7 @@ struct Group {
     applied: Option<Applied>,
 }
 
-/// What the requests for a name do.
+/// The effects of the requests for a name.
 struct Applied {
     at: Moment,
     expected: Option<i64>,

@@ -20,7 +20,7 @@ use super::url::Endpoint;
 use crate::errors::failure::nothing;
 use crate::store::{Failure, FailureKind, Source};
 
-/// Undoes what the settings of a role or a database would change for a session.
+/// Undoes the changes that settings of a role or a database make to a session.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = '2s'; \
      SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = '5s'; \
      SET default_transaction_isolation = 'read committed'; \

@@ -37,11 +37,11 @@ pub(super) struct Loaded {
     pub(super) has_run: bool,
 }
 
-/// What rows are in order of: waiters of ticket and id, shared holds of end and owner.
+/// The key by which rows are sorted: waiters by ticket and id, shared holds by end and owner.
 pub(super) type SortKey = (u64, Arc<str>);
 
 impl Loaded {
-    /// Notes that so many shared holds were read that end first, and as many that end last.
+    /// Records that the first `count` shared holds to end were read, and the last `count`.
     pub(super) fn set_ends(&mut self, count: usize) {
         let place = |hold: &Hold| (hold.end(), hold.owner.clone());
         let mut places: Vec<_> = self.shared.iter().map(place).collect();
@@ -103,7 +103,7 @@ struct Known {
     shared_between: Option<(SortKey, SortKey)>,
 }
 
-/// What steps have changed.
+/// The changes of steps.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// Whether all waiters and notes go, before the others are written.

@@ -1,4 +1,4 @@
-//! What a server reports of itself.
+//! The version and settings of a server.
 
 use tokio_postgres::Client;
 
@@ -10,7 +10,7 @@ use crate::store::{Failure, FailureKind};
 /// The oldest supported version of the server.
 const OLDEST: i32 = 14_00_00;
 
-/// What a server reports of itself.
+/// The version and settings of a server.
 pub(super) struct ServerFacts {
     pub(super) is_standby: bool,
     pub(super) backend: Backend,

@@ -59,7 +59,7 @@ impl Prepared {
 const LOCKED_LIMITS: &str = "; SET LOCAL lock_timeout = '200ms'; \
      SET LOCAL idle_in_transaction_session_timeout = '1s'";
 
-/// What came of a swap.
+/// The result of a swap.
 pub(super) enum Swapped {
     /// The names that were written, and those that a transaction guards.
     Done {
@@ -231,7 +231,7 @@ impl DatabaseSession {
         }
     }
 
-    /// Returns what a swap has written, once it is committed.
+    /// Returns the result of a swap, once it is committed.
     fn swapped(&self, rows: &[Row]) -> Result<Swapped, Failure> {
         if self.connection.watch.is_doubtful() {
             // The request is repeated, and its commit waits again.

@@ -54,7 +54,7 @@ const RUN: [&str; 8] = [
     "memory_ms",
 ];
 
-/// Escapes what PostgreSQL's text cannot contain.
+/// Escapes characters that PostgreSQL's text cannot contain.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     match text.contains(['\0', '\u{1}']) {
         false => text.into(),

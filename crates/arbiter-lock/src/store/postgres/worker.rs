@@ -22,7 +22,7 @@ use crate::store::diagnosis::Check;
 use crate::store::{Envelope, Failure, FailureKind};
 use crate::system::rng;
 
-/// What a handle asks its task for.
+/// The message of a handle to its task.
 pub(super) enum WorkerTask {
     Send(QueuedRequest),
     /// Opens the session, and returns the round-trip time.

@@ -1,4 +1,4 @@
-//! Reads what a script answered: a word first, then fields. A server that lies costs an error.
+//! Reads the answer of a script: a word first, then fields. A malformed answer costs an error.
 
 use redis::Value;
 

@@ -32,7 +32,7 @@ impl Arrived {
         self.bytes.load(Ordering::Relaxed) == 0
     }
 
-    /// Returns what the server speaks, if the first bytes are not of the protocol of Redis.
+    /// Returns the server's protocol, if the first bytes are not of the protocol of Redis.
     pub(super) fn other_protocol(&self) -> Option<OtherProtocol> {
         self.other_protocol.get().copied()
     }

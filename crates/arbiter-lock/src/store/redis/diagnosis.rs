@@ -1,4 +1,4 @@
-//! What a server reports of itself that matters to its locks.
+//! The checks of a server's settings that matter to its locks.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,7 +22,7 @@ const FAILOVER: Duration = Duration::from_secs(2);
 /// How much later than the lag of a replica a master may count as dead.
 const BEYOND_LAG: Duration = Duration::from_secs(2);
 
-/// What a server reports.
+/// The reports of a server.
 #[derive(Default)]
 pub(super) struct Facts {
     mode: String,
@@ -38,7 +38,7 @@ pub(super) struct Facts {
     may_scan: bool,
 }
 
-/// Where the locks are, and what watches the server.
+/// The topology: how the server is watched, and replaced if it fails.
 pub(super) enum Watched {
     /// Nothing replaces it.
     Not,
@@ -261,7 +261,7 @@ impl Facts {
             return Some(Check::warning(
                 name,
                 format!(
-                    "a replica may be promoted {down_after:?} after the master was last heard, \
+                    "a replica may be promoted {down_after:?} after the last answer of the master, \
                      while the master accepts writes for {lag:?} after its last replica"
                 ),
                 format!(

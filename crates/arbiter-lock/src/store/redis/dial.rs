@@ -29,7 +29,7 @@ pub(super) struct Limits {
     pub(super) connect: Duration,
 }
 
-/// What all connections of a client have in common.
+/// The settings that all connections of a client share.
 #[derive(Clone)]
 pub(super) struct ConnectionSettings {
     pub(super) limits: Limits,

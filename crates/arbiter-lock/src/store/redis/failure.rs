@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError};
 use super::other_protocol::NOT_REDIS;
 use crate::store::{Failure, FailureKind};
 
-/// What a server or a proxy without RESP3 lacks.
+/// The message for a server or a proxy without RESP3.
 const RESP3: &str =
     "it does not know HELLO 3, so it is older than Redis 6.0, or a proxy without RESP3";
 

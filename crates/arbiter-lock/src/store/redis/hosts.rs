@@ -25,7 +25,7 @@ pub(super) struct ListedHosts {
     pub(super) is_tls: bool,
 }
 
-/// What a URL of that kind looks like.
+/// The form of a kind of URL.
 #[derive(Clone, Copy)]
 pub(super) struct UrlKind {
     /// The rest of the scheme after `redis`, `rediss`, `valkey` or `valkeys`.

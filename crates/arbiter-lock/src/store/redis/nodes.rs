@@ -35,7 +35,7 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 pub(super) struct NodeConnections {
     cluster: Arc<Cluster>,
     settings: ConnectionSettings,
-    /// The waiters of this runtime, and what their channels end with.
+    /// The waiters of this runtime, and the end of their channels.
     subscriber: Option<(Weak<Registry>, Arc<str>)>,
     nodes: Mutex<HashMap<Address, Arc<Connection>>>,
     /// Dialed once something has to be acknowledged.
@@ -231,7 +231,7 @@ impl NodeConnections {
         self.node(address).query(cmd, limit).await
     }
 
-    /// Checks what the node at that address reports, for holds with that lease.
+    /// Checks the settings of the node at that address, for holds with that lease.
     pub(super) async fn diagnose(
         &self,
         address: &Address,

@@ -17,7 +17,7 @@ pub(super) struct UrlOptions {
     own: BTreeMap<&'static str, String>,
 }
 
-/// What an option of another client means here.
+/// The meaning of another client's option here.
 enum Meaning {
     /// It holds, with any value.
     Holds,

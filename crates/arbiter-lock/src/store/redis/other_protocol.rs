@@ -2,7 +2,7 @@
 
 use crate::store::{Failure, FailureKind};
 
-/// What a server of another kind lacks. The text of the parser means nothing to a user.
+/// The message for a server of another kind. The text of the parser means nothing to a user.
 pub(super) const NOT_REDIS: &str = "it does not speak the protocol of Redis";
 
 /// The first bytes of the types of RESP3.

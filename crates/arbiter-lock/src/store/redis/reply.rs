@@ -1,4 +1,4 @@
-//! What the scripts reply: for each one function that reads it.
+//! The replies of the scripts, each with a function that parses it.
 
 use std::num::NonZeroU32;
 

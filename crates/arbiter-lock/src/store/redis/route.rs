@@ -67,7 +67,7 @@ impl ServerRoute {
         }
     }
 
-    /// Returns what watches the server.
+    /// Returns how the server is watched.
     pub(super) fn watched(&self) -> Watched {
         match self {
             Self::One(_) => Watched::Not,

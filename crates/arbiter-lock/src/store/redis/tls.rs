@@ -64,8 +64,8 @@ fn without_tls() -> Failure {
     Failure::before_sending(FailureKind::WrongUrl, detail)
 }
 
-/// Asks the server something without TLS, which is no secret, and returns what its answer means.
-/// Returns `None` if it answers nothing, or as a server with TLS does.
+/// Sends the server a request without TLS and without secrets, and returns the meaning of its
+/// answer. Returns `None` if it answers nothing, or as a server with TLS does.
 async fn plain_answer(network: &Network, host: &str, port: u16) -> Option<Failure> {
     let mut stream = network.connect(host, port).await.ok()?;
     // The end of a request of HTTP, too.

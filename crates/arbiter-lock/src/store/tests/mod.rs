@@ -1,3 +1,3 @@
-//! What tests of several stores share.
+//! Code that tests of several stores share.
 
 pub(super) mod random_requests;

@@ -38,7 +38,7 @@ impl Dice {
     }
 }
 
-/// What the requests of a while are like.
+/// The mix of requests for a while.
 #[derive(Clone, Copy)]
 enum Season {
     Mixed,

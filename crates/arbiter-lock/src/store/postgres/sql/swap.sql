@@ -1,4 +1,4 @@
--- Writes what steps have changed, for every name that is still at the revision that was read.
+-- Writes the changes of steps, for every name that is still at the revision that was read.
 --   batch       an object of arrays of objects, whose keys are columns:
 --     new         the roots of names that had none
 --     keys        the other names, in order

@@ -168,7 +168,7 @@ impl Rig {
         }
     }
 
-    /// Writes what the requests have changed. Returns the requests that start again, and the names
+    /// Writes the changes of the requests. Returns the requests that start again, and the names
     /// that were written.
     pub(super) async fn finish(
         &self,

@@ -111,7 +111,8 @@ impl Cluster {
     /// Returns the nodes to query with their targets, in order. First comes the node of the last
     /// redirection, then the known masters from a random one on, then the hosts of the URL.
     ///
-    /// The kept node may not know yet what a redirection has shown, so it is not asked then.
+    /// The kept node may not know yet of the move that a redirection has shown, so it is not asked
+    /// then.
     fn candidates(&self, kept: &mut Option<Kept>) -> Vec<Candidate> {
         let named = self.state().named.take();
         if let Some(named) = &named {

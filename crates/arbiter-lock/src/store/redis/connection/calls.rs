@@ -108,7 +108,7 @@ impl Connection {
         Ok((answer, up.messages.source))
     }
 
-    /// Checks what the server reports, for holds with that lease, and whether messages arrive on the
+    /// Checks the server's settings for holds with that lease, and whether messages arrive on the
     /// channel.
     pub(crate) async fn diagnose(
         &self,

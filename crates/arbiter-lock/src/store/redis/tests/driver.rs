@@ -119,7 +119,7 @@ async fn connection_closed_while_driven_is_dropped() {
 #[tokio::test]
 async fn closing_wakes_the_call_in_charge() {
     let (answer, answered) = oneshot::channel::<()>();
-    // The connection owns what would answer.
+    // The connection owns the sender of the answer.
     let driver = Driver::start(async move {
         let _answer = answer;
         std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! What each error of a server means.
+//! The meaning of each error of a server.
 
 use std::sync::Arc;
 use std::time::Duration;

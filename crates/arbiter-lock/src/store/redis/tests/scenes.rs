@@ -1,4 +1,4 @@
-//! What single random steps seldom come to: several steps of a walk at once.
+//! Scenes of several steps at once, which single random steps seldom reach.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! The steps of a walk, and what kind of transition each was.
+//! The steps of a walk, and the kind of transition of each.
 
 use std::num::NonZeroU32;
 
