@@ -18,7 +18,7 @@ struct Use {
     is_export: bool,
 }
 
-/// Reads what each of a crate's modules imports from the others.
+/// Returns the imports of each of a crate's modules from the others.
 #[must_use]
 pub fn imports(sources: &[Source]) -> Imports {
     let modules: BTreeSet<Path> = sources.iter().map(|s| segments(&s.module)).collect();

@@ -2,8 +2,8 @@
 
 /// The parts of a source that hold prose, and the code around them.
 #[derive(Debug)]
-pub struct Lexed {
-    /// The comments: the line, what stands behind the slashes, and the kind.
+pub(crate) struct Lexed {
+    /// The comments: the line, the text after the slashes, and the kind.
     comments: Vec<(usize, String, Comment)>,
     /// The strings: the line, and the text between the quotes.
     pub(crate) strings: Vec<(usize, String)>,
@@ -37,7 +37,7 @@ pub enum Item {
 pub(crate) struct Block {
     /// The lines, each with its number.
     pub(crate) lines: Vec<(usize, String)>,
-    /// Whether the item below is documented by it.
+    /// Whether it documents the item below.
     pub(crate) documents: bool,
 }
 
@@ -151,7 +151,10 @@ impl Lexed {
             let line = (*number, text.clone());
             if let Some((block, last)) = found.last_mut()
                 && last == kind
-                && block.lines.last().is_some_and(|(last, _)| last + 1 == *number)
+                && block
+                    .lines
+                    .last()
+                    .is_some_and(|(last, _)| last + 1 == *number)
             {
                 block.lines.push(line);
                 continue;

@@ -32,27 +32,36 @@ const fn unless(
 }
 
 /// Subjects that name no thing of the program.
-static SUBJECTS: [Rule; 10] = [
-    rule("who|whom|whoever|whomever", "the holder, the waiter, the client"),
+static SUBJECTS: &[Rule] = &[
+    rule(
+        "who|whom|whoever|whomever",
+        "the holder, the waiter, the client",
+    ),
     rule("nobody|somebody|anybody|everybody", "no client, a client"),
     rule("someone|anyone|everyone", "no client, a client"),
     rule("the one|ones that|which|who|whose", "the noun"),
     rule("a|no|any one that", "the noun"),
     rule("what is|was|are|were|has|had|have", "the noun"),
-    rule("what it|they|he|she|one|we", "the noun"),
+    rule("what it|they|he|she|one|we|you", "the noun"),
     rule("whatever", "the noun; any"),
     rule("none of it|its|them", "not, no"),
     rule("of its|their own accord", "without a request"),
 ];
 
 /// Verbs and adverbs.
-static VERBS: [Rule; 24] = [
-    rule("is|are|was|were|be|been|being told", "is notified, receives"),
+static VERBS: &[Rule] = &[
+    rule(
+        "is|are|was|were|be|been|being told",
+        "is notified, receives",
+    ),
     rule("tells|telling|told", "reports, notifies, returns"),
     rule("tell", "report, notify, distinguish"),
     rule("says|said|saying", "reports, states, returns"),
     rule("hears|heard|hear|hearing|", "receives"),
-    rule("believes|believed|believe|belief|beliefs", "assumes; validity"),
+    rule(
+        "believes|believed|believe|belief|beliefs",
+        "assumes; validity",
+    ),
     rule("at the most|least|latest|earliest", "at most, at least, by"),
     rule("anew|afresh", "again"),
     rule("for ever", "forever"),
@@ -61,10 +70,22 @@ static VERBS: [Rule; 24] = [
     rule("goes|go|going|went on", "continues"),
     rule("as long as it|they pleases|please|likes|like", "any time"),
     rule("is|are|was|were|be gone", "no longer exists, has ended"),
-    rule("stands|stand for|in|on|at|behind|before|beside", "is, represents"),
-    rule("lately|hitherto|thereby|whilst|amid|lest|albeit", "the usual word"),
-    rule("hence|henceforth|thereof|therein|whereof|whence|upon", "the usual word"),
-    rule("so much as|by and by|as it were|to be had", "the usual words"),
+    rule(
+        "stands|stand for|in|on|at|behind|before|beside",
+        "is, represents",
+    ),
+    rule(
+        "lately|hitherto|thereby|whilst|amid|lest|albeit",
+        "the usual word",
+    ),
+    rule(
+        "hence|henceforth|thereof|therein|whereof|whence|upon",
+        "the usual word",
+    ),
+    rule(
+        "so much as|by and by|as it were|to be had",
+        "the usual words",
+    ),
     rule("once more", "again"),
     rule("takes|take|taking part", "participates"),
     rule("heeds|heed|heeded|heeding", "obeys, considers"),
@@ -74,7 +95,7 @@ static VERBS: [Rule; 24] = [
 ];
 
 /// Invented words of the field, which has a standard term for each.
-static WORDS: [Rule; 20] = [
+static WORDS: &[Rule] = &[
     rule("face|faces", "primitive"),
     unless(
         "look|looks|looked|looking",
@@ -92,34 +113,73 @@ static WORDS: [Rule; 20] = [
     rule("handover|handovers|hand-over|hand-overs", "hand-off"),
     rule("hand|hands|handed|handing over|on", "hand off"),
     unless("foreign", &["foreign key|keys"], "external"),
-    rule("seize|seizes|seized|vanish|vanishes|vanished", "take, disappear"),
+    rule(
+        "seize|seizes|seized|vanish|vanishes|vanished",
+        "take, disappear",
+    ),
     rule("patience|impatient|patient|patiently", "wait limit"),
     rule("ears|ear|deaf|deafness", "subscription"),
     rule("gate|gates", "file lock"),
     rule("undertaker|undertakers", "reaper"),
     rule("weather|calm|disturb|disturbs|disturbed", "fault injection"),
-    rule("sights|bystander|bystanders|puppet|puppets", "counters, helpers"),
+    rule(
+        "sights|bystander|bystanders|puppet|puppets",
+        "counters, helpers",
+    ),
     rule("liar|liars|moods", "malicious server, server states"),
     rule("haste|hasty|apart from", "the usual word"),
     rule("good|bad day|days", "the usual word"),
 ];
 
 /// British spelling.
-static SPELLING: [Rule; 14] = [
-    rule("behaviour*|colour*|honour*|favour*|neighbour*|labour*", "-or"),
+static SPELLING: &[Rule] = &[
+    rule(
+        "behaviour*|colour*|honour*|favour*|neighbour*|labour*",
+        "-or",
+    ),
     rule("centre*|metre|metres|theatre|fibre*|calibre", "-er"),
     rule("licence*|defence*|offence*|pretence", "-se"),
-    rule("cancelled|cancelling|travelled|travelling|labelled|labelling", "one l"),
-    rule("signalled|signalling|modelled|modelling|marshalled|channelled", "one l"),
-    rule("recognis*|serialis*|initialis*|organis*|realis*|normalis*", "-ize"),
-    rule("synchronis*|prioritis*|optimis*|summaris*|minimis*|maximis*", "-ize"),
-    rule("authoris*|customis*|generalis*|specialis*|finalis*|utilis*", "-ize"),
-    rule("deserialis*|randomis*|parametris*|standardis*|categoris*", "-ize"),
-    rule("analyse|analysed|analysing|paralyse*|catalogue*|dialogue*", "-yze, -og"),
+    rule(
+        "cancelled|cancelling|travelled|travelling|labelled|labelling",
+        "one l",
+    ),
+    rule(
+        "signalled|signalling|modelled|modelling|marshalled|channelled",
+        "one l",
+    ),
+    rule(
+        "recognis*|serialis*|initialis*|organis*|realis*|normalis*",
+        "-ize",
+    ),
+    rule(
+        "synchronis*|prioritis*|optimis*|summaris*|minimis*|maximis*",
+        "-ize",
+    ),
+    rule(
+        "authoris*|customis*|generalis*|specialis*|finalis*|utilis*",
+        "-ize",
+    ),
+    rule(
+        "deserialis*|randomis*|parametris*|standardis*|categoris*",
+        "-ize",
+    ),
+    rule(
+        "analyse|analysed|analysing|paralyse*|catalogue*|dialogue*",
+        "-yze, -og",
+    ),
     rule("grey|towards|afterwards|amongst|learnt", "gray, toward"),
-    rule("judgement*|acknowledgement of receipt|artefact*|programme", "judgment"),
-    rule("fulfil|fulfils|enrol|enrols|skilful|ageing|practise*|cheque", "fulfill"),
-    rule("initialisation|whilst|tyre*|kerb|storey*|plough*|sceptic*", "American"),
+    rule(
+        "judgement*|acknowledgement of receipt|artefact*|programme",
+        "judgment",
+    ),
+    rule(
+        "fulfil|fulfils|enrol|enrols|skilful|ageing|practise*|cheque",
+        "fulfill",
+    ),
+    rule(
+        "initialisation|whilst|tyre*|kerb|storey*|plough*|sceptic*",
+        "American",
+    ),
 ];
 
 /// A phrase that was found.
@@ -136,19 +196,19 @@ pub struct Hit {
 /// A word in lower case, or a punctuation mark, and its line.
 type Token = (usize, String);
 
-/// Rules by the first word of their matches, and rules that begin with a stem.
+/// Rules by the first word of their matches, and rules that begin with a stem by its first letter.
 struct Index {
     by_word: HashMap<&'static str, Vec<&'static Rule>>,
-    by_stem: Vec<&'static Rule>,
+    by_stem: HashMap<char, Vec<&'static Rule>>,
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let (mut by_word, mut by_stem) = (HashMap::<_, Vec<_>>::new(), Vec::new());
-    for rule in SUBJECTS.iter().chain(&VERBS).chain(&WORDS).chain(&SPELLING) {
+    let (mut by_word, mut by_stem) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+    for rule in [SUBJECTS, VERBS, WORDS, SPELLING].into_iter().flatten() {
         let first = rule.pattern.split(' ').next().unwrap_or_default();
         for form in first.split('|') {
-            if form.ends_with('*') {
-                by_stem.push(rule);
+            if let (true, Some(initial)) = (form.ends_with('*'), form.chars().next()) {
+                by_stem.entry(initial).or_default().push(rule);
             } else {
                 by_word.entry(form).or_default().push(rule);
             }
@@ -161,10 +221,15 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
 #[must_use]
 pub fn hits(prose: &Prose) -> Vec<Hit> {
     let tokens = tokens(&prose.lines);
-    let mut found: Vec<Hit> = Vec::new();
+    let (mut found, mut end) = (Vec::new(), 0);
     for (at, (line, word)) in tokens.iter().enumerate() {
+        if at < end {
+            continue;
+        }
         let rules = INDEX.by_word.get(&**word).into_iter().flatten();
-        let rule = rules.chain(&INDEX.by_stem).find_map(|rule| {
+        let initial = word.chars().next();
+        let stems = initial.and_then(|initial| INDEX.by_stem.get(&initial));
+        let rule = rules.chain(stems.into_iter().flatten()).find_map(|rule| {
             let length = matching(rule.pattern, &tokens[at..])?;
             let is_right = is_part_of(rule.unless, &tokens, at, length);
             (!is_right).then_some((rule, length))
@@ -172,7 +237,8 @@ pub fn hits(prose: &Prose) -> Vec<Hit> {
         if let Some((rule, length)) = rule
             && !is_question(&tokens[at..])
         {
-            let words = tokens[at..at + length].iter().map(|(_, word)| &**word);
+            end = at + length;
+            let words = tokens[at..end].iter().map(|(_, word)| &**word);
             found.push(Hit {
                 line: *line,
                 phrase: words.collect::<Vec<_>>().join(" "),
@@ -241,5 +307,8 @@ fn is_part_of(phrases: &[&str], tokens: &[Token], at: usize, length: usize) -> b
 /// Returns whether the sentence is a question, in which `who` and `what` are right.
 fn is_question(tokens: &[Token]) -> bool {
     let is_end = |(_, token): &&Token| matches!(&**token, "." | "?" | "!" | "|" | ";");
-    tokens.iter().find(is_end).is_some_and(|(_, end)| end == "?")
+    tokens
+        .iter()
+        .find(is_end)
+        .is_some_and(|(_, end)| end == "?")
 }

@@ -33,8 +33,13 @@ impl Prose {
     /// Counts the words.
     #[must_use]
     pub fn words(&self) -> usize {
-        let words = self.lines.iter().flat_map(|(_, line)| line.split_whitespace());
-        words.filter(|word| word.contains(char::is_alphanumeric)).count()
+        let words = self
+            .lines
+            .iter()
+            .flat_map(|(_, line)| line.split_whitespace());
+        words
+            .filter(|word| word.contains(char::is_alphanumeric))
+            .count()
     }
 }
 
@@ -63,10 +68,20 @@ pub fn prose(root: &Path) -> Vec<Prose> {
         if QUOTES.iter().any(|quotes| path == Path::new(quotes)) {
             continue;
         }
-        let text = fs::read_to_string(&file).expect("a text file");
-        found.extend(of_file(&path, &text));
+        if is_read(&path) {
+            let text = fs::read_to_string(&file).expect("a text file");
+            found.extend(of_file(&path, &text));
+        }
     }
     found
+}
+
+/// Returns whether a file has prose of a kind that is known.
+fn is_read(path: &Path) -> bool {
+    let end = path.extension().and_then(|end| end.to_str());
+    end.map_or(path.starts_with("scripts"), |end| {
+        ["rs", "md", "lua", "sql"].contains(&end)
+    })
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -94,16 +109,15 @@ pub fn of_file(path: &Path, text: &str) -> Vec<Prose> {
     };
     let blocks = |kind, blocks: Vec<Vec<_>>| {
         let block = |lines| of(kind, lines, Item::None);
-        blocks.into_iter().map(block).collect()
+        let blocks = blocks.into_iter().filter(|lines| !lines.is_empty());
+        blocks.map(block).collect()
     };
     let end = path.extension().and_then(|end| end.to_str());
     match end {
         Some("rs") => rust(path, &lex(text), of),
         Some("md") => blocks(Kind::Page, paragraphs(text)),
         Some("lua" | "sql") => blocks(Kind::Comment, line_comments(text, "--")),
-        None if path.starts_with("scripts") => {
-            blocks(Kind::Comment, line_comments(text, "#"))
-        }
+        None if path.starts_with("scripts") => blocks(Kind::Comment, line_comments(text, "#")),
         _ => Vec::new(),
     }
 }
@@ -125,7 +139,10 @@ fn rust(
     let is_product = path.components().any(|part| part.as_os_str() == "src")
         && !path.to_string_lossy().contains("tests");
     if is_product {
-        let product = lexed.strings.iter().take_while(|(line, _)| *line < lexed.test_module);
+        let product = lexed
+            .strings
+            .iter()
+            .take_while(|(line, _)| *line < lexed.test_module);
         let messages = product.filter(|(_, text)| is_message(text));
         found.extend(messages.map(|(line, text)| {
             let text = without_placeholders(&text.replace("\\n", " "));
@@ -144,7 +161,9 @@ fn is_message(text: &str) -> bool {
         1 < word.len() && word.chars().all(|c| c.is_ascii_lowercase())
     };
     let words: Vec<_> = text.split_whitespace().collect();
-    let in_a_row = words.windows(3).any(|words| words.iter().all(|word| is_word(&word)));
+    let in_a_row = words
+        .windows(3)
+        .any(|words| words.iter().all(|word| is_word(word)));
     let code = ["::", ";\n", "();", "SELECT ", "fn ", "let ", "=>", "_until"];
     in_a_row && !code.iter().any(|code| text.contains(code))
 }

@@ -14,8 +14,8 @@ fn slow_client() -> Client {
     client
 }
 
-/// Records a replaced server while the request is under way, and leaves the renewal to the task
-/// that its answer wakes. Returns whether the hold is renewed as soon as the request is answered.
+/// Records a replaced server during the request, and leaves the renewal to the task that its answer
+/// wakes. Returns whether the hold is renewed as soon as the request is answered.
 async fn is_renewed_after<T>(client: &Client, request: impl Future<Output = T>) -> bool {
     let replacing = async {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -120,8 +120,8 @@ fn needs(refused: &str, right: &str) -> bool {
     }
 }
 
-/// Returns the commands that the server refused for lack of a right, except for `CLIENT SETINFO`:
-/// the client works without it.
+/// Returns the commands that the server denied, except for `CLIENT SETINFO`: the client works
+/// without it.
 pub(crate) fn refusals(server: &Server) -> Vec<String> {
     let Reply::Array(entries) = server.call(&["ACL", "LOG"]) else {
         panic!("no list");
