@@ -148,9 +148,9 @@ impl Message {
     /// Returns whether the answer is awaited, if it is a question.
     pub(crate) fn awaited(&mut self) -> Option<&mut bool> {
         match self {
-            Self::Acquire { awaited, .. } | Self::Renew { awaited, .. } | Self::End { awaited, .. } => {
-                Some(awaited)
-            }
+            Self::Acquire { awaited, .. }
+            | Self::Renew { awaited, .. }
+            | Self::End { awaited, .. } => Some(awaited),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::requests::{Request, Requests};
 use crate::rule::{Rule, Rules};
-use crate::{PROVISIONAL_TTL, Invariant, LEASE, LIVE};
+use crate::{Invariant, LEASE, LIVE, PROVISIONAL_TTL};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Store {

@@ -161,9 +161,7 @@ fn is_message(text: &str) -> bool {
         1 < word.len() && word.chars().all(|c| c.is_ascii_lowercase())
     };
     let words: Vec<_> = text.split_whitespace().collect();
-    let in_a_row = words
-        .windows(3)
-        .any(|words| words.iter().all(|word| is_word(word)));
+    let in_a_row = words.windows(3).any(|words| words.iter().all(is_word));
     let code = ["::", ";\n", "();", "SELECT ", "fn ", "let ", "=>", "_until"];
     in_a_row && !code.iter().any(|code| text.contains(code))
 }

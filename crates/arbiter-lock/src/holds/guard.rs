@@ -176,7 +176,7 @@ impl Guard {
     /// [`Guard::into_token_for`] sets how long it lasts.
     ///
     /// # Errors
-    /// In each case the guard is gone, and the hold is released in the background.
+    /// In each case the guard is consumed, and the hold is released in the background.
     /// - [`Error::Lost`] if the hold was over before.
     /// - [`Error::Unavailable`] or [`Error::Refused`] if the store did not confirm it within the
     ///   rest of the hold, and within the store's timeout.

@@ -84,7 +84,7 @@ impl Attempt {
         Self::with_id(params, rng::draw_id())
     }
 
-    /// The same for an id that was drawn.
+    /// Creates an attempt with an id that was drawn.
     pub(super) fn with_id(params: AcquireParams, id: Arc<str>) -> Result<Self, Error> {
         let AcquireParams {
             inner,

@@ -6,7 +6,7 @@ use crate::message::Message;
 use crate::requests::Request;
 use crate::rule::{Rule, Rules};
 use crate::store::{Acquired, Step};
-use crate::{PROVISIONAL_TTL, Invariant, LEASE};
+use crate::{Invariant, LEASE, PROVISIONAL_TTL};
 
 impl World {
     pub(super) fn deliver(&mut self, rules: Rules, message: Message) {

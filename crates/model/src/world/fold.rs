@@ -54,7 +54,11 @@ impl World {
             .map(|old| self.clients[usize::from(*old)].renamed(rename));
         self.clients = renamed.collect();
         self.finished = self.finished.renamed(rename);
-        let fences = self.store.fences().into_iter().chain(self.held_or_possible());
+        let fences = self
+            .store
+            .fences()
+            .into_iter()
+            .chain(self.held_or_possible());
         let least = fences.min().unwrap_or_default();
         self.store = self.store.renamed(rename, least);
         for fence in &mut self.outside {

@@ -198,10 +198,7 @@ pub async fn permits_of_dead_holders_return_exactly_once(store: &Store) {
     assert!(error.is_lost(), "{error}");
     tokio::time::sleep(ms(200)).await;
     let tried = semaphore.try_acquire().await.expect("a try");
-    assert!(
-        tried.is_none(),
-        "the late release gave permits back twice"
-    );
+    assert!(tried.is_none(), "the late release gave permits back twice");
     free(both).await;
     let one = semaphore.acquire().await.expect("a permit");
     let other = semaphore.acquire().await.expect("a permit");

@@ -1,5 +1,5 @@
 //! Conformance tests of detached holds.
-#![expect(missing_docs, reason = "a claim's name says it")]
+#![expect(missing_docs, reason = "the name is the claim")]
 
 use arbiter_lock::{Asked, Error, LostReason, Token};
 

@@ -78,7 +78,10 @@ pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
 
 /// Returns the failure for a malformed answer of the server.
 fn malformed(what: &str) -> Failure {
-    Failure::unknown(FailureKind::Malformed, format!("{what} in the answer is malformed"))
+    Failure::unknown(
+        FailureKind::Malformed,
+        format!("{what} of the answer is malformed"),
+    )
 }
 
 /// A row as an array.

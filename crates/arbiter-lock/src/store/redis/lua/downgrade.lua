@@ -9,7 +9,7 @@ local function step()
   local id, fence, lease = unpack(ARGV)
   local held = call('HMGET', lock, 'owner', 'fence', 'since', 'stopping', 'label')
   settle(held[1], held[2])
-  local function life_after(left, stopping)
+  local function ttl_after(left, stopping)
     if stopping == '1' and 0 <= left then
       return left
     end
@@ -22,7 +22,7 @@ local function step()
       return {'taken', now_text}
     end
     local left = tonumber(call('ZSCORE', share, 'h' .. id)) - now_ms
-    ttl = life_after(left, stopping)
+    ttl = ttl_after(left, stopping)
     last_until(id, now_ms + ttl)
   else
     if held[1] ~= id or held[2] ~= fence then
@@ -32,7 +32,7 @@ local function step()
     if limit then
       return {'refused', now_text, 'differs', limit}
     end
-    ttl = life_after(call('PTTL', lock), held[4])
+    ttl = ttl_after(call('PTTL', lock), held[4])
     alone = false
     begin_to_share(fence, false)
     join(id, fence, 1, held[3] or fence, held[4] or '0', held[5], now_ms + ttl)

@@ -106,7 +106,7 @@ end
 
 -- Grants the first live waiter, and so on until one cannot be. `mine` is the caller's body, if it
 -- may be granted. Returns its fence, and whether the bound was reached with more to do.
-local function hand_off(mine, mine_has_queued, mine_life)
+local function hand_off(mine, mine_has_queued, mine_ttl)
   local low, my_fence = cutoff(not sharing), nil
   for n = 0, 32 do
     local head = not alone and call('ZRANGEBYSCORE', queue, 1, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
@@ -129,7 +129,7 @@ local function hand_off(mine, mine_has_queued, mine_life)
       if mine_has_queued then
         touch('-' .. now_text, 'm' .. id)
       end
-      my_fence = grant(id, kind, mine_life, label)
+      my_fence = grant(id, kind, mine_ttl, label)
     elseif live and listens(channel) then
       touch('-' .. now_text, 'm' .. id, '-' .. now_text, 'g')
       local ttl = math.min(tonumber(lease), 2000)

@@ -237,7 +237,7 @@ impl Walk {
         self.note_grants(&granted);
     }
 
-    /// A hold goes to another request, mostly a fresh one; sometimes twice.
+    /// Transfers a hold to another request, mostly a fresh one; sometimes twice.
     pub(super) async fn transfer(&mut self) {
         let from = self.holder_or_any().await;
         let (owner, _, fence) = self.pool[from].clone();
@@ -269,7 +269,7 @@ impl Walk {
         }
     }
 
-    /// A fresh request that no process renews.
+    /// Returns a fresh request that no process renews.
     fn detached(&mut self) -> Contender {
         let request = self.fresh();
         Contender {
