@@ -229,6 +229,14 @@ impl ClientBuilder {
     }
 
     /// Sets the default of [`Lock::lease_time`](crate::Lock::lease_time): 30 s if not set.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// let builder = arbiter_lock::Client::builder()
+    ///     .default_lease_time(Duration::from_secs(10))
+    ///     .default_wait_timeout(Duration::from_secs(60));
+    /// ```
     pub fn default_lease_time(mut self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.defaults.lease = Duration::from_millis(whole);

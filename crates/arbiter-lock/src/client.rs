@@ -131,6 +131,16 @@ impl Client {
     ///
     /// # Cancel safety
     /// Nothing is left behind.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # if false {
+    /// let client = arbiter_lock::Client::from_env().await?; // ARBITER_STORE=redis://127.0.0.1:6379
+    /// # }
+    /// # Ok(()) }
+    /// ```
     pub async fn from_env() -> Result<Self, Error> {
         ClientBuilder::from_env()?.connect().await
     }
@@ -138,6 +148,12 @@ impl Client {
     /// Makes a client with its own memory store, for tests and single-process programs.
     ///
     /// Its clock is that of the tokio runtime, which tests can pause.
+    ///
+    /// # Examples
+    /// ```
+    /// let client = arbiter_lock::Client::in_memory();
+    /// let lock = client.lock("report");
+    /// ```
     #[must_use]
     pub fn in_memory() -> Self {
         ClientBuilder::in_memory()
@@ -341,6 +357,18 @@ impl Client {
     ///
     /// # Cancel safety
     /// The future can be dropped and recreated at any time.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let closing = client.closing();
+    /// let server = tokio::spawn(async move { closing.await }); // then stops accepting work
+    /// client.shutdown(std::time::Duration::from_secs(5)).await;
+    /// server.await.expect("the task");
+    /// # Ok(()) }
+    /// ```
     pub fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
         let closing = self.inner.unless_forked();
         let closing = closing.map(|parts| {
@@ -368,6 +396,17 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped, the client is shut down, and the holds are unchanged.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// let client = arbiter_lock::Client::in_memory();
+    /// drop(client.lock("report").acquire().await?);
+    /// let unreleased = client.shutdown(std::time::Duration::from_secs(5)).await;
+    /// assert_eq!(unreleased, 0);
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown(&self, limit: Duration) -> usize {
         if self.inner.check_process().is_err() {
             return 0;

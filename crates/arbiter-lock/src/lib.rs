@@ -1,8 +1,8 @@
 //! A distributed lock on the Redis, Valkey or PostgreSQL that you already run, or on one machine
 //! without a server.
 //!
-//! Every grant has a fencing token, waiters are granted in order of arrival, and a holder learns of
-//! a loss before the next is granted.
+//! Every grant has a fencing token, waiters are granted in order of arrival, and a holder
+//! detects a loss before the next is granted.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,14 +25,17 @@
 //!
 //! # Primitives
 //!
-//! A name is one resource with one queue, whichever primitive uses it:
-//! - [`Client::lock`]: one holder.
-//! - [`Client::rw_lock`]: many readers, or one writer.
-//! - [`Client::semaphore`]: a number of permits.
-//! - [`Client::lock_all`]: several names at once.
-//! - [`Client::session`]: nested locking.
-//! - [`Client::election`]: one leader.
-//! - [`Client::once`]: a job that runs once per period.
+//! A name is one resource with one queue, in which all primitives wait.
+//!
+//! | primitive | holders | acquired by |
+//! |---|---|---|
+//! | [`Lock`] | one | [`Client::lock`] |
+//! | [`RwLock`] | many readers, or one writer | [`Client::rw_lock`] |
+//! | [`Semaphore`] | as many as it has permits | [`Client::semaphore`] |
+//! | [`LockAll`] | one, of several names at once | [`Client::lock_all`] |
+//! | [`Session`] | one, with nested locking | [`Client::session`] |
+//! | [`Election`] | one leader, which proclaims a value | [`Client::election`] |
+//! | [`Once`] | one run of a job per period | [`Client::once`] |
 //!
 //! Each primitive can also run a future while it holds, and drops the future if the hold is lost.
 //!
@@ -52,15 +55,18 @@
 //! late. Only the protected resource can, by rejecting an old fence.
 //!
 //! # Features
-//! - `redis` (default): stores on a Redis or Valkey server, a Sentinel group or a cluster.
-//! - `embedded`: `file:///folder` URLs, for stores that the processes of one machine share without
-//!   a server.
-//! - `postgres`: `postgres://` URLs, for stores in a PostgreSQL database.
-//! - `tls`: TLS to PostgreSQL; `rediss://` URLs, also `rediss+sentinel://` and `rediss+cluster://`.
-//! - `calendar`: `Once::hourly` and `Once::daily`, by the calendar of a time zone.
-//! - `metrics`: counters, gauges and histograms, for the recorder of the crate `metrics` that the
-//!   program installs. `docs/observability.md` lists them.
-//! - `testing`: `Client::testing`, to test how your code handles losses and faults.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `redis` (default) | stores on a Redis or Valkey server, a Sentinel group or a cluster |
+//! | `postgres` | `postgres://` URLs, for stores in a PostgreSQL database |
+//! | `embedded` | `file:///folder` URLs, for stores that the processes of one machine share without a server |
+//! | `tls` | TLS to PostgreSQL; `rediss://` URLs, also `rediss+sentinel://` and `rediss+cluster://` |
+//! | `calendar` | `Once::hourly` and `Once::daily`, by the calendar of a time zone |
+//! | `metrics` | counters, gauges and histograms for the recorder of the crate `metrics`; `docs/observability.md` lists them |
+//! | `testing` | `Client::testing`, to test how your code handles losses and faults |
+//!
+//! The memory store (`memory:`, [`Client::in_memory`]) needs no feature.
 
 mod block_on;
 mod builder;

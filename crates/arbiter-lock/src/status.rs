@@ -7,6 +7,20 @@ use arbiter_lock_core::{HolderView, Moment, SHARED_OWNER, SharerView, SharingVie
 use crate::label::Label;
 
 /// The holders and waiters of a resource, at one moment of the store's clock.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), arbiter_lock::Error> {
+/// # let client = arbiter_lock::Client::in_memory();
+/// let guard = client.lock("report").acquire().await?;
+/// let status = client.lock("report").inspect().await?;
+/// if let Some(holder) = &status.holder {
+///     println!("held by {}, {} waiting", holder.label, status.waiting);
+/// }
+/// # assert!(status.is_held());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {

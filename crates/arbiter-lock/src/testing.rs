@@ -47,6 +47,17 @@ impl Testing {
     ///
     /// # Panics
     /// If the client does not use a memory store, or the name is invalid.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("job").acquire().await?;
+    /// assert!(client.testing().expire("job"));
+    /// assert!(guard.release().await.unwrap_err().is_lost());
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn expire(&self, name: &str) -> bool {
         let Some(store) = self.store("expire") else {
@@ -59,6 +70,19 @@ impl Testing {
     }
 
     /// Loses all holds of that name of this client, for that reason. Works with every store.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// use arbiter_lock::LostReason;
+    ///
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("job").acquire().await?;
+    /// client.testing().lose("job", LostReason::Deleted);
+    /// assert_eq!(guard.lost().await, LostReason::Deleted);
+    /// # Ok(()) }
+    /// ```
     pub fn lose(&self, name: &str, reason: LostReason) {
         if self.inner.check_process().is_err() {
             return;
@@ -105,6 +129,16 @@ impl Testing {
     ///
     /// # Panics
     /// If the client does not use a memory store.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// client.testing().drift(10_000); // the store's clock is 1 % fast
+    /// let guard = client.lock("job").acquire().await?;
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn drift(&self, gains_us: i32) {
         if let Some(store) = self.store("drift") {
@@ -164,6 +198,20 @@ impl Testing {
     ///
     /// # Panics
     /// If the client does not use a memory store.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// client.testing().go_silent();
+    /// let lock = client.lock("job").wait_timeout(Duration::from_secs(1));
+    /// assert!(lock.acquire().await.unwrap_err().is_unavailable());
+    /// client.testing().answer();
+    /// lock.acquire().await?.release().await?;
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn go_silent(&self) {
         if let Some(store) = self.store("go_silent") {

@@ -9,7 +9,7 @@ const AGE: &str = "crates/arbiter-lock/src/waiting/age.rs";
 const EVENT_QUEUE: &str = "crates/arbiter-lock/src/events/event/queue.rs";
 const STATE: &str = "crates/arbiter-lock/src/holds/hold/state.rs";
 const GUARD: &str = "crates/arbiter-lock/src/holds/guard.rs";
-const LOCK: &str = "crates/arbiter-lock/src/primitives/lock.rs";
+const OPERATOR: &str = "crates/arbiter-lock/src/primitives/lock/operator.rs";
 const SESSION: &str = "crates/arbiter-lock/src/sessions/state.rs";
 const OPTIONS: &str = "crates/arbiter-lock/src/primitives/options.rs";
 const KEEPER: &str = "crates/arbiter-lock/src/keeper/mod.rs";
@@ -181,7 +181,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a break grants only as many waiters as one step",
-        file: LOCK,
+        file: OPERATOR,
         was: "if again {",
         put_back: "if again && reply == Broken::NotHeld {",
         caught_by: Lock(&["large_hand_offs_continue_beyond_one_step"]),

@@ -16,6 +16,22 @@ use crate::store::{Failure, FailureKind};
 ///
 /// It distinguishes contention ([`Error::Contended`]), an outage of the store
 /// ([`Error::Unavailable`]) and the loss of a hold ([`Error::Lost`]).
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), arbiter_lock::Error> {
+/// use arbiter_lock::Error;
+///
+/// # let client = arbiter_lock::Client::in_memory();
+/// match client.lock("report").acquire().await {
+///     Ok(guard) => guard.release().await?,
+///     Err(Error::Contended(held)) => println!("busy for {:?}", held.waited), // try later
+///     Err(Error::Unavailable(outage)) => println!("{} is down", outage.store),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -98,6 +98,18 @@ impl Guard {
     /// # Cancel safety
     /// If the future is dropped, the store may have renewed the hold. The client counts that only
     /// after the next renewal. Nothing is left behind.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let lock = client.lock("report").watchdog(false).lease_time(Duration::from_secs(10));
+    /// let guard = lock.acquire().await?;
+    /// guard.refresh().await?; // ten more seconds from here
+    /// # Ok(()) }
+    /// ```
     pub async fn refresh(&self) -> Result<(), Error> {
         let grip = self.grip.clone();
         self.grip
@@ -129,10 +141,10 @@ impl Guard {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), arbiter_lock::Error> {
     /// let client = arbiter_lock::Client::in_memory();
-    /// let catalogue = client.rw_lock("catalogue");
-    /// let writer = catalogue.write().await?;
+    /// let catalog = client.rw_lock("catalog");
+    /// let writer = catalog.write().await?;
     /// writer.downgrade().await?;
-    /// let reader = catalogue.read().await?;
+    /// let reader = catalog.read().await?;
     /// assert!(writer.is_held() && writer.is_shared() && reader.is_held());
     /// # Ok(()) }
     /// ```
@@ -158,6 +170,20 @@ impl Guard {
     /// # Cancel safety
     /// If the future is dropped, the release continues in the background, as with a dropped guard.
     /// The caller does not learn whether the hold lasted until the end.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").acquire().await?;
+    /// match guard.release().await {
+    ///     Ok(()) => println!("held until here"),
+    ///     Err(error) if error.is_lost() => println!("undo the work: {error}"),
+    ///     Err(error) => println!("released in the background: {error}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn release(mut self) -> Result<(), Error> {
         let (inner, span) = (self.grip.inner.clone(), self.take_span());
         let released = inner.run(|| self.released()).await.and_then(|done| done);

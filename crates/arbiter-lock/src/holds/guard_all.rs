@@ -55,6 +55,19 @@ impl GuardAll {
     ///
     /// # Cancel safety
     /// The future can be dropped and recreated at any time. No loss is missed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let both = client.lock_all(["a", "b"]).acquire().await?;
+    /// tokio::select! {
+    ///     loss = both.lost() => println!("stop: {loss}"),
+    ///     () = async { /* the work */ } => {}
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn lost(&self) -> impl Future<Output = Loss> + Send + 'static + use<> {
         let each = self.guards.iter().map(|guard| {
             let state = guard.hold().state.clone();
@@ -70,6 +83,18 @@ impl GuardAll {
     ///
     /// # Cancel safety
     /// As [`Guard::release`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let both = client.lock_all(["a", "b"]).acquire().await?;
+    /// assert!(both.is_held());
+    /// both.release().await?;
+    /// assert!(!client.lock("a").inspect().await?.is_held());
+    /// # Ok(()) }
+    /// ```
     pub async fn release(self) -> Result<(), Error> {
         let releasing = self.guards.into_iter().map(Guard::release);
         join_all(releasing).await.into_iter().collect()

@@ -46,6 +46,19 @@ impl Hold {
     /// hold before it, and smaller than that of every exclusive hold after it. Tokens of concurrent
     /// shared holds are in no order: a resource that rejects older tokens would reject one of two
     /// readers. So use the token for the writes of exclusive holds only.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let first = client.lock("report").acquire().await?;
+    /// let older = first.fence();
+    /// first.release().await?;
+    /// let guard = client.lock("report").acquire().await?;
+    /// assert!(older < guard.fence());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.state.fence
@@ -67,6 +80,19 @@ impl Hold {
     }
 
     /// Returns how long the hold stays valid without another renewal, or zero if it is over.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").acquire().await?;
+    /// if Duration::from_secs(5) < guard.remaining() {
+    ///     // Work of at most 5 s ends under this hold.
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.state.remaining()
@@ -75,6 +101,19 @@ impl Hold {
     /// Returns why the hold is over, or `None` while it is valid.
     ///
     /// If the lease ran out without a renewal, [`Loss::cause`] is the store's last answer.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").acquire().await?;
+    /// assert!(guard.loss().is_none());
+    /// client.lock("report").break_now(guard.fence()).await?;
+    /// guard.refresh().await.unwrap_err();
+    /// println!("{}", guard.loss().expect("a loss"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn loss(&self) -> Option<Loss> {
         self.state.over().map(|reason| self.state.loss(reason))
@@ -86,6 +125,19 @@ impl Hold {
     ///
     /// # Cancel safety
     /// The future can be dropped and recreated at any time. No loss is missed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").acquire().await?;
+    /// tokio::select! {
+    ///     reason = guard.lost() => println!("stop: {reason}"),
+    ///     () = async { /* the work */ } => guard.release().await?,
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn lost(&self) -> Lost {
         Lost {
             state: self.state.clone(),

@@ -74,6 +74,17 @@ impl Election {
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`](crate::Lock::acquire). The value may have been visible for a moment.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let election = client.election("scheduler");
+    /// let leadership = election.campaign("10.0.0.7:8080").await?; // waits until it leads
+    /// leadership.resign().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn campaign(&self, value: &str) -> Result<Leadership, Error> {
         let value = checked_value(value)?.to_owned();
         let lock = self.lock.clone();
@@ -92,6 +103,18 @@ impl Election {
     ///
     /// # Cancel safety
     /// As [`Election::campaign`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let election = client.election("scheduler");
+    /// let leadership = election.try_campaign("one").await?;
+    /// assert!(leadership.is_some());
+    /// assert!(election.try_campaign("other").await?.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn try_campaign(&self, value: &str) -> Result<Option<Leadership>, Error> {
         let trying = self.clone().wait_timeout(Duration::ZERO);
         none_if_contended(trying.campaign(value).await)
@@ -162,6 +185,18 @@ impl Election {
     ///
     /// # Cancel safety
     /// The call changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let election = client.election("scheduler");
+    /// let leadership = election.campaign("10.0.0.7:8080").await?;
+    /// let leader = election.leader().await?.expect("a leader");
+    /// assert_eq!(leader.value.as_deref(), Some("10.0.0.7:8080"));
+    /// # Ok(()) }
+    /// ```
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
         let inner = self.lock.inner.clone();
         let name = self.lock.checked_name()?;

@@ -1,10 +1,12 @@
 //! The lock: a resource, and the options of its acquisition.
 
+mod operator;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Broken, Lease, Mode, Name, NameError, Request};
+use arbiter_lock_core::{Lease, Mode, Name, NameError, Request};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
@@ -13,7 +15,6 @@ use crate::holds::guard::{Grip, Guard};
 use crate::holds::hold::Hold;
 use crate::holds::lock_span::LockSpan;
 use crate::holds::token::Token;
-use crate::primitives::hand_off::finish_hand_off;
 use crate::primitives::options::{Options, WaitLimit};
 use crate::primitives::primitive::Primitive;
 use crate::printable::Printable;
@@ -22,6 +23,8 @@ use crate::status::Status;
 use crate::store::Envelope;
 use crate::store::acknowledgement::Replicas;
 use crate::waiting::{self, Origin, transfer};
+
+pub use operator::Asked;
 
 /// A distributed lock on one resource.
 ///
@@ -54,21 +57,6 @@ pub struct Lock {
     mode: Mode,
     pub(crate) options: Arc<Options>,
     session: Option<Arc<SessionState>>,
-}
-
-/// The result of [`Lock::ask_to_stop`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Asked {
-    /// The holder is notified at its next renewal, and its hold is not renewed any more.
-    Notified {
-        /// How long the hold lasts at most, or `None` if an operator removed its expiry.
-        remaining: Option<Duration>,
-    },
-    /// The hold was detached, so there was no holder to ask. It was ended.
-    Ended,
-    /// No hold has that fence.
-    NotHeld,
 }
 
 impl Lock {
@@ -146,6 +134,18 @@ impl Lock {
     }
 
     /// Sets how long an acquire may wait, at a resolution of 1 ms. With zero it tries once.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let first = client.lock("report").acquire().await?;
+    /// let lock = client.lock("report").wait_timeout(Duration::from_millis(10));
+    /// assert!(lock.acquire().await.is_err_and(|error| error.is_contended()));
+    /// # Ok(()) }
+    /// ```
     pub fn wait_timeout(self, limit: Duration) -> Self {
         self.with_wait_limit(WaitLimit::AtMost(limit))
     }
@@ -162,6 +162,17 @@ impl Lock {
     ///
     /// From 100 ms to 365 days, in whole milliseconds; 30 s by default. After a crash of the
     /// holder, the resource is free within one lease.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").lease_time(Duration::from_secs(10)).acquire().await?;
+    /// assert!(guard.remaining() <= Duration::from_secs(10));
+    /// # Ok(()) }
+    /// ```
     pub fn lease_time(self, lease: Duration) -> Self {
         let whole = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.with(|options| options.lease = Duration::from_millis(whole))
@@ -191,11 +202,35 @@ impl Lock {
     ///
     /// After that time it is lost with [`LostReason::MaxHold`](crate::LostReason::MaxHold). The
     /// limit must be greater than zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// use arbiter_lock::LostReason;
+    ///
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").max_hold(Duration::from_secs(60)).acquire().await?;
+    /// assert_eq!(guard.lost().await, LostReason::MaxHold);
+    /// # Ok(()) }
+    /// ```
     pub fn max_hold(self, limit: Duration) -> Self {
         self.with(|options| options.max_hold = Some(limit))
     }
 
     /// Sets a note that is shown with the holder or waiter: at most 256 bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let guard = client.lock("report").label("build 7").acquire().await?;
+    /// let status = client.lock("report").inspect().await?;
+    /// println!("held by {}", status.holder.expect("the holder").label);
+    /// # Ok(()) }
+    /// ```
     pub fn label(self, note: &str) -> Self {
         self.with(|options| options.note = note.to_owned())
     }
@@ -260,6 +295,21 @@ impl Lock {
     /// If the future is dropped, the request leaves the queue and loses its place. The client
     /// undoes a possible grant in the background: within a second if the store is reachable,
     /// otherwise within one lease. A future that is not polled does not wait: it is skipped.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// use arbiter_lock::Error;
+    ///
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// match client.lock("report").acquire().await {
+    ///     Ok(guard) => guard.release().await?,
+    ///     Err(Error::Contended(held)) => println!("place {:?} in the queue", held.place),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "Lock")]
     pub async fn acquire(&self) -> Result<Guard, Error> {
         let (lock, name) = (self.clone(), self.checked_name()?);
@@ -295,6 +345,19 @@ impl Lock {
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let lock = client.lock("report");
+    /// if let Some(guard) = lock.try_acquire().await? {
+    ///     assert!(lock.try_acquire().await?.is_none());
+    ///     guard.release().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "TryLock")]
     pub async fn try_acquire(&self) -> Result<Option<Guard>, Error> {
         let trying = self.clone().with_wait_limit(WaitLimit::Try);
@@ -375,6 +438,19 @@ impl Lock {
     ///
     /// # Cancel safety
     /// The call changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let lock = client.lock("report");
+    /// assert!(!lock.inspect().await?.is_held());
+    /// let guard = lock.acquire().await?;
+    /// let holder = lock.inspect().await?.holder.expect("the holder");
+    /// assert_eq!(holder.fence, Some(guard.fence()));
+    /// # Ok(()) }
+    /// ```
     pub async fn inspect(&self) -> Result<Status, Error> {
         let inner = self.inner.clone();
         let name = self.checked_name()?;
@@ -383,76 +459,6 @@ impl Lock {
             Ok(Status::new(&reply, at))
         };
         self.inner.run(|| inspecting).await?
-    }
-
-    /// Asks the holder with that fence to stop. For operators.
-    ///
-    /// The holder is notified at its next renewal, with
-    /// [`LostReason::Revoked`](crate::LostReason::Revoked), and its hold is not renewed any more.
-    /// No waiter is granted before the holder has released, or its lease has run out. A detached hold
-    /// ends at once.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
-    ///
-    /// # Cancel safety
-    /// If the future is dropped, the holder may or may not have been asked.
-    pub async fn ask_to_stop(&self, fence: u64) -> Result<Asked, Error> {
-        Ok(match self.break_hold(fence, false).await? {
-            Broken::Asked { remaining_ms } => Asked::Notified {
-                remaining: remaining_ms.map(Duration::from_millis),
-            },
-            Broken::Freed => Asked::Ended,
-            Broken::NotHeld => Asked::NotHeld,
-        })
-    }
-
-    /// Ends the hold with that fence at once, and grants the next waiter. For operators.
-    ///
-    /// The holder is notified at its next renewal, perhaps after the next waiter was granted. Until
-    /// then, only a check of the fence stops its writes. Returns whether there was such a hold.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
-    ///
-    /// # Cancel safety
-    /// If the future is dropped, the hold may or may not have been ended.
-    pub async fn break_now(&self, fence: u64) -> Result<bool, Error> {
-        Ok(self.break_hold(fence, true).await? == Broken::Freed)
-    }
-
-    /// Ends the hold of an external holder at once, and grants the next waiter. For operators.
-    ///
-    /// An external holder writes the lock itself, as the Go library does, without a fence and
-    /// perhaps without an end. `owner` is the value that it wrote, as [`Lock::inspect`] shows it,
-    /// so that the hold of another owner is not ended. The holder is not notified. Returns whether
-    /// there was such a hold.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Invalid`].
-    ///
-    /// # Cancel safety
-    /// If the future is dropped, the hold may or may not have been ended.
-    pub async fn break_external(&self, owner: &str) -> Result<bool, Error> {
-        let owner = owner.into();
-        Ok(self.send_break(Request::BreakExternal { owner }).await? == Broken::Freed)
-    }
-
-    async fn break_hold(&self, fence: u64, at_once: bool) -> Result<Broken, Error> {
-        self.send_break(Request::Break { fence, at_once }).await
-    }
-
-    async fn send_break(&self, request: Request) -> Result<Broken, Error> {
-        let inner = self.inner.clone();
-        let name = self.checked_name()?;
-        let breaking = async move {
-            let Envelope { reply, again, .. } = inner.send(&name, &request).await?;
-            if again {
-                finish_hand_off(&inner.handle(), &name).await;
-            }
-            Ok(reply)
-        };
-        self.inner.run(|| breaking).await?
     }
 
     pub(crate) fn checked_name(&self) -> Result<Name, Error> {

@@ -92,6 +92,17 @@ impl LockAll {
     ///
     /// # Cancel safety
     /// As [`LockAll::acquire`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let held = client.lock("a").acquire().await?;
+    /// assert!(client.lock_all(["a", "b"]).try_acquire().await?.is_none());
+    /// assert!(client.lock_all(["b", "c"]).try_acquire().await?.is_some());
+    /// # Ok(()) }
+    /// ```
     pub async fn try_acquire(&self) -> Result<Option<GuardAll>, Error> {
         let trying = Self {
             lock: self.lock.clone().with_wait_limit(WaitLimit::Try),

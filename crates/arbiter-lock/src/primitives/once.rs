@@ -108,6 +108,21 @@ impl Once {
     /// whole periods. A run serves the latest point that is reached, so a late start does not delay
     /// the next one. The job is due a tenth of the period, and at most a minute, before a point,
     /// since calls at fixed times are not exact. Replaces an earlier period.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # use std::time::Duration;
+    /// use arbiter_lock::Outcome;
+    ///
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let hourly = client.once("clean-up").every(Duration::from_secs(3_600));
+    /// let work = |_| async { Ok::<(), std::io::Error>(()) };
+    /// assert!(matches!(hourly.run(work).await?, Outcome::Ran(_)));
+    /// assert!(matches!(hourly.run(work).await?, Outcome::Skipped(_)));
+    /// # Ok(()) }
+    /// ```
     pub fn every(self, period: Duration) -> Self {
         self.with_period(Period::Every(period))
     }
@@ -117,6 +132,14 @@ impl Once {
     ///
     /// A run whose end is not recorded counts from its start. It can be used with or without a
     /// period.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// // Not before ten minutes have passed since the end of the last run.
+    /// let job = client.once("import").at_least(Duration::from_secs(600));
+    /// ```
     pub fn at_least(mut self, pause: Duration) -> Self {
         self.rules.pause = Some(pause);
         self
@@ -140,6 +163,13 @@ impl Once {
     ///
     /// The zone is `UTC`, `Europe/Berlin`, or another name of the IANA database, which is built in.
     /// Replaces an earlier period.
+    ///
+    /// # Examples
+    /// ```
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let hourly = client.once("clean-up").hourly("UTC");
+    /// let daily = client.once("report").daily("Europe/Berlin");
+    /// ```
     #[cfg(feature = "calendar")]
     pub fn hourly(self, zone: &str) -> Self {
         self.with_period(Period::Calendar(Calendar::new(Unit::Hour, zone)))
@@ -244,6 +274,23 @@ impl Once {
     ///
     /// # Cancel safety
     /// The call changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// use std::time::Duration;
+    /// use arbiter_lock::{Begun, RunState};
+    ///
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let job = client.once("import").every(Duration::from_secs(3_600));
+    /// if let Begun::Run(run) = job.begin().await? {
+    ///     run.finish(Err("no input")).await?;
+    /// }
+    /// let last = job.last_run().await?.expect("a run");
+    /// assert!(matches!(last.state, RunState::Failed { .. }));
+    /// # Ok(()) }
+    /// ```
     pub async fn last_run(&self) -> Result<Option<LastRun>, Error> {
         let record = self.record()?;
         let effort = Effort::of(&self.lock);

@@ -39,16 +39,16 @@ pub(crate) const READ: Mode = Mode::Shared {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), arbiter_lock::Error> {
 /// let client = arbiter_lock::Client::in_memory();
-/// let catalogue = client.rw_lock("catalogue");
+/// let catalog = client.rw_lock("catalog");
 ///
-/// let one = catalogue.read().await?;
-/// let other = catalogue.read().await?;
-/// assert!(catalogue.try_write().await?.is_none());
+/// let one = catalog.read().await?;
+/// let other = catalog.read().await?;
+/// assert!(catalog.try_write().await?.is_none());
 /// one.release().await?;
 /// other.release().await?;
 ///
-/// let writer = catalogue.write().await?;
-/// assert!(catalogue.try_read().await?.is_none());
+/// let writer = catalog.write().await?;
+/// assert!(catalog.try_read().await?.is_none());
 /// writer.release().await?;
 /// # Ok(()) }
 /// ```
@@ -80,6 +80,17 @@ impl RwLock {
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let catalog = client.rw_lock("catalog");
+    /// let (one, other) = (catalog.read().await?, catalog.read().await?);
+    /// assert!(one.is_shared() && other.is_held());
+    /// # Ok(()) }
+    /// ```
     pub async fn read(&self) -> Result<Guard, Error> {
         self.reader().acquire().await
     }
@@ -108,8 +119,8 @@ impl RwLock {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), arbiter_lock::Error> {
-    /// let catalogue = arbiter_lock::Client::in_memory().rw_lock("catalogue");
-    /// let is_shared = catalogue.run_read(|hold| async move { hold.is_shared() }).await?;
+    /// let catalog = arbiter_lock::Client::in_memory().rw_lock("catalog");
+    /// let is_shared = catalog.run_read(|hold| async move { hold.is_shared() }).await?;
     /// assert!(is_shared);
     /// # Ok(()) }
     /// ```
@@ -128,6 +139,18 @@ impl RwLock {
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let catalog = client.rw_lock("catalog");
+    /// let writer = catalog.write().await?;
+    /// assert!(catalog.try_read().await?.is_none());
+    /// println!("write with the fence {}", writer.fence());
+    /// # Ok(()) }
+    /// ```
     pub async fn write(&self) -> Result<Guard, Error> {
         self.lock.acquire().await
     }
@@ -155,8 +178,8 @@ impl RwLock {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), arbiter_lock::Error> {
-    /// let catalogue = arbiter_lock::Client::in_memory().rw_lock("catalogue");
-    /// let fence = catalogue.run_write(|hold| async move { hold.fence() }).await?;
+    /// let catalog = arbiter_lock::Client::in_memory().rw_lock("catalog");
+    /// let fence = catalog.run_write(|hold| async move { hold.fence() }).await?;
     /// assert!(0 < fence);
     /// # Ok(()) }
     /// ```
@@ -175,6 +198,18 @@ impl RwLock {
     ///
     /// # Cancel safety
     /// The call changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let catalog = client.rw_lock("catalog");
+    /// let readers = (catalog.read().await?, catalog.read().await?);
+    /// let sharing = catalog.inspect().await?.sharing.expect("shared holds");
+    /// assert_eq!((sharing.count, sharing.limit), (2, None));
+    /// # Ok(()) }
+    /// ```
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
     }

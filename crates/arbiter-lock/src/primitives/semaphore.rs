@@ -65,6 +65,16 @@ impl Semaphore {
     setters_of_the_lock!();
 
     /// Uses the limit in force. The handle's own number of permits counts only if there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let first = client.semaphore("workers", 4).acquire().await?;
+    /// let other = client.semaphore("workers", 1).follow_limit().acquire().await?; // one of four
+    /// # Ok(()) }
+    /// ```
     pub fn follow_limit(mut self) -> Self {
         self.follows = true;
         self
@@ -92,6 +102,17 @@ impl Semaphore {
     /// # Cancel safety
     /// As [`Lock::acquire`].
     ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let licenses = client.semaphore("licenses", 3);
+    /// let permit = licenses.acquire().await?;
+    /// permit.release().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// [`RefusedKind::LimitDiffers`]: crate::RefusedKind::LimitDiffers
     pub async fn acquire(&self) -> Result<Guard, Error> {
         self.acquire_many(1).await
@@ -106,6 +127,18 @@ impl Semaphore {
     ///
     /// # Cancel safety
     /// As [`Lock::acquire`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let licenses = client.semaphore("licenses", 3);
+    /// let two = licenses.acquire_many(2).await?;
+    /// assert!(licenses.try_acquire_many(2).await?.is_none());
+    /// two.release().await?; // returns both
+    /// # Ok(()) }
+    /// ```
     ///
     /// [`RefusedKind::AboveLimit`]: crate::RefusedKind::AboveLimit
     pub async fn acquire_many(&self, permits: u32) -> Result<Guard, Error> {
@@ -229,6 +262,18 @@ impl Semaphore {
     ///
     /// # Cancel safety
     /// The call changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let licenses = client.semaphore("licenses", 3);
+    /// let two = licenses.acquire_many(2).await?;
+    /// let sharing = licenses.inspect().await?.sharing.expect("permits");
+    /// assert_eq!((sharing.weight, sharing.limit), (2, Some(3)));
+    /// # Ok(()) }
+    /// ```
     pub async fn inspect(&self) -> Result<Status, Error> {
         self.lock.inspect().await
     }

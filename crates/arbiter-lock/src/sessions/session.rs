@@ -76,8 +76,8 @@ impl Session {
     /// # async fn main() -> Result<(), arbiter_lock::Error> {
     /// let client = arbiter_lock::Client::in_memory();
     /// let session = client.session();
-    /// let writer = session.rw_lock("catalogue").write().await?;
-    /// let reader = session.rw_lock("catalogue").read().await?; // shares the writer's hold
+    /// let writer = session.rw_lock("catalog").write().await?;
+    /// let reader = session.rw_lock("catalog").read().await?; // shares the writer's hold
     /// assert_eq!(writer.fence(), reader.fence());
     /// # Ok(()) }
     /// ```

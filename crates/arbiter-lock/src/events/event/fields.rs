@@ -30,6 +30,17 @@ pub struct EventFields<'a> {
 
 impl Event {
     /// Returns the parts of the event.
+    ///
+    /// # Examples
+    /// ```
+    /// use arbiter_lock::{Client, Event};
+    ///
+    /// let log = |event: &Event| {
+    ///     let fields = event.fields();
+    ///     println!("{} name={:?} fence={:?}", fields.kind, fields.name, fields.fence);
+    /// };
+    /// let builder = Client::builder().logger(log);
+    /// ```
     #[must_use]
     pub fn fields(&self) -> EventFields<'_> {
         EventFields::of(self)

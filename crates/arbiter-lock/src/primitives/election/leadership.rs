@@ -55,6 +55,19 @@ impl Leadership {
     /// # Cancel safety
     /// If the future is dropped, the value may or may not have been proclaimed. The leadership is
     /// unchanged.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let election = client.election("scheduler");
+    /// let leadership = election.campaign("starting").await?;
+    /// leadership.proclaim("ready").await?;
+    /// let leader = election.leader().await?.expect("a leader");
+    /// assert_eq!(leader.value.as_deref(), Some("ready"));
+    /// # Ok(()) }
+    /// ```
     pub async fn proclaim(&self, value: &str) -> Result<(), Error> {
         let value = checked_value(value)?.to_owned();
         let (inner, hold) = (self.inner.clone(), self.hold().clone());
@@ -72,6 +85,17 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// As [`Guard::release`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let election = client.election("scheduler");
+    /// election.campaign("one").await?.resign().await?;
+    /// assert!(election.leader().await?.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn resign(self) -> Result<(), Error> {
         self.guard.release().await
     }

@@ -59,6 +59,20 @@ impl Observer {
     ///
     /// # Cancel safety
     /// If the future is dropped, no change is missed: the next call returns it.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let election = client.election("scheduler");
+    /// let mut observer = election.observe();
+    /// assert!(observer.next().await?.is_none()); // at once: there is no leader
+    /// let leadership = election.campaign("one").await?;
+    /// let leader = observer.next().await?.expect("a leader");
+    /// assert_eq!(leader.value.as_deref(), Some("one"));
+    /// # Ok(()) }
+    /// ```
     pub async fn next(&mut self) -> Result<Option<Leader>, Error> {
         loop {
             self.pause().await?;

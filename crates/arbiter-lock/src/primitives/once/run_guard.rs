@@ -45,6 +45,22 @@ impl RunGuard {
     /// # Cancel safety
     /// If the future is dropped, the end may or may not be recorded. The resource is released in
     /// the background.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), arbiter_lock::Error> {
+    /// use std::time::Duration;
+    /// use arbiter_lock::Begun;
+    ///
+    /// # let client = arbiter_lock::Client::in_memory();
+    /// let job = client.once("import").every(Duration::from_secs(3_600));
+    /// if let Begun::Run(run) = job.begin().await? {
+    ///     println!("fence {}", run.fence());
+    ///     run.finish(Ok("7 files")).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn finish(mut self, outcome: Result<&str, &str>) -> Result<(), Error> {
         let (inner, span) = (self.record.inner.clone(), self.guard.take_span());
         let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
