@@ -34,11 +34,11 @@ pub(crate) fn idle(
     let (mut holder, mut waiter) = (stage.start()?, stage.start()?);
     let [once, name] = names.map(|name| format!("acquire 0 {name}"));
 
-    told(&mut holder, &once)?;
+    send_and_await(&mut holder, &once)?;
     waiter.send_line(&once)?;
-    hand_over(&mut holder, &mut waiter)?;
+    hand_off(&mut holder, &mut waiter)?;
 
-    told(&mut holder, &name)?;
+    send_and_await(&mut holder, &name)?;
     let before = commands_per_second(server, scale.idle)?;
     waiter.send_line(&name)?;
     sleep(SETTLE);
@@ -48,17 +48,17 @@ pub(crate) fn idle(
     let commands = (with_waiter - before).max(0.0);
     figures.note_value(round, library, IDLE_COMMANDS, commands);
     figures.note_value(round, library, IDLE_CPU, cpu * 100.0);
-    hand_over(&mut holder, &mut waiter)
+    hand_off(&mut holder, &mut waiter)
 }
 
 /// Releases the holder's lock to the waiter, then the waiter's.
-fn hand_over(holder: &mut Process, waiter: &mut Process) -> Result<(), Failure> {
-    told(holder, "release 0")?;
+fn hand_off(holder: &mut Process, waiter: &mut Process) -> Result<(), Failure> {
+    send_and_await(holder, "release 0")?;
     waiter.receive(LIMIT)?;
-    told(waiter, "release 0")
+    send_and_await(waiter, "release 0")
 }
 
-fn told(process: &mut Process, line: &str) -> Result<(), Failure> {
+fn send_and_await(process: &mut Process, line: &str) -> Result<(), Failure> {
     process.send_line(line)?;
     process.receive(LIMIT).map(drop)
 }

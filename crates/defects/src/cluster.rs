@@ -14,7 +14,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: "crates/arbiter-lock/src/store/redis/connection/messages.rs",
         was: "if self.route.node().is_none_or(|of| of.is(node)) {",
         put_back: "if self.route.node().is_none_or(|of| node.is_none() || !of.is(Some(\"\"))) {",
-        caught_by: Lock(&["grant_of_another_node_is_not_believed"]),
+        caught_by: Lock(&["grant_of_another_node_is_ignored"]),
     },
     Defect {
         name: "a renewal that extends nothing writes nothing, and counts as acknowledged",
@@ -49,7 +49,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: QUERY,
         was: "(true, epoch) <= self.rank()",
         put_back: "epoch <= self.epoch",
-        caught_by: Lock(&["node_that_is_cut_off_is_not_believed"]),
+        caught_by: Lock(&["map_of_a_cut_off_node_is_ignored"]),
     },
     Defect {
         name: "a try fails on a dead node whose slots another one has",
@@ -77,7 +77,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: QUERY,
         was: "let enough = MOST_ANSWERS.min(known.len() / 2 + 1);",
         put_back: "let enough = MOST_ANSWERS.min(known.len() / 99);",
-        caught_by: Lock(&["single_node_that_lags_is_not_believed"]),
+        caught_by: Lock(&["single_node_that_lags_is_ignored"]),
     },
     Defect {
         name: "a grant to a later poll counts without acknowledgement",

@@ -20,7 +20,7 @@ pub(crate) const DEFECTS: &[Defect] = &[
         file: VIEW,
         was: "max_by_key(|master| (master.epoch, votes(master)));",
         put_back: "max_by_key(|master| votes(master));",
-        caught_by: Unit(&["highest_epoch_wins_whoever_reports_it"]),
+        caught_by: Unit(&["highest_epoch_wins_from_any_sentinel"]),
     },
     Defect {
         name: "a client returns to the master of an earlier epoch",

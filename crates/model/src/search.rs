@@ -97,10 +97,10 @@ impl Protocol {
     /// Searches through the states within fewer steps than that, breadth first.
     fn search_below(&self, steps: usize) -> Searched {
         // One thread alone always finds the same path.
-        let is_told = self.form == Form::Whole;
-        let checker = checker(self.clone(), if is_told { 1 } else { threads() });
+        let is_shown = self.form == Form::Whole;
+        let checker = checker(self.clone(), if is_shown { 1 } else { threads() });
         let checker = checker.target_max_depth(steps.saturating_add(1));
-        told(checker.spawn_bfs())
+        result_of(checker.spawn_bfs())
     }
 
     /// Searches through all states, and checks that each settles to states of the settled search.
@@ -135,7 +135,7 @@ fn search_all<M>(model: M) -> Searched
 where
     M: Model<State = World, Action = Action> + Send + Sync + 'static,
 {
-    told(checker(model, threads()).spawn_dfs())
+    result_of(checker(model, threads()).spawn_dfs())
 }
 
 fn checker<M>(model: M, threads: usize) -> CheckerBuilder<M>
@@ -146,7 +146,7 @@ where
     checker.finish_when(HasDiscoveries::AnyFailures)
 }
 
-fn told<M>(checker: impl Checker<M>) -> Searched
+fn result_of<M>(checker: impl Checker<M>) -> Searched
 where
     M: Model<State = World, Action = Action>,
 {

@@ -182,7 +182,7 @@ impl Store {
 impl Step<'_> {
     pub(crate) fn acquire(mut self, of: Request, ticket: bool, tries: bool) -> Answer<Acquired> {
         if self.store.tombstones.contains(of) {
-            self.hand_over_if_free();
+            self.hand_off_if_free();
             return self.answer(Acquired::Ended);
         }
         let is_queued = self.store.queue.iter().any(|waiter| waiter.of == of);
@@ -214,12 +214,12 @@ impl Step<'_> {
 
     /// Applies a poll of another client.
     pub(crate) fn other_polls(mut self) -> Answer<()> {
-        self.hand_over_if_free();
+        self.hand_off_if_free();
         self.answer(())
     }
 
     fn try_busy(mut self, of: Request) -> Answer<Acquired> {
-        self.hand_over_if_free();
+        self.hand_off_if_free();
         if self.store.hold.is_none() {
             let hold = self.grant(of, LEASE);
             return self.answer(Acquired::Granted(hold));
@@ -270,7 +270,7 @@ impl Step<'_> {
         if tombstone && self.rules.keep(Rule::Tombstones) {
             store.tombstones.insert(of);
         }
-        self.hand_over_if_free();
+        self.hand_off_if_free();
         self.answer(held || waited)
     }
 
@@ -297,7 +297,7 @@ impl Step<'_> {
             && ((self.listens)(waiter.of) || !self.rules.keep(Rule::ListenersAreAsked))
     }
 
-    fn hand_over_if_free(&mut self) {
+    fn hand_off_if_free(&mut self) {
         if self.store.hold.is_none() {
             self.hand_off(None);
         }

@@ -147,7 +147,7 @@ fn long_wait_is_reported_again() {
 }
 
 #[test]
-fn verbose_wait_says_each_fact_once() {
+fn verbose_wait_prints_each_fact_once() {
     let (server, name) = (Server::start(), unique_name());
     let holder = start(arbiter(&server, &["run", &name, "--", "sleep", "1.5"]));
     assert!(eventually(ms(5_000), || is_held(&server, &name)));

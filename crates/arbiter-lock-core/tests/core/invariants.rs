@@ -170,7 +170,7 @@ impl Observer {
                     Acquired::Ended => assert!(self.was_buried[*id]),
                     Acquired::Refused(_) => {}
                 }
-                self.nobody_is_left_waiting(answer.again || !hands_over);
+                self.no_live_waiter_remains(answer.again || !hands_over);
             }
             Step::Try(id) => {
                 let request = self.requests[*id].clone();
@@ -181,7 +181,7 @@ impl Observer {
                 };
                 self.pushed(&answer.granted, mine);
                 let hands_over = !matches!(answer.reply, Tried::Refused(_));
-                self.nobody_is_left_waiting(answer.again || !hands_over);
+                self.no_live_waiter_remains(answer.again || !hands_over);
             }
             Step::Renew(id) => {
                 let held = self.resource.inspect(at).holder;
@@ -212,7 +212,7 @@ impl Observer {
                 assert_ne!(again.reply, Ended::Released, "a release happens once");
                 assert_eq!(state, format!("{:?}", self.resource));
                 self.pushed(&answer.granted, None);
-                self.nobody_is_left_waiting(answer.again);
+                self.no_live_waiter_remains(answer.again);
             }
             Step::Break(at_once) => {
                 let fence = self
@@ -265,7 +265,7 @@ impl Observer {
 
     /// Asserts that a free resource has no live waiter after a step that hands off. A waiter on a
     /// free resource would be granted by its own poll, and was skipped.
-    fn nobody_is_left_waiting(&self, again: bool) {
+    fn no_live_waiter_remains(&self, again: bool) {
         let status = self.resource.inspect(self.at());
         assert!(
             again || status.holder.is_some() || status.waiting == 0,

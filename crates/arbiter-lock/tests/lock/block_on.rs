@@ -131,7 +131,7 @@ macro_rules! claims {
             }
 
             #[test]
-            fn blocked_thread_is_told_of_losses() {
+            fn blocked_thread_detects_losses() {
                 super::reports_losses($store.url());
             }
 

@@ -92,7 +92,7 @@ async fn is_promoted(node: &Server) -> bool {
 
 /// The client reaches all nodes, and the node that it asks for the map is cut off from them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn node_that_is_cut_off_is_not_believed() {
+async fn map_of_a_cut_off_node_is_ignored() {
     let cluster = Cluster::builder().replicas(1).start();
     let bus = cluster.bus();
     let name = cluster.name_on(0, PREFIX);
@@ -114,7 +114,7 @@ async fn node_that_is_cut_off_is_not_believed() {
 /// The nodes of a shard deliver each other's messages. A master that was replaced, and has not
 /// noticed yet, may still grant.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn grant_of_another_node_is_not_believed() {
+async fn grant_of_another_node_is_ignored() {
     let cluster = Cluster::builder().replicas(1).start();
     let (master, other) = (&cluster.nodes[0], &cluster.nodes[3]);
     let name = cluster.name_on(0, PREFIX);

@@ -172,7 +172,7 @@ async fn steps_go_on_while_many_names_are_forgotten() {
 }
 
 #[tokio::test]
-async fn unusable_folder_error_says_why() {
+async fn unusable_folder_error_has_the_reason() {
     let folder = Folder::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -256,7 +256,7 @@ async fn refused_renewal_is_retried_without_a_rush() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wait_error_tells_contention_from_silence() {
+async fn wait_error_distinguishes_contention_from_silence() {
     let client = Client::in_memory();
     let guard = client.lock("l").acquire().await.unwrap();
     // A poll falls into the silence at random, before the wait ends.

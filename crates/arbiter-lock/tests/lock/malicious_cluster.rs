@@ -190,7 +190,7 @@ async fn map_of_a_failed_node_is_not_used() {
 
 /// Two of three nodes are slow, and the third one has missed an epoch.
 #[tokio::test]
-async fn single_node_that_lags_is_not_believed() {
+async fn single_node_that_lags_is_ignored() {
     let ports = Arc::<Mutex<Vec<u16>>>::default();
     let lags = Arc::new(AtomicBool::new(false));
     let nodes: Vec<FakeNode> = (0..3)

@@ -33,7 +33,7 @@ async fn connect(url: &str) -> Result<Client, Error> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_mode_verifies_what_it_says() {
+async fn each_mode_verifies_as_documented() {
     let server = server();
     let certificate = server.certificate();
     let root = format!("sslrootcert={}", certificate.display());

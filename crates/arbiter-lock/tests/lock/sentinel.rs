@@ -168,7 +168,7 @@ async fn one_reachable_sentinel_leads_to_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_connecting_says_how_many_answered() {
+async fn connecting_without_a_majority_reports_the_answers() {
     let mut group = SentinelGroup::start();
     let url = group.url();
     group.sentinels[0].kill();

@@ -13,7 +13,7 @@ const fn ms(n: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn refusal_says_why_and_changes_nothing() {
+async fn refusal_has_a_reason_and_changes_nothing() {
     let server = Server::start();
     let client = Client::connect(&server.url()).await.unwrap();
     let kind = |error: Error| match error {

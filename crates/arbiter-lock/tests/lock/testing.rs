@@ -56,7 +56,7 @@ fn stall_outside_a_runtime_panics() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expire_tells_whether_there_was_a_hold() {
+async fn expire_returns_whether_there_was_a_hold() {
     let client = Client::in_memory();
     let testing = client.testing();
     assert!(!testing.expire("l"));

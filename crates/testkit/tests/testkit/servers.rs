@@ -75,7 +75,7 @@ fn concurrent_servers_are_separate() {
 }
 
 #[test]
-fn failed_start_says_why_at_once() {
+fn failed_start_reports_the_reason_at_once() {
     let begun = Instant::now();
     let start = || Server::builder().arg("--no-such-option").arg("1").start();
     let panic = std::panic::catch_unwind(start).unwrap_err();

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn highest_epoch_wins_whoever_reports_it() {
+    fn highest_epoch_wins_from_any_sentinel() {
         for ids in [["a", "b", "c"], ["c", "a", "b"], ["b", "c", "a"]] {
             let [first, second, third] = ids;
             let view = view(&[(first, 1, "old"), (second, 2, "new"), (third, 1, "old")]);

@@ -298,7 +298,7 @@ impl Rig {
         self.core.take_externally(self.now(), owner, ttl_ms);
     }
 
-    pub(super) fn vanish(&mut self) {
+    pub(super) fn delete_externally(&mut self) {
         self.server.call(&["DEL", &self.keys.lock]);
         self.core.delete_lock(self.now());
     }

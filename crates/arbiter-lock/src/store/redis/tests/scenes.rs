@@ -11,7 +11,7 @@ use super::walk::Walk;
 impl Walk {
     /// Ends all holds and waits.
     pub(super) fn clear(&mut self) {
-        self.rig.vanish();
+        self.rig.delete_externally();
         self.rig.lose_queue();
     }
 
@@ -61,7 +61,7 @@ impl Walk {
         }
         let dies = self.random.random_bool(0.5);
         self.rig.advance(if dies { 2_604_000 } else { 7_000 });
-        self.rig.vanish();
+        self.rig.delete_externally();
         let late = self.one_that_hears(of(1));
         let granted = if self.random.random_bool(0.5) {
             let (reply, granted, _) = self.rig.acquire(&late, None).await;

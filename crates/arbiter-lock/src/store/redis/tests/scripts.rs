@@ -353,7 +353,7 @@ async fn external_owner_named_shared_is_one_holder() {
         rig.end(&contender("h", "c0", 5_000), false).await.0,
         Ended::NotYours
     );
-    rig.vanish();
+    rig.delete_externally();
     let (reply, ..) = rig.acquire(&contender("w", "c0", 5_000), None).await;
     assert!(matches!(reply, Acquired::Granted { .. }), "{reply:?}");
 }

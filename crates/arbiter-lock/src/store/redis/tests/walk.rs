@@ -127,7 +127,7 @@ impl Walk {
         }
     }
 
-    pub(super) fn foreign(&mut self) {
+    pub(super) fn external(&mut self) {
         match self.random.random_range(0..11) {
             0..2 => {
                 let ttl =
@@ -135,7 +135,7 @@ impl Walk {
                 let owner = ["Zm9yZWlnbg==", "shared"][self.random.random_range(0..2)];
                 self.rig.take_externally(owner, ttl);
             }
-            2..6 => self.rig.vanish(),
+            2..6 => self.rig.delete_externally(),
             6 => self
                 .rig
                 .change_ttl(Some(self.random.random_range(1..10_000))),
@@ -190,7 +190,7 @@ impl Walk {
                     .count("waiters listed", !status.waiters.is_empty());
             }
             780..810 => self.renew_pool(),
-            810..850 => self.foreign(),
+            810..850 => self.external(),
             850..860 => self.crowd().await,
             860..870 => self.permits().await,
             870..890 => self.writer().await,
