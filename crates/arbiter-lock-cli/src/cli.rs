@@ -431,8 +431,7 @@ pub(crate) struct BreakArgs {
     /// End the hold of an external holder, which has no fence and is not notified
     #[arg(long, conflicts_with_all = ["fence", "now"])]
     pub(crate) external: bool,
-    /// Do not wait for the holder to stop, which its next renewal reports, perhaps after the next
-    /// grant
+    /// End the hold at once; its holder is notified later, at its next renewal
     #[arg(long)]
     pub(crate) now: bool,
     /// The lock's name

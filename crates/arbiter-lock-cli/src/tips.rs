@@ -65,7 +65,7 @@ fn of_flag(flag: &str, verb: &str) -> Option<&'static str> {
         "-c" | "--command" | "--shell" => {
             "to run a line of shell: arbiter run NAME -- sh -c 'LINE'"
         }
-        "--exec" => "the command stands after --: arbiter run NAME -- COMMAND",
+        "--exec" => "the command comes after --: arbiter run NAME -- COMMAND",
         "-x" | "-e" | "-X" | "--exclusive" => "a lock is exclusive, unless --shared is given",
         "-s" | "--share" | "--read" => "to share the lock with other readers: --shared",
         "-o" | "--close" => {
@@ -187,11 +187,11 @@ fn of_missing(error: &clap::Error, verb: &str) -> Option<&'static str> {
         "once" if lacks("--every") => {
             "once needs a rule, such as --every or --daily: arbiter once --every 1h NAME -- COMMAND"
         }
-        "once" => "the command stands after --: arbiter once --every 1h NAME -- COMMAND",
+        "once" => "the command comes after --: arbiter once --every 1h NAME -- COMMAND",
         "run" if lacks("--of") || lacks("--permits") => {
             "--permits and --of need each other: arbiter run --permits 1 --of 3 NAME -- COMMAND"
         }
-        "run" => "the command stands after --: arbiter run NAME -- COMMAND",
+        "run" => "the command comes after --: arbiter run NAME -- COMMAND",
         _ => return None,
     })
 }

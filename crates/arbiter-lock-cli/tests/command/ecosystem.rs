@@ -190,7 +190,7 @@ fn habits_from_other_tools_get_tips() {
         (&["run", "-k", "5", "x", "--", "true"], "--grace 5s"),
         (&["run", "-timeout=5s", "x", "--", "true"], "two dashes"),
         (&["run", "-p", "6379", "x", "--", "true"], "--store redis"),
-        (&["run", "x"], "stands after --"),
+        (&["run", "x"], "comes after --"),
         (&["run", "-w", "x", "--", "true"], "takes a duration"),
         (
             &["run", "--wait", "5", "min", "x", "--", "true"],

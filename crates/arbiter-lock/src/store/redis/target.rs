@@ -69,7 +69,7 @@ impl Target {
             }
             "redis+unix" | "unix" => {
                 return Err(invalid(
-                    "names a host where the path of a socket should stand",
+                    "names a host in place of the path of a socket",
                 ));
             }
             scheme => {
@@ -170,7 +170,7 @@ fn check_socket(path: &str) -> Result<(), Invalid> {
     {
         return Err(invalid(
             "has a login or an option in the path of its socket: ?user=NAME&pass=PASSWORD comes \
-             behind it (in a path, '@' is written %40, '&' %26)",
+             after it (in a path, '@' is written %40, '&' %26)",
         ));
     }
     Ok(())
