@@ -57,7 +57,7 @@ static VERBS: &[Rule] = &[
     rule("tells|telling|told", "reports, notifies, returns"),
     rule("tell", "report, notify, distinguish"),
     rule("says|said|saying", "reports, states, returns"),
-    rule("hears|heard|hear|hearing|", "receives"),
+    rule("hears|heard|hear|hearing", "receives"),
     rule(
         "believes|believed|believe|belief|beliefs",
         "assumes; validity",
@@ -71,7 +71,7 @@ static VERBS: &[Rule] = &[
     rule("as long as it|they pleases|please|likes|like", "any time"),
     rule("is|are|was|were|be gone", "no longer exists, has ended"),
     rule(
-        "stands|stand for|in|on|at|behind|before|beside",
+        "stands|stand for|in|on|at|behind|before|beside|after",
         "is, represents",
     ),
     rule(
@@ -82,10 +82,8 @@ static VERBS: &[Rule] = &[
         "hence|henceforth|thereof|therein|whereof|whence|upon",
         "the usual word",
     ),
-    rule(
-        "so much as|by and by|as it were|to be had",
-        "the usual words",
-    ),
+    rule("as it were", "the usual words"),
+    rule("to be had", "available"),
     rule("once more", "again"),
     rule("takes|take|taking part", "participates"),
     rule("heeds|heed|heeded|heeding", "obeys, considers"),
@@ -107,7 +105,7 @@ static WORDS: &[Rule] = &[
     ),
     rule("lapse|lapses|lapsed|lapsing", "expire"),
     rule("first life|lives", "provisional TTL"),
-    unless("floor|floors", &["floor of *"], "liveness cutoff"),
+    rule("floor|floors", "liveness cutoff"),
     rule("buried|bury|buries|burial", "tombstone"),
     rule("pass|passes|passed|passing over", "skip"),
     rule("handover|handovers|hand-over|hand-overs", "hand-off"),

@@ -68,9 +68,7 @@ impl Target {
                 Place::Unix(decoded(url.path())?)
             }
             "redis+unix" | "unix" => {
-                return Err(invalid(
-                    "names a host in place of the path of a socket",
-                ));
+                return Err(invalid("names a host in place of the path of a socket"));
             }
             scheme => {
                 return Err(invalid(format!(
