@@ -7,7 +7,8 @@ use crate::prose::Prose;
 
 /// A phrase to replace.
 struct Rule {
-    /// The words, each with its forms: `is|are told`. A form may begin or end with `*`.
+    /// The words, each with its forms: `is|are told`. A form ends with `*` if it is a stem, and with
+    /// `^` if it is the stem of a verb.
     pattern: &'static str,
     /// Phrases of which the pattern may be a part.
     unless: &'static [&'static str],
@@ -146,19 +147,19 @@ static SPELLING: &[Rule] = &[
         "one l",
     ),
     rule(
-        "recognis*|serialis*|initialis*|organis*|realis*|normalis*",
+        "recognis^|serialis^|initialis^|organis^|realis^|normalis^",
         "-ize",
     ),
     rule(
-        "synchronis*|prioritis*|optimis*|summaris*|minimis*|maximis*",
+        "synchronis^|prioritis^|optimis^|summaris^|minimis^|maximis^",
         "-ize",
     ),
     rule(
-        "authoris*|customis*|generalis*|specialis*|finalis*|utilis*",
+        "authoris^|customis^|generalis^|specialis^|finalis^|utilis^",
         "-ize",
     ),
     rule(
-        "deserialis*|randomis*|parametris*|standardis*|categoris*",
+        "deserialis^|randomis^|parametris^|standardis^|categoris^",
         "-ize",
     ),
     rule(
@@ -205,7 +206,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     for rule in [SUBJECTS, VERBS, WORDS, SPELLING].into_iter().flatten() {
         let first = rule.pattern.split(' ').next().unwrap_or_default();
         for form in first.split('|') {
-            if let (true, Some(initial)) = (form.ends_with('*'), form.chars().next()) {
+            if let (true, Some(initial)) = (form.ends_with(['*', '^']), form.chars().next()) {
                 by_stem.entry(initial).or_default().push(rule);
             } else {
                 by_word.entry(form).or_default().push(rule);
@@ -279,9 +280,14 @@ fn matching(pattern: &str, tokens: &[Token]) -> Option<usize> {
     let mut count = 0;
     for forms in pattern.split(' ') {
         let (_, word) = tokens.get(count)?;
-        let is_form = |form: &str| match form.strip_suffix('*') {
-            Some(stem) => word.starts_with(stem),
-            None => word == form,
+        let is_form = |form: &str| {
+            let stem = form.trim_end_matches(['*', '^']);
+            let rest = word.strip_prefix(stem);
+            rest.is_some_and(|rest| match &form[stem.len()..] {
+                "*" => true,
+                "^" => rest.starts_with(['a', 'e', 'i']),
+                _ => rest.is_empty(),
+            })
         };
         if !forms.split('|').any(is_form) {
             return None;
