@@ -20,8 +20,8 @@ pub(super) enum TokenFile {
 }
 
 impl TokenFile {
-    /// Opens the file, so that nothing is acquired if it cannot be written. What it contains stays
-    /// until there is a token.
+    /// Opens the file, so that nothing is acquired if it cannot be written. Its content stays until
+    /// there is a token.
     pub(super) fn open(path: &Path) -> Result<Self, Exit> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
