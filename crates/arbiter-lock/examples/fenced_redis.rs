@@ -1,7 +1,8 @@
 //! A value on a Redis server that refuses writes with an older fence.
 //!
-//! Usage: `fenced_redis redis://127.0.0.1:6379`. The value and its fence are fields of one hash.
-//! One script compares and writes them.
+//! Run it with `cargo run -p arbiter-lock --example fenced_redis`. It uses the server that
+//! `ARBITER_STORE` names, or `redis://127.0.0.1:6379`. The value and its fence are in one hash, and
+//! are compared and written in one script.
 
 use std::error::Error;
 
@@ -22,27 +23,33 @@ async fn write(
     value: &str,
 ) -> redis::RedisResult<bool> {
     let script = Script::new(WRITE);
-    let mut call = script.key("report");
+    let mut call = script.key("example:value");
     call.arg(fence).arg(value).invoke_async(server).await
-}
-
-pub(crate) async fn run(url: &str) -> Result<(), Box<dyn Error>> {
-    let mut server = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
-    let lock = Client::connect(url).await?.lock("report-lock");
-
-    let paused = lock.acquire().await?.fence(); // dropped: as if its lease had run out
-    let guard = lock.acquire().await?;
-    assert!(write(&mut server, guard.fence(), "draft").await?);
-    assert!(write(&mut server, guard.fence(), "final").await?);
-    assert!(!write(&mut server, paused, "late").await?, "it is older");
-    guard.release().await?;
-    Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let url = std::env::args().nth(1).ok_or("the URL of a server")?;
-    run(&url).await
+    let url = std::env::var("ARBITER_STORE").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
+    let mut server = redis::Client::open(url.as_str())?
+        .get_multiplexed_async_connection()
+        .await?;
+    let lock = Client::connect(&url).await?.lock("example:report");
+
+    let paused = lock.acquire().await?.fence(); // dropped: as if its lease had run out
+    let guard = lock.acquire().await?;
+    let written = write(&mut server, guard.fence(), "draft").await?;
+    println!("the holder, fence {}, writes: {written}", guard.fence());
+    let written = write(&mut server, guard.fence(), "final").await?;
+    println!("it writes again: {written}");
+    let written = write(&mut server, paused, "late").await?;
+    println!("the paused one, fence {paused}, writes: {written}");
+    guard.release().await?;
+    let value: String = redis::cmd("HGET")
+        .arg("example:value")
+        .arg("value")
+        .query_async(&mut server)
+        .await?;
+    println!("the server has: {value}");
+    let _: () = redis::cmd("DEL").arg("example:value").query_async(&mut server).await?;
+    Ok(())
 }

@@ -134,6 +134,9 @@ pub use testing::Testing;
 mod pages {
     #[doc = include_str!("../../../README.md")]
     struct Readme;
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../../../docs/guide.md")]
+    struct Guide;
     #[doc = include_str!("../../../docs/rw-lock.md")]
     struct RwLock;
     #[doc = include_str!("../../../docs/semaphore.md")]

@@ -29,7 +29,7 @@ mod events;
 mod expired_permits;
 mod failover;
 mod faults;
-mod fenced;
+mod examples;
 mod fork;
 mod go;
 mod health;
