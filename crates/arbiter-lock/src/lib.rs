@@ -137,6 +137,8 @@ mod pages {
     #[cfg(feature = "testing")]
     #[doc = include_str!("../../../docs/guide.md")]
     struct Guide;
+    #[doc = include_str!("../../../docs/from-go.md")]
+    struct FromGo;
     #[doc = include_str!("../../../docs/rw-lock.md")]
     struct RwLock;
     #[doc = include_str!("../../../docs/semaphore.md")]
