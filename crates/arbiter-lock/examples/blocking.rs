@@ -15,7 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(&file, "0")?;
 
     let increment = || {
-        let lock = client.lock("example:counter").wait_timeout(Duration::from_secs(30));
+        let lock = client
+            .lock("example:counter")
+            .wait_timeout(Duration::from_secs(30));
         let guard = block_on(lock.acquire())?;
         let count: u32 = fs::read_to_string(&file)?.parse()?;
         // Renewals do not need this thread. Before the write, check that it still holds.
@@ -33,7 +35,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             thread.join().expect("no thread panics");
         }
     });
-    println!("20 increments by 4 threads: the file has {}", fs::read_to_string(&file)?);
+    println!(
+        "20 increments by 4 threads: the file has {}",
+        fs::read_to_string(&file)?
+    );
     fs::remove_file(&file)?;
     block_on(client.shutdown(Duration::from_secs(1)));
     Ok(())

@@ -1,5 +1,5 @@
-//! A process that a test controls: it reads commands on stdin and reports results on stdout. Usage:
-//! `child_process URL NAME LEASE_MS`.
+//! A helper of the tests, not an example: a process that reads commands on stdin and reports results
+//! on stdout. Usage: `child_process URL NAME LEASE_MS`.
 //!
 //! - `hold`: acquires, and prints `held FENCE`
 //! - `read`, `permits LIMIT N`: like `hold`, but shared, beside the current hold

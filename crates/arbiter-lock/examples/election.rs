@@ -22,11 +22,20 @@ async fn main() -> Result<(), Error> {
     let election = first.election("example:scheduler");
     let mut observer = election.observe();
     // Skip a vacancy, and leaders of other runs.
-    while observer.next().await?.and_then(|leader| leader.value).as_deref() != Some("node-1") {}
+    while observer
+        .next()
+        .await?
+        .and_then(|leader| leader.value)
+        .as_deref()
+        != Some("node-1")
+    {}
 
     let second = Client::connect(&store).await?;
     let next = tokio::spawn(async move {
-        let leadership = second.election("example:scheduler").campaign("node-2").await?;
+        let leadership = second
+            .election("example:scheduler")
+            .campaign("node-2")
+            .await?;
         println!("node-2 leads, fence {}", leadership.fence());
         leadership.resign().await
     });

@@ -40,7 +40,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let paused = lock.acquire().await?.fence(); // dropped: as if its lease had run out
     let guard = lock.acquire().await?;
-    println!("the holder: {}", report.put(&header(guard.fence()), "final"));
+    println!(
+        "the holder: {}",
+        report.put(&header(guard.fence()), "final")
+    );
     println!("the paused one: {}", report.put(&header(paused), "late"));
     println!("without a fence: {}", report.put(&[], "unchecked"));
     println!("the service has: {}", report.body);

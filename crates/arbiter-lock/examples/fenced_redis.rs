@@ -50,6 +50,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .query_async(&mut server)
         .await?;
     println!("the server has: {value}");
-    let _: () = redis::cmd("DEL").arg("example:value").query_async(&mut server).await?;
+    let _: () = redis::cmd("DEL")
+        .arg("example:value")
+        .query_async(&mut server)
+        .await?;
     Ok(())
 }

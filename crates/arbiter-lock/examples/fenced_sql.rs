@@ -31,9 +31,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let paused = lock.acquire().await?.fence(); // dropped: as if its lease had run out
     let guard = lock.acquire().await?;
-    println!("the holder, fence {}, writes: {}", guard.fence(), write(&db, guard.fence(), "draft")?);
+    println!(
+        "the holder, fence {}, writes: {}",
+        guard.fence(),
+        write(&db, guard.fence(), "draft")?
+    );
     println!("it writes again: {}", write(&db, guard.fence(), "final")?);
-    println!("the paused one, fence {paused}, writes: {}", write(&db, paused, "late")?);
+    println!(
+        "the paused one, fence {paused}, writes: {}",
+        write(&db, paused, "late")?
+    );
     guard.release().await?;
     let body: String = db.query_row("SELECT body FROM report", [], |row| row.get(0))?;
     println!("the table has: {body}");

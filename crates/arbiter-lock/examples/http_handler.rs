@@ -85,7 +85,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         tokio::spawn(serving.into_future());
         println!("free: {}", ask(address, "POST /accounts/7/debit").await?);
-        let other = client.lock("account:7").label("another service").acquire().await?;
+        let other = client
+            .lock("account:7")
+            .label("another service")
+            .acquire()
+            .await?;
         println!("held: {}", ask(address, "POST /accounts/7/debit").await?);
         other.release().await?;
         println!("ready: {}", ask(address, "GET /ready").await?);

@@ -57,7 +57,10 @@ mod tests {
             panic!("not a loss: {done:?}");
         };
         assert_eq!(loss.reason, LostReason::Unreachable);
-        assert_eq!(imported, 5, "the lease lasted for 29 s after the renewal at 30 s");
+        assert_eq!(
+            imported, 5,
+            "the lease lasted for 29 s after the renewal at 30 s"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,12 +19,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::builder()
         .store(&store)
         // A label for each group of names: never one for each name.
-        .metrics_label(|name| name.split_once(':').map(|(group, _)| group.to_owned().into()))
+        .metrics_label(|name| {
+            name.split_once(':')
+                .map(|(group, _)| group.to_owned().into())
+        })
         .connect()
         .await?;
     let lock = client.lock("example:report");
     let guard = lock.acquire().await?;
-    let contended = lock.clone().wait_timeout(Duration::from_millis(20)).acquire().await;
+    let contended = lock
+        .clone()
+        .wait_timeout(Duration::from_millis(20))
+        .acquire()
+        .await;
     assert!(contended.is_err());
     guard.release().await?;
 

@@ -1,5 +1,6 @@
-//! A process that acquires and releases locks forever, and records its valid holds. A test kills
-//! it, stops it, and cuts it off. Usage: `worker URL FOLDER HISTORY LEASE_MS…`.
+//! A helper of the tests, not an example: a process that acquires and releases locks forever, and
+//! records its valid holds. A test kills it, stops it, and cuts it off. Usage:
+//! `worker URL FOLDER HISTORY LEASE_MS…`.
 //!
 //! It holds names exclusively, as a reader, and with permits. Under an exclusive hold it increments
 //! two registers of the name: one refuses an older fence, and the other accepts every write. Work

@@ -10,7 +10,10 @@ fn pages() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     collect(&root, &mut found);
     let inside = |path: &Path| path.strip_prefix(&root).expect("a page inside").to_owned();
-    found.into_iter().map(|(path, text)| (inside(&path), text)).collect()
+    found
+        .into_iter()
+        .map(|(path, text)| (inside(&path), text))
+        .collect()
 }
 
 fn root() -> PathBuf {
@@ -82,7 +85,9 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 fn slug(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
@@ -117,7 +122,9 @@ fn summary_lists_every_page() {
     let pages = pages();
     let summary = &pages[Path::new("docs/SUMMARY.md")];
     let listed: BTreeSet<_> = prose(summary).flat_map(targets).collect();
-    let docs = pages.keys().filter_map(|path| path.strip_prefix("docs").ok());
+    let docs = pages
+        .keys()
+        .filter_map(|path| path.strip_prefix("docs").ok());
     let docs = docs.map(|path| path.to_string_lossy().into_owned());
     let expected: BTreeSet<_> = docs.filter(|page| page != "SUMMARY.md").collect();
     assert_eq!(listed, expected);
@@ -125,7 +132,8 @@ fn summary_lists_every_page() {
 
 #[test]
 fn anchors_are_those_of_github() {
-    let text = "# A page\n## flock(1) and arbiter\n```\n# no heading\n```\n### `code`, too\n## A page\n";
+    let text =
+        "# A page\n## flock(1) and arbiter\n```\n# no heading\n```\n### `code`, too\n## A page\n";
     let expected = ["a-page", "a-page-1", "code-too", "flock1-and-arbiter"];
     assert_eq!(anchors(text), expected.map(str::to_owned).into());
 }

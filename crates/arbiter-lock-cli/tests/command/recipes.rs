@@ -40,7 +40,10 @@ fn run(words: &[String], store: &Folder) -> (i32, String) {
         args.extend(["--", "true"]);
     }
     let mut command = bare(&args);
-    command.env("ARBITER_STORE", format!("file://{}", store.path().display()));
+    command.env(
+        "ARBITER_STORE",
+        format!("file://{}", store.path().display()),
+    );
     let (status, stdout, stderr) = output(command);
     (status, format!("{stdout}{stderr}"))
 }
@@ -53,7 +56,11 @@ fn check(lines: &[Vec<String>], origin: &Path) -> usize {
         let (status, printed) = run(words, &store);
         // A job that is not due, or a free lock that is not there, is no mistake of the line.
         let is_right = matches!(status, 0 | 75) || words[1] == "doctor" && status == 1;
-        assert!(is_right, "{}: {words:?} ends with {status}: {printed}", origin.display());
+        assert!(
+            is_right,
+            "{}: {words:?} ends with {status}: {printed}",
+            origin.display()
+        );
     }
     checked.count()
 }
@@ -61,18 +68,30 @@ fn check(lines: &[Vec<String>], origin: &Path) -> usize {
 /// Returns whether a line can run here: others need a server, a hold, or do not end by themselves.
 fn is_runnable(words: &[String]) -> bool {
     const SERVER: [&str; 8] = [
-        "--store", "--replicas", "--durable", "--cacert", "--cert", "--key", "--sni", "--watch",
+        "--store",
+        "--replicas",
+        "--durable",
+        "--cacert",
+        "--cert",
+        "--key",
+        "--sni",
+        "--watch",
     ];
     let has = |flag: &&str| words.iter().any(|word| word == flag);
     let is_placeholder = |word: &String| word.contains(['…', '[']) || word == "SHELL";
-    let is_listed = matches!(words.get(1).map(String::as_str), Some("run" | "once" | "status" | "list" | "doctor"));
+    let is_listed = matches!(
+        words.get(1).map(String::as_str),
+        Some("run" | "once" | "status" | "list" | "doctor")
+    );
     is_listed && !SERVER.iter().any(has) && !words.iter().any(is_placeholder)
 }
 
 #[test]
 fn every_yaml_recipe_parses() {
     let all = files(&docs().join("recipes"));
-    let yaml = all.iter().filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+    let yaml = all
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"));
     let mut lines = 0;
     for path in yaml {
         let text = fs::read_to_string(path).unwrap();
@@ -83,10 +102,21 @@ fn every_yaml_recipe_parses() {
         let found = lines_of(document);
         assert!(!found.is_empty(), "{} runs no arbiter", path.display());
         lines += check(&found, path);
-        if path.parent().is_some_and(|folder| folder.ends_with("kubernetes")) {
-            assert!(document["apiVersion"].as_str().is_some(), "{}", path.display());
+        if path
+            .parent()
+            .is_some_and(|folder| folder.ends_with("kubernetes"))
+        {
+            assert!(
+                document["apiVersion"].as_str().is_some(),
+                "{}",
+                path.display()
+            );
             assert!(document["kind"].as_str().is_some(), "{}", path.display());
-            assert!(document["metadata"]["name"].as_str().is_some(), "{}", path.display());
+            assert!(
+                document["metadata"]["name"].as_str().is_some(),
+                "{}",
+                path.display()
+            );
         }
     }
     assert!(7 <= lines, "{lines} command lines");
@@ -98,7 +128,9 @@ fn lines_of(yaml: &Yaml) -> Vec<Vec<String>> {
         Yaml::String(text) => command_lines(text),
         Yaml::Hash(map) => map.iter().flat_map(|(_, value)| lines_of(value)).collect(),
         Yaml::Array(items) if items.first().and_then(Yaml::as_str) == Some("arbiter") => {
-            let words = items.iter().map(|item| item.as_str().expect("a word").to_owned());
+            let words = items
+                .iter()
+                .map(|item| item.as_str().expect("a word").to_owned());
             vec![words.collect()]
         }
         Yaml::Array(items) => items.iter().flat_map(lines_of).collect(),
@@ -111,7 +143,10 @@ fn every_command_line_of_the_pages_works() {
     let mut pages = files(&docs());
     pages.push(docs().join("../README.md"));
     let mut count = 0;
-    for path in pages.iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
+    for path in pages
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+    {
         let text = fs::read_to_string(path).unwrap();
         let blocks = text.split("```sh\n").skip(1);
         let blocks = blocks.filter_map(|rest| rest.split("```").next());
@@ -125,7 +160,10 @@ fn every_command_line_of_the_pages_works() {
 fn dockerfile_starts_arbiter() {
     let text = recipe("docker/Dockerfile");
     let list = |word: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(word)).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(word))
+            .unwrap();
         serde_json::from_str::<Vec<String>>(line).unwrap()
     };
     let words = [list("ENTRYPOINT "), list("CMD ")].concat();
@@ -137,7 +175,11 @@ fn programs(names: &[&str]) -> Folder {
     let folder = Folder::new();
     for name in names {
         let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\necho \"{name} $* fence=$ARBITER_FENCE\"\n")).unwrap();
+        fs::write(
+            &path,
+            format!("#!/bin/sh\necho \"{name} $* fence=$ARBITER_FENCE\"\n"),
+        )
+        .unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let arbiter = folder.path().join("arbiter");
@@ -151,7 +193,10 @@ fn shell(programs: &Folder, store: &Folder, command: &[&str]) -> (i32, String, S
     shell.args(command).current_dir(docs().join("recipes"));
     let path = std::env::var("PATH").unwrap();
     shell.env("PATH", format!("{}:{path}", programs.path().display()));
-    shell.env("ARBITER_STORE", format!("file://{}", store.path().display()));
+    shell.env(
+        "ARBITER_STORE",
+        format!("file://{}", store.path().display()),
+    );
     output(shell)
 }
 
@@ -159,13 +204,21 @@ fn shell(programs: &Folder, store: &Folder, command: &[&str]) -> (i32, String, S
 fn crontab_runs_each_job_once() {
     let text = recipe("cron/arbiter.cron");
     let is_job = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit() || c == '*');
-    let names = ["send-invoices", "sync-catalog", "cleanup", "backup", "rotate"];
+    let names = [
+        "send-invoices",
+        "sync-catalog",
+        "cleanup",
+        "backup",
+        "rotate",
+    ];
     let (programs, store) = (programs(&names), Folder::new());
     let jobs: Vec<_> = text.lines().filter(is_job).collect();
     assert_eq!(jobs.len(), names.len());
     for (job, name) in jobs.iter().zip(names) {
         let fields: Vec<_> = job.split_whitespace().collect();
-        fields[..5].iter().for_each(|field| assert!(is_time(field), "{job}"));
+        fields[..5]
+            .iter()
+            .for_each(|field| assert!(is_time(field), "{job}"));
         assert_eq!(fields[5], "app");
         // The first job's store is that of the test.
         let line = fields[6..].join(" ");
@@ -210,7 +263,10 @@ fn terraform_runs_alone_in_its_folder() {
     let script = ["terraform/tf.sh", "apply", "-auto-approve"];
     let (status, stdout, stderr) = shell(&programs, &store, &script);
     assert_eq!(status, 0, "{stderr}");
-    assert!(stdout.starts_with("terraform apply -auto-approve fence=1"), "{stdout}");
+    assert!(
+        stdout.starts_with("terraform apply -auto-approve fence=1"),
+        "{stdout}"
+    );
     // While another holds the lock of that folder, it names the holder.
     let held = "arbiter run --label 'another apply' terraform:recipes -- terraform/tf.sh plan";
     let (status, stdout, stderr) = shell(&programs, &store, &["-c", held]);
@@ -279,20 +335,38 @@ fn units_of_systemd_are_valid() {
         let sections = text.lines().filter(|line| line.starts_with('['));
         assert!(sections.clone().all(|line| line.ends_with(']')), "{name}");
         assert!(sections.count() >= 2, "{name}");
-        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])) {
+        for line in text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with(['#', '[']))
+        {
             assert!(line.split_once('=').is_some(), "{name}: {line}");
         }
-        let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("ExecStart=")).collect();
-        let words: Vec<_> = lines.iter().flat_map(|line| script_lines(line, "/usr/local/bin/arbiter")).collect();
-        assert_eq!(check(&words, Path::new(name)), usize::from(name != "report.timer"));
+        let lines: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("ExecStart="))
+            .collect();
+        let words: Vec<_> = lines
+            .iter()
+            .flat_map(|line| script_lines(line, "/usr/local/bin/arbiter"))
+            .collect();
+        assert_eq!(
+            check(&words, Path::new(name)),
+            usize::from(name != "report.timer")
+        );
         // The programs have to be there to be verified.
         let text = text.replace("/usr/local/bin/arbiter", env!("CARGO_BIN_EXE_arbiter"));
-        let text = text.replace("/usr/local/bin/worker", "/bin/true").replace("/usr/local/bin/report", "/bin/true");
+        let text = text
+            .replace("/usr/local/bin/worker", "/bin/true")
+            .replace("/usr/local/bin/report", "/bin/true");
         let path = folder.path().join(name);
         fs::write(&path, text.replace("User=app", "User=nobody")).unwrap();
         paths.push(path);
     }
-    let Ok(verified) = Command::new("systemd-analyze").arg("verify").args(&paths).output() else {
+    let Ok(verified) = Command::new("systemd-analyze")
+        .arg("verify")
+        .args(&paths)
+        .output()
+    else {
         return; // not a system with systemd
     };
     let stderr = String::from_utf8_lossy(&verified.stderr);

@@ -49,7 +49,8 @@ fn words(line: &str) -> Vec<String> {
 
 #[test]
 fn words_end_at_operators_and_comments() {
-    let lines = command_lines("x && arbiter run -n 'a b' -- sh -c \"c | d\" | less # e\n# arbiter f");
+    let lines =
+        command_lines("x && arbiter run -n 'a b' -- sh -c \"c | d\" | less # e\n# arbiter f");
     let expected = ["arbiter", "run", "-n", "a b", "--", "sh", "-c", "c | d"];
     assert_eq!(lines, [expected.map(str::to_owned).to_vec()]);
 }

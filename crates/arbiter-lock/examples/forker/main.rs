@@ -1,4 +1,5 @@
-//! A process that forks while it holds. Usage: `forker URL SCENARIO`.
+//! A helper of the tests, not an example: a process that forks while it holds. Usage:
+//! `forker URL SCENARIO`.
 //!
 //! It succeeds if everything of the parent is inert in the children, and the parent is not
 //! affected.

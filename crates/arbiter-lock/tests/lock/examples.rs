@@ -65,7 +65,11 @@ fn rw_lock_lets_a_writer_downgrade() {
 
 #[test]
 fn semaphore_holds_at_most_two_licenses() {
-    let parts = ["has a license", "both licenses at once", "from Some(2) to 3"];
+    let parts = [
+        "has a license",
+        "both licenses at once",
+        "from Some(2) to 3",
+    ];
     expect_on_stores("semaphore", &parts);
     assert!(!output_of("semaphore", None).contains("; 3 of"));
 }
@@ -127,7 +131,11 @@ fn metrics_count_grants_and_contention() {
 #[test]
 #[cfg(feature = "testing")]
 fn import_is_stopped_by_a_loss() {
-    expect("lost_lock", None, &["imported 5 of 10 rows: Err(Lost", "did not answer"]);
+    expect(
+        "lost_lock",
+        None,
+        &["imported 5 of 10 rows: Err(Lost", "did not answer"],
+    );
 }
 
 #[test]

@@ -26,10 +26,10 @@ mod embedded;
 #[cfg(feature = "embedded")]
 mod embedded_files;
 mod events;
+mod examples;
 mod expired_permits;
 mod failover;
 mod faults;
-mod examples;
 mod fork;
 mod go;
 mod health;
