@@ -37,7 +37,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut lines = Vec::new();
     for (key, _, _, value) in metrics.snapshot().into_vec() {
-        let labels: Vec<_> = key.key().labels().map(|label| label.to_string()).collect();
+        let labels = key.key().labels();
+        let labels = labels.map(|label| format!("{}={}", label.key(), label.value()));
+        let labels: Vec<_> = labels.collect();
         let value = match value {
             DebugValue::Counter(count) => count.to_string(),
             DebugValue::Gauge(level) => level.to_string(),
