@@ -1,13 +1,13 @@
 //! A test of a program's own reaction to a lost lock, without a server and without waiting.
 //!
 //! Run it with `cargo test -p arbiter-lock --features testing --example lost_lock`, or with
-//! `cargo run` in place of `cargo test`, to see what it prints.
+//! `cargo run` in place of `cargo test`, to see its output.
 
 use std::time::Duration;
 
 use arbiter_lock::{Client, Error};
 
-/// The code under test: it imports rows in steps, and stops at the first step after a loss.
+/// Imports rows in steps, and stops at the first step after a loss. This is the code under test.
 async fn import(client: &Client, imported: &mut u32) -> Result<(), Error> {
     let guard = client.lock("import").acquire().await?;
     for _ in 0..10 {

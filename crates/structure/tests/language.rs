@@ -7,7 +7,7 @@ use structure::{Item, Kind, Prose, first_sentence_hit, hits, of_file, prose};
 
 /// The maximum number of phrases to replace, per 1,000 words of each kind.
 const MOST_PER_1_000: [(Kind, f64); 3] = [
-    (Kind::Page, 4.7),
+    (Kind::Page, 0.3),
     (Kind::Comment, 0.3),
     (Kind::Message, 0.3),
 ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// The pages of the workspace, by their paths from its root.
+/// Reads the pages of the workspace, by their paths from its root.
 fn pages() -> BTreeMap<PathBuf, String> {
     let root = root();
     let mut found = BTreeMap::new();

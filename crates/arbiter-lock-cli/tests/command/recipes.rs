@@ -31,7 +31,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs a command line on an embedded store, with `true` in place of its command. Returns the
-/// status and what it printed.
+/// status and the output.
 fn run(words: &[String], store: &Folder) -> (i32, String) {
     let is_own = words.iter().position(|word| word == "--");
     let own = &words[1..is_own.unwrap_or(words.len())];
@@ -170,7 +170,7 @@ fn dockerfile_starts_arbiter() {
     assert_eq!(check(&[words], Path::new("Dockerfile")), 1);
 }
 
-/// A folder with programs that print their names, words and fence, and `arbiter`.
+/// Makes a folder with programs that print their names, words and fence, and `arbiter`.
 fn programs(names: &[&str]) -> Folder {
     let folder = Folder::new();
     for name in names {

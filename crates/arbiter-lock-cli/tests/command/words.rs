@@ -16,8 +16,9 @@ pub(crate) fn script_lines(script: &str, program: &str) -> Vec<Vec<String>> {
     lines.filter(|words| 1 < words.len()).collect()
 }
 
-/// Splits a line into words as a shell does, as far as our scripts need it: quotes, comments, and
-/// the end of the command at an operator.
+/// Splits a line into words as a shell does, for the syntax of our scripts.
+///
+/// That is: quotes, comments, and the end of the command at an operator.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {

@@ -1,4 +1,4 @@
-//! The examples that users run print what they promise.
+//! The output of the examples that users run.
 
 use std::path::Path;
 use std::process::Command;
