@@ -104,7 +104,7 @@ async fn default_store_logs_its_scope() {
         panic!("{message:?}");
     };
     assert!(
-        message.contains("so it is memory:") && message.contains("as this user"),
+        message.contains("so it is memory:") && message.contains("of this user"),
         "{message}"
     );
     let named = of(&[]).unwrap().store("memory:");
