@@ -35,7 +35,7 @@ fn scripts_match_core_in_every_transition() {
             let mut walk = Walk::new(Server::builder(), seed).await;
             for _ in 0..MOST_STEPS / STEPS {
                 walk.steps(STEPS).await;
-                let mut all = seen.lock().expect("the other walk goes on");
+                let mut all = seen.lock().expect("the other walk continues");
                 all.add(std::mem::take(&mut walk.seen));
                 if LEAST <= all.rarest().1 {
                     return;

@@ -70,7 +70,7 @@ impl Walk {
                 .count("refused after the grant of another", refused);
             let is_in = matches!(reply, Acquired::Granted { .. });
             self.seen
-                .count("in past the limit of the dead", is_in && dies);
+                .count("granted past the limit of dead waiters", is_in && dies);
             granted
         } else {
             let (reply, granted, _) = self.rig.try_acquire(&late).await;
@@ -79,7 +79,7 @@ impl Walk {
                 .count("refused after the grant of another", refused);
             let is_in = matches!(reply, Tried::Granted { .. });
             self.seen
-                .count("in past the limit of the dead", is_in && dies);
+                .count("granted past the limit of dead waiters", is_in && dies);
             granted
         };
         self.note_grants(&granted);

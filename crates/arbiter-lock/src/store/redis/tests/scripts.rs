@@ -202,7 +202,7 @@ async fn extreme_leases_set_exact_key_ttl() {
 #[tokio::test]
 async fn every_key_always_has_a_ttl() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "deaf", 5_000));
+    let (holder, waiter) = (contender("h", "c0", 5_000), contender("w", "none", 5_000));
     let (first, second) = (sharer("first", 5), sharer("second", 5));
     rig.acquire(&holder, None).await;
     rig.acquire(&first, None).await;
@@ -268,7 +268,7 @@ async fn repeated_acquires_and_renewals_write() {
 #[tokio::test]
 async fn queue_keeps_ttl_when_its_record_changes() {
     let mut rig = Rig::new(Server::builder()).await;
-    let (holder, dead) = (contender("h", "c0", 5_000), contender("w", "deaf", 5_000));
+    let (holder, dead) = (contender("h", "c0", 5_000), contender("w", "none", 5_000));
     rig.acquire(&holder, None).await;
     rig.acquire(&dead, None).await;
     rig.end(&holder, false).await;

@@ -27,7 +27,7 @@ impl Walk {
         let was_mine = holds(&before, &request.id);
         let (reply, granted, again) = self.rig.acquire(&request, ticket).await;
         let seen = &mut self.seen;
-        seen.count("look hands over to another", !granted.is_empty());
+        seen.count("poll hands off to another", !granted.is_empty());
         seen.count("queued, more to do", again);
         match reply {
             Acquired::Granted { fence, ttl_ms } => {
@@ -46,7 +46,7 @@ impl Walk {
                     let follows = in_force.is_some_and(|in_force| in_force != limit.get());
                     seen.count("follows the limit in force", follows);
                 }
-                seen.count("granted by a look", !was_mine && ttl_ms < request.lease_ms);
+                seen.count("granted by a poll", !was_mine && ttl_ms < request.lease_ms);
                 seen.count("granted at once", !was_mine && ttl_ms == request.lease_ms);
                 seen.count(
                     "fence ahead of the clock",
@@ -60,15 +60,18 @@ impl Walk {
                 ..
             } => {
                 seen.count("queued", true);
-                seen.count("behind those who share", 0 < sharers(&before));
+                seen.count("behind shared holds", 0 < sharers(&before));
                 seen.count("place kept", ticket == Some(given));
-                seen.count("mark met", ticket.is_some_and(|carried| carried < given));
                 seen.count(
-                    "behind a foreign holder",
+                    "granted marker met",
+                    ticket.is_some_and(|carried| carried < given),
+                );
+                seen.count(
+                    "behind an external holder",
                     holder.as_ref().is_some_and(|h| h.fence.is_none()),
                 );
                 seen.count(
-                    "behind an immortal holder",
+                    "behind a holder without an end",
                     holder.is_some_and(|h| h.remaining_ms.is_none()),
                 );
                 self.pool[index].1 = Some(given);
@@ -89,11 +92,11 @@ impl Walk {
         let waiting = self.rig.inspect().await.waiting;
         let (reply, granted, again) = self.rig.try_acquire(&request).await;
         let seen = &mut self.seen;
-        seen.count("try hands over", !granted.is_empty());
+        seen.count("try hands off", !granted.is_empty());
         match reply {
             Tried::Granted { fence, .. } => {
                 seen.count("try granted", true);
-                seen.count("passed over: dead", 0 < waiting);
+                seen.count("skipped: dead", 0 < waiting);
                 self.pool[index] = (request, None, fence);
             }
             Tried::Busy { .. } => {
@@ -142,20 +145,20 @@ impl Walk {
         let seen = &mut self.seen;
         seen.count("end, more to do", again);
         seen.count(
-            "passed over: deaf",
+            "skipped: no listener",
             reply == Ended::Released && after + (granted.len() as u64) < before,
         );
         match reply {
             Ended::Released => {
                 seen.count("released", true);
                 seen.count("shared hold released, others stay", 1 < sharers(&status));
-                seen.count("released and handed over", !granted.is_empty());
+                seen.count("released and handed off", !granted.is_empty());
             }
             Ended::Left => seen.count("left", true),
             Ended::NotYours => seen.count("end of nothing", true),
         }
         seen.count(
-            "end hands over for another",
+            "end hands off for another",
             reply != Ended::Released && !granted.is_empty(),
         );
         self.note_grants(&granted);
@@ -192,7 +195,7 @@ impl Walk {
                 let stay = 1 < sharers(&status);
                 self.seen.count("shared hold broken, others stay", stay);
                 self.seen
-                    .count("broken and handed over", !granted.is_empty());
+                    .count("broken and handed off", !granted.is_empty());
             }
             Broken::Asked { .. } => {
                 self.seen.count("asked to stop", true);
@@ -229,7 +232,7 @@ impl Walk {
             Downgraded::Downgraded { .. } if was_shared => seen.count("downgraded again", true),
             Downgraded::Downgraded { .. } => {
                 seen.count("downgraded", true);
-                seen.count("downgraded and handed over", !granted.is_empty());
+                seen.count("downgraded and handed off", !granted.is_empty());
             }
             Downgraded::Refused(_) => seen.count("downgrade refused", true),
             Downgraded::NotYours { .. } => {}
@@ -286,7 +289,7 @@ impl Walk {
             Resized::Resized { .. } => {
                 self.seen.count("resized", true);
                 self.seen
-                    .count("resized and handed over", !granted.is_empty());
+                    .count("resized and handed off", !granted.is_empty());
             }
             Resized::NotHeld => self.seen.count("nothing to resize", true),
         }

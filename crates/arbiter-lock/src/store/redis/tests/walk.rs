@@ -53,7 +53,7 @@ impl Walk {
 
     pub(super) fn fresh(&mut self) -> Contender {
         self.next_id += 1;
-        let channel = ["c0", "c1", "c0", "deaf"][self.random.random_range(0..4)];
+        let channel = ["c0", "c1", "c0", "none"][self.random.random_range(0..4)];
         let lease = [100, 900, 2_000, 5_000, 30_000][self.random.random_range(0..5)];
         let mode = self.mode();
         Contender {
