@@ -67,7 +67,7 @@ fn check(lines: &[Vec<String>], origin: &Path) -> usize {
 
 /// Returns whether a line can run here: others need a server, a hold, or do not end by themselves.
 fn is_runnable(words: &[String]) -> bool {
-    const SERVER: [&str; 8] = [
+    const SPECIAL: [&str; 9] = [
         "--store",
         "--replicas",
         "--durable",
@@ -76,14 +76,15 @@ fn is_runnable(words: &[String]) -> bool {
         "--key",
         "--sni",
         "--watch",
+        "--token-file",
     ];
     let has = |flag: &&str| words.iter().any(|word| word == flag);
     let is_placeholder = |word: &String| word.contains(['…', '[']) || word == "SHELL";
     let is_listed = matches!(
         words.get(1).map(String::as_str),
-        Some("run" | "once" | "status" | "list" | "doctor")
+        Some("run" | "once" | "hold" | "status" | "list" | "doctor")
     );
-    is_listed && !SERVER.iter().any(has) && !words.iter().any(is_placeholder)
+    is_listed && !SPECIAL.iter().any(has) && !words.iter().any(is_placeholder)
 }
 
 #[test]
