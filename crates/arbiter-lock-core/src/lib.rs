@@ -21,6 +21,7 @@
 //!
 //! [`Lease`] is the holder's view of a hold: when to renew it, and when to give it up as lost.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
 mod lease;

@@ -67,6 +67,7 @@
 //! | `testing` | `Client::testing`, to test how your code handles losses and faults |
 //!
 //! The memory store (`memory:`, [`Client::in_memory`]) needs no feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod block_on;
 mod builder;
@@ -128,28 +129,3 @@ pub use store::postgres::postgres_schema;
 pub use store::tls::Tls;
 #[cfg(feature = "testing")]
 pub use testing::Testing;
-
-/// Compiles and runs the examples of the documentation pages.
-#[cfg(doctest)]
-mod pages {
-    #[doc = include_str!("../../../README.md")]
-    struct Readme;
-    #[cfg(feature = "testing")]
-    #[doc = include_str!("../../../docs/guide.md")]
-    struct Guide;
-    #[doc = include_str!("../../../docs/from-go.md")]
-    struct FromGo;
-    #[doc = include_str!("../../../docs/rw-lock.md")]
-    struct RwLock;
-    #[doc = include_str!("../../../docs/semaphore.md")]
-    struct Semaphore;
-    #[doc = include_str!("../../../docs/several.md")]
-    struct Several;
-    #[doc = include_str!("../../../docs/election.md")]
-    struct Election;
-    #[doc = include_str!("../../../docs/once.md")]
-    struct Once;
-    #[cfg(feature = "metrics")]
-    #[doc = include_str!("../../../docs/observability.md")]
-    struct Observability;
-}

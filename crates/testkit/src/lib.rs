@@ -81,3 +81,28 @@ pub async fn eventually_async(limit: Duration, mut condition: impl FnMut() -> bo
     }
     true
 }
+
+/// Compiles and runs the examples of the documentation pages.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../arbiter-lock/README.md")]
+    struct LibraryReadme;
+    #[doc = include_str!("../../../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../../../docs/from-go.md")]
+    struct FromGo;
+    #[doc = include_str!("../../../docs/rw-lock.md")]
+    struct RwLock;
+    #[doc = include_str!("../../../docs/semaphore.md")]
+    struct Semaphore;
+    #[doc = include_str!("../../../docs/several.md")]
+    struct Several;
+    #[doc = include_str!("../../../docs/election.md")]
+    struct Election;
+    #[doc = include_str!("../../../docs/once.md")]
+    struct Once;
+    #[doc = include_str!("../../../docs/observability.md")]
+    struct Observability;
+}
