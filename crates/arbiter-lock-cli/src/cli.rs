@@ -181,8 +181,8 @@ pub(crate) enum CompletedShell {
 /// `arbiter man`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The command: run, once, status, …
-    pub(crate) command: Option<String>,
+    /// The command: run, once, store init, …
+    pub(crate) command: Vec<String>,
 }
 
 /// `arbiter store`.

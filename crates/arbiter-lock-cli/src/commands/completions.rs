@@ -34,20 +34,20 @@ pub(crate) fn complete() {
 
 /// Prints a manual page.
 pub(crate) fn man(args: &ManArgs) -> Result<Exit, Exit> {
-    let mut cli = Cli::command();
+    // A page refers to the pages of its commands, and there is none for help.
+    let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
-    let page = match &args.command {
-        None => cli,
-        Some(name) => match cli.find_subcommand(name) {
-            Some(command) => command.clone(),
-            None => {
-                output::say(&format!("there is no command {name}; see: arbiter --help"));
-                return Err(Exit::Usage);
-            }
-        },
-    };
+    let mut page = &cli;
+    for name in &args.command {
+        let Some(command) = page.find_subcommand(name) else {
+            let names = args.command.join(" ");
+            output::say(&format!("there is no command {names}; see: arbiter --help"));
+            return Err(Exit::Usage);
+        };
+        page = command;
+    }
     let mut roff = Vec::new();
-    clap_mangen::Man::new(page)
+    clap_mangen::Man::new(page.clone())
         .render(&mut roff)
         .map_err(|error| output::refused(&error))?;
     line(&String::from_utf8_lossy(&roff).trim_end())?;
