@@ -14,7 +14,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The value of a key of the section `[package]`, with its quotes or brackets.
+/// Returns the value of a key of the section `[package]`, with its quotes or brackets.
 fn value<'a>(manifest: &'a str, key: &str) -> Option<&'a str> {
     let package = manifest.strip_prefix("[package]\n")?;
     let package = package.split("\n[").next()?;
