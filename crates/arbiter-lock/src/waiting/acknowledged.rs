@@ -33,12 +33,7 @@ pub(super) async fn acquire_acknowledged(params: AcquireParams) -> Result<Arc<Ho
             Err(NotAcquired::Unacknowledged(error)) => error,
         };
         let now = inner.clock.now();
-        if before.is_none()
-            && let Error::Unavailable(unavailable) = &error
-        {
-            let waited = now.saturating_sub(begun);
-            inner.report_outage(&params.name, waited, &unavailable.failure);
-        }
+        let is_first = before.is_none();
         let failing_since = before.map_or(now, |(since, _)| since);
         let end = match options.wait_limit {
             WaitLimit::Try => now,
@@ -48,6 +43,10 @@ pub(super) async fn acquire_acknowledged(params: AcquireParams) -> Result<Arc<Ho
         let pause = backoff.next(rng::draw());
         if end <= now.saturating_add(pause) {
             return Err(error);
+        }
+        if is_first && let Error::Unavailable(unavailable) = &error {
+            let waited = now.saturating_sub(begun);
+            inner.report_outage(&params.name, waited, &unavailable.failure);
         }
         before = Some((failing_since, error));
         tokio::time::sleep(pause).await;

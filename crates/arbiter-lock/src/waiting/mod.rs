@@ -285,10 +285,10 @@ impl Waiting {
         let is_news = self.outage.failed(sent, now, &failure);
         let (length, failure) = (self.outage.length(now), self.outage.failure().cloned());
         if let Some(failure) = failure {
-            self.attempt.report_failure(&failure, length, is_news);
             if self.end.is_none() && self.attempt.inner.store_timeout <= length {
                 return Err(self.attempt.store_error(failure));
             }
+            self.attempt.report_failure(&failure, length, is_news);
         }
         Ok(Next::Poll(self.backoff.next(rng::draw())))
     }

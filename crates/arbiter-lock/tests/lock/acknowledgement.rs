@@ -1,8 +1,10 @@
 //! Holds that replicas have to acknowledge.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arbiter_lock::{Begun, Client, Error, NoopLogger, RefusedKind, Replicas};
+use arbiter_lock::{Begun, Client, Error, Event, NoopLogger, RefusedKind, Replicas};
 use testkit::{Cluster, SentinelGroup, Server, companion, eventually, unique_name};
 
 const fn ms(n: u64) -> Duration {
@@ -52,7 +54,15 @@ async fn hold_counts_once_replicas_acknowledge() {
 #[tokio::test]
 async fn unacknowledged_grant_is_released_at_once() {
     let (master, _replica) = replicated(Server::builder(), 1);
-    let client = client(&master.url()).await;
+    let reported = Arc::new(AtomicUsize::new(0));
+    let counter = reported.clone();
+    let builder = Client::builder().store(&master.url());
+    let builder = builder.logger(move |event: &Event| {
+        if matches!(event, Event::NotServed { .. }) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let client = builder.connect().await.unwrap();
     let name = unique_name();
     let lock = client.lock(&name).replicas(2);
     let begun = Instant::now();
@@ -61,11 +71,16 @@ async fn unacknowledged_grant_is_released_at_once() {
     assert!(begun.elapsed() < ms(2_000));
     let is_free = || master.call(&["EXISTS", &format!("arbiter:{name}")]).int() == Some(0);
     assert!(eventually(ms(2_000), is_free));
+    // It is not tried again, and no event says so.
+    client.testing().deliver_events();
+    assert_eq!(reported.load(Ordering::Relaxed), 0);
     let lock = lock.wait_timeout(ms(1_500));
     let error = lock.acquire().await.unwrap_err();
     assert!(is_unacknowledged(&error, "1 of 2 acknowledged"), "{error}");
     assert!(ms(1_000) < begun.elapsed());
     assert!(eventually(ms(2_000), is_free));
+    client.testing().deliver_events();
+    assert_eq!(reported.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
