@@ -64,6 +64,8 @@ struct HoldEntry {
     ready: Option<Ready>,
     /// How many renewals of it are unanswered.
     unanswered: usize,
+    /// When the last one was sent.
+    sent_at: Duration,
     /// Whether a renewal was sent since the server was last replaced.
     is_sent_since_switch: bool,
 }
@@ -130,6 +132,7 @@ impl Table {
                 due,
                 ready: None,
                 unanswered: 0,
+                sent_at: Duration::ZERO,
                 is_sent_since_switch: false,
             },
         );
@@ -325,7 +328,8 @@ impl Table {
     }
 
     /// Takes the holds of a server to renew next, the most urgent first. Raises `behind` to the
-    /// longest delay of a late renewal; repeated renewals do not count.
+    /// longest delay of a late renewal. One behind another that was refused or not answered does not
+    /// count.
     fn take_batch(&mut self, now: Duration, server: u64, behind: &mut Option<Duration>) -> Batch {
         let mut holds = Vec::new();
         let mut of_server = self.ready.remove(&server).unwrap_or_default();
@@ -338,10 +342,12 @@ impl Table {
                 continue;
             };
             let ready = entry.ready.take();
-            if let Some(late) = ready.filter(|ready| entry.unanswered == 0 && ready.late_at < now) {
+            let is_first = entry.sent_at <= entry.hold.confirmed_at();
+            if let Some(late) = ready.filter(|ready| is_first && ready.late_at < now) {
                 *behind = (*behind).max(Some(now.saturating_sub(late.since)));
             }
             entry.unanswered += 1;
+            entry.sent_at = now;
             entry.is_sent_since_switch = true;
             entry.hold.ask(now);
             self.due.remove(&(entry.due, number));

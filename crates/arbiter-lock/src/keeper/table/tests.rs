@@ -163,6 +163,18 @@ async fn renewal_is_late_after_a_third_elapsed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn renewal_behind_a_refused_one_is_not_late() {
+    let client = Client::in_memory();
+    let guards = holds(&client, 3, 1).await;
+    let mut table = due(&client, &guards, 0).await;
+    let begun = client.inner.clock.now();
+    assert_eq!(plan_at(&mut table, begun, 0).batches.len(), 1);
+    table.answered(&guards[0].hold().state, begun);
+    let plan = plan_at(&mut table, begun + Duration::from_millis(1_500), 0);
+    assert_eq!((plan.batches.len(), plan.behind), (1, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn next_task_repeats_unanswered_renewals() {
     let client = Client::in_memory();
     let guards = holds(&client, 3, 1).await;
