@@ -7,7 +7,6 @@ use arbiter_lock_core::{Backoff, Name, Written};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
-use crate::errors::lost_reason::LostReason;
 use crate::events::outage::Outage;
 use crate::holds::hold::Hold;
 use crate::primitives::lock::Lock;
@@ -161,8 +160,9 @@ impl Effort {
         match hold.protect(writing).await??.reply {
             Written::Written => Ok(()),
             Written::NotYours => {
-                let reason = self.inner.keeper.lose(&hold.state, LostReason::Deleted);
-                Err(hold.state.lost(reason))
+                let (inner, state) = (&self.inner, &hold.state);
+                let reason = state.why_gone(&inner.handle()).await;
+                Err(state.lost(inner.keeper.lose(state, reason)))
             }
         }
     }

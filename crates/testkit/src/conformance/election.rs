@@ -128,7 +128,11 @@ pub async fn stale_leader_cannot_proclaim(store: &Store) {
     let new = lead(&b.election("e"), "new").await;
     assert!(old.is_held(), "its next renewal is still due");
     let stale = old.proclaim("stale").await;
-    assert!(stale.expect_err("another client leads").is_lost());
+    let error = stale.expect_err("another client leads");
+    assert!(
+        matches!(&error, Error::Lost(loss) if loss.reason == LostReason::Taken),
+        "{error}"
+    );
     assert!(!old.is_held(), "now it has");
     assert_eq!(value(&b.election("e")).await.as_deref(), Some("new"));
     new.resign().await.expect("it led to its end");

@@ -264,6 +264,27 @@ pub async fn operator_asks_or_breaks_by_fence(store: &Store) {
     free(taken).await;
 }
 
+pub async fn release_says_whether_the_hold_was_taken(store: &Store) {
+    let (a, b) = (store.client().await, store.client().await);
+    for expected in [LostReason::Deleted, LostReason::Taken] {
+        let guard = take(&store.lock(&a, "l")).await;
+        let broken = b.lock("l").break_now(guard.fence()).await;
+        assert!(broken.expect("an answer"));
+        let other = match expected {
+            LostReason::Taken => Some(take(&store.lock(&b, "l")).await),
+            _ => None,
+        };
+        let error = guard.release().await.expect_err("it was over");
+        assert!(
+            matches!(&error, Error::Lost(loss) if loss.reason == expected),
+            "{error}"
+        );
+        if let Some(other) = other {
+            free(other).await;
+        }
+    }
+}
+
 pub async fn session_reenters_and_last_guard_frees(store: &Store) {
     let client = store.client().await;
     let session = client.session();

@@ -128,6 +128,7 @@ macro_rules! conformance {
         $crate::conformance!(@exclusive $store);
         $crate::conformance!(@each lock $store;
             operator_asks_or_breaks_by_fence,
+            release_says_whether_the_hold_was_taken,
             session_reenters_and_last_guard_frees,
             run_drops_the_work_on_a_lost_hold,
         );
