@@ -344,3 +344,20 @@ fn time_left_is_rounded_up() {
     signal(&holder, "TERM");
     end(holder);
 }
+
+#[test]
+fn database_beyond_the_servers_is_named() {
+    let server = Server::start();
+    for number in ["16", "99", "99999999999999"] {
+        for url in [
+            format!("{}/{number}", server.url()),
+            format!("{}?db={number}", server.url()),
+        ] {
+            let (status, _, stderr) = output(bare(&["--store", &url, "run", "x", "--", "true"]));
+            assert_eq!(status, 64, "{url}: {stderr}");
+            let says = format!("it has no database {number}: name one below");
+            assert!(stderr.contains(&says), "{url}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{url}: {stderr}");
+        }
+    }
+}

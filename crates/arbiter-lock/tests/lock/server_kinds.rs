@@ -76,7 +76,8 @@ async fn database_of_the_url_is_selected() {
     guard.release().await.unwrap();
     let error = Client::connect(&format!("{}/99", server.url())).await;
     let error = error.unwrap_err();
-    assert_eq!(refused(&error), RefusedKind::Unsupported, "{error}");
+    assert_eq!(refused(&error), RefusedKind::WrongUrl, "{error}");
+    assert!(error.to_string().contains("no database 99"), "{error}");
 }
 
 /// How a program behaves that is no server of locks.
@@ -88,6 +89,8 @@ enum Other {
     Greets(&'static [u8]),
     /// Answers once an empty line has arrived.
     AnswersPage(&'static [u8]),
+    /// The same, if it is the end of a request of HTTP. Else it closes the connection.
+    AnswersRequest(&'static [u8]),
 }
 
 /// Starts such a program on a port, until the process ends.
@@ -108,7 +111,7 @@ fn other_program(kind: Other) -> u16 {
                         let _ = stream.read(&mut buffer);
                         sent
                     }
-                    Other::AnswersPage(text) => {
+                    Other::AnswersPage(text) | Other::AnswersRequest(text) => {
                         let mut heard: Vec<u8> = Vec::new();
                         while !heard.windows(4).any(|four| four == b"\r\n\r\n") {
                             match stream.read(&mut buffer) {
@@ -116,7 +119,11 @@ fn other_program(kind: Other) -> u16 {
                                 _ => return,
                             }
                         }
-                        stream.write_all(text)
+                        let is_request = heard.starts_with(b"GET / HTTP/1");
+                        match kind {
+                            Other::AnswersRequest(_) if !is_request => return,
+                            _ => stream.write_all(text),
+                        }
                     }
                 };
             });
@@ -157,6 +164,16 @@ async fn port_of_another_program_is_named() {
             ),
             older,
         ),
+        (other(Other::AnswersPage(PAGE), "redis"), "it speaks HTTP"),
+        (
+            other(Other::AnswersRequest(PAGE), "redis"),
+            "it speaks HTTP",
+        ),
+        #[cfg(feature = "tls")]
+        (
+            other(Other::AnswersRequest(PAGE), "rediss"),
+            "it speaks HTTP",
+        ),
         #[cfg(feature = "tls")]
         (other(Other::Answers(PAGE), "rediss"), "it speaks HTTP"),
         #[cfg(feature = "tls")]
@@ -165,6 +182,7 @@ async fn port_of_another_program_is_named() {
         (other(Other::Greets(GREETING), "rediss"), not_redis),
         (other(Other::Answers(PAGE), "postgres"), not_postgres),
         (other(Other::AnswersPage(PAGE), "postgres"), not_postgres),
+        (other(Other::AnswersRequest(PAGE), "postgres"), not_postgres),
         (
             format!("postgres://u@127.0.0.1:{}/d", redis.port()),
             not_postgres,
@@ -178,7 +196,7 @@ async fn port_of_another_program_is_named() {
             !error.contains("Parse") && !error.contains("rediss in place"),
             "{error}"
         );
-        assert!(begun.elapsed() < ms(2_000), "{url}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < ms(4_000), "{url}: {:?}", begun.elapsed());
     }
 }
 

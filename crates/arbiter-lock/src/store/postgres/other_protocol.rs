@@ -32,7 +32,7 @@ pub(super) async fn wrong_server(
     let answer = match asked(&TLS_REQUEST).await {
         Ok(answer) => answer,
         // A server of another kind may wait for the end of a line, as Redis and HTTP do.
-        Err(_) => asked(b"PING\r\n\r\n").await.ok()?,
+        Err(_) => asked(b"GET / HTTP/1.0\r\n\r\n").await.ok()?,
     };
     let (kind, detail) = match answer? {
         b'N' if is_tls => (

@@ -12,6 +12,7 @@ use super::driver::Driver;
 use super::expects_tls::expects_tls;
 use super::frames::Frames;
 use super::introduction::before_use;
+use super::other_protocol::OtherProtocol;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
 use crate::store::credentials::Credentials;
@@ -90,7 +91,16 @@ async fn dial_without_limit(
             return Err(Failure::before_sending(FailureKind::Unsupported, detail));
         }
     };
-    let failure = match (log_in(target, &credentials, stream, on_push).await, current) {
+    let logging_in = log_in(target, &credentials, stream, on_push);
+    let logged_in = match &target.place {
+        Place::Tcp { host, port } => tokio::select! {
+            biased;
+            logged_in = logging_in => logged_in,
+            other = OtherProtocol::of_silent(network, host, *port) => Err(other.failure()),
+        },
+        _ => logging_in.await,
+    };
+    let failure = match (logged_in, current) {
         (Ok(line), current) => {
             if let Some((login, _)) = current {
                 login.accepted();

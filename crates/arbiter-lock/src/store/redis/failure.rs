@@ -80,7 +80,6 @@ const BEYOND_IT: &[&str] = &[
     "unknown command",
     "unknown redis command",
     "write commands not allowed after non deterministic",
-    "db index",
     "select is not allowed in cluster mode",
     // Without an append-only file.
     "waitaof cannot be used",

@@ -36,8 +36,20 @@ pub(super) async fn introduce(
         Err(e) if e.code().is_some() => Role::Unknown,
         Err(e) => return Err(before_use(&e)),
     };
-    selected.map_err(|e| before_use(&e))?;
+    selected.map_err(|e| unselected(&e, target))?;
     Ok(role)
+}
+
+/// Returns the failure of a server that did not select the database of the URL.
+fn unselected(e: &RedisError, target: &Target) -> Failure {
+    let detail = e.detail().unwrap_or_default();
+    if !detail.contains("out of range") && !detail.contains("invalid DB index") {
+        return before_use(e);
+    }
+    refused(format!(
+        "it has no database {}: name one below its setting `databases`, which is 16 by default",
+        target.database
+    ))
 }
 
 /// Returns the role of a server in its answer to `HELLO`, or the failure of one that keeps no locks.

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
-use super::other_protocol::OtherProtocol;
+use super::other_protocol::Spoken;
 use crate::store::settings::Network;
 use crate::store::stream::Stream;
 use crate::store::tls::Verification;
@@ -64,18 +63,10 @@ fn without_tls() -> Failure {
     Failure::before_sending(FailureKind::WrongUrl, detail)
 }
 
-/// Sends the server a request without TLS and without secrets, and returns the meaning of its
-/// answer. Returns `None` if it answers nothing, or as a server with TLS does.
+/// Sends the server a request without TLS, and returns the meaning of its answer.
 async fn plain_answer(network: &Network, host: &str, port: u16) -> Option<Failure> {
-    let mut stream = network.connect(host, port).await.ok()?;
-    // The end of a request of HTTP, too.
-    stream.write_all(b"PING\r\n\r\n").await.ok()?;
-    let mut first = [0; 8];
-    let count = stream.read(&mut first).await.ok()?;
-    match first.get(..count)? {
-        [b'+' | b'-', ..] => Some(without_tls()),
-        // An alert or a handshake of TLS.
-        [20..=23, ..] => None,
-        first => OtherProtocol::of(first).map(OtherProtocol::failure),
-    }
+    Some(match Spoken::ask(network, host, port).await? {
+        Spoken::Redis => without_tls(),
+        Spoken::Other(protocol) => protocol.failure(),
+    })
 }

@@ -92,7 +92,6 @@ fn server_errors_are_classified_within_scripts_too() {
             "DENIED Redis is running in protected mode because protected mode is enabled",
             FailureKind::Denied,
         ),
-        ("ERR DB index is out of range", FailureKind::Unsupported),
         (
             "ERR SELECT is not allowed in cluster mode",
             FailureKind::Unsupported,
