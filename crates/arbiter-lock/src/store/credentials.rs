@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -54,6 +54,43 @@ struct LoginState {
     /// The last one that was rejected.
     rejected: Option<Credentials>,
     rejections: u64,
+}
+
+/// The credentials of a connection.
+pub(crate) struct LoginInUse {
+    credentials: Credentials,
+    /// When the provider was last asked for others, since the server had denied a request.
+    asked: Mutex<Option<Instant>>,
+}
+
+/// The shortest pause between two questions for the login of one connection.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg_attr(
+    not(any(feature = "redis", feature = "postgres")),
+    expect(dead_code, reason = "only servers have logins")
+)]
+impl LoginInUse {
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Returns whether the provider names other credentials by now. It is asked once a second.
+    pub(crate) async fn is_replaced(&self, login: &ChangingLogin, limit: Duration) -> bool {
+        let now = Instant::now();
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.is_some_and(|asked| now.duration_since(asked) < ASK_EVERY) {
+                return false;
+            }
+            *asked = Some(now);
+        }
+        let current = login.ask(limit).await;
+        current.is_ok_and(|current| current.credentials != self.credentials)
+    }
 }
 
 /// The answer of a provider.

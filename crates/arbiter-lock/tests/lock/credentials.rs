@@ -100,6 +100,58 @@ async fn user_without_rights_is_replaced_under_a_holder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reset_user_is_replaced_under_a_holder() {
+    let server = Server::start();
+    for user in ["a", "b"] {
+        set_user(&server, user, &[&[">secret"], &ALL[..]].concat());
+    }
+    let current = Current::new("a", "secret");
+    let client = current.client(&server.url()).connect().await.unwrap();
+    let lock = client.lock("l").lease_time(ms(2_000));
+    let guard = lock.acquire().await.unwrap();
+    let waiting = tokio::spawn({
+        let lock = client.lock("l").wait_timeout(ms(20_000));
+        async move { lock.acquire().await.unwrap().release().await }
+    });
+    tokio::time::sleep(ms(300)).await;
+    current.set("b", "secret");
+    server.call(&["ACL", "SETUSER", "a", "reset"]);
+    tokio::time::sleep(ms(3_000)).await;
+    assert!(guard.is_held(), "{:?}", guard.hold().loss());
+    guard.release().await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn password_that_is_demanded_is_provided_under_a_holder() {
+    let server = Server::builder().password("demanded").start();
+    server.call(&["CONFIG", "SET", "requirepass", ""]);
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    let is_demanded = Arc::new(AtomicUsize::new(0));
+    let demanded = is_demanded.clone();
+    let builder = Client::builder().store(&url).logger(NoopLogger);
+    let client = builder.credentials_provider(move || {
+        let credentials = match demanded.load(Ordering::Relaxed) {
+            0 => Credentials::default(),
+            _ => Credentials::new("", "demanded"),
+        };
+        async move { Ok(credentials) }
+    });
+    let client = client.connect().await.unwrap();
+    let lock = client.lock("l").lease_time(ms(3_000));
+    let guard = lock.acquire().await.unwrap();
+    server.call(&["CONFIG", "SET", "requirepass", "demanded"]);
+    for kind in ["normal", "pubsub"] {
+        server.call(&["CLIENT", "KILL", "TYPE", kind]);
+    }
+    tokio::time::sleep(ms(500)).await;
+    is_demanded.store(1, Ordering::Relaxed);
+    tokio::time::sleep(ms(3_500)).await;
+    assert!(guard.is_held(), "{:?}", guard.hold().loss());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_that_are_never_accepted_are_denied() {
     let server = Server::builder().password("right").start();
     let current = Current::new("", "wrong");
@@ -347,4 +399,30 @@ async fn database_password_is_rotated_under_a_holder() {
     tokio::time::sleep(ms(3_500)).await;
     assert!(guard.is_held(), "{:?}", guard.hold().loss());
     guard.release().await.unwrap();
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn database_user_without_rights_is_replaced() {
+    let server = testkit::Postgres::builder().setting("fsync", "off").start();
+    let sql = |text: &str| drop(server.sql(text));
+    sql(
+        "CREATE ROLE owner LOGIN; GRANT CREATE ON DATABASE postgres TO owner;
+         CREATE ROLE a LOGIN IN ROLE owner; CREATE ROLE b LOGIN IN ROLE owner",
+    );
+    let url = server.url_as("owner");
+    acquire_and_release(&Client::connect(&url).await.unwrap().lock("l")).await;
+    let current = Current::new("a", "unused");
+    let client = current.client(&url).connect().await.unwrap();
+    let lock = client.lock("l").lease_time(ms(2_000));
+    let guard = lock.acquire().await.unwrap();
+    sql("REVOKE owner FROM a");
+    // As on a server of Redis, a right that is missing is no outage.
+    let error = client.lock("m").acquire().await.unwrap_err();
+    assert!(is_denied(&error), "{error}");
+    current.set("b", "unused");
+    tokio::time::sleep(ms(3_000)).await;
+    assert!(guard.is_held(), "{:?}", guard.hold().loss());
+    guard.release().await.unwrap();
+    acquire_and_release(&client.lock("m")).await;
 }

@@ -24,7 +24,7 @@ use super::other_protocol::wrong_server;
 use super::password::password;
 use super::url::{ChannelBinding, Endpoint};
 use crate::store::blocking_thread::on_blocking_thread;
-use crate::store::credentials::Credentials;
+use crate::store::credentials::{Credentials, LoginInUse};
 use crate::store::stream::Stream;
 use crate::store::tcp::unreachable;
 use crate::store::{Failure, FailureKind, Source};
@@ -35,6 +35,8 @@ pub(super) struct OpenConnection {
     pub(super) client: Client,
     pub(super) watch: Arc<ConnectionWatch>,
     pub(super) is_opening: bool,
+    /// What it has logged in with, if that may change.
+    pub(super) login: Option<LoginInUse>,
 }
 
 impl Drop for OpenConnection {
@@ -75,8 +77,9 @@ async fn connect_once(
             Err(login.rejected(current, failure))
         }
         Err(failure) => Err(failure),
-        Ok(connection) => {
+        Ok(mut connection) => {
             login.accepted();
+            connection.login = Some(LoginInUse::new(current.credentials));
             Ok(connection)
         }
     }
@@ -222,6 +225,7 @@ where
         client,
         watch,
         is_opening: true,
+        login: None,
     })
 }
 

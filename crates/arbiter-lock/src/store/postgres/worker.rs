@@ -158,6 +158,7 @@ impl DatabaseWorker {
         let names = session.names(&store, behind, prefix, at_most);
         let names = timeout(limit, names).await;
         self.keep_or_lose(names.unwrap_or_else(|_| Err(no_answer(limit))))
+            .await
     }
 
     async fn diagnose(&mut self) -> Result<Vec<Check>, Failure> {
@@ -166,6 +167,7 @@ impl DatabaseWorker {
         let checks = diagnosis::checks(&store, session);
         let checks = timeout(limit, checks).await;
         self.keep_or_lose(checks.unwrap_or_else(|_| Err(no_answer(limit))))
+            .await
     }
 
     /// Returns the session, and opens one if there is none.
@@ -241,8 +243,15 @@ impl DatabaseWorker {
         }
     }
 
-    /// Drops the session after a failure that it does not survive.
-    fn keep_or_lose<T>(&mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+    /// Drops the session after a failure that it does not survive. One that is denied a right may
+    /// have been opened with a login that was replaced since.
+    async fn keep_or_lose<T>(&mut self, mut result: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(failure) = &mut result
+            && failure.kind == FailureKind::Denied
+            && self.has_another_login().await
+        {
+            failure.kind = FailureKind::Rejected;
+        }
         if let Err(failure) = &result {
             match failure.kind {
                 FailureKind::Silent => {
@@ -256,11 +265,24 @@ impl DatabaseWorker {
                 FailureKind::Unreachable
                 | FailureKind::ReadOnly
                 | FailureKind::Malformed
+                | FailureKind::Rejected
                 | FailureKind::Other => self.lose(failure),
                 _ => {}
             }
         }
         result
+    }
+
+    /// Returns whether the next session would log in with other credentials.
+    async fn has_another_login(&self) -> bool {
+        let session = self.session.as_ref();
+        let in_use = session.and_then(|session| session.connection.login.as_ref());
+        match (&self.store.login, in_use) {
+            (Some(login), Some(in_use)) => {
+                in_use.is_replaced(login, self.store.limit_of_login()).await
+            }
+            _ => false,
+        }
     }
 
     /// Sends the requests at the front of the queue.
@@ -279,7 +301,7 @@ impl DatabaseWorker {
         let exchanged = self.exchange(&mut batch).await;
         self.trips = begun.elapsed();
         let source = self.session.as_ref().map_or(0, |session| session.source);
-        match self.keep_or_lose(exchanged) {
+        match self.keep_or_lose(exchanged).await {
             Ok(Swapped::Done { written, guarded }) => {
                 self.ask_for_guards(&mut batch, &guarded).await;
                 for (key, state) in batch.whole_states(&written) {

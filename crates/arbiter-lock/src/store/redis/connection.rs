@@ -87,8 +87,6 @@ struct Up {
     /// When it was last checked if a master sees all of its replicas, and the result.
     sees_all: Mutex<Option<(Instant, bool)>>,
     check_of_replicas: tokio::sync::Mutex<()>,
-    /// When the login was last asked for again, since the server had denied a request.
-    login_asked: Mutex<Option<Instant>>,
 }
 
 impl Up {

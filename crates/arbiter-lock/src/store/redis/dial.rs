@@ -15,7 +15,7 @@ use super::introduction::before_use;
 use super::other_protocol::OtherProtocol;
 use super::target::{Place, Target};
 use crate::events::event::EventQueue;
-use crate::store::credentials::Credentials;
+use crate::store::credentials::{Credentials, LoginInUse};
 use crate::store::settings::LoginSource;
 use crate::store::stream::Stream;
 use crate::store::tcp::unreachable;
@@ -45,8 +45,7 @@ pub(super) struct Line {
     /// The data that has arrived on it.
     pub(super) arrived: Arrived,
     pub(super) driver: Driver,
-    /// Those that it has logged in with.
-    pub(super) credentials: Credentials,
+    pub(super) login: LoginInUse,
 }
 
 /// How many commands may wait for the driver before callers wait for room.
@@ -163,7 +162,7 @@ async fn log_in(
         connection,
         arrived,
         driver: Driver::start(driver),
-        credentials: credentials.clone(),
+        login: LoginInUse::new(credentials.clone()),
     })
 }
 

@@ -89,7 +89,6 @@ impl ConnectionShared {
                     is_in_doubt: AtomicBool::new(false),
                     sees_all: Mutex::new(None),
                     check_of_replicas: tokio::sync::Mutex::new(()),
-                    login_asked: Mutex::new(None),
                 });
                 state.down = None;
                 state.backoff.reset();
