@@ -92,6 +92,30 @@ fn user_without_rights_gets_a_finding() {
 }
 
 #[test]
+fn user_without_info_learns_what_is_not_known() {
+    let server = Server::builder().arg("--appendonly").arg("yes").start();
+    let set = |rules: &[&str]| {
+        let user = ["ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all"];
+        server.call(&[&user[..], rules].concat());
+    };
+    let url = format!("redis://u:p@127.0.0.1:{}", server.port());
+    set(&["-info"]);
+    let (status, checks) = checked(&url, &[]);
+    assert_eq!(status, 1, "{checks:?}");
+    for check in ["mode", "memory", "persistence", "notifications"] {
+        assert!(has(&checks, check, "ok"), "{checks:?}");
+    }
+    assert!(has(&checks, "rights", "warning"), "{checks:?}");
+    set(&["-info", "-config", "-scan"]);
+    let (_, stdout, _) = on(&url, &["doctor"]);
+    assert!(stdout.contains("standalone master\n"), "{stdout}");
+    assert_eq!(stdout.matches("not known").count(), 2, "{stdout}");
+    assert_eq!(stdout.matches("fix: allow +info\n").count(), 2, "{stdout}");
+    assert!(stdout.contains("fix: allow +scan and +info"), "{stdout}");
+    assert!(!stdout.contains("are forgotten"), "{stdout}");
+}
+
+#[test]
 fn store_that_cannot_be_asked_is_a_finding() {
     let server = Server::builder().password("secret").start();
     let wrong = format!("redis://:no@127.0.0.1:{}", server.port());

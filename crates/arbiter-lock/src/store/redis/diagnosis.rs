@@ -26,7 +26,9 @@ const BEYOND_LAG: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Facts {
     mode: String,
+    role: String,
     version: String,
+    /// Empty if the server denies it.
     info: HashMap<String, String>,
     /// Empty if the server denies it.
     config: HashMap<String, String>,
@@ -87,6 +89,7 @@ impl Facts {
         let first = Self::time(&send).await?;
         let hello = send(redis::cmd("HELLO")).await.unwrap_or(Value::Nil);
         facts.mode = field(&hello, "mode").unwrap_or_default();
+        facts.role = field(&hello, "role").unwrap_or_default();
         let mut info = redis::cmd("INFO");
         info.arg("everything");
         let info = send(info).await.ok().as_ref().and_then(text);
@@ -101,7 +104,9 @@ impl Facts {
             .or_else(|| field(&hello, "version"))
             .unwrap_or_default();
         for name in [
+            "maxmemory",
             "maxmemory-policy",
+            "appendonly",
             "save",
             "min-replicas-max-lag",
             "cluster-node-timeout",
@@ -155,8 +160,21 @@ impl Facts {
         self.info.get(name).map(String::as_str).unwrap_or_default()
     }
 
+    fn config(&self, name: &str) -> Option<&str> {
+        self.config.get(name).map(String::as_str)
+    }
+
     fn config_number(&self, name: &str) -> Option<u64> {
-        self.config.get(name)?.parse().ok()
+        self.config(name)?.parse().ok()
+    }
+
+    /// Returns the check of something that the user may not ask for.
+    fn not_known(name: &'static str) -> Check {
+        Check::warning(
+            name,
+            "not known: this user may not ask for INFO",
+            "allow +info",
+        )
     }
 
     /// Returns the checks of the server, for holds with that lease.
@@ -173,12 +191,7 @@ impl Facts {
             true => "Valkey",
             false => "Redis",
         };
-        let found = format!(
-            "{product} {}, {} {}",
-            self.version,
-            self.mode,
-            self.info("role")
-        );
+        let found = format!("{product} {}, {} {}", self.version, self.mode, self.role);
         let replicas = self.info("connected_slaves").parse().unwrap_or(0);
         if matches!(watched, Watched::Not) && 0 < replicas {
             return Check::warning(
@@ -194,19 +207,23 @@ impl Facts {
     }
 
     fn memory(&self) -> Check {
-        let policy = self.config.get("maxmemory-policy").map(String::as_str);
-        let policy = policy.unwrap_or_else(|| self.info("maxmemory_policy"));
-        let limit = self.info("maxmemory");
+        let name = "memory";
+        let known = |of_config: &str, of_info: &str| {
+            let of_info = self.info.get(of_info).map(String::as_str);
+            self.config(of_config).or(of_info)
+        };
         let fix = "set maxmemory-policy noeviction: CONFIG SET maxmemory-policy noeviction";
-        match (policy, limit) {
-            ("" | "noeviction", _) => Check::ok("memory", format!("policy {policy}")),
-            (policy, "0" | "") => Check::warning(
-                "memory",
+        let policy = known("maxmemory-policy", "maxmemory_policy");
+        match (policy, known("maxmemory", "maxmemory")) {
+            (None, _) => Self::not_known(name),
+            (Some(policy @ ("" | "noeviction")), _) => Check::ok(name, format!("policy {policy}")),
+            (Some(policy), None | Some("0" | "")) => Check::warning(
+                name,
                 format!("there is no memory limit, but with one the policy {policy} evicts locks"),
                 fix,
             ),
-            (policy, limit) => Check::failure(
-                "memory",
+            (Some(policy), Some(limit)) => Check::failure(
+                name,
                 format!("at the memory limit of {limit} bytes the policy {policy} evicts locks"),
                 fix,
             ),
@@ -214,17 +231,22 @@ impl Facts {
     }
 
     fn persistence(&self) -> Check {
-        let is_saved = self.config.get("save").is_none_or(|save| !save.is_empty());
+        let name = "persistence";
         let fix = "set appendonly yes";
-        match (self.info("aof_enabled"), is_saved) {
-            ("1", _) => Check::ok("persistence", "append-only file"),
-            (_, true) => Check::warning(
-                "persistence",
+        let is_appended = match (self.config("appendonly"), self.info("aof_enabled")) {
+            (None, "") => return Self::not_known(name),
+            (of_config, of_info) => of_config == Some("yes") || of_info == "1",
+        };
+        let is_saved = self.config("save").is_none_or(|save| !save.is_empty());
+        match (is_appended, is_saved) {
+            (true, _) => Check::ok(name, "append-only file"),
+            (false, true) => Check::warning(
+                name,
                 "snapshots: after a crash the latest locks, runs of jobs and fences are forgotten",
                 fix,
             ),
-            (_, false) => Check::warning(
-                "persistence",
+            (false, false) => Check::warning(
+                name,
                 "none: after a restart all locks, runs of jobs and fences are forgotten",
                 fix,
             ),
@@ -237,6 +259,9 @@ impl Facts {
         }
         let name = "replication";
         let replicas = self.info("connected_slaves");
+        if replicas.is_empty() {
+            return Some(Self::not_known(name));
+        }
         if replicas == "0" {
             let message = "the master has no replica: nothing can replace it";
             return Some(Check::warning(name, message, "add a replica"));
@@ -358,119 +383,24 @@ impl Facts {
     }
 
     fn rights(&self) -> Check {
-        match self.may_scan {
-            true => Check::ok("rights", "all that locks and lists need"),
-            false => Check::warning("rights", "locks work, but not lists", "allow +scan"),
+        let name = "rights";
+        let problems = [
+            (!self.may_scan).then_some(("SCAN, so lists fail", "+scan")),
+            self.info
+                .is_empty()
+                .then_some(("INFO, so replicas of the server are not seen", "+info")),
+        ];
+        let (denied, fixes): (Vec<_>, Vec<_>) = problems.into_iter().flatten().unzip();
+        match denied.is_empty() {
+            true => Check::ok(name, "all that locks, lists and these checks need"),
+            false => Check::warning(
+                name,
+                format!("this user may not ask for {}", denied.join(", nor for ")),
+                format!("allow {}", fixes.join(" and ")),
+            ),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::diagnosis::CheckStatus;
-
-    fn facts(info: &[(&str, &str)], config: &[(&str, &str)]) -> Facts {
-        let map = |pairs: &[(&str, &str)]| {
-            let pairs = pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-            pairs.collect::<HashMap<_, _>>()
-        };
-        Facts {
-            info: map(info),
-            config: map(config),
-            may_scan: true,
-            ..Facts::default()
-        }
-    }
-
-    fn status(facts: &Facts, name: &str, lease: u64, watched: &Watched) -> CheckStatus {
-        let checks = facts.checks(Duration::from_secs(lease), watched);
-        checks
-            .iter()
-            .find(|check| check.name == name)
-            .unwrap()
-            .status
-    }
-
-    const SENTINELS: Watched = Watched::BySentinels {
-        down_after: Some(Duration::from_secs(5)),
-        heard: 3,
-        known: 3,
-    };
-
-    #[test]
-    fn evicting_policy_is_a_failure_at_a_limit() {
-        for (policy, limit, expected) in [
-            ("noeviction", "1000", CheckStatus::Ok),
-            ("volatile-lru", "0", CheckStatus::Warning),
-            ("volatile-ttl", "1000", CheckStatus::Failure),
-            ("allkeys-lru", "1000", CheckStatus::Failure),
-        ] {
-            let info = [("maxmemory_policy", policy), ("maxmemory", limit)];
-            assert_eq!(
-                status(&facts(&info, &[]), "memory", 30, &Watched::Not),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn plain_url_of_a_group_is_a_warning() {
-        let alone = facts(&[("connected_slaves", "0")], &[]);
-        assert_eq!(status(&alone, "mode", 30, &Watched::Not), CheckStatus::Ok);
-        let group = facts(&[("connected_slaves", "1")], &[]);
-        assert_eq!(
-            status(&group, "mode", 30, &Watched::Not),
-            CheckStatus::Warning
-        );
-        assert_eq!(status(&group, "mode", 30, &SENTINELS), CheckStatus::Ok);
-    }
-
-    #[test]
-    fn lease_has_to_outlast_the_failover() {
-        let node = facts(&[], &[("cluster-node-timeout", "15000")]);
-        for (lease, expected) in [(30, CheckStatus::Ok), (10, CheckStatus::Warning)] {
-            assert_eq!(
-                status(&node, "failover", lease, &Watched::ByCluster),
-                expected
-            );
-        }
-        for (lease, expected) in [(30, CheckStatus::Ok), (9, CheckStatus::Warning)] {
-            assert_eq!(status(&node, "failover", lease, &SENTINELS), expected);
-        }
-    }
-
-    #[test]
-    fn writes_without_replicas_are_warned_of() {
-        let replicas = ("connected_slaves", "2");
-        let good = ("min_slaves_good_slaves", "2");
-        for (info, lag, expected) in [
-            (&[replicas][..], "1", CheckStatus::Warning),
-            (&[replicas, good], "1", CheckStatus::Ok),
-            (&[replicas, good], "10", CheckStatus::Warning),
-            (&[("connected_slaves", "0")], "1", CheckStatus::Warning),
-        ] {
-            let facts = facts(info, &[("min-replicas-max-lag", lag)]);
-            assert_eq!(status(&facts, "replication", 30, &SENTINELS), expected);
-        }
-    }
-
-    #[test]
-    fn stepping_clock_is_a_failure() {
-        for (rate, ahead, expected) in [
-            (0.01, 0.2, CheckStatus::Ok),
-            (0.0, -3.0, CheckStatus::Warning),
-            (0.5, 0.0, CheckStatus::Failure),
-            (-0.5, 0.0, CheckStatus::Failure),
-        ] {
-            let facts = Facts {
-                rate,
-                ahead,
-                ..facts(&[], &[])
-            };
-            assert_eq!(status(&facts, "clock", 30, &Watched::Not), expected);
-        }
-    }
-}
+mod tests;
