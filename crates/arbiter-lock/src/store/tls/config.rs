@@ -21,7 +21,9 @@ impl Tls {
     /// Reads the settings once, so that a client is not made with ones that never work.
     pub(crate) fn check(&self, verification: Verification) -> Result<(), Invalid> {
         if let Some(name) = &self.server_name {
-            server_name(name).map_err(|problem| Invalid::new("tls", problem))?;
+            let problem =
+                |problem| format!("the name of the servers (--sni, Tls::server_name): {problem}");
+            server_name(name).map_err(|e| Invalid::new("tls", problem(e)))?;
         }
         // The authorities of the system take long to read, and no setting names them.
         let verification = match self.authorities {
@@ -191,5 +193,5 @@ fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn server_name(name: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned())
-        .map_err(|e| format!("'{}' is no name for TLS: {e}", Printable(name)))
+        .map_err(|_| format!("'{}' is no host name and no address", Printable(name)))
 }
