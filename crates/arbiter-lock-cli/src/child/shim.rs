@@ -2,8 +2,9 @@
 //! arbiter, and takes the terminal if arbiter had it.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use nix::unistd::{Pid, getppid};
@@ -49,13 +50,18 @@ pub(crate) fn become_the_command() -> Option<Exit> {
     let mut becoming = Command::new(&command);
     address_to_the_command(&mut becoming, parent);
     let error = becoming.args(args).exec();
+    let is_not_found = error.kind() == ErrorKind::NotFound;
+    let missing = match is_not_found && Path::new(&command).exists() {
+        true => " (its loader or interpreter is missing)",
+        false => "",
+    };
     output::say(&format!(
-        "cannot execute {}: {error}",
+        "cannot execute {}: {error}{missing}",
         command.to_string_lossy()
     ));
-    Some(match error.kind() {
-        std::io::ErrorKind::NotFound => Exit::NotFound,
-        _ => Exit::CannotExecute,
+    Some(match is_not_found {
+        true => Exit::NotFound,
+        false => Exit::CannotExecute,
     })
 }
 

@@ -216,3 +216,49 @@ fn lock_is_renewed_while_the_command_runs() {
     ));
     assert_eq!((status, stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn missing_interpreter_is_named_before_connecting() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = testkit::Folder::new();
+    let script = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    let by_missing = script("by_missing", "#! /no/such/interpreter -x\n");
+    for (script, status, named) in [
+        (by_missing.clone(), 127, "'/no/such/interpreter' (the first"),
+        (
+            script("by_script", &format!("#!{by_missing}\n")),
+            127,
+            "'/no/such/interpreter' (the first",
+        ),
+        (
+            script("by_text", "#!/etc/passwd\n"),
+            126,
+            "'/etc/passwd' (the first line, after #!) cannot be executed",
+        ),
+        (
+            script("of_windows", "#!/bin/sh\r\necho\r\n"),
+            127,
+            "line ends of Windows",
+        ),
+    ] {
+        let unreachable = "redis://127.0.0.1:1";
+        let run = bare(&["--store", unreachable, "run", "n", "--", &script]);
+        let (found, _, stderr) = output(run);
+        assert_eq!(found, status, "{script}: {stderr}");
+        assert!(stderr.contains(named), "{script}: {stderr}");
+    }
+    let server = Server::start();
+    for text in [
+        "#!/bin/sh\nexit 7\n",
+        "#!/usr/bin/env sh\nexit 7\n",
+        "exit 7\n",
+    ] {
+        let script = script("fine", text);
+        assert_eq!(status_of(&server, &["run", "n", "--", &script]), 7);
+    }
+}
