@@ -3,7 +3,7 @@
 use testkit::{Server, eventually, unique_name};
 
 use crate::helpers::{
-    arbiter, end, eventually_held, fresh_file, line_of, ms, output, signal, start, status_of,
+    arbiter, bare, end, eventually_held, fresh_file, line_of, ms, output, signal, start, status_of,
     wait_for,
 };
 
@@ -303,4 +303,34 @@ fn once_needs_exactly_one_valid_period() {
         ),
         0
     );
+}
+
+/// At 03:00 by the clocks of Berlin, in hours since 2027-03-26 00:00 UTC: the days around the
+/// changes of 2027-03-28 and 2027-10-31.
+const THREE_O_CLOCK: [i64; 9] = [2, 26, 49, 73, 97, 5_209, 5_233, 5_258, 5_282];
+
+#[test]
+fn daily_job_runs_on_days_of_23_and_25_hours() {
+    const HOUR: i64 = 3_600_000_000;
+    const BEGIN: i64 = 1_806_019_200_000_000; // 2027-03-26 00:00 UTC
+    let real = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let real = i64::try_from(real.unwrap().as_micros()).unwrap();
+    let (folder, clock) = (testkit::Folder::new(), testkit::WallClock::new());
+    let server = clock.rule(Server::builder()).start();
+    for store in [folder.url(), server.url()] {
+        let mut ran = Vec::new();
+        for hours in THREE_O_CLOCK {
+            // Two machines, the second of which is late.
+            for late in [0, HOUR / 2] {
+                clock.run_ahead(BEGIN + hours * HOUR + late - real);
+                let mut job = bare(&["once", "--daily", "Europe/Berlin", "j", "--", "echo", "ran"]);
+                job.env("ARBITER_STORE", &store).envs(clock.env());
+                let (status, stdout, stderr) = output(job);
+                assert_eq!(status, 0, "{stderr}");
+                ran.push(stdout == "ran\n");
+            }
+        }
+        let expected: Vec<bool> = THREE_O_CLOCK.iter().flat_map(|_| [true, false]).collect();
+        assert_eq!(ran, expected, "{store}");
+    }
 }
