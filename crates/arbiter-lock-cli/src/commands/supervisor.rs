@@ -169,18 +169,24 @@ async fn released(
     limit: Duration,
 ) -> Outcome {
     let exit = ended.exit();
-    let names = held.names();
+    let (names, is_run) = (held.names(), held.is_run());
+    let (were, frees) = match held.is_one() {
+        true => ("was", "its lease frees it"),
+        false => ("were", "their leases free them"),
+    };
     let cause = match tokio::time::timeout(limit, held.release(ended, interrupted)).await {
+        // The end of a run is recorded before its release, and a failure to do so is an event.
+        Ok(Ok(())) if is_run => String::new(),
         Ok(Ok(())) => return exit.into(),
         Ok(Err(Error::Lost(loss))) => return lost(&loss, "before the command ended").into(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {limit:?}"),
+        Ok(Err(error)) => format!(" ({error})"),
+        Err(_) => format!(" (no answer within {limit:?})"),
     };
     // The command has run under the lock to its end.
     Outcome {
         exit,
         unconfirmed: Some(format!(
-            "the store did not confirm that {names} was released ({cause}); its lease frees it"
+            "the store did not confirm that {names} {were} released{cause}; {frees}"
         )),
     }
 }

@@ -352,3 +352,73 @@ fn group_writable_folder_serves_the_group() {
         "{stderr}"
     );
 }
+
+/// Starts a process that keeps the folder's lock file locked, and is stopped.
+fn stopped_process(folder: &Folder) -> std::process::Child {
+    let gate = folder.path().join("store/gate");
+    let mut locking = Command::new("flock");
+    let process = locking.arg("--no-fork").arg(gate).args(["sleep", "60"]);
+    let process = process.spawn().unwrap();
+    let status = format!("/proc/{}/stat", process.id());
+    let shows = |text: &str| std::fs::read_to_string(&status).unwrap().contains(text);
+    assert!(eventually(ms(5_000), || shows("(sleep) S")));
+    signal(&process, "STOP");
+    assert!(eventually(ms(5_000), || shows("(sleep) T")));
+    process
+}
+
+#[test]
+fn release_beside_a_stopped_process_ends_in_time() {
+    for (flags, names, limit, says) in [
+        (
+            &["run"][..],
+            &["a"][..],
+            3_000,
+            "'a' was released (lock 'a'",
+        ),
+        (
+            &["run"],
+            &["a", "b"],
+            3_000,
+            "'a', 'b' were released (lock 'a'",
+        ),
+        (
+            &["run", "--announce", "x"],
+            &["a"],
+            3_000,
+            "'a' was released",
+        ),
+        (
+            &["once", "--at-least", "1h"],
+            &["a"],
+            8_000,
+            "'a' was released",
+        ),
+    ] {
+        let folder = Folder::new();
+        let (up, go) = (folder.path().join("up"), folder.path().join("go"));
+        let script = "touch \"$0\"; while ! [ -e \"$1\" ]; do sleep 0.05; done";
+        let (up_path, go_path) = (up.display().to_string(), go.display().to_string());
+        let command = ["--", "sh", "-c", script, &up_path, &go_path];
+        let run = start(on(&folder, &[flags, names, &command].concat()));
+        wait_for(&up);
+        let mut stopped = stopped_process(&folder);
+        let begun = std::time::Instant::now();
+        std::fs::write(&go, "").unwrap();
+        let (status, _, stderr) = end(run);
+        let lasted = begun.elapsed();
+        stopped.kill().unwrap();
+        stopped.wait().unwrap();
+        assert_eq!(status, Some(0), "{stderr}");
+        assert!(lasted < ms(limit), "{lasted:?}: {stderr}");
+        let line = stderr.lines().last().unwrap();
+        assert!(
+            line.contains("did not confirm that") && line.contains(says),
+            "{stderr}"
+        );
+        assert!(stderr.contains("is stopped, and keeps"), "{stderr}");
+        // The process of the hold is dead, which frees it.
+        let (status, _, stderr) = output(on(&folder, &["run", "-w", "5", "a", "--", "true"]));
+        assert_eq!(status, 0, "{stderr}");
+    }
+}

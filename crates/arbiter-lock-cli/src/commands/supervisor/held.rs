@@ -67,6 +67,10 @@ impl Held {
         matches!(self.end, End::Run(_))
     }
 
+    pub(super) fn is_one(&self) -> bool {
+        self.holds.len() == 1
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.holds.iter().all(Hold::is_held)
     }
