@@ -11,7 +11,7 @@ use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
 use crate::secret::has_secret;
-use crate::tls::{self, absolute, with_tls};
+use crate::tls::{self, absolute, with_absolute_files, with_tls};
 
 /// Makes a client of the store that the flags or the environment name, or of the default store.
 ///
@@ -35,17 +35,26 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
     if let Some(prefix) = &args.key_prefix {
         builder = builder.key_prefix(prefix);
     }
-    builder.connect_lazy().map_err(|error| fail(&error))
+    builder.connect_lazy().map_err(|error| match fail(&error) {
+        Exit::Usage if is_denied_file(&error) => Exit::Denied,
+        exit => exit,
+    })
+}
+
+/// Returns whether this user may not read a file that a setting of TLS names.
+fn is_denied_file(error: &Error) -> bool {
+    let denied = std::io::Error::from_raw_os_error(nix::libc::EACCES).to_string();
+    matches!(error, Error::Invalid(e) if e.what == "tls" && e.message.contains(&denied))
 }
 
 /// Returns the variables that make a nested arbiter use the same store: with `None`, the variable
 /// is removed. The URL of a file stays in the file.
 pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
     let (url, file) = match (&args.store, &args.store_file) {
-        (Some(url), _) => (Some(OsString::from(url)), None),
+        (Some(url), _) => (Some(url_for_child(url.into())), None),
         (None, Some(path)) => (None, Some(file_for_child(path))),
         (None, None) => match (variable("ARBITER_STORE"), variable("ARBITER_STORE_FILE")) {
-            (Some(url), _) => (Some(url), None),
+            (Some(url), _) => (Some(url_for_child(url)), None),
             (None, Some(path)) => (None, Some(file_for_child(path.as_ref()))),
             // The command may have another home.
             (None, None) => (arbiter_lock::default_store().ok().map(Into::into), None),
@@ -69,6 +78,14 @@ pub(crate) fn env(args: &StoreArgs) -> Vec<(&'static str, Option<OsString>)> {
     ];
     env.extend(tls::env(args));
     env
+}
+
+/// Returns the URL for a nested arbiter, which may have another working directory.
+fn url_for_child(url: OsString) -> OsString {
+    match url.to_str() {
+        Some(text) => with_absolute_files(text).into_owned().into(),
+        None => url,
+    }
 }
 
 /// Returns the file from which a nested arbiter reads the store's URL. A pipe can be read once, so

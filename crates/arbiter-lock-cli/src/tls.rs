@@ -1,6 +1,8 @@
-//! The TLS settings that the flags or the environment name.
+//! The TLS settings that the flags, the environment or the store's URL name.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use arbiter_lock::{ClientBuilder, Tls};
@@ -77,7 +79,84 @@ pub(crate) fn env(args: &StoreArgs) -> [(&'static str, Option<OsString>); 4] {
     ]
 }
 
+/// The options of URLs that name a file.
+const FILES: [&str; 6] = [
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+];
+
+/// Returns a store's URL with the paths of its files from any folder.
+pub(crate) fn with_absolute_files(url: &str) -> Cow<'_, str> {
+    let here = std::env::current_dir().ok();
+    here.map_or(url.into(), |here| with_files_of(&here, url))
+}
+
+/// Returns a store's URL with the paths of its files, which are relative to that folder.
+fn with_files_of<'a>(folder: &Path, url: &'a str) -> Cow<'a, str> {
+    let (Some((store, query)), Some(folder)) = (url.split_once('?'), escaped(folder)) else {
+        return url.into();
+    };
+    let is_relative = |option: &str| {
+        let (name, path) = option.split_once('=').unwrap_or((option, ""));
+        let is_absolute = ["/", "%2F", "%2f"]
+            .iter()
+            .any(|root| path.starts_with(root));
+        let is_path = !path.trim().is_empty() && (name, path) != ("sslrootcert", "system");
+        FILES.contains(&name) && is_path && !is_absolute
+    };
+    let options = query.split('&').map(|option| match is_relative(option) {
+        true => option.replacen('=', &format!("={folder}/"), 1),
+        false => option.to_owned(),
+    });
+    format!("{store}?{}", options.collect::<Vec<_>>().join("&")).into()
+}
+
+/// Returns a path as a URL has it, if it is UTF-8.
+fn escaped(path: &Path) -> Option<String> {
+    let mut escaped = String::new();
+    for byte in path.to_str()?.bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => escaped.push(byte.into()),
+            byte => write!(escaped, "%{byte:02X}").ok()?,
+        }
+    }
+    Some(escaped)
+}
+
 /// Returns the path from any folder: the command may change to another one.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_urls_are_absolute() {
+        let folder = Path::new("/srv/a b");
+        for (url, expected) in [
+            ("redis://h", "redis://h"),
+            ("redis://h?db=1", "redis://h?db=1"),
+            (
+                "rediss://h/1?ssl_ca_certs=ca.pem&db=1",
+                "rediss://h/1?ssl_ca_certs=/srv/a%20b/ca.pem&db=1",
+            ),
+            (
+                "postgres://u@h/d?sslrootcert=../ca%20x&sslcert=%2Fc&sslkey=/k",
+                "postgres://u@h/d?sslrootcert=/srv/a%20b/../ca%20x&sslcert=%2Fc&sslkey=/k",
+            ),
+            (
+                "postgres://u@h/d?sslrootcert=system&sslcert=",
+                "postgres://u@h/d?sslrootcert=system&sslcert=",
+            ),
+        ] {
+            assert_eq!(with_files_of(folder, url), expected);
+        }
+    }
 }

@@ -77,3 +77,38 @@ fn nested_call_names_the_pipe_of_its_store() {
     assert_eq!(status, 64, "{said}");
     assert!(said.contains("/dev/null is empty"), "{said}");
 }
+
+#[test]
+fn nested_call_finds_the_files_of_the_url() {
+    let server = Server::builder().tls().start();
+    let folder = Folder::new();
+    let inner = folder.path().join("a b&c");
+    std::fs::create_dir(&inner).unwrap();
+    for (file, name) in [
+        (server.certificate(), "ca.pem"),
+        (server.certificate(), "cert.pem"),
+        (server.key(), "key.pem"),
+    ] {
+        std::fs::copy(file, inner.join(name)).unwrap();
+    }
+    let url = format!(
+        "{}?ssl_ca_certs=ca.pem&ssl_certfile=./cert.pem&ssl_keyfile={}",
+        server.tls_url(),
+        inner
+            .join("key.pem")
+            .display()
+            .to_string()
+            .replace('&', "%26")
+    );
+    let program = env!("CARGO_BIN_EXE_arbiter");
+    let script = format!("cd /; {program} status --check \"$ARBITER_NAME\"; echo STATUS=$?");
+    for by_flag in [true, false] {
+        let store: &[&str] = if by_flag { &["--store", &url] } else { &[] };
+        let name = unique_name();
+        let mut run = bare(&[store, &["run", &name, "--", "sh", "-c", &script]].concat());
+        run.current_dir(&inner).env("ARBITER_STORE", &url);
+        let (status, stdout, stderr) = output(run);
+        assert_eq!(status, 0, "{stderr}");
+        assert_eq!(stdout, "STATUS=75\n", "{stderr}");
+    }
+}

@@ -1,6 +1,8 @@
 //! TLS and logins of the command: its flags, its variables, and files that change.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use testkit::{Folder, Postgres, Server, unique_name};
@@ -92,6 +94,8 @@ fn unusable_certificates_have_statuses() {
         (&["--cacert", text], &[], 64, "text.pem has no certificate"),
         (&["--cert", certificate], &[], 64, "needs --key"),
         (&["--key", certificate], &[], 64, "needs --cert"),
+        (&["--sni", ""], &[], 64, "--sni"),
+        (&["--sni", "a b"], &[], 64, "'a b' is no host name"),
         (
             &["--cert", certificate, "--key", text],
             &[],
@@ -261,4 +265,142 @@ fn database_password_is_rotated_under_a_command() {
             sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
         },
     );
+}
+
+/// Returns a command of the user `nobody`, whose program others may read. Root reads any file.
+fn as_nobody(folder: &Folder, args: &[&str]) -> Command {
+    let command = bare(args);
+    let copy = folder.path().join("arbiter");
+    if !copy.exists() {
+        fs::copy(command.get_program(), &copy).unwrap();
+    }
+    let mut other = Command::new(copy);
+    other.args(command.get_args()).env_clear();
+    other.current_dir(folder.path());
+    let is_root = fs::metadata(folder.path()).unwrap().uid() == 0;
+    if is_root {
+        other.uid(65_534).gid(65_534);
+    }
+    other
+}
+
+#[test]
+fn unreadable_files_are_denied() {
+    let server = Server::builder().tls().start();
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let set_mode = |path: &str, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(folder.path().to_str().unwrap(), 0o755);
+    fs::copy(server.certificate(), path("ca.pem")).unwrap();
+    set_mode(&path("ca.pem"), 0o644);
+    for name in ["cert.pem", "key.pem", "url"] {
+        fs::copy(server.key(), path(name)).unwrap();
+        set_mode(&path(name), 0);
+    }
+    fs::create_dir(path("locks")).unwrap();
+    set_mode(&path("locks"), 0);
+    let url = server.tls_url();
+    let with = |options: &str| format!("{url}?{options}");
+    let of_url = with(&format!("ssl_ca_certs={}", path("cert.pem")));
+    let of_client = with(&format!(
+        "ssl_ca_certs={}&ssl_certfile={}&ssl_keyfile={}",
+        path("ca.pem"),
+        path("ca.pem"),
+        path("key.pem")
+    ));
+    let of_database = format!(
+        "postgres://u@127.0.0.1:1/d?sslmode=verify-full&sslrootcert={}",
+        path("cert.pem")
+    );
+    let of_folder = format!("file://{}", path("locks"));
+    let below_folder = format!("file://{}/deeper", path("locks"));
+    for (flags, variables, named) in [
+        (&["--store-file", "url"][..], &[][..], "url"),
+        (&[], &[("ARBITER_STORE_FILE", "url")], "url"),
+        (&["--store", &url, "--cacert", "cert.pem"], &[], "cert.pem"),
+        (
+            &["--store", &url, "--cert", "ca.pem", "--key", "key.pem"],
+            &[],
+            "key.pem",
+        ),
+        (
+            &["--store", &url],
+            &[("ARBITER_CACERT", "cert.pem")],
+            "cert.pem",
+        ),
+        (
+            &["--store", &url],
+            &[("SSL_CERT_FILE", "cert.pem")],
+            "cert.pem",
+        ),
+        (&["--store", &of_url], &[], "cert.pem"),
+        (&["--store", &of_client], &[], "key.pem"),
+        (&["--store", &of_database], &[], "cert.pem"),
+        (&["--store", &of_folder], &[], "locks"),
+        (&["--store", &below_folder], &[], "locks"),
+    ] {
+        for command in [&["run", "-n", "x", "--", "true"][..], &["status", "x"]] {
+            let mut command = as_nobody(&folder, &[flags, command].concat());
+            command.envs(variables.iter().copied());
+            let (status, _, stderr) = output(command);
+            assert_eq!(status, 77, "{flags:?} {variables:?}: {stderr}");
+            assert!(stderr.contains(named), "{flags:?}: {stderr}");
+            assert!(stderr.contains("Permission denied"), "{flags:?}: {stderr}");
+        }
+    }
+    set_mode(&path("locks"), 0o700);
+}
+
+/// Runs a command for two leases while the server begins to demand another login, which the file
+/// then has.
+fn run_across_a_demand(before: &str, after: &str, demand: impl Fn(&Server)) {
+    let server = Server::builder().password("two").start();
+    server.call(&["CONFIG", "SET", "requirepass", ""]);
+    for user in ["app", "other"] {
+        let rules = ["ACL", "SETUSER", user, "on", ">one", "+@all", "~*", "&*"];
+        assert_eq!(server.call(&rules).text().as_deref(), Some("OK"));
+    }
+    let url = |login: &str| format!("redis://{login}127.0.0.1:{}", server.port());
+    let (folder, started, name) = (Folder::new(), fresh_file(), unique_name());
+    let path = folder.path().join("url");
+    fs::write(&path, url(before)).unwrap();
+    let script = format!("touch {}; sleep 5", started.display());
+    let flags = [
+        "--store-file",
+        path.to_str().unwrap(),
+        "run",
+        "--lease",
+        "3s",
+        "--grace",
+        "0",
+    ];
+    let running = start(bare(
+        &[&flags[..], &[&name, "--", "sh", "-c", &script]].concat(),
+    ));
+    wait_for(&started);
+    demand(&server);
+    std::thread::sleep(ms(300));
+    fs::write(&path, url(after)).unwrap();
+    let (status, _, stderr) = end(running);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(!stderr.contains("did not confirm"), "{stderr}");
+}
+
+#[test]
+fn server_begins_to_demand_a_password() {
+    run_across_a_demand("", ":two@", |server| {
+        server.call(&["CONFIG", "SET", "requirepass", "two"]);
+        for kind in ["normal", "pubsub"] {
+            server.call(&["CLIENT", "KILL", "TYPE", kind]);
+        }
+    });
+}
+
+#[test]
+fn reset_user_is_replaced_under_a_command() {
+    run_across_a_demand("app:one@", "other:one@", |server| {
+        server.call(&["ACL", "SETUSER", "app", "reset"]);
+    });
 }
