@@ -5,8 +5,8 @@ use structure::sources;
 /// The maximum number of lines of code in the sources of a crate, without tests, comments and
 /// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
-    ("crates/arbiter-lock", 24_000),
-    ("crates/arbiter-lock-cli", 4_200),
+    ("crates/arbiter-lock", 24_120),
+    ("crates/arbiter-lock-cli", 4_290),
     ("crates/arbiter-lock-core", 1_970),
 ];
 

@@ -305,12 +305,11 @@ fn once_needs_exactly_one_valid_period() {
     );
 }
 
-/// At 03:00 by the clocks of Berlin, in hours since 2027-03-26 00:00 UTC: the days around the
-/// changes of 2027-03-28 and 2027-10-31.
+/// The times of 03:00 in Berlin around two changes of the clock, in hours since 2027-03-26 UTC.
 const THREE_O_CLOCK: [i64; 9] = [2, 26, 49, 73, 97, 5_209, 5_233, 5_258, 5_282];
 
 #[test]
-fn daily_job_runs_on_days_of_23_and_25_hours() {
+fn daily_job_runs_on_short_and_long_days() {
     const HOUR: i64 = 3_600_000_000;
     const BEGIN: i64 = 1_806_019_200_000_000; // 2027-03-26 00:00 UTC
     let real = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -399,7 +399,7 @@ impl Grip {
             self.inner.events.released(report, held);
             return Ok(());
         }
-        let reason = self.state.why_gone(&handle).await;
+        let reason = self.state.why_ended(&handle).await;
         let loss = self.state.loss(reason);
         self.inner.events.lost(report, held, &loss);
         Err(Error::Lost(Box::new(loss)))

@@ -192,12 +192,12 @@ impl Hold {
     }
 }
 
-/// How long the store may take to answer why a hold is gone.
+/// How long the store may take to answer why a hold has ended.
 const WHY_LIMIT: Duration = Duration::from_millis(500);
 
 impl HoldState {
-    /// Asks the store whether another holder has taken the place of this hold, which is gone.
-    pub(crate) async fn why_gone(&self, handle: &StoreHandle) -> LostReason {
+    /// Queries the store whether another holder has replaced this hold, which has ended there.
+    pub(crate) async fn why_ended(&self, handle: &StoreHandle) -> LostReason {
         let asked = handle.send(&self.name, &Request::Inspect, WHY_LIMIT).await;
         let status = asked.map(|asked: Envelope<Status>| asked.reply);
         match status {

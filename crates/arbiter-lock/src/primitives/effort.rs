@@ -161,7 +161,7 @@ impl Effort {
             Written::Written => Ok(()),
             Written::NotYours => {
                 let (inner, state) = (&self.inner, &hold.state);
-                let reason = state.why_gone(&inner.handle()).await;
+                let reason = state.why_ended(&inner.handle()).await;
                 Err(state.lost(inner.keeper.lose(state, reason)))
             }
         }

@@ -71,7 +71,7 @@ async fn unacknowledged_grant_is_released_at_once() {
     assert!(begun.elapsed() < ms(2_000));
     let is_free = || master.call(&["EXISTS", &format!("arbiter:{name}")]).int() == Some(0);
     assert!(eventually(ms(2_000), is_free));
-    // It is not tried again, and no event says so.
+    // It is not tried again, and no event reports that.
     client.testing().deliver_events();
     assert_eq!(reported.load(Ordering::Relaxed), 0);
     let lock = lock.wait_timeout(ms(1_500));

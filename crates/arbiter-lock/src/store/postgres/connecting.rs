@@ -35,7 +35,7 @@ pub(super) struct OpenConnection {
     pub(super) client: Client,
     pub(super) watch: Arc<ConnectionWatch>,
     pub(super) is_opening: bool,
-    /// What it has logged in with, if that may change.
+    /// Its credentials, if they may change.
     pub(super) login: Option<LoginInUse>,
 }
 

@@ -13,7 +13,7 @@ pub(super) const NOT_REDIS: &str = "it does not speak the protocol of Redis";
 /// The first bytes of the types of RESP3.
 const TYPES: &[u8] = b"+-:$*_#,(!=%~>|";
 
-/// How long a server may not answer a login before it is asked what it speaks.
+/// How long a server may not answer a login before it is asked for its protocol.
 pub(super) const ASK_AFTER: Duration = Duration::from_millis(500);
 
 /// A request of HTTP, which a server of Redis answers with an error.
