@@ -361,3 +361,15 @@ fn database_beyond_the_servers_is_named() {
         }
     }
 }
+
+#[test]
+fn folder_that_is_a_file_is_a_usage_error() {
+    let folder = Folder::new();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let url = format!("file://{}", file.display());
+    let (status, _, stderr) = output(bare(&["--store", &url, "run", "x", "--", "true"]));
+    assert_eq!(status, 64, "{stderr}");
+    assert!(stderr.contains("needs another URL"), "{stderr}");
+    assert!(stderr.contains("is not a folder"), "{stderr}");
+}

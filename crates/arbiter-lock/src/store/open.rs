@@ -33,6 +33,18 @@ fn kind(url: &str) -> Open {
     }
 }
 
+/// Schemes before a `//`.
+const SCHEMES: [&str; 8] = [
+    "redis",
+    "rediss",
+    "redis+unix",
+    "unix",
+    "valkey",
+    "valkeys",
+    "postgres",
+    "postgresql",
+];
+
 /// Opens the store of a URL, without I/O.
 pub(crate) fn open(
     url: &str,
@@ -79,6 +91,12 @@ fn check(url: &str) -> Result<(), Invalid> {
     let Some((scheme, _)) = url.split_once(':') else {
         return wrong("has no scheme: redis://host:6379 names a server");
     };
+    if !url.contains("://") && SCHEMES.contains(&scheme) {
+        return wrong(
+            "has no '//' behind its scheme: redis://host:6379 names a server, and \
+             redis+unix:///path a socket",
+        );
+    }
     if !url.contains("://") && !["memory", "file"].contains(&scheme) {
         return wrong("has no scheme: redis://host:6379 names a server");
     }
@@ -143,6 +161,9 @@ mod tests {
             ("localhost", "no scheme"),
             ("localhost:6379", "no scheme"),
             ("user:secret@h:6379", "no scheme"),
+            ("redis:h:6379", "no '//' behind its scheme"),
+            ("redis:secret@h", "no '//' behind its scheme"),
+            ("unix:/run/redis.sock", "redis+unix:///path a socket"),
             ("http://h:8080/", "HTTP"),
             ("redis://:secret#w@h", "'#' is written %23"),
             ("redis://:secret?w@h", "'?' is written %3F"),

@@ -166,7 +166,7 @@ async fn renewal_is_late_after_a_third_elapsed() {
 async fn renewal_behind_a_refused_one_is_not_late() {
     let client = Client::in_memory();
     let guards = holds(&client, 3, 1).await;
-    let mut table = due(&client, &guards, 0).await;
+    let mut table = due(&client, &guards, 1).await;
     let begun = client.inner.clock.now();
     assert_eq!(plan_at(&mut table, begun, 0).batches.len(), 1);
     table.answered(&guards[0].hold().state, begun);

@@ -144,7 +144,7 @@ fn is_folder(path: &Path) -> Result<(), Failure> {
         Ok(found) if found.is_dir() => Ok(()),
         Err(e) if e.kind() != ErrorKind::NotADirectory => Err(failure::of_io(&e, path)),
         _ => Err(Failure::before_sending(
-            FailureKind::Unsupported,
+            FailureKind::WrongUrl,
             format!("{} is not a folder", path.display()),
         )),
     }

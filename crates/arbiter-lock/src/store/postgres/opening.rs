@@ -193,9 +193,13 @@ async fn make_listen(
 /// Creates the tables if they are missing, and checks their version.
 async fn prepare(client: &Client, store: &Postgres) -> Result<(), Failure> {
     let schema = &store.url.schema;
+    let role = match &store.login {
+        None => &*store.url.user,
+        Some(_) => "ROLE",
+    };
     let advice = format!(
-        "an owner of the database can create the missing tables: arbiter store init --print --schema \
-         {schema} | psql"
+        "an owner of the database can create the tables and grant the rights: arbiter store init \
+         --print --schema {schema} --role {role} | psql"
     );
     let denied = |e: &Error| {
         let mut failure = without_effect(e);

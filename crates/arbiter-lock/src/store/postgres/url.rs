@@ -137,6 +137,9 @@ impl PostgresUrl {
             "schema" if value.is_empty() || 63 < value.len() => {
                 return Err(wrong("a name of 1 to 63 bytes"));
             }
+            "schema" if value.starts_with("pg_") => {
+                return Err(wrong("a name without the prefix pg_ of PostgreSQL's own"));
+            }
             "schema" => self.schema = value,
             "sslmode" => {
                 self.tls = match value.as_str() {
@@ -171,6 +174,16 @@ impl PostgresUrl {
                 let seconds = value.parse().ok().filter(|seconds| 0 < *seconds);
                 let seconds = seconds.ok_or_else(|| wrong("a number of seconds"))?;
                 self.connect_timeout = Some(Duration::from_secs(seconds));
+            }
+            "user" | "password" => {
+                return Err(invalid(format!(
+                    "has the option {name}: the login is before the host, as in user:password@host"
+                )));
+            }
+            "dbname" => {
+                return Err(invalid(
+                    "has the option dbname: the database is behind the host, as in host/database",
+                ));
             }
             // The value may be the rest of a password.
             _ => {
@@ -255,9 +268,13 @@ fn place(host: &str) -> Result<Endpoint, Invalid> {
 }
 
 fn place_at(host: &str, port: u16) -> Result<Endpoint, Invalid> {
-    let path = decoded(host)?;
+    // The port of a folder follows it as that of a host does; an option has its path unescaped.
+    let own_port = host.rsplit_once(':').filter(|_| !host.starts_with('/'));
+    let own_port = own_port.and_then(|(folder, port)| Some((folder, port.parse().ok()?)));
+    let (folder, port_of_folder) = own_port.unwrap_or((host, port));
+    let path = decoded(folder)?;
     if path.starts_with('/') {
-        return Ok(Endpoint::Unix(path.into(), port));
+        return Ok(Endpoint::Unix(path.into(), port_of_folder));
     }
     address(host, port, EXAMPLE).map(Endpoint::Tcp)
 }

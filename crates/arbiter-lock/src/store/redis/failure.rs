@@ -122,5 +122,10 @@ fn text(e: &RedisError) -> String {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => e.to_string(),
     };
+    // Where in a script the server met the error helps no user.
+    let said = match said.split_once(" script: ") {
+        Some((said, place)) if place.contains("@user_script") => said,
+        _ => &said,
+    };
     said.chars().take(200).collect()
 }

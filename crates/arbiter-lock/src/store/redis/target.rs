@@ -178,7 +178,10 @@ fn host_and_port(url: &Url) -> Result<(String, u16), Invalid> {
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| invalid("names no host"))?;
     let host = decoded(host.trim_start_matches('[').trim_end_matches(']'))?;
-    Ok((host, url.port().unwrap_or(DEFAULT_PORT)))
+    match url.port().unwrap_or(DEFAULT_PORT) {
+        0 => Err(invalid("has a port that is no number from 1 to 65535")),
+        port => Ok((host, port)),
+    }
 }
 
 impl Place {
@@ -304,6 +307,7 @@ mod tests {
             "redis://:secret@",
             "file:///x",
             "redis://:secret@h:99999",
+            "redis://:secret@h:0",
             "redis://user:12/secret@h",
             "redis://user:12?secret@h",
             "redis://user:12#secret@h",

@@ -124,6 +124,11 @@ fn server_errors_are_classified_within_scripts_too() {
             FailureKind::Other,
         ),
         ("NEWCODE nobody knows it", FailureKind::Other),
+        (
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 96e246, on \
+             @user_script:34.",
+            FailureKind::WrongType,
+        ),
     ];
     for (line, kind) in errors {
         let failure = of_server(line);
@@ -135,6 +140,7 @@ fn server_errors_are_classified_within_scripts_too() {
         assert_eq!(failure.may_have_run, is_from_the_middle, "{line}");
         let said = failure.to_string();
         assert!(said.contains(": ") && said.len() < 300, "{said}");
+        assert!(!said.contains(" script: "), "{said}");
     }
 }
 
