@@ -47,14 +47,15 @@ pub(crate) async fn once(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exi
 /// Forgets the last run.
 async fn reset(args: &OnceArgs, store: &StoreArgs) -> Result<Exit, Exit> {
     let client = store::client(store, NoopLogger)?;
-    client
-        .once(&args.name)
-        .reset()
-        .await
-        .map_err(|error| store::fail(&error))?;
+    let job = client.once(&args.name);
+    let last = job.last_run().await.map_err(|error| store::fail(&error))?;
+    job.reset().await.map_err(|error| store::fail(&error))?;
     if !args.work.quiet {
         let name = Printable(&args.name);
-        output::say(&format!("the last run of '{name}' is forgotten"));
+        output::say(&match last {
+            Some(_) => format!("the last run of '{name}' is forgotten"),
+            None => format!("no run of '{name}' was recorded"),
+        });
     }
     Ok(Exit::Status(0))
 }

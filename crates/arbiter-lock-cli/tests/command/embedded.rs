@@ -21,7 +21,7 @@ fn default_store_warns_that_it_is_machine_local() {
         mount --bind "$DISK" /var/lib
         unset ARBITER_STORE
         "$ARBITER" run hello -- echo "mine alone"
-        ARBITER_STORE= ARBITER_STORE_FILE= "$ARBITER" run hello -- echo "mine again"
+        ARBITER_STORE= ARBITER_STORE_FILE= "$ARBITER" run -q hello -- echo "mine again"
         ls -d /var/lib/arbiter
         stat -c %a /var/lib/arbiter
         "#,

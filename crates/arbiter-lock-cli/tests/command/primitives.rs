@@ -248,6 +248,8 @@ fn once_is_forced_and_reset_by_hand() {
     let (status, _, said) = output(arbiter(&server, &["once", "--reset", &name]));
     assert_eq!(status, 0, "{said}");
     assert!(said.contains(&format!("the last run of '{name}' is forgotten")));
+    let (_, _, said) = output(arbiter(&server, &["once", "--reset", &name]));
+    assert!(said.contains(&format!("no run of '{name}' was recorded")));
     assert_eq!(json(&server, &name)["last_run"], serde_json::Value::Null);
     assert_eq!(once(&["--", "sh", "-c", "exit 4"]).0, 4);
     for wrong in [
