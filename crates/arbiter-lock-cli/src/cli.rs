@@ -1,6 +1,7 @@
 //! The command line.
 
 mod hold;
+mod listing;
 mod values;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use crate::names::completer;
 use crate::secret::has_secret;
 use crate::shell::quoted;
 pub(crate) use hold::HoldArgs;
+pub(crate) use listing::{ListArgs, Selection, SortKey, TopArgs};
 use values::{duration, lease, replicas, some_time};
 
 /// The version, and the parts of the build.
@@ -32,6 +34,7 @@ Examples:
   arbiter run -n nightly -- ./report.sh      skip it if another one runs
   arbiter once --daily UTC job -- ./job.sh   once a day among all machines
   arbiter list                               list the held locks and their holders
+  arbiter top                                the same full-screen, with keys
 
 Exit statuses:
   the command's own; of arbiter itself: 1 doctor has a finding, 64 usage, 65 other data or limit,
@@ -138,6 +141,8 @@ pub(crate) enum Command {
     /// List the locks that are held or waited for
     #[command(visible_alias = "ls")]
     List(ListArgs),
+    /// Show the locks full-screen, refreshed, with keys to sort, filter, inspect and break
+    Top(TopArgs),
     /// Serve metrics of the locks over HTTP, for Prometheus
     Exporter(ExporterArgs),
     /// Check the settings of the store that matter to locks
@@ -360,40 +365,6 @@ pub(crate) struct StatusArgs {
     /// The names of the locks
     #[arg(required = true, value_name = "NAME", num_args = 1.., add = completer())]
     pub(crate) names: Vec<String>,
-}
-
-/// `arbiter list`.
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Print one JSON object per line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Sort the list
-    #[arg(long, value_name = "KEY", value_enum)]
-    pub(crate) sort: Option<SortKey>,
-    /// List only locks that this host holds (of a shared lock, the 100 holders that expire last are
-    /// seen)
-    #[arg(long, value_name = "HOST")]
-    pub(crate) held_by: Option<String>,
-    /// List only locks that are waited for
-    #[arg(long)]
-    pub(crate) waited: bool,
-    /// The names to list: `*` matches any text, `?` one character
-    #[arg(default_value = "*")]
-    pub(crate) pattern: String,
-}
-
-/// The sort key of a list.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum SortKey {
-    /// By name
-    Name,
-    /// By the time held, the longest first
-    Held,
-    /// By the time remaining, the shortest first
-    Remaining,
-    /// By the number of waiters, the most first
-    Waiting,
 }
 
 /// `arbiter exporter`.

@@ -94,6 +94,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Resize(args) => commands::resize::resize(&args, &cli.store).await,
         Command::Status(args) => commands::status::status(&args, &cli.store).await,
         Command::List(args) => commands::list::list(&args, &cli.store).await,
+        Command::Top(args) => commands::top::top(&args, &cli.store).await,
         Command::Exporter(args) => commands::exporter::exporter(&args, &cli.store).await,
         Command::Doctor(args) => commands::doctor::doctor(&args, &cli.store).await,
         Command::Store(StoreCommand::Init(args)) => commands::init::init(&args, &cli.store).await,

@@ -10,17 +10,25 @@ use arbiter_lock::{Client, ClientBuilder, Error, Lock, Logger, Printable, Refuse
 use crate::cli::StoreArgs;
 use crate::exit::Exit;
 use crate::output;
-use crate::secret::has_secret;
+use crate::secret::{has_secret, without_secrets};
 use crate::tls::{self, absolute, with_absolute_files, with_tls};
 
 /// Makes a client of the store that the flags or the environment name, or of the default store.
 ///
 /// It connects at first use: connecting is part of each wait.
 pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Exit> {
+    client_and_url(args, logger).map(|(client, _)| client)
+}
+
+/// Makes that client, and returns the URL of its store without secrets.
+pub(crate) fn client_and_url(
+    args: &StoreArgs,
+    logger: impl Logger,
+) -> Result<(Client, String), Exit> {
     check_file(args)?;
     let builder = builder(args).map_err(|error| fail(&error))?;
     let builder = with_tls(args, builder)?;
-    let url = builder.store_url().unwrap_or_default();
+    let url = builder.store_url().unwrap_or_default().to_owned();
     if url.starts_with("memory:") {
         output::say("a memory store excludes no other process: every arbiter would have its own");
         return Err(Exit::Usage);
@@ -35,10 +43,12 @@ pub(crate) fn client(args: &StoreArgs, logger: impl Logger) -> Result<Client, Ex
     if let Some(prefix) = &args.key_prefix {
         builder = builder.key_prefix(prefix);
     }
-    builder.connect_lazy().map_err(|error| match fail(&error) {
+    let shown = without_secrets(&[url]).concat();
+    let client = builder.connect_lazy().map_err(|error| match fail(&error) {
         Exit::Usage if is_denied_file(&error) => Exit::Denied,
         exit => exit,
-    })
+    })?;
+    Ok((client, shown))
 }
 
 /// Returns whether this user may not read a file that a setting of TLS names.

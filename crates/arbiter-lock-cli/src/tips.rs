@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Commands of other tools for which there is a tip.
 pub(crate) const OTHER_COMMANDS: &[&str] = &[
     "lock", "acquire", "exec", "unlock", "release", "metrics", "serve", "locks", "show", "ps",
-    "top", "elect", "campaign", "cron", "help", "version", "info", "check", "init",
+    "elect", "campaign", "cron", "help", "version", "info", "check", "init",
 ];
 
 /// Returns what to type in place of a wrong command line, if it is a habit from another tool.
@@ -118,8 +118,8 @@ fn of_command(command: &str) -> Option<&'static str> {
         "elect" | "campaign" => "to lead: arbiter run --announce TEXT NAME -- COMMAND",
         "cron" => "to run once per period: arbiter once --every 1h NAME -- COMMAND",
         "metrics" | "serve" => "to serve metrics for Prometheus: arbiter exporter",
-        "locks" | "show" | "ps" | "top" | "info" => {
-            "to list the locks: arbiter list; to show one: arbiter status NAME"
+        "locks" | "show" | "ps" | "info" => {
+            "to list the locks: arbiter list, or live: arbiter top; to show one: arbiter status NAME"
         }
         "check" => "to check the store: arbiter doctor; a lock: arbiter status --check NAME",
         "init" => "to prepare a PostgreSQL store: arbiter store init",

@@ -6,7 +6,7 @@ use structure::sources;
 /// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
     ("crates/arbiter-lock", 24_120),
-    ("crates/arbiter-lock-cli", 4_290),
+    ("crates/arbiter-lock-cli", 6_480),
     ("crates/arbiter-lock-core", 1_970),
 ];
 

@@ -7,7 +7,7 @@ use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid};
 ///
 /// Returns when the group is continued. Returns false and stops nothing if no shell would ever
 /// continue the group; the kernel spares such a group as well.
-pub(super) fn stop() -> bool {
+pub(crate) fn stop() -> bool {
     if !is_of_a_shell() {
         return false;
     }

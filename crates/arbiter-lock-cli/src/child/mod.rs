@@ -9,5 +9,6 @@ mod terminal;
 pub(crate) mod watcher;
 
 pub(crate) use command::find;
+pub(crate) use job::stop as stop_job;
 pub(crate) use process::{Change, Child, Ended};
 pub(crate) use watcher::check;

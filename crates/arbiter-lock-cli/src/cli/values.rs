@@ -53,6 +53,16 @@ pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the time between two readings.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(100)..=Duration::from_secs(86_400);
+    let interval = duration(text)?;
+    if range.contains(&interval) {
+        return Ok(interval);
+    }
+    Err("it is from 100ms to 1d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ use arbiter_lock::{
 };
 use serde_json::{Map, Value, json};
 
+use super::r#break::ShownHold;
 use crate::cli::{StatusArgs, StoreArgs};
 use crate::exit::Exit;
 use crate::stdout::{is_reader_gone, json_line, lines};
@@ -49,7 +50,10 @@ pub(crate) async fn status(args: &StatusArgs, store: &StoreArgs) -> Result<Exit,
 }
 
 /// Returns the status of a lock, and the last run of the job of that name.
-async fn inspect(client: &Client, name: &str) -> Result<(Status, Option<LastRun>), Error> {
+pub(super) async fn inspect(
+    client: &Client,
+    name: &str,
+) -> Result<(Status, Option<LastRun>), Error> {
     let status = client.lock(name).inspect().await?;
     Ok((status, client.once(name).last_run().await?))
 }
@@ -108,51 +112,73 @@ fn print(
 ) -> Result<(), Exit> {
     match args.json {
         true => json_line(&json_of(name, status, last)),
-        false => lines(&text_of(name, status, last)),
+        false => {
+            let shown = shown_lines(name, status, last);
+            let texts: Vec<_> = shown.into_iter().map(|line| line.text).collect();
+            lines(&texts.join("\n"))
+        }
     }
 }
 
-fn text_of(name: &str, status: &Status, last: Option<&LastRun>) -> String {
+/// A line of a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StatusLine {
+    pub(super) text: String,
+    /// The hold that it shows.
+    pub(super) hold: Option<ShownHold>,
+}
+
+impl From<String> for StatusLine {
+    fn from(text: String) -> Self {
+        Self { text, hold: None }
+    }
+}
+
+/// Returns the status as text.
+pub(super) fn shown_lines(name: &str, status: &Status, last: Option<&LastRun>) -> Vec<StatusLine> {
     let name = Printable(name);
     let mut lines = match (&status.sharing, &status.holder) {
         (Some(sharing), _) => shared(&name.to_string(), sharing),
-        (None, None) => vec![format!("{name}: free")],
+        (None, None) => vec![format!("{name}: free").into()],
         (None, Some(holder)) => {
             let fence = holder
                 .fence
                 .map_or("none".to_owned(), |fence| fence.to_string());
-            vec![
+            let texts = [
                 format!("{name}: held by {holder}"),
                 format!("  fence {fence}, owner {}", Printable(&holder.owner)),
-            ]
+            ];
+            let hold = Some(ShownHold::of(holder));
+            let lines = texts.map(|text| StatusLine {
+                text,
+                hold: hold.clone(),
+            });
+            lines.to_vec()
         }
     };
     if let Some(value) = &status.value {
-        lines.push(format!("  announces: {}", Printable(value)));
+        lines.push(format!("  announces: {}", Printable(value)).into());
     }
     if let Some(last) = last {
-        lines.push(format!("  last run: {last}"));
+        lines.push(format!("  last run: {last}").into());
     }
     if 0 < status.waiting {
-        lines.push(format!("  waiting: {}", status.waiting));
+        lines.push(format!("  waiting: {}", status.waiting).into());
     }
     for waiter in &status.waiters {
-        lines.push(format!(
-            "  {:>4}. {}, for {}",
-            waiter.place,
-            waiter.label,
-            Seconds(waiter.waited)
-        ));
+        let (place, label) = (waiter.place, &waiter.label);
+        let waited = Seconds(waiter.waited);
+        lines.push(format!("  {place:>4}. {label}, for {waited}").into());
     }
-    lines.join("\n")
+    lines
 }
 
-fn shared(name: &str, sharing: &Sharing) -> Vec<String> {
+fn shared(name: &str, sharing: &Sharing) -> Vec<StatusLine> {
     let how = match sharing.limit {
         Some(limit) => format!("{} of {limit} permits", sharing.weight),
         None => "with no limit".to_owned(),
     };
-    let mut lines = vec![format!("{name}: shared by {}, {how}", sharing.count)];
+    let mut lines = vec![format!("{name}: shared by {}, {how}", sharing.count).into()];
     let mut holders: Vec<&Sharer> = sharing.holders.iter().collect();
     holders.sort_by_key(|sharer| std::cmp::Reverse(sharer.holder.held));
     lines.extend(holders.into_iter().map(|Sharer { holder, weight, .. }| {
@@ -160,7 +186,10 @@ fn shared(name: &str, sharing: &Sharing) -> Vec<String> {
             .limit
             .map_or(String::new(), |_| format!(" holds {weight},"));
         let fence = holder.fence.unwrap_or_default();
-        format!("   {permits} fence {fence}: {holder}")
+        StatusLine {
+            text: format!("   {permits} fence {fence}: {holder}"),
+            hold: Some(ShownHold::of(holder)),
+        }
     }));
     lines
 }
