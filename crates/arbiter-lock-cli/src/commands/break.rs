@@ -56,7 +56,7 @@ pub(crate) async fn r#break(args: &BreakArgs, store: &StoreArgs) -> Result<Exit,
     }
 }
 
-/// What identifies a hold to break, so that no later hold is broken in its place.
+/// The identity of a hold to break, so that no later hold is broken in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BreakableHold {
     /// The hold with this fence.
@@ -95,7 +95,7 @@ pub(super) enum Manner {
     Now,
 }
 
-/// What became of a hold that was to be broken.
+/// The outcome of a break.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EndOfHold {
     /// It ends when its holder has stopped, or after that time.

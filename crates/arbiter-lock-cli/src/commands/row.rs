@@ -8,7 +8,7 @@ use arbiter_lock::{Holder, Listed, Printable, Seconds, Status};
 use super::kind::Kind;
 use crate::cli::{Selection, SortKey};
 
-/// What a row shows, as text for a terminal.
+/// The columns of a row, as text for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) name: String,
@@ -20,7 +20,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The titles of the columns.
+    /// Returns the titles of the columns.
     pub(super) fn titles() -> Self {
         let [name, kind, held, remaining, waiting, holder] =
             ["NAME", "KIND", "HELD", "REMAINING", "WAITING", "HOLDER"].map(str::to_owned);
@@ -80,7 +80,7 @@ pub(super) fn kind(status: &Status) -> String {
     }
 }
 
-/// What the order of rows depends on.
+/// The facts that order rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rank<'a> {
     pub(super) name: &'a str,

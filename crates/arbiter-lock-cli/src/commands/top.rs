@@ -1,6 +1,6 @@
 //! `arbiter top`: shows the locks of a store full-screen, and breaks holds.
 //!
-//! `view` decides what keys and answers do, `draw` draws it, and the files below do the I/O: `jobs`
+//! `view` decides the effect of keys and answers, `draw` draws it, and the files below do the I/O: `jobs`
 //! asks the store as `arbiter list`, `status` and `break` do, `screen` and `input` use the terminal.
 
 mod cursor;
@@ -77,7 +77,7 @@ pub(crate) async fn top(args: &TopArgs, store: &StoreArgs) -> Result<Exit, Exit>
     ended
 }
 
-/// The view, and what it waits for.
+/// The view, its terminal, and the requests that run.
 struct Session<'a> {
     args: &'a TopArgs,
     client: Client,
@@ -97,7 +97,7 @@ struct Session<'a> {
     schedule_of_details: Schedule,
 }
 
-/// What the session waits for.
+/// An event that wakes the session.
 enum Wake {
     Bytes(Option<Vec<u8>>),
     /// No more bytes have come.
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
             }
             let inputs = match self.wake().await {
                 Wake::Bytes(Some(bytes)) => keys(self.parser.feed(&bytes)),
-                Wake::Bytes(None) => return Err(self.failed(&"the terminal is gone").await),
+                Wake::Bytes(None) => return Err(self.failed(&"the terminal was closed").await),
                 Wake::Decided => keys(self.parser.decide()),
                 Wake::Answer(input) => {
                     self.note_end(&input);
@@ -249,7 +249,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Applies what has happened, and does what that asks for.
+    /// Applies an event, and does the action that follows.
     fn apply(&mut self, input: Input) -> Action {
         let now = Instant::now();
         let action = self.view.apply(input, now);

@@ -21,7 +21,7 @@ pub(super) enum Movement {
 }
 
 impl Cursor {
-    /// Moves the selection. A page is what is visible, less a row.
+    /// Moves the selection. A page is the height of the window, less a row.
     pub(super) fn step(&mut self, movement: Movement, height: usize) {
         let page = height.saturating_sub(1).max(1);
         self.at = match movement {

@@ -1,4 +1,4 @@
-//! The details of one lock: what `arbiter status` prints, with the holds to select.
+//! The details of one lock: the lines of `arbiter status`, with the holds to select.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub(super) struct Details {
     /// When it was read.
     pub(super) read: Option<Instant>,
     lines: Vec<StatusLine>,
-    /// What is visible, and the index of its line.
+    /// The lines as broken for the width, each with the index of its line.
     wrapped: Vec<(String, usize)>,
     pub(super) cursor: Cursor,
 }

@@ -1,6 +1,6 @@
-//! What the terminal sends, read on a thread.
+//! The bytes of the terminal, read on a thread.
 //!
-//! The thread never reads in the background, where the shell has the keys, and ends with the
+//! The thread never reads in the background, since the keys are the shell's then. It ends with the
 //! terminal.
 
 use std::fs::File;
@@ -30,7 +30,7 @@ pub(super) fn is_in_foreground(tty: &File) -> bool {
     tcgetpgrp(tty).map_or(true, |foreground| foreground == getpgrp())
 }
 
-/// Starts the thread. The channel ends when the terminal is gone.
+/// Starts the thread. The channel ends when the terminal was closed.
 pub(super) fn start(tty: File) -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (bytes, received) = mpsc::channel(64);
     let thread = std::thread::Builder::new().name("keys".into());

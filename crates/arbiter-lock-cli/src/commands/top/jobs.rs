@@ -1,4 +1,4 @@
-//! What is asked of the store: the list, a lock, a break. At most one of each at a time.
+//! The requests to the store: the list, a lock, a break. At most one of each at a time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::commands::r#break::{EndOfHold, Manner, end, not_held};
 use crate::commands::row::is_wanted;
 use crate::commands::status::{inspect, shown_lines};
 
-/// A request that runs, and ends with what the view is to know.
+/// A request that runs, and ends with an input of the view.
 #[derive(Default)]
 pub(super) struct Job(Option<Pin<Box<dyn Future<Output = Input>>>>);
 

@@ -1,4 +1,4 @@
-//! What was read of the locks: the first rows of an order, and the totals.
+//! A reading of the locks: the first rows of an order, and the totals.
 
 use std::time::{Duration, Instant};
 
@@ -143,8 +143,8 @@ impl Reading {
         !self.is_whole || !self.filter.is_empty() || (self.rows.len() as u64) < self.totals.matching
     }
 
-    /// Orders the rows, and removes the last ones and names that a server has returned twice, of
-    /// which the later one counts.
+    /// Orders the rows, and removes the last ones. Of a name that was returned twice, the later row
+    /// counts.
     pub(super) fn prune(&mut self) {
         self.rows.sort_by(|a, b| a.name.cmp(&b.name));
         let totals = &mut self.totals;

@@ -61,7 +61,7 @@ impl Screen {
 
     /// Shows the view, on a screen of its own, which is empty then.
     pub(super) fn show(&mut self) -> io::Result<()> {
-        // The shell may have changed the terminal meanwhile: after a stop, this is what is restored.
+        // The shell may have changed the terminal meanwhile: after a stop, the new settings are restored.
         self.hide();
         IS_SHOWN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
@@ -102,7 +102,7 @@ impl Drop for Screen {
 }
 
 /// Writes to the terminal while it shows the view. Later output is dropped: the rest of a frame, and
-/// what `Terminal` writes when it is dropped, which would panic if the terminal is gone.
+/// the output of a drop of `Terminal`, which would panic if the terminal was closed.
 struct Output(File);
 
 impl Write for Output {
@@ -124,7 +124,7 @@ fn stdout() -> io::Result<File> {
     stdout.as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Restores the terminal, if it shows the view. The terminal may be gone, so errors are ignored.
+/// Restores the terminal, if it shows the view. The terminal may be closed, so errors are ignored.
 fn restore() {
     if !IS_SHOWN.swap(false, Ordering::SeqCst) {
         return;

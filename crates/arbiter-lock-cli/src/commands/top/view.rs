@@ -14,7 +14,7 @@ use crate::cli::SortKey;
 use crate::commands::r#break::{Manner, ShownHold};
 use crate::commands::status::StatusLine;
 
-/// What has happened.
+/// An event: a key, or an answer of the store.
 #[derive(Debug)]
 pub(super) enum Input {
     Key(Key),
@@ -25,11 +25,11 @@ pub(super) enum Input {
     Listed(Result<Reading, String>),
     /// The lock of that name was read.
     Inspected(String, Result<Vec<StatusLine>, String>),
-    /// What became of a hold that was to be broken, or another outcome to show.
+    /// The outcome of a break, or another message to show.
     Outcome(String),
 }
 
-/// What is to be done.
+/// The consequence of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
@@ -49,7 +49,7 @@ pub(super) struct Confirmation {
     pub(super) hold: ShownHold,
 }
 
-/// What is shown in place of the rows.
+/// The lines in place of the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Overlay {
     Help,
@@ -110,7 +110,7 @@ impl View {
         }
     }
 
-    /// Applies what has happened.
+    /// Applies an event.
     pub(super) fn apply(&mut self, input: Input, now: Instant) -> Action {
         let action = match input {
             Input::Key(key) => self.key(&key),
@@ -120,7 +120,7 @@ impl View {
             }
             Input::SoFar(reading) => {
                 self.so_far = reading.totals.locks;
-                // A whole reading that is old says more.
+                // An older whole reading shows more.
                 if self.reading.as_ref().is_none_or(|known| !known.is_whole) {
                     self.listed(Ok(reading));
                 }
@@ -198,7 +198,7 @@ impl View {
             None => Some(0),
             Some(name) => self.rows().position(|row| row.name == *name),
         };
-        // The row of a name that is gone goes to the next name.
+        // If the name is no longer there, the next one is selected.
         self.cursor.at = at.unwrap_or(self.cursor.at);
     }
 

@@ -26,7 +26,7 @@ const HELP: &[&str] = &[
 ];
 
 impl Confirmation {
-    /// Returns the question: the name, the holder, its fence, and what the keys do.
+    /// Returns the question: the name, the holder, its fence, and the keys.
     pub(super) fn lines(&self, width: usize) -> Vec<String> {
         let (name, holder) = (Printable(&self.name), Printable(&self.hold.holder));
         let (fence, keys): (String, &[&str]) = match &self.hold.hold {
@@ -54,7 +54,7 @@ impl Confirmation {
 }
 
 impl View {
-    /// Returns what is shown in place of the rows and details.
+    /// Returns the lines in place of the rows and details.
     pub(super) fn overlay_lines(&self, width: usize) -> Option<Vec<String>> {
         match self.overlay.as_ref()? {
             Overlay::Help => Some(HELP.iter().flat_map(|line| wrapped(line, width)).collect()),
@@ -73,7 +73,7 @@ impl View {
         }
     }
 
-    /// Returns the line about what was read, and when.
+    /// Returns the line about the last reading.
     pub(super) fn state(&self, now: Instant) -> String {
         // A message has no line of its own in a low terminal.
         if self.layout.messages.is_empty()
