@@ -13,7 +13,7 @@ use crate::helpers::{bare, end, fresh_file, ms, output, signal, start, wait_for}
 const PREFIX: &str = "arbiter:";
 
 /// Returns the cluster that the tests share.
-fn shared() -> Arc<Cluster> {
+pub(crate) fn shared() -> Arc<Cluster> {
     static SHARED: Shared<Cluster> = Shared::new();
     SHARED.get_or_start(Cluster::start_shared)
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use arbiter_lock::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{Proxy, Server, eventually, unique_name};
+use testkit::{Folder, Postgres, Proxy, Server, eventually, unique_name};
 
+use crate::cluster;
 use crate::helpers::{arbiter, bare, eventually_held, fresh_file, ms, output, signal, wait_for};
 use crate::pty::Pty;
 
@@ -336,6 +337,29 @@ fn without_a_terminal_the_list_is_printed() {
         status == 64 && stderr.contains("from 100ms to 1d"),
         "{stderr}"
     );
+}
+
+#[test]
+fn every_store_is_shown_and_broken_on() {
+    let (folder, cluster, database) = (Folder::new(), cluster::shared(), Postgres::start());
+    for url in [folder.url(), cluster.url(), database.url()] {
+        let name = unique_name();
+        let mut holder = bare(&["run", &name, "--", "sleep", "60"]);
+        let holder = holder.env("ARBITER_STORE", &url).stderr(Stdio::null());
+        let mut holder = Running(holder.spawn().unwrap());
+        let mut top = Pty::start(&url, &["top", "--interval", "200ms", &name]);
+        top.shows("1 lock, 1 held");
+        top.types("\r");
+        top.shows(&format!("{name}: held by arbiter"));
+        top.types("b");
+        top.shows("fence: ");
+        top.types("!");
+        top.shows("is notified at its next renewal");
+        top.shows(&format!("{name}: free"));
+        assert_eq!(holder.0.wait().unwrap().code(), Some(79));
+        top.types("q");
+        top.ends_restored(Some(0), None);
+    }
 }
 
 #[test]
