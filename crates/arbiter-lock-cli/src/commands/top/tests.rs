@@ -234,6 +234,18 @@ fn filter_is_live_and_escape_clears_it() {
 }
 
 #[test]
+fn filter_reads_rows_that_are_not_kept() {
+    let mut view = view_of(80, 24);
+    assert_eq!(types(&mut view, "/a\r").pop(), Some(Action::Nothing));
+    let mut so_far = reading(&[("a", 1, 1)]);
+    so_far.is_whole = false;
+    let mut view = View::new("arbiter top".into(), SortKey::Waiting);
+    view.apply(Input::SoFar(so_far), Instant::now());
+    assert_eq!(types(&mut view, "/b\r").pop(), Some(Action::Restart));
+    assert_eq!(types(&mut view, "s"), [Action::Restart]);
+}
+
+#[test]
 fn break_needs_the_right_key() {
     for declined in [
         "\r",
