@@ -363,7 +363,7 @@ fn database_beyond_the_servers_is_named() {
 }
 
 #[test]
-fn folder_that_is_a_file_is_a_usage_error() {
+fn file_as_a_folder_is_a_usage_error() {
     let folder = Folder::new();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -123,7 +123,7 @@ async fn reset_user_is_replaced_under_a_holder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn password_that_is_demanded_is_provided_under_a_holder() {
+async fn demanded_password_is_provided_under_a_holder() {
     let server = Server::builder().password("demanded").start();
     server.call(&["CONFIG", "SET", "requirepass", ""]);
     let url = format!("redis://127.0.0.1:{}", server.port());
