@@ -5,7 +5,7 @@ use structure::sources;
 /// The maximum number of lines of code in the sources of a crate, without tests, comments and
 /// blanks. A change that needs more raises the number.
 const MOST_LINES: [(&str, usize); 3] = [
-    ("crates/arbiter-lock", 24_120),
+    ("crates/arbiter-lock", 24_160),
     ("crates/arbiter-lock-cli", 6_480),
     ("crates/arbiter-lock-core", 1_970),
 ];
