@@ -187,7 +187,7 @@ fn habits_from_other_tools_get_tips() {
         (&["run", "--nonblock", "x", "--", "true"], "--no-wait"),
         (&["run", "--ttl", "5", "x", "--", "true"], "--lease 30s"),
         (&["run", "--wait", "-5", "x", "--", "true"], "is 0 or more"),
-        (&["-v", "run", "x", "--", "true"], "behind the command"),
+        (&["-v", "run", "x", "--", "true"], "follows the command"),
         (&["break", "x"], "arbiter status NAME"),
         (&["lock", "x"], "arbiter run NAME -- COMMAND"),
         (&["x", "--", "echo", "a b"], "arbiter run x -- echo 'a b'"),
