@@ -27,7 +27,8 @@ impl<R: Rows> Resource<R> {
     /// Gives the hold with this owner *and* this fence to another request, for its lease.
     ///
     /// The hold keeps its fence and its start. Of several transfers of one hold, the first wins.
-    /// Repeated, a transfer extends the hold. A hold that was asked to stop is not transferred.
+    /// Repeated, a transfer extends the hold. A hold that was asked to stop is not transferred, and a
+    /// request that waits or was ended gets none.
     pub fn transfer(&mut self, now: Moment, owner: &str, fence: u64, to: &Contender) -> Renewed {
         self.settle(now);
         let of_fence = |hold: &Hold| hold.fence == Some(fence);
@@ -36,7 +37,7 @@ impl<R: Rows> Resource<R> {
             return self.renew(now, &to.id, fence, to.lease_ms);
         }
         let found = self.hold_of(owner).filter(of_fence);
-        let is_refused = known.is_some() || self.has_tombstone(&to.id);
+        let is_refused = known.is_some() || self.has_place(&to.id) || self.has_tombstone(&to.id);
         match found.filter(|_| !is_refused) {
             None => Renewed::NotYours {
                 taken: !self.is_free(),

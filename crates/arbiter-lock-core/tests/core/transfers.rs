@@ -104,6 +104,15 @@ fn ended_request_gets_no_hold() {
 }
 
 #[test]
+fn waiting_request_gets_no_hold() {
+    let mut fixture = Fixture::new();
+    let fence = fixture.hold(&request("a", 5_000));
+    fixture.queue(&request("b", 5_000), None);
+    assert_eq!(fixture.transfer("a", fence, &request("b", 5_000)), TAKEN);
+    assert_eq!(ids(&fixture.end("a", false).granted), ["b"]);
+}
+
+#[test]
 fn hold_asked_to_stop_is_not_transferred() {
     for to in [request("b", 30_000), detached("b", 30_000)] {
         let mut fixture = Fixture::new();

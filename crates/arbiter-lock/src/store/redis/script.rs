@@ -174,8 +174,7 @@ pub(super) fn request(keys: &Keys, request: &Request) -> Call {
                 .with(owner)
                 .with(fence)
                 .with(&to.id)
-                .with(to.lease_ms)
-                .with(&to.label)
+                .with(AttemptArgs(to))
         }
         Request::Resize(limit) => Call::of_lock(&RESIZE, keys).with(limit),
         Request::Proclaim {

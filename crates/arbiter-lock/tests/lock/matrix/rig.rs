@@ -72,7 +72,7 @@ fn has_label(args: &[Vec<u8>]) -> bool {
 }
 
 pub(super) fn is_transfer(args: &[Vec<u8>]) -> bool {
-    is_call(args, 3, Some("share"), 5)
+    is_call(args, 3, Some("share"), 4)
 }
 
 pub(super) fn is_resize(args: &[Vec<u8>]) -> bool {
