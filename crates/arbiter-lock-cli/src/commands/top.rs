@@ -36,7 +36,7 @@ use crate::shell::quoted;
 use crate::signals::Listener;
 use crate::{output, store, writer};
 use input::is_in_foreground;
-use jobs::{Job, Listing, Schedule};
+use jobs::{Job, Listing, RunningList, Schedule};
 use keys::KeyParser;
 use screen::Screen;
 use view::{Action, Confirmation, Input, View};
@@ -87,7 +87,7 @@ struct Session<'a> {
     bytes: mpsc::Receiver<Vec<u8>>,
     parser: KeyParser,
     signals: Signals,
-    listing: Option<Listing>,
+    listing: Option<RunningList>,
     inspecting: Job,
     breaking: Job,
     /// The hold that is being broken.
@@ -209,7 +209,7 @@ impl<'a> Session<'a> {
             self.schedule.begin(now);
             let (selection, view) = (&self.args.selection, &self.view);
             let listing = Listing::new(&client, selection, view.sort, &view.filter);
-            self.listing = Some(listing);
+            self.listing = Some(listing.run());
             self.view.apply(Input::Listing, now);
         }
     }

@@ -320,6 +320,18 @@ fn keys_work_while_the_store_is_silent() {
 }
 
 #[test]
+fn slow_store_is_listed_all_the_same() {
+    let server = Server::start();
+    let script = "for i = 1, 60 do redis.call('HSET', 'arbiter:n' .. i, 'owner', 'x') end";
+    server.call(&["EVAL", script, "0"]);
+    let proxy = Proxy::before(&server);
+    // A page of names takes longer than a tick of the view.
+    proxy.set_delay(ms(100));
+    let top = Pty::start(&proxy.url(), &["top"]);
+    top.shows("60 locks, 60 held");
+}
+
+#[test]
 fn without_a_terminal_the_list_is_printed() {
     let server = Server::start();
     server.call(&["HSET", "arbiter:theirs", "owner", "x"]);

@@ -108,6 +108,11 @@ impl Listing {
         }
     }
 
+    /// Reads on, until there is an input for the view.
+    pub(super) fn run(mut self) -> RunningList {
+        Box::pin(async move { (self.next().await, self) })
+    }
+
     /// Reads on until the end, or until the rows so far are to be shown.
     async fn next(&mut self) -> Input {
         loop {
@@ -134,17 +139,21 @@ impl Listing {
     }
 }
 
+/// A reading that runs. Other events do not end a request of it, which may take long.
+pub(super) type RunningList = Pin<Box<dyn Future<Output = (Input, Listing)>>>;
+
 /// Reads on, if a reading has begun; else waits forever. Its end ends the reading.
 ///
 /// Cancel safe.
-pub(super) async fn listed(listing: &mut Option<Listing>) -> Input {
-    let Some(running) = listing else {
+pub(super) async fn listed(running: &mut Option<RunningList>) -> Input {
+    let Some(list) = running else {
         return std::future::pending().await;
     };
-    let input = running.next().await;
-    if matches!(input, Input::Listed(_)) {
-        *listing = None;
-    }
+    let (input, listing) = list.await;
+    *running = match input {
+        Input::Listed(_) => None,
+        _ => Some(listing.run()),
+    };
     input
 }
 
