@@ -300,7 +300,7 @@ fn keys_work_while_the_store_is_silent() {
     let mut top = Pty::start(&proxy.url(), &["top", "--interval", "200ms"]);
     top.shows("> a");
     server.stop();
-    top.shows("reading for ");
+    top.shows("trying again");
     top.types("?");
     top.shows("Keys of the list");
     top.types("x/zz");
@@ -359,6 +359,12 @@ fn every_store_is_shown_and_broken_on() {
         let mut holder = bare(&["run", &name, "--", "sleep", "60"]);
         let holder = holder.env("ARBITER_STORE", &url).stderr(Stdio::null());
         let mut holder = Running(holder.spawn().unwrap());
+        let is_held = || {
+            let mut check = bare(&["status", "--check", &name]);
+            check.env("ARBITER_STORE", &url);
+            output(check).0 == 75
+        };
+        assert!(eventually(ms(20_000), is_held), "{url}");
         let mut top = Pty::start(&url, &["top", "--interval", "200ms", &name]);
         top.shows("1 lock, 1 held");
         top.types("\r");
