@@ -129,16 +129,6 @@ fn metrics_count_grants_and_contention() {
 }
 
 #[test]
-#[cfg(feature = "testing")]
-fn import_is_stopped_by_a_loss() {
-    expect(
-        "lost_lock",
-        None,
-        &["imported 5 of 10 rows: Err(Lost", "did not answer"],
-    );
-}
-
-#[test]
 fn table_refuses_an_older_fence() {
     let parts = ["writes: true", "again: true", "writes: false", "has: final"];
     expect("fenced_sql", None, &parts);

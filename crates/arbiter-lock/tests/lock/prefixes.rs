@@ -78,8 +78,10 @@ async fn use_all_and_touch_no_other(url: &str, servers: &[Server]) {
     assert_eq!(refused, [""; 0]);
     for check in client.diagnose(ms(30_000)).await.unwrap() {
         let is_of_rights = matches!(check.name, "rights" | "notifications");
+        // Locks need no INFO: only checks of the server do.
+        let lacks_info = check.fix.as_deref() == Some("allow +info");
         assert!(
-            !is_of_rights || check.status == CheckStatus::Ok,
+            !is_of_rights || check.status == CheckStatus::Ok || lacks_info,
             "{check:?}"
         );
     }

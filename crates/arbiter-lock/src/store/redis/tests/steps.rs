@@ -252,6 +252,10 @@ impl Walk {
             2 => self.detached(),
             _ => self.fresh(),
         };
+        if self.random.random_bool(0.15) {
+            let (_, granted, _) = self.rig.break_hold(fence, false).await;
+            self.note_grants(&granted);
+        }
         let was_shared = 0 < sharers(&self.rig.inspect().await);
         for repeated in [false, true] {
             let reply = self.rig.transfer(&owner.id, fence, &to).await;
@@ -266,7 +270,7 @@ impl Walk {
             if let (Renewed::Renewed { .. }, false) = (reply, repeated) {
                 self.pool[from] = (to.clone(), None, fence);
             }
-            if self.random.random_bool(0.7) {
+            if self.random.random_bool(0.5) {
                 break;
             }
         }
