@@ -117,6 +117,11 @@ async fn sentinel_that_names_a_replica_grants_nothing() {
         error.to_string().contains("no longer the master"),
         "{error}"
     );
+    // A wait that ends before the dialing does knows the cause, too.
+    let lazy = Client::connect_lazy(&url).unwrap();
+    let short = lazy.lock("l").wait_timeout(Duration::from_secs(1));
+    let error = short.acquire().await.unwrap_err().to_string();
+    assert!(error.contains("no longer the master"), "{error}");
     assert!(group.servers[1].keys().is_empty());
     // The real master may be named in any epoch.
     let fake = fake_sentinel('f', 7, group.servers[0].port());

@@ -60,6 +60,8 @@ struct ConnectionState {
     up: Option<Arc<Up>>,
     /// Why the last dialing failed, and until when it is not repeated.
     down: Option<(Failure, Instant)>,
+    /// Why the present dialing tries again.
+    retried: Option<Failure>,
     backoff: Backoff,
     /// How long the next dialing may take. After a silence it is short, so that a dialing that
     /// hangs does not delay the next one. Each failure doubles it, up to the connect timeout.
@@ -140,6 +142,7 @@ impl Connection {
             state: Mutex::new(ConnectionState {
                 up: None,
                 down: None,
+                retried: None,
                 backoff: Backoff::new(Duration::from_millis(10), Duration::from_secs(1)),
                 dial_limit,
                 is_lost: false,
@@ -254,10 +257,13 @@ impl Connection {
         let begun = Instant::now();
         let dialed = tokio::time::timeout(limit, dialing).await;
         dialed.unwrap_or_else(|_| {
-            let down = self.0.state().down.clone();
+            let state = self.0.state();
+            let down = state.down.clone().map(|(failure, _)| failure);
+            let down = down.or_else(|| state.retried.clone());
+            drop(state);
             let sentinels = self.0.route.sentinels();
             let unheard = || sentinels.and_then(|group| group.unheard_within(limit));
-            let failure = down.map(|(failure, _)| failure).or_else(unheard);
+            let failure = down.or_else(unheard);
             Err(failure.unwrap_or_else(|| Failure::too_late("connection", limit, begun.elapsed())))
         })
     }

@@ -72,6 +72,7 @@ impl ConnectionShared {
                 break (dialed, state);
             }
         };
+        state.retried = None;
         let dialed = match dialed {
             // It was closed meanwhile, and nothing was sent on it.
             Ok((_, messages, _)) if !messages.begin() => Err(closed()),
@@ -135,6 +136,7 @@ impl ConnectionShared {
                     is_repeated = true;
                 }
                 Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left() => {
+                    self.state().retried = Some(failure.clone());
                     replica = Some(failure);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
