@@ -41,7 +41,7 @@ pub(crate) fn bare(args: &[&str]) -> Command {
 /// does for its background commands.
 pub(crate) fn unignoring(program: &str) -> Command {
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT,HUP", program]);
+    command.args(["--default-signal=INT,HUP,QUIT", program]);
     command
 }
 
