@@ -7,6 +7,7 @@
 pub mod election;
 mod exclusive;
 mod helpers;
+pub mod list;
 pub mod lock;
 pub mod once;
 pub mod prefixes;
@@ -132,6 +133,10 @@ macro_rules! conformance {
             session_reenters_and_last_guard_frees,
             run_drops_the_work_on_a_lost_hold,
         );
+        $crate::conformance!(@each list $store;
+            list_shows_what_is_held_or_waited_for,
+            list_of_many_pages_misses_none,
+        );
     };
     (@exclusive $store:expr) => {
         $crate::conformance!(@each lock $store;
@@ -150,8 +155,6 @@ macro_rules! conformance {
             bad_input_is_refused_in_the_same_words,
             max_hold_and_shutdown_end_holds,
             fences_rise_across_clients,
-            list_shows_what_is_held_or_waited_for,
-            list_of_many_pages_misses_none,
         );
     };
     (@each $primitive:ident $store:expr; $($claim:ident,)*) => {
