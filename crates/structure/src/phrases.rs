@@ -5,181 +5,31 @@ use std::sync::LazyLock;
 
 use crate::prose::Prose;
 
+/// The phrases, one in a line, which also describes their format.
+const LIST: &str = include_str!("../phrases.txt");
+
 /// A phrase to replace.
+#[derive(Clone, Copy)]
 struct Rule {
-    /// The words, each with its forms: `is|are told`. A form ends with `*` if it is a stem, and with
-    /// `^` if it is the stem of a verb.
     pattern: &'static str,
-    /// Phrases of which the pattern may be a part.
-    unless: &'static [&'static str],
-    /// What to write.
+    /// Phrases of which the pattern may be a part, with commas.
+    unless: &'static str,
+    /// The words to write.
     instead: &'static str,
 }
 
-const fn rule(pattern: &'static str, instead: &'static str) -> Rule {
-    unless(pattern, &[], instead)
-}
-
-const fn unless(
-    pattern: &'static str,
-    unless: &'static [&'static str],
-    instead: &'static str,
-) -> Rule {
-    Rule {
-        pattern,
-        unless,
-        instead,
+impl Rule {
+    fn parse(line: &'static str) -> Self {
+        let parts = line.split_once(" -> ");
+        let (pattern, rest) = parts.unwrap_or_else(|| panic!("no rule: {line}"));
+        let (instead, unless) = rest.split_once(" ; unless: ").unwrap_or((rest, ""));
+        Self {
+            pattern,
+            unless,
+            instead,
+        }
     }
 }
-
-/// Subjects that name no thing of the program.
-static SUBJECTS: &[Rule] = &[
-    rule(
-        "who|whom|whoever|whomever",
-        "the holder, the waiter, the client",
-    ),
-    rule("nobody|somebody|anybody|everybody", "no client, a client"),
-    rule("someone|anyone|everyone", "no client, a client"),
-    rule("the one|ones that|which|who|whose", "the noun"),
-    rule("a|no|any one that", "the noun"),
-    rule("what is|was|are|were|has|had|have", "the noun"),
-    rule("what it|they|he|she|one|we|you", "the noun"),
-    rule("whatever", "the noun; any"),
-    rule("none of it|its|them", "not, no"),
-    rule("of its|their own accord", "without a request"),
-];
-
-/// Verbs and adverbs.
-static VERBS: &[Rule] = &[
-    rule(
-        "is|are|was|were|be|been|being told",
-        "is notified, receives",
-    ),
-    rule("tells|telling|told", "reports, notifies, returns"),
-    rule("tell", "report, notify, distinguish"),
-    rule("says|said|saying", "reports, states, returns"),
-    rule("hears|heard|hear|hearing", "receives"),
-    rule(
-        "believes|believed|believe|belief|beliefs",
-        "assumes; validity",
-    ),
-    rule("at the most|least|latest|earliest", "at most, at least, by"),
-    rule("anew|afresh", "again"),
-    rule("for ever", "forever"),
-    rule("for good", "permanently"),
-    rule("in vain", "without success"),
-    rule("goes|go|going|went on", "continues"),
-    rule("as long as it|they pleases|please|likes|like", "any time"),
-    rule("is|are|was|were|be gone", "no longer exists, has ended"),
-    rule(
-        "stands|stand for|in|on|at|behind|before|beside|after",
-        "is, represents",
-    ),
-    rule(
-        "lately|hitherto|thereby|whilst|amid|lest|albeit",
-        "the usual word",
-    ),
-    rule(
-        "hence|henceforth|thereof|therein|whereof|whence|upon",
-        "the usual word",
-    ),
-    rule("as it were", "the usual words"),
-    rule("to be had", "available"),
-    rule("once more", "again"),
-    rule("takes|take|taking part", "participates"),
-    rule("heeds|heed|heeded|heeding", "obeys, considers"),
-    rule("dares|dare|deems|deem|deemed|trusts to", "the usual word"),
-    rule("comes|come|came to nothing", "fails, has no effect"),
-    rule("keeps|keep still|silent|quiet", "sends nothing"),
-];
-
-/// Invented words of the field, which has a standard term for each.
-static WORDS: &[Rule] = &[
-    rule("face|faces", "primitive"),
-    unless(
-        "look|looks|looked|looking",
-        &[
-            "look|looks|looked|looking at|up|in|into|like|for|through|only|where|inside|past",
-            "where to look",
-        ],
-        "poll",
-    ),
-    rule("lapse|lapses|lapsed|lapsing", "expire"),
-    rule("first life|lives", "provisional TTL"),
-    rule("floor|floors", "liveness cutoff"),
-    rule("buried|bury|buries|burial", "tombstone"),
-    rule("pass|passes|passed|passing over", "skip"),
-    rule("handover|handovers|hand-over|hand-overs", "hand-off"),
-    rule("hand|hands|handed|handing over|on", "hand off"),
-    unless("foreign", &["foreign key|keys"], "external"),
-    rule(
-        "seize|seizes|seized|vanish|vanishes|vanished",
-        "take, disappear",
-    ),
-    rule("patience|impatient|patient|patiently", "wait limit"),
-    rule("ears|ear|deaf|deafness", "subscription"),
-    rule("gate|gates", "file lock"),
-    rule("undertaker|undertakers", "reaper"),
-    rule("weather|calm|disturb|disturbs|disturbed", "fault injection"),
-    rule(
-        "sights|bystander|bystanders|puppet|puppets",
-        "counters, helpers",
-    ),
-    rule("liar|liars|moods", "malicious server, server states"),
-    rule("haste|hasty|apart from", "the usual word"),
-    rule("good|bad day|days", "the usual word"),
-];
-
-/// British spelling.
-static SPELLING: &[Rule] = &[
-    rule(
-        "behaviour*|colour*|honour*|favour*|neighbour*|labour*",
-        "-or",
-    ),
-    rule("centre*|metre|metres|theatre|fibre*|calibre", "-er"),
-    rule("licence*|defence*|offence*|pretence", "-se"),
-    rule(
-        "cancelled|cancelling|travelled|travelling|labelled|labelling",
-        "one l",
-    ),
-    rule(
-        "signalled|signalling|modelled|modelling|marshalled|channelled",
-        "one l",
-    ),
-    rule(
-        "recognis^|serialis^|initialis^|organis^|realis^|normalis^",
-        "-ize",
-    ),
-    rule(
-        "synchronis^|prioritis^|optimis^|summaris^|minimis^|maximis^",
-        "-ize",
-    ),
-    rule(
-        "authoris^|customis^|generalis^|specialis^|finalis^|utilis^",
-        "-ize",
-    ),
-    rule(
-        "deserialis^|randomis^|parametris^|standardis^|categoris^",
-        "-ize",
-    ),
-    rule(
-        "analyse|analysed|analysing|paralyse*|catalogue*|dialogue*",
-        "-yze, -og",
-    ),
-    rule("grey|towards|afterwards|amongst|learnt", "gray, toward"),
-    rule(
-        "judgement*|acknowledgement of receipt|artefact*|programme",
-        "judgment",
-    ),
-    rule(
-        "fulfil|fulfils|enrol|enrols|skilful|ageing|practise*|cheque",
-        "fulfill",
-    ),
-    rule(
-        "initialisation|whilst|tyre*|kerb|storey*|plough*|sceptic*",
-        "American",
-    ),
-];
 
 /// A phrase that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,7 +38,7 @@ pub struct Hit {
     pub line: usize,
     /// The phrase as it was found.
     pub phrase: String,
-    /// What to write.
+    /// The words to write.
     pub instead: &'static str,
 }
 
@@ -197,13 +47,14 @@ type Token = (usize, String);
 
 /// Rules by the first word of their matches, and rules that begin with a stem by its first letter.
 struct Index {
-    by_word: HashMap<&'static str, Vec<&'static Rule>>,
-    by_stem: HashMap<char, Vec<&'static Rule>>,
+    by_word: HashMap<&'static str, Vec<Rule>>,
+    by_stem: HashMap<char, Vec<Rule>>,
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
     let (mut by_word, mut by_stem) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
-    for rule in [SUBJECTS, VERBS, WORDS, SPELLING].into_iter().flatten() {
+    let is_rule = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    for rule in LIST.lines().filter(is_rule).map(Rule::parse) {
         let first = rule.pattern.split(' ').next().unwrap_or_default();
         for form in first.split('|') {
             if let (true, Some(initial)) = (form.ends_with(['*', '^']), form.chars().next()) {
@@ -298,8 +149,9 @@ fn matching(pattern: &str, tokens: &[Token]) -> Option<usize> {
 }
 
 /// Returns whether the match is a part of one of the phrases.
-fn is_part_of(phrases: &[&str], tokens: &[Token], at: usize, length: usize) -> bool {
-    phrases.iter().any(|phrase| {
+fn is_part_of(phrases: &str, tokens: &[Token], at: usize, length: usize) -> bool {
+    let mut phrases = phrases.split(", ").filter(|phrase| !phrase.is_empty());
+    phrases.any(|phrase| {
         let before = phrase.split(' ').count() - 1;
         (at.saturating_sub(before)..=at).any(|from| {
             let matched = matching(phrase, &tokens[from..]);
