@@ -267,8 +267,8 @@ fn database_password_is_rotated_under_a_command() {
     );
 }
 
-/// Returns a command of the user `nobody`, whose program others may read. Root reads any file.
-fn as_nobody(folder: &Folder, args: &[&str]) -> Command {
+/// Returns a command of a user without rights to the files of others, since root reads any file.
+fn as_another_user(folder: &Folder, args: &[&str]) -> Command {
     let command = bare(args);
     let copy = folder.path().join("arbiter");
     if !copy.exists() {
@@ -342,7 +342,7 @@ fn unreadable_files_are_denied() {
         (&["--store", &below_folder], &[], "locks"),
     ] {
         for command in [&["run", "-n", "x", "--", "true"][..], &["status", "x"]] {
-            let mut command = as_nobody(&folder, &[flags, command].concat());
+            let mut command = as_another_user(&folder, &[flags, command].concat());
             command.envs(variables.iter().copied());
             let (status, _, stderr) = output(command);
             assert_eq!(status, 77, "{flags:?} {variables:?}: {stderr}");
