@@ -43,8 +43,8 @@ pub(crate) const DEFECTS: &[Defect] = &[
     Defect {
         name: "a release does not hand off",
         file: STEPS,
-        was: "(false, false) => Ended::NotYours,\n        };\n        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);",
-        put_back: "(false, false) => Ended::NotYours,\n        };\n        let HandOff { granted, again, .. } = HandOff::default();\n        let _ = reach;",
+        was: "taken: !self.is_free(),\n            },\n        };\n        let HandOff { granted, again, .. } = self.hand_off(now, None, reach);",
+        put_back: "taken: !self.is_free(),\n            },\n        };\n        let HandOff { granted, again, .. } = HandOff::default();\n        let _ = reach;",
         caught_by: Core(&["release_grants_queue_head_a_provisional_ttl"]),
     },
     Defect {

@@ -184,7 +184,10 @@ pub enum Ended {
     /// The request waited, and no longer does.
     Left,
     /// The request neither held nor waited.
-    NotYours,
+    NotYours {
+        /// Whether another request holds, before the hand-off.
+        taken: bool,
+    },
 }
 
 /// The reply to `break_hold`.

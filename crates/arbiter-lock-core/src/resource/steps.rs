@@ -212,7 +212,9 @@ impl<R: Rows> Resource<R> {
         let reply = match (hold.is_some(), waited) {
             (true, _) => Ended::Released,
             (false, true) => Ended::Left,
-            (false, false) => Ended::NotYours,
+            (false, false) => Ended::NotYours {
+                taken: !self.is_free(),
+            },
         };
         let HandOff { granted, again, .. } = self.hand_off(now, None, reach);
         Answer {

@@ -224,7 +224,10 @@ fn grant_consumes_the_place() {
 fn acquire_with_a_tombstone_leaves_nothing() {
     let mut fixture = Fixture::new();
     let a = request("a", 1_000);
-    assert_eq!(fixture.end("a", true).reply, Ended::NotYours);
+    assert_eq!(
+        fixture.end("a", true).reply,
+        Ended::NotYours { taken: false }
+    );
     fixture.pass(60 * SECOND);
     assert_eq!(fixture.acquire(&a, None).reply, Acquired::Ended);
     assert_eq!(fixture.try_acquire(&a).reply, Tried::Ended);
@@ -271,7 +274,7 @@ fn one_step_skips_a_bounded_number_of_waiters() {
     let again = fixture.end("a", false);
     assert_eq!(
         (again.reply, ids(&again.granted), again.again),
-        (Ended::NotYours, vec!["z"], false)
+        (Ended::NotYours { taken: false }, vec!["z"], false)
     );
 }
 
@@ -409,7 +412,10 @@ fn external_holder_is_waited_for_and_never_ended() {
         (&*holder.owner, holder.fence, holder.remaining_ms),
         ("go", None, Some(5_000))
     );
-    assert_eq!(fixture.end("go", false).reply, Ended::NotYours);
+    assert_eq!(
+        fixture.end("go", false).reply,
+        Ended::NotYours { taken: true }
+    );
     assert_eq!(fixture.holder().as_deref(), Some("go"));
     fixture.resource.set_expiry(fixture.now(), None);
     fixture.pass(365 * 86_400 * SECOND);

@@ -80,7 +80,10 @@ fn skipped_waiter_is_forgotten_after_a_minute() {
         fixture.pass(SECOND);
         fixture.queue(&request("c", 30_000), None);
     }
-    assert_eq!(fixture.end("a", false).reply, Ended::NotYours);
+    assert_eq!(
+        fixture.end("a", false).reply,
+        Ended::NotYours { taken: true }
+    );
     assert_eq!(waiting(&fixture), 1);
 }
 

@@ -44,7 +44,10 @@ fn transfer_keeps_fence_and_start() {
     assert_eq!((after.fence, after.since), (before.fence, before.since));
     assert_eq!(after.remaining_ms, Some(30_000));
     assert_eq!(fixture.renew("a", fence), TAKEN);
-    assert_eq!(fixture.end("a", false).reply, Ended::NotYours);
+    assert_eq!(
+        fixture.end("a", false).reply,
+        Ended::NotYours { taken: true }
+    );
     let ended = fixture.end("b", false);
     assert_eq!(
         (ended.reply, ids(&ended.granted)),
@@ -98,7 +101,10 @@ fn expired_hold_is_not_transferred() {
 fn ended_request_gets_no_hold() {
     let mut fixture = Fixture::new();
     let fence = fixture.hold(&request("a", 5_000));
-    assert_eq!(fixture.end("b", true).reply, Ended::NotYours);
+    assert_eq!(
+        fixture.end("b", true).reply,
+        Ended::NotYours { taken: true }
+    );
     assert_eq!(fixture.transfer("a", fence, &request("b", 5_000)), TAKEN);
     assert_eq!(fixture.renew("a", fence), renewed(5_000));
 }

@@ -399,7 +399,8 @@ impl Grip {
             self.inner.events.released(report, held);
             return Ok(());
         }
-        let reason = self.state.why_ended(&handle).await;
+        let taken = matches!(reply, Ended::NotYours { taken: true });
+        let reason = LostReason::of(Renewed::NotYours { taken });
         let loss = self.state.loss(reason);
         self.inner.events.lost(report, held, &loss);
         Err(Error::Lost(Box::new(loss)))

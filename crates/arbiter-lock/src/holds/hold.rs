@@ -11,11 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arbiter_lock_core::{Request, Status};
-
 use crate::errors::error::{Error, Loss};
 use crate::errors::lost_reason::LostReason;
-use crate::store::{Envelope, StoreHandle};
 pub(crate) use state::{Exclusivity, Granted, HoldState, Validity, Writer};
 
 /// A view of a hold.
@@ -188,26 +185,6 @@ impl Hold {
         match self.state.over() {
             Some(reason) => Err(self.state.lost(reason)),
             None => Ok(done),
-        }
-    }
-}
-
-/// How long the store may take to answer why a hold has ended.
-const WHY_LIMIT: Duration = Duration::from_millis(500);
-
-impl HoldState {
-    /// Queries the store whether another holder has replaced this hold, which has ended there.
-    pub(crate) async fn why_ended(&self, handle: &StoreHandle) -> LostReason {
-        let asked = handle.send(&self.name, &Request::Inspect, WHY_LIMIT).await;
-        let status = asked.map(|asked: Envelope<Status>| asked.reply);
-        match status {
-            Ok(Status {
-                holder: Some(_), ..
-            }) => LostReason::Taken,
-            Ok(Status {
-                sharing: Some(_), ..
-            }) if !self.is_shared() => LostReason::Taken,
-            _ => LostReason::Deleted,
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arbiter_lock_core::{Backoff, Name, Written};
+use arbiter_lock_core::{Backoff, Name, Renewed, Request, Written};
 
 use crate::engine::Engine;
 use crate::errors::error::Error;
+use crate::errors::lost_reason::LostReason;
 use crate::events::outage::Outage;
 use crate::holds::hold::Hold;
 use crate::primitives::lock::Lock;
@@ -37,6 +38,9 @@ enum End {
 
 /// How late a request may still be sent: only an answer distinguishes contention from an outage.
 const LAST_TURN: Duration = Duration::from_millis(20);
+
+/// How long the store may take to answer why a hold has ended.
+const WHY_LIMIT: Duration = Duration::from_millis(500);
 
 impl Effort {
     /// Starts the wait limit of the lock.
@@ -161,7 +165,13 @@ impl Effort {
             Written::Written => Ok(()),
             Written::NotYours => {
                 let (inner, state) = (&self.inner, &hold.state);
-                let reason = state.why_ended(&inner.handle()).await;
+                // The answer to a renewal has the reason.
+                let renewal = Request::Renew(state.renewal());
+                let handle = inner.handle();
+                let renewed = handle.send(&state.name, &renewal, WHY_LIMIT).await;
+                let reason = renewed.map_or(LostReason::Deleted, |renewed: Envelope<Renewed>| {
+                    LostReason::of(renewed.reply)
+                });
                 Err(state.lost(inner.keeper.lose(state, reason)))
             }
         }

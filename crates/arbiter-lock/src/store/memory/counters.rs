@@ -89,10 +89,10 @@ impl Counters {
                 self.open.remove(name);
             }
             Ended::Left => self.count("an end of a waiting request"),
-            Ended::NotYours if self.granted.contains_key(request) => {
+            Ended::NotYours { .. } if self.granted.contains_key(request) => {
                 self.count("an end of an ended hold");
             }
-            Ended::NotYours => {}
+            Ended::NotYours { .. } => {}
         }
     }
 

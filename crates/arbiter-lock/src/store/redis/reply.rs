@@ -107,7 +107,8 @@ fn ended(value: Value) -> Result<Envelope<Reply>, Failure> {
     let reply = match answer.word()?.as_str() {
         "released" => Ended::Released,
         "left" => Ended::Left,
-        "not-yours" => Ended::NotYours,
+        "taken" => Ended::NotYours { taken: true },
+        "gone" => Ended::NotYours { taken: false },
         other => return Err(malformed(other)),
     };
     if answer.is_empty() {

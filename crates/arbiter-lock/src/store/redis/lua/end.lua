@@ -2,7 +2,7 @@
 --
 -- KEYS     lock, last fence, queue, shared holds
 -- ARGV     request id, '<lease in ms> <kind> <channel> <label>', '1' to leave a tombstone
--- Returns  'released', or {'released' or 'left' or 'not-yours', now µs, again}
+-- Returns  'released', or {'released', 'left', 'taken' or 'gone', now µs, again}
 -- Deletes before it writes: at the memory limit a first write would be refused.
 local function step()
   if not is_mine then
@@ -14,6 +14,7 @@ local function step()
       grant_ended(since)
     end
   end
+  local not_mine = (alone or sharing) and 'taken' or 'gone'
   local waited, again = false, false
   if has_queue then
     local body = id .. ' ' .. rest
@@ -28,6 +29,6 @@ local function step()
     local _
     _, again = hand_off()
   end
-  local word = is_mine and 'released' or waited and 'left' or 'not-yours'
+  local word = is_mine and 'released' or waited and 'left' or not_mine
   return {word, now_text, again and 1 or 0}
 end

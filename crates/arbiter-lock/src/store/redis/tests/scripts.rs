@@ -73,7 +73,7 @@ async fn every_step_is_idempotent() {
     // The release hands off. Run again, it finds the waiter's hold, and leaves it unchanged.
     let (first, second) = twice(&rig, &script::request(&keys, &ask::end(&holder, false))).await;
     assert_eq!(ask::ended(first).unwrap(), Ended::Released);
-    assert_eq!(ask::ended(second).unwrap(), Ended::NotYours);
+    assert_eq!(ask::ended(second).unwrap(), Ended::NotYours { taken: true });
     let (first, second) = twice(
         &rig,
         &script::request(&keys, &ask::acquire(&waiter, Some(5))),
@@ -351,7 +351,7 @@ async fn external_owner_named_shared_is_one_holder() {
     assert!(matches!(reply, Acquired::Queued { .. }), "{reply:?}");
     assert_eq!(
         rig.end(&contender("h", "c0", 5_000), false).await.0,
-        Ended::NotYours
+        Ended::NotYours { taken: true }
     );
     rig.delete_externally();
     let (reply, ..) = rig.acquire(&contender("w", "c0", 5_000), None).await;

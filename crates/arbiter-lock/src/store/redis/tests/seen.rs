@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Seen(pub(super) BTreeMap<&'static str, usize>);
 
-const KINDS: [&str; 67] = [
+const KINDS: [&str; 68] = [
     "granted at once",
     "granted by a poll",
     "own grant found",
@@ -32,6 +32,7 @@ const KINDS: [&str; 67] = [
     "left",
     "end hands off for another",
     "end of nothing",
+    "end beside a holder",
     "end, more to do",
     "broken",
     "broken and handed off",

@@ -155,7 +155,8 @@ impl Walk {
                 seen.count("released and handed off", !granted.is_empty());
             }
             Ended::Left => seen.count("left", true),
-            Ended::NotYours => seen.count("end of nothing", true),
+            Ended::NotYours { taken: true } => seen.count("end beside a holder", true),
+            Ended::NotYours { taken: false } => seen.count("end of nothing", true),
         }
         seen.count(
             "end hands off for another",
