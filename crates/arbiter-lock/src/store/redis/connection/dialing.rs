@@ -123,7 +123,6 @@ impl ConnectionShared {
         let end = tokio::time::Instant::now() + limit;
         let left = || end.saturating_duration_since(tokio::time::Instant::now());
         let mut pause = SHORTEST_PAUSE;
-        let mut replica = None;
         let mut is_repeated = false;
         loop {
             let dialed = match self.route.target(left()).await {
@@ -136,14 +135,13 @@ impl ConnectionShared {
                     is_repeated = true;
                 }
                 Err(failure) if failure.kind == FailureKind::ReadOnly && pause < left() => {
-                    self.state().retried = Some(failure.clone());
-                    replica = Some(failure);
+                    self.state().retried = Some(failure);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 // The time ran out because the sentinels kept naming a replica.
                 Err(failure) if failure.kind == FailureKind::Silent => {
-                    return Err(replica.unwrap_or(failure));
+                    return Err(self.state().retried.take().unwrap_or(failure));
                 }
                 dialed => return dialed,
             }
