@@ -45,16 +45,11 @@ pub(crate) fn client_and_url(
     }
     let shown = without_secrets(&[url]).concat();
     let client = builder.connect_lazy().map_err(|error| match fail(&error) {
-        Exit::Usage if is_denied_file(&error) => Exit::Denied,
+        // This user may not read a file that a setting of TLS names.
+        Exit::Usage if matches!(&error, Error::Invalid(e) if e.what == "tls_file") => Exit::Denied,
         exit => exit,
     })?;
     Ok((client, shown))
-}
-
-/// Returns whether this user may not read a file that a setting of TLS names.
-fn is_denied_file(error: &Error) -> bool {
-    let denied = std::io::Error::from_raw_os_error(nix::libc::EACCES).to_string();
-    matches!(error, Error::Invalid(e) if e.what == "tls" && e.message.contains(&denied))
 }
 
 /// Returns the variables that make a nested arbiter use the same store: with `None`, the variable

@@ -1,5 +1,6 @@
 //! The configuration of a handshake, from PEM files. Errors name the mistake in a file.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -17,6 +18,22 @@ use crate::store::{Failure, FailureKind};
 /// The name of the error of a certificate that is not of version 3.
 const OLD_VERSION: &str = "UnsupportedCertVersion";
 
+/// A mistake in the settings.
+struct Problem {
+    text: String,
+    /// Whether this process may not read a file.
+    is_denied: bool,
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            is_denied: false,
+        }
+    }
+}
+
 impl Tls {
     /// Reads the settings once, so that a client is not made with ones that never work.
     pub(crate) fn check(&self, verification: Verification) -> Result<(), Invalid> {
@@ -31,9 +48,10 @@ impl Tls {
             _ => verification,
         };
         let config = self.config(verification);
-        config
-            .map(drop)
-            .map_err(|problem| Invalid::new("tls", format!("TLS: {problem}")))
+        config.map(drop).map_err(|Problem { text, is_denied }| {
+            let what = if is_denied { "tls_file" } else { "tls" };
+            Invalid::new(what, format!("TLS: {text}"))
+        })
     }
 
     /// Reads the settings for one dial.
@@ -41,8 +59,9 @@ impl Tls {
         let tls = self.clone();
         let config = on_blocking_thread(move || tls.config(verification)).await;
         // A file that is being replaced may be read again.
-        let failure =
-            |problem| Failure::before_sending(FailureKind::Unreachable, format!("TLS: {problem}"));
+        let failure = |Problem { text, .. }| {
+            Failure::before_sending(FailureKind::Unreachable, format!("TLS: {text}"))
+        };
         config.map_err(unreachable)?.map_err(failure)
     }
 
@@ -72,7 +91,7 @@ impl Tls {
         Failure { detail, ..failure }
     }
 
-    fn config(&self, verification: Verification) -> Result<ClientConfig, String> {
+    fn config(&self, verification: Verification) -> Result<ClientConfig, Problem> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (verification, anchors) = match (verification, &self.authorities) {
             (Verification::Optional, None) => (Verification::Optional, Vec::new()),
@@ -100,45 +119,49 @@ impl Tls {
             (Some(certificate), Some(key)) => {
                 let (chain, of_it) = (certificate.certificates()?, key.key()?);
                 let config = builder.with_client_auth_cert(chain, of_it);
-                config.map_err(|e| match e.to_string() {
+                Ok(config.map_err(|e| match e.to_string() {
                     e if e.contains(OLD_VERSION) => format!(
                         "{certificate}, the client's certificate, is of an old version of X.509; \
                          make one of version 3"
                     ),
                     e => format!("{certificate} and {key} are no certificate and its key: {e}"),
-                })
+                })?)
             }
-            _ => Err(
-                "a certificate of the client needs its key, and a key its certificate".to_owned(),
-            ),
+            _ => {
+                let text = "a certificate of the client needs its key, and a key its certificate";
+                Err(text.to_owned().into())
+            }
         }
     }
 }
 
 impl Pem {
-    fn read(&self) -> Result<Vec<u8>, String> {
+    fn read(&self) -> Result<Vec<u8>, Problem> {
         match self {
-            Self::File(path) => {
-                std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
-            }
+            Self::File(path) => std::fs::read(path).map_err(|e| Problem {
+                text: format!("cannot read {}: {e}", path.display()),
+                is_denied: e.kind() == ErrorKind::PermissionDenied,
+            }),
             Self::Bytes(bytes) => Ok(bytes.to_vec()),
         }
     }
 
     /// Reads its certificates, of which there is at least one.
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Problem> {
         let pem = self.read()?;
         let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
         match found {
-            Ok(found) if found.is_empty() => Err(format!("{self} has no certificate in PEM")),
+            Ok(found) if found.is_empty() => {
+                Err(format!("{self} has no certificate in PEM").into())
+            }
             Ok(found) => Ok(found),
-            Err(e) => Err(format!("{self} is not PEM: {e}")),
+            Err(e) => Err(format!("{self} is not PEM: {e}").into()),
         }
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
-        PrivateKeyDer::from_pem_slice(&self.read()?)
-            .map_err(|e| format!("{self} has no private key in PEM without a password: {e}"))
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Problem> {
+        let key = PrivateKeyDer::from_pem_slice(&self.read()?);
+        Ok(key.map_err(|e| format!("{self} has no private key in PEM without a password: {e}"))?)
     }
 }
 
@@ -158,7 +181,7 @@ fn names_authorities() -> bool {
 }
 
 /// Returns the authorities of the system, or those that the environment names.
-fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
+fn system_authorities() -> Result<Vec<CertificateDer<'static>>, Problem> {
     let unknown = |problem: String| {
         format!(
             "no certificate authority is known: {problem}; a file of authorities can be given, and \
@@ -168,13 +191,16 @@ fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
     // Of a folder, some files may be anything. A named file has to be usable.
     if let Some(path) = std::env::var_os("SSL_CERT_FILE") {
         let named = Pem::File(path.into()).certificates();
-        named.map_err(|problem| unknown(format!("SSL_CERT_FILE: {problem}")))?;
+        named.map_err(|Problem { text, is_denied }| Problem {
+            text: unknown(format!("SSL_CERT_FILE: {text}")),
+            is_denied,
+        })?;
     }
     if let Some(folders) = std::env::var_os("SSL_CERT_DIR").filter(|names| !names.is_empty())
         && !std::env::split_paths(&folders).any(|folder| folder.is_dir())
     {
         let folders = folders.display();
-        return Err(unknown(format!("SSL_CERT_DIR: {folders} is no folder")));
+        return Err(unknown(format!("SSL_CERT_DIR: {folders} is no folder")).into());
     }
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
@@ -186,7 +212,7 @@ fn system_authorities() -> Result<Vec<CertificateDer<'static>>, String> {
                 None => "none was found".to_owned(),
             },
         };
-        return Err(unknown(problem));
+        return Err(unknown(problem).into());
     }
     Ok(found.certs)
 }
