@@ -1,5 +1,7 @@
 //! The keys of a terminal, from the bytes that it sends.
 
+use super::cursor::Movement;
+
 /// A key, or text that was pasted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
@@ -8,12 +10,8 @@ pub(super) enum Key {
     Enter,
     Escape,
     Backspace,
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    Home,
-    End,
+    /// An arrow, or a key of a page.
+    Move(Movement),
     /// Pasted text, whose characters are no keys.
     Pasted(String),
     /// A key without a meaning here.
@@ -123,13 +121,13 @@ fn escaped(rest: &[u8]) -> Option<(Key, usize)> {
 fn sequence(parameters: &[u8], last: u8) -> Key {
     let number = parameters.split(|byte| *byte == b';').next();
     match (last, number.unwrap_or_default()) {
-        (b'A', _) => Key::Up,
-        (b'B', _) => Key::Down,
-        (b'H', _) | (b'~', b"1" | b"7") => Key::Home,
-        (b'F', _) | (b'~', b"4" | b"8") => Key::End,
+        (b'A', _) => Key::Move(Movement::Up),
+        (b'B', _) => Key::Move(Movement::Down),
+        (b'H', _) | (b'~', b"1" | b"7") => Key::Move(Movement::Home),
+        (b'F', _) | (b'~', b"4" | b"8") => Key::Move(Movement::End),
         (b'M', b"") => Key::Enter,
-        (b'~', b"5") => Key::PageUp,
-        (b'~', b"6") => Key::PageDown,
+        (b'~', b"5") => Key::Move(Movement::PageUp),
+        (b'~', b"6") => Key::Move(Movement::PageDown),
         _ => Key::Other,
     }
 }
@@ -180,10 +178,27 @@ mod tests {
     fn bytes_are_read_as_keys() {
         for (bytes, expected) in [
             (&b"q/"[..], vec![Key::Char('q'), Key::Char('/')]),
-            (b"\x1b[A\x1b[B\x1bOA", vec![Key::Up, Key::Down, Key::Up]),
-            (b"\x1b[5~\x1b[6~", vec![Key::PageUp, Key::PageDown]),
-            (b"\x1b[H\x1b[4~\x1bOF", vec![Key::Home, Key::End, Key::End]),
-            (b"\x1b[1;5A", vec![Key::Up]),
+            (
+                b"\x1b[A\x1b[B\x1bOA",
+                vec![
+                    Key::Move(Movement::Up),
+                    Key::Move(Movement::Down),
+                    Key::Move(Movement::Up),
+                ],
+            ),
+            (
+                b"\x1b[5~\x1b[6~",
+                vec![Key::Move(Movement::PageUp), Key::Move(Movement::PageDown)],
+            ),
+            (
+                b"\x1b[H\x1b[4~\x1bOF",
+                vec![
+                    Key::Move(Movement::Home),
+                    Key::Move(Movement::End),
+                    Key::Move(Movement::End),
+                ],
+            ),
+            (b"\x1b[1;5A", vec![Key::Move(Movement::Up)]),
             (
                 b"\r\x7f\x03",
                 vec![Key::Enter, Key::Backspace, Key::Ctrl('c')],
@@ -204,7 +219,7 @@ mod tests {
     fn split_sequence_is_one_key() {
         let text = "\x1b[B中\x1b[200~by\x1b[201~q".as_bytes();
         let expected = [
-            Key::Down,
+            Key::Move(Movement::Down),
             Key::Char('中'),
             Key::Pasted("by".into()),
             Key::Char('q'),

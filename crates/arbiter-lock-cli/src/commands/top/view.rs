@@ -414,15 +414,12 @@ impl View {
 
 /// Returns how a key moves the selection.
 fn movement(key: &Key) -> Option<Movement> {
-    Some(match key {
-        Key::Up | Key::Char('k') => Movement::Up,
-        Key::Down | Key::Char('j') => Movement::Down,
-        Key::PageUp => Movement::PageUp,
-        Key::PageDown => Movement::PageDown,
-        Key::Home => Movement::Home,
-        Key::End => Movement::End,
-        _ => return None,
-    })
+    match key {
+        Key::Move(movement) => Some(*movement),
+        Key::Char('k') => Some(Movement::Up),
+        Key::Char('j') => Some(Movement::Down),
+        _ => None,
+    }
 }
 
 /// Returns the next order.
