@@ -1,5 +1,6 @@
 //! The command line.
 
+mod acquiring;
 mod hold;
 mod listing;
 mod values;
@@ -9,15 +10,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use arbiter_lock::Replicas;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::names::completer;
 use crate::secret::has_secret;
 use crate::shell::quoted;
+pub(crate) use acquiring::{AcknowledgementArgs, ModeArgs};
 pub(crate) use hold::HoldArgs;
 pub(crate) use listing::{ListArgs, Selection, SortKey, TopArgs};
-use values::{duration, lease, replicas, some_time};
+use values::{duration, lease, some_time};
 
 /// The version, and the parts of the build.
 const LONG_VERSION: &str = concat!(
@@ -226,29 +227,10 @@ pub(crate) struct RunArgs {
     /// Wait for the lock for at most this long (1500ms, 30s, 5m; a bare number is seconds)
     #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,
-    /// Exit with this status if the lock is held
-    #[arg(
-        short = 'E',
-        long,
-        value_name = "N",
-        default_value_t = 75,
-        allow_negative_numbers = true
-    )]
-    pub(crate) conflict_exit_code: u8,
-    /// Share the lock with other readers, as a reader-writer lock
-    #[arg(long, conflicts_with_all = ["permits", "announce"])]
-    pub(crate) shared: bool,
-    /// Acquire K of the N permits of --of
-    #[arg(long, value_name = "K", requires = "of", conflicts_with = "announce")]
-    pub(crate) permits: Option<u32>,
-    /// Set how many permits there are in all, which must be the same everywhere
-    #[arg(long, value_name = "N", requires = "permits")]
-    pub(crate) of: Option<u32>,
-    /// If another limit than N is in force, use that
-    #[arg(long, requires = "of")]
-    pub(crate) follow_limit: bool,
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
     /// Lead an election, and show this text to all clients while the command runs
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["shared", "permits"])]
     pub(crate) announce: Option<String>,
     /// Adopt the hold whose token this file contains: see `arbiter hold`, and `into_token` of the
     /// library
@@ -323,12 +305,8 @@ pub(crate) struct WorkArgs {
     /// End the command after this long
     #[arg(long, value_name = "DURATION", value_parser = some_time, help_heading = "Lock")]
     pub(crate) max_hold: Option<Duration>,
-    /// Wait until that many replicas have acknowledged the lock: a number, or `all`
-    #[arg(long, value_name = "N|all", value_parser = replicas, default_value = "0", hide_default_value = true, help_heading = "Lock")]
-    pub(crate) replicas: Replicas,
-    /// Wait until the server has the lock on its disk
-    #[arg(long, help_heading = "Lock")]
-    pub(crate) durable: bool,
+    #[command(flatten)]
+    pub(crate) acknowledgement: AcknowledgementArgs,
     /// Show this note with the holder or waiter
     #[arg(long, value_name = "TEXT", default_value = "", help_heading = "Lock")]
     pub(crate) label: String,

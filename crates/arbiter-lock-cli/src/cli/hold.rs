@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use arbiter_lock::Replicas;
 use clap::Args;
 
-use super::values::{duration, lease, replicas};
+use super::values::{duration, lease};
+use super::{AcknowledgementArgs, ModeArgs};
 use crate::names::completer;
 
 /// `arbiter hold`.
@@ -35,30 +35,10 @@ pub(crate) struct HoldArgs {
     /// If the lock is held, wait for at most this long (1500ms, 30s, 5m) [default: do not wait]
     #[arg(short, long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,
-    /// Exit with this status if the lock is held
-    #[arg(
-        short = 'E',
-        long,
-        value_name = "N",
-        default_value_t = 75,
-        allow_negative_numbers = true
-    )]
-    pub(crate) conflict_exit_code: u8,
-    /// Share the lock with other readers, as a reader-writer lock
-    #[arg(long, conflicts_with = "permits")]
-    pub(crate) shared: bool,
-    /// Acquire K of the N permits of --of
-    #[arg(long, value_name = "K", requires = "of")]
-    pub(crate) permits: Option<u32>,
-    /// Set how many permits there are in all, which must be the same everywhere
-    #[arg(long, value_name = "N", requires = "permits")]
-    pub(crate) of: Option<u32>,
-    /// Wait until so many replicas have acknowledged the lock: a number, or `all`
-    #[arg(long, value_name = "N|all", value_parser = replicas, default_value = "0", hide_default_value = true)]
-    pub(crate) replicas: Replicas,
-    /// Wait until the server has the lock on its disk
-    #[arg(long)]
-    pub(crate) durable: bool,
+    #[command(flatten)]
+    pub(crate) mode: ModeArgs,
+    #[command(flatten)]
+    pub(crate) acknowledgement: AcknowledgementArgs,
     /// Print only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arbiter_lock::{Client, Error, Guard, NoopLogger, Printable, Seconds};
 
+use super::mode::acquire_in_mode;
 use super::token_file::TokenFile;
 use crate::cli::{HoldArgs, StoreArgs};
 use crate::commands::supervisor::Interrupts;
@@ -37,20 +38,12 @@ async fn acquire(client: &Client, args: &HoldArgs) -> Result<Guard, Error> {
         ($primitive:expr) => {
             $primitive
                 .wait_timeout(args.wait.unwrap_or_default())
-                .replicas(args.replicas)
-                .durable(args.durable)
+                .replicas(args.acknowledgement.replicas)
+                .durable(args.acknowledgement.durable)
                 .label(&args.reason)
         };
     }
-    let name = &args.name;
-    match (args.permits, args.of) {
-        (Some(permits), Some(of)) => {
-            let semaphore = with_options!(client.semaphore(name, of));
-            semaphore.acquire_many(permits).await
-        }
-        _ if args.shared => with_options!(client.rw_lock(name)).read().await,
-        _ => with_options!(client.lock(name)).acquire().await,
-    }
+    acquire_in_mode!(args.mode, client, &args.name, with_options)
 }
 
 /// Acquires the lock under an ordinary lease, and detaches it for the time.
@@ -65,7 +58,7 @@ async fn detach(
             if !args.quiet {
                 output::say(&format!("not held: {}", output::held(&contended, store)));
             }
-            Exit::Status(args.conflict_exit_code)
+            Exit::Status(args.mode.conflict_exit_code)
         }
         error => store::fail(&error),
     })?;

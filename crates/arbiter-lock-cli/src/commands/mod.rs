@@ -8,6 +8,7 @@ pub(crate) mod hold;
 pub(crate) mod init;
 mod kind;
 pub(crate) mod list;
+mod mode;
 pub(crate) mod once;
 pub(crate) mod resize;
 mod row;

@@ -7,6 +7,7 @@ use arbiter_lock::{Client, Error, LostReason, Printable, Token};
 
 use crate::child::{check, find};
 use crate::cli::{RunArgs, StoreArgs};
+use crate::commands::mode::acquire_in_mode;
 use crate::commands::supervisor::{self, Held, Interrupts, with_settings};
 use crate::commands::token_file;
 use crate::commands::waiting::Waits;
@@ -37,7 +38,7 @@ pub(crate) async fn run(args: &RunArgs, store: &StoreArgs) -> Result<Exit, Exit>
 
 fn check_names(names: &BTreeSet<&str>, args: &RunArgs) -> Result<(), Exit> {
     names.iter().try_for_each(|name| store::check_name(name))?;
-    let is_alone = !args.shared && args.permits.is_none() && args.announce.is_none();
+    let is_alone = !args.mode.shared && args.mode.permits.is_none() && args.announce.is_none();
     if names.len() == 1 || is_alone && args.token_file.is_none() {
         return Ok(());
     }
@@ -70,27 +71,11 @@ async fn held(
     } else if 1 < names.len() {
         let all = with_options!(client.lock_all(names));
         all.acquire().await.map(Held::from)
-    } else if let (Some(permits), Some(of)) = (args.permits, args.of) {
-        let semaphore = with_options!(client.semaphore(name, of));
-        let semaphore = if args.follow_limit {
-            semaphore.follow_limit()
-        } else {
-            semaphore
-        };
-        semaphore.acquire_many(permits).await.map(Held::from)
     } else if let Some(value) = &args.announce {
         let election = with_options!(client.election(name));
         election.campaign(value).await.map(Held::from)
-    } else if args.shared {
-        with_options!(client.rw_lock(name))
-            .read()
-            .await
-            .map(Held::from)
     } else {
-        with_options!(client.lock(name))
-            .acquire()
-            .await
-            .map(Held::from)
+        acquire_in_mode!(args.mode, client, name, with_options).map(Held::from)
     }
 }
 
@@ -116,14 +101,14 @@ async fn acquire(
             if !args.work.quiet {
                 output::say(&format!("skipped: {}", output::held(&contended, store)));
             }
-            Exit::Status(args.conflict_exit_code)
+            Exit::Status(args.mode.conflict_exit_code)
         }
         Error::Lost(loss) if loss.reason == LostReason::TokenUsed => {
             if !args.work.quiet {
                 let name = Printable(&loss.name);
                 output::say(&format!("skipped: '{name}' is not held: {}", loss.reason));
             }
-            Exit::Status(args.conflict_exit_code)
+            Exit::Status(args.mode.conflict_exit_code)
         }
         error => store::fail(&error),
     })

@@ -247,3 +247,24 @@ fn wrong_tokens_and_times_say_what_to_do() {
     );
     std::fs::remove_file(file).unwrap();
 }
+
+#[test]
+fn held_permits_follow_the_limit_in_force() {
+    on_both(|on| {
+        let name = unique_name();
+        let hold = |flags: &[&str]| {
+            let flags = [&["hold", "-q", &name, "--for", "1m"], flags].concat();
+            output(on(&flags)).0
+        };
+        assert_eq!(hold(&["--permits", "2", "--of", "3"]), 0);
+        assert_eq!(hold(&["--permits", "1", "--of", "5"]), 65);
+        let following = ["--permits", "1", "--of", "5", "--follow-limit"];
+        assert_eq!(hold(&following), 0);
+        assert_eq!(hold(&following), 75, "all three are held");
+        let sharing = &status(on, &name)["sharing"];
+        assert_eq!(
+            (&sharing["permits"], &sharing["holders"][0]["detached"]),
+            (&3.into(), &true.into())
+        );
+    });
+}

@@ -14,8 +14,8 @@ macro_rules! with_settings {
         let primitive = $primitive
             .lease_time($args.lease)
             .lost_margin($grace + arbiter_lock::Lock::default_lost_margin($args.lease))
-            .replicas($args.replicas)
-            .durable($args.durable)
+            .replicas($args.acknowledgement.replicas)
+            .durable($args.acknowledgement.durable)
             .label(&crate::commands::supervisor::note($args));
         match $args.max_hold {
             Some(limit) => primitive.max_hold(limit),
